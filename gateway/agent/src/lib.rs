@@ -1,0 +1,10 @@
+//! The agent: model providers and the turn loop.
+//!
+//! [`Provider`] streams one model reply; [`Turn`] runs a user message to its end over providers and tools. What may
+//! never be here: sessions, storage, connections, channels. The caller gives the history and keeps what comes back.
+//!
+//! Start reading at [`provider`] and [`turn`].
+
+pub mod provider;
+pub mod tool;
+pub mod turn;

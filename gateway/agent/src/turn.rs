@@ -1,0 +1,107 @@
+//! One user message to its end: model, tools, retries, fallbacks, deadline, cancellation.
+
+use std::{sync::Arc, time::Duration};
+
+use openclaw_protocol::message::{Content, Message, Usage};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    provider::{ModelError, Provider},
+    tool::Tool,
+};
+
+/// A provider and a model at it, in the order in which they are tried.
+#[derive(Clone)]
+pub struct ModelChoice {
+    /// Who is asked.
+    pub provider: Arc<dyn Provider>,
+    /// Model id at that provider.
+    pub model: String,
+    /// Bound on generated tokens.
+    pub max_tokens: Option<u32>,
+}
+
+/// Everything one turn needs.
+pub struct Turn {
+    /// First the primary model, then the fallbacks. Never empty.
+    pub models: Vec<ModelChoice>,
+    /// System prompt.
+    pub system: String,
+    /// Earlier messages, oldest first.
+    pub history: Vec<Message>,
+    /// What the user said now.
+    pub input: Vec<Content>,
+    /// Tools that the model may call.
+    pub tools: Vec<Arc<dyn Tool>>,
+    /// `off` to `xhigh`.
+    pub thinking: Option<String>,
+    /// From the start of the turn; then it ends as [`TurnEnd::TimedOut`].
+    pub deadline: Duration,
+    /// Ends the turn as [`TurnEnd::Aborted`].
+    pub cancel: CancellationToken,
+}
+
+/// What a listener is told while the turn goes on.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TurnEvent {
+    /// More text of the current reply: `text` is the whole so far, `delta` the new tail.
+    /// After [`TurnEvent::Restarted`] `text` begins anew.
+    Text {
+        /// The whole reply so far (all replies of the turn joined by blank lines), trimmed on the right.
+        text: String,
+        /// What is new.
+        delta: String,
+    },
+    /// The attempt failed half-way and is made again; text sent so far is void.
+    Restarted,
+    /// A tool is about to run.
+    ToolStart {
+        /// Id of the call.
+        id: String,
+        /// The tool.
+        name: String,
+        /// Arguments.
+        args: serde_json::Value,
+    },
+    /// A tool has run.
+    ToolEnd {
+        /// Id of the call.
+        id: String,
+        /// The tool.
+        name: String,
+        /// Its text.
+        result: String,
+        /// It failed.
+        is_error: bool,
+    },
+}
+
+/// How a turn ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TurnEnd {
+    /// With a reply (which may be empty).
+    Done,
+    /// Cancelled.
+    Aborted,
+    /// The deadline passed.
+    TimedOut,
+    /// Every model failed for good; the last error.
+    Failed(ModelError),
+}
+
+/// What a turn leaves.
+#[derive(Debug, Clone)]
+pub struct TurnReport {
+    /// How it ended.
+    pub end: TurnEnd,
+    /// The user message and everything after it, to be appended to the transcript; partial text is kept (D28).
+    pub messages: Vec<Message>,
+    /// The final reply's text, trimmed on the right; partial unless `end` is `Done`.
+    pub text: String,
+    /// Sum over all model calls.
+    pub usage: Usage,
+    /// Provider id that answered last (or was tried last).
+    pub provider: String,
+    /// Its model.
+    pub model: String,
+}

@@ -1,0 +1,216 @@
+//! The contract between the gateway and a messaging service.
+
+use bytes::Bytes;
+use openclaw_platform::BoxFuture;
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+/// One account of one messaging service.
+pub trait Channel: Send + Sync {
+    /// `telegram`, `whatsapp`.
+    fn id(&self) -> &'static str;
+    /// Account id within the channel; `default` when only one is configured.
+    fn account(&self) -> &str;
+    /// Receives until `stop` is cancelled or the service refuses for good (bad token). Never two at a time: the caller
+    /// waits for one call to end before it makes the next (known-failures F08). All passing faults are retried inside.
+    fn receive(&self, sink: &dyn InboundSink, stop: CancellationToken) -> BoxFuture<'_, Result<(), ChannelError>>;
+    /// Delivers one message; passing faults and rate limits are retried inside, within bounds.
+    fn send(&self, message: Outbound) -> BoxFuture<'_, Result<Delivered, SendError>>;
+    /// Shows "typing ..." for a few seconds; failures are ignored.
+    fn typing<'a>(&'a self, to: &'a Target) -> BoxFuture<'a, ()>;
+    /// Downloads an attachment of an inbound message, at most `max` bytes.
+    fn download<'a>(&'a self, media: &'a InboundMedia, max: usize) -> BoxFuture<'a, Result<Bytes, SendError>>;
+    /// Reads a target as a person or a session writes it (`42`, `telegram:42`, `@name`, `-100:topic:7`).
+    fn parse_target(&self, to: &str) -> Result<Target, SendError>;
+    /// What is known without asking the service.
+    fn status(&self) -> AccountStatus;
+    /// Asks the service who we are; bounded by `timeout_ms`.
+    fn probe(&self, timeout_ms: u64) -> BoxFuture<'_, serde_json::Value>;
+}
+
+/// Where a channel puts what it received.
+pub trait InboundSink: Send + Sync {
+    /// Stores `messages` and the new `cursor` in one transaction; returns only after both are durable (F05).
+    /// A message whose `key` is stored already is skipped.
+    fn accept<'a>(
+        &'a self,
+        channel: &'a str,
+        account: &'a str,
+        messages: Vec<Inbound>,
+        cursor: i64,
+    ) -> BoxFuture<'a, Result<(), SinkError>>;
+    /// The cursor stored last, for example the Telegram update id handled last.
+    fn cursor<'a>(&'a self, channel: &'a str, account: &'a str) -> BoxFuture<'a, Result<Option<i64>, SinkError>>;
+}
+
+/// The message could not be stored; the channel must not acknowledge it.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot store inbound messages: {0}")]
+pub struct SinkError(pub String);
+
+/// Why a channel stopped receiving for good.
+#[derive(Debug, thiserror::Error)]
+pub enum ChannelError {
+    /// The service does not accept the credentials; a person has to act.
+    #[error("{0}")]
+    Credentials(String),
+}
+
+/// Where to send: a chat and, in forums, a topic in it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Target {
+    /// The service's own chat id or name, as text: `42`, `-1002`, `@chan`.
+    pub chat: String,
+    /// Forum topic or thread.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thread: Option<i64>,
+}
+
+/// A private chat, or one with several people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChatKind {
+    /// One person and the bot.
+    Direct,
+    /// A group, with or without topics.
+    Group,
+}
+
+/// A message that the agent should see: access rules and mention gating have let it pass.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Inbound {
+    /// Unique within channel and account, the same for a redelivery: `update:123`.
+    pub key: String,
+    /// Private or group.
+    pub kind: ChatKind,
+    /// Where it came from and where replies go.
+    pub chat: Target,
+    /// Group title.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// Who wrote it.
+    pub sender: Sender,
+    /// Text or caption; a placeholder such as `<media:image>` stands for media without one.
+    pub text: String,
+    /// Attachments, to be fetched with [`Channel::download`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub media: Vec<InboundMedia>,
+    /// The service's message id.
+    pub message_id: String,
+    /// Text of the message that this one answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quoted: Option<String>,
+    /// When it was sent, wall milliseconds.
+    pub sent_at: u64,
+}
+
+/// A person on a messaging service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Sender {
+    /// The service's immutable id; the only thing that access rules match (S15).
+    pub id: String,
+    /// Shown name.
+    pub name: String,
+    /// Mutable handle, for show only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+}
+
+/// A reference to an attachment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InboundMedia {
+    /// The service's file id.
+    pub file_id: String,
+    /// MIME type as far as known.
+    pub mime: String,
+    /// File name.
+    pub name: String,
+}
+
+/// A message to deliver.
+#[derive(Debug, Clone)]
+pub struct Outbound {
+    /// Where to.
+    pub to: Target,
+    /// Markdown; the channel renders it. May be empty when there is media.
+    pub text: String,
+    /// Attachments, loaded and checked already.
+    pub media: Vec<Media>,
+    /// Message id to answer.
+    pub reply_to: Option<String>,
+}
+
+/// Bytes with a name and a type.
+#[derive(Debug, Clone)]
+pub struct Media {
+    /// File name shown to the receiver.
+    pub name: String,
+    /// MIME type.
+    pub mime: String,
+    /// The content.
+    pub bytes: Bytes,
+}
+
+/// Proof of delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivered {
+    /// Id of the (last) message at the service.
+    pub message_id: String,
+    /// Chat as the service names it.
+    pub chat_id: String,
+}
+
+/// Why a message was not delivered.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum SendError {
+    /// The target is no target of this channel.
+    #[error("{0}")]
+    Target(String),
+    /// Retrying cannot help: blocked, no such chat, refused content.
+    #[error("{0}")]
+    Permanent(String),
+    /// Every attempt failed for a passing reason.
+    #[error("{0}")]
+    Unavailable(String),
+    /// It may or may not have been delivered: the connection ended before the answer came.
+    #[error("{0}")]
+    Unknown(String),
+    /// Not signed in to the service (NOT_LINKED).
+    #[error("{0}")]
+    NotLinked(String),
+}
+
+/// What a channel knows about itself, without asking its service. Times are wall milliseconds.
+///
+/// Health comes from traffic (`last_ok_at`), not from the last good state (known-failures F12).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AccountStatus {
+    /// Credentials are there.
+    pub configured: bool,
+    /// Switched on in the configuration.
+    pub enabled: bool,
+    /// `receive` is under way.
+    pub running: bool,
+    /// The service answered lately (within twice the poll time).
+    pub connected: bool,
+    /// `config`, `env`, `file` or `none`.
+    pub token_source: String,
+    /// `polling`.
+    pub mode: String,
+    /// When `receive` began.
+    pub last_start_at: Option<u64>,
+    /// When `receive` ended.
+    pub last_stop_at: Option<u64>,
+    /// When the service last answered with success.
+    pub last_ok_at: Option<u64>,
+    /// When a message last came in.
+    pub last_inbound_at: Option<u64>,
+    /// When a message was last delivered.
+    pub last_outbound_at: Option<u64>,
+    /// The last fault, without secrets; `None` once it is over.
+    pub last_error: Option<String>,
+}

@@ -1,0 +1,13 @@
+//! Messaging channels: the [`Channel`] trait and its implementations.
+//!
+//! A channel turns what its service delivers into [`Inbound`] messages, hands them to an [`InboundSink`] (which returns
+//! only after they are durable), and delivers [`Outbound`] ones. It reaches the network only through the platform's
+//! transport. What may never be here: sessions, agents, the WebSocket protocol.
+//!
+//! Start reading at [`Channel`]; Telegram is in [`telegram`], who may write to the agent in [`access`].
+
+pub mod access;
+mod channel;
+pub mod telegram;
+
+pub use channel::*;

@@ -1,0 +1,223 @@
+//! One HTTP/1.1 client for Telegram, model providers and webhooks, on the [`Transport`] seam with rustls on top.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response, Uri};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper_util::{
+    client::legacy::{
+        Client,
+        connect::{Connected, Connection},
+    },
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+};
+use rustls::pki_types::ServerName;
+use tower_service::Service;
+
+use crate::{BoxFuture, BoxIo, Platform, Transport};
+
+/// A whole request body.
+pub type Body = Full<Bytes>;
+
+/// Idle connections kept per host.
+const IDLE_PER_HOST: usize = 4;
+
+/// Why a request gave no response (or no whole body). Never contains the URL: it may carry a token.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// No connection: refused, no such host, TLS failure.
+    #[error("cannot connect: {0}")]
+    Connect(String),
+    /// The connection ended before the answer was complete.
+    #[error("connection lost: {0}")]
+    Lost(String),
+    /// Nothing (more) came in time.
+    #[error("timed out after {0:?}")]
+    Timeout(Duration),
+    /// The answer was larger than allowed.
+    #[error("answer larger than {0} bytes")]
+    TooLarge(usize),
+}
+
+/// The client; cloning shares its connections.
+#[derive(Clone)]
+pub struct HttpClient {
+    inner: Client<Connector, Body>,
+}
+
+impl std::fmt::Debug for HttpClient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("HttpClient")
+    }
+}
+
+impl HttpClient {
+    /// A client on the platform's transport.
+    pub fn new(platform: &Platform) -> Self {
+        let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        #[allow(clippy::expect_used)] // ring supports the default versions; nothing from outside takes part
+        let tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("ring supports the default TLS versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let connector = Connector { transport: platform.transport.clone(), tls: Arc::new(tls) };
+        let inner = Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_max_idle_per_host(IDLE_PER_HOST)
+            .build(connector);
+        Self { inner }
+    }
+
+    /// Sends `request` and gives the response once its head is there, within `timeout`. The body streams.
+    ///
+    /// # Errors
+    /// [`HttpError::Connect`], [`HttpError::Lost`], [`HttpError::Timeout`].
+    pub async fn send(&self, request: Request<Body>, timeout: Duration) -> Result<Response<Incoming>, HttpError> {
+        match tokio::time::timeout(timeout, self.inner.request(request)).await {
+            Err(_) => Err(HttpError::Timeout(timeout)),
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(e)) if e.is_connect() => Err(HttpError::Connect(root_cause(&e))),
+            Ok(Err(e)) => Err(HttpError::Lost(root_cause(&e))),
+        }
+    }
+
+    /// Sends `request` and reads the whole answer, at most `max` bytes, within `timeout`.
+    ///
+    /// # Errors
+    /// As [`HttpClient::send`], and [`HttpError::TooLarge`].
+    pub async fn fetch(
+        &self,
+        request: Request<Body>,
+        timeout: Duration,
+        max: usize,
+    ) -> Result<Response<Bytes>, HttpError> {
+        let work = async {
+            let (head, body) = self.send(request, timeout).await?.into_parts();
+            let body = Limited::new(body, max).collect().await.map_err(|e| {
+                if e.downcast_ref::<http_body_util::LengthLimitError>().is_some() {
+                    HttpError::TooLarge(max)
+                } else {
+                    HttpError::Lost(root_cause(e.as_ref()))
+                }
+            })?;
+            Ok(Response::from_parts(head, body.to_bytes()))
+        };
+        tokio::time::timeout(timeout, work).await.unwrap_or(Err(HttpError::Timeout(timeout)))
+    }
+}
+
+/// The innermost message of an error chain: the outer ones only say "client error".
+fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
+#[derive(Clone)]
+struct Connector {
+    transport: Arc<dyn Transport>,
+    tls: Arc<rustls::ClientConfig>,
+}
+
+impl Service<Uri> for Connector {
+    type Response = Stream;
+    type Error = io::Error;
+    type Future = BoxFuture<'static, io::Result<Stream>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let this = self.clone();
+        Box::pin(async move {
+            let https = uri.scheme() == Some(&http::uri::Scheme::HTTPS);
+            let host = uri.host().ok_or_else(|| io::Error::other("no host in the address"))?;
+            let port = uri.port_u16().unwrap_or(if https { 443 } else { 80 });
+            let io = this.transport.connect(host, port).await?;
+            if !https {
+                return Ok(Stream(TokioIo::new(io)));
+            }
+            let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).map_err(io::Error::other)?;
+            let stream = tokio_rustls::TlsConnector::from(this.tls).connect(name, io).await?;
+            Ok(Stream(TokioIo::new(Box::new(stream) as BoxIo)))
+        })
+    }
+}
+
+/// A connected stream in hyper's terms.
+struct Stream(TokioIo<BoxIo>);
+
+impl Connection for Stream {
+    fn connected(&self) -> Connected {
+        Connected::new()
+    }
+}
+
+impl hyper::rt::Read for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: hyper::rt::ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl hyper::rt::Write for Stream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        hyper::rt::Write::poll_write(Pin::new(&mut self.0), cx, buf)
+    }
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        hyper::rt::Write::poll_flush(Pin::new(&mut self.0), cx)
+    }
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        hyper::rt::Write::poll_shutdown(Pin::new(&mut self.0), cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wiremock::{Mock, MockServer, ResponseTemplate, matchers::path};
+
+    use super::*;
+
+    fn get(uri: &str) -> Request<Body> {
+        Request::get(uri).body(Body::default()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn fetches_bounds_and_times_out() {
+        let server = MockServer::start().await;
+        Mock::given(path("/ok")).respond_with(ResponseTemplate::new(418).set_body_string("teapot")).mount(&server).await;
+        let slow = ResponseTemplate::new(200).set_delay(Duration::from_secs(30));
+        Mock::given(path("/slow")).respond_with(slow).mount(&server).await;
+        let dir = tempfile::tempdir().unwrap();
+        let client = HttpClient::new(&crate::os::platform(dir.path()).unwrap());
+        let second = Duration::from_secs(5);
+
+        let answer = client.fetch(get(&format!("{}/ok", server.uri())), second, 6).await.unwrap();
+        assert_eq!((answer.status().as_u16(), answer.body().as_ref()), (418, &b"teapot"[..]));
+        let small = client.fetch(get(&format!("{}/ok", server.uri())), second, 5).await;
+        assert!(matches!(small, Err(HttpError::TooLarge(5))), "{small:?}");
+        let short = Duration::from_millis(50);
+        let late = client.fetch(get(&format!("{}/slow", server.uri())), short, 6).await;
+        assert!(matches!(late, Err(HttpError::Timeout(_))), "{late:?}");
+        let refused = client.fetch(get("http://127.0.0.1:1/secret-token"), second, 6).await.unwrap_err();
+        assert!(matches!(refused, HttpError::Connect(_)), "{refused:?}");
+        assert!(!refused.to_string().contains("secret-token"), "{refused}");
+    }
+}

@@ -1,0 +1,70 @@
+//! The outside world as traits, and the real one.
+//!
+//! Everything that can happen to the gateway reaches it through the seams in this crate, so that the production code
+//! also runs inside the deterministic simulator: [`Transport`], [`Clock`], [`Entropy`], [`Storage`], [`Spawner`],
+//! [`Processes`] and [`Probe`], bundled in one [`Platform`] value that is passed in. Nothing is ambient.
+//!
+//! What may never be here: anything that knows the protocol, a channel or the gateway.
+//! Start reading at [`Platform`]; the real implementations are in [`os`].
+
+mod clock;
+mod entropy;
+pub mod http;
+pub mod os;
+mod probe;
+mod process;
+mod spawner;
+mod storage;
+mod transport;
+
+use std::sync::Arc;
+
+pub use clock::{Clock, Millis, Mono};
+pub use entropy::{Entropy, EntropyExt};
+pub use probe::{NoProbe, Probe};
+pub use process::{Command, Output, ProcessError, Processes};
+pub use spawner::{Spawner, SpawnerExt, TaskHandle};
+pub use storage::{BlockFile, MemoryStorage, Storage};
+pub use transport::{BoxIo, Io, Listener, Transport};
+
+/// A boxed future that can cross threads: what the object-safe seams return.
+pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn std::future::Future<Output = T> + Send + 'a>>;
+
+/// The seams as one value; cloning is cheap and shares them.
+#[derive(Clone)]
+pub struct Platform {
+    /// Sockets.
+    pub transport: Arc<dyn Transport>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness; fork it per component.
+    pub entropy: Arc<dyn Entropy>,
+    /// Files under the state directory.
+    pub storage: Arc<dyn Storage>,
+    /// Tasks.
+    pub tasks: Arc<dyn Spawner>,
+    /// Child processes.
+    pub processes: Arc<dyn Processes>,
+    /// Claims for the simulator; does nothing in production.
+    pub probe: Arc<dyn Probe>,
+}
+
+impl std::fmt::Debug for Platform {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Platform")
+    }
+}
+
+/// `tokio::select!` that always polls its branches in the order written.
+///
+/// The unbiased macro draws ambient randomness, which a simulator cannot repeat.
+#[macro_export]
+macro_rules! select {
+    ($($body:tt)*) => {{
+        #[allow(clippy::disallowed_macros)]
+        { $crate::__tokio::select! { biased; $($body)* } }
+    }};
+}
+
+#[doc(hidden)]
+pub use tokio as __tokio;

@@ -1,0 +1,97 @@
+use std::process::Stdio;
+
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use crate::{BoxFuture, Command, Output, ProcessError, Processes};
+
+/// Child processes of the operating system, with a minimal environment: secrets of the gateway's own stay out.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OsProcesses;
+
+const INHERITED: [&str; 6] = ["PATH", "HOME", "LANG", "LC_ALL", "TZ", "USER"];
+
+impl Processes for OsProcesses {
+    fn run(&self, command: Command) -> BoxFuture<'_, Result<Output, ProcessError>> {
+        Box::pin(async move {
+            let (program, args) = command.argv.split_first().ok_or(ProcessError::Empty)?;
+            let mut child = tokio::process::Command::new(program);
+            child.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+            child.env_clear().envs(INHERITED.into_iter().filter_map(|k| Some((k, std::env::var_os(k)?))));
+            child.envs(command.env.iter().map(|(k, v)| (k, v)));
+            if let Some(cwd) = &command.cwd {
+                child.current_dir(cwd);
+            }
+            let spawned = child.spawn();
+            let mut child = spawned.map_err(|source| ProcessError::Spawn { program: program.clone(), source })?;
+            let (out, err) = (child.stdout.take(), child.stderr.take());
+            let work = async {
+                let (out, err) = tokio::join!(bounded(out, command.max_output), bounded(err, command.max_output));
+                let ((stdout, cut_out), (stderr, cut_err)) = (out?, err?);
+                let status = child.wait().await?;
+                Ok(Output { code: status.code(), stdout, stderr, truncated: cut_out || cut_err })
+            };
+            match tokio::time::timeout(command.timeout, work).await {
+                Ok(result) => result,
+                Err(_) => Err(ProcessError::Timeout(command.timeout)),
+            }
+        })
+    }
+}
+
+/// Reads to the end, keeping at most `max` bytes, so that a chatty child never blocks on a full pipe.
+async fn bounded(stream: Option<impl AsyncRead + Unpin>, max: usize) -> std::io::Result<(Vec<u8>, bool)> {
+    let mut kept = Vec::new();
+    let Some(mut stream) = stream else { return Ok((kept, false)) };
+    let mut buf = [0u8; 4096];
+    let mut cut = false;
+    loop {
+        let n = stream.read(&mut buf).await?;
+        if n == 0 {
+            return Ok((kept, cut));
+        }
+        let room = max - kept.len();
+        kept.extend_from_slice(&buf[..n.min(room)]);
+        cut |= n > room;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn cmd(argv: &[&str]) -> Command {
+        Command {
+            argv: argv.iter().map(|s| (*s).to_owned()).collect(),
+            cwd: None,
+            env: vec![],
+            timeout: Duration::from_secs(5),
+            max_output: 8,
+        }
+    }
+
+    #[tokio::test]
+    async fn output_is_bounded_and_the_code_is_kept() {
+        let out = OsProcesses.run(cmd(&["echo", "0123456789"])).await.unwrap();
+        assert_eq!((out.code, out.stdout.as_slice(), out.truncated), (Some(0), &b"01234567"[..], true));
+        let out = OsProcesses.run(cmd(&["false"])).await.unwrap();
+        assert_eq!(out.code, Some(1));
+    }
+
+    #[tokio::test]
+    async fn a_hanging_child_is_killed_at_its_timeout() {
+        let mut c = cmd(&["sleep", "60"]);
+        c.timeout = Duration::from_millis(50);
+        assert!(matches!(OsProcesses.run(c).await, Err(ProcessError::Timeout(_))));
+        assert!(matches!(OsProcesses.run(cmd(&["/no/such/program"])).await, Err(ProcessError::Spawn { .. })));
+        assert!(matches!(OsProcesses.run(cmd(&[])).await, Err(ProcessError::Empty)));
+    }
+
+    /// No shell reads the arguments (S22).
+    #[tokio::test]
+    async fn s22_arguments_are_not_interpreted() {
+        let out = OsProcesses.run(cmd(&["echo", "$HOME;x"])).await.unwrap();
+        assert_eq!(out.stdout, b"$HOME;x\n");
+    }
+}

@@ -1,0 +1,49 @@
+use std::{io, net::SocketAddr};
+
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+use crate::{BoxFuture, BoxIo, Listener, Transport};
+
+/// Sockets still waiting to be accepted; a reconnect storm of a few hundred clients fits.
+const BACKLOG: u32 = 1024;
+
+/// TCP of the operating system, without Nagle's delay.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OsTransport;
+
+impl Transport for OsTransport {
+    fn bind(&self, addr: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listener>>> {
+        Box::pin(async move {
+            let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+            // A restart must not wait for old connections to time out; a live listener still refuses the port.
+            socket.set_reuseaddr(true)?;
+            socket.bind(addr)?;
+            let listener: Box<dyn Listener> = Box::new(OsListener(socket.listen(BACKLOG)?));
+            Ok(listener)
+        })
+    }
+
+    fn connect<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<BoxIo>> {
+        Box::pin(async move {
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            let stream = TcpStream::connect((host, port)).await?;
+            stream.set_nodelay(true)?;
+            Ok(Box::new(stream) as BoxIo)
+        })
+    }
+}
+
+struct OsListener(TcpListener);
+
+impl Listener for OsListener {
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<(BoxIo, SocketAddr)>> {
+        Box::pin(async move {
+            let (stream, peer) = self.0.accept().await?;
+            stream.set_nodelay(true)?;
+            Ok((Box::new(stream) as BoxIo, peer))
+        })
+    }
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+}

@@ -1,0 +1,56 @@
+//! Tasks as a seam: the simulator turns a panicking task into a failed run and counts what is left over at the end.
+
+use std::future::Future;
+
+use tokio::sync::oneshot;
+
+use crate::BoxFuture;
+
+/// Starts tasks and runs blocking work.
+pub trait Spawner: Send + Sync {
+    /// Starts `task`; it goes on when the handle is dropped.
+    fn spawn_boxed(&self, name: &'static str, task: BoxFuture<'static, ()>) -> TaskHandle;
+    /// Runs `work` where it may block (inline in a simulation).
+    fn blocking_boxed(&self, work: Box<dyn FnOnce() + Send>);
+}
+
+/// A started task.
+#[derive(Debug)]
+pub struct TaskHandle(tokio::task::AbortHandle);
+
+impl TaskHandle {
+    /// Wraps the runtime's handle; for implementations of [`Spawner`].
+    pub fn new(handle: tokio::task::AbortHandle) -> Self {
+        Self(handle)
+    }
+    /// Ends the task at its next suspension point.
+    pub fn abort(&self) {
+        self.0.abort();
+    }
+    /// True when the task has ended.
+    pub fn is_finished(&self) -> bool {
+        self.0.is_finished()
+    }
+}
+
+/// The typed face of [`Spawner`].
+pub trait SpawnerExt: Spawner {
+    /// Starts `task`; it goes on when the handle is dropped.
+    fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) -> TaskHandle {
+        self.spawn_boxed(name, Box::pin(task))
+    }
+
+    /// Runs `work` where it may block and gives its result. `None` when the work panicked or the runtime is ending.
+    fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> impl Future<Output = Option<T>> + Send + 'static {
+        let (tx, rx) = oneshot::channel();
+        self.blocking_boxed(Box::new(move || {
+            let _ = tx.send(work());
+        }));
+        async move { rx.await.ok() }
+    }
+}
+
+impl<S: Spawner + ?Sized> SpawnerExt for S {}

@@ -1,0 +1,142 @@
+//! Named files under the state directory as a seam, and an in-memory one for tests.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// Random access to one file: what the database sits on.
+///
+/// `redb`'s own trait, so that its locking and error rules hold; [`Storage::block_file`] boxes it.
+pub type BlockFile = Box<dyn redb::StorageBackend>;
+
+/// Files by name, relative to one root; names use `/` and never leave the root.
+///
+/// Real: the state directory, files 0600, directories 0700. Simulated: what was not synced is lost or torn at a crash.
+/// Calls block; anything larger than a small file goes through [`crate::Spawner::blocking_boxed`].
+pub trait Storage: Send + Sync {
+    /// The whole file; `NotFound` when there is none.
+    fn read(&self, name: &str) -> io::Result<Vec<u8>>;
+    /// Replaces the file: after a crash it has the old or the new content, never a mixture, and the new one is durable
+    /// when this returns (known-failures F18).
+    fn write_atomic(&self, name: &str, data: &[u8]) -> io::Result<()>;
+    /// Adds to the end, not synced.
+    fn append(&self, name: &str, data: &[u8]) -> io::Result<()>;
+    /// Makes earlier appends durable.
+    fn sync(&self, name: &str) -> io::Result<()>;
+    /// Renames within the root, durably.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Removes the file; `NotFound` when there is none.
+    fn remove(&self, name: &str) -> io::Result<()>;
+    /// Names of the files directly in `dir`, sorted; empty when there is no such directory.
+    fn list(&self, dir: &str) -> io::Result<Vec<String>>;
+    /// Opens (or creates) a file for random access.
+    fn block_file(&self, name: &str) -> io::Result<BlockFile>;
+    /// Size in bytes; `NotFound` when there is none.
+    fn len(&self, name: &str) -> io::Result<u64>;
+    /// Up to `max` bytes from `offset`.
+    fn read_at(&self, name: &str, offset: u64, max: usize) -> io::Result<Vec<u8>>;
+}
+
+/// A [`Storage`] that forgets everything when it is dropped.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryStorage(Arc<Mutex<BTreeMap<String, Arc<Mutex<Vec<u8>>>>>>);
+
+fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
+    m.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn missing(name: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, format!("no file {name}"))
+}
+
+impl MemoryStorage {
+    /// An empty one.
+    pub fn new() -> Self {
+        Self::default()
+    }
+    fn get(&self, name: &str) -> io::Result<Arc<Mutex<Vec<u8>>>> {
+        lock(&self.0).get(name).cloned().ok_or_else(|| missing(name))
+    }
+    fn get_or_create(&self, name: &str) -> Arc<Mutex<Vec<u8>>> {
+        lock(&self.0).entry(name.to_owned()).or_default().clone()
+    }
+}
+
+impl Storage for MemoryStorage {
+    fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        Ok(lock(&*self.get(name)?).clone())
+    }
+    fn write_atomic(&self, name: &str, data: &[u8]) -> io::Result<()> {
+        *lock(&self.get_or_create(name)) = data.to_vec();
+        Ok(())
+    }
+    fn append(&self, name: &str, data: &[u8]) -> io::Result<()> {
+        lock(&self.get_or_create(name)).extend_from_slice(data);
+        Ok(())
+    }
+    fn sync(&self, name: &str) -> io::Result<()> {
+        self.get(name).map(|_| ())
+    }
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut map = lock(&self.0);
+        let file = map.remove(from).ok_or_else(|| missing(from))?;
+        map.insert(to.to_owned(), file);
+        Ok(())
+    }
+    fn remove(&self, name: &str) -> io::Result<()> {
+        lock(&self.0).remove(name).map(|_| ()).ok_or_else(|| missing(name))
+    }
+    fn list(&self, dir: &str) -> io::Result<Vec<String>> {
+        let prefix = if dir.is_empty() { String::new() } else { format!("{dir}/") };
+        Ok(lock(&self.0)
+            .keys()
+            .filter_map(|k| k.strip_prefix(&prefix))
+            .filter(|rest| !rest.contains('/'))
+            .map(str::to_owned)
+            .collect())
+    }
+    fn block_file(&self, name: &str) -> io::Result<BlockFile> {
+        Ok(Box::new(MemoryBlock(self.get_or_create(name))))
+    }
+    fn len(&self, name: &str) -> io::Result<u64> {
+        Ok(lock(&*self.get(name)?).len() as u64)
+    }
+    fn read_at(&self, name: &str, offset: u64, max: usize) -> io::Result<Vec<u8>> {
+        let file = self.get(name)?;
+        let data = lock(&file);
+        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(data.len());
+        let end = start.saturating_add(max).min(data.len());
+        Ok(data[start..end].to_vec())
+    }
+}
+
+#[derive(Debug)]
+struct MemoryBlock(Arc<Mutex<Vec<u8>>>);
+
+impl redb::StorageBackend for MemoryBlock {
+    fn len(&self) -> io::Result<u64> {
+        Ok(lock(&self.0).len() as u64)
+    }
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let data = lock(&self.0);
+        let start = usize::try_from(offset).map_err(io::Error::other)?;
+        let slice = data.get(start..start + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        out.copy_from_slice(slice);
+        Ok(())
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        lock(&self.0).resize(usize::try_from(len).map_err(io::Error::other)?, 0);
+        Ok(())
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let mut file = lock(&self.0);
+        let start = usize::try_from(offset).map_err(io::Error::other)?;
+        file.get_mut(start..start + data.len()).ok_or(io::ErrorKind::UnexpectedEof)?.copy_from_slice(data);
+        Ok(())
+    }
+}

@@ -1,0 +1,30 @@
+//! Sockets as a seam. TLS is a layer on top ([`crate::http`]), the same for real and simulated streams.
+
+use std::{io, net::SocketAddr};
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::BoxFuture;
+
+/// A byte stream in both directions.
+pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// A boxed [`Io`].
+pub type BoxIo = Box<dyn Io>;
+
+/// Opens sockets.
+pub trait Transport: Send + Sync {
+    /// Listens on `addr` (port 0: any free port).
+    fn bind(&self, addr: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listener>>>;
+    /// Connects to `host` (a name or an address) and `port`.
+    fn connect<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<BoxIo>>;
+}
+
+/// Accepts connections.
+pub trait Listener: Send {
+    /// The next connection and the address of its peer. Cancel-safe.
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<(BoxIo, SocketAddr)>>;
+    /// Where it listens.
+    fn local_addr(&self) -> io::Result<SocketAddr>;
+}
