@@ -1,1 +1,33 @@
-//! stub
+//! The configuration file: its types, how its text becomes them, and how it is edited.
+//!
+//! Pure: text and environment look-ups in, a typed [`Config`] or all [`Problem`]s out. What may never be here: files,
+//! clocks, the process environment, anything that knows the server.
+//!
+//! Start reading at [`Config`] and [`parse`]. Defaults are in one place (`defaults.rs`), bounds stand at their fields.
+
+mod agents;
+mod bounds;
+mod channels;
+mod config;
+mod conversation;
+mod defaults;
+mod gateway;
+mod model;
+mod models;
+mod parse;
+mod ports;
+mod secret;
+mod telegram;
+
+pub use agents::*;
+pub use channels::*;
+pub use config::*;
+pub use conversation::*;
+pub use defaults::{DEFAULT_AGENT, DEFAULT_PORT, DEV_PORT, ECHO_MODEL};
+pub use gateway::*;
+pub use model::{ModelRef, ResolvedModel, resolve_model};
+pub use models::*;
+pub use parse::{Loaded, Problem, parse};
+pub use ports::{Ports, ports};
+pub use secret::{REDACTED, Secret};
+pub use telegram::*;

@@ -1,0 +1,78 @@
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::Telegram;
+
+/// `channels`: messaging services.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Channels {
+    /// What channels share.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub defaults: Option<ChannelDefaults>,
+    /// Telegram bots.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub telegram: Option<Telegram>,
+    /// WhatsApp Web.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub whatsapp: Option<WhatsApp>,
+    /// Services that this gateway does not know.
+    #[serde(flatten)]
+    pub other: BTreeMap<String, Value>,
+}
+
+/// `channels.defaults`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct ChannelDefaults {
+    /// Group policy of channels that have none.
+    pub group_policy: Option<GroupPolicy>,
+    /// Heartbeat visibility.
+    pub heartbeat: Option<Value>,
+}
+
+/// Whom the agent answers in private chats.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DmPolicy {
+    /// Those on the list and those approved by `openclaw pairing approve`; others get a code.
+    #[default]
+    Pairing,
+    /// Those on the list.
+    Allowlist,
+    /// Everybody.
+    Open,
+    /// Nobody.
+    Disabled,
+}
+
+/// Whom the agent answers in groups.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum GroupPolicy {
+    /// Everybody in the groups that are listed (or in all).
+    Open,
+    /// Those on `groupAllowFrom`, else `allowFrom`.
+    #[default]
+    Allowlist,
+    /// Nobody.
+    Disabled,
+}
+
+/// `channels.whatsapp`. Known keys are typed, the rest waits for the channel.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub struct WhatsApp {
+    /// Switched on.
+    pub enabled: Option<bool>,
+    /// Whom the agent answers in private chats.
+    pub dm_policy: DmPolicy,
+    /// Whom the agent answers in groups.
+    pub group_policy: Option<GroupPolicy>,
+    /// Everything else.
+    #[serde(flatten)]
+    pub other: BTreeMap<String, Value>,
+}
