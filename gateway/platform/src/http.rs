@@ -202,7 +202,10 @@ mod tests {
     #[tokio::test]
     async fn fetches_bounds_and_times_out() {
         let server = MockServer::start().await;
-        Mock::given(path("/ok")).respond_with(ResponseTemplate::new(418).set_body_string("teapot")).mount(&server).await;
+        Mock::given(path("/ok"))
+            .respond_with(ResponseTemplate::new(418).set_body_string("teapot"))
+            .mount(&server)
+            .await;
         let slow = ResponseTemplate::new(200).set_delay(Duration::from_secs(30));
         Mock::given(path("/slow")).respond_with(slow).mount(&server).await;
         let dir = tempfile::tempdir().unwrap();

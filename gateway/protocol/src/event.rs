@@ -1,0 +1,105 @@
+//! Events: their names, who may see them, what may be withheld (protocol-core.md section 10, decisions D7, D10).
+#![allow(missing_docs)]
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{connect::Presence, message::Content, scope::Scope, wire};
+
+/// An event that the gateway can send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventSpec {
+    /// Its wire name.
+    pub name: &'static str,
+    /// What an operator needs to see it; `None`: everybody sees it.
+    pub scope: Option<Scope>,
+    /// May be withheld from a client that reads too slowly.
+    pub droppable: bool,
+}
+
+const fn spec(name: &'static str, scope: Option<Scope>, droppable: bool) -> EventSpec {
+    EventSpec { name, scope, droppable }
+}
+
+/// Greets a connection; sent to that connection alone, without `seq`.
+pub const CHALLENGE: EventSpec = spec("connect.challenge", None, false);
+/// Agent runs. Not droppable, all streams.
+pub const AGENT: EventSpec = spec("agent", Some(Scope::Read), false);
+/// Chat runs: final, error, aborted.
+pub const CHAT: EventSpec = spec("chat", Some(Scope::Read), false);
+/// Chat runs: deltas.
+pub const CHAT_DELTA: EventSpec = spec("chat", Some(Scope::Read), true);
+/// Who is there.
+pub const PRESENCE: EventSpec = spec("presence", Some(Scope::Read), true);
+/// Liveness.
+pub const TICK: EventSpec = spec("tick", None, true);
+/// The gateway goes away.
+pub const SHUTDOWN: EventSpec = spec("shutdown", None, false);
+/// A new health snapshot. State: a slow reader may miss one, the next one replaces it.
+pub const HEALTH: EventSpec = spec("health", Some(Scope::Read), true);
+/// Outcome of a heartbeat.
+pub const HEARTBEAT: EventSpec = spec("heartbeat", Some(Scope::Read), true);
+/// A device asks to be let in.
+pub const DEVICE_PAIR_REQUESTED: EventSpec = spec("device.pair.requested", Some(Scope::Pairing), true);
+/// It was decided.
+pub const DEVICE_PAIR_RESOLVED: EventSpec = spec("device.pair.resolved", Some(Scope::Pairing), true);
+
+/// Every event that this gateway sends.
+pub const EVENTS: [EventSpec; 10] =
+    [CHALLENGE, AGENT, CHAT, PRESENCE, TICK, SHUTDOWN, HEALTH, HEARTBEAT, DEVICE_PAIR_REQUESTED, DEVICE_PAIR_RESOLVED];
+
+wire! { /// Payload of `tick`.
+Tick { ts: u64, } }
+wire! { /// Payload of `shutdown`; `restartExpectedMs` only when it comes back (D14).
+Shutdown { reason: String, ; restart_expected_ms: u64, } }
+wire! { /// Payload of `presence`: always the whole list.
+PresenceEvent { presence: Vec<Presence>, } }
+wire! { /// Payload of `agent`; `seq` counts from 1 within the run.
+AgentEvent { run_id: String, seq: u64, stream: String, ts: u64, data: Value, ; session_key: String, } }
+wire! { /// Payload of `chat`.
+    ChatEvent {
+        run_id: String,
+        session_key: String,
+        seq: u64,
+        state: ChatState,
+        ;
+        message: Value,
+        delta_text: String,
+        replace: bool,
+        error_message: String,
+        stop_reason: String,
+    }
+}
+/// Where a chat run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ChatState {
+    Delta,
+    Final,
+    Aborted,
+    Error,
+}
+wire! { /// The text so far in a `chat` event.
+ChatText { role: String, content: Vec<Content>, timestamp: u64, } }
+wire! { /// Payload of `device.pair.requested`.
+    DevicePairRequested {
+        request_id: String,
+        device_id: String,
+        public_key: String,
+        role: String,
+        roles: Vec<String>,
+        scopes: Vec<String>,
+        silent: bool,
+        is_repair: bool,
+        ts: u64,
+        ;
+        display_name: String,
+        platform: String,
+        client_id: String,
+        client_mode: String,
+        remote_ip: String,
+    }
+}
+wire! { /// Payload of `device.pair.resolved`.
+DevicePairResolved { request_id: String, device_id: String, decision: String, ts: u64, } }

@@ -1,0 +1,121 @@
+//! The one table of methods: names, roles, scopes, parameters, results. Dispatch, `features.methods`, the schema and the
+//! documentation all come from it.
+
+use schemars::JsonSchema;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use crate::{
+    connect::{ConnectParams, HelloOk},
+    error::ErrorShape,
+    params as p,
+    scope::{Role, Scope},
+    wire::Json,
+};
+
+/// A method with its types.
+pub trait Method: 'static {
+    /// Its row in the table.
+    const SPEC: MethodSpec;
+    /// What it takes.
+    type Params: DeserializeOwned + JsonSchema + Send + 'static;
+    /// What it gives.
+    type Result: Serialize + JsonSchema + Send + 'static;
+
+    /// Reads the parameters.
+    ///
+    /// # Errors
+    /// INVALID_REQUEST `invalid <method> params: ...` with every problem.
+    fn parse(text: &str) -> Result<Self::Params, ErrorShape> {
+        serde_json::from_str(text).map_err(|e| {
+            let why = match serde_json::from_str::<Json>(text) {
+                Ok(Json(value)) => crate::schema::explain::<Self::Params>(&value),
+                Err(_) => format!("at root: must be valid JSON ({e})"),
+            };
+            ErrorShape::invalid("INVALID_PARAMS", format!("invalid {} params: {why}", Self::SPEC.name))
+        })
+    }
+}
+
+/// A row of the table.
+#[derive(Debug, Clone, Copy)]
+pub struct MethodSpec {
+    /// Wire name.
+    pub name: &'static str,
+    /// Who may call it.
+    pub role: Role,
+    /// What an operator needs for it.
+    pub scope: Scope,
+    /// Named in `features.methods`.
+    pub listed: bool,
+    /// One line for the documentation.
+    pub summary: &'static str,
+    /// JSON Schema of the parameters.
+    pub params: fn() -> Value,
+    /// JSON Schema of the result.
+    pub result: fn() -> Value,
+}
+
+macro_rules! methods {
+    ($($name:ident $wire:literal $scope:ident $listed:literal ($params:ty) -> $result:ty, $summary:literal;)*) => {
+        $(
+            #[doc = $summary]
+            #[derive(Debug, Clone, Copy)]
+            pub struct $name;
+            impl Method for $name {
+                const SPEC: MethodSpec = MethodSpec {
+                    name: $wire,
+                    role: Role::Operator,
+                    scope: Scope::$scope,
+                    listed: $listed,
+                    summary: $summary,
+                    params: crate::schema::of::<$params>,
+                    result: crate::schema::of::<$result>,
+                };
+                type Params = $params;
+                type Result = $result;
+            }
+        )*
+        /// Every method, in the order of the documentation.
+        pub const METHODS: &[MethodSpec] = &[$($name::SPEC,)*];
+    };
+}
+
+methods! {
+    Connect "connect" Admin false (ConnectParams) -> HelloOk, "Opens the connection; valid only as the first request.";
+    GetHealth "health" Read true (p::HealthParams) -> p::Health, "Full health snapshot.";
+    GetStatus "status" Read true (p::Empty) -> p::Status, "Short summary.";
+    SystemPresence "system-presence" Read true (p::Empty) -> p::PresenceList, "Who is there.";
+    SystemEvent "system-event" Admin true (p::SystemEventParams) -> p::Ok, "Posts a presence or system note.";
+    LastHeartbeat "last-heartbeat" Read true (p::Empty) -> Option<p::Heartbeat>, "Outcome of the latest heartbeat, or null.";
+    SetHeartbeats "set-heartbeats" Admin true (p::SetHeartbeatsParams) -> p::SetHeartbeats, "Switches heartbeats of this process.";
+    Wake "wake" Write true (p::WakeParams) -> p::Ok, "Leaves a note for the main session.";
+    SendMessage "send" Write true (p::SendParams) -> p::Send, "Sends a message through a channel.";
+    Agent "agent" Write true (p::AgentParams) -> p::AgentAccepted, "Runs an agent turn: accepted at once, the outcome in a second response.";
+    AgentWait "agent.wait" Write true (p::AgentWaitParams) -> p::AgentWait, "Waits for a run to end.";
+    AgentIdentityGet "agent.identity.get" Read true (p::AgentIdentityParams) -> p::AgentIdentity, "How an agent is shown.";
+    AgentsList "agents.list" Read true (p::Empty) -> p::AgentsList, "All agents.";
+    ModelsList "models.list" Read true (p::Empty) -> p::ModelsList, "All models.";
+    ChatSend "chat.send" Write true (p::ChatSendParams) -> p::ChatSend, "Starts a chat run; events tell its course.";
+    ChatHistory "chat.history" Read true (p::ChatHistoryParams) -> p::ChatHistory, "Messages of a session.";
+    ChatAbort "chat.abort" Write true (p::ChatAbortParams) -> p::ChatAbort, "Ends runs of a session.";
+    ChatInject "chat.inject" Admin false (p::ChatInjectParams) -> p::ChatInject, "Adds an assistant note to a transcript.";
+    SessionsList "sessions.list" Read true (p::SessionsListParams) -> p::SessionsList, "Sessions, newest first.";
+    SessionsPreview "sessions.preview" Read true (p::SessionsPreviewParams) -> p::SessionsPreview, "Last lines of sessions.";
+    SessionsResolve "sessions.resolve" Admin false (p::SessionsResolveParams) -> p::SessionsResolve, "Finds a session by key, id or label.";
+    SessionsPatch "sessions.patch" Admin true (p::SessionsPatchParams) -> p::SessionChanged, "Changes settings of a session.";
+    SessionsReset "sessions.reset" Admin true (p::SessionKeyParams) -> p::SessionChanged, "Starts a session anew, keeping its settings.";
+    SessionsDelete "sessions.delete" Admin true (p::SessionsDeleteParams) -> p::SessionsDelete, "Deletes a session.";
+    SessionsCompact "sessions.compact" Admin true (p::SessionsCompactParams) -> p::SessionsCompact, "Shortens a transcript.";
+    ChannelsStatus "channels.status" Read true (p::ChannelsStatusParams) -> p::ChannelsStatus, "Channels and their accounts.";
+    ChannelsLogout "channels.logout" Admin true (p::ChannelsLogoutParams) -> p::ChannelsLogout, "Signs a channel account out.";
+    PairingList "channels.pairing.list" Pairing true (p::PairingListParams) -> p::PairingList, "Senders that wait for approval.";
+    PairingApprove "channels.pairing.approve" Pairing true (p::PairingApproveParams) -> p::PairingApprove, "Lets a waiting sender in.";
+    LogsTail "logs.tail" Read true (p::LogsTailParams) -> p::LogsTail, "Lines of the log file.";
+    ConfigGet "config.get" Admin true (p::Empty) -> p::ConfigGet, "The configuration, secrets redacted.";
+}
+
+/// The row of `name`.
+pub fn find(name: &str) -> Option<&'static MethodSpec> {
+    METHODS.iter().find(|m| m.name == name)
+}
