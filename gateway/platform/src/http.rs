@@ -19,10 +19,9 @@ use hyper_util::{
     },
     rt::{TokioExecutor, TokioIo, TokioTimer},
 };
-use rustls::pki_types::ServerName;
 use tower_service::Service;
 
-use crate::{BoxFuture, BoxIo, Platform, Transport};
+use crate::{BoxFuture, BoxIo, Platform, Transport, tls::Tls};
 
 /// A whole request body.
 pub type Body = Full<Bytes>;
@@ -62,15 +61,7 @@ impl std::fmt::Debug for HttpClient {
 impl HttpClient {
     /// A client on the platform's transport.
     pub fn new(platform: &Platform) -> Self {
-        let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        #[allow(clippy::expect_used)] // ring supports the default versions; nothing from outside takes part
-        let tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("ring supports the default TLS versions")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let connector = Connector { transport: platform.transport.clone(), tls: Arc::new(tls) };
+        let connector = Connector { transport: platform.transport.clone(), tls: Tls::new() };
         let inner = Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
@@ -129,7 +120,7 @@ fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
 #[derive(Clone)]
 struct Connector {
     transport: Arc<dyn Transport>,
-    tls: Arc<rustls::ClientConfig>,
+    tls: Tls,
 }
 
 impl Service<Uri> for Connector {
@@ -151,9 +142,7 @@ impl Service<Uri> for Connector {
             if !https {
                 return Ok(Stream(TokioIo::new(io)));
             }
-            let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).map_err(io::Error::other)?;
-            let stream = tokio_rustls::TlsConnector::from(this.tls).connect(name, io).await?;
-            Ok(Stream(TokioIo::new(Box::new(stream) as BoxIo)))
+            Ok(Stream(TokioIo::new(this.tls.connect(host, io).await?)))
         })
     }
 }

@@ -15,6 +15,7 @@ mod probe;
 mod process;
 mod spawner;
 mod storage;
+pub mod tls;
 mod transport;
 
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Sockets as a seam. TLS is a layer on top ([`crate::http`]), the same for real and simulated streams.
+//! Sockets as a seam. TLS is a layer on top ([`crate::tls`]), the same for real and simulated streams.
 
 use std::{io, net::SocketAddr};
 

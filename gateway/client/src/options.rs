@@ -1,0 +1,148 @@
+//! Who connects, where to and with what.
+
+use std::{sync::Arc, time::Duration};
+
+use openclaw_platform::Millis;
+use serde_json::{Map, Value, json};
+
+use crate::device::{self, Claims, DeviceSigner};
+
+/// Everything that [`crate::Client::connect`] needs to know.
+#[derive(Clone)]
+pub struct ConnectOptions {
+    /// `ws://HOST:PORT` or `wss://HOST:PORT`.
+    pub url: String,
+    /// Shared token or device token.
+    pub token: Option<String>,
+    /// Shared password.
+    pub password: Option<String>,
+    /// `client.id`, one of the manual's client ids.
+    pub client_id: String,
+    /// `client.mode`, one of the manual's modes.
+    pub client_mode: String,
+    /// `client.displayName`.
+    pub display_name: Option<String>,
+    /// `client.version`.
+    pub version: String,
+    /// `client.platform`.
+    pub platform_name: String,
+    /// `client.instanceId`: stable across reconnects, so that presence has one entry.
+    pub instance_id: Option<String>,
+    /// Scopes asked for; empty asks for the default.
+    pub scopes: Vec<String>,
+    /// `operator` or `node`.
+    pub role: String,
+    /// Lowest protocol version understood.
+    pub min_protocol: u32,
+    /// Highest protocol version understood.
+    pub max_protocol: u32,
+    /// Signs the challenge when given.
+    pub device: Option<Arc<dyn DeviceSigner>>,
+    /// For everything from the first packet to hello-ok.
+    pub connect_timeout: Duration,
+}
+
+impl ConnectOptions {
+    /// A backend client without credentials that speaks protocol 3 and gives up after ten seconds.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            token: None,
+            password: None,
+            client_id: "gateway-client".to_owned(),
+            client_mode: "backend".to_owned(),
+            display_name: None,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            platform_name: std::env::consts::OS.to_owned(),
+            instance_id: None,
+            scopes: Vec::new(),
+            role: "operator".to_owned(),
+            min_protocol: 3,
+            max_protocol: 3,
+            device: None,
+            connect_timeout: Duration::from_secs(10),
+        }
+    }
+
+    /// The params of `connect`.
+    pub(crate) fn params(&self, nonce: &str, signed_at: Millis) -> Value {
+        let mut client = json!({
+            "id": self.client_id,
+            "version": self.version,
+            "platform": self.platform_name,
+            "mode": self.client_mode,
+        });
+        insert(&mut client, "displayName", self.display_name.clone());
+        insert(&mut client, "instanceId", self.instance_id.clone());
+        let mut params = json!({
+            "minProtocol": self.min_protocol,
+            "maxProtocol": self.max_protocol,
+            "client": client,
+            "role": self.role,
+            "scopes": self.scopes,
+        });
+        let mut auth = Value::Object(Map::new());
+        insert(&mut auth, "token", self.token.clone());
+        insert(&mut auth, "password", self.password.clone());
+        if auth.as_object().is_some_and(|auth| !auth.is_empty()) {
+            insert(&mut params, "auth", Some(auth));
+        }
+        let device = self.device.as_deref().map(|signer| {
+            let claims = Claims {
+                client_id: &self.client_id,
+                client_mode: &self.client_mode,
+                role: &self.role,
+                scopes: &self.scopes,
+                token: self.token.as_deref().unwrap_or_default(),
+                signed_at,
+                nonce,
+            };
+            device::block(signer, &claims)
+        });
+        insert(&mut params, "device", device);
+        params
+    }
+}
+
+/// Absent members are left out, never null.
+fn insert(object: &mut Value, key: &str, value: Option<impl Into<Value>>) {
+    if let (Some(object), Some(value)) = (object.as_object_mut(), value) {
+        object.insert(key.to_owned(), value.into());
+    }
+}
+
+impl std::fmt::Debug for ConnectOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ConnectOptions")
+            .field("url", &crate::endpoint::shown(&self.url))
+            .field("client_id", &self.client_id)
+            .field("role", &self.role)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn params_leave_out_what_is_not_there() {
+        let mut options = ConnectOptions::new("ws://h:1");
+        let bare = options.params("n", 5);
+        assert!(bare.get("auth").is_none() && bare.get("device").is_none());
+        assert!(bare["client"].get("displayName").is_none());
+        options.token = Some("secret-token".into());
+        options.device = Some(Arc::new(crate::DeviceKey::from_seed([1; 32])));
+        let full = options.params("n", 5);
+        assert_eq!(full["auth"], json!({ "token": "secret-token" }));
+        assert_eq!((&full["device"]["nonce"], &full["device"]["signedAt"]), (&json!("n"), &json!(5)));
+    }
+
+    #[test]
+    fn s17_debug_hides_the_credentials() {
+        let mut options = ConnectOptions::new("ws://me:hush@h:1?token=hush");
+        options.token = Some("hush".into());
+        options.password = Some("hush".into());
+        assert!(!format!("{options:?}").contains("hush"));
+    }
+}

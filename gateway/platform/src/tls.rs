@@ -1,0 +1,48 @@
+//! TLS as a layer over any stream, the same for real and simulated ones.
+
+use std::{io, sync::Arc};
+
+use rustls::pki_types::ServerName;
+
+use crate::BoxIo;
+
+/// The client side: Mozilla's roots, compiled in, and no client certificate. Cloning shares session tickets.
+#[derive(Clone)]
+pub struct Tls(Arc<rustls::ClientConfig>);
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tls")
+    }
+}
+
+impl Tls {
+    /// A client with the compiled-in roots.
+    pub fn new() -> Self {
+        let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        #[allow(clippy::expect_used)] // ring supports the default versions; nothing from outside takes part
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("ring supports the default TLS versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Self(Arc::new(config))
+    }
+
+    /// Negotiates TLS over `io` with the server named `host` (a name or an address, IPv6 with or without brackets).
+    ///
+    /// # Errors
+    /// When `host` cannot name a server, or its certificate does not prove it, or the stream fails.
+    pub async fn connect(&self, host: &str, io: BoxIo) -> io::Result<BoxIo> {
+        let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).map_err(io::Error::other)?;
+        let stream = tokio_rustls::TlsConnector::from(self.0.clone()).connect(name, io).await?;
+        Ok(Box::new(stream))
+    }
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self::new()
+    }
+}
