@@ -88,7 +88,7 @@ mod tests {
         let backoff = Backoff::new();
         let wait = backoff.asked(Duration::from_millis(1500), &Flat(0x7f)).as_millis();
         assert!((1125..=1875).contains(&wait), "{wait}");
-        assert_eq!(backoff.asked(Duration::from_secs(86_400), &Flat(0x7f)), CAP);
+        assert_eq!(backoff.asked(Duration::from_hours(24), &Flat(0x7f)), CAP);
         assert_eq!(backoff.asked(Duration::ZERO, &Flat(0)), BASE);
     }
 }

@@ -32,7 +32,7 @@ const WRITE_WAIT: Duration = Duration::from_secs(30);
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
 /// Used when hello-ok names none; the bounds keep a strange value from spinning or from waiting for ever.
 const TICK_INTERVAL: Duration = Duration::from_secs(30);
-const TICK_BOUNDS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(600));
+const TICK_BOUNDS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_mins(10));
 
 /// How a connection ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -350,13 +350,14 @@ async fn write(shared: Arc<Shared>, mut sink: SplitSink<Socket, Message>, mut re
             _ = ended.wait_for(|standing| *standing != Standing::Open) => break,
             sent = tokio::time::timeout(WRITE_WAIT, sink.send(message)) => sent,
         };
-        match sent {
-            Ok(Ok(())) => {}
-            // What the other side said last (a close frame, say) is the better reason; the reader has it, if anyone.
-            Ok(Err(tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed)) => {}
-            Ok(Err(e)) => shared.end(Closed::lost(&e.to_string()), false),
-            Err(_) => shared.end(Closed::lost("the gateway takes no bytes"), false),
-        }
+        let lost = match sent {
+            Ok(Ok(())) => continue,
+            Ok(Err(e)) => Closed::lost(&e.to_string()),
+            Err(_) => Closed::lost("the gateway takes no bytes"),
+        };
+        // A close frame that is still on its way in says more than a failed write.
+        let _ = tokio::time::timeout(CLOSE_WAIT, ended.wait_for(|standing| *standing != Standing::Open)).await;
+        shared.end(lost, false);
     }
     let say = match &*shared.standing.borrow() {
         Standing::Ended { closed, say: true } => Some(closed.frame()),

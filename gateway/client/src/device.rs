@@ -2,7 +2,9 @@
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use ed25519_dalek::{Signer as _, SigningKey};
-use openclaw_platform::{Entropy, Millis};
+use openclaw_platform::Entropy;
+use openclaw_protocol::device::{Signed, signed_text};
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 /// Holds a device's private key and signs with it.
@@ -60,61 +62,47 @@ pub(crate) fn device_id(public_key: &[u8; 32]) -> String {
     })
 }
 
-/// What the signature covers, besides the device's id.
-pub(crate) struct Claims<'a> {
-    pub(crate) client_id: &'a str,
-    pub(crate) client_mode: &'a str,
-    pub(crate) role: &'a str,
-    pub(crate) scopes: &'a [String],
-    pub(crate) token: &'a str,
-    pub(crate) signed_at: Millis,
-    pub(crate) nonce: &'a str,
-}
-
-/// The `device` block of connect, signed in the version 2 form (with nonce).
-pub(crate) fn block(signer: &dyn DeviceSigner, claims: &Claims<'_>) -> serde_json::Value {
+/// The `device` block of connect. `claims` names everything that is signed besides the device itself.
+pub(crate) fn block(signer: &dyn DeviceSigner, claims: &Signed<'_>) -> Value {
     let public_key = signer.public_key();
     let id = device_id(&public_key);
-    let Claims { client_id, client_mode, role, scopes, token, signed_at, nonce } = claims;
-    let scopes = scopes.join(",");
-    let message = format!("v2|{id}|{client_id}|{client_mode}|{role}|{scopes}|{signed_at}|{token}|{nonce}");
-    let signature = signer.sign(message.as_bytes());
-    serde_json::json!({
+    let signature = signer.sign(signed_text(&Signed { device_id: &id, ..*claims }).as_bytes());
+    json!({
         "id": id,
         "publicKey": URL_SAFE_NO_PAD.encode(public_key),
         "signature": URL_SAFE_NO_PAD.encode(signature),
-        "signedAt": signed_at,
-        "nonce": nonce,
+        "signedAt": claims.signed_at,
+        "nonce": claims.nonce,
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use ed25519_dalek::{Signature, VerifyingKey};
+    use openclaw_protocol::device::PublicKey;
 
     use super::*;
 
     #[test]
-    fn s20_the_signature_binds_every_claim() {
+    fn s20_the_gateway_accepts_the_block_and_nothing_else() {
         let key = DeviceKey::from_seed([7; 32]);
-        let claims = Claims {
+        let claims = Signed {
+            device_id: "",
             client_id: "cli",
             client_mode: "cli",
             role: "operator",
             scopes: &["operator.read".to_owned(), "operator.write".to_owned()],
-            token: "t0",
             signed_at: 1_700_000_000_000,
-            nonce: "n-1",
+            token: "t0",
+            nonce: Some("n-1"),
         };
         let block = block(&key, &claims);
-        let id = block["id"].as_str().unwrap();
-        assert_eq!(id.len(), 64);
-        let signature = URL_SAFE_NO_PAD.decode(block["signature"].as_str().unwrap()).unwrap();
-        let message = format!("v2|{id}|cli|cli|operator|operator.read,operator.write|1700000000000|t0|n-1");
-        VerifyingKey::from_bytes(&key.public_key())
-            .unwrap()
-            .verify_strict(message.as_bytes(), &Signature::from_slice(&signature).unwrap())
-            .unwrap();
+        let public = PublicKey::parse(block["publicKey"].as_str().unwrap()).unwrap();
+        let id = public.device_id();
+        assert_eq!(block["id"], id.as_str());
+        let signature = block["signature"].as_str().unwrap();
+        let signed = Signed { device_id: &id, ..claims };
+        assert!(public.verifies(&signed_text(&signed), signature));
+        assert!(!public.verifies(&signed_text(&Signed { nonce: Some("n-2"), ..signed }), signature));
     }
 
     #[test]

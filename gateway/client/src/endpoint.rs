@@ -37,8 +37,9 @@ impl Endpoint {
         if host.is_empty() {
             return Err("no host".to_owned());
         }
-        let port = match authority.port() {
-            Some(port) => port.as_str().parse().map_err(|_| format!("{port} is not a port"))?,
+        // `Authority::port` is silent about a port that is no port, so the text decides.
+        let port = match authority.as_str()[authority.host().len()..].strip_prefix(':') {
+            Some(port) => port.parse().map_err(|_| format!("{port:?} is not a port"))?,
             None if tls => 443,
             None => 80,
         };

@@ -3,9 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use openclaw_platform::Millis;
+use openclaw_protocol::device::Signed;
 use serde_json::{Map, Value, json};
 
-use crate::device::{self, Claims, DeviceSigner};
+use crate::device::{self, DeviceSigner};
 
 /// Everything that [`crate::Client::connect`] needs to know.
 #[derive(Clone)]
@@ -88,14 +89,15 @@ impl ConnectOptions {
             insert(&mut params, "auth", Some(auth));
         }
         let device = self.device.as_deref().map(|signer| {
-            let claims = Claims {
+            let claims = Signed {
+                device_id: "",
                 client_id: &self.client_id,
                 client_mode: &self.client_mode,
                 role: &self.role,
                 scopes: &self.scopes,
                 token: self.token.as_deref().unwrap_or_default(),
                 signed_at,
-                nonce,
+                nonce: Some(nonce),
             };
             device::block(signer, &claims)
         });

@@ -41,7 +41,9 @@ pub trait Storage: Send + Sync {
 
 /// A [`Storage`] that forgets everything when it is dropped.
 #[derive(Debug, Clone, Default)]
-pub struct MemoryStorage(Arc<Mutex<BTreeMap<String, Arc<Mutex<Vec<u8>>>>>>);
+pub struct MemoryStorage(Arc<Mutex<BTreeMap<String, MemoryFile>>>);
+
+type MemoryFile = Arc<Mutex<Vec<u8>>>;
 
 fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
     m.lock().unwrap_or_else(PoisonError::into_inner)
@@ -56,10 +58,10 @@ impl MemoryStorage {
     pub fn new() -> Self {
         Self::default()
     }
-    fn get(&self, name: &str) -> io::Result<Arc<Mutex<Vec<u8>>>> {
+    fn get(&self, name: &str) -> io::Result<MemoryFile> {
         lock(&self.0).get(name).cloned().ok_or_else(|| missing(name))
     }
-    fn get_or_create(&self, name: &str) -> Arc<Mutex<Vec<u8>>> {
+    fn get_or_create(&self, name: &str) -> MemoryFile {
         lock(&self.0).entry(name.to_owned()).or_default().clone()
     }
 }
@@ -113,7 +115,7 @@ impl Storage for MemoryStorage {
 }
 
 #[derive(Debug)]
-struct MemoryBlock(Arc<Mutex<Vec<u8>>>);
+struct MemoryBlock(MemoryFile);
 
 impl redb::StorageBackend for MemoryBlock {
     fn len(&self) -> io::Result<u64> {
