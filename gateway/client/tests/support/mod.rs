@@ -13,7 +13,7 @@ use std::{
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use openclaw_client::ConnectOptions;
-use openclaw_platform::{BoxFuture, BoxIo, Listener, Platform, Transport};
+use openclaw_platform::{BoxFuture, BoxIo, Listener, MemoryStorage, NoProbe, Platform, Transport, os};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_tungstenite::{
@@ -25,13 +25,20 @@ pub const SECOND: Duration = Duration::from_secs(1);
 
 /// A platform whose transport is in memory, so that paused time means what it says.
 pub fn memory_platform() -> Platform {
-    let dir = std::env::temp_dir();
-    Platform { transport: Arc::new(MemoryTransport::default()), ..openclaw_platform::os::platform(&dir).unwrap() }
+    Platform { transport: Arc::new(MemoryTransport::default()), ..os_platform() }
 }
 
-/// The real one.
+/// Real sockets, clocks and tasks; files in memory, since a client has none.
 pub fn os_platform() -> Platform {
-    openclaw_platform::os::platform(&std::env::temp_dir()).unwrap()
+    Platform {
+        transport: Arc::new(os::OsTransport),
+        clock: Arc::new(os::OsClock),
+        entropy: Arc::new(os::OsEntropy),
+        storage: Arc::new(MemoryStorage::new()),
+        tasks: Arc::new(os::OsSpawner),
+        processes: Arc::new(os::OsProcesses),
+        probe: Arc::new(NoProbe),
+    }
 }
 
 type Queue = mpsc::Sender<BoxIo>;
