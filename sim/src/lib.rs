@@ -1,1 +1,20 @@
-//! stub
+//! The simulated world: the same seams as production, on turmoil's network, its virtual time and one seed.
+//!
+//! Everything that the gateway, its client and the fakes do in here can be repeated from the seed. What may never be
+//! here: real sockets, real time, real randomness, or anything that a production crate depends on.
+//!
+//! Start reading at [`World`].
+
+mod clock;
+mod entropy;
+mod processes;
+mod spawner;
+mod transport;
+mod world;
+
+pub use clock::SimClock;
+pub use entropy::SimEntropy;
+pub use processes::NoProcesses;
+pub use spawner::{Panics, SimSpawner, TaskPanic};
+pub use transport::SimTransport;
+pub use world::{World, platform};

@@ -1,0 +1,73 @@
+//! Tasks on the host's runtime, with their panics on record.
+
+use std::{
+    any::Any,
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use futures_util::FutureExt as _;
+use openclaw_platform::{BoxFuture, Spawner, TaskHandle};
+
+/// A task that panicked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskPanic {
+    /// The name that it was started with.
+    pub task: &'static str,
+    /// What the panic said.
+    pub message: String,
+}
+
+/// The panics of a run; clones share the record.
+#[derive(Debug, Clone, Default)]
+pub struct Panics(Arc<Mutex<Vec<TaskPanic>>>);
+
+impl Panics {
+    /// Those so far. A run with any has failed.
+    pub fn seen(&self) -> Vec<TaskPanic> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn record(&self, task: &'static str, panic: &(dyn Any + Send)) {
+        let message = panic
+            .downcast_ref::<&str>()
+            .map(|s| (*s).to_owned())
+            .or_else(|| panic.downcast_ref::<String>().cloned())
+            .unwrap_or_else(|| "a panic without a message".to_owned());
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(TaskPanic { task, message });
+    }
+}
+
+/// Spawns on the runtime of the current host, so that a crash of the host ends its tasks. tokio would swallow a panic in
+/// a task that nobody joins; here it is recorded.
+#[derive(Debug, Clone, Default)]
+pub struct SimSpawner {
+    panics: Panics,
+}
+
+impl SimSpawner {
+    /// Records into `panics`.
+    pub fn new(panics: Panics) -> Self {
+        Self { panics }
+    }
+}
+
+impl Spawner for SimSpawner {
+    fn spawn_boxed(&self, name: &'static str, task: BoxFuture<'static, ()>) -> TaskHandle {
+        let panics = self.panics.clone();
+        let guarded = async move {
+            if let Err(panic) = AssertUnwindSafe(task).catch_unwind().await {
+                panics.record(name, &*panic);
+            }
+        };
+        #[allow(clippy::disallowed_methods)] // the implementation of the seam
+        TaskHandle::new(tokio::spawn(guarded).abort_handle())
+    }
+
+    /// At once and in line: a thread would bring its own time and order.
+    fn blocking_boxed(&self, work: Box<dyn FnOnce() + Send>) {
+        if let Err(panic) = std::panic::catch_unwind(AssertUnwindSafe(work)) {
+            self.panics.record("blocking", &*panic);
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! One seed's set of seams.
+
+use std::sync::Arc;
+
+use openclaw_platform::{MemoryStorage, Millis, NoProbe, Platform};
+
+use crate::{NoProcesses, Panics, SimClock, SimEntropy, SimSpawner, SimTransport};
+
+/// Wall time at the start of every simulation: 2026-01-30 00:00:00 UTC.
+const EPOCH: Millis = 1_769_731_200_000;
+
+/// The seams of one simulation, with the handles by which a run is steered and judged.
+#[derive(Debug, Clone)]
+pub struct World {
+    /// For the code under test. Its storage is in memory and outlives a crash of the host.
+    pub platform: Platform,
+    /// Jumps the wall clock.
+    pub clock: Arc<SimClock>,
+    /// Counts the draws.
+    pub entropy: Arc<SimEntropy>,
+    /// Tasks that panicked.
+    pub panics: Panics,
+}
+
+impl World {
+    /// The world of `seed`.
+    pub fn new(seed: u64) -> Self {
+        let clock = Arc::new(SimClock::new(EPOCH));
+        let entropy = Arc::new(SimEntropy::new(seed));
+        let panics = Panics::default();
+        let platform = Platform {
+            transport: Arc::new(SimTransport),
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+            storage: Arc::new(MemoryStorage::new()),
+            tasks: Arc::new(SimSpawner::new(panics.clone())),
+            processes: Arc::new(NoProcesses),
+            probe: Arc::new(NoProbe),
+        };
+        Self { platform, clock, entropy, panics }
+    }
+}
+
+/// Only the platform of [`World::new`].
+pub fn platform(seed: u64) -> Platform {
+    World::new(seed).platform
+}
