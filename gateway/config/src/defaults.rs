@@ -46,13 +46,13 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_payload: 512 * 1024,
-            max_handshake_payload: 64 * 1024,
+            max_handshake_payload: 512 * 1024,
             max_buffered_bytes: 1536 * 1024,
             tick_interval_ms: 30_000,
             handshake_timeout_ms: 10_000,
             max_connections: 4096,
-            max_unauthenticated: 256,
-            max_unauthenticated_per_address: 64,
+            max_unauthenticated: 512,
+            max_unauthenticated_per_address: 256,
             drain_ms: 4000,
             max_queued_per_session: 64,
             dedupe_ms: 300_000,

@@ -8,26 +8,46 @@
 mod agents;
 mod bounds;
 mod channels;
+mod check;
 mod config;
 mod conversation;
 mod defaults;
+mod duration;
+pub mod edit;
+mod explain;
 mod gateway;
+mod legacy;
 mod model;
 mod models;
 mod parse;
+mod path;
 mod ports;
+mod problem;
+mod redact;
+mod schema;
 mod secret;
 mod telegram;
+mod text;
+mod vars;
+
+#[cfg(test)]
+mod tests;
 
 pub use agents::*;
 pub use channels::*;
 pub use config::*;
 pub use conversation::*;
 pub use defaults::{DEFAULT_AGENT, DEFAULT_PORT, DEV_PORT, ECHO_MODEL};
+pub use duration::parse_duration;
 pub use gateway::*;
 pub use model::{ModelRef, ResolvedModel, resolve_model};
 pub use models::*;
-pub use parse::{Loaded, Problem, parse};
+pub use parse::{Loaded, parse};
+pub use path::{Path, PathError, Segment};
 pub use ports::{Ports, ports};
+pub use problem::Problem;
+pub use redact::{redacted, redacted_text};
+pub use schema::schema;
 pub use secret::{REDACTED, Secret};
 pub use telegram::*;
+pub use text::read_value;

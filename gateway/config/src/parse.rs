@@ -1,32 +1,79 @@
-use crate::Config;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::{Config, Problem, check, explain::explain, path::Path, read_value, vars::Variables};
 
 /// A valid configuration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Loaded {
     /// The typed configuration, defaults filled in.
     pub config: Config,
+    /// The same as written, `${NAME}` replaced, nothing filled in. Holds secrets: see [`crate::redacted`].
+    pub value: Value,
     /// What an operator should know; nothing here stops a start.
     pub warnings: Vec<String>,
 }
 
-/// One thing wrong with the file.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Problem {
-    /// Where: `gateway.auth.mode`, `agents.list[1].id`; empty for the whole file.
-    pub path: String,
-    /// What was expected and what was found.
-    pub message: String,
-    /// Line, from 1, when the text cannot be read at all.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub line: Option<usize>,
-    /// Column, from 1.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub column: Option<usize>,
+/// Reads the file's `text`: JSON5, then `${NAME}` (from `env`, else from the file's `env` section), then types, then
+/// rules.
+///
+/// # Errors
+/// All problems, each with its path; for a syntax error one problem with line and column.
+pub fn parse(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Vec<Problem>> {
+    let mut value = read_value(text).map_err(|p| vec![p])?;
+    let mut problems = vec![];
+    Variables::new(&value.clone(), env).substitute(&mut value, &Path::default(), &mut problems);
+    match typed(&value) {
+        Ok(config) => {
+            // A rule that an unreplaced `${NAME}` breaks says nothing new.
+            let known = |p: &Problem| problems.iter().any(|q| q.path == p.path);
+            let broken: Vec<Problem> = check::check(&config).into_iter().filter(|p| !known(p)).collect();
+            problems.extend(broken);
+        }
+        Err(found) => problems.extend(found),
+    }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let config = typed(&value)?;
+    let warnings = check::warnings(&config);
+    Ok(Loaded { config, value, warnings })
 }
 
-/// Reads JSON5 `text`.
-pub fn parse(text: &str, _env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Vec<Problem>> {
-    let config = json5::from_str(text)
-        .map_err(|e| vec![Problem { path: String::new(), message: e.to_string(), line: None, column: None }])?;
-    Ok(Loaded { config, warnings: vec![] })
+/// Types alone, with all reasons when they do not fit.
+pub(crate) fn typed(value: &Value) -> Result<Config, Vec<Problem>> {
+    let error = match Config::deserialize(value) {
+        Ok(config) if !list_read_as_object(value, &config) => return Ok(config),
+        Ok(_) => "expected an object, found a list".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    let found = explain(value).unwrap_or_default();
+    if found.is_empty() {
+        // The types are stricter than the schema in corners such as numbers beyond 64 bits.
+        return Err(vec![Problem::at(&Path::default(), error)]);
+    }
+    let (paths, mut problems): (Vec<Path>, Vec<Problem>) = found.into_iter().unzip();
+    // What is left without the faulty parts may break rules as well: an operator wants to hear everything at once.
+    let mut rest = value.clone();
+    for path in paths.iter().rev() {
+        path.remove(&mut rest);
+    }
+    if let Ok(config) = Config::deserialize(&rest) {
+        problems.extend(check::check(&config));
+    }
+    Err(problems)
+}
+
+/// serde also reads a struct from a list of its fields; a person who writes a list there is mistaken.
+fn list_read_as_object(value: &Value, config: &Config) -> bool {
+    fn differs(written: &Value, read: &Value) -> bool {
+        match (written, read) {
+            (Value::Array(_), Value::Object(_)) => true,
+            (Value::Array(a), Value::Array(b)) => a.iter().zip(b).any(|(a, b)| differs(a, b)),
+            (Value::Object(a), Value::Object(b)) => a.iter().any(|(k, v)| b.get(k).is_some_and(|r| differs(v, r))),
+            _ => false,
+        }
+    }
+    // A configuration always serialises; if it did not, the schema would have the last word.
+    serde_json::to_value(config).is_ok_and(|read| differs(value, &read))
 }

@@ -1,0 +1,174 @@
+use std::fmt;
+
+use serde_json::Value;
+
+/// One step of a [`Path`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Segment {
+    /// A key of an object.
+    Key(String),
+    /// A position in a list.
+    Index(usize),
+}
+
+/// Where in the file: `gateway.auth.token`, `agents.list[0].id`, `models.providers["my.host"].baseUrl`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Path(Vec<Segment>);
+
+/// Steps at most; nothing in the file is that deep.
+const MAX_SEGMENTS: usize = 64;
+
+/// Why a text is no [`Path`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a path: {text:?}: {reason}; write a.b[0].c, and keys with dots as [\"a.b\"]")]
+pub struct PathError {
+    text: String,
+    reason: &'static str,
+}
+
+impl Path {
+    /// Reads the text form; the empty text is the whole file.
+    pub fn parse(text: &str) -> Result<Self, PathError> {
+        let fail = |reason| PathError { text: text.chars().take(120).collect(), reason };
+        let mut segments = vec![];
+        let mut rest = text;
+        while !rest.is_empty() {
+            if !segments.is_empty() && !rest.starts_with('[') {
+                rest = rest.strip_prefix('.').ok_or_else(|| fail("expected . or ["))?;
+            }
+            let (segment, after) = if let Some(inner) = rest.strip_prefix('[') {
+                let (segment, after) = bracketed(inner).ok_or_else(|| fail("expected a number or \"key\" in [ ]"))?;
+                (segment, after.strip_prefix(']').ok_or_else(|| fail("missing ]"))?)
+            } else if rest.starts_with(['"', '\'']) {
+                let (key, after) = quoted(rest).ok_or_else(|| fail("missing closing quote"))?;
+                (Segment::Key(key), after)
+            } else {
+                let end = rest.find(['.', '[']).unwrap_or(rest.len());
+                (Segment::Key(rest[..end].to_owned()), &rest[end..])
+            };
+            if segment == Segment::Key(String::new()) || after == "." {
+                return Err(fail("empty key"));
+            }
+            if segments.len() == MAX_SEGMENTS {
+                return Err(fail("too deep"));
+            }
+            segments.push(segment);
+            rest = after;
+        }
+        Ok(Self(segments))
+    }
+
+    /// The steps from the root.
+    pub fn segments(&self) -> &[Segment] {
+        &self.0
+    }
+
+    /// This path and one more key.
+    #[must_use]
+    pub fn key(&self, key: &str) -> Self {
+        self.with(Segment::Key(key.to_owned()))
+    }
+
+    /// This path and one more position.
+    #[must_use]
+    pub fn index(&self, index: usize) -> Self {
+        self.with(Segment::Index(index))
+    }
+
+    fn with(&self, segment: Segment) -> Self {
+        let mut segments = self.0.clone();
+        segments.push(segment);
+        Self(segments)
+    }
+
+    /// What stands there in `value`.
+    pub fn get<'v>(&self, value: &'v Value) -> Option<&'v Value> {
+        self.0.iter().try_fold(value, |value, segment| match segment {
+            Segment::Key(key) => value.get(key),
+            Segment::Index(i) => value.get(i),
+        })
+    }
+
+    /// Takes out what stands there; false when there is nothing.
+    pub(crate) fn remove(&self, value: &mut Value) -> bool {
+        let Some((last, parents)) = self.0.split_last() else { return false };
+        let parent = parents.iter().try_fold(value, |value, segment| match segment {
+            Segment::Key(key) => value.get_mut(key),
+            Segment::Index(i) => value.get_mut(i),
+        });
+        match (parent, last) {
+            (Some(Value::Object(map)), Segment::Key(key)) => map.shift_remove(key).is_some(),
+            (Some(Value::Array(list)), Segment::Index(i)) if *i < list.len() => {
+                list.remove(*i);
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+fn bracketed(inner: &str) -> Option<(Segment, &str)> {
+    if inner.starts_with(['"', '\'']) {
+        let (key, after) = quoted(inner)?;
+        return Some((Segment::Key(key), after));
+    }
+    let end = inner.find(|c: char| !c.is_ascii_digit()).unwrap_or(inner.len());
+    Some((Segment::Index(inner[..end].parse().ok()?), &inner[end..]))
+}
+
+/// A quoted key and what follows it; a backslash takes the next character as it is.
+fn quoted(text: &str) -> Option<(String, &str)> {
+    let mut chars = text.char_indices();
+    let (_, quote) = chars.next()?;
+    let mut key = String::new();
+    while let Some((i, c)) = chars.next() {
+        match c {
+            '\\' => key.push(chars.next()?.1),
+            c if c == quote => return Some((key, &text[i + c.len_utf8()..])),
+            c => key.push(c),
+        }
+    }
+    None
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, segment) in self.0.iter().enumerate() {
+            match segment {
+                Segment::Index(n) => write!(f, "[{n}]")?,
+                Segment::Key(key) if !key.is_empty() && !key.contains(['.', '[', ']', '"', '\'', '\\']) => {
+                    write!(f, "{}{key}", if i == 0 { "" } else { "." })?;
+                }
+                Segment::Key(key) => write!(f, "[\"{}\"]", key.replace('\\', "\\\\").replace('"', "\\\""))?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn reads_keys_positions_and_quotes() {
+        let path = Path::parse(r#"a.b[0]["x.y"].'z'"#).unwrap();
+        let key = |k: &str| Segment::Key(k.to_owned());
+        assert_eq!(path.segments(), [key("a"), key("b"), Segment::Index(0), key("x.y"), key("z")]);
+        assert_eq!(path.to_string(), r#"a.b[0]["x.y"].z"#);
+        for bad in ["a..b", ".a", "a.", "a[", "a[x]", "a[\"x]", "a[0", "a[0]b", "a[99999999999999999999]"] {
+            assert!(Path::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in ".{0,40}") {
+            if let Ok(path) = Path::parse(&text) {
+                prop_assert_eq!(Path::parse(&path.to_string()).unwrap(), path);
+            }
+        }
+    }
+}
