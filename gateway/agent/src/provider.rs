@@ -1,9 +1,19 @@
-//! A model behind a stream of events.
+//! A model behind a stream of events: the trait, and the built-in echo, OpenAI and Anthropic behind it.
+
+mod anthropic;
+mod decode;
+mod echo;
+mod endpoint;
+mod history;
+mod openai;
+mod sse;
 
 use std::{pin::Pin, time::Duration};
 
 use futures_util::Stream;
 use openclaw_protocol::message::{Message, StopReason, Usage};
+
+pub use self::{anthropic::Anthropic, echo::Echo, endpoint::Endpoint, openai::OpenAi};
 
 /// Streams model replies. Dropping the stream cancels the request.
 pub trait Provider: Send + Sync {
@@ -55,11 +65,11 @@ pub enum ModelEvent {
     Thinking(String),
     /// One whole tool call.
     ToolCall {
-        /// Id of the call.
+        /// Id of the call; empty when the server gave none.
         id: String,
         /// The tool.
         name: String,
-        /// Arguments as the model wrote them; may be invalid JSON.
+        /// Arguments as the model wrote them; may be empty or invalid JSON.
         arguments: String,
     },
     /// Tokens used so far by this reply; the last one counts.

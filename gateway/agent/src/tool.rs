@@ -1,7 +1,10 @@
 //! What a model may do besides talking.
 
+mod exec;
+
 use openclaw_platform::BoxFuture;
 
+pub use self::exec::Exec;
 use crate::provider::ToolSpec;
 
 /// Something that a model can call.
@@ -19,4 +22,15 @@ pub struct ToolOutput {
     pub text: String,
     /// It failed.
     pub is_error: bool,
+}
+
+impl ToolOutput {
+    /// What it gave.
+    pub fn ok(text: impl Into<String>) -> Self {
+        Self { text: text.into(), is_error: false }
+    }
+    /// Why it failed, for the model.
+    pub fn error(text: impl Into<String>) -> Self {
+        Self { text: text.into(), is_error: true }
+    }
 }

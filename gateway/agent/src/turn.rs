@@ -1,7 +1,11 @@
 //! One user message to its end: model, tools, retries, fallbacks, deadline, cancellation.
 
+mod reply;
+mod run;
+
 use std::{sync::Arc, time::Duration};
 
+use openclaw_platform::Platform;
 use openclaw_protocol::message::{Content, Message, Usage};
 use tokio_util::sync::CancellationToken;
 
@@ -45,9 +49,9 @@ pub struct Turn {
 #[derive(Debug, Clone, PartialEq)]
 pub enum TurnEvent {
     /// More text of the current reply: `text` is the whole so far, `delta` the new tail.
-    /// After [`TurnEvent::Restarted`] `text` begins anew.
+    /// `text` begins anew after [`TurnEvent::Restarted`], and in the reply that follows tool calls.
     Text {
-        /// The whole reply so far (all replies of the turn joined by blank lines), trimmed on the right.
+        /// The current reply so far, trimmed on the right; never the same twice in a row.
         text: String,
         /// What is new.
         delta: String,
@@ -105,3 +109,17 @@ pub struct TurnReport {
     /// Its model.
     pub model: String,
 }
+
+impl Turn {
+    /// Runs the turn to its end, whatever that is; the report always begins with the user message.
+    ///
+    /// A passing failure ([`ModelError::is_passing`]) is tried three times in short order, and that up to three more
+    /// times after 2, 4 and 8 s; the server's `retry-after` (at most 60 s) counts where it is longer. Then, and at once
+    /// after a lasting failure, the next model is asked. At most 32 replies, so that no tool loop is endless.
+    pub async fn run(self, platform: &Platform, on_event: &mut (dyn FnMut(TurnEvent) + Send)) -> TurnReport {
+        run::Run::new(self, platform, on_event).finish().await
+    }
+}
+
+#[cfg(test)]
+mod tests;

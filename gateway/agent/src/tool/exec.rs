@@ -1,0 +1,148 @@
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use openclaw_platform::{BoxFuture, Command, Output, Processes};
+use serde_json::{Value, json};
+
+use super::{Tool, ToolOutput};
+use crate::provider::ToolSpec;
+
+const DEFAULT_TIMEOUT: Duration = Duration::from_mins(1);
+const MAX_TIMEOUT: Duration = Duration::from_mins(10);
+/// Bytes kept of each of stdout and stderr.
+const MAX_OUTPUT: usize = 30_000;
+
+/// Runs one program in the workspace. No shell reads the command (S22): it is split into words and quotes, and pipes,
+/// redirections and variables are ordinary characters.
+///
+/// Who constructs it lets the model run any program that the gateway's user may run.
+pub struct Exec {
+    processes: Arc<dyn Processes>,
+    workspace: PathBuf,
+}
+
+impl Exec {
+    /// Programs start in `workspace`.
+    pub fn new(processes: Arc<dyn Processes>, workspace: PathBuf) -> Self {
+        Self { processes, workspace }
+    }
+
+    async fn run(&self, arguments: &Value) -> ToolOutput {
+        let Some(command) = arguments["command"].as_str() else {
+            return ToolOutput::error("`command` must be a string");
+        };
+        let argv = match shell_words::split(command) {
+            Ok(argv) => argv,
+            Err(e) => return ToolOutput::error(format!("`command` cannot be split into words: {e}")),
+        };
+        let timeout = match &arguments["timeoutSeconds"] {
+            Value::Null => DEFAULT_TIMEOUT,
+            seconds => match seconds.as_f64().map(Duration::try_from_secs_f64) {
+                Some(Ok(timeout)) if !timeout.is_zero() => timeout.min(MAX_TIMEOUT),
+                _ => return ToolOutput::error("`timeoutSeconds` must be a number greater than 0"),
+            },
+        };
+        let cwd = Some(self.workspace.clone());
+        let command = Command { argv, cwd, env: vec![], timeout, max_output: MAX_OUTPUT };
+        match self.processes.run(command).await {
+            Ok(output) => describe(&output),
+            Err(e) => ToolOutput::error(e.to_string()),
+        }
+    }
+}
+
+fn describe(output: &Output) -> ToolOutput {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
+    let mut parts = vec![text(&output.stdout)];
+    match output.code {
+        Some(0) => {}
+        Some(code) => parts.push(format!("exit code {code}")),
+        None => parts.push("ended by a signal".to_owned()),
+    }
+    parts.push(text(&output.stderr));
+    if output.truncated {
+        parts.push(format!("[output longer than {MAX_OUTPUT} bytes: the rest is left out]"));
+    }
+    parts.retain(|part| !part.is_empty());
+    ToolOutput { text: parts.join("\n"), is_error: output.code != Some(0) }
+}
+
+impl Tool for Exec {
+    fn spec(&self) -> ToolSpec {
+        ToolSpec {
+            name: "exec".into(),
+            description: "Runs one program in the workspace and gives its output. There is no shell: no pipes, \
+                          redirections, variables or wildcards."
+                .into(),
+            parameters: json!({
+                "type": "object",
+                "properties": {
+                    "command": {"type": "string", "description": "Program and arguments; quote as in a shell."},
+                    "timeoutSeconds": {"type": "number", "description": "60 when absent, at most 600."},
+                },
+                "required": ["command"],
+            }),
+        }
+    }
+
+    fn call(&self, arguments: Value) -> BoxFuture<'_, ToolOutput> {
+        Box::pin(async move { self.run(&arguments).await })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use openclaw_platform::os::OsProcesses;
+
+    use super::*;
+
+    async fn exec(arguments: Value) -> ToolOutput {
+        let dir = tempfile::tempdir().unwrap();
+        Exec::new(Arc::new(OsProcesses), dir.path().to_owned()).call(arguments).await
+    }
+
+    #[tokio::test]
+    async fn gives_trimmed_output_and_reports_failure() {
+        assert_eq!(exec(json!({"command": "echo hi"})).await, ToolOutput::ok("hi"));
+        let failed = exec(json!({"command": "ls /no/such/place"})).await;
+        assert!(failed.is_error && failed.text.starts_with("exit code 2\n"), "{failed:?}");
+        assert!(failed.text.contains("/no/such/place"), "{failed:?}");
+        assert!(exec(json!({"command": "/no/such/program"})).await.is_error);
+    }
+
+    #[tokio::test]
+    async fn runs_in_the_workspace() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().canonicalize().unwrap();
+        let tool = Exec::new(Arc::new(OsProcesses), place.clone());
+        assert_eq!(tool.call(json!({"command": "pwd"})).await.text, place.to_str().unwrap());
+    }
+
+    #[tokio::test]
+    async fn s22_no_shell_reads_the_command() {
+        let output = exec(json!({"command": r#"echo '$HOME' "a b" | cat; $(id) > x"#})).await;
+        assert_eq!(output, ToolOutput::ok("$HOME a b | cat; $(id) > x"));
+    }
+
+    #[tokio::test]
+    async fn output_and_time_are_bounded() {
+        let long = exec(json!({"command": "head -c 100000 /dev/zero"})).await;
+        assert!(long.text.len() < MAX_OUTPUT + 100 && long.text.contains("left out"));
+        let late = exec(json!({"command": "sleep 60", "timeoutSeconds": 0.05})).await;
+        assert!(late.is_error && late.text.contains("timed out"), "{late:?}");
+    }
+
+    #[tokio::test]
+    async fn bad_arguments_are_explained() {
+        for bad in [
+            json!({}),
+            json!({"command": 1}),
+            json!({"command": "a 'b"}),
+            json!({"command": ""}),
+            json!({"command": "true", "timeoutSeconds": 0}),
+            json!({"command": "true", "timeoutSeconds": -1}),
+            json!({"command": "true", "timeoutSeconds": "x"}),
+        ] {
+            assert!(exec(bad.clone()).await.is_error, "{bad}");
+        }
+    }
+}
