@@ -13,7 +13,11 @@ pub trait Channel: Send + Sync {
     fn account(&self) -> &str;
     /// Receives until `stop` is cancelled or the service refuses for good (bad token). Never two at a time: the caller
     /// waits for one call to end before it makes the next (known-failures F08). All passing faults are retried inside.
-    fn receive(&self, sink: &dyn InboundSink, stop: CancellationToken) -> BoxFuture<'_, Result<(), ChannelError>>;
+    fn receive<'a>(
+        &'a self,
+        sink: &'a dyn InboundSink,
+        stop: CancellationToken,
+    ) -> BoxFuture<'a, Result<(), ChannelError>>;
     /// Delivers one message; passing faults and rate limits are retried inside, within bounds.
     fn send(&self, message: Outbound) -> BoxFuture<'_, Result<Delivered, SendError>>;
     /// Shows "typing ..." for a few seconds; failures are ignored.

@@ -1,0 +1,298 @@
+//! Long polling: one `getUpdates` at a time, and nothing acknowledged before it is stored (F05, F08).
+
+use std::time::Duration;
+
+use frankenstein::{
+    methods::{AnswerCallbackQueryParams, GetUpdatesParams},
+    types::AllowedUpdate,
+};
+use futures_util::StreamExt as _;
+use openclaw_platform::EntropyExt as _;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use super::{
+    CALL_TIMEOUT, POLL_SECONDS, Telegram,
+    api::ApiError,
+    update::{self, BotIdentity, Reading},
+};
+use crate::{
+    Channel as _, ChannelError, ChatKind, Inbound, InboundSink, Sender, SinkError,
+    access::{Approach, PairingOutcome, Verdict},
+};
+
+/// Time for the answer to a poll; longer than the poll itself.
+const POLL_TIMEOUT: Duration = Duration::from_secs(POLL_SECONDS as u64 + 15);
+const POLL_LIMIT: u32 = 100;
+/// Waits after a fault grow by this factor ...
+const GROWTH: f64 = 1.8;
+/// ... up to this much, plus jitter: longer than a poll, so that another poller's can end (F08).
+const MAX_DELAY: Duration = Duration::from_secs(30);
+const FIRST_DELAY: Duration = Duration::from_millis(500);
+const FIRST_DELAY_CONFLICT: Duration = Duration::from_secs(2);
+/// Pause after a batch that brought nothing new, which a healthy server never sends.
+const STALE_PAUSE: Duration = Duration::from_secs(1);
+/// Side effects that wait; more are dropped, since their senders can try again.
+const MAX_EFFECTS: usize = 64;
+const EFFECTS_AT_ONCE: usize = 8;
+
+/// What is left to do for an update after it was stored.
+enum Effect {
+    Pair(Sender),
+    AnswerCallback(String),
+}
+
+/// Why a step of the loop failed.
+enum Fault {
+    Api(ApiError),
+    Sink(SinkError),
+}
+
+impl From<ApiError> for Fault {
+    fn from(error: ApiError) -> Self {
+        Self::Api(error)
+    }
+}
+
+impl From<SinkError> for Fault {
+    fn from(error: SinkError) -> Self {
+        Self::Sink(error)
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct Webhook {
+    #[serde(default)]
+    pub url: String,
+}
+
+/// What the loop has found out so far.
+struct Poller<'a> {
+    telegram: &'a Telegram,
+    sink: &'a dyn InboundSink,
+    effects: mpsc::Sender<Effect>,
+    me: Option<BotIdentity>,
+    webhook_is_off: bool,
+    cursor_is_read: bool,
+    /// The update handled last; `None`: there was none ever.
+    cursor: Option<i64>,
+}
+
+impl Telegram {
+    /// Receives until the credentials are refused. The caller cancels by dropping.
+    pub(super) async fn receive_forever(&self, sink: &dyn InboundSink) -> ChannelError {
+        let _only_one = self.polling.lock().await;
+        let _running = self.begin_running();
+        let (effects, queue) = mpsc::channel(MAX_EFFECTS);
+        let mut poller = Poller {
+            telegram: self,
+            sink,
+            effects,
+            me: None,
+            webhook_is_off: false,
+            cursor_is_read: false,
+            cursor: None,
+        };
+        let queue = futures_util::stream::unfold(queue, |mut queue| async { Some((queue.recv().await?, queue)) });
+        let effects = queue.for_each_concurrent(EFFECTS_AT_ONCE, |effect| self.run(effect));
+        openclaw_platform::select! {
+            error = poller.run() => error,
+            () = async { effects.await; std::future::pending().await } => unreachable!("pending"),
+        }
+    }
+
+    async fn run(&self, effect: Effect) {
+        match effect {
+            Effect::AnswerCallback(id) => {
+                let params = AnswerCallbackQueryParams::builder().callback_query_id(id).build();
+                let answer = self.api.call::<bool>("answerCallbackQuery", &params, CALL_TIMEOUT).await;
+                if let Err(ApiError::Refused { status: 429, retry_after: Some(wait), .. }) = answer {
+                    self.lanes.block_bot(wait);
+                }
+            }
+            Effect::Pair(sender) => self.offer_pairing(&sender).await,
+        }
+    }
+
+    /// Sends a code to a stranger, once per open request.
+    async fn offer_pairing(&self, sender: &Sender) {
+        let Ok(person) = sender.id.parse::<i64>() else { return };
+        let code = match self.pairing.request(sender) {
+            Ok(PairingOutcome::New(code)) => code,
+            Ok(PairingOutcome::Pending | PairingOutcome::Full) => return,
+            Err(error) => return self.note_access(Some(error.to_string())),
+        };
+        let text = format!(
+            "This assistant answers only people whom its owner has approved.\n\nYour Telegram user id: {person}\n\
+             Pairing code: {code}\n\nThe owner approves you with:\nopenclaw pairing approve telegram {code}"
+        );
+        if let Err(error) = self.say(person, text).await {
+            tracing::warn!(channel = "telegram", person, %error, "could not send a pairing code");
+            // Nobody has seen the code: the next message may ask for another one.
+            if let Err(error) = self.pairing.withdraw(&sender.id) {
+                self.note_access(Some(error.to_string()));
+            }
+        }
+    }
+}
+
+impl Poller<'_> {
+    async fn run(&mut self) -> ChannelError {
+        let mut faults = 0;
+        loop {
+            match self.step().await {
+                Ok(()) => faults = 0,
+                Err(Fault::Api(error)) if error.is_bad_token() => {
+                    let text = format!(
+                        "{error}. Check the bot token (channels.telegram.botToken, a token file or TELEGRAM_BOT_TOKEN; \
+                         @BotFather shows it) and channels.telegram.apiRoot, then restart the channel"
+                    );
+                    self.telegram.note_receive_error(Some(text.clone()));
+                    return ChannelError::Credentials(text);
+                }
+                Err(fault) => {
+                    let wait = self.wait_after(&fault, faults);
+                    faults = faults.saturating_add(1);
+                    tokio::time::sleep(wait).await;
+                }
+            }
+        }
+    }
+
+    /// Notes the fault in the status and says how long to wait before the next step.
+    fn wait_after(&mut self, fault: &Fault, faults: i32) -> Duration {
+        let mut first = FIRST_DELAY;
+        let mut asked = None;
+        let text = match fault {
+            Fault::Sink(error) => error.to_string(),
+            Fault::Api(error) => {
+                if let ApiError::Refused { status, description, retry_after, .. } = error {
+                    asked = retry_after.filter(|_| *status == 429);
+                    if *status == 409 {
+                        first = FIRST_DELAY_CONFLICT;
+                        // The other side may be a webhook that was set meanwhile.
+                        self.webhook_is_off &= !description.contains("webhook");
+                    }
+                }
+                error.to_string()
+            }
+        };
+        tracing::warn!(channel = "telegram", account = self.telegram.account(), error = %text, "receiving is disturbed");
+        self.telegram.note_receive_error(Some(text));
+        if let Some(wait) = asked {
+            self.telegram.lanes.block_bot(wait);
+            return wait;
+        }
+        let grown = first.mul_f64(GROWTH.powi(faults.min(20))).min(MAX_DELAY);
+        // Between the wait itself and a quarter more.
+        grown.mul_f64(self.telegram.entropy.jitter(0.125) + 0.125)
+    }
+
+    /// Does what is next: find out who we are, make sure that no webhook takes the updates, or poll once.
+    async fn step(&mut self) -> Result<(), Fault> {
+        let telegram = self.telegram;
+        let me = match &self.me {
+            Some(me) => me.clone(),
+            None => {
+                let me: BotIdentity = telegram.api.call("getMe", &json!({}), CALL_TIMEOUT).await?;
+                telegram.note_ok();
+                self.me.insert(me).clone()
+            }
+        };
+        if !self.webhook_is_off {
+            let webhook: Webhook = telegram.api.call("getWebhookInfo", &json!({}), CALL_TIMEOUT).await?;
+            if !webhook.url.is_empty() {
+                telegram.api.call::<bool>("deleteWebhook", &json!({}), CALL_TIMEOUT).await?;
+            }
+            self.webhook_is_off = true;
+        }
+        if !self.cursor_is_read {
+            self.cursor = self.sink.cursor(telegram.id(), telegram.account()).await?;
+            self.cursor_is_read = true;
+        }
+        let params = GetUpdatesParams::builder()
+            .offset(self.cursor.map_or(0, |id| id.saturating_add(1)))
+            .limit(POLL_LIMIT)
+            .timeout(POLL_SECONDS)
+            .allowed_updates(vec![AllowedUpdate::Message, AllowedUpdate::CallbackQuery])
+            .build();
+        let updates: Vec<Value> = telegram.api.call("getUpdates", &params, POLL_TIMEOUT).await?;
+        telegram.note_ok();
+        self.handle(&updates, &me).await
+    }
+
+    async fn handle(&mut self, updates: &[Value], me: &BotIdentity) -> Result<(), Fault> {
+        let (telegram, cursor) = (self.telegram, self.cursor);
+        let now = telegram.platform.clock.wall();
+        let (mut accepted, mut effects, mut newest) = (Vec::new(), Vec::new(), cursor);
+        let mut fresh: Vec<(i64, &Value)> = updates
+            .iter()
+            .filter_map(|value| Some((update::update_id(value)?, value)))
+            .filter(|(id, _)| cursor.is_none_or(|cursor| *id > cursor))
+            .collect();
+        fresh.sort_by_key(|(id, _)| *id);
+        fresh.dedup_by_key(|(id, _)| *id);
+        for (id, value) in fresh {
+            newest = Some(id);
+            let Reading { incoming, callback_id } = update::read(value, id, me, now);
+            effects.extend(callback_id.map(Effect::AnswerCallback));
+            let Some(incoming) = incoming else { continue };
+            match telegram.judge(&incoming.message, incoming.mentioned) {
+                Verdict::Accept => accepted.push(incoming.message),
+                Verdict::Pair => effects.push(Effect::Pair(incoming.message.sender)),
+                Verdict::Refuse(reason) => {
+                    tracing::debug!(channel = "telegram", update = id, reason, "message ignored");
+                }
+            }
+        }
+        if newest == cursor {
+            if !updates.is_empty() {
+                telegram.note_receive_error(Some(format!(
+                    "Telegram sends only updates that were handled before (stored cursor {})",
+                    cursor.unwrap_or_default()
+                )));
+                tokio::time::sleep(STALE_PAUSE).await;
+            }
+            return Ok(());
+        }
+        let received = !accepted.is_empty();
+        let newest = newest.unwrap_or_default();
+        self.sink.accept(telegram.id(), telegram.account(), accepted, newest).await?;
+        self.cursor = Some(newest);
+        if received {
+            telegram.note_inbound();
+        }
+        for effect in effects {
+            if self.effects.try_send(effect).is_err() {
+                tracing::warn!(channel = "telegram", "too many answers wait, one was dropped");
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Telegram {
+    fn judge(&self, message: &Inbound, mentioned: bool) -> Verdict {
+        let approach = Approach {
+            kind: message.kind,
+            chat: &message.chat.chat,
+            thread: message.chat.thread,
+            sender: &message.sender.id,
+            mentioned,
+        };
+        match self.access.judge(&approach, &self.pairing) {
+            // Only a person can be paired, and only where nobody else reads the code.
+            Ok(Verdict::Pair) if message.kind != ChatKind::Direct => Verdict::Refuse("pairing is for private chats"),
+            Ok(verdict) => {
+                self.note_access(None);
+                verdict
+            }
+            Err(error) => {
+                tracing::error!(channel = "telegram", %error, "access cannot be checked, message refused");
+                self.note_access(Some(error.to_string()));
+                Verdict::Refuse("access cannot be checked")
+            }
+        }
+    }
+}
