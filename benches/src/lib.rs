@@ -1,1 +1,1 @@
-//! stub
+//! Benchmarks live in `benches/`; there is nothing to link to.

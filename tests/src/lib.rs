@@ -1,1 +1,34 @@
-//! stub
+//! Whole-binary tests: the built program, real sockets, real processes, real kills.
+//!
+//! This crate gives them what they need: [`Gateway`] runs the program with a home of its own, [`Fake`] runs one of the
+//! fakes, [`binary`] builds what they run. What may never be here: a call into the gateway's crates that a client or an
+//! operator could not make from outside.
+
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)] // outside of the gateway: real processes, files and time
+#![allow(clippy::expect_used)] // a test that cannot be set up has failed
+
+mod binaries;
+mod fake;
+mod gateway;
+mod port;
+
+use std::sync::Arc;
+
+pub use binaries::binary;
+pub use fake::Fake;
+pub use gateway::{Gateway, TOKEN};
+use openclaw_platform::{MemoryStorage, NoProbe, Platform, os};
+pub use port::free_port_block;
+
+/// The real sockets, clocks and tasks, for clients and fakes inside the test process; their files are in memory.
+pub fn os_platform() -> Platform {
+    Platform {
+        transport: Arc::new(os::OsTransport),
+        clock: Arc::new(os::OsClock),
+        entropy: Arc::new(os::OsEntropy),
+        storage: Arc::new(MemoryStorage::new()),
+        tasks: Arc::new(os::OsSpawner),
+        processes: Arc::new(os::OsProcesses),
+        probe: Arc::new(NoProbe),
+    }
+}

@@ -1,0 +1,164 @@
+//! The gateway as a process with a home of its own.
+
+use std::{
+    fs::{self, File},
+    path::PathBuf,
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use futures_util::StreamExt as _;
+use openclaw_client::{Client, ConnectError, ConnectOptions};
+use openclaw_platform::Platform;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+
+use crate::{binary, free_port_block};
+
+/// How long a start may take on a busy machine.
+const START: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(20);
+
+/// The token of [`Gateway::start`]'s configuration when the given one names none.
+pub const TOKEN: &str = "test-token-0123456789abcdef";
+
+/// A running gateway; dropping it kills the process and removes its home.
+pub struct Gateway {
+    /// The port it listens on.
+    pub port: u16,
+    /// `$HOME`: the configuration and the state are in `.openclaw/` below it.
+    pub home: TempDir,
+    child: Child,
+    env: Vec<(String, String)>,
+}
+
+impl Gateway {
+    /// Writes `config`, starts the program with `env` in an otherwise empty environment and waits for the first
+    /// connect.challenge. `gateway.mode` and `gateway.auth.token` are added when missing.
+    ///
+    /// # Panics
+    /// When it does not answer in time or ends; the message has its output.
+    pub async fn start(mut config: Value, env: &[(&str, &str)]) -> Self {
+        if config["gateway"]["mode"].is_null() {
+            config["gateway"]["mode"] = json!("local");
+        }
+        if config["gateway"]["auth"].is_null() {
+            config["gateway"]["auth"] = json!({ "token": TOKEN });
+        }
+        let home = TempDir::new().expect("a temporary home");
+        let state = home.path().join(".openclaw");
+        fs::create_dir(&state).expect("a state folder");
+        fs::write(state.join("openclaw.json"), config.to_string()).expect("a configuration");
+        let env: Vec<_> = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let port = free_port_block();
+        let child = spawn(&home, port, &env);
+        let mut gateway = Self { port, home, child, env };
+        gateway.until_ready().await;
+        gateway
+    }
+
+    /// Starts it again on the same home and port, once it has ended.
+    pub async fn restart(&mut self) {
+        self.child.wait().expect("the exit status of the process before");
+        self.child = spawn(&self.home, self.port, &self.env);
+        self.until_ready().await;
+    }
+
+    /// `ws://127.0.0.1:PORT`.
+    pub fn url(&self) -> String {
+        format!("ws://127.0.0.1:{}", self.port)
+    }
+
+    /// The state folder.
+    pub fn state(&self) -> PathBuf {
+        self.home.path().join(".openclaw")
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it wrote to stdout and stderr.
+    pub fn output(&self) -> String {
+        fs::read_to_string(self.home.path().join("output")).unwrap_or_default()
+    }
+
+    /// A client with [`TOKEN`].
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
+    pub async fn client(&self, platform: &Platform) -> Result<Client, ConnectError> {
+        Client::connect(platform, ConnectOptions { token: Some(TOKEN.to_owned()), ..ConnectOptions::new(self.url()) })
+            .await
+    }
+
+    /// Sends a signal: `TERM` asks it to stop, `KILL` is the power cut.
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, signal).expect("the process can be signalled");
+    }
+
+    /// Waits for the end of the process.
+    ///
+    /// # Panics
+    /// When it does not end within `timeout`.
+    pub async fn wait(&mut self, timeout: Duration) -> ExitStatus {
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("the state of the process") {
+                return status;
+            }
+            assert!(started.elapsed() < timeout, "still running after {timeout:?}:\n{}", self.output());
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    async fn until_ready(&mut self) {
+        let started = Instant::now();
+        while !challenged(self.port).await {
+            let ended = self.child.try_wait().expect("the state of the process");
+            assert!(ended.is_none(), "the gateway ended ({ended:?}) instead of listening:\n{}", self.output());
+            assert!(started.elapsed() < START, "no connect.challenge within {START:?}:\n{}", self.output());
+            tokio::time::sleep(POLL).await;
+        }
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn spawn(home: &TempDir, port: u16, env: &[(String, String)]) -> Child {
+    let program = binary("openclaw");
+    let output = File::options().create(true).append(true).open(home.path().join("output")).expect("an output file");
+    Command::new(program)
+        .args(["gateway", "--port", &port.to_string()])
+        .env_clear()
+        .env("HOME", home.path())
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .envs(env.iter().map(|(name, value)| (name, value)))
+        .current_dir(home.path())
+        .stdin(Stdio::null())
+        .stdout(output.try_clone().expect("a second handle"))
+        .stderr(output)
+        .spawn()
+        .expect("the gateway can be started")
+}
+
+/// True when a WebSocket on `port` opens with connect.challenge.
+async fn challenged(port: u16) -> bool {
+    let attempt = async {
+        let stream = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
+        let (mut socket, _) = tokio_tungstenite::client_async(format!("ws://127.0.0.1:{port}"), stream).await.ok()?;
+        let first = socket.next().await?.ok()?.into_text().ok()?;
+        let frame: Value = serde_json::from_str(&first).ok()?;
+        Some(frame["event"] == "connect.challenge")
+    };
+    tokio::time::timeout(Duration::from_secs(2), attempt).await.ok().flatten() == Some(true)
+}
