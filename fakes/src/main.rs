@@ -3,7 +3,7 @@
 use std::{io, net::IpAddr, sync::Arc};
 
 use clap::{Parser, Subcommand};
-use fakes::model::FakeModel;
+use fakes::{model::FakeModel, telegram::FakeTelegram};
 use openclaw_platform::{
     MemoryStorage, NoProbe, Platform,
     os::{OsClock, OsEntropy, OsProcesses, OsSpawner, OsTransport},
@@ -22,6 +22,8 @@ struct Args {
 enum Fake {
     /// A model server: OpenAI chat completions and Anthropic messages.
     Model(Where),
+    /// The Telegram Bot API; takes any bot token.
+    Telegram(Where),
 }
 
 #[derive(clap::Args)]
@@ -57,6 +59,20 @@ async fn main() -> io::Result<()> {
             );
             println!("  agents.defaults.model.primary: \"mock/mock-1\"");
             println!("directives in a message: [[say:TEXT]] [[slow:N:MS]] [[error:CODE]] [[hang]] [[cut:N]] ...");
+        }
+        Fake::Telegram(at) => {
+            let bound = FakeTelegram::new().serve(&platform, (at.host, at.port).into(), stop.clone()).await?;
+            println!("fake Telegram Bot API on http://{bound}");
+            println!("point the gateway at it:");
+            println!(
+                "  channels.telegram: {{ apiRoot: \"http://{bound}\", botToken: \"111111:any\", dmPolicy: \"open\", \
+                 allowFrom: [\"*\"] }}"
+            );
+            println!("let somebody write to the bot, and see what it did:");
+            let message =
+                r#"{"chat":{"id":42,"type":"private"},"from":{"id":42,"is_bot":false,"first_name":"Ann"},"text":"hi"}"#;
+            println!("  curl http://{bound}/_push -d '{{\"message\":{message}}}'");
+            println!("  curl http://{bound}/_log");
         }
     }
     tokio::signal::ctrl_c().await?;

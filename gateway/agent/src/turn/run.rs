@@ -260,11 +260,8 @@ fn retry_after(error: &ModelError) -> Duration {
     }
 }
 
-fn bounded(mut text: String) -> String {
-    if let Some((end, _)) = text.char_indices().nth(MAX_TOOL_OUTPUT) {
-        let left_out = text[end..].chars().count();
-        text.truncate(end);
-        text.push_str(&format!("\n[{left_out} more characters left out]"));
-    }
-    text
+fn bounded(text: String) -> String {
+    let Some((end, _)) = text.char_indices().nth(MAX_TOOL_OUTPUT) else { return text };
+    let (kept, rest) = text.split_at(end);
+    format!("{kept}\n[{} more characters left out]", rest.chars().count())
 }

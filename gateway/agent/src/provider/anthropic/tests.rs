@@ -124,7 +124,7 @@ fn the_request_alternates_roles_and_pairs_tools() {
 fn thinking_has_a_budget_within_the_token_bound() {
     let ask = |thinking: &str, max_tokens, messages| {
         let thinking = Some(thinking.to_owned());
-        let body = body(&ModelRequest { max_tokens, thinking, messages, ..ModelRequest::default() });
+        let body = body(&ModelRequest { messages, max_tokens, thinking, ..ModelRequest::default() });
         (body["thinking"]["budget_tokens"].as_u64(), body["max_tokens"].as_u64().unwrap())
     };
     let plain = || vec![Message::user("x", 0)];

@@ -1,3 +1,5 @@
+#![allow(clippy::unnecessary_wraps)] // the helpers give what a stream gives
+
 use std::{collections::BTreeMap, convert::Infallible};
 
 use bytes::Bytes;
@@ -20,8 +22,8 @@ async fn read(body: &str) -> Vec<Result<ModelEvent, ModelError>> {
 
 /// The events of chunks with one choice each.
 async fn read_choices(choices: &[Value]) -> Vec<Result<ModelEvent, ModelError>> {
-    let body: String = choices.iter().map(|choice| format!("data: {}\n\n", json!({"choices": [choice]}))).collect();
-    read(&body).await
+    let data: Vec<_> = choices.iter().map(|choice| Ok(json!({"choices": [choice]}).to_string())).collect();
+    decode::reply(stream::iter(data), Chat::default()).collect().await
 }
 
 fn text(text: &str) -> Result<ModelEvent, ModelError> {
