@@ -14,15 +14,17 @@ const PACKAGES: [&str; 2] = ["openclaw", "fakes"];
 /// # Panics
 /// When it cannot be built; the message has the command.
 pub fn binary(name: &str) -> PathBuf {
-    static FOLDER: LazyLock<PathBuf> = LazyLock::new(build);
-    let path = FOLDER.join(name).with_extension(std::env::consts::EXE_EXTENSION);
+    // A result, so that every test tells the reason and not only the first.
+    static FOLDER: LazyLock<Result<PathBuf, String>> = LazyLock::new(build);
+    let folder = FOLDER.as_ref().unwrap_or_else(|why| panic!("{why}"));
+    let path = folder.join(name).with_extension(std::env::consts::EXE_EXTENSION);
     assert!(path.is_file(), "no program {name} at {}", path.display());
     path
 }
 
 /// Builds into the target directory that this test came from. cargo's own lock keeps parallel test processes apart, and
 /// it does nothing when there is nothing to do.
-fn build() -> PathBuf {
+fn build() -> Result<PathBuf, String> {
     let test = std::env::current_exe().expect("the path of this test");
     // target/<profile>/deps/<test>
     let folder = test.ancestors().nth(2).expect("a test lies in target/<profile>/deps").to_owned();
@@ -42,8 +44,10 @@ fn build() -> PathBuf {
             cargo.env_remove(&*name);
         }
     }
-    let status = cargo.status().expect("cargo can be started");
     let command = format!("cargo build -p {}", PACKAGES.join(" -p "));
-    assert!(status.success(), "the programs under test do not build ({status}); `{command}` says why");
-    folder
+    match cargo.status() {
+        Ok(status) if status.success() => Ok(folder),
+        Ok(status) => Err(format!("the programs under test do not build ({status}); `{command}` says why")),
+        Err(e) => Err(format!("cargo cannot be started ({e}); it is needed for `{command}`")),
+    }
 }

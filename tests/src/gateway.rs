@@ -21,7 +21,7 @@ use crate::{binary, free_port_block};
 const START: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(20);
 
-/// The token of [`Gateway::start`]'s configuration when the given one names none.
+/// The token that [`Gateway::start`] configures when the given configuration has no `gateway.auth`.
 pub const TOKEN: &str = "test-token-0123456789abcdef";
 
 /// A running gateway; dropping it kills the process and removes its home.
@@ -36,7 +36,7 @@ pub struct Gateway {
 
 impl Gateway {
     /// Writes `config`, starts the program with `env` in an otherwise empty environment and waits for the first
-    /// connect.challenge. `gateway.mode` and `gateway.auth.token` are added when missing.
+    /// connect.challenge. `gateway.mode` (local) and `gateway.auth` ([`TOKEN`]) are added when missing.
     ///
     /// # Panics
     /// When it does not answer in time or ends; the message has its output.
