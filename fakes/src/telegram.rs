@@ -32,6 +32,8 @@ use crate::http::{self, Body, HangUp};
 const LOG_ENTRIES: usize = 10_000;
 /// Updates kept for the bot; older ones are forgotten, as Telegram does after a day.
 const MAX_UPDATES: usize = 10_000;
+/// An offset may be so far beyond the newest update.
+const MAX_AHEAD: i64 = 10;
 /// Longest poll that Telegram grants, in seconds.
 const MAX_POLL: u64 = 50;
 /// What a file is that nobody has added: a PNG of one point.
@@ -486,7 +488,8 @@ impl FakeTelegram {
         let wait = u64::try_from(params.number("timeout").unwrap_or(0)).unwrap_or(0).min(MAX_POLL);
         let (mine, _polling) = {
             let mut state = self.lock();
-            let offset = params.number("offset").unwrap_or(0);
+            // An offset far beyond the newest id is no confirmation: Telegram then answers from its oldest update.
+            let offset = params.number("offset").filter(|id| *id <= state.last_update + MAX_AHEAD).unwrap_or(0);
             state.updates.retain(|update| update["update_id"].as_i64().is_none_or(|id| id >= offset));
             state.poll += 1;
             state.polls_in_flight += 1;
@@ -630,4 +633,94 @@ impl State {
 
 fn respond(answer: Answer) -> Response<Body> {
     http::json(StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), &answer.body)
+}
+
+#[cfg(test)]
+mod tests {
+    use openclaw_platform::{SpawnerExt as _, http::HttpClient};
+
+    use super::*;
+
+    struct Client(HttpClient, SocketAddr);
+
+    impl Client {
+        async fn post(&self, path: &str, body: Value) -> (u16, Value) {
+            let request = Request::post(format!("http://{}{path}", self.1))
+                .header("content-type", "application/json")
+                .body(openclaw_platform::http::Body::from(body.to_string()))
+                .unwrap();
+            let answer = self.0.fetch(request, Duration::from_mins(2), 1 << 20).await.unwrap();
+            (answer.status().as_u16(), serde_json::from_slice(answer.body()).unwrap())
+        }
+    }
+
+    async fn start() -> (FakeTelegram, Client, Platform, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let platform = openclaw_platform::os::platform(dir.path()).unwrap();
+        let fake = FakeTelegram::new();
+        let bound = fake.serve(&platform, ([127, 0, 0, 1], 0).into(), CancellationToken::new()).await.unwrap();
+        (fake, Client(HttpClient::new(&platform), bound), platform, dir)
+    }
+
+    #[tokio::test]
+    async fn f08_a_second_poll_ends_the_first() {
+        let (fake, client, platform, _dir) = start().await;
+        let (first, second) = (platform.tasks.clone(), client.1);
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let older = Client(HttpClient::new(&platform), second);
+        first.spawn("older", async move {
+            let _ = sender.send(older.post("/bot1:x/getUpdates", json!({"timeout": 50})).await);
+        });
+        while fake.calls().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let (status, _) = client.post("/bot1:x/getUpdates", json!({"timeout": 0})).await;
+        assert_eq!(status, 200);
+        let (status, body) = receiver.await.unwrap();
+        assert_eq!((status, &body["error_code"]), (409, &json!(409)));
+        assert_eq!(fake.most_polls_at_once(), 2);
+    }
+
+    #[tokio::test]
+    async fn updates_stay_until_they_are_confirmed() {
+        let (fake, client, _platform, _dir) = start().await;
+        let (_, pushed) = client.post("/_push", json!({"message": {"chat": {"id": 1, "type": "private"}}})).await;
+        assert!(pushed["message"]["message_id"].is_number() && pushed["message"]["date"].is_number(), "{pushed}");
+        let id = pushed["update_id"].as_i64().unwrap();
+        fake.push_message(2, 2, "two");
+        for expected in [2, 2] {
+            let (_, body) = client.post("/bot1:x/getUpdates", json!({"offset": id})).await;
+            assert_eq!(body["result"].as_array().unwrap().len(), expected);
+        }
+        let (_, body) = client.post("/bot1:x/getUpdates", json!({"offset": id + 1})).await;
+        assert_eq!(body["result"][0]["message"]["text"], "two");
+        assert_eq!(fake.unconfirmed(), 1);
+        fake.set_webhook("https://x.y");
+        let (status, _) = client.post("/bot1:x/getUpdates", json!({})).await;
+        assert_eq!(status, 409);
+    }
+
+    #[tokio::test]
+    async fn is_as_strict_as_telegram_and_fails_as_told() {
+        let (fake, client, _platform, _dir) = start().await;
+        let send = async |text: &str| {
+            let params = json!({"chat_id": "42", "text": text, "parse_mode": "HTML"});
+            client.post("/bot1:x/sendMessage", params).await.0
+        };
+        assert_eq!(send("<b>x</b>").await, 200);
+        assert_eq!(send("<b>x").await, 400);
+        assert_eq!(send(&"x".repeat(4097)).await, 400);
+        assert_eq!(send(" ").await, 400);
+        let fail = json!({"fail": [{"method": "sendMessage", "times": 1, "status": 429}], "token": "1:x"});
+        assert_eq!(client.post("/_control", fail).await.0, 200);
+        assert_eq!((send("x").await, send("x").await), (429, 200));
+        assert_eq!(client.post("/_control", json!({"fial": []})).await.0, 400);
+        assert_eq!(client.post("/bot2:y/getMe", json!({})).await.0, 401);
+        fake.limit_chats(Some(Duration::from_mins(1)));
+        assert_eq!(send("x").await, 429);
+        assert_eq!(fake.sent_texts(), ["<b>x</b>", "x"]);
+        let (_, log) = client.post("/_log?since=6", json!({})).await;
+        assert_eq!(log.as_array().unwrap().len(), 2);
+        assert_eq!((&log[0]["method"], &log[0]["status"]), (&json!("getMe"), &json!(401)));
+    }
 }

@@ -35,7 +35,7 @@ pub trait Channel: Send + Sync {
 /// Where a channel puts what it received.
 pub trait InboundSink: Send + Sync {
     /// Stores `messages` and the new `cursor` in one transaction; returns only after both are durable (F05).
-    /// A message whose `key` is stored already is skipped.
+    /// A message whose `key` is stored already is skipped. The cursor may go down: a service can begin its numbers anew.
     fn accept<'a>(
         &'a self,
         channel: &'a str,

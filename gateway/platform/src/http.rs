@@ -28,6 +28,8 @@ pub type Body = Full<Bytes>;
 
 /// Idle connections kept per host.
 const IDLE_PER_HOST: usize = 4;
+/// Time for a connection with its TLS handshake.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why a request gave no response (or no whole body). Never contains the URL: it may carry a token.
 #[derive(Debug, thiserror::Error)]
@@ -134,7 +136,7 @@ impl Service<Uri> for Connector {
 
     fn call(&mut self, uri: Uri) -> Self::Future {
         let this = self.clone();
-        Box::pin(async move {
+        let connect = async move {
             let https = uri.scheme() == Some(&http::uri::Scheme::HTTPS);
             let host = uri.host().ok_or_else(|| io::Error::other("no host in the address"))?;
             let port = uri.port_u16().unwrap_or(if https { 443 } else { 80 });
@@ -143,7 +145,9 @@ impl Service<Uri> for Connector {
                 return Ok(Stream(TokioIo::new(io)));
             }
             Ok(Stream(TokioIo::new(this.tls.connect(host, io).await?)))
-        })
+        };
+        // Its own limit, so that a host that does not answer is known as "not sent", not as "no answer".
+        Box::pin(async move { tokio::time::timeout(CONNECT_TIMEOUT, connect).await? })
     }
 }
 

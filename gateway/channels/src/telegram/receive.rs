@@ -31,8 +31,11 @@ const GROWTH: f64 = 1.8;
 const MAX_DELAY: Duration = Duration::from_secs(30);
 const FIRST_DELAY: Duration = Duration::from_millis(500);
 const FIRST_DELAY_CONFLICT: Duration = Duration::from_secs(2);
-/// Pause after a batch that brought nothing new, which a healthy server never sends.
+/// Pause after a batch that brought nothing new, so that it cannot become a tight loop.
 const STALE_PAUSE: Duration = Duration::from_secs(1);
+/// So many of them in a row mean that the server has begun its numbers anew (after a week without updates, or because
+/// it is another server now): it then ignores our offset and always answers with the oldest update it has.
+const STALE_BATCHES: u32 = 3;
 /// Side effects that wait; more are dropped, since their senders can try again.
 const MAX_EFFECTS: usize = 64;
 const EFFECTS_AT_ONCE: usize = 8;
@@ -77,6 +80,8 @@ struct Poller<'a> {
     cursor_is_read: bool,
     /// The update handled last; `None`: there was none ever.
     cursor: Option<i64>,
+    /// Batches in a row that held only updates up to the cursor.
+    stale: u32,
 }
 
 impl Telegram {
@@ -93,6 +98,7 @@ impl Telegram {
             webhook_is_off: false,
             cursor_is_read: false,
             cursor: None,
+            stale: 0,
         };
         let queue = futures_util::stream::unfold(queue, |mut queue| async { Some((queue.recv().await?, queue)) });
         let effects = queue.for_each_concurrent(EFFECTS_AT_ONCE, |effect| self.run(effect));
@@ -248,14 +254,11 @@ impl Poller<'_> {
         }
         if newest == cursor {
             if !updates.is_empty() {
-                telegram.note_receive_error(Some(format!(
-                    "Telegram sends only updates that were handled before (stored cursor {})",
-                    cursor.unwrap_or_default()
-                )));
-                tokio::time::sleep(STALE_PAUSE).await;
+                self.skip_stale().await;
             }
             return Ok(());
         }
+        self.stale = 0;
         let received = !accepted.is_empty();
         let newest = newest.unwrap_or_default();
         self.sink.accept(telegram.id(), telegram.account(), accepted, newest).await?;
@@ -269,6 +272,20 @@ impl Poller<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Every update of a batch was handled before.
+    async fn skip_stale(&mut self) {
+        let cursor = self.cursor.unwrap_or_default();
+        self.telegram.note_receive_error(Some(format!(
+            "Telegram sends only updates up to {cursor}, the one that was handled last"
+        )));
+        self.stale += 1;
+        if self.stale >= STALE_BATCHES {
+            tracing::warn!(channel = "telegram", cursor, "Telegram has begun its update numbers anew, following it");
+            (self.stale, self.cursor) = (0, None);
+        }
+        tokio::time::sleep(STALE_PAUSE).await;
     }
 }
 
