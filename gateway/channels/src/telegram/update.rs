@@ -483,6 +483,8 @@ mod tests {
         let got =
             message(json!({"text": "x", "reply_to_message": answered, "quote": {"text": "part"}})).unwrap().message;
         assert_eq!(got.quoted.as_deref(), Some("part"));
+        let opened = json!({"message_id": 1, "chat": {"id": 42}, "text": "t", "forum_topic_created": {"name": "t"}});
+        assert_eq!(message(json!({"text": "x", "reply_to_message": opened})).unwrap().message.quoted, None);
     }
 
     fn any_json() -> impl Strategy<Value = Value> {

@@ -63,6 +63,18 @@ async fn f09_a_rate_limited_chat_waits_in_order_while_others_go_on() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_retried_message_is_not_overtaken_in_its_chat() {
+    let world = world().await;
+    world.fake.fail(Failure::status("sendMessage", 1, 500));
+    let (first, second) = tokio::join!(world.send("42", "first"), async {
+        tokio::time::sleep(Duration::from_millis(100)).await; // the first is between its tries
+        world.send("42", "second").await
+    });
+    assert!(first.is_ok() && second.is_ok());
+    assert_eq!(world.fake.sent_texts(), ["first", "second"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn f09_a_limit_of_the_whole_bot_stops_all_chats() {
     let world = world().await;
     world.fake.fail(Failure::retry_after("getUpdates", 5));
