@@ -91,7 +91,7 @@ methods! {
     SetHeartbeats "set-heartbeats" Admin true (p::SetHeartbeatsParams) -> p::SetHeartbeats, "Switches heartbeats of this process.";
     Wake "wake" Write true (p::WakeParams) -> p::Ok, "Leaves a note for the main session.";
     SendMessage "send" Write true (p::SendParams) -> p::Send, "Sends a message through a channel.";
-    Agent "agent" Write true (p::AgentParams) -> p::AgentAccepted, "Runs an agent turn: accepted at once, the outcome in a second response.";
+    Agent "agent" Write true (p::AgentParams) -> p::AgentAnswer, "Runs an agent turn: accepted at once, the outcome in a second response.";
     AgentWait "agent.wait" Write true (p::AgentWaitParams) -> p::AgentWait, "Waits for a run to end.";
     AgentIdentityGet "agent.identity.get" Read true (p::AgentIdentityParams) -> p::AgentIdentity, "How an agent is shown.";
     AgentsList "agents.list" Read true (p::Empty) -> p::AgentsList, "All agents.";

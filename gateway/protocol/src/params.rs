@@ -194,6 +194,13 @@ wire! { /// Runs one agent turn.
         spawned_by: String,
     }
 }
+/// A response of `agent`: accepted, or the stored outcome of an earlier request with the same key.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum AgentAnswer {
+    Accepted(AgentAccepted),
+    Final(AgentFinal),
+}
 wire! { /// First response of `agent`.
 AgentAccepted { run_id: String, status: String, accepted_at: u64, } }
 wire! { /// Second response of `agent`.

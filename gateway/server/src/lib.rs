@@ -1,1 +1,33 @@
-//! stub
+//! The gateway itself: connections, dispatch, methods, events, presence, sessions, runs, channels, HTTP.
+//!
+//! It reaches the world through the platform's seams only, so that it also runs in the simulator. What may never be here:
+//! reading the environment, argument parsing, anything that a test could not inject.
+//!
+//! Start reading at [`serve::run`], then [`gateway::Gateway`]; a request's way is `ws/connection.rs`, `dispatch.rs`,
+//! `methods/`.
+
+pub mod auth;
+pub mod channels;
+pub mod devices;
+pub mod dispatch;
+pub mod gateway;
+pub mod health;
+pub mod heartbeat;
+pub mod http;
+pub mod hub;
+pub mod idempotency;
+pub mod limits;
+mod methods;
+pub mod options;
+pub mod outbox;
+pub mod presence;
+pub mod providers;
+pub mod runs;
+pub mod serve;
+pub mod sessions;
+pub mod store;
+pub mod system_events;
+pub mod ws;
+
+pub use options::{HostInfo, ServerOptions, SharedAuth};
+pub use serve::{Control, ServeError, Stopped, run};

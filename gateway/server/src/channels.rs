@@ -1,0 +1,320 @@
+//! Messaging channels of this gateway: accounts, delivery, status. What comes in is in [`inbox`].
+
+pub mod inbox;
+mod media;
+mod telegram;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use openclaw_channels::{
+    AccountStatus, Channel, ChannelError, Delivered, Media, Outbound, SendError, access::PairingStore,
+};
+use openclaw_config::Config;
+use openclaw_platform::{Millis, Platform, SpawnerExt as _};
+use openclaw_protocol::{
+    error::{ErrorCode, ErrorShape},
+    params::{ChannelsStatus, LinkChannel},
+};
+use serde_json::{Map, Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    gateway::Gateway,
+    options::ServerOptions,
+    sessions::entry::Route,
+    store::{Store, StoreError},
+};
+
+pub use inbox::Pending;
+
+/// Known elsewhere in the family; named here so that `unknown channel` means a typing error.
+const KNOWN: [&str; 17] = [
+    "telegram",
+    "whatsapp",
+    "discord",
+    "slack",
+    "signal",
+    "imessage",
+    "msteams",
+    "googlechat",
+    "line",
+    "matrix",
+    "mattermost",
+    "nostr",
+    "zalo",
+    "zalouser",
+    "bluebubbles",
+    "last",
+    "webchat",
+];
+/// A channel whose receiver ended for good is not started again; one that could not start is, after this.
+const TELEGRAM: &str = "telegram";
+const WHATSAPP: &str = "whatsapp";
+
+/// The accounts, and what arrived.
+pub struct Channels {
+    accounts: BTreeMap<(String, String), Arc<dyn Channel>>,
+    pairing: BTreeMap<String, Arc<PairingStore>>,
+    /// Configuration problems by account, for status.
+    problems: Vec<(String, String, String)>,
+    /// WhatsApp is configured; it cannot be linked yet.
+    whatsapp: Option<Value>,
+    /// What came in and waits to be handled.
+    pub inbox: inbox::Inbox,
+    probes: Mutex<BTreeMap<(String, String), (Millis, Value)>>,
+}
+
+/// Channels as `health` and `status` show them.
+pub struct ChannelsHealth {
+    /// Ids in order.
+    pub order: Vec<String>,
+    /// Names by id.
+    pub labels: BTreeMap<String, String>,
+    /// Summaries by id.
+    pub summaries: Map<String, Value>,
+    /// The one that counts for readiness.
+    pub link: Option<LinkChannel>,
+    /// One line each, for people.
+    pub lines: Vec<String>,
+}
+
+fn label(channel: &str) -> &str {
+    match channel {
+        TELEGRAM => "Telegram",
+        WHATSAPP => "WhatsApp",
+        other => other,
+    }
+}
+
+/// True for a name that a request may use.
+pub fn is_known(channel: &str) -> bool {
+    KNOWN.contains(&channel)
+}
+
+impl Channels {
+    /// Makes the configured accounts; nothing connects yet.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn open(platform: &Platform, store: &Store, options: &ServerOptions) -> Result<Self, StoreError> {
+        let mut accounts: BTreeMap<_, Arc<dyn Channel>> = BTreeMap::new();
+        let mut pairing = BTreeMap::new();
+        let mut problems = Vec::new();
+        if let Some(settings) = &options.config.channels.telegram {
+            let senders = Arc::new(PairingStore::new(platform, TELEGRAM));
+            pairing.insert(TELEGRAM.to_owned(), senders.clone());
+            for account in settings.accounts(options.config.channels.defaults.as_ref()) {
+                let id = account.id.clone();
+                match telegram::account(platform, &account, senders.clone(), options) {
+                    Ok(channel) => drop(accounts.insert((TELEGRAM.to_owned(), id), channel)),
+                    Err(problem) => problems.push((TELEGRAM.to_owned(), id, problem)),
+                }
+            }
+        }
+        let whatsapp = options.config.channels.whatsapp.as_ref().filter(|w| w.enabled != Some(false));
+        let whatsapp = whatsapp.map(|w| json!({ "dmPolicy": w.dm_policy }));
+        let inbox = inbox::Inbox::load(store.clone())?;
+        Ok(Self { accounts, pairing, problems, whatsapp, inbox, probes: Mutex::default() })
+    }
+
+    /// An account of a channel; `None` for the id means its only or first one.
+    pub fn account(&self, channel: &str, account: Option<&str>) -> Option<Arc<dyn Channel>> {
+        let mut of_channel = self.accounts.iter().filter(|((c, _), _)| c == channel);
+        match account.map(str::trim).filter(|a| !a.is_empty()) {
+            Some(id) => of_channel.find(|((_, a), _)| a == id).map(|(_, c)| c.clone()),
+            None => of_channel.next().map(|(_, c)| c.clone()),
+        }
+    }
+
+    /// The sender approvals of a channel.
+    pub fn pairing(&self, channel: &str) -> Option<&Arc<PairingStore>> {
+        self.pairing.get(channel)
+    }
+
+    /// All channels with sender approvals.
+    pub fn pairings(&self) -> impl Iterator<Item = (&String, &Arc<PairingStore>)> {
+        self.pairing.iter()
+    }
+
+    /// True when WhatsApp is configured.
+    pub fn has_whatsapp(&self) -> bool {
+        self.whatsapp.is_some()
+    }
+
+    /// Delivers one message.
+    ///
+    /// # Errors
+    /// INVALID_REQUEST for a bad channel or target, NOT_LINKED, UNAVAILABLE when it could not be delivered.
+    pub async fn deliver(
+        &self,
+        route: &Route,
+        text: String,
+        media: Vec<Media>,
+        reply_to: Option<String>,
+    ) -> Result<Delivered, ErrorShape> {
+        let name = route.channel.as_str();
+        if name == WHATSAPP && self.has_whatsapp() {
+            return Err(not_linked(&route.to));
+        }
+        let Some(channel) = self.account(name, Some(&route.account_id)) else {
+            return Err(ErrorShape::invalid("UNSUPPORTED_CHANNEL", format!("unsupported channel: {name}")));
+        };
+        let to = channel.parse_target(&route.to).map_err(|e| failed(&e))?;
+        channel.send(Outbound { to, text, media, reply_to }).await.map_err(|e| failed(&e))
+    }
+
+    /// Channels as `health` shows them.
+    pub fn health(&self, _config: &Config, now: Millis) -> ChannelsHealth {
+        let mut out =
+            ChannelsHealth { order: vec![], labels: BTreeMap::new(), summaries: Map::new(), link: None, lines: vec![] };
+        for (id, rows) in self.rows(now) {
+            out.labels.insert(id.clone(), label(&id).to_owned());
+            let first = rows.first().cloned().unwrap_or_default();
+            let mut accounts = Map::new();
+            for row in &rows {
+                let account = row["accountId"].as_str().unwrap_or_default().to_owned();
+                out.lines.push(format!("{} {account}: {}", label(&id), state_line(row)));
+                accounts.insert(account, row.clone());
+            }
+            let mut summary = first.as_object().cloned().unwrap_or_default();
+            summary.insert("accounts".into(), Value::Object(accounts));
+            out.summaries.insert(id.clone(), Value::Object(summary));
+            if id == WHATSAPP {
+                let label = label(&id).to_owned();
+                out.link = Some(LinkChannel { id: id.clone(), label, linked: false, auth_age_ms: None });
+            }
+            out.order.push(id);
+        }
+        out
+    }
+
+    /// Accounts by channel, as JSON rows, in order.
+    fn rows(&self, _now: Millis) -> Vec<(String, Vec<Value>)> {
+        let mut rows: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+        let probes = self.probes.lock().unwrap_or_else(PoisonError::into_inner);
+        for (key, channel) in &self.accounts {
+            let mut row = serde_json::to_value(channel.status()).unwrap_or_default();
+            row["accountId"] = json!(key.1);
+            if let Some((at, probe)) = probes.get(key) {
+                row["lastProbeAt"] = json!(at);
+                row["probe"] = probe.clone();
+            }
+            rows.entry(key.0.clone()).or_default().push(row);
+        }
+        for (channel, account, problem) in &self.problems {
+            let status = AccountStatus { last_error: Some(problem.clone()), enabled: true, ..AccountStatus::default() };
+            let mut row = serde_json::to_value(status).unwrap_or_default();
+            row["accountId"] = json!(account);
+            rows.entry(channel.clone()).or_default().push(row);
+        }
+        if let Some(settings) = &self.whatsapp {
+            let row = json!({
+                "accountId": "default", "enabled": true, "configured": false, "linked": false, "authAgeMs": null,
+                "self": { "e164": null, "jid": null }, "running": false, "connected": false,
+                "lastError": "not linked", "dmPolicy": settings["dmPolicy"],
+            });
+            rows.insert(WHATSAPP.to_owned(), vec![row]);
+        }
+        rows.into_iter().collect()
+    }
+
+    /// `channels.status`; with `probe` every service is asked, side by side.
+    pub async fn status(&self, now: Millis, probe: Option<Duration>) -> ChannelsStatus {
+        if let Some(limit) = probe {
+            let asked = self.accounts.iter().map(|(key, channel)| async move {
+                let answer = channel.probe(limit.as_millis() as u64).await;
+                (key.clone(), (now, answer))
+            });
+            let answers = futures_util::future::join_all(asked).await;
+            self.probes.lock().unwrap_or_else(PoisonError::into_inner).extend(answers);
+        }
+        let mut out = ChannelsStatus {
+            ts: now,
+            channel_order: vec![],
+            channel_labels: BTreeMap::new(),
+            channels: Map::new(),
+            channel_accounts: Map::new(),
+            channel_default_account_id: BTreeMap::new(),
+        };
+        for (id, rows) in self.rows(now) {
+            let first = rows.first().cloned().unwrap_or_default();
+            let default = first["accountId"].as_str().unwrap_or("default").to_owned();
+            out.channel_labels.insert(id.clone(), label(&id).to_owned());
+            out.channels.insert(id.clone(), first);
+            out.channel_accounts.insert(id.clone(), Value::Array(rows));
+            out.channel_default_account_id.insert(id.clone(), default);
+            out.channel_order.push(id);
+        }
+        out
+    }
+}
+
+fn state_line(row: &Value) -> String {
+    if let Some(error) = row["lastError"].as_str() {
+        return error.to_owned();
+    }
+    let state = if row["connected"] == true {
+        "connected"
+    } else if row["running"] == true {
+        "starting"
+    } else {
+        "not running"
+    };
+    state.to_owned()
+}
+
+/// WhatsApp targets are phone numbers or ids of its own; linking comes with its channel.
+fn not_linked(to: &str) -> ErrorShape {
+    let to = to.trim();
+    let digits = to.trim_start_matches('+');
+    let is_number = !digits.is_empty() && digits.chars().all(|c| c.is_ascii_digit());
+    if is_number || to.contains('@') {
+        let text = "WhatsApp is not linked on this gateway";
+        ErrorShape::new(ErrorCode::NotLinked, "NOT_LINKED", text)
+    } else {
+        ErrorShape::invalid("BAD_TARGET", "Delivering to WhatsApp requires target <E.164 number or group id>")
+    }
+}
+
+fn failed(error: &SendError) -> ErrorShape {
+    match error {
+        SendError::Target(text) => ErrorShape::invalid("BAD_TARGET", text.clone()),
+        SendError::Permanent(text) => ErrorShape::unavailable("DELIVERY_REFUSED", text.clone()),
+        SendError::Unavailable(text) => ErrorShape::unavailable("DELIVERY_FAILED", text.clone()).retry(None),
+        SendError::Unknown(text) => ErrorShape::unavailable("DELIVERY_UNKNOWN", text.clone()),
+        SendError::NotLinked(text) => ErrorShape::new(ErrorCode::NotLinked, "NOT_LINKED", text.clone()),
+    }
+}
+
+/// Starts receiving on every account and handles what is left over from before. The token stops it all.
+pub fn start(gateway: &Arc<Gateway>) -> CancellationToken {
+    let stop = CancellationToken::new();
+    for (channel, account, problem) in &gateway.channels.problems {
+        tracing::error!(channel, account, problem, "channel cannot start");
+    }
+    if !gateway.options.channels {
+        return stop;
+    }
+    gateway.tasks.spawn("inbox", inbox::handle_all(gateway.clone(), stop.clone()));
+    for channel in gateway.channels.accounts.values() {
+        if channel.status().enabled {
+            let (gateway, channel, stop) = (gateway.clone(), channel.clone(), stop.clone());
+            gateway.clone().tasks.spawn("channel", async move { receive(&gateway, &*channel, stop).await });
+        }
+    }
+    stop
+}
+
+async fn receive(gateway: &Gateway, channel: &dyn Channel, stop: CancellationToken) {
+    let (id, account) = (channel.id(), channel.account().to_owned());
+    tracing::info!(channel = id, account, "channel starting");
+    match channel.receive(&gateway.channels.inbox, stop).await {
+        Ok(()) => tracing::info!(channel = id, account, "channel stopped"),
+        Err(ChannelError::Credentials(why)) => tracing::error!(channel = id, account, why, "channel stopped for good"),
+    }
+    gateway.refresh_health();
+}

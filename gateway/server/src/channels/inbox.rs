@@ -1,0 +1,277 @@
+//! What came in: on disk before the channel is told that it was received, handled once, in order (known-failures F05).
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use openclaw_channels::{Channel, ChatKind, Inbound, InboundMedia, InboundSink, SinkError};
+use openclaw_platform::BoxFuture;
+use openclaw_protocol::message::Content;
+use redb::{ReadableTable as _, ReadableTableMetadata as _, WriteTransaction};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    gateway::Gateway,
+    limits::{INBOX, INBOX_DONE},
+    methods::commands,
+    runs::{RunRequest, execute, manager::Delivery},
+    sessions::{
+        self,
+        entry::{Route, SessionEntry},
+    },
+    store::{self, Store, StoreError},
+};
+
+/// A full session queue is looked at again after this.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// An inbound message as stored until it is handled.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Record {
+    channel: String,
+    account: String,
+    message: Inbound,
+}
+
+/// A key of a message that was handled, and when in the order of all.
+#[derive(Serialize, Deserialize)]
+struct Done {
+    order: u64,
+}
+
+/// Attachments to fetch when the run begins.
+#[derive(Clone)]
+pub struct Pending {
+    /// The account that can fetch them.
+    pub channel: Arc<dyn Channel>,
+    /// References.
+    pub media: Vec<InboundMedia>,
+}
+
+/// Stored messages that wait to be handled.
+pub struct Inbox {
+    store: Store,
+    next: AtomicU64,
+    waiting: Mutex<Vec<(String, Record)>>,
+    bell: Notify,
+}
+
+impl Inbox {
+    /// Reads what an earlier process left.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn load(store: Store) -> Result<Self, StoreError> {
+        // Keys are zero-padded counters, so the order of keys is the order of arrival.
+        let waiting: Vec<(String, Record)> = store.read(|tx| store::all(tx, store::INBOX))?;
+        let done: Vec<(String, Done)> = store.read(|tx| store::all(tx, store::INBOX_DONE))?;
+        let last = waiting.iter().filter_map(|(k, _)| k.parse().ok()).chain(done.iter().map(|(_, d)| d.order)).max();
+        let next = AtomicU64::new(last.map_or(0, |n| n + 1));
+        Ok(Self { store, next, waiting: Mutex::new(waiting), bell: Notify::new() })
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(String, Record)>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn take(&self) -> Vec<(String, Record)> {
+        loop {
+            let taken = std::mem::take(&mut *self.lock());
+            if !taken.is_empty() {
+                return taken;
+            }
+            self.bell.notified().await;
+        }
+    }
+}
+
+/// Marks an inbound record as handled, within the transaction that stores what came of it.
+///
+/// # Errors
+/// When the database refuses.
+pub fn done(tx: &WriteTransaction, key: &str) -> Result<(), StoreError> {
+    let mut table = tx.open_table(store::INBOX)?;
+    let Some(record) = store::get::<Record>(&table, key)? else { return Ok(()) };
+    table.remove(key)?;
+    let order = key.parse().unwrap_or(0);
+    let mut seen = tx.open_table(store::INBOX_DONE)?;
+    store::put(&mut seen, &name(&record.channel, &record.account, &record.message.key), &Done { order })?;
+    // Bounded: the oldest keys go. The cursor keeps a service from delivering them again anyway.
+    if seen.len()? > 2 * INBOX_DONE {
+        let mut all: Vec<(u64, String)> = Vec::new();
+        for row in seen.iter()? {
+            let (k, v) = row?;
+            all.push((store::decode::<Done>(k.value(), v.value())?.order, k.value().to_owned()));
+        }
+        all.sort_unstable();
+        for (_, key) in all.iter().take(all.len().saturating_sub(INBOX_DONE as usize)) {
+            seen.remove(key.as_str())?;
+        }
+    }
+    Ok(())
+}
+
+fn name(channel: &str, account: &str, key: &str) -> String {
+    format!("{channel}:{account}:{key}")
+}
+
+impl InboundSink for Inbox {
+    fn accept<'a>(
+        &'a self,
+        channel: &'a str,
+        account: &'a str,
+        messages: Vec<Inbound>,
+        cursor: i64,
+    ) -> BoxFuture<'a, Result<(), SinkError>> {
+        Box::pin(async move {
+            if self.lock().len() + messages.len() > INBOX {
+                return Err(SinkError(format!("{INBOX} messages wait to be handled")));
+            }
+            let fresh: Vec<(String, Record)> = messages
+                .into_iter()
+                .map(|message| {
+                    let key = format!("{:020}", self.next.fetch_add(1, Ordering::Relaxed));
+                    (key, Record { channel: channel.to_owned(), account: account.to_owned(), message })
+                })
+                .collect();
+            let cursor_key = format!("{channel}:{account}");
+            let stored = self
+                .store
+                .write(move |tx| {
+                    let mut table = tx.open_table(store::INBOX)?;
+                    let seen = tx.open_table(store::INBOX_DONE)?;
+                    let mut waiting = Vec::new();
+                    for row in table.iter()? {
+                        let (k, v) = row?;
+                        let r: Record = store::decode(k.value(), v.value())?;
+                        waiting.push(name(&r.channel, &r.account, &r.message.key));
+                    }
+                    let mut kept = Vec::new();
+                    for (key, record) in fresh {
+                        let name = name(&record.channel, &record.account, &record.message.key);
+                        if seen.get(name.as_str())?.is_some() || waiting.contains(&name) {
+                            continue;
+                        }
+                        store::put(&mut table, &key, &record)?;
+                        waiting.push(name);
+                        kept.push((key, record));
+                    }
+                    store::put(&mut tx.open_table(store::CURSORS)?, &cursor_key, &cursor)?;
+                    Ok(kept)
+                })
+                .await;
+            let kept = stored.map_err(|e| SinkError(e.to_string()))?;
+            self.lock().extend(kept);
+            self.bell.notify_one();
+            Ok(())
+        })
+    }
+
+    fn cursor<'a>(&'a self, channel: &'a str, account: &'a str) -> BoxFuture<'a, Result<Option<i64>, SinkError>> {
+        let key = format!("{channel}:{account}");
+        let read = self.store.read(|tx| store::get(&tx.open_table(store::CURSORS)?, &key));
+        Box::pin(std::future::ready(read.map_err(|e| SinkError(e.to_string()))))
+    }
+}
+
+/// Turns stored messages into runs, in order of arrival.
+pub async fn handle_all(gateway: Arc<Gateway>, stop: CancellationToken) {
+    loop {
+        let batch = openclaw_platform::select! {
+            () = stop.cancelled() => return,
+            batch = gateway.channels.inbox.take() => batch,
+        };
+        for (key, record) in batch {
+            while !handle(&gateway, &key, &record).await {
+                openclaw_platform::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(RETRY) => {}
+                }
+            }
+        }
+    }
+}
+
+/// False when the session takes no more now.
+async fn handle(gateway: &Arc<Gateway>, key: &str, record: &Record) -> bool {
+    let Record { channel: id, account, message } = record;
+    let config = gateway.config();
+    let Some(channel) = gateway.channels.account(id, Some(account)) else {
+        return forget(gateway, key, "its account is configured no more").await;
+    };
+    let session_key = sessions::key::of_inbound(&config, id, account, message);
+    if gateway.sessions.get(&session_key).is_some_and(|e| e.send_policy == Some(DENY)) {
+        return forget(gateway, key, "send blocked by session policy").await;
+    }
+    let to = match message.chat.thread {
+        Some(thread) => format!("{}:topic:{thread}", message.chat.chat),
+        None => message.chat.chat.clone(),
+    };
+    let route = Route { channel: id.clone(), to, account_id: account.clone() };
+    let text = message.text.trim();
+    if let Some(answer) = commands::answer(gateway, &session_key, text).await {
+        if let Err(error) = gateway.channels.deliver(&route, answer, vec![], None).await {
+            tracing::warn!(channel = id, %error, "the answer to a command was not delivered");
+        }
+        return forget(gateway, key, "").await;
+    }
+    let (context, kind) = (route.clone(), message.kind);
+    let title = message.title.clone();
+    let touch = move |entry: &mut SessionEntry| {
+        entry.delivery_context = Some(context.clone());
+        entry.chat_type = Some(if kind == ChatKind::Direct { "direct" } else { "group" }.to_owned());
+        entry.subject = title.clone().or(entry.subject.take());
+    };
+    let request = RunRequest {
+        run_id: gateway.uuid(),
+        session_key: session_key.clone(),
+        shown_key: session_key,
+        input: vec![Content::text(envelope(id, message))],
+        attachments: (!message.media.is_empty()).then(|| Pending { channel, media: message.media.clone() }),
+        timeout: execute::default_timeout(gateway),
+        thinking: None,
+        extra_system: None,
+        deliver: Some(Delivery { route, reply_to: None, required: false }),
+        trusted: false,
+        chat_events: true,
+        touch: Some(Arc::new(touch)),
+        dedupe: None,
+        inbox_key: Some(key.to_owned()),
+    };
+    gateway.runs.submit(gateway, request).is_ok()
+}
+
+const DENY: openclaw_protocol::params::SendPolicy = openclaw_protocol::params::SendPolicy::Deny;
+
+/// Marks a record as handled without a run. Always true: there is nothing to try again.
+async fn forget(gateway: &Gateway, key: &str, why: &str) -> bool {
+    if !why.is_empty() {
+        tracing::info!(key, why, "inbound message is not answered");
+    }
+    let key = key.to_owned();
+    if let Err(error) = gateway.store.write(move |tx| done(tx, &key)).await {
+        tracing::error!(%error, "inbox");
+    }
+    true
+}
+
+/// What the model is told about where a message comes from (section 10).
+fn envelope(channel: &str, m: &Inbound) -> String {
+    let label = super::label(channel);
+    let who = match &m.sender.username {
+        Some(username) => format!("{} (@{username})", m.sender.name),
+        None => m.sender.name.clone(),
+    };
+    let place = m.title.as_deref().map(|t| format!(" in \"{t}\"")).unwrap_or_default();
+    let at = jiff::Timestamp::from_millisecond(i64::try_from(m.sent_at).unwrap_or(0)).unwrap_or_default();
+    let when = at.strftime("%Y-%m-%d %H:%M UTC");
+    let quoted = m.quoted.as_deref().map(|q| format!("[in reply to: {q}]\n")).unwrap_or_default();
+    let (id, text, message_id) = (&m.sender.id, &m.text, &m.message_id);
+    format!("[{label} {who} id:{id}{place} {when}] {quoted}{text}\n[message_id: {message_id}]")
+}

@@ -1,0 +1,197 @@
+//! From a request to its response: shutdown, role, scope, parameters, handler.
+
+use std::{collections::BTreeMap, future::Future, sync::Arc};
+
+use openclaw_platform::BoxFuture;
+use openclaw_protocol::{
+    error::ErrorShape,
+    frame::{RequestFrame, encode_error, encode_ok},
+    method::{self, Method, MethodSpec},
+    scope::Role,
+};
+use serde_json::Value;
+
+use crate::{gateway::Gateway, hub::Member};
+
+/// Who calls.
+#[derive(Clone)]
+pub struct Call {
+    /// The gateway.
+    pub gateway: Arc<Gateway>,
+    /// The calling connection.
+    pub member: Arc<Member>,
+    /// Id of the request.
+    pub id: String,
+}
+
+impl Call {
+    /// Whose idempotency keys these are: the device's, else the shared credential's (D19).
+    pub fn identity(&self) -> &str {
+        self.member.device_id.as_deref().unwrap_or("shared")
+    }
+}
+
+/// A result, and what happens right after its response was queued (D34: the response precedes its first event).
+pub struct Reply<R> {
+    value: R,
+    then: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl<R> Reply<R> {
+    /// `then` runs once the response is queued.
+    pub fn then(value: R, then: impl FnOnce() + Send + 'static) -> Self {
+        Self { value, then: Some(Box::new(then)) }
+    }
+}
+
+impl<R> From<R> for Reply<R> {
+    fn from(value: R) -> Self {
+        Self { value, then: None }
+    }
+}
+
+/// A failure; with a payload only for a failed agent run.
+#[derive(Debug)]
+pub struct Failure {
+    /// What the client is told.
+    pub error: ErrorShape,
+    /// Beside the error.
+    pub payload: Option<Value>,
+}
+
+impl From<ErrorShape> for Failure {
+    fn from(error: ErrorShape) -> Self {
+        Self { error, payload: None }
+    }
+}
+
+impl From<crate::store::StoreError> for Failure {
+    fn from(error: crate::store::StoreError) -> Self {
+        tracing::error!(%error, "state database");
+        ErrorShape::unavailable("STORAGE", "the state database cannot be used now").retry(Some(1000)).into()
+    }
+}
+
+/// An encoded response.
+pub struct Response {
+    text: String,
+    then: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl Response {
+    /// Queues it, then lets what follows happen.
+    pub fn send(self, member: &Member) {
+        member.outbox.push(self.text);
+        if let Some(then) = self.then {
+            then();
+        }
+    }
+    /// An error response.
+    pub fn error(id: &str, error: &ErrorShape) -> Self {
+        Self { text: encode_error(id, error, None), then: None }
+    }
+}
+
+type Handler = Box<dyn Fn(Call, &str) -> BoxFuture<'static, Response> + Send + Sync>;
+
+/// The handlers by method name.
+#[derive(Default)]
+pub struct Registry {
+    handlers: BTreeMap<&'static str, Handler>,
+}
+
+impl Registry {
+    /// Adds the handler of one method.
+    pub fn on<M, F, Fut>(&mut self, handler: F)
+    where
+        M: Method,
+        F: Fn(Call, M::Params) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Reply<M::Result>, Failure>> + Send + 'static,
+    {
+        let handler = Arc::new(handler);
+        let boxed: Handler = Box::new(move |call, params| match M::parse(params) {
+            Err(error) => {
+                let response = Response::error(&call.id, &error);
+                Box::pin(std::future::ready(response))
+            }
+            Ok(params) => {
+                let (id, handler) = (call.id.clone(), handler.clone());
+                Box::pin(async move { encode(&id, handler(call, params).await) })
+            }
+        });
+        self.handlers.insert(M::SPEC.name, boxed);
+    }
+
+    /// Methods with a handler, in the table's order, for `features.methods`.
+    pub fn listed(&self) -> Vec<String> {
+        let here = |m: &&MethodSpec| m.listed && self.handlers.contains_key(m.name);
+        method::METHODS.iter().filter(here).map(|m| m.name.to_owned()).collect()
+    }
+
+    /// Methods of the table without a handler.
+    pub fn missing(&self) -> Vec<&'static str> {
+        let names = method::METHODS.iter().map(|m| m.name);
+        names.filter(|n| !self.handlers.contains_key(n)).collect()
+    }
+
+    /// Answers one request. What can be refused at once is; the rest may take time.
+    pub fn dispatch(&self, call: Call, request: &RequestFrame<'_>) -> BoxFuture<'static, Response> {
+        if let Err(error) = allowed(&call, &request.method) {
+            return Box::pin(std::future::ready(Response::error(&call.id, &error)));
+        }
+        match self.handlers.get(request.method.as_ref()) {
+            Some(handler) => handler(call, request.params_text()),
+            None => {
+                let error =
+                    ErrorShape::invalid("UNKNOWN_METHOD", format!("unknown method: {}", shown(&request.method)));
+                Box::pin(std::future::ready(Response::error(&call.id, &error)))
+            }
+        }
+    }
+}
+
+/// Shutdown, role gate, scope gate, in this order (protocol-core.md section 9). An unknown method counts as admin's.
+fn allowed(call: &Call, name: &str) -> Result<(), ErrorShape> {
+    if let Some(after) = call.gateway.draining() {
+        return Err(ErrorShape::unavailable("SHUTTING_DOWN", "gateway is shutting down").retry(Some(after)));
+    }
+    let spec = method::find(name);
+    let role = spec.map_or_else(|| if is_node_method(name) { Role::Node } else { Role::Operator }, |s| s.role);
+    if call.member.role != role {
+        let mine = call.member.role.as_str();
+        return Err(ErrorShape::invalid("UNAUTHORIZED_ROLE", format!("unauthorized role: {mine}")));
+    }
+    let scope = spec.map_or(openclaw_protocol::scope::Scope::Admin, |s| s.scope);
+    if role == Role::Operator && !call.member.scopes.allow(scope) {
+        let scope = scope.as_str();
+        return Err(ErrorShape::invalid("MISSING_SCOPE", format!("missing scope: {scope}")).with("scope", scope));
+    }
+    if name == "connect" {
+        let text = "connect is only valid as the first request";
+        return Err(ErrorShape::invalid("ALREADY_CONNECTED", text));
+    }
+    Ok(())
+}
+
+/// Only nodes may call these, served or not.
+fn is_node_method(name: &str) -> bool {
+    matches!(name, "node.invoke.result" | "node.event" | "skills.bins")
+}
+
+/// A client's own word, bounded and without control characters (S18).
+fn shown(name: &str) -> String {
+    name.chars().take(64).flat_map(|c| if c.is_control() { c.escape_debug().collect() } else { vec![c] }).collect()
+}
+
+fn encode<R: serde::Serialize>(id: &str, result: Result<Reply<R>, Failure>) -> Response {
+    match result {
+        Err(Failure { error, payload }) => Response { text: encode_error(id, &error, payload.as_ref()), then: None },
+        Ok(Reply { value, then }) => match encode_ok(id, &value) {
+            Ok(text) => Response { text, then },
+            Err(error) => {
+                tracing::error!(%error, "a result cannot be encoded");
+                Response::error(id, &ErrorShape::unavailable("INTERNAL", "the result cannot be encoded"))
+            }
+        },
+    }
+}

@@ -1,0 +1,231 @@
+//! The health snapshot and the status summary (protocol-core.md section 12, decision D12).
+
+use std::sync::{Mutex, PoisonError};
+
+use openclaw_config::Config;
+use openclaw_protocol::{
+    event::HEALTH,
+    params::{
+        AgentHealth, AgentSessions, Health, HeartbeatOf, ModelDefaults, RecentSession, SessionRow, SessionsHealth,
+        Status, StatusHeartbeat, StatusSessions,
+    },
+};
+use serde_json::{Value, json};
+
+use crate::{
+    gateway::Gateway,
+    sessions::{
+        entry::SessionEntry,
+        key::{agent_ids, agent_of, default_agent, main_key},
+    },
+};
+
+/// Sessions shown in `health`, and in `status`.
+const RECENT_HEALTH: usize = 5;
+const RECENT_STATUS: usize = 10;
+
+/// The latest snapshot.
+#[derive(Default)]
+pub struct HealthCache(Mutex<(u64, Option<Health>)>);
+
+impl HealthCache {
+    fn lock(&self) -> std::sync::MutexGuard<'_, (u64, Option<Health>)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    /// Grows with every snapshot that was sent.
+    pub fn version(&self) -> u64 {
+        self.lock().0
+    }
+    /// As JSON, for the connection snapshot.
+    pub fn value(&self) -> Value {
+        self.lock().1.as_ref().and_then(|h| serde_json::to_value(h).ok()).unwrap_or_else(|| json!({}))
+    }
+}
+
+/// What has to differ for a health event before the interval is over: times and usage alone do not count.
+fn same(a: &Health, b: &Health) -> bool {
+    let core = |h: &Health| {
+        let agents: Vec<_> = h.agents.iter().map(|a| (a.agent_id.clone(), a.heartbeat.clone())).collect();
+        let mut channels = Value::Object(h.channels.clone());
+        strip_times(&mut channels);
+        (channels, h.channel_order.clone(), agents, h.link_channel.clone())
+    };
+    core(a) == core(b)
+}
+
+fn strip_times(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            map.retain(|key, _| !key.ends_with("At") && !key.ends_with("AgeMs"));
+            map.values_mut().for_each(strip_times);
+        }
+        Value::Array(list) => list.iter_mut().for_each(strip_times),
+        _ => {}
+    }
+}
+
+impl Gateway {
+    /// A fresh snapshot; told to everybody when it differs from the last one told.
+    pub fn refresh_health(&self) -> Health {
+        self.take_health(false)
+    }
+
+    /// A fresh snapshot, told to everybody.
+    pub fn announce_health(&self) {
+        self.take_health(true);
+    }
+
+    fn take_health(&self, tell: bool) -> Health {
+        let health = self.build_health();
+        let hub = self.hub.ordered();
+        let presence = self.presence();
+        let changed = {
+            let mut cache = self.health.lock();
+            let changed = tell || cache.1.as_ref().is_none_or(|old| !same(old, &health));
+            cache.0 += u64::from(changed);
+            cache.1 = Some(health.clone());
+            changed
+        };
+        let version = self.state_version(&presence);
+        drop(presence);
+        if changed {
+            hub.publish(&HEALTH, &health, Some(version));
+        }
+        health
+    }
+
+    fn build_health(&self) -> Health {
+        let config = self.config();
+        let begun = self.clock.mono();
+        let now = self.clock.wall();
+        let default = default_agent(&config);
+        let agents = agent_ids(&config);
+        let entries: Vec<(String, SessionEntry)> = self.recent_sessions(|_| true, usize::MAX);
+        let of = |agent: Option<&str>| {
+            let mine = entries.iter().filter(|(k, _)| agent.is_none_or(|a| agent_of(&config, k) == a));
+            let row = |(key, e): &(String, SessionEntry)| RecentSession {
+                key: key.clone(),
+                updated_at: Some(e.updated_at),
+                age: Some(now.saturating_sub(e.updated_at)),
+            };
+            SessionsHealth {
+                path: self.sessions_path(),
+                count: mine.clone().count() as u64,
+                recent: mine.take(RECENT_HEALTH).map(row).collect(),
+            }
+        };
+        let channels = self.channels.health(&config, now);
+        let every = heartbeat_ms(&config);
+        Health {
+            ok: true,
+            ts: now,
+            heartbeat_seconds: every.unwrap_or(0) / 1000,
+            default_agent_id: default.to_owned(),
+            agents: agents
+                .iter()
+                .map(|id| AgentHealth {
+                    agent_id: (*id).to_owned(),
+                    is_default: *id == default,
+                    heartbeat: json!({
+                        "enabled": every.is_some() && self.heartbeats.enabled(),
+                        "every": config.agents.defaults.heartbeat.every, "everyMs": every,
+                    }),
+                    sessions: of(Some(id)),
+                    name: config.agents.list.iter().find(|a| a.id == *id).and_then(|a| a.name.clone()),
+                })
+                .collect(),
+            sessions: of(Some(default)),
+            channel_order: channels.order,
+            channel_labels: channels.labels,
+            channels: channels.summaries,
+            link_channel: channels.link,
+            duration_ms: self.clock.mono().duration_since(begun).as_millis() as u64,
+        }
+    }
+
+    /// Where sessions are kept, for show.
+    pub fn sessions_path(&self) -> String {
+        self.options.state_dir.join(crate::store::FILE).display().to_string()
+    }
+
+    /// The newest `limit` sessions that `keep` accepts, newest first.
+    pub fn recent_sessions(&self, keep: impl Fn(&str) -> bool, limit: usize) -> Vec<(String, SessionEntry)> {
+        let map = self.sessions.lock();
+        let mut list: Vec<_> = map.iter().filter(|(k, _)| keep(k)).map(|(k, e)| (k.clone(), e.clone())).collect();
+        drop(map);
+        list.sort_by_key(|(_, e)| std::cmp::Reverse(e.updated_at));
+        list.truncate(limit);
+        list
+    }
+
+    /// The model of sessions that name none.
+    pub fn model_defaults(&self) -> ModelDefaults {
+        let config = self.config();
+        let resolved = openclaw_config::resolve_model(&config, default_agent(&config)).map(|r| r.primary);
+        ModelDefaults {
+            context_tokens: resolved.as_ref().and_then(|m| self.providers.context_window(m)),
+            model_provider: resolved.as_ref().map(|m| m.provider.clone()),
+            model: resolved.map(|m| m.model),
+        }
+    }
+
+    /// A session as lists show it.
+    pub fn session_row(&self, key: &str, entry: &SessionEntry) -> SessionRow {
+        let defaults = self.model_defaults();
+        let provider = entry.provider_override.as_deref().or(defaults.model_provider.as_deref());
+        let model = entry.model_override.as_deref().or(defaults.model.as_deref());
+        entry.row(key, self.clock.wall(), (provider, model), defaults.context_tokens)
+    }
+
+    /// The short summary.
+    pub fn status(&self) -> Status {
+        let config = self.config();
+        let every = heartbeat_ms(&config);
+        let agents = agent_ids(&config);
+        let default = default_agent(&config);
+        let path = self.sessions_path();
+        let rows = |agent: Option<&str>| {
+            let recent = self.recent_sessions(|k| agent.is_none_or(|a| agent_of(&config, k) == a), RECENT_STATUS);
+            recent.iter().map(|(k, e)| self.session_row(k, e)).collect::<Vec<_>>()
+        };
+        let count = |agent: &str| self.sessions.lock().keys().filter(|k| agent_of(&config, k) == agent).count() as u64;
+        let channels = self.channels.health(&config, self.clock.wall());
+        Status {
+            heartbeat: StatusHeartbeat {
+                default_agent_id: default.to_owned(),
+                agents: agents
+                    .iter()
+                    .map(|id| HeartbeatOf {
+                        agent_id: (*id).to_owned(),
+                        enabled: every.is_some() && self.heartbeats.enabled(),
+                        every: config.agents.defaults.heartbeat.every.clone(),
+                        every_ms: every,
+                    })
+                    .collect(),
+            },
+            channel_summary: channels.lines,
+            queued_system_events: self.system_events.peek(&main_key(&config, default)),
+            sessions: StatusSessions {
+                paths: vec![path.clone()],
+                count: self.sessions.lock().len() as u64,
+                defaults: self.model_defaults(),
+                recent: rows(None),
+                by_agent: agents
+                    .iter()
+                    .map(|id| AgentSessions {
+                        agent_id: (*id).to_owned(),
+                        path: path.clone(),
+                        count: count(id),
+                        recent: rows(Some(id)),
+                    })
+                    .collect(),
+            },
+            link_channel: channels.link,
+        }
+    }
+}
+
+/// Time between heartbeats; `None` when they are off.
+pub fn heartbeat_ms(config: &Config) -> Option<u64> {
+    config.agents.defaults.heartbeat.interval().map(|d| d.as_millis() as u64)
+}

@@ -1,0 +1,177 @@
+//! Heartbeats: the agent looks around by itself, and says something only when there is something to say
+//! (agent-chat-channels.md section 9).
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use openclaw_protocol::{
+    event::HEARTBEAT,
+    message::Content,
+    params::{Heartbeat, HeartbeatStatus},
+};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    gateway::Gateway,
+    health::heartbeat_ms,
+    runs::{Outcome, RunRequest},
+    sessions::key::{default_agent, main_key},
+};
+
+const PROMPT: &str = "Heartbeat: read HEARTBEAT.md in your workspace if it is there, and do what it asks for. If nothing \
+                      needs attention, answer with HEARTBEAT_OK and nothing else.";
+const TOKEN: &str = "HEARTBEAT_OK";
+/// An answer with the token and at most this many other characters is swallowed.
+const ACK_MAX_CHARS: usize = 300;
+/// Characters of a reply in the event.
+const PREVIEW: usize = 200;
+/// Wakes that come close together make one run.
+const COALESCE: Duration = Duration::from_millis(250);
+/// A busy main session is tried again after this.
+const BUSY_RETRY: Duration = Duration::from_secs(1);
+
+/// The switch, the latest outcome, and the wake-up bell.
+pub struct Heartbeats {
+    enabled: AtomicBool,
+    last: Mutex<Option<Heartbeat>>,
+    bell: Notify,
+}
+
+impl Default for Heartbeats {
+    fn default() -> Self {
+        Self { enabled: AtomicBool::new(true), last: Mutex::default(), bell: Notify::new() }
+    }
+}
+
+impl Heartbeats {
+    /// Switched on in this process.
+    pub fn enabled(&self) -> bool {
+        self.enabled.load(Ordering::Relaxed)
+    }
+    /// Switches them.
+    pub fn switch(&self, on: bool) {
+        self.enabled.store(on, Ordering::Relaxed);
+    }
+    /// The latest outcome.
+    pub fn last(&self) -> Option<Heartbeat> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+    /// Asks for one soon.
+    pub fn wake(&self) {
+        self.bell.notify_one();
+    }
+
+    /// Runs heartbeats until `stop`: at the configured interval, and when woken.
+    pub async fn serve(gateway: Arc<Gateway>, stop: CancellationToken) {
+        let this = &gateway.heartbeats;
+        loop {
+            let every = heartbeat_ms(&gateway.config()).map(Duration::from_millis);
+            let timer = async {
+                match every {
+                    Some(every) => tokio::time::sleep(every).await,
+                    None => std::future::pending().await,
+                }
+            };
+            openclaw_platform::select! {
+                () = stop.cancelled() => return,
+                () = this.bell.notified() => tokio::time::sleep(COALESCE).await,
+                () = timer => {}
+            }
+            // Woken while heartbeats are off: nothing happens, as the sheet says.
+            if !this.enabled() || every.is_none() {
+                continue;
+            }
+            let config = gateway.config();
+            let key = main_key(&config, default_agent(&config));
+            while !gateway.runs.of_session(&key).is_empty() {
+                openclaw_platform::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(BUSY_RETRY) => {}
+                }
+            }
+            let outcome = beat(&gateway, &key).await;
+            *this.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome.clone());
+            gateway.hub.publish(&HEARTBEAT, &outcome);
+        }
+    }
+}
+
+fn outcome(gateway: &Gateway, status: HeartbeatStatus) -> Heartbeat {
+    Heartbeat {
+        ts: gateway.clock.wall(),
+        status,
+        to: None,
+        preview: None,
+        duration_ms: None,
+        reason: None,
+        channel: None,
+        indicator_type: None,
+    }
+}
+
+async fn beat(gateway: &Arc<Gateway>, key: &str) -> Heartbeat {
+    let began = gateway.clock.mono();
+    let config = gateway.config();
+    let prompt = config.agents.defaults.heartbeat.prompt.clone().unwrap_or_else(|| PROMPT.to_owned());
+    let request = RunRequest {
+        run_id: gateway.uuid(),
+        session_key: key.to_owned(),
+        shown_key: key.to_owned(),
+        input: vec![Content::text(prompt)],
+        attachments: None,
+        timeout: crate::runs::execute::default_timeout(gateway),
+        thinking: None,
+        extra_system: None,
+        deliver: None,
+        trusted: false,
+        chat_events: false,
+        touch: None,
+        dedupe: None,
+        inbox_key: None,
+    };
+    let ended = match gateway.runs.submit(gateway, request) {
+        Ok(run) => run.ended().await,
+        Err(_) => None,
+    };
+    let mut beat = match ended.as_deref().map(|e| &e.outcome) {
+        Some(Outcome::Ok { result, .. }) => {
+            let text = result.payloads.first().map(|p| p.text.trim().to_owned()).unwrap_or_default();
+            reply(gateway, key, &text).await
+        }
+        Some(Outcome::Failed(error)) => {
+            Heartbeat { reason: Some(error.message.clone()), ..outcome(gateway, HeartbeatStatus::Failed) }
+        }
+        None => Heartbeat { reason: Some("busy".into()), ..outcome(gateway, HeartbeatStatus::Skipped) },
+    };
+    beat.duration_ms = Some(gateway.clock.mono().duration_since(began).as_millis() as u64);
+    beat
+}
+
+/// Sends what the agent had to say to where the main session last heard from.
+async fn reply(gateway: &Arc<Gateway>, key: &str, text: &str) -> Heartbeat {
+    if text.is_empty() {
+        return outcome(gateway, HeartbeatStatus::OkEmpty);
+    }
+    if text.contains(TOKEN) && text.replace(TOKEN, "").trim().chars().count() <= ACK_MAX_CHARS {
+        return outcome(gateway, HeartbeatStatus::OkToken);
+    }
+    let preview: String = text.chars().take(PREVIEW).collect();
+    let Some(route) = gateway.sessions.get(key).and_then(|e| e.delivery_context) else {
+        let reason = "no route: nobody has written through a channel yet";
+        let skipped = outcome(gateway, HeartbeatStatus::Skipped);
+        return Heartbeat { reason: Some(reason.into()), preview: Some(preview), ..skipped };
+    };
+    let (channel, to) = (Some(route.channel.clone()), Some(route.to.clone()));
+    match gateway.channels.deliver(&route, text.to_owned(), vec![], None).await {
+        Ok(_) => Heartbeat { channel, to, preview: Some(preview), ..outcome(gateway, HeartbeatStatus::Sent) },
+        Err(error) => {
+            Heartbeat { channel, to, reason: Some(error.message), ..outcome(gateway, HeartbeatStatus::Failed) }
+        }
+    }
+}

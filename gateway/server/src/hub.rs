@@ -1,0 +1,171 @@
+//! Connections and what is sent to many of them. The hub's lock is the order of the world: a state change and its event
+//! happen under it, and so does attaching a connection with its snapshot, so that the two fit together (F02).
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use openclaw_protocol::{
+    event::EventSpec,
+    frame::{EventBody, StateVersion},
+    scope::{Role, Scopes},
+};
+use serde::Serialize;
+
+use crate::outbox::{Close, Outbox};
+
+/// A connection that said hello.
+#[derive(Debug)]
+pub struct Member {
+    /// Id of the connection.
+    pub conn_id: String,
+    /// What it is.
+    pub role: Role,
+    /// What it may see and do.
+    pub scopes: Scopes,
+    /// Its signed identity.
+    pub device_id: Option<String>,
+    /// Shown name of its client.
+    pub client_name: String,
+    /// Where its frames go.
+    pub outbox: Arc<Outbox>,
+}
+
+impl Member {
+    /// Operators by scope; what needs no scope goes to everybody; nodes get nothing else yet (D7).
+    pub fn may_see(&self, spec: &EventSpec) -> bool {
+        spec.scope.is_none_or(|needed| self.role == Role::Operator && self.scopes.allow(needed))
+    }
+}
+
+/// All attached connections.
+#[derive(Debug, Default)]
+pub struct EventHub {
+    members: Mutex<BTreeMap<String, Arc<Member>>>,
+}
+
+/// The hub while its lock is held.
+pub struct Ordered<'a> {
+    members: std::sync::MutexGuard<'a, BTreeMap<String, Arc<Member>>>,
+}
+
+impl EventHub {
+    /// Takes the lock. Nothing may be awaited and no other connection waited for while it is held.
+    pub fn ordered(&self) -> Ordered<'_> {
+        Ordered { members: self.members.lock().unwrap_or_else(PoisonError::into_inner) }
+    }
+
+    /// Sends an event that changes no state of a snapshot.
+    pub fn publish(&self, spec: &EventSpec, payload: &impl Serialize) {
+        self.ordered().publish(spec, payload, None);
+    }
+
+    /// Attached connections.
+    pub fn len(&self) -> usize {
+        self.ordered().members.len()
+    }
+
+    /// Closes every connection after what is queued.
+    pub fn close_all(&self, close: &Close) {
+        for member in self.ordered().members.values() {
+            member.outbox.close(close.clone());
+        }
+    }
+
+    /// Closes the connections of `device_id` in `role` (D15).
+    pub fn close_device(&self, device_id: &str, role: Role, close: &Close) {
+        let of_device = |m: &&Arc<Member>| m.role == role && m.device_id.as_deref() == Some(device_id);
+        for member in self.ordered().members.values().filter(of_device) {
+            member.outbox.close(close.clone());
+        }
+    }
+
+    /// Asks every client for a sign of life.
+    pub fn ping_all(&self) {
+        for member in self.ordered().members.values() {
+            member.outbox.ping();
+        }
+    }
+}
+
+impl Ordered<'_> {
+    /// Adds a connection; its response to `connect` must be queued already (D34).
+    pub fn attach(&mut self, member: Arc<Member>) {
+        self.members.insert(member.conn_id.clone(), member);
+    }
+
+    /// Removes a connection; false when it was not attached.
+    pub fn detach(&mut self, conn_id: &str) -> bool {
+        self.members.remove(conn_id).is_some()
+    }
+
+    /// Encodes once, queues for everybody who may see it.
+    pub fn publish(&self, spec: &EventSpec, payload: &impl Serialize, version: Option<StateVersion>) {
+        let body = match EventBody::new(spec.name, payload, version) {
+            Ok(body) => Arc::new(body),
+            Err(error) => return tracing::error!(event = spec.name, %error, "event cannot be encoded"),
+        };
+        let replaceable = spec.name == openclaw_protocol::event::PRESENCE.name;
+        for member in self.members.values().filter(|m| m.may_see(spec)) {
+            member.outbox.event(spec, &body, replaceable);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use openclaw_protocol::event::{AGENT, EVENTS, TICK};
+
+    use super::*;
+    use crate::outbox::Frame;
+
+    fn member(id: &str, role: Role, scopes: &[&str]) -> Arc<Member> {
+        Arc::new(Member {
+            conn_id: id.into(),
+            role,
+            scopes: Scopes::new(scopes.iter().map(|s| (*s).to_owned())),
+            device_id: None,
+            client_name: "t".into(),
+            outbox: Arc::new(Outbox::new(1 << 20)),
+        })
+    }
+
+    /// An event that a connection may not see uses up no number of it (D10, F01).
+    #[test]
+    fn f01_filtered_events_leave_no_gap() {
+        let hub = EventHub::default();
+        let (all, few) = (member("a", Role::Operator, &["operator.admin"]), member("b", Role::Operator, &["bogus"]));
+        for m in [&all, &few] {
+            hub.ordered().attach(m.clone());
+        }
+        for _ in 0..3 {
+            hub.publish(&AGENT, &serde_json::json!({}));
+        }
+        hub.publish(&TICK, &serde_json::json!({}));
+        let seqs = |m: &Member| {
+            let mut out = vec![];
+            m.outbox.take(usize::MAX, &mut out);
+            out.iter().filter_map(|f| if let Frame::Shared(_, s) = f { *s } else { None }).collect::<Vec<_>>()
+        };
+        assert_eq!((seqs(&all), seqs(&few)), (vec![1, 2, 3, 4], vec![1]));
+    }
+
+    /// The matrix of decision D7, written out by hand.
+    #[test]
+    fn who_sees_what() {
+        let sees = |m: &Member| EVENTS.iter().filter(|e| m.may_see(e)).map(|e| e.name).collect::<Vec<_>>().join(" ");
+        let everybody = "connect.challenge tick shutdown";
+        let read = "connect.challenge agent chat presence tick shutdown health heartbeat";
+        assert_eq!(sees(&member("", Role::Operator, &[])), everybody);
+        assert_eq!(sees(&member("", Role::Operator, &["operator.approvals"])), everybody);
+        assert_eq!(sees(&member("", Role::Operator, &["operator.read"])), read);
+        assert_eq!(sees(&member("", Role::Operator, &["operator.write"])), read);
+        assert_eq!(
+            sees(&member("", Role::Operator, &["operator.pairing"])),
+            format!("{everybody} device.pair.requested device.pair.resolved")
+        );
+        assert_eq!(sees(&member("", Role::Operator, &["operator.admin"])).split(' ').count(), EVENTS.len());
+        assert_eq!(sees(&member("", Role::Node, &["operator.admin"])), everybody);
+    }
+}

@@ -1,0 +1,234 @@
+//! Same key, same answer, one effect: also across a restart (decision D19, known-failures F16).
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use indexmap::IndexMap;
+use openclaw_platform::Millis;
+use openclaw_protocol::{error::ErrorShape, params::AgentFinal};
+use redb::WriteTransaction;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::watch;
+
+use crate::{
+    dispatch::Failure,
+    runs::{Outcome, RunRequest},
+    store::{self, Store, StoreError},
+};
+
+/// A key in use: by method, client identity and the key itself.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    key: String,
+    hash: String,
+    method: &'static str,
+    at: Millis,
+}
+
+/// The stored answer to a key.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    hash: String,
+    at: Millis,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    payload: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    error: Option<ErrorShape>,
+}
+
+/// What a key is good for now.
+pub enum Check {
+    /// First seen: go on, then [`Idempotency::finish`] or [`Idempotency::release`].
+    New(Claim),
+    /// Under way since this moment; the receiver sees the record when it is done.
+    InFlight(Millis, watch::Receiver<Option<Record>>),
+    /// Answered before.
+    Done(Record),
+}
+
+enum Slot {
+    InFlight { hash: String, at: Millis, done: watch::Sender<Option<Record>> },
+    Done(Record),
+}
+
+/// All keys, oldest first; bounded in age and number.
+pub struct Idempotency {
+    store: Store,
+    slots: Mutex<IndexMap<String, Slot>>,
+    ttl_ms: u64,
+    max: usize,
+}
+
+impl Idempotency {
+    /// Reads what an earlier process answered.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn load(store: Store, ttl_ms: u64, max: usize, now: Millis) -> Result<Self, StoreError> {
+        let mut records: Vec<(String, Record)> = store.read(|tx| store::all(tx, store::DEDUPE))?;
+        records.retain(|(_, r)| now.saturating_sub(r.at) < ttl_ms);
+        records.sort_by_key(|(_, r)| r.at);
+        let slots = records.into_iter().map(|(k, r)| (k, Slot::Done(r))).collect();
+        Ok(Self { store, slots: Mutex::new(slots), ttl_ms, max })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, IndexMap<String, Slot>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks a key up and claims it when it is new.
+    ///
+    /// # Errors
+    /// INVALID_REQUEST when the key was used with other parameters; UNAVAILABLE when too many are under way.
+    pub fn check(
+        &self,
+        method: &'static str,
+        identity: &str,
+        key: &str,
+        params: &impl Serialize,
+        now: Millis,
+    ) -> Result<Check, ErrorShape> {
+        let name = format!("{method}:{identity}:{key}");
+        let hash = hash(params);
+        let mut slots = self.lock();
+        let expired = |s: &Slot| matches!(s, Slot::Done(r) if now.saturating_sub(r.at) >= self.ttl_ms);
+        if slots.get(&name).is_some_and(expired) {
+            slots.shift_remove(&name);
+        }
+        let other = || ErrorShape::invalid("IDEMPOTENCY_MISMATCH", "idempotencyKey was used with other parameters");
+        match slots.get(&name) {
+            Some(Slot::Done(record)) if record.hash == hash => return Ok(Check::Done(record.clone())),
+            Some(Slot::InFlight { hash: h, at, done }) if *h == hash => {
+                return Ok(Check::InFlight(*at, done.subscribe()));
+            }
+            Some(_) => return Err(other()),
+            None => {}
+        }
+        if slots.len() >= self.max {
+            let oldest = slots.iter().find(|(_, s)| matches!(s, Slot::Done(_))).map(|(k, _)| k.clone());
+            let Some(oldest) = oldest else {
+                return Err(ErrorShape::unavailable("BUSY", "too many requests under way").retry(Some(1000)));
+            };
+            slots.shift_remove(&oldest);
+        }
+        slots.insert(name.clone(), Slot::InFlight { hash: hash.clone(), at: now, done: watch::Sender::new(None) });
+        Ok(Check::New(Claim { key: name, hash, method, at: now }))
+    }
+
+    /// Keeps the answer in memory and wakes who waits for it.
+    pub fn finish(&self, claim: &Claim, record: Record) {
+        let old = self.lock().insert(claim.key.clone(), Slot::Done(record.clone()));
+        if let Some(Slot::InFlight { done, .. }) = old {
+            done.send_replace(Some(record));
+        }
+    }
+
+    /// Keeps the answer in memory and in the database.
+    ///
+    /// # Errors
+    /// When it cannot be stored.
+    pub async fn finish_durably(&self, claim: &Claim, record: Record) -> Result<(), StoreError> {
+        self.finish(claim, record.clone());
+        let key = claim.key.clone();
+        self.store.write(move |tx| store(tx, &key, &record)).await
+    }
+
+    /// Forgets a claim: the request was refused and had no effect.
+    pub fn release(&self, claim: &Claim) {
+        self.lock().shift_remove(&claim.key);
+    }
+
+    /// Drops what is too old, in memory and in the database.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn sweep(&self, now: Millis) -> Result<(), StoreError> {
+        let ttl = self.ttl_ms;
+        self.lock().retain(|_, s| !matches!(s, Slot::Done(r) if now.saturating_sub(r.at) >= ttl));
+        let old: Vec<String> = self.store.read(|tx| {
+            let all: Vec<(String, Record)> = store::all(tx, store::DEDUPE)?;
+            Ok(all.into_iter().filter(|(_, r)| now.saturating_sub(r.at) >= ttl).map(|(k, _)| k).collect())
+        })?;
+        if old.is_empty() {
+            return Ok(());
+        }
+        let remove = move |tx: &WriteTransaction| {
+            let mut table = tx.open_table(store::DEDUPE)?;
+            for key in &old {
+                table.remove(key.as_str())?;
+            }
+            Ok(())
+        };
+        self.store.write(remove).await
+    }
+}
+
+/// Writes a record within a transaction.
+///
+/// # Errors
+/// When the database refuses.
+pub fn store(tx: &WriteTransaction, key: &str, record: &Record) -> Result<(), StoreError> {
+    store::put(&mut tx.open_table(store::DEDUPE)?, key, record)
+}
+
+impl Claim {
+    /// The record of a finished run, with its database key.
+    pub fn record(&self, request: &RunRequest, outcome: &Outcome, now: Millis) -> (String, Record) {
+        let (payload, error) = match (self.method, outcome) {
+            ("chat.send", Outcome::Ok { .. }) => {
+                (Some(serde_json::json!({ "runId": request.run_id, "status": "ok" })), None)
+            }
+            ("chat.send", Outcome::Failed(error)) => (None, Some(error.clone())),
+            (_, outcome) => final_of(&request.run_id, outcome),
+        };
+        (self.key.clone(), Record { hash: self.hash.clone(), at: now, payload, error })
+    }
+
+    /// The record of an answer.
+    pub fn answered(&self, payload: Option<Value>, error: Option<ErrorShape>) -> Record {
+        Record { hash: self.hash.clone(), at: self.at, payload, error }
+    }
+}
+
+/// The second response of `agent`: payload, and the error of a failed run beside it (section 13).
+pub fn final_of(run_id: &str, outcome: &Outcome) -> (Option<Value>, Option<ErrorShape>) {
+    let answer = |status: &str, summary: String, result| {
+        let answer = AgentFinal { run_id: run_id.to_owned(), status: status.to_owned(), summary, result };
+        serde_json::to_value(answer).ok()
+    };
+    match outcome {
+        Outcome::Ok { result, aborted } => {
+            let summary = if *aborted { "aborted" } else { "completed" };
+            (answer("ok", summary.to_owned(), Some(result.clone())), None)
+        }
+        Outcome::Failed(error) => (answer("error", error.message.clone(), None), Some(error.clone())),
+    }
+}
+
+impl Record {
+    /// The stored answer as a handler gives it.
+    ///
+    /// # Errors
+    /// The stored failure.
+    pub fn answer<T: serde::de::DeserializeOwned>(self) -> Result<T, Failure> {
+        match (self.payload, self.error) {
+            (payload, Some(error)) => Err(Failure { error, payload }),
+            (payload, None) => serde_json::from_value(payload.unwrap_or_default()).map_err(|e| {
+                tracing::error!(error = %e, "stored answer");
+                ErrorShape::unavailable("STORAGE", "the stored answer cannot be read").into()
+            }),
+        }
+    }
+}
+
+/// The same parameters give the same hash, in whatever order they came (types have a fixed order).
+fn hash(params: &impl Serialize) -> String {
+    use std::fmt::Write as _;
+    let bytes = serde_json::to_vec(params).unwrap_or_default();
+    Sha256::digest(&bytes).iter().take(16).fold(String::new(), |mut s, b| {
+        let _ = write!(s, "{b:02x}");
+        s
+    })
+}

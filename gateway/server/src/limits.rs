@@ -1,0 +1,62 @@
+//! Bounds that are not settings. Those that are stand in `openclaw_config::Limits`.
+
+use std::time::Duration;
+
+/// Requests of one connection that may be under way; further frames wait in the socket.
+pub const REQUESTS_IN_FLIGHT: usize = 64;
+/// A closing connection gets this long to read what is queued and the close frame.
+pub const CLOSE_FLUSH: Duration = Duration::from_secs(10);
+/// After a refused frame, what the peer still sends is read and dropped for this long, so that it sees the close frame.
+pub const LINGER: Duration = Duration::from_secs(2);
+/// ... and at most this many bytes of it.
+pub const LINGER_BYTES: usize = 4 << 20;
+/// One write of queued frames, in bytes.
+pub const WRITE_BATCH: usize = 64 << 10;
+/// Close reasons are cut to this many bytes (RFC 6455 allows 123).
+pub const CLOSE_REASON: usize = 120;
+/// Presence entries kept; the oldest that is not live goes first.
+pub const PRESENCE_ENTRIES: usize = 200;
+/// A presence entry without a live connection expires after this (decision D11).
+pub const PRESENCE_TTL_MS: u64 = 300_000;
+/// Longest text of a presence entry, in characters; each event carries the whole list.
+pub const PRESENCE_TEXT: usize = 512;
+/// Labels or scopes of a presence entry.
+pub const PRESENCE_LIST: usize = 32;
+/// System events waiting per session.
+pub const SYSTEM_EVENTS: usize = 20;
+/// Sessions with waiting system events.
+pub const SYSTEM_EVENT_SESSIONS: usize = 256;
+/// A health event at least this often (decision D12).
+pub const HEALTH_INTERVAL: Duration = Duration::from_secs(60);
+/// Chat deltas of one run are at least this far apart.
+pub const CHAT_DELTA: Duration = Duration::from_millis(150);
+/// Ended runs that can still be asked about, and for how long.
+pub const ENDED_RUNS: usize = 1000;
+/// See [`ENDED_RUNS`].
+pub const ENDED_RUN_TTL: Duration = Duration::from_secs(600);
+/// `agent.wait` waits at most this long.
+pub const AGENT_WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Bytes of a `chat.history` answer; the oldest messages go first.
+pub const HISTORY_BYTES: usize = 6 << 20;
+/// Messages of a transcript that a model is given.
+pub const CONTEXT_MESSAGES: usize = 400;
+/// Decoded bytes of one attachment of a request.
+pub const ATTACHMENT_BYTES: usize = 5_000_000;
+/// Attachments of one request or inbound message.
+pub const ATTACHMENTS: usize = 10;
+/// Bytes of one media file sent through a channel.
+pub const MEDIA_BYTES: usize = 50 << 20;
+/// Characters of a session key (S11).
+pub const SESSION_KEY: usize = 256;
+/// Sessions kept; a new one beyond that is refused.
+pub const SESSIONS: usize = 100_000;
+/// Pairing requests of devices that wait for a decision, and for how long.
+pub const PENDING_DEVICES: usize = 64;
+/// See [`PENDING_DEVICES`].
+pub const PENDING_DEVICE_TTL_MS: u64 = 300_000;
+/// Paired devices kept.
+pub const DEVICES: usize = 1000;
+/// Inbound messages stored and not yet handled, per account; then the channel is told to wait.
+pub const INBOX: usize = 10_000;
+/// Handled inbound keys remembered per account, to recognise a redelivery.
+pub const INBOX_DONE: u64 = 2000;

@@ -1,0 +1,62 @@
+//! The handlers, one file per family. Thin: they check what only they can check, call a service, give a typed result.
+
+mod agent;
+mod agents;
+mod attachments;
+mod channels;
+mod chat;
+pub mod commands;
+mod config;
+mod logs;
+mod send;
+mod sessions;
+mod system;
+
+use openclaw_protocol::method as m;
+
+use crate::dispatch::Registry;
+
+/// Every method with its handler.
+pub fn registry() -> Registry {
+    let mut r = Registry::default();
+    r.on::<m::GetHealth, _, _>(system::health);
+    r.on::<m::GetStatus, _, _>(system::status);
+    r.on::<m::SystemPresence, _, _>(system::presence);
+    r.on::<m::SystemEvent, _, _>(system::event);
+    r.on::<m::LastHeartbeat, _, _>(system::last_heartbeat);
+    r.on::<m::SetHeartbeats, _, _>(system::set_heartbeats);
+    r.on::<m::Wake, _, _>(system::wake);
+    r.on::<m::SendMessage, _, _>(send::send);
+    r.on::<m::Agent, _, _>(agent::agent);
+    r.on::<m::AgentWait, _, _>(agent::wait);
+    r.on::<m::AgentIdentityGet, _, _>(agents::identity);
+    r.on::<m::AgentsList, _, _>(agents::list);
+    r.on::<m::ModelsList, _, _>(agents::models);
+    r.on::<m::ChatSend, _, _>(chat::send);
+    r.on::<m::ChatHistory, _, _>(chat::history);
+    r.on::<m::ChatAbort, _, _>(chat::abort);
+    r.on::<m::ChatInject, _, _>(chat::inject);
+    r.on::<m::SessionsList, _, _>(sessions::list);
+    r.on::<m::SessionsPreview, _, _>(sessions::preview);
+    r.on::<m::SessionsResolve, _, _>(sessions::resolve);
+    r.on::<m::SessionsPatch, _, _>(sessions::patch);
+    r.on::<m::SessionsReset, _, _>(sessions::reset);
+    r.on::<m::SessionsDelete, _, _>(sessions::delete);
+    r.on::<m::SessionsCompact, _, _>(sessions::compact);
+    r.on::<m::ChannelsStatus, _, _>(channels::status);
+    r.on::<m::ChannelsLogout, _, _>(channels::logout);
+    r.on::<m::PairingList, _, _>(channels::pairing_list);
+    r.on::<m::PairingApprove, _, _>(channels::pairing_approve);
+    r.on::<m::LogsTail, _, _>(logs::tail);
+    r.on::<m::ConfigGet, _, _>(config::get);
+    r
+}
+
+#[cfg(test)]
+mod tests {
+    /// The table promises nothing that is not there.
+    #[test]
+    fn every_method_of_the_table_has_a_handler() {
+        assert_eq!(super::registry().missing(), ["connect"]);
+    }
+}

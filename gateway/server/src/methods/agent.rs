@@ -1,0 +1,226 @@
+//! agent, agent.wait (agent-chat-channels.md section 2).
+
+use std::{sync::Arc, time::Duration};
+
+use openclaw_platform::SpawnerExt as _;
+use openclaw_protocol::{
+    error::ErrorShape,
+    frame::{encode_error, encode_ok},
+    message::Content,
+    params::{AgentAccepted, AgentAnswer, AgentParams, AgentWait, AgentWaitParams, SendPolicy},
+    wire::Int,
+};
+use serde_json::Value;
+
+use super::attachments;
+use crate::{
+    channels,
+    dispatch::{Call, Failure, Reply},
+    idempotency::{Check, Claim, final_of},
+    limits::AGENT_WAIT_MAX,
+    runs::{RunRequest, Waited, execute, manager::Delivery, manager::Run},
+    sessions::{
+        self,
+        entry::{Route, SessionEntry},
+        key,
+    },
+};
+
+const DEFAULT_WAIT: Duration = Duration::from_secs(30);
+
+pub async fn agent(call: Call, params: AgentParams) -> Result<Reply<AgentAnswer>, Failure> {
+    let gateway = &call.gateway;
+    let now = gateway.clock.wall();
+    let run_id = params.idempotency_key.as_str().to_owned();
+    let accepted = |at| {
+        AgentAnswer::Accepted(AgentAccepted { run_id: run_id.clone(), status: "accepted".into(), accepted_at: at })
+    };
+    let claim = match gateway.idempotency.check("agent", call.identity(), &run_id, &params, now)? {
+        Check::New(claim) => claim,
+        Check::InFlight(since, _) => return Ok(accepted(since).into()),
+        Check::Done(record) => return record.answer::<AgentAnswer>().map(Reply::from),
+    };
+    // Until the run is submitted, a refusal must not use the key up.
+    let request = match request_of(&call, &params, &claim) {
+        Ok(request) => request,
+        Err(error) => {
+            gateway.idempotency.release(&claim);
+            return Err(error.into());
+        }
+    };
+    let answer = accepted(now);
+    let gateway = gateway.clone();
+    let (id, member) = (call.id.clone(), call.member.clone());
+    Ok(Reply::then(answer, move || match gateway.runs.submit(&gateway, request) {
+        Err(error) => {
+            gateway.idempotency.release(&claim);
+            member.outbox.push(encode_error(&id, &error, None));
+        }
+        Ok(run) => {
+            let tasks = gateway.tasks.clone();
+            tasks.spawn("agent", async move {
+                let Some((payload, error)) = settle(&gateway, &run, &claim).await else { return };
+                let text = match error {
+                    None => encode_ok(&id, &payload).unwrap_or_default(),
+                    Some(error) => encode_error(&id, &error, payload.as_ref()),
+                };
+                member.outbox.push(text);
+            });
+        }
+    }))
+}
+
+/// Waits for the end and keeps the outcome under its key. The transcript's transaction has stored it already; a run
+/// that failed before it had one is stored here.
+async fn settle(
+    gateway: &Arc<crate::gateway::Gateway>,
+    run: &Run,
+    claim: &Claim,
+) -> Option<(Option<Value>, Option<ErrorShape>)> {
+    let ended = run.ended().await?;
+    let answer = final_of(&run.request.run_id, &ended.outcome);
+    let (_, record) = claim.record(&run.request, &ended.outcome, ended.ended_at);
+    gateway.idempotency.finish(claim, record);
+    Some(answer)
+}
+
+fn request_of(call: &Call, params: &AgentParams, claim: &Claim) -> Result<RunRequest, ErrorShape> {
+    let gateway = &call.gateway;
+    let config = gateway.config();
+    let mut input = vec![Content::text(params.message.as_str())];
+    input.extend(attachments::images(params.attachments.as_ref())?);
+    let named = |name: &Option<String>| name.as_deref().map(str::trim).filter(|n| !n.is_empty()).map(str::to_owned);
+    for name in [&params.channel, &params.reply_channel].into_iter().filter_map(named) {
+        if !channels::is_known(&name) {
+            return Err(ErrorShape::invalid("UNKNOWN_CHANNEL", format!("unknown channel: {}", name.escape_debug())));
+        }
+    }
+    let agent = params.agent_id.as_ref().map(|a| a.as_str().trim().to_lowercase());
+    if let Some(id) = &agent
+        && !key::agent_ids(&config).contains(&id.as_str())
+    {
+        return Err(ErrorShape::invalid("UNKNOWN_AGENT", format!("unknown agent id \"{}\"", id.escape_debug())));
+    }
+    let (session_key, shown_key) = session_of(call, params, agent.as_deref())?;
+    let entry = gateway.sessions.get(&session_key);
+    if entry.as_ref().is_some_and(|e| e.send_policy == Some(SendPolicy::Deny)) {
+        return Err(ErrorShape::invalid("SEND_POLICY", "send blocked by session policy"));
+    }
+    let thinking = named(&params.thinking).map(|t| t.to_lowercase());
+    if let Some(level) = &thinking
+        && !super::sessions::THINKING.contains(&level.as_str())
+    {
+        let text = format!("invalid thinking level \"{}\"", level.escape_debug());
+        return Err(ErrorShape::invalid("INVALID_THINKING", text));
+    }
+    let timeout = match params.timeout.map(Int::unsigned) {
+        None | Some(0) => execute::default_timeout(gateway),
+        Some(seconds) => Duration::from_secs(seconds.min(24 * 3600)),
+    };
+    Ok(RunRequest {
+        run_id: params.idempotency_key.as_str().to_owned(),
+        deliver: delivery(params, entry.as_ref())?,
+        session_key,
+        shown_key,
+        input,
+        attachments: None,
+        timeout,
+        thinking,
+        extra_system: named(&params.extra_system_prompt),
+        trusted: true,
+        chat_events: true,
+        touch: label_touch(params),
+        dedupe: Some(claim.clone()),
+        inbox_key: None,
+    })
+}
+
+fn label_touch(params: &AgentParams) -> Option<Arc<dyn Fn(&mut SessionEntry) + Send + Sync>> {
+    let label = params.label.as_ref()?.as_str().to_owned();
+    Some(Arc::new(move |entry| entry.label = Some(label.clone())))
+}
+
+/// sessionKey, else the agent's main session, else the session id, else the session that `to` last wrote in.
+fn session_of(call: &Call, params: &AgentParams, agent: Option<&str>) -> Result<(String, String), ErrorShape> {
+    let gateway = &call.gateway;
+    let config = gateway.config();
+    let text = |t: &Option<String>| t.as_deref().map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned);
+    if let Some(shown) = text(&params.session_key) {
+        let canonical = canonical(&config, &shown)?;
+        if agent.is_some_and(|a| a != key::agent_of(&config, &canonical)) {
+            let text = "agentId does not match the agent of sessionKey";
+            return Err(ErrorShape::invalid("AGENT_MISMATCH", text));
+        }
+        return Ok((canonical, shown));
+    }
+    if let Some(id) = text(&params.session_id) {
+        let found = gateway.sessions.lock().iter().find(|(_, e)| e.session_id == id).map(|(k, _)| k.clone());
+        let Some(found) = found else {
+            return Err(ErrorShape::invalid("NO_SESSION", format!("No session found: {}", id.escape_debug())));
+        };
+        return Ok((found.clone(), found));
+    }
+    if let Some(agent) = agent {
+        let main = sessions::key::main_key(&config, agent);
+        return Ok((main.clone(), main));
+    }
+    if text(&params.to).is_some() {
+        let main = sessions::key::main_key(&config, key::default_agent(&config));
+        return Ok((main.clone(), main));
+    }
+    let text =
+        "name a session: pass sessionKey, sessionId, agentId or to (openclaw agent: --to, --session-id, --agent)";
+    Err(ErrorShape::invalid("NO_SESSION_SELECTOR", text))
+}
+
+/// The canonical key of what a client wrote.
+///
+/// # Errors
+/// INVALID_REQUEST when it is no key (S11).
+pub fn canonical(config: &openclaw_config::Config, shown: &str) -> Result<String, ErrorShape> {
+    key::canonical(config, shown).ok_or_else(|| {
+        let shown: String = shown.chars().take(64).flat_map(char::escape_debug).collect();
+        ErrorShape::invalid("BAD_SESSION_KEY", format!("invalid sessionKey \"{shown}\""))
+    })
+}
+
+/// Where the reply goes: the channel and target named, else where the session last heard from.
+fn delivery(params: &AgentParams, entry: Option<&SessionEntry>) -> Result<Option<Delivery>, ErrorShape> {
+    if params.deliver != Some(true) {
+        return Ok(None);
+    }
+    let text = |t: &Option<String>| t.as_deref().map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned);
+    let last = entry.and_then(|e| e.delivery_context.clone());
+    let channel = text(&params.reply_channel).or_else(|| text(&params.channel)).filter(|c| c != "last");
+    let to = text(&params.reply_to).or_else(|| text(&params.to));
+    let account = text(&params.reply_account_id).or_else(|| text(&params.account_id));
+    let route = match (channel, to, last) {
+        (Some(channel), _, _) if channel == "webchat" => return Ok(None),
+        (Some(channel), Some(to), _) => Route { channel, to, account_id: account.unwrap_or_default() },
+        (None, Some(to), Some(last)) => Route { to, ..last },
+        (None, None, Some(last)) => last,
+        (Some(channel), None, Some(last)) if last.channel == channel => last,
+        _ => {
+            let text = "deliver needs a channel and a target: nobody has written in this session through a channel yet";
+            return Err(ErrorShape::invalid("NO_ROUTE", text));
+        }
+    };
+    Ok(Some(Delivery { route, reply_to: None, required: true }))
+}
+
+pub async fn wait(call: Call, params: AgentWaitParams) -> Result<Reply<AgentWait>, Failure> {
+    let run_id = params.run_id.as_str();
+    let limit = params.timeout_ms.map_or(DEFAULT_WAIT, |t| Duration::from_millis(t.unsigned())).min(AGENT_WAIT_MAX);
+    Ok(match call.gateway.runs.wait(run_id, limit).await {
+        Waited::Ended(ended) => ended.to_wait(run_id),
+        Waited::TimedOut => AgentWait {
+            run_id: run_id.to_owned(),
+            status: "timeout".into(),
+            started_at: None,
+            ended_at: None,
+            error: None,
+            aborted: None,
+        },
+    }
+    .into())
+}

@@ -1,0 +1,46 @@
+//! agents.list, agent.identity.get, models.list.
+
+use openclaw_protocol::params::{AgentIdentity, AgentIdentityParams, AgentRow, AgentsList, Empty, ModelsList};
+
+use crate::{
+    dispatch::{Call, Failure, Reply},
+    sessions::key,
+};
+
+pub async fn list(call: Call, _: Empty) -> Result<Reply<AgentsList>, Failure> {
+    let config = call.gateway.config();
+    let agents = key::agent_ids(&config)
+        .into_iter()
+        .map(|id| {
+            let entry = config.agents.list.iter().find(|a| a.id == id);
+            let identity = entry.and_then(|a| a.identity.as_ref()).and_then(|i| serde_json::to_value(i).ok());
+            AgentRow { id: id.to_owned(), name: entry.and_then(|a| a.name.clone()), identity }
+        })
+        .collect();
+    Ok(AgentsList {
+        default_id: key::default_agent(&config).to_owned(),
+        main_key: config.session.main_key.clone(),
+        scope: openclaw_protocol::connect::wire_name(&config.session.scope),
+        agents,
+    }
+    .into())
+}
+
+pub async fn identity(call: Call, params: AgentIdentityParams) -> Result<Reply<AgentIdentity>, Failure> {
+    let config = call.gateway.config();
+    let key = params.session_key.as_deref().and_then(|k| key::canonical(&config, k));
+    let asked = params.agent_id.as_ref().map(|a| a.as_str().to_owned());
+    let id = asked.or_else(|| key.as_deref().map(|k| key::agent_of(&config, k).to_owned()));
+    let id = id.unwrap_or_else(|| key::default_agent(&config).to_owned());
+    let entry = config.agents.list.iter().find(|a| a.id == id);
+    let shown = entry.and_then(|a| a.identity.as_ref());
+    let name = shown.and_then(|i| i.name.clone()).or_else(|| entry.and_then(|a| a.name.clone()));
+    let name = name.unwrap_or_else(|| "Assistant".into());
+    let avatar = shown.and_then(|i| i.avatar.clone().or_else(|| i.emoji.clone()));
+    let avatar = avatar.unwrap_or_else(|| name.chars().take(1).flat_map(char::to_uppercase).collect());
+    Ok(AgentIdentity { agent_id: id, name, avatar }.into())
+}
+
+pub async fn models(call: Call, _: Empty) -> Result<Reply<ModelsList>, Failure> {
+    Ok(ModelsList { models: call.gateway.providers.list() }.into())
+}

@@ -1,0 +1,98 @@
+//! channels.status, channels.logout, and who may write to the agent (agent-chat-channels.md section 8).
+
+use std::time::Duration;
+
+use openclaw_channels::access::{PairingError, PairingStore};
+use openclaw_protocol::{
+    error::ErrorShape,
+    params::{
+        ChannelsLogout, ChannelsLogoutParams, ChannelsStatus, ChannelsStatusParams, PairingApprove,
+        PairingApproveParams, PairingList, PairingListParams, PairingRow,
+    },
+};
+
+use crate::{
+    dispatch::{Call, Failure, Reply},
+    gateway::Gateway,
+    sessions::entry::Route,
+};
+
+pub async fn status(call: Call, p: ChannelsStatusParams) -> Result<Reply<ChannelsStatus>, Failure> {
+    let limit = p.timeout_ms.map_or(10_000, |t| t.unsigned().clamp(1000, 60_000));
+    let probe = (p.probe == Some(true)).then(|| Duration::from_millis(limit));
+    Ok(call.gateway.channels.status(call.gateway.clock.wall(), probe).await.into())
+}
+
+/// Tokens live in the configuration file, which this gateway does not edit by itself: nothing is cleared, and the
+/// answer says where the token stands.
+pub async fn logout(call: Call, p: ChannelsLogoutParams) -> Result<Reply<ChannelsLogout>, Failure> {
+    let gateway = &call.gateway;
+    let channel = p.channel.as_str().trim().to_lowercase();
+    let account = p.account_id.as_deref().map(str::trim).filter(|a| !a.is_empty()).unwrap_or("default").to_owned();
+    if channel == "whatsapp" && gateway.channels.has_whatsapp() {
+        let out =
+            ChannelsLogout { channel, account_id: account, cleared: false, logged_out: Some(false), env_token: None };
+        return Ok(out.into());
+    }
+    if gateway.channels.account(&channel, None).is_none() {
+        let shown: String = channel.chars().take(64).flat_map(char::escape_debug).collect();
+        return Err(ErrorShape::invalid("UNSUPPORTED_CHANNEL", format!("unsupported channel: {shown}")).into());
+    }
+    let text = format!(
+        "{channel} signs in with a token of the configuration: remove it there (openclaw config unset \
+         channels.{channel}.botToken) and restart the gateway"
+    );
+    Err(ErrorShape::invalid("TOKEN_IN_CONFIG", text).into())
+}
+
+fn failed(error: &PairingError) -> Failure {
+    match error {
+        PairingError::NoSuchCode(_) => ErrorShape::invalid("NO_SUCH_CODE", error.to_string()).into(),
+        _ => ErrorShape::unavailable("PAIRING_FILE", error.to_string()).into(),
+    }
+}
+
+fn store<'a>(gateway: &'a Gateway, channel: &str) -> Result<&'a PairingStore, ErrorShape> {
+    gateway.channels.pairing(channel).map(|s| &**s).ok_or_else(|| {
+        let shown: String = channel.chars().take(64).flat_map(char::escape_debug).collect();
+        ErrorShape::invalid("UNSUPPORTED_CHANNEL", format!("channel {shown} is not configured or has no pairing"))
+    })
+}
+
+pub async fn pairing_list(call: Call, p: PairingListParams) -> Result<Reply<PairingList>, Failure> {
+    let gateway = &call.gateway;
+    let wanted = p.channel.as_deref().map(str::to_lowercase);
+    if let Some(channel) = &wanted {
+        store(gateway, channel)?;
+    }
+    let mut requests = Vec::new();
+    for (channel, store) in gateway.channels.pairings().filter(|(c, _)| wanted.as_ref().is_none_or(|w| w == *c)) {
+        for r in store.list().map_err(|e| failed(&e))? {
+            requests.push(PairingRow {
+                channel: channel.clone(),
+                id: r.id,
+                code: r.code,
+                created_at: r.created_at,
+                last_seen_at: r.last_seen_at,
+                meta: serde_json::to_value(r.meta).unwrap_or_default(),
+            });
+        }
+    }
+    Ok(PairingList { requests }.into())
+}
+
+pub async fn pairing_approve(call: Call, p: PairingApproveParams) -> Result<Reply<PairingApprove>, Failure> {
+    let gateway = &call.gateway;
+    let channel = p.channel.as_str().to_lowercase();
+    let id = store(gateway, &channel)?.approve(&p.code).map_err(|e| failed(&e))?;
+    tracing::info!(channel, id, by = %call.member.client_name.escape_debug(), "sender approved");
+    if p.notify == Some(true) {
+        let account_id = gateway.channels.account(&channel, None).map(|c| c.account().to_owned());
+        let route = Route { channel: channel.clone(), to: id.clone(), account_id: account_id.unwrap_or_default() };
+        let text = "You are approved. Write to me and I answer.".to_owned();
+        if let Err(error) = gateway.channels.deliver(&route, text, vec![], None).await {
+            tracing::warn!(channel, %error, "the sender could not be told");
+        }
+    }
+    Ok(PairingApprove { ok: true, channel, id }.into())
+}

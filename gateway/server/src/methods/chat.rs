@@ -1,0 +1,241 @@
+//! chat.send, chat.history, chat.abort, chat.inject (agent-chat-channels.md section 4, decision D28).
+
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
+
+use openclaw_platform::SpawnerExt as _;
+use openclaw_protocol::{
+    error::ErrorShape,
+    event::{CHAT, ChatEvent, ChatState},
+    message::{Content, Message, StopReason, Usage},
+    params::{
+        ChatAbort, ChatAbortParams, ChatHistory, ChatHistoryParams, ChatInject, ChatInjectParams, ChatRun, ChatSend,
+        ChatSendParams, SendPolicy,
+    },
+    wire::Int,
+};
+use serde_json::Value;
+
+use super::{agent::canonical, attachments, commands};
+use crate::{
+    dispatch::{Call, Failure, Reply},
+    gateway::Gateway,
+    idempotency::{Check, Claim},
+    limits::HISTORY_BYTES,
+    runs::{RunRequest, execute},
+    sessions,
+};
+
+const DEFAULT_HISTORY: usize = 200;
+
+pub async fn send(call: Call, params: ChatSendParams) -> Result<Reply<ChatSend>, Failure> {
+    let gateway = &call.gateway;
+    let config = gateway.config();
+    let key = canonical(&config, &params.session_key)?;
+    let text = params.message.trim();
+    if commands::is_stop(text) {
+        return Ok(ChatSend::Aborted(abort_session(gateway, &key, None, "stop").await).into());
+    }
+    let now = gateway.clock.wall();
+    let run_id = params.idempotency_key.as_str().to_owned();
+    let run = |status: &str| ChatSend::Run(ChatRun { run_id: run_id.clone(), status: status.to_owned() });
+    let claim = match gateway.idempotency.check("chat.send", call.identity(), &run_id, &params, now)? {
+        Check::New(claim) => claim,
+        Check::InFlight(..) => return Ok(run("in_flight").into()),
+        Check::Done(record) => return record.answer::<ChatSend>().map(Reply::from),
+    };
+    let refused = |error: ErrorShape| {
+        gateway.idempotency.release(&claim);
+        Failure::from(error)
+    };
+    if gateway.sessions.get(&key).is_some_and(|e| e.send_policy == Some(SendPolicy::Deny)) {
+        return Err(refused(ErrorShape::invalid("SEND_POLICY", "send blocked by session policy")));
+    }
+    let images = attachments::images(params.attachments.as_ref()).map_err(refused)?;
+    if text.is_empty() && images.is_empty() {
+        return Err(refused(ErrorShape::invalid("EMPTY_MESSAGE", "message or attachment required")));
+    }
+    let started = run("started");
+    let (gateway, shown) = (gateway.clone(), params.session_key.as_str().to_owned());
+    if commands::is_command(text) {
+        let text = text.to_owned();
+        return Ok(Reply::then(started, move || {
+            let tasks = gateway.tasks.clone();
+            tasks.spawn("command", async move { command(&gateway, &claim, &key, &shown, &text, &run_id).await });
+        }));
+    }
+    let mut input = Vec::new();
+    if !params.message.trim().is_empty() {
+        input.push(Content::text(params.message.as_str()));
+    }
+    input.extend(images);
+    let timeout = match params.timeout_ms.map(Int::unsigned) {
+        None | Some(0) => execute::default_timeout(&gateway),
+        Some(ms) => Duration::from_millis(ms.min(24 * 3_600_000)),
+    };
+    let request = RunRequest {
+        run_id,
+        session_key: key,
+        shown_key: shown,
+        input,
+        attachments: None,
+        timeout,
+        thinking: params.thinking.as_deref().map(str::trim).filter(|t| !t.is_empty()).map(str::to_lowercase),
+        extra_system: None,
+        deliver: None,
+        trusted: true,
+        chat_events: true,
+        touch: None,
+        dedupe: Some(claim.clone()),
+        inbox_key: None,
+    };
+    Ok(Reply::then(started, move || match gateway.runs.submit(&gateway, request.clone()) {
+        Ok(run) => {
+            let tasks = gateway.tasks.clone();
+            tasks.spawn("chat", async move {
+                if let Some(ended) = run.ended().await {
+                    let (_, record) = claim.record(&run.request, &ended.outcome, ended.ended_at);
+                    gateway.idempotency.finish(&claim, record);
+                }
+            });
+        }
+        Err(error) => {
+            gateway.idempotency.release(&claim);
+            let mut event = chat_event(&request.run_id, &request.shown_key, 0, ChatState::Error);
+            event.error_message = Some(error.message);
+            gateway.hub.publish(&CHAT, &event);
+        }
+    }))
+}
+
+fn chat_event(run_id: &str, session_key: &str, seq: u64, state: ChatState) -> ChatEvent {
+    ChatEvent {
+        run_id: run_id.to_owned(),
+        session_key: session_key.to_owned(),
+        seq,
+        state,
+        message: None,
+        delta_text: None,
+        replace: None,
+        error_message: None,
+        stop_reason: None,
+    }
+}
+
+/// A slash command answers without the model, and its answer is kept in the transcript.
+async fn command(gateway: &Arc<Gateway>, claim: &Claim, key: &str, shown: &str, text: &str, run_id: &str) {
+    let answer = commands::answer(gateway, key, text).await.unwrap_or_default();
+    let mut event = chat_event(run_id, shown, 1, ChatState::Final);
+    match note(gateway, key, answer, true).await {
+        Ok((_, message)) => event.message = serde_json::to_value(message).ok(),
+        Err(error) => {
+            event.state = ChatState::Error;
+            event.error_message = Some(error.error.message);
+        }
+    }
+    let payload = serde_json::json!({ "runId": run_id, "status": "ok" });
+    if let Err(error) = gateway.idempotency.finish_durably(claim, claim.answered(Some(payload), None)).await {
+        tracing::error!(%error, "idempotency record of a command");
+    }
+    gateway.hub.publish(&CHAT, &event);
+}
+
+/// Adds an assistant message that no model wrote. `create`: the session is made when it is missing.
+async fn note(gateway: &Gateway, key: &str, text: String, create: bool) -> Result<(String, Message), Failure> {
+    if !create && gateway.sessions.get(key).is_none() {
+        return Err(ErrorShape::invalid("NO_SESSION", "session not found").into());
+    }
+    let now = gateway.clock.wall();
+    let message = Message::Assistant {
+        content: vec![Content::text(text)],
+        api: "injected".into(),
+        provider: "openclaw".into(),
+        model: "gateway-injected".into(),
+        usage: Usage::default(),
+        stop_reason: StopReason::Injected,
+        error_message: None,
+        timestamp: now,
+    };
+    let id = gateway.sessions.line_id();
+    let line = (id.clone(), message.clone());
+    gateway
+        .sessions
+        .update(
+            key,
+            now,
+            |entry| entry.updated_at = now,
+            move |tx, entry| sessions::store::append(tx, &entry.session_id, now, vec![line]),
+        )
+        .await?;
+    Ok((id, message))
+}
+
+pub async fn history(call: Call, params: ChatHistoryParams) -> Result<Reply<ChatHistory>, Failure> {
+    let gateway = &call.gateway;
+    let key = canonical(&gateway.config(), &params.session_key)?;
+    let entry = gateway.sessions.get(&key);
+    let limit = params.limit.map_or(DEFAULT_HISTORY, |l| l.get() as usize);
+    let mut messages = match &entry {
+        Some(entry) => gateway.sessions.messages(&entry.session_id, limit)?,
+        None => vec![],
+    };
+    // The answer is bounded; the oldest go first.
+    let mut bytes = 0;
+    let size = |m: &Message| serde_json::to_vec(m).map_or(0, |v| v.len());
+    let fits = messages.iter().rev().take_while(|m| {
+        bytes += size(m);
+        bytes <= HISTORY_BYTES
+    });
+    let keep = fits.count();
+    messages.drain(..messages.len() - keep);
+    let default = gateway.config().agents.defaults.thinking_default.map_or("off", |t| t.as_str()).to_owned();
+    Ok(ChatHistory {
+        session_key: params.session_key.into_string(),
+        messages,
+        thinking_level: entry.as_ref().and_then(|e| e.thinking_level.clone()).unwrap_or(default),
+        session_id: entry.map(|e| e.session_id),
+    }
+    .into())
+}
+
+pub async fn abort(call: Call, params: ChatAbortParams) -> Result<Reply<ChatAbort>, Failure> {
+    let gateway = &call.gateway;
+    let key = canonical(&gateway.config(), &params.session_key)?;
+    let run_id = params.run_id.as_deref();
+    if let Some(run) = run_id.and_then(|id| gateway.runs.live(id))
+        && run.request.session_key != key
+    {
+        return Err(ErrorShape::invalid("RUN_SESSION_MISMATCH", "runId does not match sessionKey").into());
+    }
+    Ok(abort_session(gateway, &key, run_id, "rpc").await.into())
+}
+
+/// Ends one run of a session, or all of them, also those that `agent` started (D28). Chat clients hear of it before the
+/// caller does.
+pub async fn abort_session(gateway: &Arc<Gateway>, key: &str, run_id: Option<&str>, reason: &str) -> ChatAbort {
+    let mut run_ids = Vec::new();
+    for run in gateway.runs.of_session(key) {
+        if run.cancel.is_cancelled() || run_id.is_some_and(|id| id != run.request.run_id) {
+            continue;
+        }
+        run.cancel.cancel();
+        run.emitter.lock().unwrap_or_else(PoisonError::into_inner).abort(&gateway.hub, reason);
+        run_ids.push(run.request.run_id.clone());
+    }
+    ChatAbort { ok: true, aborted: !run_ids.is_empty(), run_ids }
+}
+
+pub async fn inject(call: Call, params: ChatInjectParams) -> Result<Reply<ChatInject>, Failure> {
+    let gateway = &call.gateway;
+    let key = canonical(&gateway.config(), &params.session_key)?;
+    let label = params.label.as_deref().map(str::trim).filter(|l| !l.is_empty());
+    let text = label.map_or_else(|| params.message.to_string(), |l| format!("[{l}]\n\n{}", params.message));
+    let (message_id, message) = note(gateway, &key, text, false).await?;
+    let shown = params.session_key.as_str();
+    let mut event = chat_event(&format!("inject-{message_id}"), shown, 0, ChatState::Final);
+    event.message = serde_json::to_value(message).ok().filter(|m: &Value| !m.is_null());
+    gateway.hub.publish(&CHAT, &event);
+    Ok(ChatInject { ok: true, message_id }.into())
+}

@@ -1,0 +1,81 @@
+//! What a message can say to the gateway instead of the model: stop words and slash commands (section 4).
+
+use openclaw_config::ModelRef;
+
+use super::chat::abort_session;
+use crate::{gateway::Gateway, sessions::key::agent_of};
+
+const STOP: [&str; 7] = ["/stop", "stop", "esc", "abort", "wait", "exit", "interrupt"];
+const HELP: &str = "Commands: /status shows the session, /new or /reset starts it anew, /model names the model, /stop ends \
+                    the run under way, /help shows this.";
+
+/// True for a whole message that means: end what you are doing.
+pub fn is_stop(text: &str) -> bool {
+    STOP.iter().any(|s| text.eq_ignore_ascii_case(s))
+}
+
+fn command(text: &str) -> Option<&str> {
+    let word = text.split_whitespace().next()?;
+    // In groups Telegram writes `/status@name_of_the_bot`.
+    let word = word.split('@').next()?;
+    let known = ["/status", "/new", "/reset", "/model", "/help", "/commands", "/start"];
+    known.into_iter().find(|k| word.eq_ignore_ascii_case(k))
+}
+
+/// True for a message that begins with a command.
+pub fn is_command(text: &str) -> bool {
+    command(text).is_some()
+}
+
+/// The answer to a stop word or command; `None` for a message to the model.
+pub async fn answer(gateway: &std::sync::Arc<Gateway>, key: &str, text: &str) -> Option<String> {
+    if is_stop(text) {
+        let aborted = abort_session(gateway, key, None, "stop").await.aborted;
+        return Some(if aborted { "Stopped." } else { "Nothing is running." }.to_owned());
+    }
+    Some(match command(text)? {
+        "/status" => status(gateway, key),
+        "/new" | "/reset" => reset(gateway, key).await,
+        "/model" => format!("Model: {}", model_of(gateway, key)),
+        "/start" => format!("Hello. Write to me and I answer.\n\n{HELP}"),
+        _ => HELP.to_owned(),
+    })
+}
+
+fn model_of(gateway: &Gateway, key: &str) -> String {
+    let config = gateway.config();
+    let entry = gateway.sessions.get(key);
+    let own = entry.and_then(|e| e.provider_override.zip(e.model_override));
+    let own = own.map(|(provider, model)| ModelRef { provider, model });
+    let model = own.or_else(|| openclaw_config::resolve_model(&config, agent_of(&config, key)).map(|r| r.primary));
+    model.map_or_else(|| "none configured".to_owned(), |m| m.to_string())
+}
+
+fn status(gateway: &Gateway, key: &str) -> String {
+    let entry = gateway.sessions.get(key).unwrap_or_default();
+    let running = gateway.runs.of_session(key).len();
+    let context = gateway.model_defaults().context_tokens;
+    let used = context.map_or_else(|| entry.context_used.to_string(), |c| format!("{} of {c}", entry.context_used));
+    format!(
+        "OpenClaw {}\nModel: {}\nSession: {key}\nTokens: {} in, {} out; context {used}\nRuns under way: {running}\n\
+         Thinking: {}",
+        gateway.options.version,
+        model_of(gateway, key),
+        entry.input_tokens,
+        entry.output_tokens,
+        entry.thinking_level.as_deref().unwrap_or("off"),
+    )
+}
+
+async fn reset(gateway: &Gateway, key: &str) -> String {
+    let now = gateway.clock.wall();
+    let id = gateway.sessions.new_id();
+    let change = |entry: &mut crate::sessions::entry::SessionEntry| *entry = entry.restarted(id, now);
+    match gateway.sessions.update(key, now, change, |_, _| Ok(())).await {
+        Ok(_) => "A new session has begun.".to_owned(),
+        Err(error) => {
+            tracing::error!(%error, "reset by command");
+            "The session could not be begun anew: the state database cannot be used now.".to_owned()
+        }
+    }
+}

@@ -1,0 +1,391 @@
+//! sessions.* (agent-chat-channels.md section 7).
+
+use std::time::Duration;
+
+use openclaw_config::ModelRef;
+use openclaw_protocol::{
+    error::ErrorShape,
+    message::{Content, Message},
+    params::{
+        PreviewItem, SessionChanged, SessionKeyParams, SessionPreview, SessionsCompact, SessionsCompactParams,
+        SessionsDelete, SessionsDeleteParams, SessionsList, SessionsListParams, SessionsPatchParams, SessionsPreview,
+        SessionsPreviewParams, SessionsResolve, SessionsResolveParams,
+    },
+    wire::{Int, NonEmpty},
+};
+
+use super::agent::canonical;
+use crate::{
+    dispatch::{Call, Failure, Reply},
+    gateway::Gateway,
+    limits::SESSIONS,
+    sessions::{
+        entry::SessionEntry,
+        key::{agent_of, default_agent, kind, main_key},
+        store::Line,
+    },
+};
+
+/// Thinking levels.
+pub const THINKING: [&str; 6] = ["off", "minimal", "low", "medium", "high", "xhigh"];
+/// Keys looked up by one `sessions.preview`.
+const PREVIEW_KEYS: usize = 64;
+/// Newest lines kept by `sessions.compact` when not said.
+const COMPACT_LINES: usize = 400;
+/// A session's runs get this long to end before it is deleted.
+const END_RUNS: Duration = Duration::from_secs(15);
+/// Characters of a derived title and of a last message.
+const TITLE: usize = 60;
+const LAST_MESSAGE: usize = 120;
+
+pub async fn list(call: Call, p: SessionsListParams) -> Result<Reply<SessionsList>, Failure> {
+    let gateway = &call.gateway;
+    let config = gateway.config();
+    let now = gateway.clock.wall();
+    let search = p.search.as_deref().map(|s| s.trim().to_lowercase()).filter(|s| !s.is_empty());
+    let found = |text: Option<&str>, needle: &str| text.is_some_and(|t| t.to_lowercase().contains(needle));
+    let keep = |key: &str, e: &SessionEntry| {
+        (kind(key) != "global" || p.include_global != Some(false))
+            && (kind(key) != "unknown" || p.include_unknown == Some(true))
+            && p.agent_id.as_deref().is_none_or(|a| agent_of(&config, key) == a)
+            && p.label.as_deref().is_none_or(|l| e.label.as_deref() == Some(l))
+            && p.spawned_by.as_deref().is_none_or(|s| e.spawned_by.as_deref() == Some(s))
+            && p.active_minutes.is_none_or(|m| now.saturating_sub(e.updated_at) <= m.unsigned() * 60_000)
+            && search.as_deref().is_none_or(|s| {
+                let texts = [e.display_name.as_deref(), e.label.as_deref(), e.subject.as_deref(), Some(key)];
+                texts.into_iter().any(|t| found(t, s)) || found(Some(&e.session_id), s)
+            })
+    };
+    let mut entries = gateway.recent_sessions(|_| true, usize::MAX);
+    entries.retain(|(k, e)| keep(k, e));
+    entries.truncate(p.limit.map_or(usize::MAX, |l| l.unsigned() as usize));
+    let mut rows = Vec::with_capacity(entries.len());
+    for (key, entry) in &entries {
+        let mut row = gateway.session_row(key, entry);
+        if p.include_derived_titles == Some(true) {
+            row.derived_title = title(gateway, entry)?;
+        }
+        if p.include_last_message == Some(true) {
+            let last = gateway.sessions.messages(&entry.session_id, 1)?;
+            row.last_message_preview = last.first().map(|m| cut(&m.text(), LAST_MESSAGE));
+        }
+        rows.push(row);
+    }
+    let (ts, path, count) = (now, gateway.sessions_path(), rows.len() as u64);
+    Ok(SessionsList { ts, path, count, defaults: gateway.model_defaults(), sessions: rows }.into())
+}
+
+/// A name for a session that has none: its display name or subject, else how it began.
+fn title(gateway: &Gateway, entry: &SessionEntry) -> Result<Option<String>, Failure> {
+    if let Some(name) = entry.display_name.clone().or_else(|| entry.subject.clone()) {
+        return Ok(Some(name));
+    }
+    let lines = gateway.sessions.lines(&entry.session_id)?;
+    let first = lines.iter().find_map(|l| match l {
+        Line::Message { message: m @ Message::User { .. }, .. } => Some(cut(&m.text(), TITLE)),
+        _ => None,
+    });
+    Ok(first)
+}
+
+fn cut(text: &str, max: usize) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if line.chars().count() <= max {
+        return line;
+    }
+    let mut short: String = line.chars().take(max.saturating_sub(1)).collect();
+    short.push('…');
+    short
+}
+
+pub async fn preview(call: Call, p: SessionsPreviewParams) -> Result<Reply<SessionsPreview>, Failure> {
+    let gateway = &call.gateway;
+    let config = gateway.config();
+    let limit = p.limit.map_or(12, |l| l.unsigned() as usize);
+    let max = p.max_chars.map_or(240, |m| m.unsigned() as usize);
+    let one = |shown: &NonEmpty| {
+        let entry = canonical(&config, shown).ok().and_then(|key| gateway.sessions.get(&key));
+        let (status, items) = match entry {
+            None => ("missing", vec![]),
+            Some(entry) => match gateway.sessions.messages(&entry.session_id, limit) {
+                Err(_) => ("error", vec![]),
+                Ok(messages) if messages.is_empty() => ("empty", vec![]),
+                Ok(messages) => ("ok", messages.iter().map(|m| item(m, max)).collect()),
+            },
+        };
+        SessionPreview { key: shown.as_str().to_owned(), status: status.to_owned(), items }
+    };
+    let previews = p.keys.0.iter().take(PREVIEW_KEYS).map(one).collect();
+    Ok(SessionsPreview { ts: gateway.clock.wall(), previews }.into())
+}
+
+fn item(message: &Message, max: usize) -> PreviewItem {
+    let calls = |content: &[Content]| {
+        let names = content.iter().filter_map(|c| match c {
+            Content::ToolCall { name, .. } => Some(name.clone()),
+            _ => None,
+        });
+        names.collect::<Vec<_>>().join(", ")
+    };
+    let (role, text) = match message {
+        Message::User { .. } => ("user", message.text()),
+        Message::Assistant { content, .. } if message.text().is_empty() => ("tool", format!("call {}", calls(content))),
+        Message::Assistant { .. } => ("assistant", message.text()),
+        Message::ToolResult { .. } => ("tool", message.text()),
+    };
+    PreviewItem { role: role.to_owned(), text: cut(&text, max) }
+}
+
+pub async fn resolve(call: Call, p: SessionsResolveParams) -> Result<Reply<SessionsResolve>, Failure> {
+    let gateway = &call.gateway;
+    let config = gateway.config();
+    let given = [p.key.is_some(), p.session_id.is_some(), p.label.is_some()];
+    if given.iter().filter(|g| **g).count() != 1 {
+        let text = "Provide exactly one of key, sessionId, label";
+        return Err(ErrorShape::invalid("ONE_SELECTOR", text).into());
+    }
+    let of_agent = |key: &str| p.agent_id.as_deref().is_none_or(|a| agent_of(&config, key) == a);
+    let of_parent = |e: &SessionEntry| p.spawned_by.as_deref().is_none_or(|s| e.spawned_by.as_deref() == Some(s));
+    let wanted = p.key.as_deref().or(p.session_id.as_deref()).or(p.label.as_deref()).unwrap_or_default();
+    let key = p.key.as_deref().map(|k| canonical(&config, k)).transpose()?;
+    let found: Vec<String> = {
+        let map = gateway.sessions.lock();
+        let fits = |(k, e): &(&String, &SessionEntry)| {
+            let named = match (&key, &p.session_id, &p.label) {
+                (Some(key), _, _) => *k == key,
+                (_, Some(id), _) => e.session_id == id.as_str(),
+                (_, _, Some(label)) => e.label.as_deref() == Some(label.as_str()),
+                _ => false,
+            };
+            named && of_agent(k) && of_parent(e)
+        };
+        map.iter().filter(fits).map(|(k, _)| k.clone()).collect()
+    };
+    let shown: String = wanted.chars().take(64).flat_map(char::escape_debug).collect();
+    match found.as_slice() {
+        [key] => Ok(SessionsResolve { ok: true, key: key.clone() }.into()),
+        [] => Err(ErrorShape::invalid("NO_SESSION", format!("No session found: {shown}")).into()),
+        many => {
+            let text = format!("Multiple sessions found: {shown} ({} of them)", many.len());
+            Err(ErrorShape::invalid("AMBIGUOUS_SESSION", text).into())
+        }
+    }
+}
+
+/// What a level may be, with the words that people use for it.
+fn level(field: &str, value: &str, allowed: &[&str], synonyms: &[(&str, &str)]) -> Result<String, ErrorShape> {
+    let value = value.trim().to_lowercase();
+    let plain = synonyms.iter().find(|(word, _)| *word == value).map_or(value.as_str(), |(_, level)| level);
+    if allowed.contains(&plain) {
+        return Ok(plain.to_owned());
+    }
+    let shown: String = value.chars().take(32).flat_map(char::escape_debug).collect();
+    let text = format!("invalid {field} \"{shown}\" (use {})", allowed.join("|"));
+    Err(ErrorShape::invalid("INVALID_LEVEL", text))
+}
+
+/// `Some(None)` clears, `Some(Some(v))` sets, `None` leaves alone.
+type Change<T> = Option<Option<T>>;
+
+fn checked(
+    field: &str,
+    change: &Change<NonEmpty>,
+    allowed: &[&str],
+    synonyms: &[(&str, &str)],
+) -> Result<Change<String>, ErrorShape> {
+    match change {
+        None => Ok(None),
+        Some(None) => Ok(Some(None)),
+        Some(Some(value)) => level(field, value, allowed, synonyms).map(|v| Some(Some(v))),
+    }
+}
+
+fn apply<T>(slot: &mut Option<T>, change: Change<T>) {
+    if let Some(value) = change {
+        *slot = value;
+    }
+}
+
+pub async fn patch(call: Call, p: SessionsPatchParams) -> Result<Reply<SessionChanged>, Failure> {
+    let gateway = &call.gateway;
+    let config = gateway.config();
+    let key = canonical(&config, &p.key)?;
+    const ON_OFF: [(&str, &str); 7] =
+        [("true", "on"), ("yes", "on"), ("1", "on"), ("false", "off"), ("no", "off"), ("0", "off"), ("all", "full")];
+    let thinking = checked("thinkingLevel", &p.thinking_level, &THINKING, &[])?;
+    let verbose = checked("verboseLevel", &p.verbose_level, &["on", "off", "full"], &ON_OFF)?;
+    let reasoning = checked("reasoningLevel", &p.reasoning_level, &["on", "off", "stream"], &[])?;
+    let usage = checked("responseUsage", &p.response_usage, &["off", "tokens", "full", "on"], &[])?;
+    let elevated = checked("elevatedLevel", &p.elevated_level, &["on", "off", "ask", "full"], &[])?;
+    let host = checked("execHost", &p.exec_host, &["sandbox", "gateway", "node"], &[])?;
+    let security = checked("execSecurity", &p.exec_security, &["deny", "allowlist", "full"], &[])?;
+    let ask = checked("execAsk", &p.exec_ask, &["off", "on-miss", "always"], &[])?;
+    let model = match &p.model {
+        Some(Some(text)) => {
+            let Some(model) = ModelRef::parse(text).or_else(|| short_model(gateway, text)) else {
+                let text = "invalid model: expected provider/model, as models.list names them";
+                return Err(ErrorShape::invalid("INVALID_MODEL", text).into());
+            };
+            Some(Some(model))
+        }
+        Some(None) => Some(None),
+        None => None,
+    };
+    let current = gateway.sessions.get(&key);
+    if let Some(Some(_)) = &p.spawned_by {
+        let refused = if !key.contains(":subagent:") {
+            Some("spawnedBy is only supported for subagent sessions")
+        } else if current.as_ref().is_some_and(|e| e.spawned_by.is_some()) {
+            Some("spawnedBy cannot be changed once set")
+        } else {
+            None
+        };
+        if let Some(text) = refused {
+            return Err(ErrorShape::invalid("SPAWNED_BY", text).into());
+        }
+    }
+    if let Some(Some(label)) = &p.label {
+        let taken =
+            gateway.sessions.lock().iter().any(|(k, e)| *k != key && e.label.as_deref() == Some(label.as_str()));
+        if taken {
+            let text = format!("label already in use: {}", label.escape_debug());
+            return Err(ErrorShape::invalid("LABEL_IN_USE", text).into());
+        }
+    }
+    if current.is_none() && gateway.sessions.lock().len() >= SESSIONS {
+        let text = format!("this gateway keeps at most {SESSIONS} sessions: delete some first");
+        return Err(ErrorShape::unavailable("TOO_MANY_SESSIONS", text).into());
+    }
+    let now = gateway.clock.wall();
+    let string = |c: &Change<NonEmpty>| c.as_ref().map(|v| v.as_ref().map(|s| s.as_str().to_owned()));
+    let (node, spawned) = (string(&p.exec_node), string(&p.spawned_by));
+    let label = p.label.as_ref().map(|l| l.as_ref().map(|l| l.as_str().to_owned()));
+    let change = |e: &mut SessionEntry| {
+        e.updated_at = now;
+        apply(&mut e.label, label);
+        apply(&mut e.thinking_level, thinking);
+        apply(&mut e.verbose_level, verbose);
+        apply(&mut e.reasoning_level, reasoning);
+        apply(&mut e.response_usage, usage);
+        apply(&mut e.elevated_level, elevated);
+        apply(&mut e.exec_host, host);
+        apply(&mut e.exec_security, security);
+        apply(&mut e.exec_ask, ask);
+        apply(&mut e.exec_node, node);
+        apply(&mut e.spawned_by, spawned);
+        apply(&mut e.send_policy, p.send_policy);
+        apply(&mut e.group_activation, p.group_activation);
+        if let Some(model) = model {
+            e.provider_override = model.as_ref().map(|m| m.provider.clone());
+            e.model_override = model.map(|m| m.model);
+        }
+    };
+    let (entry, ()) = gateway.sessions.update(&key, now, change, |_, _| Ok(())).await?;
+    changed(gateway, key, &entry)
+}
+
+/// A model named without its provider.
+fn short_model(gateway: &Gateway, text: &str) -> Option<ModelRef> {
+    let rows = gateway.providers.list();
+    let found = rows.into_iter().find(|m| m.id == text.trim())?;
+    Some(ModelRef { provider: found.provider, model: found.id })
+}
+
+fn changed(gateway: &Gateway, key: String, entry: &SessionEntry) -> Result<Reply<SessionChanged>, Failure> {
+    let entry = serde_json::to_value(entry).unwrap_or_default();
+    Ok(SessionChanged { ok: true, key, entry, path: Some(gateway.sessions_path()) }.into())
+}
+
+pub async fn reset(call: Call, p: SessionKeyParams) -> Result<Reply<SessionChanged>, Failure> {
+    let gateway = &call.gateway;
+    let key = canonical(&gateway.config(), &p.key)?;
+    let now = gateway.clock.wall();
+    let id = gateway.sessions.new_id();
+    let change = |e: &mut SessionEntry| *e = e.restarted(id, now);
+    let (entry, ()) = gateway.sessions.update(&key, now, change, |_, _| Ok(())).await?;
+    changed(gateway, key, &entry)
+}
+
+pub async fn delete(call: Call, p: SessionsDeleteParams) -> Result<Reply<SessionsDelete>, Failure> {
+    let gateway = &call.gateway;
+    let config = gateway.config();
+    let key = canonical(&config, &p.key)?;
+    if key == main_key(&config, agent_of(&config, &key)) || key == main_key(&config, default_agent(&config)) {
+        let text = format!("the main session cannot be deleted ({key}); sessions.reset begins it anew");
+        return Err(ErrorShape::invalid("MAIN_SESSION", text).into());
+    }
+    super::chat::abort_session(gateway, &key, None, "rpc").await;
+    let ended = async {
+        for run in gateway.runs.of_session(&key) {
+            run.ended().await;
+        }
+    };
+    if tokio::time::timeout(END_RUNS, ended).await.is_err() {
+        let text = "a run of this session is still under way";
+        return Err(ErrorShape::unavailable("SESSION_BUSY", text).retry(Some(1000)).into());
+    }
+    let transcript = p.delete_transcript != Some(false);
+    let Some((entry, lines)) = gateway.sessions.remove(&key, transcript).await? else {
+        return Ok(SessionsDelete { ok: true, key, deleted: false, archived: vec![] }.into());
+    };
+    let archived = archive(gateway, &key, &entry.session_id, "deleted", lines).await?;
+    Ok(SessionsDelete { ok: true, key, deleted: true, archived: archived.into_iter().collect() }.into())
+}
+
+pub async fn compact(call: Call, p: SessionsCompactParams) -> Result<Reply<SessionsCompact>, Failure> {
+    let gateway = &call.gateway;
+    let key = canonical(&gateway.config(), &p.key)?;
+    let answer = |compacted, kept, archived, reason: Option<&str>| SessionsCompact {
+        ok: true,
+        key: key.clone(),
+        compacted,
+        kept,
+        archived,
+        reason: reason.map(str::to_owned),
+    };
+    let Some(entry) = gateway.sessions.get(&key) else {
+        return Ok(answer(false, None, None, Some("no transcript")).into());
+    };
+    let keep = p.max_lines.map_or(COMPACT_LINES, |n: Int<1, 1_000_000>| n.unsigned() as usize);
+    // The whole transcript is archived before lines of it go.
+    let lines = gateway.sessions.lines(&entry.session_id)?;
+    if lines.len() <= keep {
+        return Ok(answer(false, Some(lines.len() as u64), None, None).into());
+    }
+    let archived = archive(gateway, &key, &entry.session_id, "bak", lines).await?;
+    let (kept, _) = gateway.sessions.compact(&entry.session_id, keep).await?;
+    Ok(answer(true, Some(kept as u64), archived, None).into())
+}
+
+/// Writes lines as a JSON lines file beside the database; gives its path.
+async fn archive(
+    gateway: &Gateway,
+    key: &str,
+    session_id: &str,
+    kind: &str,
+    lines: Vec<Line>,
+) -> Result<Option<String>, Failure> {
+    if lines.is_empty() {
+        return Ok(None);
+    }
+    let config = gateway.config();
+    let agent: String =
+        agent_of(&config, key).chars().filter(|c| c.is_ascii_alphanumeric() || "-_".contains(*c)).collect();
+    let at = jiff::Timestamp::from_millisecond(gateway.clock.wall() as i64).unwrap_or_default();
+    let stamp = at.strftime("%Y-%m-%dT%H-%M-%S.%3fZ");
+    let name = format!("agents/{agent}/sessions/{session_id}.jsonl.{kind}.{stamp}");
+    let mut text = String::new();
+    for line in &lines {
+        text.push_str(&serde_json::to_string(line).unwrap_or_default());
+        text.push('\n');
+    }
+    let (storage, file) = (gateway.platform.storage.clone(), name.clone());
+    let write = move || storage.write_atomic(&file, text.as_bytes());
+    match openclaw_platform::SpawnerExt::blocking(&*gateway.tasks, write).await {
+        Some(Ok(())) => Ok(Some(gateway.options.state_dir.join(name).display().to_string())),
+        failed => {
+            tracing::error!(?failed, "archiving a transcript");
+            Err(ErrorShape::unavailable("STORAGE", "the transcript could not be archived").into())
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! What the gateway is started with. The binary reads files and the environment; the server is given values.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+
+use openclaw_config::{AuthMode, Config, Secret};
+
+/// Reads the configuration file's text again; `None` when there is no file.
+pub type ReadConfig = Arc<dyn Fn() -> std::io::Result<Option<String>> + Send + Sync>;
+
+/// Gives a local media file, if its path lies under an allowed root (S16): path and bound in, name and bytes out.
+pub type ReadMedia = Arc<dyn Fn(&str, usize) -> std::io::Result<(String, Vec<u8>)> + Send + Sync>;
+
+/// Reads the text of a file that holds a secret.
+pub type ReadSecret = Arc<dyn Fn(&str) -> std::io::Result<String> + Send + Sync>;
+
+/// Everything that a start needs, resolved.
+#[derive(Clone)]
+pub struct ServerOptions {
+    /// The configuration in force.
+    pub config: Arc<Config>,
+    /// Its file, for show.
+    pub config_path: PathBuf,
+    /// Its text, for `config.get`.
+    pub read_config: ReadConfig,
+    /// The state directory, for show; files go through the platform's storage.
+    pub state_dir: PathBuf,
+    /// Where agents work.
+    pub workspace: PathBuf,
+    /// Addresses to listen on; the first must be had, further ones (`::1`) are a bonus.
+    pub listen: Vec<SocketAddr>,
+    /// The shared credential.
+    pub auth: SharedAuth,
+    /// Program version.
+    pub version: String,
+    /// Name of this machine.
+    pub host: HostInfo,
+    /// Starts the messaging channels (`OPENCLAW_SKIP_CHANNELS=1` does not).
+    pub channels: bool,
+    /// Where the daily reset of sessions is reckoned.
+    pub time_zone: jiff::tz::TimeZone,
+    /// Reads a local media file that may be sent, at most this many bytes.
+    pub read_media: ReadMedia,
+    /// Reads a file that holds a secret (`tokenFile`).
+    pub read_secret: ReadSecret,
+    /// `TELEGRAM_BOT_TOKEN`.
+    pub telegram_token: Option<Secret>,
+    /// The log file, relative to the state directory, when it lies there.
+    pub log_file: Option<String>,
+}
+
+/// The shared credential in force; flags beat the file, the file beats the environment.
+#[derive(Debug, Clone)]
+pub struct SharedAuth {
+    /// Which one counts.
+    pub mode: AuthMode,
+    /// `auth.token` must equal it in token mode.
+    pub token: Option<Secret>,
+    /// `auth.password` must equal it in password mode.
+    pub password: Option<Secret>,
+}
+
+/// The machine, as presence shows it.
+#[derive(Debug, Clone)]
+pub struct HostInfo {
+    /// Host name.
+    pub name: String,
+    /// `linux 6.1.0`.
+    pub platform: String,
+    /// `Linux`.
+    pub family: String,
+    /// CPU architecture.
+    pub model: String,
+}

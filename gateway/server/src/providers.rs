@@ -1,0 +1,96 @@
+//! Model providers out of the configuration.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use openclaw_agent::{
+    provider::{Anthropic, Echo, Endpoint, OpenAi, Provider},
+    turn::ModelChoice,
+};
+use openclaw_config::{Config, ModelApi, ModelDef, ModelProvider, ModelRef, Secret};
+use openclaw_platform::{Platform, http::HttpClient};
+use openclaw_protocol::params::ModelRow;
+
+/// The built-in provider (D35).
+const BUILTIN: &str = "builtin";
+
+/// Makes providers.
+pub struct Providers {
+    http: HttpClient,
+    config: Arc<Config>,
+}
+
+impl Providers {
+    /// On the platform's transport.
+    pub fn new(platform: &Platform, config: Arc<Config>) -> Self {
+        Self { http: HttpClient::new(platform), config }
+    }
+
+    fn definition(&self, model: &ModelRef) -> (Option<&ModelProvider>, Option<&ModelDef>) {
+        let provider = self.config.models.providers.get(&model.provider);
+        (provider, provider.and_then(|p| p.models.iter().find(|m| m.id == model.model)))
+    }
+
+    /// The model ready to be asked.
+    ///
+    /// # Errors
+    /// Why it cannot be, for the operator.
+    pub fn choice(&self, model: &ModelRef) -> Result<ModelChoice, String> {
+        if model.provider == BUILTIN {
+            return Ok(ModelChoice { provider: Arc::new(Echo), model: model.model.clone(), max_tokens: None });
+        }
+        let (provider, definition) = self.definition(model);
+        let Some(provider) = provider else {
+            return Err(format!("no model credentials for provider \"{}\": add models.providers.{0}", model.provider));
+        };
+        let mut headers: BTreeMap<_, _> = provider.headers.clone();
+        headers.extend(definition.iter().flat_map(|d| d.headers.clone()));
+        let mut key = provider.api_key.clone();
+        if let (Some(true), Some(token)) = (provider.auth_header, key.take_if(|_| provider.auth_header == Some(true))) {
+            headers.insert("authorization".into(), Secret::new(format!("Bearer {}", token.expose())));
+        }
+        let endpoint =
+            Endpoint::new(self.http.clone(), &provider.base_url, key, &headers).map_err(|e| e.to_string())?;
+        let api = definition.and_then(|d| d.api).or(provider.api).unwrap_or(ModelApi::OpenaiCompletions);
+        let id = model.provider.clone();
+        let provider: Arc<dyn Provider> = match api {
+            ModelApi::OpenaiCompletions => Arc::new(OpenAi::new(id, endpoint)),
+            ModelApi::AnthropicMessages => Arc::new(Anthropic::new(id, endpoint)),
+            other => {
+                let name = openclaw_protocol::connect::wire_name(&other);
+                return Err(format!(
+                    "models.providers.{id}.api: {name} is not served; use openai-completions or anthropic-messages"
+                ));
+            }
+        };
+        let max_tokens = definition.and_then(|d| d.max_tokens).and_then(|n| u32::try_from(n).ok());
+        Ok(ModelChoice { provider, model: model.model.clone(), max_tokens })
+    }
+
+    /// Tokens that fit into the model's context, as far as configured.
+    pub fn context_window(&self, model: &ModelRef) -> Option<u64> {
+        self.definition(model).1.and_then(|d| d.context_window).or(self.config.agents.defaults.context_tokens)
+    }
+
+    /// All configured models.
+    pub fn list(&self) -> Vec<ModelRow> {
+        let echo = ModelRow {
+            id: "echo".into(),
+            name: "Echo (built in)".into(),
+            provider: BUILTIN.into(),
+            context_window: None,
+            reasoning: Some(false),
+            input: Some(vec!["text".into()]),
+        };
+        let configured = self.config.models.providers.iter().flat_map(|(id, provider)| {
+            provider.models.iter().map(|m| ModelRow {
+                id: m.id.clone(),
+                name: m.name.clone().unwrap_or_else(|| m.id.clone()),
+                provider: id.clone(),
+                context_window: m.context_window,
+                reasoning: Some(m.reasoning),
+                input: Some(m.input.iter().map(openclaw_protocol::connect::wire_name).collect()),
+            })
+        });
+        configured.chain(std::iter::once(echo)).collect()
+    }
+}

@@ -1,0 +1,8 @@
+//! Agent runs: one at a time per session, in order of arrival, a bounded number side by side. A run belongs to its
+//! session, not to the connection that asked for it (known-failures F13, F17).
+
+pub mod emitter;
+pub mod execute;
+pub mod manager;
+
+pub use manager::{Outcome, RunRequest, Runs, Waited};

@@ -1,0 +1,330 @@
+//! One run from its first event to its outcome. What must not be lost is stored before it is told.
+
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
+
+use openclaw_agent::{
+    prompt,
+    tool::Tool,
+    turn::{ModelChoice, Turn, TurnEnd, TurnReport},
+};
+use openclaw_config::ModelRef;
+use openclaw_platform::Millis;
+use openclaw_protocol::{
+    error::{ErrorCode, ErrorShape},
+    message::{Content, Message},
+    params::{AgentMeta, AgentPayload, AgentResult, AgentRunMeta},
+};
+
+use super::manager::{Outcome, Run};
+use crate::{gateway::Gateway, limits::CONTEXT_MESSAGES, sessions, sessions::entry::SessionEntry};
+
+/// Services show it for about six seconds.
+const TYPING_EVERY: Duration = Duration::from_secs(5);
+
+/// Runs it.
+pub async fn execute(gateway: &Arc<Gateway>, run: &Run, started_at: Millis) -> Outcome {
+    let emit = || run.emitter.lock().unwrap_or_else(PoisonError::into_inner);
+    emit().start(&gateway.hub, started_at);
+    match attempt(gateway, run, started_at).await {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            let outcome = Outcome::Failed(error.clone());
+            never_began(gateway, run, &outcome).await;
+            emit().failed(&gateway.hub, &error.message, started_at, gateway.clock.wall());
+            outcome
+        }
+    }
+}
+
+/// A run that failed before it had anything to store still uses up its key and its inbound record, and a person who
+/// wrote through a channel hears why.
+async fn never_began(gateway: &Arc<Gateway>, run: &Run, outcome: &Outcome) {
+    let record = run.request.dedupe.as_ref().map(|claim| claim.record(&run.request, outcome, gateway.clock.wall()));
+    let inbox = run.request.inbox_key.clone();
+    let stored = gateway.store.write(move |tx| {
+        if let Some((key, record)) = record {
+            crate::idempotency::store(tx, &key, &record)?;
+        }
+        inbox.map_or(Ok(()), |key| crate::channels::inbox::done(tx, &key))
+    });
+    if let Err(error) = stored.await {
+        tracing::error!(%error, "state database");
+    }
+    if let (Some(delivery), Outcome::Failed(error), true) =
+        (&run.request.deliver, outcome, run.request.inbox_key.is_some())
+    {
+        let text = format!("The agent could not answer: {error}");
+        if let Err(error) = gateway.channels.deliver(&delivery.route, text, vec![], None).await {
+            tracing::warn!(channel = %delivery.route.channel, %error, "the reply was not delivered");
+        }
+    }
+}
+
+async fn attempt(gateway: &Arc<Gateway>, run: &Run, started_at: Millis) -> Result<Outcome, ErrorShape> {
+    let request = &run.request;
+    let entry = open_session(gateway, run, started_at).await?;
+    let models = choose_models(gateway, &request.session_key, &entry)?;
+    let history = gateway.sessions.messages(&entry.session_id, CONTEXT_MESSAGES).map_err(|e| storage(&e))?;
+    let config = gateway.config();
+    let verbose = entry.verbose_level.as_deref().map_or_else(
+        || matches!(config.agents.defaults.verbose_default, Some(v) if v != openclaw_config::Verbose::Off),
+        |v| v != "off",
+    );
+    let default_thinking = config.agents.defaults.thinking_default.map(|t| t.as_str().to_owned());
+    let mut input = with_system_events(gateway, run, started_at);
+    if let Some(pending) = &request.attachments {
+        input.extend(gateway.fetch_attachments(pending).await);
+    }
+    let turn = Turn {
+        models,
+        system: system_prompt(gateway, run, started_at),
+        history: whole_turns(history),
+        input,
+        tools: tools(gateway, run),
+        thinking: request.thinking.clone().or_else(|| entry.thinking_level.clone()).or(default_thinking),
+        deadline: request.timeout,
+        cancel: run.cancel.clone(),
+    };
+    let mut on_event = |event| {
+        let mut emitter = run.emitter.lock().unwrap_or_else(PoisonError::into_inner);
+        emitter.turn(&gateway.hub, event, verbose, gateway.clock.wall(), gateway.clock.mono());
+    };
+    let mut report = openclaw_platform::select! {
+        report = turn.run(&gateway.platform, &mut on_event) => report,
+        () = typing(gateway, run) => unreachable!("typing never ends"),
+    };
+    let outcome = judge(&report, &entry.session_id, started_at, gateway.clock.wall());
+    store(gateway, run, &mut report, &outcome).await?;
+    tell(gateway, run, &report, &outcome, started_at);
+    deliver(gateway, run, &report).await?;
+    Ok(outcome)
+}
+
+/// Shows "typing ..." where the reply will go, for as long as the run takes.
+async fn typing(gateway: &Gateway, run: &Run) {
+    let shown = run.request.deliver.as_ref().and_then(|d| {
+        let channel = gateway.channels.account(&d.route.channel, Some(&d.route.account_id))?;
+        let to = channel.parse_target(&d.route.to).ok()?;
+        Some((channel, to))
+    });
+    let Some((channel, to)) = shown else { return std::future::pending().await };
+    loop {
+        channel.typing(&to).await;
+        tokio::time::sleep(TYPING_EVERY).await;
+    }
+}
+
+fn storage(error: &crate::store::StoreError) -> ErrorShape {
+    tracing::error!(%error, "state database");
+    ErrorShape::unavailable("STORAGE", "the state database cannot be used now").retry(Some(1000))
+}
+
+/// The session as it is for this run: made when missing, begun anew when its reset is due, marked as used.
+async fn open_session(gateway: &Gateway, run: &Run, now: Millis) -> Result<SessionEntry, ErrorShape> {
+    let key = &run.request.session_key;
+    let stale = gateway.sessions.get(key).is_some_and(|e| e.updated_at > 0 && gateway.is_stale(&e, now));
+    let new_id = gateway.sessions.new_id();
+    let change = |entry: &mut SessionEntry| {
+        if stale {
+            *entry = entry.restarted(new_id, now);
+        }
+        entry.updated_at = now;
+        if let Some(touch) = &run.request.touch {
+            touch(entry);
+        }
+    };
+    let updated = gateway.sessions.update(key, now, change, |_, _| Ok(())).await;
+    updated.map(|(entry, ())| entry).map_err(|e| storage(&e))
+}
+
+/// The session's own model, else its agent's, then the fallbacks.
+fn choose_models(gateway: &Gateway, key: &str, entry: &SessionEntry) -> Result<Vec<ModelChoice>, ErrorShape> {
+    let config = gateway.config();
+    let agent = sessions::key::agent_of(&config, key);
+    let own = entry.provider_override.clone().zip(entry.model_override.clone());
+    let own = own.map(|(provider, model)| ModelRef { provider, model });
+    let resolved = openclaw_config::resolve_model(&config, agent);
+    let (primary, fallbacks) = match resolved {
+        Some(r) => (own.unwrap_or(r.primary), r.fallbacks),
+        None => match own {
+            Some(own) => (own, vec![]),
+            None => {
+                let text = "no model credentials: set agents.defaults.model and models.providers in the configuration \
+                            (or agents.defaults.model to \"builtin/echo\" to try without one)";
+                return Err(ErrorShape::unavailable("NO_MODEL", text));
+            }
+        },
+    };
+    let mut choices = Vec::new();
+    let mut why = Vec::new();
+    for model in std::iter::once(&primary).chain(&fallbacks) {
+        match gateway.providers.choice(model) {
+            Ok(choice) => choices.push(choice),
+            Err(reason) => why.push(reason),
+        }
+    }
+    if choices.is_empty() {
+        return Err(ErrorShape::unavailable("NO_MODEL", why.join("; ")));
+    }
+    Ok(choices)
+}
+
+fn system_prompt(gateway: &Gateway, run: &Run, now: Millis) -> String {
+    let config = gateway.config();
+    let agent = sessions::key::agent_of(&config, &run.request.session_key);
+    let entry = config.agents.list.iter().find(|a| a.id == agent);
+    let name = entry.and_then(|a| a.identity.as_ref().and_then(|i| i.name.as_deref()).or(a.name.as_deref()));
+    let when = jiff::Timestamp::from_millisecond(i64::try_from(now).unwrap_or(0)).unwrap_or_default();
+    let now = when.strftime("%Y-%m-%d %H:%M (%A), UTC").to_string();
+    let extra = run.request.extra_system.as_deref().unwrap_or_default();
+    let workspace = &gateway.options.workspace;
+    prompt::SystemPrompt { name: name.unwrap_or("Assistant"), now: &now, workspace, extra }.build()
+}
+
+/// Waiting system events come before what the user said (section 9).
+fn with_system_events(gateway: &Gateway, run: &Run, now: Millis) -> Vec<Content> {
+    let notes = gateway.system_events.take(&run.request.session_key);
+    let when = jiff::Timestamp::from_millisecond(i64::try_from(now).unwrap_or(0)).unwrap_or_default();
+    let stamp = when.strftime("%Y-%m-%d %H:%M UTC").to_string();
+    let lines = notes.iter().map(|note| Content::text(format!("System: [{stamp}] {note}")));
+    lines.chain(run.request.input.iter().cloned()).collect()
+}
+
+/// A context never begins in the middle of a turn: a tool result without its call is an error for most models.
+fn whole_turns(mut history: Vec<Message>) -> Vec<Message> {
+    let first = history.iter().position(|m| matches!(m, Message::User { .. })).unwrap_or(history.len());
+    history.drain(..first);
+    history
+}
+
+/// Commands are run for operators of this machine only; what comes from a channel gets no such tool.
+fn tools(gateway: &Gateway, run: &Run) -> Vec<Arc<dyn Tool>> {
+    let config = gateway.config();
+    let denied = config.tools.deny.iter().any(|t| t == "exec" || t == "*")
+        || config.tools.allow.as_ref().is_some_and(|a| !a.iter().any(|t| t == "exec" || t == "*"))
+        || config.tools.exec.security == Some(openclaw_config::ExecSecurity::Deny);
+    if !run.request.trusted || denied {
+        return vec![];
+    }
+    vec![Arc::new(openclaw_agent::tool::Exec::new(
+        gateway.platform.processes.clone(),
+        gateway.options.workspace.clone(),
+    ))]
+}
+
+fn judge(report: &TurnReport, session_id: &str, started_at: Millis, now: Millis) -> Outcome {
+    let payloads = |text: &str| {
+        let payload = AgentPayload { text: text.to_owned(), media_url: None };
+        if text.is_empty() { vec![] } else { vec![payload] }
+    };
+    let result = |aborted| AgentResult {
+        payloads: payloads(&report.text),
+        meta: AgentMeta {
+            duration_ms: now.saturating_sub(started_at),
+            aborted,
+            agent_meta: AgentRunMeta {
+                session_id: session_id.to_owned(),
+                provider: report.provider.clone(),
+                model: report.model.clone(),
+                usage: report.usage.into(),
+            },
+        },
+    };
+    match &report.end {
+        TurnEnd::Done => Outcome::Ok { result: result(false), aborted: false },
+        TurnEnd::Aborted => Outcome::Ok { result: result(true), aborted: true },
+        TurnEnd::TimedOut => {
+            let text = "the agent did not answer within its deadline";
+            Outcome::Failed(ErrorShape::new(ErrorCode::AgentTimeout, "AGENT_TIMEOUT", text).retry(None))
+        }
+        TurnEnd::Failed(error) => {
+            let shape = ErrorShape::unavailable("MODEL_FAILED", error.to_string());
+            Outcome::Failed(if error.is_passing() { shape.retry(None) } else { shape })
+        }
+    }
+}
+
+/// Transcript, session entry, idempotency record and inbox mark in one transaction.
+async fn store(gateway: &Gateway, run: &Run, report: &mut TurnReport, outcome: &Outcome) -> Result<(), ErrorShape> {
+    let request = &run.request;
+    let now = gateway.clock.wall();
+    let messages: Vec<(String, Message)> =
+        std::mem::take(&mut report.messages).into_iter().map(|m| (gateway.sessions.line_id(), m)).collect();
+    let usage = report.usage;
+    let model = (report.provider.clone(), report.model.clone());
+    let aborted = matches!(report.end, TurnEnd::Aborted | TurnEnd::TimedOut);
+    let change = |entry: &mut SessionEntry| {
+        entry.updated_at = now;
+        entry.system_sent = true;
+        entry.aborted_last_run = aborted;
+        entry.count(usage);
+        (entry.model_provider, entry.model) = (Some(model.0.clone()), Some(model.1.clone()));
+    };
+    let record = request.dedupe.as_ref().map(|claim| claim.record(request, outcome, now));
+    let inbox = request.inbox_key.clone();
+    let stored = gateway
+        .sessions
+        .update(&request.session_key, now, change, move |tx, entry| {
+            sessions::store::append(tx, &entry.session_id, now, messages)?;
+            if let Some((key, record)) = record {
+                crate::idempotency::store(tx, &key, &record)?;
+            }
+            if let Some(key) = inbox {
+                crate::channels::inbox::done(tx, &key)?;
+            }
+            Ok(())
+        })
+        .await;
+    stored.map(drop).map_err(|e| storage(&e))
+}
+
+fn tell(gateway: &Gateway, run: &Run, report: &TurnReport, outcome: &Outcome, started_at: Millis) {
+    let now = gateway.clock.wall();
+    let hub = &gateway.hub;
+    let mut emit = run.emitter.lock().unwrap_or_else(PoisonError::into_inner);
+    match (&report.end, outcome) {
+        (TurnEnd::Done, _) => emit.end(hub, &report.text, started_at, now),
+        (TurnEnd::Aborted, _) => {
+            emit.abort(hub, "rpc");
+            emit.aborted_end(hub, started_at, now);
+        }
+        (TurnEnd::TimedOut, _) => {
+            emit.abort(hub, "timeout");
+            emit.aborted_end(hub, started_at, now);
+        }
+        (TurnEnd::Failed(_), Outcome::Failed(error)) => emit.failed(hub, &error.message, started_at, now),
+        (TurnEnd::Failed(error), Outcome::Ok { .. }) => emit.failed(hub, &error.to_string(), started_at, now),
+    }
+}
+
+/// The reply goes out before the run counts as over.
+async fn deliver(gateway: &Arc<Gateway>, run: &Run, report: &TurnReport) -> Result<(), ErrorShape> {
+    let Some(delivery) = &run.request.deliver else { return Ok(()) };
+    let text = match &report.end {
+        TurnEnd::Done => report.text.clone(),
+        TurnEnd::Aborted => return Ok(()),
+        // A person in a chat must not be left without an answer.
+        TurnEnd::TimedOut => "The agent did not answer in time. Please try again.".to_owned(),
+        TurnEnd::Failed(error) => format!("The agent could not answer: {error}"),
+    };
+    if text.is_empty() {
+        return Ok(());
+    }
+    let sent = gateway.channels.deliver(&delivery.route, text, vec![], delivery.reply_to.clone()).await;
+    match sent {
+        Ok(_) => Ok(()),
+        Err(error) if delivery.required => Err(error),
+        Err(error) => {
+            tracing::warn!(channel = %delivery.route.channel, %error, "the reply was not delivered");
+            Ok(())
+        }
+    }
+}
+
+/// The deadline of a run in the configuration.
+pub fn default_timeout(gateway: &Gateway) -> Duration {
+    Duration::from_secs(gateway.config().agents.defaults.timeout_seconds)
+}

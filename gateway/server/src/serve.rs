@@ -1,0 +1,229 @@
+//! From options to a serving gateway and to its orderly end.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use openclaw_platform::{Listener, Platform, SpawnerExt as _};
+use openclaw_protocol::event::{SHUTDOWN, Shutdown, TICK, Tick};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    gateway::Gateway,
+    heartbeat::Heartbeats,
+    http::{self, TcpPeer},
+    limits::{CLOSE_FLUSH, HEALTH_INTERVAL},
+    options::ServerOptions,
+    outbox::Close,
+    store::StoreError,
+    ws::slots::Slots,
+};
+
+/// Request heads larger than this are refused by hyper.
+const MAX_HEAD: usize = 32 << 10;
+/// Idempotency records are swept this often.
+const SWEEP: Duration = Duration::from_secs(60);
+/// After a failed accept (no file descriptors left, say).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Why the gateway could not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// No listener: in use, not allowed, no such address.
+    #[error("cannot listen on {addr}: {source}")]
+    Bind {
+        /// The address wanted.
+        addr: SocketAddr,
+        /// The operating system's reason.
+        source: std::io::Error,
+    },
+    /// The state cannot be used.
+    #[error(transparent)]
+    State(#[from] StoreError),
+}
+
+/// How it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stopped {
+    /// Runs that had to be cut off because the drain deadline passed.
+    pub cut_off: usize,
+}
+
+/// Orders from outside: signals in production, faults in the simulator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Control {
+    /// Stop in good order; a second one forces.
+    Stop,
+}
+
+/// Serves until [`Control::Stop`]. `ready` hears the bound addresses once clients can connect.
+///
+/// # Errors
+/// [`ServeError`], before anything was served.
+pub async fn run(
+    platform: Platform,
+    options: ServerOptions,
+    mut control: mpsc::Receiver<Control>,
+    ready: oneshot::Sender<Vec<SocketAddr>>,
+) -> Result<Stopped, ServeError> {
+    let (listeners, bound) = bind(&platform, &options.listen).await?;
+    let gateway = Gateway::open(platform, options)?;
+    let stop = CancellationToken::new();
+    let limits = gateway.config().gateway.limits.clone();
+    let slots = Slots::new(limits.max_unauthenticated as usize, limits.max_unauthenticated_per_address as usize);
+    for listener in listeners {
+        let (gateway, stop, slots) = (gateway.clone(), stop.clone(), slots.clone());
+        gateway.clone().tasks.spawn("accept", accept(gateway, listener, slots, stop));
+    }
+    gateway.tasks.spawn("tick", tick(gateway.clone(), stop.clone()));
+    gateway.tasks.spawn("housekeeping", housekeeping(gateway.clone(), stop.clone()));
+    gateway.tasks.spawn("heartbeats", Heartbeats::serve(gateway.clone(), stop.clone()));
+    let channels = crate::channels::start(&gateway);
+    for addr in &bound {
+        tracing::info!("listening on ws://{addr}");
+    }
+    let _ = ready.send(bound);
+
+    while !matches!(control.recv().await, Some(Control::Stop) | None) {}
+    tracing::info!("stopping");
+    gateway.drain();
+    channels.cancel();
+    let reason = "gateway stopping".to_owned();
+    gateway.hub.publish(&SHUTDOWN, &Shutdown { reason, restart_expected_ms: None });
+    let cut_off = drain(&gateway, Duration::from_millis(limits.drain_ms), &mut control).await;
+    gateway.hub.close_all(&Close::new(1012, "service stop"));
+    stop.cancel();
+    let gone = async {
+        while gateway.hub.len() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    // Who reads gets all of it at once; who does not is not waited for longer than the drain deadline.
+    let flush = CLOSE_FLUSH.min(Duration::from_millis(limits.drain_ms.max(500)));
+    let _ = tokio::time::timeout(flush, gone).await;
+    tracing::info!(cut_off, "stopped");
+    Ok(Stopped { cut_off })
+}
+
+/// The first address must be had, exactly as asked (D22); a further one is a bonus.
+async fn bind(
+    platform: &Platform,
+    wanted: &[SocketAddr],
+) -> Result<(Vec<Box<dyn Listener>>, Vec<SocketAddr>), ServeError> {
+    let (mut listeners, mut bound) = (Vec::new(), Vec::new());
+    for (n, addr) in wanted.iter().enumerate() {
+        let mut addr = *addr;
+        if let (0, Some(first)) = (addr.port(), bound.first()) {
+            addr.set_port(SocketAddr::port(first));
+        }
+        let fail = |source| ServeError::Bind { addr, source };
+        match platform.transport.bind(addr).await {
+            Ok(listener) => {
+                bound.push(listener.local_addr().map_err(fail)?);
+                listeners.push(listener);
+            }
+            Err(source) if n == 0 || source.kind() == std::io::ErrorKind::AddrInUse => return Err(fail(source)),
+            Err(source) => tracing::debug!(%addr, %source, "not listening there too"),
+        }
+    }
+    Ok((listeners, bound))
+}
+
+async fn accept(gateway: Arc<Gateway>, mut listener: Box<dyn Listener>, slots: Arc<Slots>, stop: CancellationToken) {
+    let router = http::router(gateway.clone());
+    let timeout = Duration::from_millis(gateway.config().gateway.limits.handshake_timeout_ms);
+    loop {
+        let accepted = openclaw_platform::select! {
+            () = stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let (io, addr) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "accept failed");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Some(slot) = slots.take(addr.ip().to_canonical()) else {
+            tracing::debug!(%addr, "too many connections that have not signed in");
+            continue;
+        };
+        let peer = TcpPeer { addr, slot: Arc::new(std::sync::Mutex::new(Some(slot))) };
+        let service = TowerToHyperService::new(router.clone().layer(axum::Extension(peer)));
+        let stop = stop.clone();
+        gateway.tasks.spawn("http", async move {
+            let connection = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(timeout)
+                .max_buf_size(MAX_HEAD)
+                .auto_date_header(false)
+                .serve_connection(TokioIo::new(io), service)
+                .with_upgrades();
+            openclaw_platform::select! {
+                _ = connection => {}
+                () = stop.cancelled() => {}
+            }
+        });
+    }
+}
+
+/// Liveness in both directions: an event for the client, a ping whose answer the gateway waits for (F14).
+async fn tick(gateway: Arc<Gateway>, stop: CancellationToken) {
+    let every = Duration::from_millis(gateway.config().gateway.limits.tick_interval_ms);
+    loop {
+        openclaw_platform::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(every) => {}
+        }
+        gateway.hub.publish(&TICK, &Tick { ts: gateway.clock.wall() });
+        gateway.hub.ping_all();
+    }
+}
+
+async fn housekeeping(gateway: Arc<Gateway>, stop: CancellationToken) {
+    let mut health = gateway.clock.mono() + HEALTH_INTERVAL;
+    let mut sweep = gateway.clock.mono() + SWEEP;
+    loop {
+        openclaw_platform::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(Duration::from_secs(5)) => {}
+        }
+        let now = gateway.clock.mono();
+        if now >= health {
+            health = now + HEALTH_INTERVAL;
+            gateway.announce_health();
+        } else {
+            gateway.refresh_health();
+        }
+        if now >= sweep {
+            sweep = now + SWEEP;
+            if let Err(error) = gateway.idempotency.sweep(gateway.clock.wall()).await {
+                tracing::error!(%error, "sweeping idempotency records");
+            }
+        }
+    }
+}
+
+/// Lets runs end, at most `limit`; then, or at a second order to stop, they are cut off (F21). How many were.
+async fn drain(gateway: &Arc<Gateway>, limit: Duration, control: &mut mpsc::Receiver<Control>) -> usize {
+    let forced = async {
+        if control.recv().await.is_none() {
+            std::future::pending::<()>().await;
+        }
+    };
+    openclaw_platform::select! {
+        () = gateway.runs.drained() => return 0,
+        () = tokio::time::sleep(limit) => {}
+        () = forced => {}
+    }
+    let cut_off = gateway.runs.count();
+    tracing::warn!(cut_off, "runs are cut off");
+    gateway.runs.cancel_all();
+    // A cancelled run still stores what it has.
+    let _ = tokio::time::timeout(Duration::from_secs(1), gateway.runs.drained()).await;
+    cut_off
+}

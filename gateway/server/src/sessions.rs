@@ -1,0 +1,5 @@
+//! Sessions: who talks with which agent, with which settings, and the transcript of it.
+
+pub mod entry;
+pub mod key;
+pub mod store;

@@ -1,0 +1,149 @@
+//! What is kept about a session besides its transcript.
+
+use openclaw_platform::Millis;
+use openclaw_protocol::{message::Usage, params::SessionRow};
+use serde::{Deserialize, Serialize};
+
+/// A session entry, as stored and as `sessions.patch` returns it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[allow(missing_docs)] // the names are the wire's: agent-chat-channels.md section 6
+pub struct SessionEntry {
+    pub session_id: String,
+    pub updated_at: Millis,
+    pub system_sent: bool,
+    pub aborted_last_run: bool,
+    pub input_tokens: u64,
+    pub output_tokens: u64,
+    pub total_tokens: u64,
+    /// Prompt and reply of the latest model call: how full the context is.
+    pub context_used: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chat_type: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub display_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub thinking_level: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verbose_level: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasoning_level: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub elevated_level: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub response_usage: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exec_host: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exec_security: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exec_ask: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exec_node: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub send_policy: Option<openclaw_protocol::params::SendPolicy>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group_activation: Option<openclaw_protocol::params::GroupActivation>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider_override: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model_override: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spawned_by: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model_provider: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delivery_context: Option<Route>,
+}
+
+/// Where the last message of a session came from, and so where its replies go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Route {
+    /// Channel.
+    pub channel: String,
+    /// Target within the channel, as [`openclaw_channels::Channel::parse_target`] reads it.
+    pub to: String,
+    /// Account of the channel.
+    pub account_id: String,
+}
+
+impl SessionEntry {
+    /// A new session.
+    pub fn new(session_id: String, now: Millis) -> Self {
+        Self { session_id, updated_at: now, ..Self::default() }
+    }
+
+    /// The same settings, label and route, a new transcript (`sessions.reset`).
+    pub fn restarted(&self, session_id: String, now: Millis) -> Self {
+        Self {
+            session_id,
+            updated_at: now,
+            system_sent: false,
+            aborted_last_run: false,
+            input_tokens: 0,
+            output_tokens: 0,
+            total_tokens: 0,
+            context_used: 0,
+            model: None,
+            model_provider: None,
+            ..self.clone()
+        }
+    }
+
+    /// Adds what a turn used.
+    pub fn count(&mut self, usage: Usage) {
+        self.input_tokens += usage.input;
+        self.output_tokens += usage.output;
+        self.total_tokens += usage.total_tokens;
+        self.context_used = usage.total_tokens;
+    }
+
+    /// As lists show it.
+    pub fn row(&self, key: &str, now: Millis, model: (Option<&str>, Option<&str>), context: Option<u64>) -> SessionRow {
+        let (provider, model_id) = model;
+        let route = self.delivery_context.as_ref();
+        SessionRow {
+            key: key.to_owned(),
+            kind: super::key::kind(key).to_owned(),
+            agent_id: key.strip_prefix("agent:").and_then(|r| r.split(':').next()).map(str::to_owned),
+            label: self.label.clone(),
+            display_name: self.display_name.clone(),
+            derived_title: None,
+            last_message_preview: None,
+            channel: route.map(|r| r.channel.clone()),
+            subject: self.subject.clone(),
+            chat_type: self.chat_type.clone(),
+            origin: None,
+            updated_at: Some(self.updated_at),
+            age: Some(now.saturating_sub(self.updated_at)),
+            session_id: Some(self.session_id.clone()),
+            system_sent: Some(self.system_sent),
+            aborted_last_run: Some(self.aborted_last_run),
+            thinking_level: self.thinking_level.clone(),
+            verbose_level: self.verbose_level.clone(),
+            reasoning_level: self.reasoning_level.clone(),
+            elevated_level: self.elevated_level.clone(),
+            send_policy: self.send_policy.map(|p| openclaw_protocol::connect::wire_name(&p)),
+            input_tokens: Some(self.input_tokens),
+            output_tokens: Some(self.output_tokens),
+            total_tokens: Some(self.total_tokens),
+            remaining_tokens: context.map(|c| c.saturating_sub(self.context_used)),
+            percent_used: context.filter(|c| *c > 0).map(|c| self.context_used.min(c) * 100 / c),
+            model: self.model.clone().or_else(|| model_id.map(str::to_owned)),
+            model_provider: self.model_provider.clone().or_else(|| provider.map(str::to_owned)),
+            context_tokens: context,
+            flags: Some(vec![]),
+            delivery_context: route.and_then(|r| serde_json::to_value(r).ok()),
+            last_channel: route.map(|r| r.channel.clone()),
+            last_to: route.map(|r| r.to.clone()),
+            last_account_id: route.map(|r| r.account_id.clone()),
+        }
+    }
+}

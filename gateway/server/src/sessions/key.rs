@@ -1,0 +1,112 @@
+//! Names of sessions (agent-chat-channels.md section 6), with a strict grammar (S11).
+
+use openclaw_channels::{ChatKind, Inbound};
+use openclaw_config::{Config, DmScope, SessionScope};
+
+use crate::limits::SESSION_KEY;
+
+/// The agent of requests that name none: the one marked as default, else the first, else `main`.
+pub fn default_agent(config: &Config) -> &str {
+    let list = &config.agents.list;
+    let chosen = list.iter().find(|a| a.default).or_else(|| list.first());
+    chosen.map_or(openclaw_config::DEFAULT_AGENT, |a| a.id.as_str())
+}
+
+/// All agent ids, the default one first.
+pub fn agent_ids(config: &Config) -> Vec<&str> {
+    let default = default_agent(config);
+    let others = config.agents.list.iter().map(|a| a.id.as_str()).filter(|id| *id != default);
+    std::iter::once(default).chain(others).collect()
+}
+
+/// The canonical key of what a client wrote: lower-case, `agent:<id>:<rest>`, or `global`/`unknown`.
+/// `None` when it is no key: empty, too long, or with characters that no key has.
+pub fn canonical(config: &Config, key: &str) -> Option<String> {
+    let key = key.trim().to_lowercase();
+    let sound = |c: char| c.is_alphanumeric() || matches!(c, ':' | '-' | '_' | '.' | '@' | '+' | '#' | '=' | ' ');
+    if key.is_empty() || key.chars().count() > SESSION_KEY || !key.chars().all(sound) {
+        return None;
+    }
+    if matches!(key.as_str(), "global" | "unknown") {
+        return Some(key);
+    }
+    if let Some(rest) = key.strip_prefix("agent:") {
+        let (agent, rest) = rest.split_once(':')?;
+        return (!agent.is_empty() && !rest.is_empty()).then(|| format!("agent:{agent}:{rest}"));
+    }
+    let agent = default_agent(config);
+    if key == "main" || key == config.session.main_key {
+        return Some(main_key(config, agent));
+    }
+    Some(format!("agent:{agent}:{key}"))
+}
+
+/// The main session of an agent.
+pub fn main_key(config: &Config, agent: &str) -> String {
+    if config.session.scope == SessionScope::Global {
+        return "global".into();
+    }
+    let key = config.session.main_key.as_str();
+    format!("agent:{agent}:{}", if key.is_empty() { "main" } else { key })
+}
+
+/// The agent in a canonical key.
+pub fn agent_of<'a>(config: &'a Config, key: &'a str) -> &'a str {
+    key.strip_prefix("agent:").and_then(|r| r.split(':').next()).unwrap_or_else(|| default_agent(config))
+}
+
+/// The session of an inbound message.
+pub fn of_inbound(config: &Config, channel: &str, account: &str, message: &Inbound) -> String {
+    let agent = default_agent(config);
+    let chat = message.chat.chat.to_lowercase();
+    match message.kind {
+        ChatKind::Group => {
+            let base = format!("agent:{agent}:{channel}:group:{chat}");
+            message.chat.thread.map_or(base.clone(), |t| format!("{base}:topic:{t}"))
+        }
+        ChatKind::Direct => {
+            let peer = message.sender.id.to_lowercase();
+            match config.session.dm_scope {
+                DmScope::Main => main_key(config, agent),
+                DmScope::PerPeer => format!("agent:{agent}:dm:{peer}"),
+                DmScope::PerChannelPeer => format!("agent:{agent}:{channel}:dm:{peer}"),
+                DmScope::PerAccountChannelPeer => format!("agent:{agent}:{channel}:{account}:dm:{peer}"),
+            }
+        }
+    }
+}
+
+/// `direct`, `group`, `global` or `unknown`.
+pub fn kind(key: &str) -> &'static str {
+    match key {
+        "global" => "global",
+        "unknown" => "unknown",
+        k if k.contains(":group:") || k.contains(":channel:") => "group",
+        _ => "direct",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_become_canonical() {
+        let c = Config::default();
+        let of = |k: &str| canonical(&c, k);
+        assert_eq!(of("main").as_deref(), Some("agent:main:main"));
+        assert_eq!(of(" Work ").as_deref(), Some("agent:main:work"));
+        assert_eq!(of("Agent:Ops:X:1").as_deref(), Some("agent:ops:x:1"));
+        assert_eq!(of("global").as_deref(), Some("global"));
+    }
+
+    #[test]
+    fn s11_what_is_no_key_is_refused() {
+        let c = Config::default();
+        let long = "x".repeat(SESSION_KEY + 1);
+        for bad in ["", " ", "../etc/passwd", "a/b", "a\\b", "a\nb", "a\u{0}b", "agent:", "agent::x", "agent:x:", &long]
+        {
+            assert_eq!(canonical(&c, bad), None, "{bad:?}");
+        }
+    }
+}

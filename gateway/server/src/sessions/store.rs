@@ -1,0 +1,222 @@
+//! Session entries in memory and in the database; transcripts in the database only.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use openclaw_platform::{Entropy, EntropyExt as _, Millis};
+use openclaw_protocol::message::Message;
+use redb::{ReadableTable as _, WriteTransaction};
+use serde::{Deserialize, Serialize};
+
+use super::entry::SessionEntry;
+use crate::store::{self, Store, StoreError};
+
+/// A line of a transcript.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "camelCase")]
+pub enum Line {
+    /// Begins each transcript.
+    #[serde(rename_all = "camelCase")]
+    Session {
+        /// Shape of the lines.
+        version: u32,
+        /// Session id.
+        id: String,
+        /// Milliseconds.
+        timestamp: Millis,
+    },
+    /// A message.
+    #[serde(rename_all = "camelCase")]
+    Message {
+        /// 8 hex characters.
+        id: String,
+        /// The message.
+        message: Message,
+    },
+}
+
+/// All sessions.
+pub struct Sessions {
+    store: Store,
+    entropy: Arc<dyn Entropy>,
+    entries: Mutex<BTreeMap<String, SessionEntry>>,
+}
+
+impl Sessions {
+    /// Reads the database.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn load(store: Store, entropy: Arc<dyn Entropy>) -> Result<Self, StoreError> {
+        let entries = store.read(|tx| store::all(tx, store::SESSIONS))?.into_iter().collect();
+        Ok(Self { store, entropy, entries: Mutex::new(entries) })
+    }
+
+    /// The entries while their lock is held.
+    pub fn lock(&self) -> MutexGuard<'_, BTreeMap<String, SessionEntry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The entry of `key`.
+    pub fn get(&self, key: &str) -> Option<SessionEntry> {
+        self.lock().get(key).cloned()
+    }
+
+    /// A new entry, not stored yet.
+    pub fn fresh(&self, now: Millis) -> SessionEntry {
+        SessionEntry::new(self.entropy.uuid(), now)
+    }
+
+    /// A new session id.
+    pub fn new_id(&self) -> String {
+        self.entropy.uuid()
+    }
+
+    /// Changes the entry of `key` (made when missing) and stores it together with `also`, in one transaction.
+    ///
+    /// # Errors
+    /// When it cannot be stored; memory then keeps the change, and the next one stores it.
+    pub async fn update<T: Send + 'static>(
+        &self,
+        key: &str,
+        now: Millis,
+        change: impl FnOnce(&mut SessionEntry),
+        also: impl FnOnce(&WriteTransaction, &SessionEntry) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<(SessionEntry, T), StoreError> {
+        let entry = {
+            let mut map = self.lock();
+            let entry = map.entry(key.to_owned()).or_insert_with(|| self.fresh(now));
+            change(entry);
+            entry.clone()
+        };
+        let (key, stored) = (key.to_owned(), entry.clone());
+        let also = self
+            .store
+            .write(move |tx| {
+                store::put(&mut tx.open_table(store::SESSIONS)?, &key, &stored)?;
+                also(tx, &stored)
+            })
+            .await?;
+        Ok((entry, also))
+    }
+
+    /// Removes a session; its transcript's lines come back when it had one.
+    ///
+    /// # Errors
+    /// When it cannot be stored.
+    pub async fn remove(&self, key: &str, transcript: bool) -> Result<Option<(SessionEntry, Vec<Line>)>, StoreError> {
+        let Some(entry) = self.lock().remove(key) else { return Ok(None) };
+        let (key, id) = (key.to_owned(), entry.session_id.clone());
+        let lines = self
+            .store
+            .write(move |tx| {
+                tx.open_table(store::SESSIONS)?.remove(key.as_str())?;
+                if transcript { take_lines(tx, &id, 0) } else { Ok(vec![]) }
+            })
+            .await?;
+        Ok(Some((entry, lines)))
+    }
+
+    /// Keeps the newest `keep` lines; gives the whole transcript as it was and how many are kept, or `None` when it was
+    /// short enough. The header line counts as one and is kept like any other.
+    ///
+    /// # Errors
+    /// When it cannot be stored.
+    pub async fn compact(&self, session_id: &str, keep: usize) -> Result<(usize, Option<Vec<Line>>), StoreError> {
+        let id = session_id.to_owned();
+        self.store
+            .write(move |tx| {
+                let lines = read_lines(&tx.open_table(store::TRANSCRIPTS)?, &id)?;
+                if lines.len() <= keep {
+                    return Ok((lines.len(), None));
+                }
+                take_lines(tx, &id, keep)?;
+                Ok((keep, Some(lines)))
+            })
+            .await
+    }
+
+    /// All lines of a transcript, oldest first.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn lines(&self, session_id: &str) -> Result<Vec<Line>, StoreError> {
+        self.store.read(|tx| read_lines(&tx.open_table(store::TRANSCRIPTS)?, session_id))
+    }
+
+    /// The newest `limit` messages, oldest first.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn messages(&self, session_id: &str, limit: usize) -> Result<Vec<Message>, StoreError> {
+        self.store.read(|tx| {
+            let table = tx.open_table(store::TRANSCRIPTS)?;
+            let mut out = Vec::new();
+            for row in table.range((session_id, 0)..=(session_id, u64::MAX))?.rev() {
+                if out.len() == limit {
+                    break;
+                }
+                if let Line::Message { message, .. } = store::decode(session_id, row?.1.value())? {
+                    out.push(message);
+                }
+            }
+            out.reverse();
+            Ok(out)
+        })
+    }
+
+    /// Line ids are 8 hex characters.
+    pub fn line_id(&self) -> String {
+        self.entropy.hex(4)
+    }
+}
+
+/// Adds messages to a transcript within a transaction; the header comes first.
+pub fn append(
+    tx: &WriteTransaction,
+    session_id: &str,
+    now: Millis,
+    messages: Vec<(String, Message)>,
+) -> Result<(), StoreError> {
+    let mut table = tx.open_table(store::TRANSCRIPTS)?;
+    let last = table.range((session_id, 0)..=(session_id, u64::MAX))?.next_back().transpose()?;
+    let mut at = last.map_or(0, |(key, _)| key.value().1 + 1);
+    let header = (at == 0).then(|| Line::Session { version: 3, id: session_id.to_owned(), timestamp: now });
+    let lines = messages.into_iter().map(|(id, message)| Line::Message { id, message });
+    for line in header.into_iter().chain(lines) {
+        table.insert((session_id, at), store::encode(session_id, &line)?.as_slice())?;
+        at += 1;
+    }
+    Ok(())
+}
+
+fn read_lines(
+    table: &impl redb::ReadableTable<(&'static str, u64), &'static [u8]>,
+    id: &str,
+) -> Result<Vec<Line>, StoreError> {
+    let mut out = Vec::new();
+    for row in table.range((id, 0)..=(id, u64::MAX))? {
+        out.push(store::decode(id, row?.1.value())?);
+    }
+    Ok(out)
+}
+
+/// Removes all but the newest `keep` lines; gives the removed ones.
+fn take_lines(tx: &WriteTransaction, id: &str, keep: usize) -> Result<Vec<Line>, StoreError> {
+    let mut table = tx.open_table(store::TRANSCRIPTS)?;
+    let mut positions = Vec::new();
+    let mut lines = Vec::new();
+    for row in table.range((id, 0)..=(id, u64::MAX))? {
+        let (key, value) = row?;
+        positions.push(key.value().1);
+        lines.push(store::decode(id, value.value())?);
+    }
+    let gone = positions.len().saturating_sub(keep);
+    lines.truncate(gone);
+    for at in &positions[..gone] {
+        table.remove((id, *at))?;
+    }
+    Ok(lines)
+}

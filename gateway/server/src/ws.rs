@@ -1,0 +1,6 @@
+//! One WebSocket connection: upgrade, handshake, frames in, frames out.
+
+pub mod connection;
+pub mod handshake;
+pub mod slots;
+pub mod upgrade;
