@@ -7,6 +7,7 @@
 
 mod clock;
 mod entropy;
+pub mod history;
 mod processes;
 mod spawner;
 mod transport;

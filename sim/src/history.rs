@@ -1,0 +1,58 @@
+//! What happened in a run, as the outside saw it: the one thing that oracles, traces and pages are made from.
+//!
+//! Frames are decoded; bytes that a random generator outside our hands could colour (WebSocket masks, keys) never get
+//! here. The simulator and the live runner write the same records.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// One thing that happened, and when.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Position in the history, from 0.
+    pub i: u64,
+    /// Microseconds since the start of the run (simulated, or real in a live run).
+    pub t_us: u64,
+    /// Which host saw it: `gateway`, `clients`, `telegram`, `model`, `tunnel`, `world`.
+    pub host: String,
+    /// What happened.
+    #[serde(flatten)]
+    pub what: What,
+}
+
+/// Kinds of records.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum What {
+    /// A client's transport is up. `conn` is unique in the run: `chat-3/2` is the second connection of client 3 of the
+    /// group `chat`.
+    Opened { conn: String, client: String, group: String },
+    /// A frame that the client received, decoded.
+    Received { conn: String, frame: Value },
+    /// A frame that the client handed to its transport, decoded; `{"raw": text}` for what is no JSON.
+    Sent { conn: String, frame: Value },
+    /// The connection ended for the client.
+    Closed { conn: String, code: Option<u16>, reason: String, by_client: bool },
+    /// A connection attempt gave nothing.
+    ConnectFailed { client: String, error: String },
+    /// The client stops or resumes reading its socket.
+    Reading { conn: String, on: bool },
+    /// A fault begins (`on`) or ends. `id` joins the two; `fault` is the planned fault as JSON.
+    Fault { id: u64, on: bool, fault: Value },
+    /// The gateway's process: `start`, `listening`, `stop` (asked to), `stopped`, `crash`, `power_loss`.
+    Process { event: String },
+    /// A call at the fake Bot API: method, parameters, HTTP status; `None` while it is open.
+    Telegram { method: String, params: Value, status: Option<u16> },
+    /// An update was queued at the fake Bot API.
+    Update { update_id: i64, update: Value },
+    /// A request at the fake model: the last user text, and how it was answered.
+    Model { request: u64, text: String, answer: String },
+    /// `Probe::always` or `sometimes` in the gateway.
+    Probe { name: String, holds: bool, always: bool },
+    /// A task panicked.
+    Panic { task: String, message: String },
+    /// A gauge sampled at the end of a run or in its course: `tasks`, `sockets`, `outbox_bytes`, `draws`.
+    Gauge { name: String, value: i64 },
+    /// Anything worth reading.
+    Note { text: String },
+}
