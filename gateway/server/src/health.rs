@@ -188,6 +188,8 @@ impl Gateway {
             let recent = self.recent_sessions(|k| agent.is_none_or(|a| agent_of(&config, k) == a), RECENT_STATUS);
             recent.iter().map(|(k, e)| self.session_row(k, e)).collect::<Vec<_>>()
         };
+        // Taken before the literal below: a guard in it would live to its end.
+        let total = self.sessions.lock().len() as u64;
         let count = |agent: &str| self.sessions.lock().keys().filter(|k| agent_of(&config, k) == agent).count() as u64;
         let channels = self.channels.health(&config, self.clock.wall());
         Status {
@@ -207,7 +209,7 @@ impl Gateway {
             queued_system_events: self.system_events.peek(&main_key(&config, default)),
             sessions: StatusSessions {
                 paths: vec![path.clone()],
-                count: self.sessions.lock().len() as u64,
+                count: total,
                 defaults: self.model_defaults(),
                 recent: rows(None),
                 by_agent: agents

@@ -186,6 +186,11 @@ impl Claim {
         (self.key.clone(), Record { hash: self.hash.clone(), at: now, payload, error })
     }
 
+    /// The key as the client gave it, which also names the run.
+    pub fn run_id(&self) -> &str {
+        self.key.splitn(3, ':').nth(2).unwrap_or_default()
+    }
+
     /// The record of an answer.
     pub fn answered(&self, payload: Option<Value>, error: Option<ErrorShape>) -> Record {
         Record { hash: self.hash.clone(), at: self.at, payload, error }

@@ -277,10 +277,13 @@ impl Poller<'_> {
     /// Every update of a batch was handled before.
     async fn skip_stale(&mut self) {
         let cursor = self.cursor.unwrap_or_default();
-        self.telegram.note_receive_error(Some(format!(
-            "Telegram sends only updates up to {cursor}, the one that was handled last"
-        )));
         self.stale += 1;
+        // One stale batch is ordinary (a redelivery); only when it goes on is it worth an operator's look.
+        if self.stale > 1 {
+            self.telegram.note_receive_error(Some(format!(
+                "Telegram sends only updates up to {cursor}, the one that was handled last"
+            )));
+        }
         if self.stale >= STALE_BATCHES {
             tracing::warn!(channel = "telegram", cursor, "Telegram has begun its update numbers anew, following it");
             (self.stale, self.cursor) = (0, None);

@@ -1,7 +1,7 @@
 use std::{
     fs::{self, File, OpenOptions, Permissions},
     io::{self, Read, Seek, SeekFrom, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Component, Path, PathBuf},
 };
 
@@ -20,7 +20,13 @@ impl OsStorage {
     /// When it cannot be created or is not a directory.
     pub fn open(root: &Path) -> io::Result<Self> {
         make_dir(root)?;
-        let mode = fs::metadata(root)?.permissions().mode();
+        let meta = fs::metadata(root)?;
+        let mode = meta.permissions().mode();
+        // Never close a directory that others use: /tmp, or somebody else's.
+        if mode & 0o1000 != 0 || meta.uid() != rustix::process::geteuid().as_raw() {
+            let text = format!("{} is shared or belongs to another user; give the gateway a directory of its own", root.display());
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+        }
         if mode & 0o077 != 0 {
             fs::set_permissions(root, Permissions::from_mode(mode & !0o077))?;
         }
@@ -145,6 +151,17 @@ mod tests {
         s.append("log", b"x").unwrap();
         let mode = |p: &str| fs::metadata(root.join(p)).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(""), mode("a"), mode("a/b.json"), mode("log")), (0o700, 0o700, 0o600, 0o600));
+    }
+
+    /// A state directory pointed at /tmp must not close /tmp for everybody.
+    #[test]
+    fn a_shared_directory_is_refused_and_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("shared");
+        fs::create_dir(&root).unwrap();
+        fs::set_permissions(&root, Permissions::from_mode(0o1777)).unwrap();
+        assert_eq!(OsStorage::open(&root).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        assert_eq!(fs::metadata(&root).unwrap().permissions().mode() & 0o7777, 0o1777);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::{
     dispatch::{Call, Failure, Reply},
     idempotency::{Check, Claim, final_of},
     limits::AGENT_WAIT_MAX,
-    runs::{RunRequest, Waited, execute, manager::Delivery, manager::Run},
+    runs::{Outcome, RunRequest, Waited, execute, manager::Delivery, manager::Run},
     sessions::{
         self,
         entry::{Route, SessionEntry},
@@ -26,6 +26,7 @@ use crate::{
     },
 };
 
+const NO_SELECTOR: &str = "NO_SESSION_SELECTOR";
 const DEFAULT_WAIT: Duration = Duration::from_secs(30);
 
 pub async fn agent(call: Call, params: AgentParams) -> Result<Reply<AgentAnswer>, Failure> {
@@ -43,6 +44,7 @@ pub async fn agent(call: Call, params: AgentParams) -> Result<Reply<AgentAnswer>
     // Until the run is submitted, a refusal must not use the key up.
     let request = match request_of(&call, &params, &claim) {
         Ok(request) => request,
+        Err(error) if reason(&error) == NO_SELECTOR => return Ok(fails_late(call, claim, accepted(now), error)),
         Err(error) => {
             gateway.idempotency.release(&claim);
             return Err(error.into());
@@ -68,6 +70,23 @@ pub async fn agent(call: Call, params: AgentParams) -> Result<Reply<AgentAnswer>
             });
         }
     }))
+}
+
+fn reason(error: &ErrorShape) -> &str {
+    error.details.as_ref().and_then(|d| d["code"].as_str()).unwrap_or_default()
+}
+
+/// Which session is meant turns out only within the run, as version 3 clients expect: accepted, then the failure.
+fn fails_late(call: Call, claim: Claim, answer: AgentAnswer, error: ErrorShape) -> Reply<AgentAnswer> {
+    Reply::then(answer, move || {
+        let error = ErrorShape::unavailable(NO_SELECTOR, error.message);
+        let run_id = claim.run_id();
+        let (payload, error) = final_of(run_id, &Outcome::Failed(error));
+        if let Some(error) = &error {
+            call.member.outbox.push(encode_error(&call.id, error, payload.as_ref()));
+        }
+        call.gateway.idempotency.finish(&claim, claim.answered(payload, error));
+    })
 }
 
 /// Waits for the end and keeps the outcome under its key. The transcript's transaction has stored it already; a run
@@ -170,7 +189,7 @@ fn session_of(call: &Call, params: &AgentParams, agent: Option<&str>) -> Result<
     }
     let text =
         "name a session: pass sessionKey, sessionId, agentId or to (openclaw agent: --to, --session-id, --agent)";
-    Err(ErrorShape::invalid("NO_SESSION_SELECTOR", text))
+    Err(ErrorShape::invalid(NO_SELECTOR, text))
 }
 
 /// The canonical key of what a client wrote.
