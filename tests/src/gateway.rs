@@ -81,6 +81,11 @@ impl Gateway {
         self.child.id()
     }
 
+    /// True while the process is there.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().is_ok_and(|status| status.is_none())
+    }
+
     /// What it wrote to stdout and stderr.
     pub fn output(&self) -> String {
         fs::read_to_string(self.home.path().join("output")).unwrap_or_default()

@@ -10,7 +10,9 @@
 mod binaries;
 mod fake;
 mod gateway;
+mod http;
 mod port;
+mod raw;
 
 use std::sync::Arc;
 
@@ -18,7 +20,9 @@ pub use binaries::binary;
 pub use fake::Fake;
 pub use gateway::{Gateway, TOKEN};
 use openclaw_platform::{MemoryStorage, NoProbe, Platform, os};
+pub use http::{http, http_json};
 pub use port::free_port_block;
+pub use raw::{Ended, RawClient, connect};
 
 /// The real sockets, clocks and tasks, for clients and fakes inside the test process; their files are in memory.
 pub fn os_platform() -> Platform {
