@@ -1,5 +1,7 @@
 //! Both validators give the same verdict: typed serde (the hot path) and the JSON Schema (what clients are told).
 
+#![allow(clippy::unwrap_used)]
+
 use openclaw_protocol::{
     frame::{OwnedRequest, RequestFrame},
     method::{self, Method},

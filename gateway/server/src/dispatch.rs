@@ -50,18 +50,24 @@ impl<R> From<R> for Reply<R> {
     }
 }
 
-/// A failure; with a payload only for a failed agent run.
+/// A failure; with a payload only for a failed agent run. Boxed: results carry it through every handler.
 #[derive(Debug)]
-pub struct Failure {
+pub struct Failure(Box<(ErrorShape, Option<Value>)>);
+
+impl Failure {
+    /// An error with a payload beside it.
+    pub fn new(error: ErrorShape, payload: Option<Value>) -> Self {
+        Self(Box::new((error, payload)))
+    }
     /// What the client is told.
-    pub error: ErrorShape,
-    /// Beside the error.
-    pub payload: Option<Value>,
+    pub fn error(&self) -> &ErrorShape {
+        &self.0.0
+    }
 }
 
 impl From<ErrorShape> for Failure {
     fn from(error: ErrorShape) -> Self {
-        Self { error, payload: None }
+        Self::new(error, None)
     }
 }
 
@@ -185,7 +191,10 @@ fn shown(name: &str) -> String {
 
 fn encode<R: serde::Serialize>(id: &str, result: Result<Reply<R>, Failure>) -> Response {
     match result {
-        Err(Failure { error, payload }) => Response { text: encode_error(id, &error, payload.as_ref()), then: None },
+        Err(Failure(failure)) => {
+            let (error, payload) = *failure;
+            Response { text: encode_error(id, &error, payload.as_ref()), then: None }
+        }
         Ok(Reply { value, then }) => match encode_ok(id, &value) {
             Ok(text) => Response { text, then },
             Err(error) => {

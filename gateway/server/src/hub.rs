@@ -61,8 +61,8 @@ impl EventHub {
         self.ordered().publish(spec, payload, None);
     }
 
-    /// Attached connections.
-    pub fn len(&self) -> usize {
+    /// How many connections are attached.
+    pub fn count(&self) -> usize {
         self.ordered().members.len()
     }
 

@@ -219,7 +219,7 @@ impl Record {
     /// The stored failure.
     pub fn answer<T: serde::de::DeserializeOwned>(self) -> Result<T, Failure> {
         match (self.payload, self.error) {
-            (payload, Some(error)) => Err(Failure { error, payload }),
+            (payload, Some(error)) => Err(Failure::new(error, payload)),
             (payload, None) => serde_json::from_value(payload.unwrap_or_default()).map_err(|e| {
                 tracing::error!(error = %e, "stored answer");
                 ErrorShape::unavailable("STORAGE", "the stored answer cannot be read").into()

@@ -27,15 +27,15 @@ pub const SYSTEM_EVENTS: usize = 20;
 /// Sessions with waiting system events.
 pub const SYSTEM_EVENT_SESSIONS: usize = 256;
 /// A health event at least this often (decision D12).
-pub const HEALTH_INTERVAL: Duration = Duration::from_secs(60);
+pub const HEALTH_INTERVAL: Duration = Duration::from_mins(1);
 /// Chat deltas of one run are at least this far apart.
 pub const CHAT_DELTA: Duration = Duration::from_millis(150);
 /// Ended runs that can still be asked about, and for how long.
 pub const ENDED_RUNS: usize = 1000;
 /// See [`ENDED_RUNS`].
-pub const ENDED_RUN_TTL: Duration = Duration::from_secs(600);
+pub const ENDED_RUN_TTL: Duration = Duration::from_mins(10);
 /// `agent.wait` waits at most this long.
-pub const AGENT_WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
+pub const AGENT_WAIT_MAX: Duration = Duration::from_hours(24);
 /// Bytes of a `chat.history` answer; the oldest messages go first.
 pub const HISTORY_BYTES: usize = 6 << 20;
 /// Messages of a transcript that a model is given.

@@ -25,7 +25,7 @@ use crate::{
 /// Request heads larger than this are refused by hyper.
 const MAX_HEAD: usize = 32 << 10;
 /// Idempotency records are swept this often.
-const SWEEP: Duration = Duration::from_secs(60);
+const SWEEP: Duration = Duration::from_mins(1);
 /// After a failed accept (no file descriptors left, say).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -97,7 +97,7 @@ pub async fn run(
     gateway.hub.close_all(&Close::new(1012, "service stop"));
     stop.cancel();
     let gone = async {
-        while gateway.hub.len() > 0 {
+        while gateway.hub.count() > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };

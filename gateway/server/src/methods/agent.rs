@@ -18,7 +18,10 @@ use crate::{
     dispatch::{Call, Failure, Reply},
     idempotency::{Check, Claim, final_of},
     limits::AGENT_WAIT_MAX,
-    runs::{Outcome, RunRequest, Waited, execute, manager::Delivery, manager::Run},
+    runs::{
+        Outcome, RunRequest, Waited, execute,
+        manager::{Delivery, Run, Touch},
+    },
     sessions::{
         self,
         entry::{Route, SessionEntry},
@@ -154,7 +157,7 @@ fn request_of(call: &Call, params: &AgentParams, claim: &Claim) -> Result<RunReq
     })
 }
 
-fn label_touch(params: &AgentParams) -> Option<Arc<dyn Fn(&mut SessionEntry) + Send + Sync>> {
+fn label_touch(params: &AgentParams) -> Option<Touch> {
     let label = params.label.as_ref()?.as_str().to_owned();
     Some(Arc::new(move |entry| entry.label = Some(label.clone())))
 }

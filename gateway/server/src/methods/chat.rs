@@ -132,7 +132,7 @@ async fn command(gateway: &Arc<Gateway>, claim: &Claim, key: &str, shown: &str, 
         Ok((_, message)) => event.message = serde_json::to_value(message).ok(),
         Err(error) => {
             event.state = ChatState::Error;
-            event.error_message = Some(error.error.message);
+            event.error_message = Some(error.error().message.clone());
         }
     }
     let payload = serde_json::json!({ "runId": run_id, "status": "ok" });

@@ -3,6 +3,7 @@
 use openclaw_protocol::{
     error::ErrorShape,
     params::{LogsTail, LogsTailParams},
+    wire::Int,
 };
 
 use crate::dispatch::{Call, Failure, Reply};
@@ -23,9 +24,9 @@ pub async fn tail(call: Call, p: LogsTailParams) -> Result<Reply<LogsTail>, Fail
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => 0,
         other => other.map_err(failed)?,
     };
-    let max = p.max_bytes.map_or(BYTES, |b| b.unsigned());
+    let max = p.max_bytes.map_or(BYTES, Int::unsigned);
     let limit = p.limit.map_or(LINES, |l| l.unsigned() as usize);
-    let cursor = p.cursor.map(|c| c.unsigned());
+    let cursor = p.cursor.map(Int::unsigned);
     // A cursor past the end means that the file was rotated.
     let reset = cursor.is_some_and(|c| c > size);
     let from = cursor.filter(|_| !reset);

@@ -189,7 +189,7 @@ type Change<T> = Option<Option<T>>;
 
 fn checked(
     field: &str,
-    change: &Change<NonEmpty>,
+    change: Option<&Option<NonEmpty>>,
     allowed: &[&str],
     synonyms: &[(&str, &str)],
 ) -> Result<Change<String>, ErrorShape> {
@@ -212,14 +212,14 @@ pub async fn patch(call: Call, p: SessionsPatchParams) -> Result<Reply<SessionCh
     let key = canonical(&config, &p.key)?;
     const ON_OFF: [(&str, &str); 7] =
         [("true", "on"), ("yes", "on"), ("1", "on"), ("false", "off"), ("no", "off"), ("0", "off"), ("all", "full")];
-    let thinking = checked("thinkingLevel", &p.thinking_level, &THINKING, &[])?;
-    let verbose = checked("verboseLevel", &p.verbose_level, &["on", "off", "full"], &ON_OFF)?;
-    let reasoning = checked("reasoningLevel", &p.reasoning_level, &["on", "off", "stream"], &[])?;
-    let usage = checked("responseUsage", &p.response_usage, &["off", "tokens", "full", "on"], &[])?;
-    let elevated = checked("elevatedLevel", &p.elevated_level, &["on", "off", "ask", "full"], &[])?;
-    let host = checked("execHost", &p.exec_host, &["sandbox", "gateway", "node"], &[])?;
-    let security = checked("execSecurity", &p.exec_security, &["deny", "allowlist", "full"], &[])?;
-    let ask = checked("execAsk", &p.exec_ask, &["off", "on-miss", "always"], &[])?;
+    let thinking = checked("thinkingLevel", p.thinking_level.as_ref(), &THINKING, &[])?;
+    let verbose = checked("verboseLevel", p.verbose_level.as_ref(), &["on", "off", "full"], &ON_OFF)?;
+    let reasoning = checked("reasoningLevel", p.reasoning_level.as_ref(), &["on", "off", "stream"], &[])?;
+    let usage = checked("responseUsage", p.response_usage.as_ref(), &["off", "tokens", "full", "on"], &[])?;
+    let elevated = checked("elevatedLevel", p.elevated_level.as_ref(), &["on", "off", "ask", "full"], &[])?;
+    let host = checked("execHost", p.exec_host.as_ref(), &["sandbox", "gateway", "node"], &[])?;
+    let security = checked("execSecurity", p.exec_security.as_ref(), &["deny", "allowlist", "full"], &[])?;
+    let ask = checked("execAsk", p.exec_ask.as_ref(), &["off", "on-miss", "always"], &[])?;
     let model = match &p.model {
         Some(Some(text)) => {
             let Some(model) = ModelRef::parse(text).or_else(|| short_model(gateway, text)) else {
@@ -281,7 +281,7 @@ pub async fn patch(call: Call, p: SessionsPatchParams) -> Result<Reply<SessionCh
         }
     };
     let (entry, ()) = gateway.sessions.update(&key, now, change, |_, _| Ok(())).await?;
-    changed(gateway, key, &entry)
+    Ok(changed(gateway, key, &entry).into())
 }
 
 /// A model named without its provider.
@@ -291,9 +291,9 @@ fn short_model(gateway: &Gateway, text: &str) -> Option<ModelRef> {
     Some(ModelRef { provider: found.provider, model: found.id })
 }
 
-fn changed(gateway: &Gateway, key: String, entry: &SessionEntry) -> Result<Reply<SessionChanged>, Failure> {
+fn changed(gateway: &Gateway, key: String, entry: &SessionEntry) -> SessionChanged {
     let entry = serde_json::to_value(entry).unwrap_or_default();
-    Ok(SessionChanged { ok: true, key, entry, path: Some(gateway.sessions_path()) }.into())
+    SessionChanged { ok: true, key, entry, path: Some(gateway.sessions_path()) }
 }
 
 pub async fn reset(call: Call, p: SessionKeyParams) -> Result<Reply<SessionChanged>, Failure> {
@@ -303,7 +303,7 @@ pub async fn reset(call: Call, p: SessionKeyParams) -> Result<Reply<SessionChang
     let id = gateway.sessions.new_id();
     let change = |e: &mut SessionEntry| *e = e.restarted(id, now);
     let (entry, ()) = gateway.sessions.update(&key, now, change, |_, _| Ok(())).await?;
-    changed(gateway, key, &entry)
+    Ok(changed(gateway, key, &entry).into())
 }
 
 pub async fn delete(call: Call, p: SessionsDeleteParams) -> Result<Reply<SessionsDelete>, Failure> {

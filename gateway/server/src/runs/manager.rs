@@ -19,8 +19,11 @@ use super::{emitter::Emitter, execute};
 use crate::{
     gateway::Gateway,
     limits::{ENDED_RUN_TTL, ENDED_RUNS},
-    sessions::entry::Route,
+    sessions::entry::{Route, SessionEntry},
 };
+
+/// Changes a session entry.
+pub type Touch = Arc<dyn Fn(&mut SessionEntry) + Send + Sync>;
 
 /// What a run is asked to do.
 #[derive(Clone)]
@@ -48,7 +51,7 @@ pub struct RunRequest {
     /// Chat events are shown (a heartbeat's are not).
     pub chat_events: bool,
     /// Changes the session entry when the run begins.
-    pub touch: Option<Arc<dyn Fn(&mut crate::sessions::entry::SessionEntry) + Send + Sync>>,
+    pub touch: Option<Touch>,
     /// Stored together with the transcript, so that a retry of the key finds the outcome.
     pub dedupe: Option<crate::idempotency::Claim>,
     /// Inbound record that this run answers; it is done when the transcript is stored.

@@ -182,12 +182,11 @@ pub fn append(
 ) -> Result<(), StoreError> {
     let mut table = tx.open_table(store::TRANSCRIPTS)?;
     let last = table.range((session_id, 0)..=(session_id, u64::MAX))?.next_back().transpose()?;
-    let mut at = last.map_or(0, |(key, _)| key.value().1 + 1);
-    let header = (at == 0).then(|| Line::Session { version: 3, id: session_id.to_owned(), timestamp: now });
+    let first = last.map_or(0, |(key, _)| key.value().1 + 1);
+    let header = (first == 0).then(|| Line::Session { version: 3, id: session_id.to_owned(), timestamp: now });
     let lines = messages.into_iter().map(|(id, message)| Line::Message { id, message });
-    for line in header.into_iter().chain(lines) {
+    for (at, line) in (first..).zip(header.into_iter().chain(lines)) {
         table.insert((session_id, at), store::encode(session_id, &line)?.as_slice())?;
-        at += 1;
     }
     Ok(())
 }

@@ -213,10 +213,9 @@ async fn read(gateway: &Arc<Gateway>, peer: &Peer, stream: &mut Stream, slot: Sl
 /// when the connection has to close.
 async fn next_text(stream: &mut Stream) -> Result<Option<Result<Utf8Bytes, ()>>, Close> {
     match stream.next().await {
-        None => Err(Close::new(1000, "")),
+        None | Some(Ok(Message::Close(_))) => Err(Close::new(1000, "")),
         Some(Ok(Message::Text(text))) => Ok(Some(Ok(text))),
         Some(Ok(Message::Binary(bytes))) => Ok(Some(Utf8Bytes::try_from(bytes).map_err(drop))),
-        Some(Ok(Message::Close(_))) => Err(Close::new(1000, "")),
         Some(Ok(_)) => Ok(None),
         Some(Err(error)) => Err(Close::new(code_of(&error), "")),
     }
