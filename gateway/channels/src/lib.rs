@@ -8,8 +8,6 @@
 
 pub mod access;
 mod channel;
-mod secret;
 pub mod telegram;
 
 pub use channel::*;
-pub use secret::Secret;

@@ -217,7 +217,7 @@ impl Channel for Telegram {
         let health = self.health();
         let recent = health.ok.is_some_and(|(at, _)| now.saturating_duration_since(at) <= CONNECTED_FOR);
         AccountStatus {
-            configured: !self.options.token.is_empty(),
+            configured: !self.options.token.expose().is_empty(),
             enabled: self.options.enabled,
             running: health.running,
             connected: health.running && recent,

@@ -48,6 +48,25 @@ fn redact(value: &Value, secret: bool) -> Value {
     }
 }
 
+/// Every secret in `value`, so that a logger can hide them wherever they turn up (S17).
+pub fn secrets_in(value: &Value) -> std::collections::BTreeSet<String> {
+    fn collect(value: &Value, secret: bool, out: &mut std::collections::BTreeSet<String>) {
+        match value {
+            Value::Object(map) => {
+                for (key, item) in map {
+                    collect(item, secret || is_secret_key(key) || holds_secrets(key), out);
+                }
+            }
+            Value::Array(list) => list.iter().for_each(|item| collect(item, secret, out)),
+            Value::String(text) if secret && !text.is_empty() => drop(out.insert(text.clone())),
+            _ => {}
+        }
+    }
+    let mut out = std::collections::BTreeSet::new();
+    collect(value, false, &mut out);
+    out
+}
+
 /// The file's text with [`REDACTED`] in place of every secret, comments and order kept. `None` when the text cannot be
 /// read: then nothing of it may be shown.
 pub fn redacted_text(text: &str) -> Option<String> {
@@ -113,6 +132,8 @@ mod tests {
         );
         assert_eq!(out["env"], json!({"K": r, "vars": {"L": r}, "shellEnv": {"enabled": true}}));
         assert_eq!(out["hooks"], json!({"token": r, "secret": ""}));
+        let known: Vec<String> = secrets_in(&value).into_iter().collect();
+        assert_eq!(known, ["${T}", "b", "h", "k", "p", "t", "v", "w"]);
     }
 
     #[test]

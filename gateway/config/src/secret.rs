@@ -9,7 +9,7 @@ pub const REDACTED: &str = "__OPENCLAW_REDACTED__";
 /// A string that never prints: `Debug` and `Display` give `***`, serialising gives [`REDACTED`] (known-failures S17).
 ///
 /// `==` is for comparing configurations, not for checking what a client sent (that takes constant time).
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
 

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header::CONTENT_TYPE};
+use openclaw_config::Secret;
 use openclaw_platform::{
     Entropy, EntropyExt as _, Platform,
     http::{Body, HttpClient, HttpError},
@@ -12,7 +13,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
 use super::{TelegramOptions, multipart};
-use crate::{Media, Secret};
+
+use crate::Media;
 
 /// Largest answer that is read: 100 updates of the largest kind fit many times.
 const MAX_ANSWER: usize = 32 << 20;
@@ -174,7 +176,7 @@ impl BotApi {
     /// Text from outside without the token, without control characters (S18) and not too long.
     fn harmless(&self, text: &str) -> String {
         let text =
-            if self.token.is_empty() { text.to_owned() } else { text.replace(self.token.expose(), "<bot token>") };
+            if self.token.expose().is_empty() { text.to_owned() } else { text.replace(self.token.expose(), "<bot token>") };
         text.chars().take(MAX_DESCRIPTION).map(|c| if c.is_control() { ' ' } else { c }).collect()
     }
 }

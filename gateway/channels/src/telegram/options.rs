@@ -1,7 +1,6 @@
-use crate::{
-    Secret,
-    access::{AccessRules, DmPolicy, bare_id},
-};
+use openclaw_config::Secret;
+
+use crate::access::{AccessRules, DmPolicy, bare_id};
 
 /// Prefixes that people put before ids.
 pub(super) const PREFIXES: &[&str] = &["telegram:", "tg:"];

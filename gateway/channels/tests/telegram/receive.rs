@@ -192,7 +192,7 @@ async fn a_refused_token_ends_receiving_with_advice() {
             assert_eq!(status.last_error, Some(error));
         }
     }
-    let world = world_with(|options| options.token = openclaw_channels::Secret::new("a b\nSECRET")).await;
+    let world = world_with(|options| options.token = openclaw_config::Secret::new("a b\nSECRET")).await;
     assert_harmless(&world.receive().ended().await.to_string());
 }
 

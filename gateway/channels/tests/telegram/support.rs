@@ -9,10 +9,11 @@ use std::{
 
 use fakes::telegram::FakeTelegram;
 use openclaw_channels::{
-    AccountStatus, Channel, ChannelError, Inbound, InboundSink, Outbound, Secret, SendError, SinkError, Target,
+    AccountStatus, Channel, ChannelError, Inbound, InboundSink, Outbound, SendError, SinkError, Target,
     access::PairingStore,
     telegram::{Telegram, TelegramOptions},
 };
+use openclaw_config::Secret;
 use openclaw_platform::{
     BoxFuture, BoxIo, Listener, MemoryStorage, NoProbe, Platform, Transport,
     os::{OsClock, OsEntropy, OsProcesses, OsSpawner},

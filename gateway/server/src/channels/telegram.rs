@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use openclaw_channels::{
-    Channel, Secret,
+    Channel,
     access::{AccessRules, ChatRule, DmPolicy, GroupPolicy, GroupRule, PairingStore},
     telegram::{Telegram, TelegramOptions},
 };
-use openclaw_config::{TelegramAccount, TelegramGroup};
+use openclaw_config::{Secret, TelegramAccount, TelegramGroup};
 use openclaw_platform::Platform;
 
 use crate::options::ServerOptions;
@@ -42,7 +42,7 @@ pub fn account(
 
 fn token(account: &TelegramAccount, options: &ServerOptions) -> Result<(Secret, &'static str), String> {
     if let Some(token) = &account.bot_token {
-        return Ok((Secret::new(token.expose()), "config"));
+        return Ok((token.clone(), "config"));
     }
     if let Some(file) = &account.token_file {
         return match (options.read_secret)(file) {
@@ -52,7 +52,7 @@ fn token(account: &TelegramAccount, options: &ServerOptions) -> Result<(Secret, 
         };
     }
     match &options.telegram_token {
-        Some(token) if account.id == openclaw_config::DEFAULT_ACCOUNT => Ok((Secret::new(token.expose()), "env")),
+        Some(token) if account.id == openclaw_config::DEFAULT_ACCOUNT => Ok((token.clone(), "env")),
         _ => Err("no bot token: set channels.telegram.botToken, tokenFile, or TELEGRAM_BOT_TOKEN".into()),
     }
 }
