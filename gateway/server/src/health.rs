@@ -1,8 +1,12 @@
 //! The health snapshot and the status summary (protocol-core.md section 12, decision D12).
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use openclaw_config::Config;
+use openclaw_platform::Mono;
 use openclaw_protocol::{
     event::HEALTH,
     params::{
@@ -20,25 +24,34 @@ use crate::{
     },
 };
 
+/// A snapshot younger than this is good enough for `health`.
+const FRESH: Duration = Duration::from_secs(1);
 /// Sessions shown in `health`, and in `status`.
 const RECENT_HEALTH: usize = 5;
 const RECENT_STATUS: usize = 10;
 
 /// The latest snapshot.
 #[derive(Default)]
-pub struct HealthCache(Mutex<(u64, Option<Health>)>);
+pub struct HealthCache(Mutex<Cached>);
+
+#[derive(Default)]
+struct Cached {
+    version: u64,
+    taken: Option<Mono>,
+    health: Option<Health>,
+}
 
 impl HealthCache {
-    fn lock(&self) -> std::sync::MutexGuard<'_, (u64, Option<Health>)> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Cached> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
     /// Grows with every snapshot that was sent.
     pub fn version(&self) -> u64 {
-        self.lock().0
+        self.lock().version
     }
     /// As JSON, for the connection snapshot.
     pub fn value(&self) -> Value {
-        self.lock().1.as_ref().and_then(|h| serde_json::to_value(h).ok()).unwrap_or_else(|| json!({}))
+        self.lock().health.as_ref().and_then(|h| serde_json::to_value(h).ok()).unwrap_or_else(|| json!({}))
     }
 }
 
@@ -65,6 +78,16 @@ fn strip_times(value: &mut Value) {
 }
 
 impl Gateway {
+    /// The snapshot, at most a second old: it costs a look at every session.
+    pub fn recent_health(&self) -> Health {
+        let cached = {
+            let cache = self.health.lock();
+            let fresh = cache.taken.is_some_and(|t| self.clock.mono().duration_since(t) < FRESH);
+            cache.health.clone().filter(|_| fresh)
+        };
+        cached.unwrap_or_else(|| self.refresh_health())
+    }
+
     /// A fresh snapshot; told to everybody when it differs from the last one told.
     pub fn refresh_health(&self) -> Health {
         self.take_health(false)
@@ -81,9 +104,10 @@ impl Gateway {
         let presence = self.presence();
         let changed = {
             let mut cache = self.health.lock();
-            let changed = tell || cache.1.as_ref().is_none_or(|old| !same(old, &health));
-            cache.0 += u64::from(changed);
-            cache.1 = Some(health.clone());
+            let changed = tell || cache.health.as_ref().is_none_or(|old| !same(old, &health));
+            cache.version += u64::from(changed);
+            cache.health = Some(health.clone());
+            cache.taken = Some(self.clock.mono());
             changed
         };
         let version = self.state_version(&presence);

@@ -222,7 +222,7 @@ async fn drain(gateway: &Arc<Gateway>, limit: Duration, control: &mut mpsc::Rece
     }
     let cut_off = gateway.runs.count();
     tracing::warn!(cut_off, "runs are cut off");
-    gateway.runs.cancel_all();
+    gateway.runs.cut_off();
     // A cancelled run still stores what it has.
     let _ = tokio::time::timeout(Duration::from_secs(1), gateway.runs.drained()).await;
     cut_off

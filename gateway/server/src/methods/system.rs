@@ -19,8 +19,9 @@ pub async fn health(call: Call, params: p::HealthParams) -> Answer<Health> {
         let now = call.gateway.clock.wall();
         let limit = std::time::Duration::from_secs(10);
         call.gateway.channels.status(now, Some(limit)).await;
+        return Ok(call.gateway.refresh_health().into());
     }
-    Ok(call.gateway.refresh_health().into())
+    Ok(call.gateway.recent_health().into())
 }
 
 pub async fn status(call: Call, _: Empty) -> Answer<Status> {

@@ -19,7 +19,12 @@ use openclaw_protocol::{
 };
 
 use super::manager::{Outcome, Run};
-use crate::{gateway::Gateway, limits::CONTEXT_MESSAGES, sessions, sessions::entry::SessionEntry};
+use crate::{
+    gateway::Gateway,
+    limits::{CONTEXT_MESSAGES, SESSIONS},
+    sessions,
+    sessions::entry::SessionEntry,
+};
 
 /// Services show it for about six seconds.
 const TYPING_EVERY: Duration = Duration::from_secs(5);
@@ -42,6 +47,9 @@ pub async fn execute(gateway: &Arc<Gateway>, run: &Run, started_at: Millis) -> O
 /// A run that failed before it had anything to store still uses up its key and its inbound record, and a person who
 /// wrote through a channel hears why.
 async fn never_began(gateway: &Arc<Gateway>, run: &Run, outcome: &Outcome) {
+    if gateway.runs.are_cut_off() {
+        return;
+    }
     let record = run.request.dedupe.as_ref().map(|claim| claim.record(&run.request, outcome, gateway.clock.wall()));
     let inbox = run.request.inbox_key.clone();
     let stored = gateway.store.write(move |tx| {
@@ -96,8 +104,16 @@ async fn attempt(gateway: &Arc<Gateway>, run: &Run, started_at: Millis) -> Resul
         report = turn.run(&gateway.platform, &mut on_event) => report,
         () = typing(gateway, run) => unreachable!("typing never ends"),
     };
-    let outcome = judge(&report, &entry.session_id, started_at, gateway.clock.wall());
-    store(gateway, run, &mut report, &outcome).await?;
+    let cut_off = report.end == TurnEnd::Aborted && gateway.runs.are_cut_off();
+    if cut_off && request.inbox_key.is_some() {
+        // Nothing is stored: the message is still in the inbox and is answered after the next start (F05).
+        return Err(stopped());
+    }
+    let outcome = match judge(&report, &entry.session_id, started_at, gateway.clock.wall()) {
+        _ if cut_off => Outcome::Failed(stopped()),
+        outcome => outcome,
+    };
+    store(gateway, run, &mut report, &outcome, cut_off).await?;
     tell(gateway, run, &report, &outcome, started_at);
     deliver(gateway, run, &report).await?;
     Ok(outcome)
@@ -117,6 +133,10 @@ async fn typing(gateway: &Gateway, run: &Run) {
     }
 }
 
+fn stopped() -> ErrorShape {
+    ErrorShape::unavailable("SHUTTING_DOWN", "the gateway stopped before the run ended").retry(None)
+}
+
 fn storage(error: &crate::store::StoreError) -> ErrorShape {
     tracing::error!(%error, "state database");
     ErrorShape::unavailable("STORAGE", "the state database cannot be used now").retry(Some(1000))
@@ -125,6 +145,14 @@ fn storage(error: &crate::store::StoreError) -> ErrorShape {
 /// The session as it is for this run: made when missing, begun anew when its reset is due, marked as used.
 async fn open_session(gateway: &Gateway, run: &Run, now: Millis) -> Result<SessionEntry, ErrorShape> {
     let key = &run.request.session_key;
+    let full = {
+        let sessions = gateway.sessions.lock();
+        sessions.len() >= SESSIONS && !sessions.contains_key(key)
+    };
+    if full {
+        let text = format!("this gateway keeps at most {SESSIONS} sessions: delete some first");
+        return Err(ErrorShape::unavailable("TOO_MANY_SESSIONS", text));
+    }
     let stale = gateway.sessions.get(key).is_some_and(|e| e.updated_at > 0 && gateway.is_stale(&e, now));
     let new_id = gateway.sessions.new_id();
     let change = |entry: &mut SessionEntry| {
@@ -248,7 +276,15 @@ fn judge(report: &TurnReport, session_id: &str, started_at: Millis, now: Millis)
 }
 
 /// Transcript, session entry, idempotency record and inbox mark in one transaction.
-async fn store(gateway: &Gateway, run: &Run, report: &mut TurnReport, outcome: &Outcome) -> Result<(), ErrorShape> {
+///
+/// A run that the stop of the gateway cut off does not use its key up: the same request after the start runs again.
+async fn store(
+    gateway: &Gateway,
+    run: &Run,
+    report: &mut TurnReport,
+    outcome: &Outcome,
+    cut_off: bool,
+) -> Result<(), ErrorShape> {
     let request = &run.request;
     let now = gateway.clock.wall();
     let messages: Vec<(String, Message)> =
@@ -263,7 +299,8 @@ async fn store(gateway: &Gateway, run: &Run, report: &mut TurnReport, outcome: &
         entry.count(usage);
         (entry.model_provider, entry.model) = (Some(model.0.clone()), Some(model.1.clone()));
     };
-    let record = request.dedupe.as_ref().map(|claim| claim.record(request, outcome, now));
+    let claim = request.dedupe.as_ref().filter(|_| !cut_off);
+    let record = claim.map(|claim| claim.record(request, outcome, now));
     let inbox = request.inbox_key.clone();
     let stored = gateway
         .sessions

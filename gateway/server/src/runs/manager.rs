@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -129,13 +132,20 @@ pub struct Runs {
     parallel: Arc<Semaphore>,
     per_session: usize,
     idle: tokio::sync::Notify,
+    cut_off: AtomicBool,
 }
 
 impl Runs {
     /// At most `parallel` runs side by side, at most `per_session` queued in one session.
     pub fn new(parallel: usize, per_session: usize) -> Self {
         let parallel = Arc::new(Semaphore::new(parallel.max(1)));
-        Self { state: Mutex::default(), parallel, per_session, idle: tokio::sync::Notify::new() }
+        Self {
+            state: Mutex::default(),
+            parallel,
+            per_session,
+            idle: tokio::sync::Notify::new(),
+            cut_off: AtomicBool::new(false),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -252,8 +262,14 @@ impl Runs {
         }
     }
 
-    /// Ends everything that is queued or under way.
-    pub fn cancel_all(&self) {
+    /// True once the gateway stops and does not wait any longer.
+    pub fn are_cut_off(&self) -> bool {
+        self.cut_off.load(Ordering::Acquire)
+    }
+
+    /// Ends everything that is queued or under way, because the gateway stops.
+    pub fn cut_off(&self) {
+        self.cut_off.store(true, Ordering::Release);
         for run in self.lock().live.values() {
             run.cancel.cancel();
         }

@@ -173,7 +173,7 @@ async fn read(gateway: &Arc<Gateway>, peer: &Peer, stream: &mut Stream, slot: Sl
 
     let in_flight = Arc::new(Semaphore::new(REQUESTS_IN_FLIGHT));
     // Pings go out with every tick; a peer that shows no sign of life for two of them is gone (F14, F24).
-    let silence = std::time::Duration::from_millis(limits.tick_interval_ms.saturating_mul(5) / 2);
+    let silence = std::time::Duration::from_millis(limits.tick_interval_ms.saturating_mul(2));
     loop {
         let text = match tokio::time::timeout(silence, next_text(stream)).await {
             Err(_) => return Close::new(1001, "no sign of life"),
