@@ -1,1 +1,133 @@
-fn main() {}
+//! `openclaw`: the program. It reads the command line, the environment and the configuration file, and then either runs
+//! the gateway or asks a running one.
+//!
+//! What may never be here: a way to do without the gateway what only the gateway may do.
+//! Start reading at [`args`] (the grammar), [`gateway_plan`] (a start) and [`client`] (a question).
+
+mod args;
+mod client;
+mod commands;
+mod config_file;
+mod env;
+mod failure;
+mod force;
+mod gateway_plan;
+mod gateway_run;
+mod lock;
+mod logging;
+mod media;
+mod output;
+mod setup;
+
+use std::{future::Future, process::ExitCode};
+
+use clap::{CommandFactory as _, Parser as _};
+
+use crate::{
+    args::{Cli, Command, GatewayArgs, GatewayCommand, Level, MessageCommand, ProtocolCommand},
+    env::{Env, Paths},
+    failure::Failure,
+    output::Output,
+};
+
+/// What every command knows.
+pub struct Session {
+    /// The environment as it was at the start.
+    pub env: Env,
+    /// Where things are.
+    pub paths: Paths,
+    /// How to print.
+    pub out: Output,
+    /// `--log-level`
+    pub log_level: Option<Level>,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let env = Env::read();
+    let out = Output::new(&cli.global, &env);
+    let result = Paths::resolve(&cli.global, &env).and_then(|paths| {
+        let session = Session { env, paths, out, log_level: cli.global.log_level };
+        run(&session, cli.command)
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Quiet(code)) => code.into(),
+        Err(failure) => {
+            output::note(format!("error: {failure}"));
+            failure.into()
+        }
+    }
+}
+
+fn run(session: &Session, command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Setup(args) => setup::run(session, &args),
+        Command::Gateway(args) => gateway(session, *args),
+        Command::Config { command } => commands::config::run(session, &command),
+        Command::Protocol { command: ProtocolCommand::Schema } => output::json(&openclaw_protocol::document()),
+        Command::Completions { shell } => {
+            let mut script = vec![];
+            clap_complete::generate(shell, &mut Cli::command(), "openclaw", &mut script);
+            output::raw(&String::from_utf8_lossy(&script))
+        }
+        Command::Health(args) => ask(commands::health::health(session, &args)),
+        Command::Status(args) => ask(commands::health::status(session, &args)),
+        Command::Agent(args) => ask(commands::agent::run(session, &args)),
+        Command::Message { command: MessageCommand::Send(args) } => ask(commands::message::send(session, &args)),
+        Command::Logs(args) => ask(commands::logs::run(session, &args)),
+        Command::Channels { command } => ask(commands::channels::run(session, &command)),
+        Command::Pairing { command } => ask(commands::channels::pairing(session, &command)),
+        Command::System { command } => ask(commands::system::run(session, &command)),
+    }
+}
+
+fn gateway(session: &Session, args: GatewayArgs) -> Result<(), Failure> {
+    match args.command {
+        None => serve(gateway_run::run(session, &args.run)),
+        Some(GatewayCommand::Run(run)) => serve(gateway_run::run(session, &run)),
+        Some(GatewayCommand::Call { method, params, expect_final, read }) => {
+            ask(commands::health::call(session, &method, &params, expect_final, &read))
+        }
+        Some(GatewayCommand::Health(read)) => ask(commands::health::health(session, &read)),
+        Some(GatewayCommand::Status { no_probe, read }) => ask(commands::gateway_status::run(session, no_probe, &read)),
+        Some(GatewayCommand::Probe(read)) => ask(commands::health::probe(session, &read)),
+    }
+}
+
+/// A question needs no second thread.
+fn ask(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    on(tokio::runtime::Builder::new_current_thread(), work)
+}
+
+fn serve(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    on(tokio::runtime::Builder::new_multi_thread(), work)
+}
+
+fn on(mut builder: tokio::runtime::Builder, work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = builder.enable_all().build();
+    runtime.map_err(|e| Failure::Runtime(format!("cannot start: {e}")))?.block_on(work)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::args::Global;
+
+    /// A session in `home` that prints JSON nobody reads.
+    pub fn session(home: &Path, dev: bool) -> Session {
+        session_with(home, dev, &[])
+    }
+
+    /// The same with more variables.
+    pub fn session_with(home: &Path, dev: bool, vars: &[(&str, &str)]) -> Session {
+        let mut all = vec![("HOME", home.to_str().unwrap())];
+        all.extend(vars);
+        let env = Env::of(&all);
+        let global = Global { dev, ..Global::default() };
+        let paths = Paths::resolve(&global, &env).unwrap();
+        Session { env, paths, out: Output { json: true, color: false }, log_level: None }
+    }
+}

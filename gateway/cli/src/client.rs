@@ -1,0 +1,289 @@
+//! One connection to a running gateway: where it is, which credential is sent, and what to tell a person when it fails.
+
+use std::{sync::Arc, time::Duration};
+
+use openclaw_client::{CallError, Client, ConnectError, ConnectOptions};
+use openclaw_config::{Config, GatewayMode, Secret, read_value};
+use openclaw_platform::{MemoryStorage, NoProbe, Platform, os};
+use serde_json::Value;
+
+use crate::{
+    Session,
+    args::ConnectionArgs,
+    config_file::{self, State},
+    env,
+    failure::Failure,
+    output,
+};
+
+/// What every command may do; the gateway grants it to the shared credential on a local connection (S05).
+const SCOPES: [&str; 3] = ["operator.admin", "operator.approvals", "operator.pairing"];
+
+/// Where a gateway is and how to sign in.
+pub struct Target {
+    /// `ws://HOST:PORT`
+    pub url: String,
+    token: Option<(Secret, &'static str)>,
+    password: Option<(Secret, &'static str)>,
+}
+
+impl Target {
+    /// Flags, then `gateway.remote` in remote mode, then the local gateway of this profile.
+    ///
+    /// # Errors
+    /// Config: no usable port, or a file that cannot be read.
+    pub fn resolve(session: &Session, args: &ConnectionArgs) -> Result<Self, Failure> {
+        let config = lenient_config(session)?;
+        let remote = config.gateway.mode == Some(GatewayMode::Remote);
+        let (port, _) = session.paths.port(None, &session.env, config.gateway.port)?;
+        let local = format!("ws://127.0.0.1:{port}");
+        let configured = if remote { config.gateway.remote.url.clone() } else { None };
+        let url = args.url.clone().or(configured.clone()).unwrap_or(local);
+        // The file's secret goes only where the file points to, or to this machine (an SSH tunnel ends here).
+        let use_file = is_loopback(&url) || Some(&url) == configured.as_ref();
+        let (section, name) = if remote && !is_loopback(&url) {
+            (
+                (config.gateway.remote.token, config.gateway.remote.password),
+                ("gateway.remote.token", "gateway.remote.password"),
+            )
+        } else {
+            ((config.gateway.auth.token, config.gateway.auth.password), ("gateway.auth.token", "gateway.auth.password"))
+        };
+        let pick = |flag: &Option<String>, flag_name, file: Option<Secret>, file_name, variable: &'static str| {
+            let flag = flag.as_deref().map(|v| (Secret::new(v), flag_name));
+            let file = file.filter(|_| use_file).map(|v| (v, file_name));
+            flag.or(file).or_else(|| session.env.secret(variable).map(|v| (v, variable)))
+        };
+        Ok(Self {
+            token: pick(&args.token, "--token", section.0, name.0, env::TOKEN),
+            password: pick(&args.password, "--password", section.1, name.1, env::PASSWORD),
+            url,
+        })
+    }
+
+    /// Connects within `timeout`.
+    ///
+    /// # Errors
+    /// Runtime, with what was found and what to do.
+    pub async fn connect(&self, session: &Session, timeout: Duration) -> Result<Client, Failure> {
+        self.try_connect(timeout).await.map_err(|e| Failure::Runtime(self.explain(session, &e)))
+    }
+
+    /// The same with the typed error.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub async fn try_connect(&self, timeout: Duration) -> Result<Client, ConnectError> {
+        let mut options = ConnectOptions::new(&self.url);
+        "cli".clone_into(&mut options.client_id);
+        "cli".clone_into(&mut options.client_mode);
+        options.token = self.token.as_ref().map(|(secret, _)| secret.expose().to_owned());
+        options.password = self.password.as_ref().map(|(secret, _)| secret.expose().to_owned());
+        options.scopes = SCOPES.map(str::to_owned).to_vec();
+        options.connect_timeout = timeout;
+        Client::connect(&platform(), options).await
+    }
+
+    /// For a person: the client's message, and for a refused credential where it came from.
+    pub fn explain(&self, session: &Session, error: &ConnectError) -> String {
+        let ConnectError::Rejected { error: gateway, .. } = error else { return error.to_string() };
+        if !gateway.message.contains("unauthorized") {
+            return error.to_string();
+        }
+        let sent: Vec<&str> = self.token.iter().chain(&self.password).map(|(_, source)| *source).collect();
+        let sent =
+            if sent.is_empty() { "no credential".to_owned() } else { format!("the one of {}", sent.join(" and ")) };
+        let file = session.paths.config.display();
+        format!(
+            "{error}\nSent was {sent}. Give the gateway's own token with --token, {} or gateway.auth.token in {file}.",
+            env::TOKEN
+        )
+    }
+}
+
+/// The configuration as far as it can be read: a broken file must not keep anyone from asking the gateway.
+fn lenient_config(session: &Session) -> Result<Config, Failure> {
+    let path = &session.paths.config;
+    match config_file::load(path, &session.env)? {
+        State::Valid(loaded) => Ok(loaded.config),
+        State::Invalid(problems) => {
+            let count = problems.len();
+            output::note(format!("{} has {count} problems; see `openclaw config validate`", path.display()));
+            let value = config_file::read(path)?.and_then(|text| read_value(&text).ok()).unwrap_or_default();
+            let mut config = Config::default();
+            let gateway = &value["gateway"];
+            config.gateway.port = gateway["port"].as_u64().and_then(|p| u16::try_from(p).ok());
+            let secret = |value: &Value| value.as_str().filter(|v| !v.contains("${")).map(Secret::new);
+            config.gateway.auth.token = secret(&gateway["auth"]["token"]);
+            config.gateway.auth.password = secret(&gateway["auth"]["password"]);
+            Ok(config)
+        }
+    }
+}
+
+/// True when the URL's host is this machine.
+fn is_loopback(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host_port = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let host = match host_port.strip_prefix('[') {
+        Some(v6) => v6.split(']').next().unwrap_or_default(),
+        None => host_port.split(':').next().unwrap_or_default(),
+    };
+    host.eq_ignore_ascii_case("localhost") || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// The seams for a client: no files, so that asking a gateway leaves nothing behind.
+pub fn platform() -> Platform {
+    Platform {
+        transport: Arc::new(os::OsTransport),
+        clock: Arc::new(os::OsClock),
+        entropy: Arc::new(os::OsEntropy),
+        storage: Arc::new(MemoryStorage::new()),
+        tasks: Arc::new(os::OsSpawner),
+        processes: Arc::new(os::OsProcesses),
+        probe: Arc::new(NoProbe),
+    }
+}
+
+/// A connection of one command.
+pub struct Connection {
+    /// The client.
+    pub client: Client,
+    /// Where to.
+    pub url: String,
+    /// Bound of each call.
+    pub timeout: Duration,
+}
+
+impl Connection {
+    /// Connects; `timeout` also bounds each call.
+    ///
+    /// # Errors
+    /// See [`Target::resolve`] and [`Target::connect`].
+    pub async fn open(session: &Session, args: &ConnectionArgs, timeout: Duration) -> Result<Self, Failure> {
+        let target = Target::resolve(session, args)?;
+        let client = target.connect(session, timeout).await?;
+        Ok(Self { client, url: target.url, timeout })
+    }
+
+    /// Calls `method`.
+    ///
+    /// # Errors
+    /// Runtime: the gateway's reason, or that it did not answer.
+    pub async fn call(&self, method: &str, params: Value) -> Result<Value, Failure> {
+        self.client.call(method, params, self.timeout).await.map_err(|e| self.failed(method, &e))
+    }
+
+    /// What a person is told about a failed call.
+    pub fn failed(&self, method: &str, error: &CallError) -> Failure {
+        let url = &self.url;
+        Failure::Runtime(match error {
+            CallError::Gateway(refused) => {
+                let retry = refused.retry_after.map_or(String::new(), |after| format!("; try again in {after:?}"));
+                format!("{method} failed at {url}: {refused}{retry}")
+            }
+            CallError::Closed(closed) => format!("{url} closed the connection before it answered {method}: {closed}"),
+            CallError::Timeout(after) => {
+                format!("{url} did not answer {method} within {after:?}; it may still do it. --timeout sets the limit")
+            }
+        })
+    }
+
+    /// Says goodbye.
+    pub async fn close(&self) {
+        self.client.close().await;
+    }
+}
+
+/// Connects, calls `method`, closes.
+///
+/// # Errors
+/// Runtime, with what was found and what to do.
+pub async fn call_once(
+    session: &Session,
+    args: &crate::args::ReadArgs,
+    method: &str,
+    params: Value,
+) -> Result<Value, Failure> {
+    let connection = Connection::open(session, &args.connection, Duration::from_millis(args.timeout)).await?;
+    let result = connection.call(method, params).await;
+    connection.close().await;
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::{session, session_with};
+
+    fn target(session: &Session, args: ConnectionArgs) -> Target {
+        Target::resolve(session, &args).unwrap()
+    }
+
+    fn sent(secret: Option<&(Secret, &'static str)>) -> Option<(String, &'static str)> {
+        secret.map(|(s, from)| (s.expose().to_owned(), *from))
+    }
+
+    #[test]
+    fn the_local_gateway_is_found_by_the_file_and_signed_in_with_its_token() {
+        let dir = tempfile::tempdir().unwrap();
+        let session = session_with(dir.path(), false, &[(env::TOKEN, "from-env")]);
+        config_file::replace(&session.paths.config, "{gateway:{port:5, auth:{token:'from-file'}}}").unwrap();
+        let t = target(&session, ConnectionArgs::default());
+        assert_eq!(
+            (t.url.as_str(), sent(t.token.as_ref())),
+            ("ws://127.0.0.1:5", Some(("from-file".into(), "gateway.auth.token")))
+        );
+        let t = target(&session, ConnectionArgs { token: Some("flag".into()), ..Default::default() });
+        assert_eq!(sent(t.token.as_ref()), Some(("flag".into(), "--token")));
+    }
+
+    #[test]
+    fn s01_the_files_secret_goes_only_where_the_file_points_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let session = session(dir.path(), false);
+        config_file::replace(&session.paths.config, "{gateway:{auth:{token:'from-file', password:'p'}}}").unwrap();
+        let to = |url: &str| target(&session, ConnectionArgs { url: Some(url.to_owned()), ..Default::default() });
+        for url in
+            ["ws://evil.example:1", "ws://127.0.0.1@evil.example", "wss://10.0.0.1", "ws://localhost.evil.example"]
+        {
+            assert!(to(url).token.is_none() && to(url).password.is_none(), "{url}");
+        }
+        for url in ["ws://localhost:1", "ws://127.0.0.2:1/x", "ws://[::1]:5"] {
+            assert!(to(url).token.is_some(), "{url}");
+        }
+        let remote = "{gateway:{mode:'remote', remote:{url:'wss://r.example', token:'r'}, auth:{token:'a'}}}";
+        config_file::replace(&session.paths.config, remote).unwrap();
+        let t = target(&session, ConnectionArgs::default());
+        assert_eq!(
+            (t.url.as_str(), sent(t.token.as_ref())),
+            ("wss://r.example", Some(("r".into(), "gateway.remote.token")))
+        );
+    }
+
+    #[test]
+    fn f19_a_broken_file_does_not_keep_anyone_from_asking() {
+        let dir = tempfile::tempdir().unwrap();
+        let session = session(dir.path(), true);
+        config_file::replace(&session.paths.config, "{bogus:1, gateway:{port:7, auth:{token:'t'}}}").unwrap();
+        let t = target(&session, ConnectionArgs::default());
+        assert_eq!((t.url.as_str(), t.token.is_some()), ("ws://127.0.0.1:7", true));
+        config_file::replace(&session.paths.config, "{ broken").unwrap();
+        assert_eq!(target(&session, ConnectionArgs::default()).url, "ws://127.0.0.1:19001");
+    }
+
+    #[tokio::test]
+    async fn a_closed_port_says_which_url_what_and_what_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let session = session(dir.path(), false);
+        let args = ConnectionArgs { url: Some("ws://127.0.0.1:1".to_owned()), ..Default::default() };
+        let t = target(&session, args);
+        let failure = t.connect(&session, Duration::from_secs(5)).await.unwrap_err();
+        let text = failure.to_string();
+        assert_eq!(failure.code(), 1);
+        for part in ["ws://127.0.0.1:1", "connection refused", "openclaw gateway"] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+    }
+}

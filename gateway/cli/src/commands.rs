@@ -1,0 +1,10 @@
+//! What the commands do; each file is one family.
+
+pub mod agent;
+pub mod channels;
+pub mod config;
+pub mod gateway_status;
+pub mod health;
+pub mod logs;
+pub mod message;
+pub mod system;

@@ -1,0 +1,167 @@
+//! `openclaw config ...`: the file itself, without a gateway.
+
+use openclaw_config::{Path, Problem, edit, parse, read_value, redacted};
+use serde_json::{Value, json};
+
+use crate::{Session, args::ConfigCommand, config_file, failure::Failure, output};
+
+/// Runs one of them.
+///
+/// # Errors
+/// Config when the file or the value is wrong, Usage when the path is, Runtime when there is nothing at it.
+pub fn run(session: &Session, command: &ConfigCommand) -> Result<(), Failure> {
+    match command {
+        ConfigCommand::Get { path, show_secrets } => get(session, &read_path(path)?, *show_secrets),
+        ConfigCommand::Set { path, value, string } => {
+            let value = if *string { Value::from(value.as_str()) } else { parse_value(value) };
+            let path = read_path(path)?;
+            change(session, &path, |text| edit::set(text, &path, &value))
+        }
+        ConfigCommand::Unset { path } => {
+            let path = read_path(path)?;
+            change(session, &path, |text| edit::unset(text, &path))
+        }
+        ConfigCommand::Validate => validate(session),
+        ConfigCommand::File => output::line(session.paths.config.display().to_string()),
+        ConfigCommand::Schema => output::json(openclaw_config::schema()),
+    }
+}
+
+fn read_path(text: &str) -> Result<Path, Failure> {
+    Path::parse(text).map_err(|e| Failure::Usage(e.to_string()))
+}
+
+/// JSON5 where it is JSON5, else plain text.
+fn parse_value(text: &str) -> Value {
+    if text.trim().is_empty() { Value::from(text) } else { read_value(text).unwrap_or_else(|_| Value::from(text)) }
+}
+
+fn get(session: &Session, path: &Path, show_secrets: bool) -> Result<(), Failure> {
+    let text = config_file::read(&session.paths.config)?.unwrap_or_default();
+    let value = read_value(&text).map_err(|p| Failure::problems(&session.paths.config, &[p]))?;
+    let shown = if show_secrets { value } else { redacted(&value) };
+    let found = path.get(&shown).ok_or_else(|| {
+        let file = session.paths.config.display();
+        Failure::Runtime(format!("nothing is set at {path} in {file}; defaults are in `openclaw config schema`"))
+    })?;
+    match found {
+        Value::String(text) if !session.out.json => output::line(text),
+        other => output::json(other),
+    }
+}
+
+fn change(
+    session: &Session,
+    path: &Path,
+    edit: impl FnOnce(&str) -> Result<String, edit::EditError>,
+) -> Result<(), Failure> {
+    let file = &session.paths.config;
+    let old = config_file::read(file)?.unwrap_or_default();
+    let new = edit(&old).map_err(|e| match e {
+        edit::EditError::Unreadable(problem) => Failure::problems(file, &[problem]),
+        edit::EditError::NotFound(_) => Failure::Runtime(e.to_string()),
+        _ => Failure::Config(e.to_string()),
+    })?;
+    let env = session.env.lookup();
+    if let Err(problems) = parse(&new, &env) {
+        // A file that is wrong elsewhere may be mended step by step; nothing may get worse.
+        let before = parse(&old, &env).err().unwrap_or_default();
+        let fresh: Vec<Problem> = problems.iter().filter(|p| !before.contains(p)).cloned().collect();
+        if !fresh.is_empty() {
+            let list: Vec<String> = fresh.iter().map(|p| format!("\n  {p}")).collect();
+            return Err(Failure::Config(format!("not written, the file would be wrong:{}", list.concat())));
+        }
+        output::note(format!("{} more problems are left; see `openclaw config validate`", problems.len()));
+    }
+    config_file::replace(file, &new)?;
+    if session.out.json {
+        return output::json(&json!({ "ok": true, "path": path.to_string(), "file": file }));
+    }
+    output::line(format!("{path} is changed in {}. Restart the gateway to apply it.", file.display()))
+}
+
+fn validate(session: &Session) -> Result<(), Failure> {
+    let file = &session.paths.config;
+    let text = config_file::read(file)?;
+    let exists = text.is_some();
+    let result = parse(text.as_deref().unwrap_or_default(), &session.env.lookup());
+    if session.out.json {
+        let (problems, warnings) = match &result {
+            Ok(loaded) => (vec![], loaded.warnings.clone()),
+            Err(problems) => (problems.clone(), vec![]),
+        };
+        let valid = problems.is_empty();
+        output::json(&json!({
+            "valid": valid, "exists": exists, "path": file, "problems": problems, "warnings": warnings,
+        }))?;
+        return if valid { Ok(()) } else { Err(Failure::Quiet(78)) };
+    }
+    let loaded = result.map_err(|problems| Failure::problems(file, &problems))?;
+    if !exists {
+        return output::line(format!("There is no {}; all defaults. `openclaw setup` writes one.", file.display()));
+    }
+    output::line(format!("{} is valid.", file.display()))?;
+    loaded.warnings.iter().try_for_each(|w| output::line(format!("warning: {w}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::session;
+
+    fn run_on(text: &str, command: ConfigCommand) -> (Result<(), Failure>, String) {
+        let dir = tempfile::tempdir().unwrap();
+        let session = session(dir.path(), false);
+        config_file::replace(&session.paths.config, text).unwrap();
+        let result = run(&session, &command);
+        (result, config_file::read(&session.paths.config).unwrap().unwrap())
+    }
+
+    fn set(path: &str, value: &str) -> ConfigCommand {
+        ConfigCommand::Set { path: path.to_owned(), value: value.to_owned(), string: false }
+    }
+
+    #[test]
+    fn d21_set_and_unset_keep_comments() {
+        let (result, text) = run_on("{ // mine\n gateway: { port: 1 } }\n", set("gateway.port", "2"));
+        assert_eq!((result, text.as_str()), (Ok(()), "{ // mine\n gateway: { port: 2 } }\n"));
+        let unset = ConfigCommand::Unset { path: "gateway.port".to_owned() };
+        let (result, text) = run_on("{ // mine\n gateway: { port: 1 } }\n", unset);
+        assert!(result.is_ok() && text.contains("// mine") && !text.contains("port"), "{text}");
+    }
+
+    #[test]
+    fn f19_a_wrong_value_is_refused_and_nothing_is_written() {
+        let text = "{gateway:{port:1}}";
+        for (path, value) in [("gateway.port", "many"), ("gateway.prot", "1"), ("bogus", "{a:1}")] {
+            let (result, after) = run_on(text, set(path, value));
+            assert_eq!((result.unwrap_err().code(), after.as_str()), (78, text), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_file_can_be_mended_step_by_step() {
+        let unset = |p: &str| ConfigCommand::Unset { path: p.to_owned() };
+        let (result, text) = run_on("{bogus:1, nope:2}", unset("bogus"));
+        assert!(result.is_ok() && text.contains("nope"), "{text}");
+        assert_eq!(run_on("{bogus:1}", set("other", "1")).0.unwrap_err().code(), 78);
+    }
+
+    #[test]
+    fn values_are_json5_or_text() {
+        assert_eq!(parse_value("18789"), json!(18789));
+        assert_eq!(parse_value("{a:'b'}"), json!({"a": "b"}));
+        assert_eq!(parse_value("builtin/echo"), json!("builtin/echo"));
+        assert_eq!(parse_value(""), json!(""));
+    }
+
+    #[test]
+    fn d31_codes_of_get_and_validate() {
+        let get = |p: &str| ConfigCommand::Get { path: p.to_owned(), show_secrets: false };
+        assert_eq!(run_on("{}", get("a.b")).0.unwrap_err().code(), 1);
+        assert_eq!(run_on("{}", get("a..b")).0.unwrap_err().code(), 2);
+        assert_eq!(run_on("{", get("a")).0.unwrap_err().code(), 78);
+        assert_eq!(run_on("{bogus:1}", ConfigCommand::Validate).0.unwrap_err().code(), 78);
+        assert_eq!(run_on("{}", ConfigCommand::Validate).0, Ok(()));
+    }
+}

@@ -1,0 +1,176 @@
+//! The configuration file on disk: read, and replaced as a whole (F18), private, with the last version as `.bak`.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)] // it may lie outside the state directory
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use openclaw_config::{Loaded, Problem, parse};
+
+use crate::{env::Env, failure::Failure};
+
+/// The file's text; `None` when there is no file.
+///
+/// # Errors
+/// When it is there but cannot be read.
+pub fn read(path: &Path) -> Result<Option<String>, Failure> {
+    match read_text(path) {
+        Ok(text) => Ok(text),
+        Err(e) => Err(Failure::Config(format!("cannot read the configuration {}: {e}", path.display()))),
+    }
+}
+
+/// The same with the operating system's error, for the running gateway.
+pub fn read_text(path: &Path) -> io::Result<Option<String>> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// The text of a file that holds one secret, without the line end.
+///
+/// # Errors
+/// When it cannot be read as text.
+pub fn read_secret(path: &Path) -> io::Result<String> {
+    /// A secret is short.
+    const MAX: u64 = 64 << 10;
+    let mut text = String::new();
+    File::open(path)?.take(MAX).read_to_string(&mut text)?;
+    Ok(text.trim().to_owned())
+}
+
+/// What the file says.
+pub enum State {
+    /// It is valid, or there is none (all defaults).
+    Valid(Box<Loaded>),
+    /// It is not; all reasons.
+    Invalid(Vec<Problem>),
+}
+
+/// Reads and checks the file.
+///
+/// # Errors
+/// When it is there but cannot be read.
+pub fn load(path: &Path, env: &Env) -> Result<State, Failure> {
+    let text = read(path)?.unwrap_or_default();
+    Ok(match parse(&text, &env.lookup()) {
+        Ok(loaded) => State::Valid(Box::new(loaded)),
+        Err(problems) => State::Invalid(problems),
+    })
+}
+
+/// Replaces the file (0600, directory 0700 when it has to be made); the previous text goes to `.bak`.
+///
+/// # Errors
+/// When the disk refuses; the old file is then still whole.
+pub fn replace(path: &Path, text: &str) -> Result<(), Failure> {
+    let write = || {
+        make_parent(path)?;
+        if let Some(old) = read_text(path)? {
+            write_private(&suffixed(path, ".bak"), &old)?;
+        }
+        write_private(path, text)
+    };
+    write().map_err(|e| Failure::Runtime(format!("cannot write the configuration {}: {e}", path.display())))
+}
+
+/// Writes the file if there is none. False when there is one.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn create(path: &Path, text: &str) -> Result<bool, Failure> {
+    let write = || {
+        make_parent(path)?;
+        let temporary = suffixed(path, ".tmp");
+        write_synced(&temporary, text)?;
+        // A hard link fails when the name is taken: two set-ups at once cannot overwrite each other.
+        let linked = fs::hard_link(&temporary, path);
+        fs::remove_file(&temporary)?;
+        match linked {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(e) => Err(e),
+            Ok(()) => sync_parent(path).map(|()| true),
+        }
+    };
+    write().map_err(|e| Failure::Runtime(format!("cannot write the configuration {}: {e}", path.display())))
+}
+
+/// Makes `dir` (0700) and what is above it.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn make_dir(dir: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
+fn make_parent(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), make_dir)
+}
+
+fn suffixed(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.to_owned().into_os_string();
+    name.push(suffix);
+    name.into()
+}
+
+fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    // The target of a symbolic link is replaced, not the link: people keep their files in other places.
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let temporary = suffixed(&target, ".tmp");
+    write_synced(&temporary, text)?;
+    fs::rename(&temporary, &target)?;
+    sync_parent(&target)
+}
+
+fn write_synced(path: &Path, text: &str) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+fn sync_parent(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::*;
+
+    #[test]
+    fn s17_f18_the_file_is_private_replaced_whole_and_backed_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state/openclaw.json");
+        assert_eq!(read(&path).unwrap(), None);
+        assert!(create(&path, "{}").unwrap());
+        assert!(!create(&path, "{x:1}").unwrap());
+        replace(&path, "{a:1}").unwrap();
+        assert_eq!(read(&path).unwrap().as_deref(), Some("{a:1}"));
+        assert_eq!(fs::read_to_string(dir.path().join("state/openclaw.json.bak")).unwrap(), "{}");
+        let mode = |p: &str| fs::metadata(dir.path().join(p)).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode("state"), 0o700);
+        assert_eq!((mode("state/openclaw.json"), mode("state/openclaw.json.bak")), (0o600, 0o600));
+        assert_eq!(fs::read_dir(dir.path().join("state")).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_symbolic_link_stays_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let (real, link) = (dir.path().join("real.json"), dir.path().join("openclaw.json"));
+        fs::write(&real, "{}").unwrap();
+        symlink(&real, &link).unwrap();
+        replace(&link, "{a:1}").unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read_to_string(&real).unwrap(), "{a:1}");
+    }
+}

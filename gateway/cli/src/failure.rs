@@ -1,0 +1,66 @@
+use std::process::ExitCode;
+
+use openclaw_config::Problem;
+
+/// Why the program ends without success; each kind has its exit code (D31).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// What was asked for did not work: 1.
+    #[error("{0}")]
+    Runtime(String),
+    /// The command line makes no sense: 2.
+    #[error("{0}")]
+    Usage(String),
+    /// The configuration has to be changed by a person: 78 (EX_CONFIG), so that a supervisor can tell.
+    #[error("{0}")]
+    Config(String),
+    /// Later it may work: 75 (EX_TEMPFAIL).
+    #[error("{0}")]
+    Temporary(String),
+    /// Everything was said already; only the code is left.
+    #[error("exit code {0}")]
+    Quiet(u8),
+}
+
+impl Failure {
+    /// The process's exit code.
+    pub fn code(&self) -> u8 {
+        match self {
+            Self::Runtime(_) => 1,
+            Self::Usage(_) => 2,
+            Self::Temporary(_) => 75,
+            Self::Config(_) => 78,
+            Self::Quiet(code) => *code,
+        }
+    }
+
+    /// All problems of the file at `path`, one a line.
+    pub fn problems(path: &std::path::Path, problems: &[Problem]) -> Self {
+        let mut text = format!("the configuration {} cannot be used:", path.display());
+        for problem in problems {
+            text.push_str("\n  ");
+            text.push_str(&problem.to_string());
+        }
+        text.push_str("\nCorrect the file (`openclaw config set PATH VALUE` keeps comments); `openclaw config validate` checks it.");
+        Self::Config(text)
+    }
+}
+
+impl From<Failure> for ExitCode {
+    fn from(failure: Failure) -> Self {
+        failure.code().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn d31_codes() {
+        let text = String::new;
+        let all =
+            [Failure::Runtime(text()), Failure::Usage(text()), Failure::Config(text()), Failure::Temporary(text())];
+        assert_eq!(all.map(|f| f.code()), [1, 2, 78, 75]);
+    }
+}

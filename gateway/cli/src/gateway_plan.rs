@@ -1,0 +1,318 @@
+//! Everything a start needs, resolved and checked before anything is touched: flags, then file, then environment.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use openclaw_config::{AuthMode, Bind, Config, GatewayMode, Loaded, Secret, secrets_in, unused_sections};
+use tracing::level_filters::LevelFilter;
+
+use crate::{
+    Session,
+    args::{Auth, BindMode, Level, RunArgs, SetupArgs},
+    config_file::{self, State},
+    env,
+    env::PortSource,
+    failure::Failure,
+    logging::{LogOptions, file::Bounds, filter},
+    output, setup,
+};
+
+/// A start, ready to be made.
+pub struct Plan {
+    /// The configuration in force.
+    pub config: Arc<Config>,
+    /// The port and what said so.
+    pub port: u16,
+    /// What said so.
+    pub port_source: PortSource,
+    /// Where to listen; the first must be had, further ones are a bonus.
+    pub listen: Vec<SocketAddr>,
+    /// Which secret counts.
+    pub auth_mode: AuthMode,
+    /// The shared token.
+    pub token: Option<Secret>,
+    /// The shared password.
+    pub password: Option<Secret>,
+    /// Where agents work.
+    pub workspace: PathBuf,
+    /// Start the messaging channels.
+    pub channels: bool,
+    /// End other listeners first.
+    pub force: bool,
+    /// The log file.
+    pub log_file: PathBuf,
+    /// For the log, once it runs.
+    pub warnings: Vec<String>,
+    /// Every secret known, for the log to hide.
+    secrets: Vec<String>,
+}
+
+impl Plan {
+    /// Reads the file (under `--dev` writes a first one when there is none) and checks everything.
+    ///
+    /// # Errors
+    /// Config (78) for everything that a person has to change; all problems of the file are listed.
+    pub fn make(session: &Session, args: &RunArgs) -> Result<Self, Failure> {
+        let paths = &session.paths;
+        if paths.is_dev() && config_file::read(&paths.config)?.is_none() {
+            setup::write(session, &SetupArgs { workspace: None })?;
+            output::note(format!("Wrote {} with a fresh token and the echo model.", paths.config.display()));
+        }
+        let exists = config_file::read(&paths.config)?.is_some();
+        let Loaded { config, value, mut warnings } = match config_file::load(&paths.config, &session.env)? {
+            State::Valid(loaded) => *loaded,
+            State::Invalid(problems) => return Err(Failure::problems(&paths.config, &problems)),
+        };
+        if !args.allow_unconfigured {
+            check_mode(session, &config, exists)?;
+        }
+        let (port, port_source) = paths.port(args.port, &session.env, config.gateway.port)?;
+        let listen = addresses(&config, args.bind, port)?;
+        let (auth_mode, token, password) = credentials(session, &config, args)?;
+        let workspace = match &config.agents.defaults.workspace {
+            Some(dir) => paths.expand(dir),
+            None => paths.default_workspace(),
+        };
+        let log_file = match &config.logging.file {
+            Some(file) => paths.expand(file),
+            None => paths.state_dir.join("logs").join("gateway.log"),
+        };
+        let unused = unused_sections(&config);
+        if !unused.is_empty() {
+            warnings.push(format!("these sections of the configuration have no effect yet: {}", unused.join(", ")));
+        }
+        let shared = [&token, &password].into_iter().flatten().map(|s| s.expose().to_owned());
+        let secrets = secrets_in(&value).into_iter().chain(shared).collect();
+        Ok(Self {
+            channels: !session.env.flag("OPENCLAW_SKIP_CHANNELS"),
+            force: args.force,
+            config: Arc::new(config),
+            port,
+            port_source,
+            listen,
+            auth_mode,
+            token,
+            password,
+            workspace,
+            log_file,
+            warnings,
+            secrets,
+        })
+    }
+
+    /// How this start logs.
+    pub fn log_options(&self, session: &Session, args: &RunArgs, level: Option<Level>) -> LogOptions {
+        let logging = &self.config.logging;
+        let level = level.map(|level| match level {
+            Level::Silent => LevelFilter::OFF,
+            Level::Error => LevelFilter::ERROR,
+            Level::Warn => LevelFilter::WARN,
+            Level::Info => LevelFilter::INFO,
+            Level::Debug => LevelFilter::DEBUG,
+            Level::Trace => LevelFilter::TRACE,
+        });
+        let console = level.or(logging.console_level.map(filter)).unwrap_or(LevelFilter::INFO);
+        LogOptions {
+            console: if args.verbose { console.max(LevelFilter::TRACE) } else { console },
+            style: logging.console_style,
+            color: session.out.color,
+            ws: args.ws_log,
+            file_level: level.unwrap_or_else(|| filter(logging.level)),
+            file: self.log_file.clone(),
+            bounds: Bounds {
+                max_bytes: logging.max_bytes,
+                max_age: Duration::from_secs(logging.max_age_days * 86_400),
+                keep: logging.keep_files,
+            },
+            secrets: self.secrets.clone(),
+        }
+    }
+}
+
+fn check_mode(session: &Session, config: &Config, exists: bool) -> Result<(), Failure> {
+    let file = session.paths.config.display();
+    let command = session.paths.command();
+    match (exists, config.gateway.mode) {
+        (true, Some(GatewayMode::Local)) => Ok(()),
+        (false, _) => Err(Failure::Config(format!(
+            "there is no configuration {file}; run `{command} setup`, or start with --allow-unconfigured"
+        ))),
+        (true, mode) => {
+            let found = if mode.is_some() { "\"remote\"" } else { "nothing" };
+            Err(Failure::Config(format!(
+                "gateway.mode in {file}: expected \"local\", found {found}; \
+                 run `{command} config set gateway.mode local`, or start with --allow-unconfigured"
+            )))
+        }
+    }
+}
+
+/// Where to listen. What cannot be had is an error later on, never a wider address (D22).
+fn addresses(config: &Config, flag: Option<BindMode>, port: u16) -> Result<Vec<SocketAddr>, Failure> {
+    let bind = flag.map_or(config.gateway.bind, |mode| match mode {
+        BindMode::Loopback => Bind::Loopback,
+        BindMode::Lan => Bind::Lan,
+        BindMode::Tailnet => Bind::Tailnet,
+        BindMode::Auto => Bind::Auto,
+        BindMode::Custom => Bind::Custom,
+    });
+    let hosts: Vec<IpAddr> = match bind {
+        Bind::Loopback | Bind::Auto => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+        Bind::Lan => vec![Ipv4Addr::UNSPECIFIED.into()],
+        Bind::Tailnet => vec![tailnet_address().ok_or_else(|| {
+            Failure::Config("gateway.bind is \"tailnet\", but this machine has no tailnet address (100.64.0.0/10); is Tailscale up?".to_owned())
+        })?],
+        Bind::Custom => {
+            let host = config.gateway.custom_bind_host.as_deref().and_then(|h| h.parse().ok());
+            vec![host.ok_or_else(|| Failure::Config("--bind custom needs an IP address in gateway.customBindHost".to_owned()))?]
+        }
+    };
+    Ok(hosts.into_iter().map(|host| SocketAddr::new(host, port)).collect())
+}
+
+/// The address from which the tailnet's own resolver would be asked. Connecting a UDP socket sends nothing.
+fn tailnet_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    socket.connect((Ipv4Addr::new(100, 100, 100, 100), 53)).ok()?;
+    let IpAddr::V4(ip) = socket.local_addr().ok()?.ip() else { return None };
+    let [a, b, ..] = ip.octets();
+    (a == 100 && (64..128).contains(&b)).then_some(ip.into())
+}
+
+type Credentials = (AuthMode, Option<Secret>, Option<Secret>);
+
+/// The shared secret: the flag beats the file, the file the environment. None at all is refused, on loopback, too.
+fn credentials(session: &Session, config: &Config, args: &RunArgs) -> Result<Credentials, Failure> {
+    let auth = &config.gateway.auth;
+    let pick = |flag: &Option<String>, file: &Option<Secret>, variable| {
+        let flag = flag.as_deref().filter(|v| !v.is_empty()).map(Secret::new);
+        flag.or_else(|| file.clone()).or_else(|| session.env.secret(variable))
+    };
+    let token = pick(&args.token, &auth.token, env::TOKEN);
+    let password = pick(&args.password, &auth.password, env::PASSWORD);
+    let flag = args.auth.map(|mode| match mode {
+        Auth::Token => AuthMode::Token,
+        Auth::Password => AuthMode::Password,
+    });
+    let implied = if password.is_some() { AuthMode::Password } else { AuthMode::Token };
+    let mode = flag.or(auth.mode).unwrap_or(implied);
+    let (name, secret, variable) = match mode {
+        AuthMode::Token => ("token", &token, env::TOKEN),
+        AuthMode::Password => ("password", &password, env::PASSWORD),
+    };
+    if secret.is_none() {
+        return Err(Failure::Config(format!(
+            "the gateway has no {name}, so nobody could be told from a stranger; \
+             set gateway.auth.{name} or {variable}, pass --{name}, or let `{} setup` make a configuration",
+            session.paths.command()
+        )));
+    }
+    Ok((mode, token, password))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::{session, session_with};
+
+    fn plan(session: &Session, text: &str, args: RunArgs) -> Result<Plan, Failure> {
+        config_file::replace(&session.paths.config, text).unwrap();
+        Plan::make(session, &args)
+    }
+
+    fn refused(result: Result<Plan, Failure>) -> String {
+        let failure = result.err().unwrap();
+        assert_eq!(failure.code(), 78, "{failure}");
+        failure.to_string()
+    }
+
+    const LOCAL: &str = "{gateway:{mode:'local',auth:{token:'from-file'}}}";
+
+    #[test]
+    fn d35_dev_starts_from_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let session = session(dir.path(), true);
+        let plan = Plan::make(&session, &RunArgs::default()).unwrap();
+        assert_eq!((plan.port, plan.auth_mode, plan.token.is_some()), (19001, AuthMode::Token, true));
+        assert_eq!(plan.listen, ["127.0.0.1:19001".parse().unwrap(), "[::1]:19001".parse().unwrap()]);
+        assert!(session.paths.config.exists());
+        assert_eq!(plan.log_file, dir.path().join(".openclaw-dev/logs/gateway.log"));
+    }
+
+    #[test]
+    fn a_start_needs_a_file_in_local_mode_or_the_flag() {
+        let dir = tempfile::tempdir().unwrap();
+        let session = session(dir.path(), false);
+        let text = refused(Plan::make(&session, &RunArgs::default()));
+        assert!(text.contains("openclaw setup") && text.contains("--allow-unconfigured"), "{text}");
+        assert!(refused(plan(&session, "{gateway:{auth:{token:'t'}}}", RunArgs::default())).contains("found nothing"));
+        assert!(refused(plan(&session, "{gateway:{mode:'remote'}}", RunArgs::default())).contains("found \"remote\""));
+        let args = RunArgs { allow_unconfigured: true, ..RunArgs::default() };
+        assert!(plan(&session, "{gateway:{auth:{token:'t'}}}", args).is_ok());
+    }
+
+    #[test]
+    fn s14_no_secret_no_start_and_the_message_names_the_settings() {
+        let dir = tempfile::tempdir().unwrap();
+        let session = session(dir.path(), false);
+        let text = refused(plan(&session, "{gateway:{mode:'local'}}", RunArgs::default()));
+        assert!(text.contains("gateway.auth.token") && text.contains("OPENCLAW_GATEWAY_TOKEN"), "{text}");
+        let text =
+            refused(plan(&session, "{gateway:{mode:'local',auth:{mode:'password',token:'t'}}}", RunArgs::default()));
+        assert!(text.contains("gateway.auth.password"), "{text}");
+    }
+
+    #[test]
+    fn secrets_come_from_flag_file_environment_in_this_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let session = session_with(dir.path(), false, &[(env::TOKEN, "from-env")]);
+        let token = |text: &str, args: RunArgs| plan(&session, text, args).unwrap().token.unwrap().expose().to_owned();
+        assert_eq!(token(LOCAL, RunArgs { token: Some("flag".into()), ..RunArgs::default() }), "flag");
+        assert_eq!(token(LOCAL, RunArgs::default()), "from-file");
+        assert_eq!(token("{gateway:{mode:'local'}}", RunArgs::default()), "from-env");
+        let p = plan(&session, LOCAL, RunArgs { password: Some("p".into()), ..RunArgs::default() }).unwrap();
+        assert_eq!(p.auth_mode, AuthMode::Password);
+        assert!(p.secrets.contains(&"p".to_owned()) && p.secrets.contains(&"from-file".to_owned()));
+    }
+
+    #[test]
+    fn d22_a_bind_that_cannot_be_had_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let session = session(dir.path(), false);
+        let bind = |mode| RunArgs { bind: Some(mode), ..RunArgs::default() };
+        let listen = |args| plan(&session, LOCAL, args).unwrap().listen[0].ip().to_string();
+        assert_eq!(listen(bind(BindMode::Lan)), "0.0.0.0");
+        assert_eq!(listen(bind(BindMode::Auto)), "127.0.0.1");
+        assert!(refused(plan(&session, LOCAL, bind(BindMode::Custom))).contains("customBindHost"));
+        let custom = "{gateway:{mode:'local',bind:'custom',customBindHost:'127.0.0.5',auth:{token:'t'}}}";
+        assert_eq!(plan(&session, custom, RunArgs::default()).unwrap().listen, ["127.0.0.5:18789".parse().unwrap()]);
+        if tailnet_address().is_none() {
+            assert!(refused(plan(&session, LOCAL, bind(BindMode::Tailnet))).contains("tailnet"));
+        }
+    }
+
+    #[test]
+    fn f19_all_problems_are_listed_before_anything_happens() {
+        let dir = tempfile::tempdir().unwrap();
+        let session = session(dir.path(), false);
+        let text =
+            refused(plan(&session, "{gateway:{bind:'mars'},bogus:1}", RunArgs { force: true, ..RunArgs::default() }));
+        assert!(text.contains("gateway.bind: expected") && text.contains("bogus: unknown key"), "{text}");
+    }
+
+    #[test]
+    fn verbose_shows_everything_on_the_console_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let session = session(dir.path(), false);
+        let args = RunArgs { verbose: true, ..RunArgs::default() };
+        let plan = plan(&session, LOCAL, args.clone()).unwrap();
+        let log = plan.log_options(&session, &args, None);
+        assert_eq!((log.console, log.file_level), (LevelFilter::TRACE, LevelFilter::INFO));
+        let log = plan.log_options(&session, &RunArgs::default(), Some(Level::Warn));
+        assert_eq!((log.console, log.file_level), (LevelFilter::WARN, LevelFilter::WARN));
+    }
+}

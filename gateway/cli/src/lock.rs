@@ -1,0 +1,74 @@
+//! One gateway per state directory (decision D23, known-failures F22).
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)] // the binary's own file access, outside the storage seam
+
+use std::{
+    fs::{File, OpenOptions, TryLockError},
+    io::{Read as _, Seek as _, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use crate::failure::Failure;
+
+const FILE: &str = "gateway.lock";
+
+/// The lock; the operating system lets go of it when the process ends, however it ends.
+#[derive(Debug)]
+pub struct StateLock {
+    path: PathBuf,
+    file: File,
+}
+
+impl StateLock {
+    /// Takes the lock of `state_dir` and writes down who holds it.
+    ///
+    /// # Errors
+    /// Temporary (75), naming the holder, when another gateway has it.
+    pub fn take(state_dir: &Path, port: u16) -> Result<Self, Failure> {
+        let path = state_dir.join(FILE);
+        let io = |e: std::io::Error| Failure::Runtime(format!("{}: {e}", path.display()));
+        let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let mut file = open.map_err(io)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::Error(e)) => return Err(io(e)),
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                let _ = file.read_to_string(&mut holder);
+                let holder = holder.trim();
+                let holder = if holder.is_empty() { "holder unknown" } else { holder };
+                let dir = state_dir.display();
+                return Err(Failure::Temporary(format!(
+                    "a gateway is already running on the state directory {dir} ({holder}); stop it first, or give this \
+                     one its own OPENCLAW_STATE_DIR, OPENCLAW_CONFIG_PATH and port"
+                )));
+            }
+        }
+        file.set_len(0).and_then(|()| file.rewind()).map_err(io)?;
+        writeln!(file, "pid {}, port {port}", std::process::id()).map_err(io)?;
+        Ok(Self { path, file })
+    }
+}
+
+impl Drop for StateLock {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+        let _ = self.file.unlock();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The second one is refused and told who is first (F22).
+    #[test]
+    fn f22_the_second_is_refused_and_told_who_is_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = StateLock::take(dir.path(), 7).unwrap();
+        let Err(Failure::Temporary(text)) = StateLock::take(dir.path(), 8) else { panic!("taken twice") };
+        assert!(text.contains(&format!("pid {}, port 7", std::process::id())), "{text}");
+        drop(first);
+        assert!(StateLock::take(dir.path(), 8).is_ok());
+    }
+}
