@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Requests of one connection that may be under way; further frames wait in the socket.
 pub const REQUESTS_IN_FLIGHT: usize = 64;
 /// A closing connection gets this long to read what is queued and the close frame.
-pub const CLOSE_FLUSH: Duration = Duration::from_secs(10);
+pub const CLOSE_FLUSH: Duration = Duration::from_secs(30);
 /// After a refused frame, what the peer still sends is read and dropped for this long, so that it sees the close frame.
 pub const LINGER: Duration = Duration::from_secs(2);
 /// ... and at most this many bytes of it.
