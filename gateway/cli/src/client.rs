@@ -86,7 +86,11 @@ impl Target {
 
     /// For a person: the client's message, and for a refused credential where it came from.
     pub fn explain(&self, session: &Session, error: &ConnectError) -> String {
-        let ConnectError::Rejected { error: gateway, .. } = error else { return error.to_string() };
+        let ConnectError::Rejected { error: gateway, .. } = error else {
+            // The profile's own command, where the client crate can only name the plain one.
+            let command = format!("`{} gateway`", session.paths.command());
+            return error.to_string().replace("`openclaw gateway`", &command);
+        };
         if !gateway.message.contains("unauthorized") {
             return error.to_string();
         }

@@ -89,7 +89,9 @@ async fn serve(session: &Session, plan: Plan, elapsed: impl Fn() -> u128) -> Res
 fn make_workspace(dir: &std::path::Path) -> Result<(), Failure> {
     use std::os::unix::fs::DirBuilderExt as _;
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
-    made.map_err(|e| Failure::Runtime(format!("cannot make the workspace {} (agents.defaults.workspace): {e}", dir.display())))
+    made.map_err(|e| {
+        Failure::Runtime(format!("cannot make the workspace {} (agents.defaults.workspace): {e}", dir.display()))
+    })
 }
 
 fn options(session: &Session, plan: Plan, log_file: Option<String>) -> ServerOptions {

@@ -19,7 +19,12 @@ const LONGEST: Duration = Duration::from_hours(24);
 pub async fn run(session: &Session, args: &AgentArgs) -> Result<(), Failure> {
     let timeout = args.timeout.map_or(LONGEST, |s| Duration::from_secs(s) + MARGIN);
     let connection = Connection::open(session, &args.connection, Duration::from_secs(10)).await?;
-    let result = connection.client.call_final("agent", params(args, OsEntropy.uuid()), timeout).await;
+    let mut params = params(args, OsEntropy.uuid());
+    if args.to.is_none() && args.session_id.is_none() && args.agent.is_none() {
+        // Whoever names nobody talks in the main session, which the gateway names in its greeting.
+        params["sessionKey"] = connection.client.hello()["snapshot"]["sessionDefaults"]["mainSessionKey"].clone();
+    }
+    let result = connection.client.call_final("agent", params, timeout).await;
     connection.close().await;
     let payload = result.map_err(|e| connection.failed("agent", &e))?.payload;
     if session.out.json {

@@ -128,7 +128,10 @@ impl Line<'_> {
         let target = self.meta.target();
         let Some((krate, rest)) = target.split_once("::") else { return target.trim_start_matches("openclaw_") };
         if krate == "openclaw_server" || krate == "openclaw" {
-            rest.split("::").next().unwrap_or(rest)
+            match rest.split("::").next().unwrap_or(rest) {
+                "gateway_run" | "serve" => "gateway",
+                part => part,
+            }
         } else {
             krate.trim_start_matches("openclaw_")
         }
