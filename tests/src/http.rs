@@ -1,5 +1,7 @@
 //! Control of the fakes over HTTP, with nothing but a socket.
 
+use std::fmt::Write as _;
+
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -25,9 +27,9 @@ pub async fn http(method: &str, url: &str, headers: &[(&str, &str)], body: Optio
     let body = body.unwrap_or_default();
     let mut head = format!("{method} /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
     for (name, value) in headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
+        let _ = write!(head, "{name}: {value}\r\n");
     }
-    head.push_str(&format!("Content-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len()));
+    let _ = write!(head, "Content-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
     let mut stream = TcpStream::connect(host).await.expect("it listens");
     stream.write_all((head + body).as_bytes()).await.expect("it reads");
     let mut answer = Vec::new();

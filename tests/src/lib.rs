@@ -19,8 +19,8 @@ use std::sync::Arc;
 pub use binaries::binary;
 pub use fake::Fake;
 pub use gateway::{Gateway, TOKEN};
-use openclaw_platform::{MemoryStorage, NoProbe, Platform, os};
 pub use http::{http, http_json};
+use openclaw_platform::{MemoryStorage, NoProbe, Platform, os};
 pub use port::free_port_block;
 pub use raw::{Ended, RawClient, connect};
 

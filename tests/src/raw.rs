@@ -74,7 +74,7 @@ impl RawClient {
             match message {
                 Some(Ok(Message::Text(text))) => return Ok(serde_json::from_str(&text).expect("frames are JSON")),
                 Some(Ok(Message::Close(Some(frame)))) => return Err((frame.code.into(), frame.reason.to_string())),
-                Some(Ok(Message::Close(None))) | None | Some(Err(_)) => return Err((1006, String::new())),
+                Some(Ok(Message::Close(None)) | Err(_)) | None => return Err((1006, String::new())),
                 Some(Ok(_)) => {}
             }
         }

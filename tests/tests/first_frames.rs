@@ -59,9 +59,27 @@ fn rows() -> Vec<Row> {
             1008,
             "invalid connect params: at /client: unexpected property 'x'",
         ),
-        ("unknown client", changed(|f| f["params"]["client"]["id"] = json!("me")), Some("invalid connect params"), 1008, "invalid"),
-        ("old protocol", changed(|f| f["params"]["maxProtocol"] = json!(2)), Some("protocol mismatch"), 1002, "protocol mismatch"),
-        ("new protocol", changed(|f| f["params"]["minProtocol"] = json!(9)), Some("protocol mismatch"), 1002, "protocol mismatch"),
+        (
+            "unknown client",
+            changed(|f| f["params"]["client"]["id"] = json!("me")),
+            Some("invalid connect params"),
+            1008,
+            "invalid",
+        ),
+        (
+            "old protocol",
+            changed(|f| f["params"]["maxProtocol"] = json!(2)),
+            Some("protocol mismatch"),
+            1002,
+            "protocol mismatch",
+        ),
+        (
+            "new protocol",
+            changed(|f| f["params"]["minProtocol"] = json!(9)),
+            Some("protocol mismatch"),
+            1002,
+            "protocol mismatch",
+        ),
         ("odd role", changed(|f| f["params"]["role"] = json!("king")), Some("invalid role"), 1008, "invalid role"),
         (
             "no credential",
@@ -148,7 +166,9 @@ async fn pipelined_frames_wait_for_hello() {
 async fn malformed_later_frames() {
     let gateway = Gateway::start(json!({}), &[]).await;
     let (mut client, _) = RawClient::hello(gateway.port, TOKEN, &[]).await;
-    for (text, id) in [("[]", "invalid"), (r#"{"type":"req","id":"a","method":"health","x":1}"#, "a"), (r#"{"id":7}"#, "invalid")] {
+    for (text, id) in
+        [("[]", "invalid"), (r#"{"type":"req","id":"a","method":"health","x":1}"#, "a"), (r#"{"id":7}"#, "invalid")]
+    {
         client.send_raw(Message::text(text.to_owned())).await;
         let (_, answer) = client.until(|f| f["type"] == "res").await;
         assert_eq!((&answer["id"], &answer["error"]["code"]), (&json!(id), &json!("INVALID_REQUEST")), "{text}");
@@ -171,7 +191,9 @@ async fn s12_slow_bytes_meet_the_handshake_deadline() {
     let mut slow = tokio::net::TcpStream::connect(("127.0.0.1", gateway.port)).await.unwrap();
     let began = std::time::Instant::now();
     let drip = async {
-        for byte in b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa".iter().cycle() {
+        for byte in
+            b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa".iter().cycle()
+        {
             if slow.write_all(&[*byte]).await.is_err() {
                 return;
             }
@@ -199,7 +221,8 @@ async fn s12_unauthenticated_connections_are_bounded() {
     }
     let mut refused = tokio::net::TcpStream::connect(("127.0.0.1", gateway.port)).await.unwrap();
     let mut buf = [0u8; 16];
-    let read = tokio::time::timeout(Duration::from_secs(5), refused.read(&mut buf)).await.expect("it is closed at once");
+    let read =
+        tokio::time::timeout(Duration::from_secs(5), refused.read(&mut buf)).await.expect("it is closed at once");
     assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
     inside.send(&json!({ "type": "req", "id": "1", "method": "last-heartbeat" })).await;
     inside.until(|f| f["id"] == "1").await;

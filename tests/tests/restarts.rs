@@ -52,7 +52,8 @@ async fn f17_runs_of_a_session_queue_in_order() {
     let (mut watch, _) = RawClient::hello(gateway.port, TOKEN, &[]).await;
     let (mut client, _) = RawClient::hello(gateway.port, TOKEN, &[]).await;
     for n in 0..4 {
-        let params = json!({ "message": format!("[[slow:3:40]] {n}"), "sessionKey": "s", "idempotencyKey": format!("k{n}") });
+        let params =
+            json!({ "message": format!("[[slow:3:40]] {n}"), "sessionKey": "s", "idempotencyKey": format!("k{n}") });
         call(&mut client, &format!("a{n}"), "chat.send", params).await;
     }
     let params = json!({ "message": "[[say:other]]", "sessionKey": "other", "idempotencyKey": "o" });
@@ -98,13 +99,16 @@ async fn f19_a_broken_configuration_is_explained() {
     std::fs::create_dir(&dir).unwrap();
     let start = |text: &str| {
         std::fs::write(dir.join("openclaw.json"), text).unwrap();
-        let run = Command::new(binary("openclaw")).arg("gateway").env_clear().env("HOME", home.path()).output().unwrap();
+        let run =
+            Command::new(binary("openclaw")).arg("gateway").env_clear().env("HOME", home.path()).output().unwrap();
         (run.status.code(), String::from_utf8_lossy(&run.stderr).into_owned())
     };
     let (code, said) = start("{ gateway: { mode: 'local',\n  port: 5 port: 6 } }");
     assert_eq!(code, Some(78), "{said}");
     assert!(said.contains("openclaw.json") && said.contains('2'), "file and line: {said}");
-    let (code, said) = start("{ gateway: { mode: 'lokal', prot: 5, auth: { token: 't' } }, agents: { defaults: { timeoutSeconds: -1 } } }");
+    let (code, said) = start(
+        "{ gateway: { mode: 'lokal', prot: 5, auth: { token: 't' } }, agents: { defaults: { timeoutSeconds: -1 } } }",
+    );
     assert_eq!(code, Some(78), "{said}");
     for place in ["gateway.mode", "prot", "agents.defaults.timeoutSeconds"] {
         assert!(said.contains(place), "{place}: {said}");
@@ -119,13 +123,14 @@ async fn f19_a_broken_configuration_is_explained() {
 async fn f03_a_reader_that_stops_is_cut_off_and_disturbs_nobody() {
     let model = Fake::start("model");
     let mut config = with_model(&model);
-    config["gateway"] = json!({ "limits": { "maxBufferedBytes": 1_000_000 } });
+    config["gateway"] = json!({ "limits": { "maxBufferedBytes": 400_000 } });
     let gateway = Gateway::start(config, &[]).await;
     let (mut stopped, _) = RawClient::hello(gateway.port, TOKEN, &[]).await;
     let (mut reads, _) = RawClient::hello(gateway.port, TOKEN, &[]).await;
     // More than the kernel keeps for a reader on this machine.
-    for n in 0..30 {
-        let params = json!({ "message": "[[big:200000]]", "sessionKey": format!("s{n}"), "idempotencyKey": format!("k{n}") });
+    for n in 0..60 {
+        let params =
+            json!({ "message": "[[big:60000]]", "sessionKey": format!("s{n}"), "idempotencyKey": format!("k{n}") });
         call(&mut reads, &format!("r{n}"), "chat.send", params).await;
         reads.until(|f| f["event"] == "chat" && f["payload"]["state"] == "final").await;
     }

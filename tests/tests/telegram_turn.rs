@@ -122,7 +122,9 @@ async fn f13_a_run_outlives_the_connection_that_asked_for_it() {
     other.send(&json!({ "type": "req", "id": "w", "method": "agent.wait", "params": { "runId": "run-1" } })).await;
     let (_, waited) = other.until(|f| f["id"] == "w").await;
     assert_eq!(waited["payload"]["status"], "ok", "{waited}");
-    other.send(&json!({ "type": "req", "id": "h", "method": "chat.history", "params": { "sessionKey": "work" } })).await;
+    other
+        .send(&json!({ "type": "req", "id": "h", "method": "chat.history", "params": { "sessionKey": "work" } }))
+        .await;
     let (_, history) = other.until(|f| f["id"] == "h").await;
     let last = history["payload"]["messages"].as_array().unwrap().last().unwrap();
     assert_eq!(last["content"][0]["text"], "w1 w2 w3 w4 w5 w6 w7 w8 w9 w10 ");

@@ -4,7 +4,7 @@
 use std::{
     fs::{File, OpenOptions, TryLockError},
     io::{Read as _, Seek as _, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -25,6 +25,16 @@ impl StateLock {
     /// # Errors
     /// Temporary (75), naming the holder, when another gateway has it.
     pub fn take(state_dir: &Path, port: u16) -> Result<Self, Failure> {
+        loop {
+            if let Some(lock) = Self::try_take(state_dir, port)? {
+                return Ok(lock);
+            }
+        }
+    }
+
+    /// `None` when the holder ended and removed the file between opening and locking it: what was locked then is not
+    /// what the next one would find.
+    fn try_take(state_dir: &Path, port: u16) -> Result<Option<Self>, Failure> {
         let path = state_dir.join(FILE);
         let io = |e: std::io::Error| Failure::Runtime(format!("{}: {e}", path.display()));
         let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
@@ -44,9 +54,13 @@ impl StateLock {
                 )));
             }
         }
+        let found = path.metadata().and_then(|there| Ok(there.ino() == file.metadata()?.ino()));
+        if !found.unwrap_or(false) {
+            return Ok(None);
+        }
         file.set_len(0).and_then(|()| file.rewind()).map_err(io)?;
         writeln!(file, "pid {}, port {port}", std::process::id()).map_err(io)?;
-        Ok(Self { path, file })
+        Ok(Some(Self { path, file }))
     }
 }
 

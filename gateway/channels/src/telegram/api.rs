@@ -175,8 +175,11 @@ impl BotApi {
 
     /// Text from outside without the token, without control characters (S18) and not too long.
     fn harmless(&self, text: &str) -> String {
-        let text =
-            if self.token.expose().is_empty() { text.to_owned() } else { text.replace(self.token.expose(), "<bot token>") };
+        let text = if self.token.expose().is_empty() {
+            text.to_owned()
+        } else {
+            text.replace(self.token.expose(), "<bot token>")
+        };
         text.chars().take(MAX_DESCRIPTION).map(|c| if c.is_control() { ' ' } else { c }).collect()
     }
 }

@@ -24,7 +24,10 @@ impl OsStorage {
         let mode = meta.permissions().mode();
         // Never close a directory that others use: /tmp, or somebody else's.
         if mode & 0o1000 != 0 || meta.uid() != rustix::process::geteuid().as_raw() {
-            let text = format!("{} is shared or belongs to another user; give the gateway a directory of its own", root.display());
+            let text = format!(
+                "{} is shared or belongs to another user; give the gateway a directory of its own",
+                root.display()
+            );
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
         }
         if mode & 0o077 != 0 {
