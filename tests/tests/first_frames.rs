@@ -1,7 +1,7 @@
 //! The first frame of a connection, well-formed or hostile: the right end for that socket, nothing for anybody else
 //! (protocol-core.md section 4, decisions D5, D6, D13).
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::disallowed_types)] // outside of the gateway
 
 use std::time::Duration;
 

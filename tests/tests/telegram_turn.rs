@@ -1,6 +1,6 @@
 //! A message through Telegram, answered by a model, seen by people who watch: every part a process of its own.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::disallowed_types)] // outside of the gateway
 
 use std::time::Duration;
 
