@@ -57,8 +57,21 @@ pub struct FakeModel {
     state: Arc<Mutex<State>>,
 }
 
+/// Hears of each request: its number, the last user text, what it gets.
+pub type Observer = Arc<dyn Fn(u64, &str, &Step) + Send + Sync>;
+
+#[derive(Clone)]
+struct Watcher(Observer);
+
+impl std::fmt::Debug for Watcher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Watcher")
+    }
+}
+
 #[derive(Debug, Default)]
 struct State {
+    observer: Option<Watcher>,
     say: Option<String>,
     script: VecDeque<Step>,
     counts: BTreeMap<String, u32>,
@@ -88,6 +101,11 @@ impl FakeModel {
     /// Requests without script or directive get this text; `None`: the echo of what was asked.
     pub fn say(&self, text: Option<&str>) {
         self.lock().say = text.map(str::to_owned);
+    }
+
+    /// From now on `observer` hears of every request. It must not call the fake.
+    pub fn observe(&self, observer: Observer) {
+        self.lock().observer = Some(Watcher(observer));
     }
 
     /// The newest requests, oldest first, at most 1000.
@@ -179,7 +197,11 @@ impl FakeModel {
         let (index, step) = {
             let mut state = self.lock();
             let index = state.record(raw.len(), Recorded { index: 0, t: clock.wall(), path, headers, body });
-            (index, state.decide(&prompt))
+            let step = state.decide(&prompt);
+            if let Some(Watcher(observer)) = &state.observer {
+                observer(index, &prompt.user, &step);
+            }
+            (index, step)
         };
         match step {
             Step::HangUp => Err(HangUp),

@@ -36,6 +36,12 @@ const MAX_UPDATES: usize = 10_000;
 const MAX_AHEAD: i64 = 10;
 /// Longest poll that Telegram grants, in seconds.
 const MAX_POLL: u64 = 50;
+/// Updates kept to be sent again.
+const REMEMBERED: usize = 100;
+/// The bot closed the connection (nginx's number for it).
+const GONE: u16 = 499;
+/// The fake closed the connection (likewise).
+const DROPPED: u16 = 444;
 /// What a file is that nobody has added: a PNG of one point.
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\0\0\0\0:~\x9bU\0\0\0\nIDATx\xdac\xf8\x0f\0\x01\x01\x01\0\x1c\xb0\x8c\x99\0\0\0\0IEND\xaeB`\x82";
 
@@ -54,7 +60,8 @@ pub struct Call {
     pub params: Value,
     /// The token in the path: the log is a test's, it keeps it readable.
     pub token: String,
-    /// HTTP status of the answer; `None` while it is under way, and when the connection was dropped.
+    /// HTTP status of the answer; `None` while it is under way. 499: the bot went away before it came, 444: the
+    /// connection was dropped on purpose.
     pub status: Option<u16>,
 }
 
@@ -160,6 +167,8 @@ struct State {
     polls_in_flight: usize,
     most_polls: usize,
     start: Option<Mono>,
+    observer: Option<Watcher>,
+    remembered: VecDeque<Value>,
 }
 
 impl Default for State {
@@ -184,6 +193,8 @@ impl Default for State {
             polls_in_flight: 0,
             most_polls: 0,
             start: None,
+            observer: None,
+            remembered: VecDeque::new(),
         }
     }
 }
@@ -203,6 +214,27 @@ struct Control {
 enum Push {
     Update(Map<String, Value>),
     Message(Value),
+}
+
+/// Hears of each call when it comes and when it ends.
+pub type Observer = Arc<dyn Fn(&Call) + Send + Sync>;
+
+#[derive(Clone)]
+struct Watcher(Observer);
+
+impl std::fmt::Debug for Watcher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Watcher")
+    }
+}
+
+/// A call whose bot goes away before the answer is complete ends as 499.
+struct Open(FakeTelegram, u64);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.lock().finish(self.1, GONE);
+    }
 }
 
 /// Counts a poll as under way until it ends or its client leaves.
@@ -284,6 +316,10 @@ impl FakeTelegram {
             message.entry("message_id").or_insert_with(|| message_id.into());
             message.entry("date").or_insert_with(|| 1_700_000_000.into());
         }
+        state.remembered.push_back(update.clone());
+        while state.remembered.len() > REMEMBERED {
+            state.remembered.pop_front();
+        }
         state.updates.push_back(update);
         while state.updates.len() > MAX_UPDATES {
             state.updates.pop_front();
@@ -291,6 +327,23 @@ impl FakeTelegram {
         drop(state);
         self.news.notify_waiters();
         id
+    }
+
+    /// Queues an update once more, as Telegram does when a confirmation got lost. False when it is not known (any more).
+    pub fn push_again(&self, update_id: i64) -> bool {
+        let mut state = self.lock();
+        let Some(update) = state.remembered.iter().find(|update| update["update_id"] == update_id).cloned() else {
+            return false;
+        };
+        state.updates.push_back(update);
+        drop(state);
+        self.news.notify_waiters();
+        true
+    }
+
+    /// From now on `observer` hears of every call. It must not call the fake.
+    pub fn observe(&self, observer: Observer) {
+        self.lock().observer = Some(Watcher(observer));
     }
 
     /// Adds a fault; the first that fits a call is used up by it.
@@ -461,6 +514,7 @@ impl FakeTelegram {
             let index = state.record(token, method, params.shown(), clock);
             (index, state.take_failure(method, &params.text("chat_id")))
         };
+        let _open = Open(self.clone(), index);
         if let Some(failure) = &failure {
             tokio::time::sleep(Duration::from_millis(failure.delay_ms)).await;
         }
@@ -474,6 +528,7 @@ impl FakeTelegram {
         };
         if let Some(failure) = failure {
             if failure.drop {
+                self.lock().finish(index, DROPPED);
                 return Err(HangUp);
             }
             answer = Answer::error(failure.status, failure.description.as_deref().unwrap_or("mock failure"));
@@ -537,7 +592,11 @@ impl State {
         self.count += 1;
         let (method, token) = (method.to_owned(), token.to_owned());
         let at = self.since_start(clock);
-        self.log.push_back(Call { index, t: clock.wall(), at, method, params, token, status: None });
+        let call = Call { index, t: clock.wall(), at, method, params, token, status: None };
+        if let Some(Watcher(observer)) = &self.observer {
+            observer(&call);
+        }
+        self.log.push_back(call);
         while self.log.len() > LOG_ENTRIES {
             self.log.pop_front();
         }
@@ -545,8 +604,12 @@ impl State {
     }
 
     fn finish(&mut self, index: u64, status: u16) {
-        if let Some(call) = self.log.iter_mut().rev().find(|call| call.index == index) {
+        let open = self.log.iter_mut().rev().find(|call| call.index == index && call.status.is_none());
+        if let Some(call) = open {
             call.status = Some(status);
+            if let Some(Watcher(observer)) = &self.observer {
+                observer(call);
+            }
         }
     }
 

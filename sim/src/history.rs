@@ -23,6 +23,7 @@ pub struct Record {
 /// Kinds of records.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
+#[allow(missing_docs)] // the fields are told with the variants
 pub enum What {
     /// A client's transport is up. `conn` is unique in the run: `chat-3/2` is the second connection of client 3 of the
     /// group `chat`.
@@ -41,7 +42,8 @@ pub enum What {
     Fault { id: u64, on: bool, fault: Value },
     /// The gateway's process: `start`, `listening`, `stop` (asked to), `stopped`, `crash`, `power_loss`.
     Process { event: String },
-    /// A call at the fake Bot API: method, parameters, HTTP status; `None` while it is open.
+    /// A call at the fake Bot API: method, parameters, HTTP status; `None` when it comes, and once more with the status
+    /// when it ends (499: the gateway went away before the answer, 444: the answer was dropped by a fault).
     Telegram { method: String, params: Value, status: Option<u16> },
     /// An update was queued at the fake Bot API.
     Update { update_id: i64, update: Value },

@@ -5,10 +5,18 @@
 //!
 //! Start reading at [`World`].
 
+pub mod canary;
 mod clock;
 mod entropy;
+pub mod fault;
+pub mod goals;
 pub mod history;
+pub mod judge;
+pub mod plan;
 mod processes;
+pub mod run;
+pub mod runner;
+pub mod scenario;
 mod spawner;
 mod transport;
 mod world;

@@ -2,6 +2,7 @@
 
 use std::{
     any::Any,
+    collections::BTreeMap,
     panic::AssertUnwindSafe,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -29,12 +30,38 @@ impl Panics {
     }
 
     fn record(&self, task: &'static str, panic: &(dyn Any + Send)) {
-        let message = panic
-            .downcast_ref::<&str>()
-            .map(|s| (*s).to_owned())
-            .or_else(|| panic.downcast_ref::<String>().cloned())
-            .unwrap_or_else(|| "a panic without a message".to_owned());
+        let message = message_of(panic);
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(TaskPanic { task, message });
+    }
+}
+
+/// What a panic said.
+pub(crate) fn message_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without a message".to_owned())
+}
+
+/// Counts a task until it ends or is dropped with its host.
+struct Counted(Live, &'static str);
+
+type Live = Arc<Mutex<BTreeMap<&'static str, u64>>>;
+
+impl Counted {
+    fn new(live: Live, name: &'static str) -> Self {
+        *live.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_default() += 1;
+        Self(live, name)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut live = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = live.get_mut(self.1) {
+            *count -= 1;
+            if *count == 0 {
+                live.remove(self.1);
+            }
+        }
     }
 }
 
@@ -43,19 +70,27 @@ impl Panics {
 #[derive(Debug, Clone, Default)]
 pub struct SimSpawner {
     panics: Panics,
+    live: Live,
 }
 
 impl SimSpawner {
     /// Records into `panics`.
     pub fn new(panics: Panics) -> Self {
-        Self { panics }
+        Self { panics, live: Live::default() }
+    }
+
+    /// Tasks that have not ended, by name.
+    pub fn live(&self) -> BTreeMap<&'static str, u64> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 impl Spawner for SimSpawner {
     fn spawn_boxed(&self, name: &'static str, task: BoxFuture<'static, ()>) -> TaskHandle {
         let panics = self.panics.clone();
+        let counted = Counted::new(self.live.clone(), name);
         let guarded = async move {
+            let _counted = counted;
             if let Err(panic) = AssertUnwindSafe(task).catch_unwind().await {
                 panics.record(name, &*panic);
             }

@@ -1,0 +1,252 @@
+//! The simulator's command line.
+
+use std::{
+    io::Write as _,
+    ops::Range,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
+
+use clap::{Args, Parser, Subcommand};
+use sim::{
+    plan::Plan,
+    runner::{Batch, Outcome, Story, exit, try_plan},
+    scenario,
+};
+
+/// Runs the gateway in a simulated world: one scenario file, one story; one seed, one history.
+#[derive(Parser)]
+#[command(name = "sim", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run scenarios under seeds and judge what happens.
+    Run(RunArgs),
+    /// Print the plan that a seed draws, or write it as a scenario in which exactly that happens.
+    Plan {
+        /// The scenario.
+        file: PathBuf,
+        /// The seed.
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+        /// As a scenario file.
+        #[arg(long)]
+        toml: bool,
+    },
+    /// Run a plan, or the plan in a failure file, and show what happens.
+    Replay {
+        /// The file.
+        file: PathBuf,
+        /// Write the history here.
+        #[arg(long)]
+        trace: Option<PathBuf>,
+        /// Print the outcome as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the JSON Schema of scenario files.
+    Schema,
+    /// One seed, the outcome as JSON: what `run` starts for each.
+    #[command(hide = true)]
+    One {
+        file: PathBuf,
+        #[arg(long)]
+        seed: u64,
+        #[arg(long)]
+        trace: Option<PathBuf>,
+        #[arg(long)]
+        canary: bool,
+    },
+}
+
+#[derive(Args)]
+struct RunArgs {
+    /// A scenario, or a directory of them.
+    file: PathBuf,
+    /// This seed only.
+    #[arg(long, conflicts_with = "seeds")]
+    seed: Option<u64>,
+    /// These seeds: A..B, B not among them.
+    #[arg(long, value_parser = seeds)]
+    seeds: Option<Range<u64>>,
+    /// Processes at a time.
+    #[arg(long, default_value_t = 1)]
+    jobs: usize,
+    /// Begin no new seed after this time (60s, 10m, 8h); without --seed and --seeds, go on until then.
+    #[arg(long, value_parser = budget)]
+    budget: Option<Duration>,
+    /// Run each seed twice, in two processes, and compare the histories.
+    #[arg(long)]
+    check_determinism: bool,
+    /// Write the history of the one seed here, as JSON lines.
+    #[arg(long, requires = "seed")]
+    trace: Option<PathBuf>,
+    /// A line of JSON per run and one for the sums.
+    #[arg(long)]
+    json: bool,
+    /// Plant nondeterminism, to see the guard catch it.
+    #[arg(long, hide = true)]
+    canary: bool,
+}
+
+fn seeds(text: &str) -> Result<Range<u64>, String> {
+    let (from, to) = text.split_once("..").ok_or("expected A..B, for example 0..200")?;
+    let number = |t: &str| t.parse::<u64>().map_err(|e| format!("\"{t}\": {e}"));
+    let range = number(from)?..number(to)?;
+    if range.is_empty() { Err("the range is empty".into()) } else { Ok(range) }
+}
+
+fn budget(text: &str) -> Result<Duration, String> {
+    let span: scenario::Span = serde_json::from_value(text.into()).map_err(|e: serde_json::Error| e.to_string())?;
+    Ok(span.into())
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { exit::USAGE } else { exit::OK });
+        }
+    };
+    match run(cli.command) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("sim: {error}");
+            ExitCode::from(exit::USAGE)
+        }
+    }
+}
+
+fn run(command: Command) -> Result<u8, String> {
+    match command {
+        Command::Run(args) => batch(args),
+        Command::Plan { file, seed, toml } => {
+            let plan = draw(&file, seed)?;
+            let text = if toml { plan.to_scenario().to_toml().map_err(|e| e.to_string())? } else { json(&plan)? };
+            print(&text)
+        }
+        Command::Replay { file, trace, json: as_json } => {
+            let plan = Plan::from_json(&read(&file)?).map_err(|e| format!("{}: {e}", file.display()))?;
+            let (outcome, history) = try_plan(&plan);
+            write_trace(trace.as_deref(), &plan, &outcome, &history)?;
+            if as_json {
+                print(&json(&outcome)?)?;
+            } else {
+                tell(&outcome);
+            }
+            Ok(code(&outcome))
+        }
+        Command::Schema => print(&json(&scenario::schema())?),
+        Command::One { file, seed, trace, canary } => {
+            quiet();
+            if canary {
+                sim::canary::plant();
+            }
+            let plan = draw(&file, seed)?;
+            let (outcome, history) = try_plan(&plan);
+            write_trace(trace.as_deref(), &plan, &outcome, &history)?;
+            print(&serde_json::to_string(&outcome).map_err(|e| e.to_string())?)
+        }
+    }
+}
+
+fn batch(args: RunArgs) -> Result<u8, String> {
+    if args.trace.is_some() && args.file.is_dir() {
+        return Err("--trace writes one history: name one scenario file".into());
+    }
+    let stories = Story::all(&args.file).map_err(|e| e.to_string())?;
+    if let (Some(trace), Some(seed)) = (&args.trace, args.seed) {
+        let plan = draw(&args.file, seed)?;
+        let (outcome, history) = try_plan(&plan);
+        write_trace(Some(trace), &plan, &outcome, &history)?;
+    }
+    let batch = Batch {
+        stories,
+        seeds: args.seed.map(|s| s..s + 1).or(args.seeds),
+        jobs: args.jobs,
+        budget: args.budget,
+        check_determinism: args.check_determinism,
+        canary: args.canary,
+        json: args.json,
+    };
+    Ok(batch.run().code)
+}
+
+fn draw(file: &Path, seed: u64) -> Result<Plan, String> {
+    let story = Story::read(file).map_err(|e| e.to_string())?;
+    Plan::draw(&story.scenario, &story.name, seed).map_err(|e| e.to_string())
+}
+
+fn code(outcome: &Outcome) -> u8 {
+    match (&outcome.broken, outcome.violations.is_empty()) {
+        (Some(_), _) => exit::BROKEN,
+        (None, false) => exit::VIOLATED,
+        (None, true) => exit::OK,
+    }
+}
+
+fn tell(outcome: &Outcome) {
+    let Outcome { scenario, seed, records, hash, simulated_s, .. } = outcome;
+    println!("{scenario} seed {seed}: {records} records in {simulated_s:.1} simulated seconds, hash {hash}");
+    if let Some(error) = &outcome.broken {
+        println!("the simulator failed: {error}");
+    }
+    for v in &outcome.violations {
+        let at = v.at.map_or_else(String::new, |at| format!(" at record {at}"));
+        println!("{}{at}: {}", v.oracle, v.detail);
+    }
+    if outcome.passed() {
+        println!("everything held");
+    }
+}
+
+fn write_trace(
+    path: Option<&Path>,
+    _plan: &Plan,
+    _outcome: &Outcome,
+    history: &[sim::history::Record],
+) -> Result<(), String> {
+    let Some(path) = path else { return Ok(()) };
+    let lines = history.iter().filter_map(|r| serde_json::to_string(r).ok());
+    let text = lines.fold(String::new(), |text, line| text + &line + "\n");
+    write(path, &text)
+}
+
+/// A child's panics are in its outcome; the default hook would print them with addresses and backtraces.
+fn quiet() {
+    std::panic::set_hook(Box::new(|panic| {
+        if std::env::var_os("RUST_BACKTRACE").is_some() {
+            eprintln!("{panic}\n{}", std::backtrace::Backtrace::force_capture());
+        }
+    }));
+}
+
+fn json(value: &impl serde::Serialize) -> Result<String, String> {
+    serde_json::to_string_pretty(value).map_err(|e| e.to_string())
+}
+
+fn print(text: &str) -> Result<u8, String> {
+    match writeln!(std::io::stdout(), "{}", text.trim_end()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(e.to_string()),
+        _ => Ok(exit::OK),
+    }
+}
+
+#[allow(clippy::disallowed_methods)] // the runner's own files
+fn read(path: &Path) -> Result<String, String> {
+    std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))
+}
+
+#[allow(clippy::disallowed_methods)] // the runner's own files
+fn write(path: &Path, text: &str) -> Result<(), String> {
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory).map_err(|e| format!("{}: {e}", directory.display()))?;
+    }
+    std::fs::write(path, text).map_err(|e| format!("{}: {e}", path.display()))
+}

@@ -1,0 +1,279 @@
+//! What happens in a run, drawn from a scenario by a seed before the run begins: every connection, request, message and
+//! fault with its time. The run follows the plan and draws nothing else about them, so that a failing plan can be cut
+//! down piece by piece; a plan is a JSON file, and can be written as a scenario again.
+
+mod config;
+mod draw;
+mod explicit;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub use config::{config, config_of};
+
+use crate::scenario::{Expect, FaultName, Leave, Network, Route};
+
+/// The version of the plan's form.
+pub const VERSION: u32 = 1;
+
+/// One run. Times are milliseconds since its start.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// See [`VERSION`].
+    pub version: u32,
+    /// Name of the scenario.
+    pub scenario: String,
+    /// Its `about`.
+    pub about: String,
+    /// What it was drawn from; also seeds latencies, the gateway's and the clients' randomness.
+    pub seed: u64,
+    /// Time with workload and faults.
+    pub length_ms: u64,
+    /// Time to come to rest.
+    pub drain_ms: u64,
+    /// What lies between the hosts.
+    pub network: Network,
+    /// The gateway's configuration file, whole.
+    pub config: String,
+    /// Clients.
+    pub clients: Vec<Client>,
+    /// The fake Bot API, if there is one.
+    pub telegram: Option<Telegram>,
+    /// The fake model server, if there is one.
+    pub model: Option<Model>,
+    /// Faults in the order of their beginning.
+    pub faults: Vec<PlannedFault>,
+    /// What must hold.
+    pub expect: Expect,
+}
+
+/// One client.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Client {
+    /// `chat-3`.
+    pub name: String,
+    /// `chat`.
+    pub group: String,
+    /// Which way it connects.
+    pub via: Route,
+    /// When it connects first.
+    pub start_ms: u64,
+    /// `operator` or `node`.
+    pub role: String,
+    /// Scopes asked for; none means admin.
+    pub scopes: Vec<String>,
+    /// What it shows; the gateway's token when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// Connects again after a loss.
+    pub reconnect: bool,
+    /// What it does, in order of time.
+    pub actions: Vec<Action>,
+}
+
+/// One thing that a client does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Action {
+    /// When.
+    pub at_ms: u64,
+    /// What.
+    #[serde(flatten)]
+    pub deed: Deed,
+}
+
+/// Kinds of [`Action`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+pub enum Deed {
+    /// Sends a request.
+    Call {
+        /// Its method.
+        method: String,
+        /// Its parameters.
+        params: Value,
+        /// Waits for a connection, and is sent again after a reconnect when it was not answered.
+        retry: bool,
+    },
+    /// Sends a text frame.
+    Text {
+        /// Its text.
+        text: String,
+    },
+    /// Ends the connection (and comes back, if it reconnects, after its back-off).
+    Leave {
+        /// How.
+        how: Leave,
+    },
+    /// Reads its socket, or does not.
+    Read {
+        /// Which of the two.
+        on: bool,
+    },
+    /// Opens a connection beside its own and misbehaves on it until the gateway ends it.
+    Visit {
+        /// How.
+        opening: Opening,
+    },
+}
+
+/// The beginning of a connection that is not meant well.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "opening", rename_all = "snake_case")]
+pub enum Opening {
+    /// Upgrades, then this is the first frame.
+    Frame {
+        /// Its text.
+        text: String,
+    },
+    /// Upgrades, then nothing.
+    Silence,
+    /// Raw bytes, one at a time.
+    Bytes {
+        /// Which.
+        text: String,
+        /// Between two of them.
+        pause_ms: u64,
+    },
+}
+
+/// What the fake Bot API is told.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Telegram {
+    /// One message per chat in this time.
+    pub chat_interval_ms: Option<u64>,
+    /// Who writes what when.
+    pub messages: Vec<Message>,
+}
+
+/// Somebody writes to the bot.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Message {
+    /// When.
+    pub at_ms: u64,
+    /// Private chat and person in one.
+    pub chat: i64,
+    /// What.
+    pub text: String,
+}
+
+/// What the fake model server is told.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// Answer without a directive.
+    pub say: Option<String>,
+    /// API.
+    pub anthropic: bool,
+}
+
+/// A fault with its time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlannedFault {
+    /// Joins beginning and end in the history.
+    pub id: u64,
+    /// Begins.
+    pub at_ms: u64,
+    /// Lasts; `None` when it is over at once or for good.
+    pub for_ms: Option<u64>,
+    /// What.
+    #[serde(flatten)]
+    pub fault: Fault,
+}
+
+/// What goes wrong; see [`FaultName`] for the meaning of each.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum Fault {
+    Stall { target: String },
+    HalfOpen { target: String },
+    Cut { target: String },
+    Reset { target: String },
+    Refuse { target: String },
+    Latency { target: String, delay_ms: u64 },
+    Rate { target: String, bytes: u64 },
+    Chunk { target: String, bytes: u64 },
+    Window { target: String, bytes: u64 },
+    Crash,
+    PowerLoss,
+    Stop,
+    ClockJump { by_ms: i64 },
+    Disk { disk: Disk },
+    TelegramError { method: String, status: u16, times: u32, retry_after: Option<u64> },
+    TelegramDrop { method: String, times: u32, effective: bool },
+    TelegramSlow { method: String, times: u32, delay_ms: u64 },
+    TelegramConflict { times: u32 },
+    TelegramDuplicate { times: u32 },
+    ModelError { status: u16, times: u32, retry_after: Option<u64> },
+    ModelHang { times: u32 },
+    ModelCut { times: u32 },
+    ModelSlow { times: u32, delay_ms: u64 },
+    ConfigEdit { text: String },
+}
+
+/// How a disk fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Disk {
+    /// No space left.
+    Enospc,
+    /// Writes fail.
+    Eio,
+}
+
+impl Fault {
+    /// Its kind.
+    pub fn name(&self) -> FaultName {
+        match self {
+            Self::Stall { .. } => FaultName::Stall,
+            Self::HalfOpen { .. } => FaultName::HalfOpen,
+            Self::Cut { .. } => FaultName::Cut,
+            Self::Reset { .. } => FaultName::Reset,
+            Self::Refuse { .. } => FaultName::Refuse,
+            Self::Latency { .. } => FaultName::Latency,
+            Self::Rate { .. } => FaultName::Rate,
+            Self::Chunk { .. } => FaultName::Chunk,
+            Self::Window { .. } => FaultName::Window,
+            Self::Crash => FaultName::Crash,
+            Self::PowerLoss => FaultName::PowerLoss,
+            Self::Stop => FaultName::Stop,
+            Self::ClockJump { .. } => FaultName::ClockJump,
+            Self::Disk { .. } => FaultName::Disk,
+            Self::TelegramError { .. } => FaultName::TelegramError,
+            Self::TelegramDrop { .. } => FaultName::TelegramDrop,
+            Self::TelegramSlow { .. } => FaultName::TelegramSlow,
+            Self::TelegramConflict { .. } => FaultName::TelegramConflict,
+            Self::TelegramDuplicate { .. } => FaultName::TelegramDuplicate,
+            Self::ModelError { .. } => FaultName::ModelError,
+            Self::ModelHang { .. } => FaultName::ModelHang,
+            Self::ModelCut { .. } => FaultName::ModelCut,
+            Self::ModelSlow { .. } => FaultName::ModelSlow,
+            Self::ConfigEdit { .. } => FaultName::ConfigEdit,
+        }
+    }
+}
+
+impl Plan {
+    /// Reads a plan, or the plan in a failure file.
+    ///
+    /// # Errors
+    /// When it is neither.
+    pub fn from_json(text: &str) -> Result<Self, String> {
+        let mut value: Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
+        if let Some(inner) = value.get_mut("plan") {
+            value = inner.take();
+        }
+        let plan: Self = serde_json::from_value(value).map_err(|e| format!("not a plan: {e}"))?;
+        if plan.version == VERSION { Ok(plan) } else { Err(format!("plan version {}, known: {VERSION}", plan.version)) }
+    }
+
+    /// When the last fault is over; 0 without faults.
+    pub fn healed_ms(&self) -> u64 {
+        self.faults.iter().map(|f| f.at_ms + f.for_ms.unwrap_or(0)).max().unwrap_or(0)
+    }
+}

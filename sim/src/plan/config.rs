@@ -1,0 +1,66 @@
+use openclaw_config::{Config, Problem};
+use serde_json::{Value, json};
+
+use crate::{
+    run::{MODEL_PORT, TELEGRAM_PORT, TOKEN},
+    scenario::Scenario,
+};
+
+/// The gateway's configuration file of a scenario.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn config(scenario: &Scenario) -> Result<String, String> {
+    let mut value = json!({
+        // Clients come from another address, so the shared token alone is good enough only by choice (D8).
+        "gateway": { "mode": "local", "auth": { "mode": "token", "token": TOKEN, "allowDeviceless": true } },
+        "agents": { "defaults": { "model": { "primary": "builtin/echo" }, "workspace": "/workspace" } },
+    });
+    if let Some(model) = &scenario.model {
+        let (api, path) = if model.anthropic { ("anthropic-messages", "") } else { ("openai-completions", "/v1") };
+        let base = format!("http://model:{MODEL_PORT}{path}");
+        let provider =
+            json!({ "baseUrl": base, "apiKey": "any", "api": api, "models": [{ "id": "mock-1", "name": "mock-1" }] });
+        merge(&mut value, json!({ "models": { "providers": { "mock": provider } } }));
+        merge(&mut value, json!({ "agents": { "defaults": { "model": { "primary": "mock/mock-1" } } } }));
+    }
+    if scenario.telegram.is_some() {
+        let telegram = json!({
+            "apiRoot": format!("http://telegram:{TELEGRAM_PORT}"), "botToken": "111111:simulated",
+            "dmPolicy": "open", "allowFrom": ["*"],
+        });
+        merge(&mut value, json!({ "channels": { "telegram": telegram } }));
+    }
+    if !scenario.gateway.config.trim().is_empty() {
+        let own = openclaw_config::read_value(&scenario.gateway.config).map_err(|e| e.to_string())?;
+        merge(&mut value, own);
+    }
+    merge(&mut value, json!({ "gateway": { "limits": scenario.gateway.limits } }));
+    let text = serde_json::to_string_pretty(&value).map_err(|e| e.to_string())?;
+    config_of(&text)?;
+    Ok(text)
+}
+
+/// A configuration text as types.
+///
+/// # Errors
+/// All its problems.
+pub fn config_of(text: &str) -> Result<Config, String> {
+    let no_environment = |_: &str| None;
+    match openclaw_config::parse(text, &no_environment) {
+        Ok(loaded) => Ok(loaded.config),
+        Err(problems) => Err(problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("; ")),
+    }
+}
+
+/// Lays `over` on `base`: objects are joined, everything else is replaced.
+fn merge(base: &mut Value, over: Value) {
+    match (base, over) {
+        (Value::Object(base), Value::Object(over)) => {
+            for (key, value) in over {
+                merge(base.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (base, over) => *base = over,
+    }
+}

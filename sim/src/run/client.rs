@@ -1,0 +1,428 @@
+//! One client: connects, says hello, does what its plan says, follows its runs, comes back after a loss.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
+use openclaw_platform::{Entropy, EntropyExt as _, Spawner, SpawnerExt as _};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::{
+    Message,
+    protocol::{CloseFrame, frame::coding::CloseCode},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    TOKEN,
+    recorder::Recorder,
+    socket::{self, Socket},
+    visit,
+};
+use crate::{
+    World,
+    fault::{HostTransport, SimNet},
+    history::What,
+    plan::{self, Deed, Plan},
+    scenario::Leave,
+};
+
+/// From the upgrade to hello-ok.
+const HELLO: Duration = Duration::from_secs(15);
+/// A frame that is not taken in this time means a dead connection.
+const WRITE: Duration = Duration::from_secs(30);
+/// Back-off: first wait, growth, longest wait, jitter.
+const BACKOFF: (u64, f64, u64, f64) = (500, 1.7, 8000, 0.2);
+/// A request that the gateway puts off is sent again so often.
+const ATTEMPTS: u32 = 8;
+/// How long `agent.wait` waits for a run that was accepted on an earlier connection.
+const WAIT_MS: u64 = 60_000;
+
+/// Everything that a client's life needs.
+#[derive(Clone)]
+pub(super) struct Start {
+    pub plan: Arc<plan::Client>,
+    pub net: HostTransport,
+    recorder: Recorder,
+    ending: CancellationToken,
+    entropy: Arc<dyn Entropy>,
+    tasks: Arc<dyn Spawner>,
+}
+
+impl Start {
+    pub fn new(
+        plan: &Plan,
+        client: &plan::Client,
+        world: &World,
+        net: &Arc<SimNet>,
+        recorder: &Recorder,
+        ending: &CancellationToken,
+    ) -> Self {
+        let link = net
+            .links()
+            .link(&client.name, if client.via == crate::scenario::Route::Tunnel { "tunnel" } else { "gateway" });
+        super::faults::settle(&link, &plan.network);
+        Self {
+            net: net.transport("clients", &client.name),
+            plan: Arc::new(client.clone()),
+            recorder: recorder.clone(),
+            ending: ending.clone(),
+            entropy: world.entropy.fork(&format!("client {}", client.name)),
+            tasks: world.platform.tasks.clone(),
+        }
+    }
+
+    pub fn record(&self, what: What) {
+        self.recorder.record("clients", what);
+    }
+
+    pub fn opened(&self, conn: &str) {
+        let (client, group) = (self.plan.name.clone(), self.plan.group.clone());
+        self.record(What::Opened { conn: conn.to_owned(), client, group });
+    }
+
+    pub fn failed(&self, error: String) {
+        self.record(What::ConnectFailed { client: self.plan.name.clone(), error });
+    }
+}
+
+/// From its start to the end of the run.
+pub(super) async fn live(start: Start) {
+    let epoch = Instant::now();
+    let canary = Duration::from_millis(crate::canary::disturbance());
+    tokio::time::sleep_until(epoch + Duration::from_millis(start.plan.start_ms) + canary).await;
+    let mut client = Client { epoch, next: 0, visits: 0, calls: BTreeMap::new(), again: Vec::new(), start };
+    let only_visits = {
+        let actions = &client.start.plan.actions;
+        !actions.is_empty() && actions.iter().all(|a| matches!(a.deed, Deed::Visit { .. }))
+    };
+    if only_visits {
+        return client.visit_only().await;
+    }
+    let (mut failures, mut lives) = (0, 0);
+    loop {
+        lives += 1;
+        let conn = format!("{}/{lives}", client.start.plan.name);
+        let after = match client.connection(&conn).await {
+            After::Hello => {
+                failures = 0;
+                client.start.plan.reconnect
+            }
+            After::Failure => client.start.plan.reconnect,
+            After::Refused => false,
+        };
+        if !after || client.start.ending.is_cancelled() {
+            return;
+        }
+        let (first, growth, most, jitter) = BACKOFF;
+        let wait = (first as f64 * growth.powi(failures)).min(most as f64) * client.start.entropy.jitter(jitter);
+        failures = (failures + 1).min(20);
+        openclaw_platform::select! {
+            () = client.start.ending.cancelled() => return,
+            () = tokio::time::sleep(Duration::from_millis(wait as u64)) => {}
+        }
+    }
+}
+
+/// What a connection was good for.
+enum After {
+    /// It got its hello-ok.
+    Hello,
+    /// It did not.
+    Failure,
+    /// The gateway does not want this client (F15: no use to come back).
+    Refused,
+}
+
+/// A request that has no (final) answer yet.
+struct Call {
+    action: usize,
+    attempts: u32,
+    /// Set once `agent` was accepted: the run's id.
+    accepted: Option<String>,
+}
+
+struct Client {
+    start: Start,
+    epoch: Instant,
+    /// The first action that is not done.
+    next: usize,
+    visits: usize,
+    /// Open requests by id, on the connection of now.
+    calls: BTreeMap<String, Call>,
+    /// Calls to be made (again), and not before when.
+    again: Vec<(Instant, Call)>,
+}
+
+/// The state of one connection.
+struct Live<'a> {
+    conn: &'a str,
+    ws: Socket,
+    reading: bool,
+    tick: Duration,
+    heard: Instant,
+}
+
+impl Client {
+    async fn visit_only(&mut self) {
+        while let Some(action) = self.start.plan.actions.get(self.next).cloned() {
+            let due = self.epoch + Duration::from_millis(action.at_ms);
+            openclaw_platform::select! {
+                () = self.start.ending.cancelled() => return,
+                () = tokio::time::sleep_until(due) => {}
+            }
+            self.next += 1;
+            self.visit(&action.deed);
+        }
+    }
+
+    fn visit(&mut self, deed: &Deed) {
+        if let Deed::Visit { opening } = deed {
+            self.visits += 1;
+            self.start.tasks.spawn("visit", visit::visit(self.start.clone(), self.visits, opening.clone()));
+        }
+    }
+
+    async fn connection(&mut self, conn: &str) -> After {
+        let ws = match socket::open(&self.start.net, self.start.plan.via).await {
+            Ok(ws) => ws,
+            Err(error) => {
+                self.start.failed(error);
+                return After::Failure;
+            }
+        };
+        self.start.opened(conn);
+        let mut live = Live { conn, ws, reading: true, tick: HELLO, heard: Instant::now() };
+        match tokio::time::timeout(HELLO, self.hello(&mut live)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(after)) => return after,
+            Err(_) => {
+                self.leave(&mut live, 4000, "no hello in time").await;
+                return After::Failure;
+            }
+        }
+        // What was not answered on an earlier connection is asked again.
+        let now = Instant::now();
+        let open = std::mem::take(&mut self.calls).into_values();
+        self.again.extend(open.map(|call| (now, call)));
+        self.serve(&mut live).await;
+        After::Hello
+    }
+
+    /// Reads the challenge, asks, reads the answer.
+    async fn hello(&mut self, live: &mut Live<'_>) -> Result<(), After> {
+        let Some(_) = self.receive(live).await else { return Err(After::Failure) };
+        let plan = &self.start.plan;
+        let token = plan.token.as_deref().unwrap_or(TOKEN);
+        let mut params = json!({
+            "minProtocol": 3, "maxProtocol": 3, "role": plan.role, "auth": { "token": token },
+            "client": { "id": "test", "mode": "ui", "version": "1", "platform": "sim", "displayName": plan.name,
+                "instanceId": plan.name },
+        });
+        if !plan.scopes.is_empty() {
+            params["scopes"] = json!(plan.scopes);
+        }
+        self.send(live, json!({ "type": "req", "id": "hello", "method": "connect", "params": params })).await?;
+        loop {
+            let Some(frame) = self.receive(live).await else { return Err(After::Failure) };
+            if frame["id"] != "hello" {
+                continue;
+            }
+            if frame["ok"] == true {
+                let interval = frame["payload"]["policy"]["tickIntervalMs"].as_u64().unwrap_or(30_000);
+                live.tick = Duration::from_millis(interval * 2 + 1000);
+                return Ok(());
+            }
+            // The close frame follows.
+            while self.receive(live).await.is_some() {}
+            let passing = frame["error"]["code"] == "UNAVAILABLE";
+            return Err(if passing { After::Failure } else { After::Refused });
+        }
+    }
+
+    async fn serve(&mut self, live: &mut Live<'_>) {
+        loop {
+            let due = self.due(live);
+            let ending = self.start.ending.clone();
+            openclaw_platform::select! {
+                frame = self.receive(live), if live.reading => match frame {
+                    Some(frame) => {
+                        live.heard = Instant::now();
+                        self.answered(&frame);
+                    }
+                    None => return,
+                },
+                // Once the run ends nothing new is done, but the gateway's goodbye is read.
+                () = tokio::time::sleep_until(due), if !ending.is_cancelled() => {
+                    if self.act(live).await.is_err() {
+                        return;
+                    }
+                }
+                () = ending.cancelled(), if !live.reading => live.reading = true,
+                () = ending.cancelled(), if !ending.is_cancelled() => {}
+            }
+        }
+    }
+
+    /// When something is to be done next.
+    fn due(&self, live: &Live<'_>) -> Instant {
+        let action = self.start.plan.actions.get(self.next).map(|a| self.epoch + Duration::from_millis(a.at_ms));
+        let again = self.again.iter().map(|(at, _)| *at).min();
+        let silence = live.reading.then_some(live.heard + live.tick);
+        let far = Instant::now() + Duration::from_secs(3600);
+        [action, again, silence].into_iter().flatten().min().unwrap_or(far)
+    }
+
+    /// Does what is due. `Err`: the connection is over.
+    async fn act(&mut self, live: &mut Live<'_>) -> Result<(), After> {
+        let now = Instant::now();
+        if live.reading && now >= live.heard + live.tick {
+            self.leave(live, 4000, "tick timeout").await;
+            return Err(After::Hello);
+        }
+        if let Some(at) = self.again.iter().position(|(at, _)| *at <= now) {
+            let (_, call) = self.again.remove(at);
+            return self.call(live, call).await;
+        }
+        let Some(action) = self.start.plan.actions.get(self.next).cloned() else { return Ok(()) };
+        if self.epoch + Duration::from_millis(action.at_ms) > now {
+            return Ok(());
+        }
+        let index = self.next;
+        self.next += 1;
+        match action.deed {
+            // What was due while there was no connection is late: only what matters is made up for.
+            Deed::Call { retry: false, .. } | Deed::Text { .. } | Deed::Leave { .. } | Deed::Read { .. }
+                if self.epoch + Duration::from_millis(action.at_ms + 1000) < now =>
+            {
+                Ok(())
+            }
+            Deed::Call { .. } => self.call(live, Call { action: index, attempts: 0, accepted: None }).await,
+            Deed::Text { text } => {
+                let frame = serde_json::from_str(&text).unwrap_or_else(|_| json!({ "raw": text }));
+                self.start.record(What::Sent { conn: live.conn.to_owned(), frame });
+                self.write(live, Message::text(text)).await
+            }
+            Deed::Leave { how: Leave::Close } => {
+                self.leave(live, 1000, "").await;
+                Err(After::Hello)
+            }
+            Deed::Leave { how: Leave::Drop } => {
+                self.closed(live, None, "dropped", true);
+                Err(After::Hello)
+            }
+            Deed::Read { on } => {
+                live.reading = on;
+                live.heard = now;
+                self.start.record(What::Reading { conn: live.conn.to_owned(), on });
+                Ok(())
+            }
+            Deed::Visit { .. } => {
+                self.visit(&action.deed);
+                Ok(())
+            }
+        }
+    }
+
+    /// Sends a request, or asks after its run when that was accepted before.
+    async fn call(&mut self, live: &mut Live<'_>, mut call: Call) -> Result<(), After> {
+        let Some(Deed::Call { method, params, .. }) = self.start.plan.actions.get(call.action).map(|a| a.deed.clone())
+        else {
+            return Ok(());
+        };
+        call.attempts += 1;
+        let id = format!("{}.{}", call.action, call.attempts);
+        let (method, params) = match &call.accepted {
+            Some(run) => ("agent.wait".to_owned(), json!({ "runId": run, "timeoutMs": WAIT_MS })),
+            None => (method, params),
+        };
+        self.calls.insert(id.clone(), call);
+        self.send(live, json!({ "type": "req", "id": id, "method": method, "params": params })).await
+    }
+
+    /// Takes note of an answer.
+    fn answered(&mut self, frame: &Value) {
+        let Some(id) = frame["id"].as_str().filter(|_| frame["type"] == "res") else { return };
+        let Some(mut call) = self.calls.remove(id) else { return };
+        let retry =
+            matches!(self.start.plan.actions.get(call.action).map(|a| &a.deed), Some(Deed::Call { retry: true, .. }));
+        if frame["ok"] == true {
+            let payload = &frame["payload"];
+            if payload["status"] == "accepted" {
+                call.accepted = payload["runId"].as_str().map(str::to_owned);
+                self.calls.insert(id.to_owned(), call);
+            } else if payload["status"] == "timeout" && call.accepted.is_some() {
+                self.again.push((Instant::now(), call));
+            }
+        } else if retry && call.accepted.is_none() && call.attempts < ATTEMPTS {
+            let error = &frame["error"];
+            if error["code"] == "UNAVAILABLE" && error["retryable"] == true {
+                let wait = error["retryAfterMs"].as_u64().unwrap_or(1000);
+                self.again.push((Instant::now() + Duration::from_millis(wait), call));
+            }
+        }
+    }
+
+    async fn send(&mut self, live: &mut Live<'_>, frame: Value) -> Result<(), After> {
+        let text = frame.to_string();
+        self.start.record(What::Sent { conn: live.conn.to_owned(), frame });
+        self.write(live, Message::text(text)).await
+    }
+
+    async fn write(&mut self, live: &mut Live<'_>, message: Message) -> Result<(), After> {
+        match tokio::time::timeout(WRITE, live.ws.send(message)).await {
+            Ok(Ok(())) => Ok(()),
+            // What the gateway said before it went may still be there to be read.
+            Ok(Err(_)) if live.reading => Ok(()),
+            Ok(Err(error)) => {
+                self.closed(live, None, &socket::said(&error), false);
+                Err(After::Failure)
+            }
+            Err(_) => {
+                self.closed(live, None, "write timeout", true);
+                Err(After::Failure)
+            }
+        }
+    }
+
+    /// The next frame; `None` when the connection is over, which is on record then. Cancel-safe.
+    async fn receive(&self, live: &mut Live<'_>) -> Option<Value> {
+        loop {
+            match live.ws.next().await {
+                Some(Ok(Message::Text(text))) => {
+                    let frame: Value = serde_json::from_str(&text).unwrap_or_else(|_| json!({ "raw": text.as_str() }));
+                    self.start.record(What::Received { conn: live.conn.to_owned(), frame: frame.clone() });
+                    return Some(frame);
+                }
+                Some(Ok(Message::Close(frame))) => {
+                    let (code, reason) = frame.map_or((1005, String::new()), |f| (f.code.into(), f.reason.to_string()));
+                    self.closed(live, Some(code), &reason, false);
+                    // The answer to it leaves at once or not at all: nothing may be awaited here.
+                    let _ = live.ws.flush().now_or_never();
+                    return None;
+                }
+                Some(Ok(_)) => live.heard = Instant::now(),
+                Some(Err(error)) => {
+                    self.closed(live, None, &socket::said(&error), false);
+                    return None;
+                }
+                None => {
+                    self.closed(live, None, "ended", false);
+                    return None;
+                }
+            }
+        }
+    }
+
+    fn closed(&self, live: &Live<'_>, code: Option<u16>, reason: &str, by_client: bool) {
+        let conn = live.conn.to_owned();
+        self.start.record(What::Closed { conn, code, reason: reason.to_owned(), by_client });
+    }
+
+    /// Says goodbye and goes.
+    async fn leave(&self, live: &mut Live<'_>, code: u16, reason: &str) {
+        self.closed(live, Some(code), reason, true);
+        let frame = CloseFrame { code: CloseCode::from(code), reason: reason.to_owned().into() };
+        let goodbye = live.ws.close(Some(frame));
+        let _ = tokio::time::timeout(Duration::from_secs(1), goodbye).await;
+    }
+}

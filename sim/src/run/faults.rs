@@ -1,0 +1,234 @@
+//! The plan's faults, begun and ended between steps.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::Value;
+
+use super::{gateway::GatewayHost, peers::Peers, recorder::Recorder};
+use crate::{
+    SimClock, World,
+    fault::{DEFAULT_WINDOW, LinkControl, SimNet},
+    history::What,
+    plan::{Fault, Message, Plan, PlannedFault},
+    scenario::{Network, Route},
+};
+
+/// Gives a link the network's own settings.
+pub(super) fn settle(link: &LinkControl, network: &Network) {
+    link.window(window(network));
+    link.chunk(chunk(network));
+}
+
+fn window(network: &Network) -> usize {
+    if network.window == 0 { DEFAULT_WINDOW } else { network.window as usize }
+}
+
+fn chunk(network: &Network) -> Option<usize> {
+    (network.chunk > 0).then_some(network.chunk as usize)
+}
+
+/// What is still to come, and what has to end.
+pub(super) struct Faults {
+    plan: Plan,
+    net: Arc<SimNet>,
+    gateway: Arc<GatewayHost>,
+    peers: Peers,
+    clock: Arc<SimClock>,
+    recorder: Recorder,
+    next: usize,
+    next_message: usize,
+    /// Those under way, with their end.
+    active: Vec<(Duration, PlannedFault)>,
+    /// When a stopped process is to be started again.
+    restart: Option<Restart>,
+}
+
+/// A process that was asked to stop.
+struct Restart {
+    fault: u64,
+    after: Option<Duration>,
+    stopped: Option<Duration>,
+}
+
+impl Faults {
+    pub fn new(
+        plan: &Plan,
+        net: &Arc<SimNet>,
+        gateway: Arc<GatewayHost>,
+        peers: Peers,
+        world: &World,
+        recorder: &Recorder,
+    ) -> Self {
+        for (from, to) in [("tunnel", "gateway"), ("gateway", "telegram"), ("gateway", "model")] {
+            settle(&net.links().link(from, to), &plan.network);
+        }
+        Self {
+            plan: plan.clone(),
+            net: net.clone(),
+            gateway,
+            peers,
+            clock: world.clock.clone(),
+            recorder: recorder.clone(),
+            next: 0,
+            next_message: 0,
+            active: Vec::new(),
+            restart: None,
+        }
+    }
+
+    /// Ends what is over, begins what is due.
+    pub fn apply(&mut self, sim: &mut turmoil::Sim<'_>) {
+        let now = sim.elapsed();
+        while let Some(at) = self.active.iter().position(|(end, _)| *end <= now) {
+            let (_, fault) = self.active.remove(at);
+            self.end(&fault, sim);
+        }
+        self.restart_stopped(sim);
+        while let Some(fault) = self.plan.faults.get(self.next).cloned()
+            && Duration::from_millis(fault.at_ms) <= now
+        {
+            self.next += 1;
+            self.begin(&fault, sim);
+            if let Some(ms) = fault.for_ms
+                && !matches!(fault.fault, Fault::Stop)
+            {
+                self.active.push((Duration::from_millis(fault.at_ms + ms), fault));
+            }
+        }
+        while let Some(message) = self.plan.telegram.as_ref().and_then(|t| t.messages.get(self.next_message)).cloned()
+            && Duration::from_millis(message.at_ms) <= now
+        {
+            self.next_message += 1;
+            self.say(&message);
+        }
+    }
+
+    fn say(&self, message: &Message) {
+        self.peers.write(message);
+    }
+
+    fn note(&self, fault: &PlannedFault, on: bool) {
+        let shown = serde_json::to_value(&fault.fault).unwrap_or(Value::Null);
+        self.recorder.record("world", What::Fault { id: fault.id, on, fault: shown });
+    }
+
+    /// Links that a target names.
+    fn links(&self, target: &str) -> Vec<Arc<LinkControl>> {
+        let links = self.net.links();
+        match target {
+            "tunnel" => vec![links.link("tunnel", "gateway")],
+            "telegram" | "model" => vec![links.link("gateway", target)],
+            _ => {
+                let of = |c: &&crate::plan::Client| target == "clients" || c.group == target || c.name == target;
+                let to = |c: &crate::plan::Client| if c.via == Route::Tunnel { "tunnel" } else { "gateway" };
+                self.plan.clients.iter().filter(of).map(|c| links.link(&c.name, to(c))).collect()
+            }
+        }
+    }
+
+    fn begin(&mut self, planned: &PlannedFault, sim: &mut turmoil::Sim<'_>) {
+        self.note(planned, true);
+        let set = |target: &str, deed: &dyn Fn(&LinkControl)| self.links(target).iter().for_each(|link| deed(link));
+        match &planned.fault {
+            Fault::Stall { target } => set(target, &|l| l.stall(true)),
+            Fault::HalfOpen { target } => set(target, &LinkControl::half_open),
+            Fault::Cut { target } => set(target, &LinkControl::cut),
+            Fault::Reset { target } => set(target, &LinkControl::reset),
+            Fault::Refuse { target } => set(target, &|l| l.refuse(true)),
+            Fault::Latency { target, delay_ms } => set(target, &|l| l.latency(Duration::from_millis(*delay_ms))),
+            Fault::Rate { target, bytes } => set(target, &|l| l.rate(Some(*bytes))),
+            Fault::Chunk { target, bytes } => set(target, &|l| l.chunk(Some(*bytes as usize))),
+            Fault::Window { target, bytes } => set(target, &|l| l.window(*bytes as usize)),
+            Fault::Crash => {
+                self.restart = None;
+                sim.crash("gateway");
+                self.gateway.gone("crash");
+            }
+            Fault::PowerLoss => {
+                self.restart = None;
+                self.net.power_off("gateway");
+                sim.crash("gateway");
+                self.gateway.gone("power_loss");
+            }
+            Fault::Stop => {
+                if self.gateway.is_serving() {
+                    self.gateway.stop();
+                    let after = planned.for_ms.map(Duration::from_millis);
+                    self.restart = Some(Restart { fault: planned.id, after, stopped: None });
+                }
+            }
+            Fault::ClockJump { by_ms } => self.clock.jump(*by_ms),
+            Fault::ConfigEdit { text } => self.gateway.edit_config(text),
+            Fault::Disk { disk } => self.gateway.disk(Some(*disk)),
+            backend => self.peers.fail(backend),
+        }
+    }
+
+    fn end(&mut self, planned: &PlannedFault, sim: &mut turmoil::Sim<'_>) {
+        let network = &self.plan.network;
+        let set = |target: &str, deed: &dyn Fn(&LinkControl)| self.links(target).iter().for_each(|link| deed(link));
+        match &planned.fault {
+            Fault::Stall { target } => set(target, &|l| l.stall(false)),
+            Fault::HalfOpen { target } => {
+                set(target, &|l| {
+                    l.heal();
+                    settle(l, network);
+                });
+                // Healing a link ends every fault of it: those that are not over begin again.
+                let rest: Vec<_> = self.active.iter().map(|(_, fault)| fault.fault.clone()).collect();
+                self.again(&rest);
+            }
+            Fault::Refuse { target } => set(target, &|l| l.refuse(false)),
+            Fault::Latency { target, .. } => set(target, &|l| l.latency(Duration::ZERO)),
+            Fault::Rate { target, .. } => set(target, &|l| l.rate(None)),
+            Fault::Chunk { target, .. } => set(target, &|l| l.chunk(chunk(network))),
+            Fault::Window { target, .. } => set(target, &|l| l.window(window(network))),
+            Fault::Crash => sim.bounce("gateway"),
+            Fault::PowerLoss => {
+                self.net.power_on("gateway");
+                sim.bounce("gateway");
+            }
+            Fault::Disk { .. } => self.gateway.disk(None),
+            _ => {}
+        }
+        self.note(planned, false);
+    }
+
+    /// Sets the states of links that these faults are.
+    fn again(&self, faults: &[Fault]) {
+        let set = |target: &str, deed: &dyn Fn(&LinkControl)| self.links(target).iter().for_each(|link| deed(link));
+        for fault in faults {
+            match fault {
+                Fault::Stall { target } => set(target, &|l| l.stall(true)),
+                Fault::HalfOpen { target } => set(target, &LinkControl::half_open),
+                Fault::Refuse { target } => set(target, &|l| l.refuse(true)),
+                Fault::Latency { target, delay_ms } => set(target, &|l| l.latency(Duration::from_millis(*delay_ms))),
+                Fault::Rate { target, bytes } => set(target, &|l| l.rate(Some(*bytes))),
+                Fault::Chunk { target, bytes } => set(target, &|l| l.chunk(Some(*bytes as usize))),
+                Fault::Window { target, bytes } => set(target, &|l| l.window(*bytes as usize)),
+                _ => {}
+            }
+        }
+    }
+
+    /// A process that has stopped is gone; its service manager starts it again when the plan says so.
+    fn restart_stopped(&mut self, sim: &mut turmoil::Sim<'_>) {
+        let now = sim.elapsed();
+        let Some(restart) = &mut self.restart else { return };
+        match (restart.stopped, restart.after) {
+            (None, _) if !self.gateway.is_serving() => {
+                restart.stopped = Some(now);
+                sim.crash("gateway");
+            }
+            (Some(at), Some(after)) if now >= at + after => {
+                let id = restart.fault;
+                self.restart = None;
+                sim.bounce("gateway");
+                if let Some(fault) = self.plan.faults.iter().find(|f| f.id == id).cloned() {
+                    self.note(&fault, false);
+                }
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! What the gateway talks to, and what stands between: the fake Bot API, the fake model server, the tunnel.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use fakes::{
+    model::{FakeModel, Step},
+    telegram::{Failure, FakeTelegram},
+};
+use openclaw_platform::{Platform, Spawner, SpawnerExt as _, Transport, http::HttpClient};
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{GATEWAY_PORT, MODEL_PORT, TELEGRAM_PORT, TUNNEL_PORT, recorder::Recorder};
+use crate::{
+    World,
+    fault::{HostTransport, SimNet},
+    history::What,
+    plan::{Fault, Message, Plan},
+};
+
+/// Longest poll of the second poller.
+const ROGUE_POLL: Duration = Duration::from_secs(20);
+
+/// The backends of a run; clones share them.
+#[derive(Clone)]
+pub(super) struct Peers {
+    telegram: Option<Arc<TelegramHost>>,
+    model: Option<Arc<ModelHost>>,
+    recorder: Recorder,
+}
+
+/// The fake Bot API on its host.
+pub(super) struct TelegramHost {
+    fake: FakeTelegram,
+    platform: Platform,
+    rogues: mpsc::UnboundedSender<u32>,
+    orders: Mutex<Option<mpsc::UnboundedReceiver<u32>>>,
+    pushed: Mutex<Vec<(i64, Value)>>,
+}
+
+/// The fake model server on its host.
+pub(super) struct ModelHost {
+    fake: FakeModel,
+    platform: Platform,
+}
+
+impl Peers {
+    pub fn new(plan: &Plan, world: &World, net: &Arc<SimNet>, recorder: &Recorder) -> Self {
+        let platform = |name: &str| Platform {
+            transport: Arc::new(net.transport(name, name)),
+            entropy: openclaw_platform::Entropy::fork(&*world.entropy, name),
+            ..world.platform.clone()
+        };
+        let telegram = plan.telegram.as_ref().map(|settings| {
+            let fake = FakeTelegram::new();
+            fake.limit_chats(settings.chat_interval_ms.map(Duration::from_millis));
+            let recorder = recorder.clone();
+            fake.observe(Arc::new(move |call| {
+                let (method, params) = (call.method.clone(), call.params.clone());
+                recorder.record("telegram", What::Telegram { method, params, status: call.status });
+            }));
+            let (rogues, orders) = mpsc::unbounded_channel();
+            let orders = Mutex::new(Some(orders));
+            Arc::new(TelegramHost { fake, platform: platform("telegram"), rogues, orders, pushed: Mutex::default() })
+        });
+        let model = plan.model.as_ref().map(|settings| {
+            let fake = FakeModel::new();
+            fake.say(settings.say.as_deref());
+            let recorder = recorder.clone();
+            fake.observe(Arc::new(move |request, text, step| {
+                let answer = serde_json::to_string(step).unwrap_or_default();
+                recorder.record("model", What::Model { request, text: text.to_owned(), answer });
+            }));
+            Arc::new(ModelHost { fake, platform: platform("model") })
+        });
+        Self { telegram, model, recorder: recorder.clone() }
+    }
+
+    pub fn telegram(&self) -> Option<Arc<TelegramHost>> {
+        self.telegram.clone()
+    }
+
+    pub fn model(&self) -> Option<Arc<ModelHost>> {
+        self.model.clone()
+    }
+
+    /// Somebody writes to the bot.
+    pub fn write(&self, message: &Message) {
+        let Some(host) = &self.telegram else { return };
+        let update_id = host.fake.push_message(message.chat, message.chat, &message.text);
+        let update = serde_json::json!({ "chat": message.chat, "text": message.text });
+        self.recorder.record("telegram", What::Update { update_id, update: update.clone() });
+        host.pushed.lock().unwrap_or_else(PoisonError::into_inner).push((update_id, update));
+    }
+
+    /// A fault of a backend; nothing for faults of anything else.
+    pub fn fail(&self, fault: &Fault) {
+        if let Some(host) = &self.telegram {
+            host.fail(fault, &self.recorder);
+        }
+        if let Some(host) = &self.model {
+            host.fail(fault);
+        }
+    }
+}
+
+impl TelegramHost {
+    /// Answers until the end of the run.
+    pub async fn serve(self: Arc<Self>) -> turmoil::Result {
+        self.fake.serve(&self.platform, ([0, 0, 0, 0], TELEGRAM_PORT).into(), CancellationToken::new()).await?;
+        let orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let http = HttpClient::new(&self.platform);
+        let Some(mut orders) = orders else { return std::future::pending().await };
+        // The second poller: somebody else with the same token.
+        while let Some(times) = orders.recv().await {
+            for _ in 0..times {
+                let uri = format!("http://127.0.0.1:{TELEGRAM_PORT}/bot111111:simulated/getUpdates");
+                let body = serde_json::json!({ "timeout": 1, "rogue": true }).to_string();
+                let request = http::Request::post(uri).header("content-type", "application/json").body(body.into())?;
+                // What it gets does not matter.
+                let _ = http.fetch(request, ROGUE_POLL, 1 << 20).await;
+            }
+        }
+        std::future::pending().await
+    }
+
+    fn fail(&self, fault: &Fault, recorder: &Recorder) {
+        match fault {
+            Fault::TelegramError { method, status, times, retry_after: Some(seconds) } if *status == 429 => {
+                for _ in 0..*times {
+                    self.fake.fail(Failure::retry_after(method, *seconds));
+                }
+            }
+            Fault::TelegramError { method, status, times, .. } => {
+                self.fake.fail(Failure::status(method, *times, *status))
+            }
+            Fault::TelegramDrop { method, times, effective } => {
+                self.fake.fail(Failure { times: *times, effective: *effective, ..Failure::drop(method) });
+            }
+            Fault::TelegramSlow { method, times, delay_ms } => {
+                self.fake.fail(Failure { delay_ms: *delay_ms, ..Failure::status(method, *times, 200) });
+            }
+            Fault::TelegramConflict { times } => {
+                // The other end lives as long as the run.
+                let _ = self.rogues.send(*times);
+            }
+            Fault::TelegramDuplicate { times } => {
+                let pushed = self.pushed.lock().unwrap_or_else(PoisonError::into_inner);
+                for (update_id, update) in pushed.iter().rev().take(*times as usize).rev() {
+                    self.fake.push_again(*update_id);
+                    recorder.record("telegram", What::Update { update_id: *update_id, update: update.clone() });
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl ModelHost {
+    /// Answers until the end of the run.
+    pub async fn serve(self: Arc<Self>) -> turmoil::Result {
+        self.fake.serve(&self.platform, ([0, 0, 0, 0], MODEL_PORT).into(), CancellationToken::new()).await?;
+        std::future::pending().await
+    }
+
+    fn fail(&self, fault: &Fault) {
+        let (step, times) = match *fault {
+            Fault::ModelError { status, times, retry_after } => {
+                (Step::Error { code: status, retry_after, message: None }, times)
+            }
+            Fault::ModelHang { times } => (Step::Words { n: 3, ms: 50, hang: true, cut: false }, times),
+            Fault::ModelCut { times } => (Step::Words { n: 3, ms: 50, hang: false, cut: true }, times),
+            Fault::ModelSlow { times, delay_ms } => {
+                (Step::Words { n: 8, ms: delay_ms, hang: false, cut: false }, times)
+            }
+            _ => return,
+        };
+        self.fake.script(vec![step; times as usize]);
+    }
+}
+
+/// As `ssh -L`: takes connections at the near end, makes one on the gateway's machine for each and carries bytes.
+pub(super) async fn tunnel(near: HostTransport, far: HostTransport, tasks: Arc<dyn Spawner>) -> turmoil::Result {
+    let mut listener = near.bind(([0, 0, 0, 0], TUNNEL_PORT).into()).await?;
+    loop {
+        let (mut inside, _) = listener.accept().await?;
+        let far = far.clone();
+        tasks.spawn("tunnel", async move {
+            // A refused connection is told by closing, as ssh does.
+            if let Ok(mut outside) = far.connect("127.0.0.1", GATEWAY_PORT).await {
+                let _ = tokio::io::copy_bidirectional(&mut inside, &mut outside).await;
+            }
+        });
+    }
+}

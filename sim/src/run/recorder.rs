@@ -1,0 +1,41 @@
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use crate::history::{Record, What};
+
+/// Writes the history; clones write the same one.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Recorder(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    records: Vec<Record>,
+    outside: Duration,
+}
+
+impl Recorder {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets the time for what happens between steps, where no host is running.
+    pub fn outside(&self, now: Duration) {
+        self.lock().outside = now;
+    }
+
+    /// Adds a record, now.
+    pub fn record(&self, host: &str, what: What) {
+        let inside = turmoil::sim_elapsed();
+        let mut state = self.lock();
+        let t_us = inside.unwrap_or(state.outside).as_micros() as u64;
+        let i = state.records.len() as u64;
+        state.records.push(Record { i, t_us, host: host.to_owned(), what });
+    }
+
+    /// The whole history; what is recorded later begins a new one.
+    pub fn take(&self) -> Vec<Record> {
+        std::mem::take(&mut self.lock().records)
+    }
+}

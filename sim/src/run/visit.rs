@@ -1,0 +1,87 @@
+//! Connections that are not meant well: opened, misused, and watched until the gateway ends them.
+
+use std::time::Duration;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio_tungstenite::tungstenite::Message;
+
+use super::{client::Start, socket};
+use crate::{history::What, plan::Opening};
+
+/// A visitor that is not thrown out goes after this long.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One visit, the `n`th of its client.
+pub(super) async fn visit(start: Start, n: usize, opening: Opening) {
+    let conn = format!("{}/v{n}", start.plan.name);
+    let closed =
+        |code, reason: &str, by_client| What::Closed { conn: conn.clone(), code, reason: reason.to_owned(), by_client };
+    let ended = match &opening {
+        Opening::Bytes { text, pause_ms } => match socket::connect(&start.net, start.plan.via).await {
+            Err(error) => return start.failed(error),
+            Ok(io) => {
+                start.opened(&conn);
+                start.record(What::Sent { conn: conn.clone(), frame: json!({ "raw": text }) });
+                let (mut reader, mut writer) = tokio::io::split(io);
+                let write = async {
+                    for byte in text.as_bytes() {
+                        if writer.write_all(&[*byte]).await.is_err() {
+                            break;
+                        }
+                        tokio::time::sleep(Duration::from_millis(*pause_ms)).await;
+                    }
+                    std::future::pending::<()>().await;
+                };
+                let read = async {
+                    let mut answer = [0; 1024];
+                    while let Ok(1..) = reader.read(&mut answer).await {}
+                };
+                openclaw_platform::select! {
+                    () = read => closed(None, "ended", false),
+                    () = write => closed(None, "ended", false),
+                    () = tokio::time::sleep(PATIENCE) => closed(None, "out of patience", true),
+                }
+            }
+        },
+        Opening::Frame { .. } | Opening::Silence => {
+            let mut ws = match socket::open(&start.net, start.plan.via).await {
+                Err(error) => return start.failed(error),
+                Ok(ws) => ws,
+            };
+            start.opened(&conn);
+            if let Opening::Frame { text } = &opening {
+                let frame = serde_json::from_str(text).unwrap_or_else(|_| json!({ "raw": text }));
+                start.record(What::Sent { conn: conn.clone(), frame });
+                // A failure shows on reading.
+                let _ = ws.send(Message::text(text.as_str())).await;
+            }
+            let read = async {
+                loop {
+                    match ws.next().await {
+                        Some(Ok(Message::Text(text))) => {
+                            let frame = serde_json::from_str::<Value>(&text)
+                                .unwrap_or_else(|_| json!({ "raw": text.as_str() }));
+                            start.record(What::Received { conn: conn.clone(), frame });
+                        }
+                        Some(Ok(Message::Close(frame))) => {
+                            let (code, reason) =
+                                frame.map_or((1005, String::new()), |f| (f.code.into(), f.reason.to_string()));
+                            let _ = ws.flush().await;
+                            break closed(Some(code), &reason, false);
+                        }
+                        Some(Ok(_)) => {}
+                        Some(Err(error)) => break closed(None, &socket::said(&error), false),
+                        None => break closed(None, "ended", false),
+                    }
+                }
+            };
+            openclaw_platform::select! {
+                ended = read => ended,
+                () = tokio::time::sleep(PATIENCE) => closed(None, "out of patience", true),
+            }
+        }
+    };
+    start.record(ended);
+}

@@ -1,0 +1,158 @@
+//! From scenario files and seeds to verdicts: one process per seed, so that nothing carries over from run to run.
+
+mod batch;
+mod failure;
+mod guard;
+mod table;
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub use batch::{Batch, Report};
+pub use failure::{Failure, directory};
+pub use guard::Divergence;
+
+use crate::{
+    goals,
+    history::Record,
+    plan::Plan,
+    run::{self, Finished},
+    scenario::{Scenario, ScenarioError},
+};
+
+/// Exit codes of the runner.
+pub mod exit {
+    /// Everything held.
+    pub const OK: u8 = 0;
+    /// An oracle was violated.
+    pub const VIOLATED: u8 = 1;
+    /// The same seed gave two histories.
+    pub const NONDETERMINISM: u8 = 2;
+    /// The simulator itself failed.
+    pub const BROKEN: u8 = 3;
+    /// A `sometimes` goal was not reached.
+    pub const GOAL: u8 = 4;
+    /// Bad arguments or files.
+    pub const USAGE: u8 = 64;
+}
+
+/// What one run of one seed came to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Of the scenario.
+    pub scenario: String,
+    /// The seed.
+    pub seed: u64,
+    /// Violated oracles; empty when everything held.
+    pub violations: Vec<Violation>,
+    /// The simulator's own failure.
+    pub broken: Option<String>,
+    /// Of the whole history.
+    pub hash: String,
+    /// Records in it.
+    pub records: u64,
+    /// Random words drawn.
+    pub draws: u64,
+    /// Goals reached, of those that the scenario names.
+    pub goals: Vec<String>,
+    /// Simulated seconds.
+    pub simulated_s: f64,
+    /// CPU seconds of the process.
+    pub cpu_s: f64,
+}
+
+/// An oracle that did not hold.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Violation {
+    /// Its name.
+    pub oracle: String,
+    /// The record that broke it.
+    pub at: Option<u64>,
+    /// In words.
+    pub detail: String,
+}
+
+impl Outcome {
+    /// True when everything held.
+    pub fn passed(&self) -> bool {
+        self.violations.is_empty() && self.broken.is_none()
+    }
+}
+
+/// Runs a plan here and now, and judges it.
+pub fn try_plan(plan: &Plan) -> (Outcome, Vec<Record>) {
+    let Finished { history, draws, broken } = run::run(plan);
+    let reached = goals::reached(&history);
+    let outcome = Outcome {
+        scenario: plan.scenario.clone(),
+        seed: plan.seed,
+        violations: crate::judge::violations(plan, &history),
+        broken,
+        hash: crate::judge::hash(&history),
+        records: history.len() as u64,
+        draws,
+        goals: plan.expect.sometimes.iter().filter(|g| reached.contains(*g)).cloned().collect(),
+        simulated_s: history.last().map_or(0.0, |r| r.t_us as f64 / 1e6),
+        cpu_s: cpu_seconds(),
+    };
+    (outcome, history)
+}
+
+/// CPU time of this process's first thread, on which simulations run; 0 where the system does not tell.
+#[allow(clippy::disallowed_methods)] // the runner's own accounts
+fn cpu_seconds() -> f64 {
+    let text = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
+    let nanoseconds = text.split_whitespace().next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
+    nanoseconds as f64 / 1e9
+}
+
+/// A scenario and where it stands.
+#[derive(Debug, Clone)]
+pub struct Story {
+    /// File name without the ending.
+    pub name: String,
+    /// The file.
+    pub path: PathBuf,
+    /// What it says.
+    pub scenario: Scenario,
+}
+
+impl Story {
+    /// One file.
+    ///
+    /// # Errors
+    /// When it is no scenario.
+    pub fn read(path: &Path) -> Result<Self, ScenarioError> {
+        let name = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+        Ok(Self { name, path: path.to_owned(), scenario: Scenario::read(path)? })
+    }
+
+    /// One file, or all `.toml` files of a directory and of those in it, by name.
+    ///
+    /// # Errors
+    /// When one is no scenario, or there is none.
+    #[allow(clippy::disallowed_methods)] // the runner's own files
+    pub fn all(path: &Path) -> Result<Vec<Self>, ScenarioError> {
+        if !path.is_dir() {
+            return Ok(vec![Self::read(path)?]);
+        }
+        let (mut files, mut directories) = (Vec::new(), vec![path.to_owned()]);
+        while let Some(directory) = directories.pop() {
+            let failed = |e: std::io::Error| ScenarioError(format!("{}: {e}", directory.display()));
+            for entry in std::fs::read_dir(&directory).map_err(failed)? {
+                let path = entry.map_err(failed)?.path();
+                if path.is_dir() {
+                    directories.push(path);
+                } else if path.extension().is_some_and(|e| e == "toml") {
+                    files.push(path);
+                }
+            }
+        }
+        files.sort();
+        if files.is_empty() {
+            return Err(ScenarioError(format!("{}: no scenario in it", path.display())));
+        }
+        files.iter().map(|file| Self::read(file)).collect()
+    }
+}

@@ -1,0 +1,274 @@
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{IsTerminal as _, Write as _},
+    ops::Range,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use serde::Serialize;
+
+use super::{Divergence, Failure, Outcome, Story, directory, exit, table};
+use crate::plan::Plan;
+
+/// Scenarios under seeds.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// Which scenarios.
+    pub stories: Vec<Story>,
+    /// Which seeds; the scenarios' own numbers when absent.
+    pub seeds: Option<Range<u64>>,
+    /// Processes at a time.
+    pub jobs: usize,
+    /// No new seed is begun after this time; without `seeds` they go on until then.
+    pub budget: Option<Duration>,
+    /// Each seed twice, and both the same.
+    pub check_determinism: bool,
+    /// Nondeterminism is planted: the guard has to catch it.
+    pub canary: bool,
+    /// A line of JSON per outcome instead of words.
+    pub json: bool,
+}
+
+/// One seed's result.
+struct Tried {
+    story: usize,
+    outcome: Result<Outcome, String>,
+    divergence: Option<String>,
+}
+
+/// What a batch came to.
+#[derive(Debug, Default, Serialize)]
+pub struct Report {
+    /// By scenario.
+    pub rows: BTreeMap<String, Row>,
+    /// Exit code.
+    pub code: u8,
+}
+
+/// One scenario's sums.
+#[derive(Debug, Default, Clone, Serialize)]
+pub struct Row {
+    /// Seeds run.
+    pub seeds: u64,
+    /// Those that failed, each with its reason.
+    pub failed: BTreeMap<u64, String>,
+    /// Those that gave two histories.
+    pub diverged: BTreeSet<u64>,
+    /// Those in which the simulator itself failed.
+    pub broken: BTreeSet<u64>,
+    /// Goals that no seed has reached.
+    pub missed: BTreeSet<String>,
+    /// Simulated seconds.
+    pub simulated_s: f64,
+    /// CPU seconds.
+    pub cpu_s: f64,
+}
+
+impl Batch {
+    /// Runs everything; prints failures as they come.
+    pub fn run(&self) -> Report {
+        let begun = Instant::now();
+        let work = self.work();
+        let (next, results) = (AtomicUsize::new(0), Mutex::new(Report::default()));
+        for story in &self.stories {
+            let missed = story.scenario.expect.sometimes.iter().cloned().collect();
+            let row = Row { missed, ..Row::default() };
+            results.lock().unwrap_or_else(PoisonError::into_inner).rows.insert(story.name.clone(), row);
+        }
+        let total = self.budget.is_none().then_some(work.len());
+        #[allow(clippy::disallowed_methods)] // the runner waits for processes; simulations have no threads
+        std::thread::scope(|scope| {
+            for _ in 0..self.jobs.max(1) {
+                scope.spawn(|| {
+                    loop {
+                        let n = next.fetch_add(1, Ordering::Relaxed);
+                        if self.budget.is_some_and(|b| begun.elapsed() >= b) {
+                            return;
+                        }
+                        let Some((story, seed)) = self.nth(&work, n) else { return };
+                        let tried = self.try_seed(story, seed);
+                        self.take(seed, tried, &mut results.lock().unwrap_or_else(PoisonError::into_inner));
+                        self.progress(n + 1, total);
+                    }
+                });
+            }
+        });
+        let mut report = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+        report.code = report.verdict();
+        if self.json {
+            println!("{}", serde_json::to_string(&report).unwrap_or_default());
+        } else {
+            print!("{}", table::show(&report, begun.elapsed()));
+        }
+        report
+    }
+
+    /// Seed by seed over all scenarios, so that a budget is shared.
+    fn work(&self) -> Vec<(usize, u64)> {
+        let of = |story: &Story| match (&self.seeds, story.scenario.run.seed) {
+            (_, Some(seed)) => seed..seed + 1,
+            (Some(seeds), None) => seeds.clone(),
+            (None, None) => 0..story.scenario.run.seeds,
+        };
+        let seeds = self.stories.iter().enumerate().flat_map(|(n, story)| of(story).map(move |seed| (n, seed)));
+        let mut work: Vec<_> = seeds.collect();
+        work.sort_by_key(|(_, seed)| *seed);
+        work
+    }
+
+    /// The work to be done as the `n`th; with a budget and no seeds named it never ends.
+    fn nth(&self, work: &[(usize, u64)], n: usize) -> Option<(usize, u64)> {
+        let endless = self.budget.is_some() && self.seeds.is_none();
+        work.get(n).copied().or_else(|| {
+            let drawn: Vec<_> =
+                (0..self.stories.len()).filter(|s| self.stories[*s].scenario.run.seed.is_none()).collect();
+            let beyond = n - work.len();
+            let last = work.iter().map(|(_, seed)| *seed).max().unwrap_or(0);
+            (endless && !drawn.is_empty())
+                .then(|| (drawn[beyond % drawn.len()], last + 1 + (beyond / drawn.len()) as u64))
+        })
+    }
+
+    fn try_seed(&self, story: usize, seed: u64) -> Tried {
+        let outcome = self.child(story, seed, None);
+        let mut divergence = None;
+        if self.check_determinism
+            && let Ok(first) = &outcome
+        {
+            match self.child(story, seed, None) {
+                Ok(second) if same(first, &second) => {}
+                Ok(second) => divergence = Some(self.parted(story, seed, first, &second)),
+                Err(error) => divergence = Some(format!("the second run failed: {error}")),
+            }
+        }
+        Tried { story, outcome, divergence }
+    }
+
+    /// One run in a new process.
+    fn child(&self, story: usize, seed: u64, trace: Option<&Path>) -> Result<Outcome, String> {
+        let exe = std::env::current_exe().map_err(|e| e.to_string())?;
+        let mut command = Command::new(exe);
+        command.arg("one").arg(&self.stories[story].path).arg("--seed").arg(seed.to_string());
+        if let Some(trace) = trace {
+            command.arg("--trace").arg(trace);
+        }
+        if self.canary {
+            command.arg("--canary");
+        }
+        let child: Child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|e| e.to_string())?;
+        let output = child.wait_with_output().map_err(|e| e.to_string())?;
+        serde_json::from_slice(&output.stdout).map_err(|_| {
+            let said = String::from_utf8_lossy(&output.stderr);
+            format!("{}: {}", output.status, said.lines().take(12).collect::<Vec<_>>().join(" | "))
+        })
+    }
+
+    /// Where two runs of a seed part: both again, with traces.
+    fn parted(&self, story: usize, seed: u64, first: &Outcome, second: &Outcome) -> String {
+        let sums = format!(
+            "hash {} and {}, records {} and {}, draws {} and {}",
+            first.hash, second.hash, first.records, second.records, first.draws, second.draws
+        );
+        let file = |n| -> PathBuf { directory().join(format!("{}-{seed}-run{n}.jsonl", self.stories[story].name)) };
+        // A difference need not show again; each attempt is another chance.
+        for _ in 0..5 {
+            let (one, two) = (file(1), file(2));
+            let runs = self.child(story, seed, Some(&one)).and(self.child(story, seed, Some(&two)));
+            if let (Ok(_), Ok(Some(divergence))) = (runs, Divergence::of_files(&one, &two)) {
+                return format!("{sums}\n  first different record {}:\n{divergence}", divergence.at);
+            }
+        }
+        sums
+    }
+
+    fn take(&self, seed: u64, tried: Tried, report: &mut Report) {
+        let story = &self.stories[tried.story];
+        let row = report.rows.entry(story.name.clone()).or_default();
+        row.seeds += 1;
+        if let Some(text) = &tried.divergence {
+            row.diverged.insert(seed);
+            self.say(&format!("{} seed {seed}: two histories: {text}", story.name));
+        }
+        let outcome = match tried.outcome {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                self.say(&format!("{} seed {seed}: the simulator failed: {error}", story.name));
+                row.broken.insert(seed);
+                return;
+            }
+        };
+        row.simulated_s += outcome.simulated_s;
+        row.cpu_s += outcome.cpu_s;
+        for goal in &outcome.goals {
+            row.missed.remove(goal);
+        }
+        if self.json {
+            println!("{}", serde_json::to_string(&outcome).unwrap_or_default());
+        }
+        if let Some(error) = &outcome.broken {
+            self.say(&format!("{} seed {seed}: the simulator failed: {error}", story.name));
+            row.broken.insert(seed);
+        } else if let Some(first) = outcome.violations.first() {
+            row.failed.insert(seed, first.oracle.clone());
+            let written = Plan::draw(&story.scenario, &story.name, seed)
+                .map_err(|e| e.to_string())
+                .and_then(|plan| Failure::write(&outcome, &plan).map_err(|e| e.to_string()));
+            let place = written.map_or_else(|e| e, |path| path.display().to_string());
+            for v in &outcome.violations {
+                let at = v.at.map_or_else(String::new, |at| format!(" at record {at}"));
+                self.say(&format!("{} seed {seed}: {}{at}: {}", story.name, v.oracle, v.detail));
+            }
+            self.say(&format!("  replay: sim replay {place}"));
+        }
+    }
+
+    fn say(&self, text: &str) {
+        if std::io::stderr().is_terminal() {
+            eprint!("\r\x1b[K");
+        }
+        eprintln!("{text}");
+    }
+
+    fn progress(&self, done: usize, total: Option<usize>) {
+        if self.json || !std::io::stderr().is_terminal() {
+            return;
+        }
+        match total {
+            Some(total) => eprint!("\r{done}/{total} runs"),
+            None => eprint!("\r{done} runs"),
+        }
+        let _ = std::io::stderr().flush();
+    }
+}
+
+fn same(one: &Outcome, two: &Outcome) -> bool {
+    (&one.hash, one.records, one.draws) == (&two.hash, two.records, two.draws)
+}
+
+impl Report {
+    fn verdict(&self) -> u8 {
+        let any = |test: fn(&Row) -> bool| self.rows.values().any(test);
+        if any(|r| !r.broken.is_empty()) {
+            exit::BROKEN
+        } else if any(|r| !r.diverged.is_empty()) {
+            exit::NONDETERMINISM
+        } else if any(|r| !r.failed.is_empty()) {
+            exit::VIOLATED
+        } else if any(|r| r.seeds > 0 && !r.missed.is_empty()) {
+            exit::GOAL
+        } else {
+            exit::OK
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! Scenario files: one TOML file, one story. Typed; an unknown key is refused with its line and column.
+//!
+//! A scenario says what may happen; the seed draws from it what does happen ([`crate::plan`]). Everything explicit in it
+//! (faults, scripted clients, messages) happens as written under every seed.
+
+mod expect;
+mod fault;
+mod group;
+mod span;
+
+use std::path::Path;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use expect::Expect;
+pub use fault::{FaultEntry, FaultName, Swarm};
+pub use group::{Group, Leave, Route, Step, Talk, Workload};
+pub use span::Span;
+
+/// A story for the simulator.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// What this story shows, in one or two sentences.
+    pub about: String,
+    /// How long it goes on.
+    #[serde(default)]
+    pub run: RunSection,
+    /// What lies between the hosts.
+    #[serde(default)]
+    pub network: Network,
+    /// How the gateway is configured.
+    #[serde(default)]
+    pub gateway: GatewaySection,
+    /// Groups of clients.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clients: Vec<Group>,
+    /// A fake Telegram Bot API with people who write to the bot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub telegram: Option<TelegramSection>,
+    /// A fake model server; without it the built-in echo model answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelSection>,
+    /// Faults at fixed times.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fault: Vec<FaultEntry>,
+    /// Faults that the seed draws.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swarm: Option<Swarm>,
+    /// What must hold.
+    #[serde(default)]
+    pub expect: Expect,
+}
+
+/// `[run]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RunSection {
+    /// Simulated time with workload and faults.
+    pub length: Span,
+    /// Then: no new requests, no faults, everything must come to rest.
+    pub drain: Span,
+    /// Seeds `0..seeds` when the command line names none.
+    pub seeds: u64,
+    /// Always this seed: for scenarios that replay one failure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+}
+
+impl Default for RunSection {
+    fn default() -> Self {
+        Self { length: Span::secs(30), drain: Span::secs(20), seeds: 20, seed: None }
+    }
+}
+
+/// `[network]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Network {
+    /// Shortest and longest one-way delay of a segment.
+    pub latency: (Span, Span),
+    /// Bytes that may be on their way in one direction before the writer waits; 0 leaves it to the socket.
+    pub window: u64,
+    /// Longest piece of one write, so that frames arrive in parts; 0 leaves writes whole.
+    pub chunk: u64,
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self { latency: (Span::millis(1), Span::millis(20)), window: 64 << 10, chunk: 0 }
+    }
+}
+
+/// `[gateway]`
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct GatewaySection {
+    /// JSON5 laid over the simulator's own configuration (token, model, channel).
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub config: String,
+    /// `gateway.limits` of the configuration, as in its file: `tickIntervalMs = 2000`.
+    #[schemars(with = "std::collections::BTreeMap<String, u64>")]
+    #[serde(skip_serializing_if = "serde_json::Map::is_empty")]
+    pub limits: serde_json::Map<String, serde_json::Value>,
+}
+
+/// `[telegram]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TelegramSection {
+    /// Private chats, each with one person.
+    pub chats: u32,
+    /// Between two messages of one chat, on average.
+    pub every: Span,
+    /// What people write; the seed chooses.
+    pub texts: Vec<String>,
+    /// Telegram's limit of messages to one chat: one in this time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chat_interval: Option<Span>,
+    /// Messages at fixed times; with any, `every` draws none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub messages: Vec<TelegramMessage>,
+}
+
+impl Default for TelegramSection {
+    fn default() -> Self {
+        Self { chats: 2, every: Span::secs(5), texts: vec!["hello".into()], chat_interval: None, messages: Vec::new() }
+    }
+}
+
+/// Somebody writes to the bot.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TelegramMessage {
+    /// When.
+    pub at: Span,
+    /// Which chat, from 1.
+    pub chat: i64,
+    /// What.
+    pub text: String,
+}
+
+/// `[model]`
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelSection {
+    /// Answer to texts without a directive; the echo of the text when absent. A text steers its own answer with a
+    /// directive such as `[[slow:10:100]]`, `[[error:500]]`, `[[hang]]`, `[[cut:2]]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub say: Option<String>,
+    /// Speaks the Anthropic API, not OpenAI's.
+    pub anthropic: bool,
+}
+
+/// Why a scenario cannot be used; says file, line and column where they are known.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ScenarioError(pub String);
+
+impl Scenario {
+    /// Reads a scenario's text; `name` stands in errors.
+    ///
+    /// # Errors
+    /// With line and column: bad TOML, unknown keys, wrong types, settings that do not fit together.
+    pub fn parse(name: &str, text: &str) -> Result<Self, ScenarioError> {
+        let scenario: Self = toml::from_str(text).map_err(|e| {
+            let (line, column) = e.span().map_or((1, 1), |span| position(text, span.start));
+            ScenarioError(format!("{name}:{line}:{column}: {}", e.message()))
+        })?;
+        let at_table = |header: &str, n: usize| line_of(text, header, n);
+        for (n, fault) in scenario.fault.iter().enumerate() {
+            fault.check().map_err(|why| ScenarioError(format!("{name}:{}:1: {why}", at_table("[[fault]]", n))))?;
+        }
+        for (n, group) in scenario.clients.iter().enumerate() {
+            group.check().map_err(|why| ScenarioError(format!("{name}:{}:1: {why}", at_table("[[clients]]", n))))?;
+        }
+        if let Some(swarm) = &scenario.swarm {
+            swarm.check().map_err(|why| ScenarioError(format!("{name}:{}:1: {why}", at_table("[swarm]", 0))))?;
+        }
+        crate::plan::config(&scenario).map_err(|why| {
+            ScenarioError(format!("{name}:{}:1: the gateway's configuration: {why}", at_table("[gateway]", 0)))
+        })?;
+        Ok(scenario)
+    }
+
+    /// Reads a scenario file.
+    ///
+    /// # Errors
+    /// As [`Scenario::parse`], and when the file cannot be read.
+    #[allow(clippy::disallowed_methods)] // the runner's own files, not the simulated world's
+    pub fn read(path: &Path) -> Result<Self, ScenarioError> {
+        let text = std::fs::read_to_string(path).map_err(|e| ScenarioError(format!("{}: {e}", path.display())))?;
+        Self::parse(&path.display().to_string(), &text)
+    }
+
+    /// The scenario as a file.
+    ///
+    /// # Errors
+    /// When a parameter has no form in TOML (null).
+    pub fn to_toml(&self) -> Result<String, ScenarioError> {
+        toml::to_string(self).map_err(|e| ScenarioError(e.to_string()))
+    }
+}
+
+/// JSON Schema of a scenario file.
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(Scenario).to_value()
+}
+
+/// Line and column, from 1, of a byte.
+fn position(text: &str, byte: usize) -> (usize, usize) {
+    let before = &text[..byte.min(text.len())];
+    let line_start = before.rfind('\n').map_or(0, |i| i + 1);
+    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+}
+
+/// Line, from 1, of the `n`th table with this header.
+fn line_of(text: &str, header: &str, n: usize) -> usize {
+    let found = text.lines().enumerate().filter(|(_, line)| line.trim().starts_with(header)).nth(n);
+    found.map_or(1, |(line, _)| line + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_story_of_one_line_is_enough() {
+        let s = Scenario::parse("x.toml", "about = 'nothing happens'").unwrap();
+        assert_eq!((s.run.length, s.run.drain), (Span::secs(30), Span::secs(20)));
+    }
+
+    #[test]
+    fn errors_say_line_and_column() {
+        let error = |text: &str| Scenario::parse("x.toml", text).unwrap_err().to_string();
+        assert!(error("about = 'x'\n[run]\nlenght = '3s'\n").starts_with("x.toml:3:1: unknown field `lenght`"));
+        let text = "about = 'x'\n\n[[fault]]\nkind = 'crash'\nat = '1s'\nbytes = 5\n";
+        assert_eq!(error(text), "x.toml:3:1: fault crash: `bytes` means nothing here");
+        assert!(
+            error("about = 'x'\n[[clients]]\ngroup = 'a'\nworkload = 'talk'\n")
+                .starts_with("x.toml:4:12: unknown variant")
+        );
+        let text = "about = 'x'\n[gateway]\nlimits = { tickIntervalMs = 1 }\n";
+        assert!(error(text).starts_with("x.toml:2:1: the gateway's configuration: gateway.limits.tickIntervalMs"));
+    }
+
+    #[test]
+    fn a_written_scenario_reads_back() {
+        let text = include_str!("../tests/every-key.toml");
+        let s = Scenario::parse("every-key.toml", text).unwrap();
+        assert_eq!(Scenario::parse("again", &s.to_toml().unwrap()).unwrap(), s);
+    }
+}

@@ -1,0 +1,213 @@
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::Span;
+
+/// `[[clients]]`: clients that do the same kind of thing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Group {
+    /// Name; its clients are `name-1`, `name-2` and so on.
+    pub group: String,
+    /// Name of the one client of this table, instead of `name-1`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    /// How many.
+    #[serde(default = "one")]
+    pub count: u32,
+    /// What they do.
+    pub workload: Workload,
+    /// Which way they connect.
+    #[serde(default)]
+    pub via: Route,
+    /// When the first one connects.
+    #[serde(default)]
+    pub start: Span,
+    /// The others follow within this time.
+    #[serde(default = "second")]
+    pub stagger: Span,
+    /// Between two requests (chat, rpc), connections (reconnect, garbage, slow_bytes) or pauses (slow_reader), on average.
+    #[serde(default = "five_seconds")]
+    pub every: Span,
+    /// How long a connection of `reconnect` lives, how long a `slow_reader` does not read, on average.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lasts: Option<Span>,
+    /// At most this many requests or connections per client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub times: Option<u32>,
+    /// How `chat` clients start a run.
+    #[serde(default)]
+    pub talk: Talk,
+    /// Session of `chat` clients: `own` (one each), or a name that they share.
+    #[serde(default = "own")]
+    pub session: String,
+    /// What `chat` clients say, or the malformed first frames of `garbage`; the seed chooses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub texts: Vec<String>,
+    /// Each request with an idempotency key is sent twice, the second time after a moment.
+    #[serde(default)]
+    pub doubled: bool,
+    /// Scopes asked for; none means admin.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<String>,
+    /// `operator` or `node`.
+    #[serde(default = "operator")]
+    pub role: String,
+    /// Another token than the gateway's: clients that are refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// Connects again after a loss, with back-off, and sends again what was not answered.
+    #[serde(default = "yes")]
+    pub reconnect: bool,
+    /// What `script` clients do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub script: Vec<Step>,
+}
+
+/// What a group of clients does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Workload {
+    /// Sends messages and follows the runs.
+    Chat,
+    /// Calls a mix of methods, wrong ones among them.
+    Rpc,
+    /// Listens.
+    Watch,
+    /// A person with a flaky browser: connects, asks for the history, listens, goes, comes back.
+    Reconnect,
+    /// Listens, but does not read its socket for a while, now and then.
+    SlowReader,
+    /// Connects and sends a first frame that is none.
+    Garbage,
+    /// Opens connections and sends them byte by byte, or not at all.
+    SlowBytes,
+    /// As written under `script`.
+    Script,
+}
+
+/// Which way clients connect.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Route {
+    /// Directly.
+    #[default]
+    Gateway,
+    /// Through the relay, as through an ssh tunnel.
+    Tunnel,
+}
+
+/// How runs are started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Talk {
+    /// `chat.send`.
+    #[default]
+    Chat,
+    /// `agent`.
+    Agent,
+    /// Now one, now the other.
+    Both,
+}
+
+/// One thing that a scripted client does. Exactly one of the members besides `at`, `params`, `retry` and `pause`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Step {
+    /// When, since the start of the run.
+    pub at: Span,
+    /// Calls this method.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub call: Option<String>,
+    /// With these parameters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub params: Option<Value>,
+    /// Sends it again after a reconnect when it was not answered.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub retry: bool,
+    /// Sends this text frame.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// Ends the connection: `close` (with a close frame) or `drop`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub leave: Option<Leave>,
+    /// Reads its socket, or does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read: Option<bool>,
+    /// A connection of its own whose first frame is this text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first: Option<String>,
+    /// A connection of its own that sends these bytes, before any upgrade, with `pause` after each.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<String>,
+    /// A connection of its own that says nothing after the upgrade.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub silence: bool,
+    /// See `bytes`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pause: Option<Span>,
+}
+
+/// How a client goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Leave {
+    /// With a close frame.
+    Close,
+    /// Without a word.
+    Drop,
+}
+
+impl Group {
+    /// What does not fit together.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let name = &self.group;
+        if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-') {
+            return Err(format!("group \"{name}\": a name of letters, digits, - and _ is needed"));
+        }
+        if matches!(name.as_str(), "clients" | "tunnel" | "telegram" | "model" | "gateway") {
+            return Err(format!("group \"{name}\": this name means something else as a target"));
+        }
+        if self.client.is_some() && self.count != 1 {
+            return Err(format!("group \"{name}\": `client` names one client, but there are {}", self.count));
+        }
+        if (self.workload == Workload::Script) == self.script.is_empty() {
+            return Err(format!("group \"{name}\": workload \"script\" and `script` need each other"));
+        }
+        for step in &self.script {
+            let kinds = [
+                step.call.is_some(),
+                step.text.is_some(),
+                step.leave.is_some(),
+                step.read.is_some(),
+                step.first.is_some(),
+                step.bytes.is_some(),
+                step.silence,
+            ];
+            if kinds.iter().filter(|k| **k).count() != 1 {
+                return Err(format!("group \"{name}\": the step at {} must do exactly one thing", step.at));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn one() -> u32 {
+    1
+}
+fn second() -> Span {
+    Span::secs(1)
+}
+fn five_seconds() -> Span {
+    Span::secs(5)
+}
+fn own() -> String {
+    "own".into()
+}
+fn operator() -> String {
+    "operator".into()
+}
+fn yes() -> bool {
+    true
+}
