@@ -14,25 +14,15 @@ mod http;
 mod port;
 mod raw;
 
-use std::sync::Arc;
-
 pub use binaries::binary;
 pub use fake::Fake;
 pub use gateway::{Gateway, TOKEN};
 pub use http::{http, http_json};
-use openclaw_platform::{MemoryStorage, NoProbe, Platform, os};
+use openclaw_platform::{Platform, os};
 pub use port::free_port_block;
 pub use raw::{Ended, RawClient, connect};
 
 /// The real sockets, clocks and tasks, for clients and fakes inside the test process; their files are in memory.
 pub fn os_platform() -> Platform {
-    Platform {
-        transport: Arc::new(os::OsTransport),
-        clock: Arc::new(os::OsClock),
-        entropy: Arc::new(os::OsEntropy),
-        storage: Arc::new(MemoryStorage::new()),
-        tasks: Arc::new(os::OsSpawner),
-        processes: Arc::new(os::OsProcesses),
-        probe: Arc::new(NoProbe),
-    }
+    os::without_files()
 }

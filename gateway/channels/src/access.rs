@@ -8,33 +8,9 @@ use std::collections::BTreeMap;
 
 pub use pairing::{PairingError, PairingMeta, PairingOutcome, PairingRequest, PairingStore};
 
+pub use openclaw_config::{DmPolicy, GroupPolicy};
+
 use crate::ChatKind;
-
-/// What happens to private messages of people who are not on a list.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum DmPolicy {
-    /// They get a pairing code, once.
-    #[default]
-    Pairing,
-    /// They are ignored.
-    Allowlist,
-    /// Everybody may write.
-    Open,
-    /// Nobody may.
-    Disabled,
-}
-
-/// Who may write to the agent in groups.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum GroupPolicy {
-    /// Senders on a list.
-    #[default]
-    Allowlist,
-    /// Everybody in a group that is allowed.
-    Open,
-    /// Groups are ignored.
-    Disabled,
-}
 
 /// Settings of one group or one topic; what is unset comes from the next wider layer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

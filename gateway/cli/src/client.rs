@@ -1,10 +1,10 @@
 //! One connection to a running gateway: where it is, which credential is sent, and what to tell a person when it fails.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use openclaw_client::{CallError, Client, ConnectError, ConnectOptions};
 use openclaw_config::{Config, GatewayMode, Secret, read_value};
-use openclaw_platform::{MemoryStorage, NoProbe, Platform, os};
+use openclaw_platform::{Platform, os};
 use serde_json::Value;
 
 use crate::{
@@ -139,15 +139,7 @@ fn is_loopback(url: &str) -> bool {
 
 /// The seams for a client: no files, so that asking a gateway leaves nothing behind.
 pub fn platform() -> Platform {
-    Platform {
-        transport: Arc::new(os::OsTransport),
-        clock: Arc::new(os::OsClock),
-        entropy: Arc::new(os::OsEntropy),
-        storage: Arc::new(MemoryStorage::new()),
-        tasks: Arc::new(os::OsSpawner),
-        processes: Arc::new(os::OsProcesses),
-        probe: Arc::new(NoProbe),
-    }
+    os::without_files()
 }
 
 /// A connection of one command.

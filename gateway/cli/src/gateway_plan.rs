@@ -70,6 +70,7 @@ impl Plan {
         if !args.allow_unconfigured {
             check_mode(session, &config, exists)?;
         }
+        check_tls(&config)?;
         let (port, port_source) = paths.port(args.port, &session.env, config.gateway.port)?;
         let listen = addresses(&config, args.bind, port)?;
         let (auth_mode, token, password) = credentials(session, &config, args)?;
@@ -149,6 +150,17 @@ fn check_mode(session: &Session, config: &Config, exists: bool) -> Result<(), Fa
             )))
         }
     }
+}
+
+/// Encryption that was asked for and is not there must not turn into none in silence.
+fn check_tls(config: &Config) -> Result<(), Failure> {
+    let asked = config.gateway.tls.as_ref().is_some_and(|tls| tls["enabled"] == true);
+    if asked {
+        let text = "gateway.tls.enabled: TLS is not served by this version; put the gateway behind Tailscale Serve, an \
+                    SSH tunnel or a TLS proxy, and set gateway.tls.enabled to false";
+        return Err(Failure::Config(text.to_owned()));
+    }
+    Ok(())
 }
 
 /// Where to listen. What cannot be had is an error later on, never a wider address (D22).

@@ -24,15 +24,24 @@ use crate::{BoxFuture, Clock, Entropy, Millis, Mono, NoProbe, Platform, Spawner,
 /// # Errors
 /// When the state directory cannot be created or is not a directory.
 pub fn platform(state_dir: &Path) -> std::io::Result<Platform> {
-    Ok(Platform {
+    Ok(with_storage(Arc::new(OsStorage::open(state_dir)?)))
+}
+
+/// The real [`Platform`] without a state directory, for clients: asking a gateway leaves nothing behind.
+pub fn without_files() -> Platform {
+    with_storage(Arc::new(crate::MemoryStorage::new()))
+}
+
+fn with_storage(storage: Arc<dyn crate::Storage>) -> Platform {
+    Platform {
         transport: Arc::new(OsTransport),
         clock: Arc::new(OsClock),
         entropy: Arc::new(OsEntropy),
-        storage: Arc::new(OsStorage::open(state_dir)?),
+        storage,
         tasks: Arc::new(OsSpawner),
         processes: Arc::new(OsProcesses),
         probe: Arc::new(NoProbe),
-    })
+    }
 }
 
 /// The system clocks.

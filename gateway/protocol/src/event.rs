@@ -71,6 +71,23 @@ wire! { /// Payload of `chat`.
         stop_reason: String,
     }
 }
+impl ChatEvent {
+    /// An event with nothing but its place.
+    pub fn new(run_id: &str, session_key: &str, seq: u64, state: ChatState) -> Self {
+        Self {
+            run_id: run_id.to_owned(),
+            session_key: session_key.to_owned(),
+            seq,
+            state,
+            message: None,
+            delta_text: None,
+            replace: None,
+            error_message: None,
+            stop_reason: None,
+        }
+    }
+}
+
 /// Where a chat run is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]

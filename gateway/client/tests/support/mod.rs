@@ -13,7 +13,7 @@ use std::{
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use openclaw_client::ConnectOptions;
-use openclaw_platform::{BoxFuture, BoxIo, Listener, MemoryStorage, NoProbe, Platform, Transport, os};
+use openclaw_platform::{BoxFuture, BoxIo, Listener, Platform, Transport, os};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_tungstenite::{
@@ -30,15 +30,7 @@ pub fn memory_platform() -> Platform {
 
 /// Real sockets, clocks and tasks; files in memory, since a client has none.
 pub fn os_platform() -> Platform {
-    Platform {
-        transport: Arc::new(os::OsTransport),
-        clock: Arc::new(os::OsClock),
-        entropy: Arc::new(os::OsEntropy),
-        storage: Arc::new(MemoryStorage::new()),
-        tasks: Arc::new(os::OsSpawner),
-        processes: Arc::new(os::OsProcesses),
-        probe: Arc::new(NoProbe),
-    }
+    os::without_files()
 }
 
 type Queue = mpsc::Sender<BoxIo>;

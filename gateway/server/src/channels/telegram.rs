@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use openclaw_channels::{
     Channel,
-    access::{AccessRules, ChatRule, DmPolicy, GroupPolicy, GroupRule, PairingStore},
+    access::{AccessRules, ChatRule, GroupRule, PairingStore},
     telegram::{Telegram, TelegramOptions},
 };
 use openclaw_config::{Secret, TelegramAccount, TelegramGroup};
@@ -58,11 +58,6 @@ fn token(account: &TelegramAccount, options: &ServerOptions) -> Result<(Secret, 
 }
 
 fn access(account: &TelegramAccount) -> AccessRules {
-    let group_policy = |p: openclaw_config::GroupPolicy| match p {
-        openclaw_config::GroupPolicy::Open => GroupPolicy::Open,
-        openclaw_config::GroupPolicy::Allowlist => GroupPolicy::Allowlist,
-        openclaw_config::GroupPolicy::Disabled => GroupPolicy::Disabled,
-    };
     let ids = |list: &Option<Vec<openclaw_config::ListEntry>>| {
         list.as_ref().map(|l| l.iter().map(openclaw_config::ListEntry::id).collect::<Vec<_>>())
     };
@@ -78,14 +73,9 @@ fn access(account: &TelegramAccount) -> AccessRules {
             .collect(),
     };
     AccessRules {
-        dm_policy: match account.dm_policy {
-            openclaw_config::DmPolicy::Pairing => DmPolicy::Pairing,
-            openclaw_config::DmPolicy::Allowlist => DmPolicy::Allowlist,
-            openclaw_config::DmPolicy::Open => DmPolicy::Open,
-            openclaw_config::DmPolicy::Disabled => DmPolicy::Disabled,
-        },
+        dm_policy: account.dm_policy,
         allow_from: account.allow_from.clone(),
-        group_policy: group_policy(account.group_policy),
+        group_policy: account.group_policy,
         group_allow_from: account.group_allow_from.clone(),
         groups: account.groups.iter().flatten().map(|(id, g)| (id.clone(), group(g))).collect(),
     }

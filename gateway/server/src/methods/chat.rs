@@ -103,31 +103,17 @@ pub async fn send(call: Call, params: ChatSendParams) -> Result<Reply<ChatSend>,
         }
         Err(error) => {
             gateway.idempotency.release(&claim);
-            let mut event = chat_event(&request.run_id, &request.shown_key, 0, ChatState::Error);
+            let mut event = ChatEvent::new(&request.run_id, &request.shown_key, 0, ChatState::Error);
             event.error_message = Some(error.message);
             gateway.hub.publish(&CHAT, &event);
         }
     }))
 }
 
-fn chat_event(run_id: &str, session_key: &str, seq: u64, state: ChatState) -> ChatEvent {
-    ChatEvent {
-        run_id: run_id.to_owned(),
-        session_key: session_key.to_owned(),
-        seq,
-        state,
-        message: None,
-        delta_text: None,
-        replace: None,
-        error_message: None,
-        stop_reason: None,
-    }
-}
-
 /// A slash command answers without the model, and its answer is kept in the transcript.
 async fn command(gateway: &Arc<Gateway>, claim: &Claim, key: &str, shown: &str, text: &str, run_id: &str) {
     let answer = commands::answer(gateway, key, text).await.unwrap_or_default();
-    let mut event = chat_event(run_id, shown, 1, ChatState::Final);
+    let mut event = ChatEvent::new(run_id, shown, 1, ChatState::Final);
     match note(gateway, key, answer, true).await {
         Ok((_, message)) => event.message = serde_json::to_value(message).ok(),
         Err(error) => {
@@ -234,7 +220,7 @@ pub async fn inject(call: Call, params: ChatInjectParams) -> Result<Reply<ChatIn
     let text = label.map_or_else(|| params.message.to_string(), |l| format!("[{l}]\n\n{}", params.message));
     let (message_id, message) = note(gateway, &key, text, false).await?;
     let shown = params.session_key.as_str();
-    let mut event = chat_event(&format!("inject-{message_id}"), shown, 0, ChatState::Final);
+    let mut event = ChatEvent::new(&format!("inject-{message_id}"), shown, 0, ChatState::Final);
     event.message = serde_json::to_value(message).ok().filter(|m: &Value| !m.is_null());
     gateway.hub.publish(&CHAT, &event);
     Ok(ChatInject { ok: true, message_id }.into())

@@ -52,17 +52,7 @@ impl Emitter {
     }
 
     fn chat(&self, seq: u64, state: ChatState) -> ChatEvent {
-        ChatEvent {
-            run_id: self.run_id.clone(),
-            session_key: self.session_key.clone(),
-            seq,
-            state,
-            message: None,
-            delta_text: None,
-            replace: None,
-            error_message: None,
-            stop_reason: None,
-        }
+        ChatEvent::new(&self.run_id, &self.session_key, seq, state)
     }
 
     /// The run begins.
