@@ -18,6 +18,7 @@ pub mod run;
 pub mod runner;
 pub mod scenario;
 mod spawner;
+pub mod storage;
 mod transport;
 mod world;
 

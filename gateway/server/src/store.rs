@@ -1,8 +1,8 @@
 //! One database for everything durable (redb through the storage seam), with a schema version and migrations.
 
-use std::sync::Arc;
+use std::{io::ErrorKind, sync::Arc};
 
-use openclaw_platform::{Platform, Spawner, SpawnerExt as _};
+use openclaw_platform::{Platform, Spawner, SpawnerExt as _, Storage};
 use redb::{
     Database, ReadTransaction, ReadableDatabase as _, ReadableTable, TableDefinition, TableError, WriteTransaction,
 };
@@ -10,6 +10,8 @@ use serde::{Serialize, de::DeserializeOwned};
 
 /// The database file, relative to the state directory.
 pub const FILE: &str = "gateway.redb";
+/// Where a new one is made.
+const NEW_FILE: &str = "gateway.redb.new";
 
 /// A table of JSON records by text key.
 pub type Records = TableDefinition<'static, &'static str, &'static [u8]>;
@@ -29,8 +31,8 @@ pub const DEVICES: Records = TableDefinition::new("devices");
 pub const CURSORS: Records = TableDefinition::new("cursors");
 /// Inbound messages that are not handled yet, in order of arrival.
 pub const INBOX: Records = TableDefinition::new("inbox");
-/// Keys of inbound messages that were handled.
-pub const INBOX_DONE: Records = TableDefinition::new("inbox_done");
+/// Names of inbound messages that were accepted, waiting or handled, to recognise a redelivery.
+pub const INBOX_SEEN: Records = TableDefinition::new("inbox_seen");
 
 /// The schema of this program. Raise it together with a step in [`migrate`].
 const SCHEMA: u32 = 1;
@@ -88,11 +90,13 @@ impl Store {
     /// # Errors
     /// When the file cannot be opened, is damaged, or was made by a newer program.
     pub fn open(platform: &Platform) -> Result<Self, StoreError> {
-        let file = platform.storage.block_file(FILE).map_err(|e| StoreError::Open(e.to_string()))?;
-        let db = Database::builder()
-            .set_cache_size(4 << 20)
-            .create_with_backend(BoxedBackend(file))
-            .map_err(|e| StoreError::Open(e.to_string()))?;
+        let storage = &*platform.storage;
+        match storage.len(FILE) {
+            Ok(0) => create(storage)?,
+            Err(e) if e.kind() == ErrorKind::NotFound => create(storage)?,
+            _ => {}
+        }
+        let db = database(storage, FILE)?;
         migrate(&db)?;
         Ok(Self { db: Arc::new(db), tasks: platform.tasks.clone() })
     }
@@ -118,6 +122,24 @@ impl Store {
     }
 }
 
+fn database(storage: &dyn Storage, name: &str) -> Result<Database, StoreError> {
+    let file = storage.block_file(name).map_err(|e| StoreError::Open(e.to_string()))?;
+    let db = Database::builder().set_cache_size(4 << 20).create_with_backend(BoxedBackend(file));
+    db.map_err(|e| StoreError::Open(e.to_string()))
+}
+
+/// Makes the database under another name first: one that a crash left half made under its own would never open again
+/// (known-failures F18).
+fn create(storage: &dyn Storage) -> Result<(), StoreError> {
+    let unopened = |e: std::io::Error| StoreError::Open(e.to_string());
+    match storage.remove(NEW_FILE) {
+        Err(e) if e.kind() != ErrorKind::NotFound => return Err(unopened(e)),
+        _ => {}
+    }
+    drop(database(storage, NEW_FILE)?);
+    storage.rename(NEW_FILE, FILE).map_err(unopened)
+}
+
 fn migrate(db: &Database) -> Result<(), StoreError> {
     let tx = db.begin_write()?;
     let found: u32 = get(&tx.open_table(META)?, "schema")?.unwrap_or(0);
@@ -128,7 +150,7 @@ fn migrate(db: &Database) -> Result<(), StoreError> {
         // Schema 1: the tables, empty. Later steps go here, each from one version to the next.
         tx.open_table(SESSIONS)?;
         tx.open_table(TRANSCRIPTS)?;
-        for table in [DEDUPE, DEVICES, CURSORS, INBOX, INBOX_DONE] {
+        for table in [DEDUPE, DEVICES, CURSORS, INBOX, INBOX_SEEN] {
             tx.open_table(table)?;
         }
         put(&mut tx.open_table(META)?, "schema", &SCHEMA)?;

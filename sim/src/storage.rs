@@ -1,0 +1,348 @@
+//! A disk that forgets what was not synced.
+//!
+//! [`SimDisk`] is the machine's: it outlives processes and suffers the faults. [`SimStorage`] is one mount of it, which a
+//! process gets at its start and loses with its death, so that no task from before a crash can touch what came after.
+
+mod file;
+
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use openclaw_platform::{BlockFile, Entropy, Storage};
+
+use self::file::File;
+use crate::SimEntropy;
+
+/// What a disk does wrong. Operations are those that change something (writes, appends, syncs, renames, removes, changes
+/// of size, new files), counted from 1 at the moment when the fault is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiskFault {
+    /// After so many more bytes nothing fits (`StorageFull`); what is on the disk can still be changed.
+    Full {
+        /// How many.
+        after: u64,
+    },
+    /// Operation `nth` and the `times - 1` after it fail with an I/O error. As on Linux, a sync that fails forgets that
+    /// its pages were dirty: what it should have made durable is lost at the next power loss, even if a later sync
+    /// succeeds.
+    Error {
+        /// Which.
+        nth: u64,
+        /// How many.
+        times: u64,
+    },
+    /// The process dies just before operation `nth`: every mount is dead from then on and [`SimDisk::crashed`] says so.
+    /// The run has to end the process, and to call [`SimDisk::power_loss`] if that is what it was.
+    Crash {
+        /// Which.
+        nth: u64,
+    },
+}
+
+type Hook = Box<dyn FnMut() + Send>;
+
+#[derive(Default)]
+struct Disk {
+    files: BTreeMap<String, File>,
+    /// Mounts of other numbers are dead.
+    life: u64,
+    operations: u64,
+    /// With the operation number at which it was set.
+    fault: Option<(DiskFault, u64)>,
+    /// Bytes that still fit, when the disk is limited.
+    free: Option<u64>,
+    crashed: bool,
+    on_crash: Option<Hook>,
+}
+
+/// A disk; clones share it.
+#[derive(Clone, Default)]
+pub struct SimDisk(Arc<Mutex<Disk>>);
+
+impl std::fmt::Debug for SimDisk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let disk = self.lock();
+        f.debug_struct("SimDisk").field("files", &disk.files.len()).field("operations", &disk.operations).finish()
+    }
+}
+
+impl SimDisk {
+    /// An empty one.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// For a process that starts. Earlier mounts stay alive until a crash.
+    pub fn mount(&self) -> SimStorage {
+        SimStorage { disk: self.clone(), life: self.lock().life }
+    }
+
+    /// The process died: mounts of before are dead, the system's page cache is not.
+    pub fn crash(&self) {
+        let mut disk = self.lock();
+        disk.life += 1;
+        disk.crashed = false;
+        disk.fault = disk.fault.filter(|(fault, _)| !matches!(fault, DiskFault::Crash { .. }));
+    }
+
+    /// The machine lost power: of what was not synced, each block of 4 KiB independently is on the disk in one of its
+    /// versions, is not, or is torn between two versions at sectors of 512 bytes, as `seed` has it.
+    pub fn power_loss(&self, seed: u64) {
+        self.crash();
+        let mut disk = self.lock();
+        let root = SimEntropy::new(seed);
+        disk.files.retain(|name, file| file.lose_power(&*root.fork(name)));
+    }
+
+    /// Sets a fault, in place of the one before.
+    pub fn fail(&self, fault: DiskFault) {
+        let mut disk = self.lock();
+        match fault {
+            DiskFault::Full { after } => disk.free = Some(after),
+            other => disk.fault = Some((other, disk.operations)),
+        }
+    }
+
+    /// Ends the faults. A crash that has happened has happened.
+    pub fn heal(&self) {
+        let mut disk = self.lock();
+        disk.fault = None;
+        disk.free = None;
+    }
+
+    /// Called when [`DiskFault::Crash`] strikes, in the middle of the process's operation: whoever steers the run takes
+    /// the process off the network here, so that it says nothing any more. It must not use the disk.
+    pub fn on_crash(&self, hook: impl FnMut() + Send + 'static) {
+        self.lock().on_crash = Some(Box::new(hook));
+    }
+
+    /// True from the moment when [`DiskFault::Crash`] struck until [`SimDisk::crash`] or [`SimDisk::power_loss`].
+    pub fn crashed(&self) -> bool {
+        self.lock().crashed
+    }
+
+    /// Changing operations so far, those that failed included.
+    pub fn operations(&self) -> u64 {
+        self.lock().operations
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Disk> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Disk {
+    /// Counts a changing operation and says whether it may go on.
+    fn operation(&mut self) -> io::Result<()> {
+        self.operations += 1;
+        match self.fault {
+            Some((DiskFault::Crash { nth }, since)) if self.operations - since >= nth => {
+                self.crashed = true;
+                if let Some(hook) = &mut self.on_crash {
+                    hook();
+                }
+                Err(dead())
+            }
+            Some((DiskFault::Error { nth, times }, since)) => {
+                let n = self.operations - since;
+                if n >= nth.saturating_add(times) {
+                    self.fault = None;
+                }
+                if (nth..nth.saturating_add(times)).contains(&n) { Err(broken()) } else { Ok(()) }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes room for `bytes` more.
+    fn grow(&mut self, bytes: u64) -> io::Result<()> {
+        match &mut self.free {
+            Some(free) if *free < bytes => Err(io::Error::new(io::ErrorKind::StorageFull, "no space left on the disk")),
+            Some(free) => {
+                *free -= bytes;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Gives room back.
+    fn shrink(&mut self, bytes: u64) {
+        if let Some(free) = &mut self.free {
+            *free += bytes;
+        }
+    }
+
+    fn file(&mut self, name: &str) -> io::Result<&mut File> {
+        self.files.get_mut(name).ok_or_else(|| missing(name))
+    }
+
+    fn write(&mut self, name: &str, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.file(name)?.write(usize::try_from(offset).map_err(io::Error::other)?, data)
+    }
+
+    fn set_len(&mut self, name: &str, len: u64) -> io::Result<()> {
+        let before = self.file(name)?.len();
+        self.grow(len.saturating_sub(before))?;
+        self.shrink(before.saturating_sub(len));
+        self.file(name)?.set_len(usize::try_from(len).map_err(io::Error::other)?);
+        Ok(())
+    }
+
+    /// `Ok` makes it durable; an error has forgotten what was to be made durable.
+    fn sync(&mut self, name: &str) -> io::Result<()> {
+        self.file(name)?;
+        let went = self.operation();
+        if !self.crashed {
+            let file = self.file(name)?;
+            if went.is_ok() { file.sync() } else { file.forget_dirty() }
+        }
+        went
+    }
+}
+
+fn dead() -> io::Error {
+    io::Error::other("the process that opened this is dead")
+}
+
+fn broken() -> io::Error {
+    io::Error::other("input/output error")
+}
+
+fn missing(name: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, format!("no file {name}"))
+}
+
+/// A process's view of a [`SimDisk`].
+#[derive(Debug, Clone)]
+pub struct SimStorage {
+    disk: SimDisk,
+    life: u64,
+}
+
+impl SimStorage {
+    /// The disk, unless this process is dead.
+    fn lock(&self) -> io::Result<MutexGuard<'_, Disk>> {
+        let disk = self.disk.lock();
+        if disk.life == self.life && !disk.crashed { Ok(disk) } else { Err(dead()) }
+    }
+}
+
+impl Storage for SimStorage {
+    fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        Ok(self.lock()?.file(name)?.content().to_vec())
+    }
+
+    fn write_atomic(&self, name: &str, data: &[u8]) -> io::Result<()> {
+        let mut disk = self.lock()?;
+        disk.operation()?;
+        // The old content is given back only when the new one is in place.
+        disk.grow(data.len() as u64)?;
+        let old = disk.files.insert(name.to_owned(), File::durable(data));
+        disk.shrink(old.map_or(0, |file| file.len()));
+        Ok(())
+    }
+
+    fn append(&self, name: &str, data: &[u8]) -> io::Result<()> {
+        let mut disk = self.lock()?;
+        disk.operation()?;
+        disk.grow(data.len() as u64)?;
+        let file = disk.files.entry(name.to_owned()).or_default();
+        let end = file.len() as usize;
+        file.set_len(end + data.len());
+        file.write(end, data)
+    }
+
+    fn sync(&self, name: &str) -> io::Result<()> {
+        self.lock()?.sync(name)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut disk = self.lock()?;
+        disk.file(from)?;
+        disk.operation()?;
+        if let Some(mut file) = disk.files.remove(from) {
+            // The name is durable; the content only if it was synced.
+            file.name_is_durable();
+            let old = disk.files.insert(to.to_owned(), file);
+            disk.shrink(old.map_or(0, |file| file.len()));
+        }
+        Ok(())
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        let mut disk = self.lock()?;
+        disk.file(name)?;
+        disk.operation()?;
+        let old = disk.files.remove(name);
+        disk.shrink(old.map_or(0, |file| file.len()));
+        Ok(())
+    }
+
+    fn list(&self, dir: &str) -> io::Result<Vec<String>> {
+        let prefix = if dir.is_empty() { String::new() } else { format!("{dir}/") };
+        let disk = self.lock()?;
+        let inside = disk.files.keys().filter_map(|name| name.strip_prefix(&prefix));
+        Ok(inside.filter(|rest| !rest.contains('/')).map(str::to_owned).collect())
+    }
+
+    fn block_file(&self, name: &str) -> io::Result<BlockFile> {
+        let mut disk = self.lock()?;
+        if !disk.files.contains_key(name) {
+            disk.operation()?;
+            disk.files.insert(name.to_owned(), File::default());
+        }
+        Ok(Box::new(SimBlock { storage: self.clone(), name: name.to_owned() }))
+    }
+
+    fn len(&self, name: &str) -> io::Result<u64> {
+        Ok(self.lock()?.file(name)?.len())
+    }
+
+    fn read_at(&self, name: &str, offset: u64, max: usize) -> io::Result<Vec<u8>> {
+        let mut disk = self.lock()?;
+        let content = disk.file(name)?.content();
+        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(content.len());
+        Ok(content[start..start.saturating_add(max).min(content.len())].to_vec())
+    }
+}
+
+#[derive(Debug)]
+struct SimBlock {
+    storage: SimStorage,
+    name: String,
+}
+
+impl redb::StorageBackend for SimBlock {
+    fn len(&self) -> io::Result<u64> {
+        self.storage.len(&self.name)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let mut disk = self.storage.lock()?;
+        let content = disk.file(&self.name)?.content();
+        let start = usize::try_from(offset).map_err(io::Error::other)?;
+        let end = start.saturating_add(out.len());
+        out.copy_from_slice(content.get(start..end).ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let mut disk = self.storage.lock()?;
+        disk.operation()?;
+        disk.set_len(&self.name, len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.storage.lock()?.sync(&self.name)
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let mut disk = self.storage.lock()?;
+        disk.operation()?;
+        disk.write(&self.name, offset, data)
+    }
+}

@@ -1,0 +1,352 @@
+//! The simulated disk against a model of it, and the database on top.
+
+#![allow(clippy::unwrap_used)] // clippy takes helpers of tests for production code
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::ErrorKind,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use futures_util::FutureExt as _;
+use openclaw_platform::{BlockFile, Platform, Storage as _};
+use openclaw_server::store::{Store, StoreError, TRANSCRIPTS};
+use proptest::prelude::*;
+use sim::storage::{DiskFault, SimDisk};
+
+#[test]
+fn what_was_synced_survives_a_power_loss_and_a_crash_loses_nothing() {
+    for seed in 0..50 {
+        let disk = SimDisk::new();
+        let storage = disk.mount();
+        storage.write_atomic("config/a", b"whole").unwrap();
+        storage.append("log", b"synced ").unwrap();
+        storage.sync("log").unwrap();
+        storage.append("log", b"not synced").unwrap();
+        disk.crash();
+        assert!(storage.read("log").is_err(), "a process that died reads nothing");
+        assert!(storage.append("log", b"ghost").is_err());
+        let storage = disk.mount();
+        assert_eq!(storage.read("log").unwrap(), b"synced not synced");
+        disk.power_loss(seed);
+        let storage = disk.mount();
+        assert_eq!(storage.read("config/a").unwrap(), b"whole");
+        assert!(storage.read("log").unwrap().starts_with(b"synced "));
+    }
+}
+
+#[test]
+fn what_was_not_synced_is_sometimes_kept_lost_or_torn() {
+    let mut seen = BTreeSet::new();
+    for seed in 0..200 {
+        let disk = SimDisk::new();
+        let file = disk.mount().block_file("blocks").unwrap();
+        file.set_len(4096).unwrap();
+        file.write(0, &[1; 4096]).unwrap();
+        file.sync_data().unwrap();
+        file.write(0, &[2; 4096]).unwrap();
+        disk.power_loss(seed);
+        let content = disk.mount().read("blocks").unwrap();
+        assert!(content.chunks(512).all(|sector| sector == [1; 512] || sector == [2; 512]), "sectors are whole");
+        let new = content.iter().filter(|b| **b == 2).count();
+        seen.insert(if new == 0 {
+            "lost"
+        } else if new == 4096 {
+            "kept"
+        } else {
+            "torn"
+        });
+    }
+    assert_eq!(seen, BTreeSet::from(["kept", "lost", "torn"]));
+}
+
+#[test]
+fn faults_strike_where_they_were_set() {
+    let disk = SimDisk::new();
+    let storage = disk.mount();
+    storage.write_atomic("a", &[0; 100]).unwrap();
+    disk.fail(DiskFault::Full { after: 10 });
+    storage.append("a", &[1; 10]).unwrap();
+    assert_eq!(storage.append("a", &[1]).unwrap_err().kind(), ErrorKind::StorageFull);
+    assert_eq!(storage.write_atomic("a", &[2; 111]).unwrap_err().kind(), ErrorKind::StorageFull);
+    assert_eq!(storage.len("a").unwrap(), 110);
+    storage.remove("a").unwrap();
+    storage.write_atomic("b", &[2; 110]).unwrap();
+
+    disk.heal();
+    disk.fail(DiskFault::Error { nth: 2, times: 2 });
+    let results: Vec<bool> = (0..5).map(|_| storage.append("b", b"x").is_ok()).collect();
+    assert_eq!(results, [true, false, false, true, true]);
+
+    let struck = Arc::new(AtomicU32::new(0));
+    let count = struck.clone();
+    disk.on_crash(move || {
+        count.fetch_add(1, Ordering::Relaxed);
+    });
+    disk.fail(DiskFault::Crash { nth: 2 });
+    storage.append("b", b"y").unwrap();
+    assert!(storage.append("b", b"y").is_err() && disk.crashed());
+    assert!(storage.read("b").is_err() && disk.mount().read("b").is_err(), "nobody lives until the run says so");
+    assert_eq!(struck.load(Ordering::Relaxed), 1);
+    disk.crash();
+    assert_eq!(disk.mount().len("b").unwrap(), 110 + 4);
+}
+
+#[test]
+fn a_failed_sync_is_not_made_good_by_the_next() {
+    let disk = SimDisk::new();
+    let storage = disk.mount();
+    storage.append("a", b"one").unwrap();
+    storage.sync("a").unwrap();
+    storage.append("a", b"two").unwrap();
+    disk.fail(DiskFault::Error { nth: 1, times: 1 });
+    assert!(storage.sync("a").is_err());
+    storage.sync("a").unwrap();
+    assert_eq!(storage.read("a").unwrap(), b"onetwo");
+    disk.power_loss(1);
+    assert_ne!(disk.mount().read("a").unwrap(), b"onetwo");
+}
+
+/// What may be done to a disk.
+#[derive(Debug, Clone)]
+enum Op {
+    Atomic(u8, Vec<u8>),
+    Append(u8, Vec<u8>),
+    Sync(u8),
+    Rename(u8, u8),
+    Remove(u8),
+    Write(u8, u16, Vec<u8>),
+    SetLen(u8, u16),
+    Crash,
+    PowerLoss(u64),
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let name = || 0..3u8;
+    let data = || (any::<u8>(), 0..6000usize).prop_map(|(byte, n)| vec![byte; n]);
+    prop_oneof![
+        2 => (name(), data()).prop_map(|(n, d)| Op::Atomic(n, d)),
+        3 => (name(), data()).prop_map(|(n, d)| Op::Append(n, d)),
+        3 => name().prop_map(Op::Sync),
+        1 => (name(), name()).prop_map(|(a, b)| Op::Rename(a, b)),
+        1 => name().prop_map(Op::Remove),
+        4 => (name(), any::<u16>(), data()).prop_map(|(n, at, d)| Op::Write(n, at % 20_000, d)),
+        2 => (name(), 0..20_000u16).prop_map(|(n, len)| Op::SetLen(n, len)),
+        1 => Just(Op::Crash),
+        2 => any::<u64>().prop_map(Op::PowerLoss),
+    ]
+}
+
+/// A file as the model knows it: what it is, and whether that is durable.
+#[derive(Default)]
+struct Known {
+    now: Vec<u8>,
+    /// Each offset's values since the last sync, the synced one first; none where the file ended.
+    values: Vec<BTreeSet<Option<u8>>>,
+    lens: BTreeSet<usize>,
+    clean: bool,
+    named: bool,
+}
+
+impl Known {
+    /// Empty and new.
+    fn fresh() -> Self {
+        Self { lens: BTreeSet::from([0]), clean: true, ..Self::default() }
+    }
+    fn whole(now: Vec<u8>) -> Self {
+        let mut known = Self { now, ..Self::default() };
+        known.synced();
+        known
+    }
+    fn synced(&mut self) {
+        self.values = self.now.iter().map(|b| BTreeSet::from([Some(*b)])).collect();
+        self.lens = BTreeSet::from([self.now.len()]);
+        (self.clean, self.named) = (true, true);
+    }
+    fn changed(&mut self) {
+        self.clean = false;
+        self.lens.insert(self.now.len());
+        self.values.resize(self.values.len().max(self.now.len()), BTreeSet::from([None]));
+        for (at, values) in self.values.iter_mut().enumerate() {
+            values.insert(self.now.get(at).copied());
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// After every operation the disk reads as the model; after a power loss every byte is one that it has been since
+    /// the last sync, and what was synced is as it was.
+    #[test]
+    fn the_disk_is_as_the_model(ops in proptest::collection::vec(op(), 1..40)) {
+        let disk = SimDisk::new();
+        let mut storage = disk.mount();
+        let mut model: BTreeMap<String, Known> = BTreeMap::new();
+        for op in ops {
+            let file = |n: u8| format!("f{n}");
+            match op {
+                Op::Atomic(n, data) => {
+                    storage.write_atomic(&file(n), &data).unwrap();
+                    model.insert(file(n), Known::whole(data));
+                }
+                Op::Append(n, data) => {
+                    storage.append(&file(n), &data).unwrap();
+                    let known = model.entry(file(n)).or_insert_with(Known::fresh);
+                    // The growth and the write can be seen apart.
+                    known.now.resize(known.now.len() + data.len(), 0);
+                    known.changed();
+                    let at = known.now.len() - data.len();
+                    known.now[at..].copy_from_slice(&data);
+                    known.changed();
+                }
+                Op::Sync(n) => {
+                    prop_assert_eq!(storage.sync(&file(n)).is_ok(), model.contains_key(&file(n)));
+                    model.entry(file(n)).and_modify(Known::synced);
+                }
+                Op::Rename(a, b) => {
+                    prop_assert_eq!(storage.rename(&file(a), &file(b)).is_ok(), model.contains_key(&file(a)));
+                    if let Some(mut known) = model.remove(&file(a)) {
+                        known.named = true;
+                        model.insert(file(b), known);
+                    }
+                }
+                Op::Remove(n) => {
+                    prop_assert_eq!(storage.remove(&file(n)).is_ok(), model.remove(&file(n)).is_some());
+                }
+                Op::Write(n, at, data) => {
+                    let block: BlockFile = storage.block_file(&file(n)).unwrap();
+                    let known = model.entry(file(n)).or_insert_with(Known::fresh);
+                    let range = at as usize..at as usize + data.len();
+                    let fits = range.end <= known.now.len();
+                    prop_assert_eq!(block.write(u64::from(at), &data).is_ok(), fits);
+                    if fits {
+                        known.now[range].copy_from_slice(&data);
+                        known.changed();
+                    }
+                }
+                Op::SetLen(n, len) => {
+                    storage.block_file(&file(n)).unwrap().set_len(u64::from(len)).unwrap();
+                    let known = model.entry(file(n)).or_insert_with(Known::fresh);
+                    known.now.resize(len as usize, 0);
+                    known.changed();
+                }
+                Op::Crash => {
+                    disk.crash();
+                    storage = disk.mount();
+                }
+                Op::PowerLoss(seed) => {
+                    disk.power_loss(seed);
+                    prop_assert!(storage.read("f0").is_err());
+                    storage = disk.mount();
+                    for (name, known) in std::mem::take(&mut model) {
+                        let Ok(now) = storage.read(&name) else {
+                            prop_assert!(!known.named, "{name} is gone");
+                            continue;
+                        };
+                        if known.clean {
+                            prop_assert_eq!(&now, &known.now, "{} was synced", name);
+                        }
+                        prop_assert!(known.lens.contains(&now.len()));
+                        for (at, byte) in now.iter().enumerate() {
+                            let was = &known.values[at];
+                            // Where the file ended, growth reads as zero.
+                            prop_assert!(was.contains(&Some(*byte)) || *byte == 0 && was.contains(&None), "{name} {at}");
+                        }
+                        model.insert(name, Known::whole(now));
+                    }
+                }
+            }
+            let names: Vec<String> = model.keys().cloned().collect();
+            prop_assert_eq!(storage.list("").unwrap(), names);
+            for (name, known) in &model {
+                prop_assert_eq!(&storage.read(name).unwrap(), &known.now);
+            }
+        }
+    }
+}
+
+/// Opens the gateway's database.
+fn open(disk: &SimDisk) -> Result<Store, StoreError> {
+    Store::open(&Platform { storage: Arc::new(disk.mount()), ..sim::platform(1) })
+}
+
+/// Large enough to need new pages and, later, a larger file.
+fn value(n: u64) -> Vec<u8> {
+    vec![n as u8; 9000]
+}
+
+/// Writes commits until the disk fails; gives the number of acknowledged ones.
+fn commits(disk: &SimDisk, from: u64, to: u64) -> u64 {
+    let Ok(store) = open(disk) else { return from };
+    for n in from..to {
+        let insert = move |tx: &redb::WriteTransaction| {
+            tx.open_table(TRANSCRIPTS)?.insert(("s", n), value(n).as_slice())?;
+            Ok(())
+        };
+        // Blocking work runs in line here.
+        if store.write(insert).now_or_never().unwrap().is_err() {
+            return n;
+        }
+    }
+    to
+}
+
+fn found(disk: &SimDisk) -> Vec<u64> {
+    let store = open(disk).expect("the database opens after a power loss");
+    let rows = store.read(|tx| {
+        let mut found = Vec::new();
+        for row in tx.open_table(TRANSCRIPTS)?.range(("s", 0)..)? {
+            let (key, bytes) = row?;
+            assert_eq!(bytes.value(), value(key.value().1));
+            found.push(key.value().1);
+        }
+        Ok(found)
+    });
+    rows.unwrap()
+}
+
+#[test]
+fn f18_a_power_loss_at_any_operation_loses_no_acknowledged_commit() {
+    const COMMITS: u64 = 4;
+    let whole = SimDisk::new();
+    assert_eq!(commits(&whole, 0, COMMITS), COMMITS);
+    let operations = whole.operations();
+    assert!(operations > 30, "{operations}");
+    for nth in 1..=operations {
+        for seed in 0..3 {
+            let disk = SimDisk::new();
+            disk.fail(DiskFault::Crash { nth });
+            let acknowledged = commits(&disk, 0, COMMITS);
+            assert!(disk.crashed() || acknowledged == COMMITS);
+            if seed == 0 {
+                disk.crash();
+            } else {
+                disk.power_loss(nth * 1000 + seed);
+            }
+            let found = found(&disk);
+            // The one under way may have come through without anybody being told.
+            let at_most = (acknowledged + 1).min(COMMITS);
+            assert!(
+                found == (0..acknowledged).collect::<Vec<_>>() || found == (0..at_most).collect::<Vec<_>>(),
+                "operation {nth}, seed {seed}: {acknowledged} acknowledged, found {found:?}"
+            );
+            let next = found.len() as u64;
+            assert_eq!(commits(&disk, next, next + 2), next + 2, "it can be written again");
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_fails_commits_and_keeps_the_old_ones() {
+    let disk = SimDisk::new();
+    assert_eq!(commits(&disk, 0, 3), 3);
+    disk.fail(DiskFault::Full { after: 0 });
+    let acknowledged = commits(&disk, 3, 2000);
+    assert!((3..2000).contains(&acknowledged), "{acknowledged}");
+    disk.heal();
+    assert_eq!(found(&disk), (0..acknowledged).collect::<Vec<_>>());
+}
