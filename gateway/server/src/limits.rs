@@ -58,5 +58,5 @@ pub const PENDING_DEVICE_TTL_MS: u64 = 300_000;
 pub const DEVICES: usize = 1000;
 /// Inbound messages stored and not yet handled, per account; then the channel is told to wait.
 pub const INBOX: usize = 10_000;
-/// Handled inbound keys remembered per account, to recognise a redelivery.
-pub const INBOX_DONE: u64 = 2000;
+/// Accepted inbound messages remembered, waiting and handled, to recognise a redelivery. More than can wait.
+pub const INBOX_SEEN: u64 = 20_000;

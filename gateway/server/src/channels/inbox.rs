@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     gateway::Gateway,
-    limits::{INBOX, INBOX_DONE},
+    limits::{INBOX, INBOX_SEEN},
     methods::commands,
     runs::{RunRequest, execute, manager::Delivery},
     sessions::{
@@ -39,9 +39,9 @@ struct Record {
     message: Inbound,
 }
 
-/// A key of a message that was handled, and when in the order of all.
+/// An accepted message, and when in the order of all.
 #[derive(Serialize, Deserialize)]
-struct Done {
+struct Seen {
     order: u64,
 }
 
@@ -70,8 +70,8 @@ impl Inbox {
     pub fn load(store: Store) -> Result<Self, StoreError> {
         // Keys are zero-padded counters, so the order of keys is the order of arrival.
         let waiting: Vec<(String, Record)> = store.read(|tx| store::all(tx, store::INBOX))?;
-        let done: Vec<(String, Done)> = store.read(|tx| store::all(tx, store::INBOX_DONE))?;
-        let last = waiting.iter().filter_map(|(k, _)| k.parse().ok()).chain(done.iter().map(|(_, d)| d.order)).max();
+        let seen: Vec<(String, Seen)> = store.read(|tx| store::all(tx, store::INBOX_SEEN))?;
+        let last = seen.iter().map(|(_, s)| s.order).max();
         let next = AtomicU64::new(last.map_or(0, |n| n + 1));
         Ok(Self { store, next, waiting: Mutex::new(waiting), bell: Notify::new() })
     }
@@ -97,22 +97,23 @@ impl Inbox {
 /// When the database refuses.
 pub fn done(tx: &WriteTransaction, key: &str) -> Result<(), StoreError> {
     let mut table = tx.open_table(store::INBOX)?;
-    let Some(record) = store::get::<Record>(&table, key)? else { return Ok(()) };
     table.remove(key)?;
-    let order = key.parse().unwrap_or(0);
-    let mut seen = tx.open_table(store::INBOX_DONE)?;
-    store::put(&mut seen, &name(&record.channel, &record.account, &record.message.key), &Done { order })?;
-    // Bounded: the oldest keys go. The cursor keeps a service from delivering them again anyway.
-    if seen.len()? > 2 * INBOX_DONE {
-        let mut all: Vec<(u64, String)> = Vec::new();
-        for row in seen.iter()? {
-            let (k, v) = row?;
-            all.push((store::decode::<Done>(k.value(), v.value())?.order, k.value().to_owned()));
-        }
-        all.sort_unstable();
-        for (_, key) in all.iter().take(all.len().saturating_sub(INBOX_DONE as usize)) {
-            seen.remove(key.as_str())?;
-        }
+    Ok(())
+}
+
+/// Forgets the oldest of too many names. The cursor keeps a service from delivering them again anyway.
+fn prune(seen: &mut redb::Table<'_, &'static str, &'static [u8]>) -> Result<(), StoreError> {
+    if seen.len()? <= INBOX_SEEN + INBOX_SEEN / 10 {
+        return Ok(());
+    }
+    let mut all: Vec<(u64, String)> = Vec::new();
+    for row in seen.iter()? {
+        let (k, v) = row?;
+        all.push((store::decode::<Seen>(k.value(), v.value())?.order, k.value().to_owned()));
+    }
+    all.sort_unstable();
+    for (_, key) in all.iter().take(all.len().saturating_sub(INBOX_SEEN as usize)) {
+        seen.remove(key.as_str())?;
     }
     Ok(())
 }
@@ -145,23 +146,18 @@ impl InboundSink for Inbox {
                 .store
                 .write(move |tx| {
                     let mut table = tx.open_table(store::INBOX)?;
-                    let seen = tx.open_table(store::INBOX_DONE)?;
-                    let mut waiting = Vec::new();
-                    for row in table.iter()? {
-                        let (k, v) = row?;
-                        let r: Record = store::decode(k.value(), v.value())?;
-                        waiting.push(name(&r.channel, &r.account, &r.message.key));
-                    }
+                    let mut seen = tx.open_table(store::INBOX_SEEN)?;
                     let mut kept = Vec::new();
                     for (key, record) in fresh {
                         let name = name(&record.channel, &record.account, &record.message.key);
-                        if seen.get(name.as_str())?.is_some() || waiting.contains(&name) {
+                        if seen.get(name.as_str())?.is_some() {
                             continue;
                         }
                         store::put(&mut table, &key, &record)?;
-                        waiting.push(name);
+                        store::put(&mut seen, &name, &Seen { order: key.parse().unwrap_or(0) })?;
                         kept.push((key, record));
                     }
+                    prune(&mut seen)?;
                     store::put(&mut tx.open_table(store::CURSORS)?, &cursor_key, &cursor)?;
                     Ok(kept)
                 })
@@ -274,4 +270,66 @@ fn envelope(channel: &str, m: &Inbound) -> String {
     let quoted = m.quoted.as_deref().map(|q| format!("[in reply to: {q}]\n")).unwrap_or_default();
     let (id, text, message_id) = (&m.sender.id, &m.text, &m.message_id);
     format!("[{label} {who} id:{id}{place} {when}] {quoted}{text}\n[message_id: {message_id}]")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use openclaw_channels::{Sender, Target};
+
+    use super::*;
+
+    fn message(key: &str) -> Inbound {
+        Inbound {
+            key: key.to_owned(),
+            kind: ChatKind::Direct,
+            chat: Target { chat: "42".into(), thread: None },
+            title: None,
+            sender: Sender { id: "42".into(), name: "Ann".into(), username: None },
+            text: "hi".into(),
+            media: vec![],
+            message_id: "1".into(),
+            quoted: None,
+            sent_at: 0,
+        }
+    }
+
+    fn store() -> Store {
+        let mut platform = openclaw_platform::os::without_files();
+        platform.storage = Arc::new(openclaw_platform::MemoryStorage::new());
+        Store::open(&platform).unwrap()
+    }
+
+    fn keys(inbox: &Inbox) -> Vec<String> {
+        inbox.lock().iter().map(|(_, r)| r.message.key.clone()).collect()
+    }
+
+    /// What was accepted waits across a restart, in order, once; what was handled does not come back (F05).
+    #[tokio::test]
+    async fn f05_accepted_messages_wait_across_a_restart_once() {
+        let store = store();
+        let inbox = Inbox::load(store.clone()).unwrap();
+        inbox.accept("telegram", "default", vec![message("b"), message("a"), message("b")], 7).await.unwrap();
+        inbox.accept("telegram", "default", vec![message("a"), message("c")], 8).await.unwrap();
+        inbox.accept("telegram", "other", vec![message("a")], 1).await.unwrap();
+        assert_eq!(keys(&inbox), ["b", "a", "c", "a"]);
+
+        let again = Inbox::load(store.clone()).unwrap();
+        assert_eq!(keys(&again), ["b", "a", "c", "a"]);
+        assert_eq!(again.cursor("telegram", "default").await.unwrap(), Some(8));
+        let first = again.lock()[0].0.clone();
+        store.write(move |tx| done(tx, &first)).await.unwrap();
+        again.accept("telegram", "default", vec![message("b"), message("d")], 9).await.unwrap();
+        assert_eq!(keys(&Inbox::load(store).unwrap()), ["a", "c", "a", "d"]);
+    }
+
+    /// A backlog is bounded; the channel is told to wait and nothing is acknowledged (F04).
+    #[tokio::test]
+    async fn f04_a_full_inbox_refuses() {
+        let inbox = Inbox::load(store()).unwrap();
+        let many = (0..=INBOX).map(|n| message(&n.to_string())).collect();
+        assert!(inbox.accept("telegram", "default", many, 1).await.is_err());
+        assert_eq!(inbox.cursor("telegram", "default").await.unwrap(), None);
+    }
 }

@@ -102,7 +102,7 @@ async fn attempt(gateway: &Arc<Gateway>, run: &Run, started_at: Millis) -> Resul
     };
     let mut report = openclaw_platform::select! {
         report = turn.run(&gateway.platform, &mut on_event) => report,
-        () = typing(gateway, run) => unreachable!("typing never ends"),
+        never = typing(gateway, run) => match never {},
     };
     let cut_off = report.end == TurnEnd::Aborted && gateway.runs.are_cut_off();
     if cut_off && request.inbox_key.is_some() {
@@ -120,7 +120,7 @@ async fn attempt(gateway: &Arc<Gateway>, run: &Run, started_at: Millis) -> Resul
 }
 
 /// Shows "typing ..." where the reply will go, for as long as the run takes.
-async fn typing(gateway: &Gateway, run: &Run) {
+async fn typing(gateway: &Gateway, run: &Run) -> std::convert::Infallible {
     let shown = run.request.deliver.as_ref().and_then(|d| {
         let channel = gateway.channels.account(&d.route.channel, Some(&d.route.account_id))?;
         let to = channel.parse_target(&d.route.to).ok()?;
