@@ -16,12 +16,15 @@ use crate::{
     SimEntropy, SimSpawner, World,
     fault::SimNet,
     history::What,
-    plan::{Plan, config_of},
+    plan::{Disk, Plan, config_of},
+    storage::{DiskFault, SimDisk},
 };
 
 /// The gateway's machine: its disk and its configuration file outlive the process.
 pub(super) struct GatewayHost {
     platform: Platform,
+    disk: SimDisk,
+    seed: u64,
     entropy: Arc<SimEntropy>,
     tasks: Arc<SimSpawner>,
     config: Arc<Config>,
@@ -47,6 +50,8 @@ impl GatewayHost {
         };
         Ok(Self {
             platform,
+            disk: SimDisk::new(),
+            seed: plan.seed,
             entropy: world.entropy.clone(),
             tasks,
             config: Arc::new(config_of(&plan.config)?),
@@ -66,7 +71,11 @@ impl GatewayHost {
         self.process("start");
         let life = self.starts.fetch_add(1, Ordering::Relaxed);
         // A process that starts anew does not draw the same ids again.
-        let platform = Platform { entropy: self.entropy.fork(&format!("process {life}")), ..self.platform.clone() };
+        let platform = Platform {
+            entropy: self.entropy.fork(&format!("process {life}")),
+            storage: Arc::new(self.disk.mount()),
+            ..self.platform.clone()
+        };
         let (order, control) = mpsc::channel(4);
         *lock(&self.control) = Some(order);
         let (ready, bound) = oneshot::channel();
@@ -137,8 +146,12 @@ impl GatewayHost {
     }
 
     /// The disk fails, or does not any more.
-    pub fn disk(&self, _fails: Option<crate::plan::Disk>) {
-        self.note("the simulated disk does not fail yet".into());
+    pub fn disk(&self, fails: Option<Disk>) {
+        match fails {
+            Some(Disk::Enospc) => self.disk.fail(DiskFault::Full { after: 0 }),
+            Some(Disk::Eio) => self.disk.fail(DiskFault::Error { nth: 1, times: u64::MAX }),
+            None => self.disk.heal(),
+        }
     }
 
     /// A person edits the configuration file.
@@ -156,9 +169,14 @@ impl GatewayHost {
         self.is_serving() || self.tasks.live().values().sum::<u64>() > 0
     }
 
-    /// Its process is gone, and with it what it had in memory.
+    /// Its process is gone, and with it what it had in memory; by a power loss also what was not synced.
     pub fn gone(&self, event: &str) {
         *lock(&self.control) = None;
+        if event == "power_loss" {
+            self.disk.power_loss(self.seed.wrapping_add(self.starts.load(Ordering::Relaxed)));
+        } else {
+            self.disk.crash();
+        }
         self.process(event);
     }
 
