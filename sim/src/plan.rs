@@ -65,6 +65,8 @@ pub struct Client {
     pub role: String,
     /// Scopes asked for; none means admin.
     pub scopes: Vec<String>,
+    /// `client.mode`.
+    pub mode: String,
     /// What it shows; the gateway's token when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,

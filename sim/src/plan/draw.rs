@@ -126,6 +126,7 @@ fn client(group: &Group, n: u32, name: String, length_ms: u64, dice: &Dice) -> C
         start_ms,
         role: group.role.clone(),
         scopes: group.scopes.clone(),
+        mode: group.mode.clone(),
         token: group.token.clone(),
         reconnect: group.reconnect,
         actions,

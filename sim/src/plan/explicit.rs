@@ -24,6 +24,7 @@ impl Plan {
             doubled: false,
             scopes: c.scopes.clone(),
             role: c.role.clone(),
+            mode: c.mode.clone(),
             token: c.token.clone(),
             reconnect: c.reconnect,
             script: c.actions.iter().map(|a| step(a.at_ms, &a.deed)).collect(),

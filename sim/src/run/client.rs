@@ -215,7 +215,7 @@ impl Client {
         let token = plan.token.as_deref().unwrap_or(TOKEN);
         let mut params = json!({
             "minProtocol": 3, "maxProtocol": 3, "role": plan.role, "auth": { "token": token },
-            "client": { "id": "test", "mode": "ui", "version": "1", "platform": "sim", "displayName": plan.name,
+            "client": { "id": "test", "mode": plan.mode, "version": "1", "platform": "sim", "displayName": plan.name,
                 "instanceId": plan.name },
         });
         if !plan.scopes.is_empty() {

@@ -152,7 +152,7 @@ impl Batch {
 
     /// One run in a new process.
     fn child(&self, story: usize, seed: u64, trace: Option<&Path>) -> Result<Outcome, String> {
-        let exe = std::env::current_exe().map_err(|e| e.to_string())?;
+        let exe = this_program().map_err(|e| e.to_string())?;
         let mut command = Command::new(exe);
         command.arg("one").arg(&self.stories[story].path).arg("--seed").arg(seed.to_string());
         if let Some(trace) = trace {
@@ -250,6 +250,11 @@ impl Batch {
         }
         let _ = std::io::stderr().flush();
     }
+}
+
+/// The program that runs now, also when a build has put another one in its place.
+fn this_program() -> std::io::Result<PathBuf> {
+    if cfg!(target_os = "linux") { Ok(PathBuf::from("/proc/self/exe")) } else { std::env::current_exe() }
 }
 
 fn same(one: &Outcome, two: &Outcome) -> bool {

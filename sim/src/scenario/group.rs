@@ -54,6 +54,9 @@ pub struct Group {
     /// `operator` or `node`.
     #[serde(default = "operator")]
     pub role: String,
+    /// `client.mode` of connect: `ui` is shown in presence, `cli` is not.
+    #[serde(default = "ui")]
+    pub mode: String,
     /// Another token than the gateway's: clients that are refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
@@ -207,6 +210,9 @@ fn own() -> String {
 }
 fn operator() -> String {
     "operator".into()
+}
+fn ui() -> String {
+    "ui".into()
 }
 fn yes() -> bool {
     true
