@@ -1,22 +1,15 @@
 //! A run's verdicts and its fingerprint.
 
-use crate::{
-    history::{Record, What},
-    plan::Plan,
-    runner::Violation,
-};
+use crate::{history::Record, oracle, plan::Plan, runner::Violation};
 
 /// What did not hold, in the order of the oracles.
-pub fn violations(_plan: &Plan, history: &[Record]) -> Vec<Violation> {
-    let panics = history.iter().filter_map(|record| match &record.what {
-        What::Panic { task, message } => Some(Violation {
-            oracle: "no_panic".into(),
-            at: Some(record.i),
-            detail: format!("task {task} panicked: {message}"),
-        }),
-        _ => None,
-    });
-    panics.collect()
+pub fn violations(plan: &Plan, history: &[Record]) -> Vec<Violation> {
+    let expect = match oracle::Expect::of(plan) {
+        Ok(expect) => expect,
+        Err(detail) => return vec![Violation { oracle: "plan".into(), at: None, detail }],
+    };
+    let broken = oracle::judge(history, &expect).into_iter().filter(|v| !v.ok);
+    broken.map(|v| Violation { oracle: v.oracle.to_owned(), at: v.at, detail: v.detail }).collect()
 }
 
 /// FNV-1a of the history's lines.

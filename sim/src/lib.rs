@@ -12,6 +12,7 @@ pub mod fault;
 pub mod goals;
 pub mod history;
 pub mod judge;
+pub mod oracle;
 pub mod plan;
 mod processes;
 pub mod run;

@@ -1,0 +1,180 @@
+//! Oracles: what must hold in every history, whatever the story. Most of them are one independent model of the protocol,
+//! written from the sheets and not from the server: [`model`](self) reads each connection, the others look at many.
+//!
+//! An oracle excuses what a fault explains and nothing else. Each is tested with a history that holds and with one that
+//! breaks it in each way it knows.
+
+mod conn;
+mod facts;
+mod findings;
+mod idempotency;
+mod lifecycle;
+mod model;
+mod presence;
+mod process;
+mod runs;
+mod sheet;
+mod stream;
+mod telegram;
+#[cfg(test)]
+mod tests;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{history::Record, plan::Plan, scenario::Route};
+use facts::Facts;
+use findings::Findings;
+
+/// What one oracle says about a history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Verdict {
+    /// Its name, one of [`ORACLES`].
+    pub oracle: &'static str,
+    /// It holds.
+    pub ok: bool,
+    /// Index of the record at which it was first violated.
+    pub at: Option<u64>,
+    /// What was wrong; for a verdict that holds what else is worth knowing, mostly nothing.
+    pub detail: String,
+}
+
+/// What the oracles must know about a run: which of them count, and the limits that the gateway was configured with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Expect {
+    /// Oracles that this story breaks on purpose, by name.
+    pub off: Vec<String>,
+    /// Once the last fault has healed, what was held up has recovered within this time, in milliseconds.
+    pub recover_within_ms: u64,
+    /// A request that needs no model, channel or wait is answered within this time on a quiet connection.
+    pub answer_within_ms: u64,
+    /// `gateway.limits.maxBufferedBytes`.
+    pub max_buffered_bytes: u64,
+    /// `gateway.limits.tickIntervalMs`.
+    pub tick_interval_ms: u64,
+    /// `gateway.limits.handshakeTimeoutMs`.
+    pub handshake_timeout_ms: u64,
+    /// `gateway.limits.drainMs`.
+    pub drain_ms: u64,
+    /// `agents.defaults.timeoutSeconds`, in milliseconds: how long a model may hold a run.
+    pub run_deadline_ms: u64,
+    /// Clients that connect through the tunnel.
+    pub tunnelled: Vec<String>,
+}
+
+impl Default for Expect {
+    fn default() -> Self {
+        Self {
+            off: Vec::new(),
+            recover_within_ms: 15_000,
+            answer_within_ms: 5_000,
+            max_buffered_bytes: 1_572_864,
+            tick_interval_ms: 30_000,
+            handshake_timeout_ms: 10_000,
+            drain_ms: 4_000,
+            run_deadline_ms: 600_000,
+            tunnelled: Vec::new(),
+        }
+    }
+}
+
+impl Expect {
+    /// What a plan's oracles must know.
+    ///
+    /// # Errors
+    /// When its configuration cannot be read.
+    pub fn of(plan: &Plan) -> Result<Self, String> {
+        let config = crate::plan::config_of(&plan.config)?;
+        let limits = &config.gateway.limits;
+        let tunnelled = plan.clients.iter().filter(|c| c.via == Route::Tunnel).map(|c| c.name.clone());
+        Ok(Self {
+            off: plan.expect.off.clone(),
+            recover_within_ms: plan.expect.recover_within.ms(),
+            max_buffered_bytes: limits.max_buffered_bytes,
+            tick_interval_ms: limits.tick_interval_ms,
+            handshake_timeout_ms: limits.handshake_timeout_ms,
+            drain_ms: limits.drain_ms,
+            run_deadline_ms: config.agents.defaults.timeout_seconds * 1000,
+            tunnelled: tunnelled.collect(),
+            ..Self::default()
+        })
+    }
+
+    /// True for the name of an oracle.
+    pub fn knows(name: &str) -> bool {
+        ORACLES.iter().any(|(oracle, _)| *oracle == name)
+    }
+}
+
+/// Every oracle and what it says.
+pub const ORACLES: [(&str, &str); 37] = [
+    ("frames", "received frames have the form of the sheets: no unknown or null member, known error codes"),
+    ("challenge", "the first frame is connect.challenge, once, without seq"),
+    ("hello", "the response to connect comes before any event and any other response"),
+    ("responses", "one response per request (two for an accepted agent run), none without a request"),
+    ("answered", "a request is answered unless its connection or the run ended"),
+    ("latency", "on a quiet connection the answer comes in time, whatever others do"),
+    ("scopes", "no event and no success for a connection that may not see or do it"),
+    ("refusals", "a bad first frame is refused with the right answer, code and reason, at once"),
+    ("timeouts", "deadlines are kept on the monotonic clock: handshake, agent.wait"),
+    ("closes", "the gateway closes a connection only for a reason, with the code for it"),
+    ("slow_consumer", "1008 slow consumer only for who did not read"),
+    ("buffers", "what waits for a connection stays within its bound"),
+    ("seq", "seq starts at 1; a gap only for a slow reader, exactly as wide as its loss, of droppable events"),
+    ("fan_out", "connections with the same view get the same events in the same order"),
+    ("snapshot", "the snapshot and the first state event fit without hole or overlap"),
+    ("versions", "stateVersion never goes back, no presence change is missing"),
+    ("presence", "after a pause everybody knows exactly who is connected"),
+    ("ticks", "a tick every interval"),
+    ("shutdown", "a stop is told to everybody who reads, then closes with 1012"),
+    ("drain", "a stop is over within its deadline"),
+    ("reconnect", "after the last fault every client gets back in time"),
+    ("runs_end", "every accepted run starts and ends once, and its caller hears of it"),
+    ("agent_seq", "agent events of a run count from 1 without holes"),
+    ("deltas", "assistant text is the text before plus delta, or begins anew"),
+    ("chat_text", "chat deltas add up to the text that goes with them; nothing after the end"),
+    ("final_text", "deltas, final chat event and final response give one text"),
+    ("one_run", "one run at a time in a session, in the order asked for"),
+    ("idempotency", "one key, one outcome, one effect"),
+    ("telegram_offset", "the offset of getUpdates never goes back"),
+    ("telegram_poll", "at most one getUpdates at a time"),
+    ("telegram_429", "nothing is sent to a chat before its retry_after is over"),
+    ("telegram_answered", "every update is answered"),
+    ("telegram_once", "no update is answered twice"),
+    ("starts", "the gateway starts whenever it is told to, with whatever a crash has left"),
+    ("panics", "no task panics"),
+    ("probes", "no assertion of the gateway fails"),
+    ("leaks", "no task and no socket is left at the end"),
+];
+
+/// One verdict for each oracle that is on, in the order of the table.
+pub fn judge(history: &[Record], expect: &Expect) -> Vec<Verdict> {
+    let facts = Facts::of(history, expect);
+    let mut out = Findings::default();
+    let conns = model::read(&facts, expect, &mut out);
+    stream::check(&conns, &facts, expect, &mut out);
+    presence::check(&conns, &facts, expect, &mut out);
+    lifecycle::shutdown(&conns, &facts, expect, &mut out);
+    lifecycle::reconnect(&conns, &facts, expect, &mut out);
+    runs::check(&conns, &facts, expect, &mut out);
+    idempotency::check(&conns, &facts, &mut out);
+    telegram::check(&facts, expect, &mut out);
+    process::check(&facts, expect, &mut out);
+    let on = ORACLES.iter().filter(|(name, _)| !expect.off.iter().any(|o| o == name));
+    on.map(|(oracle, _)| match out.of(oracle) {
+        Some((at, detail)) => Verdict { oracle, ok: false, at, detail },
+        None => Verdict { oracle, ok: true, at: None, detail: remark(oracle, &facts) },
+    })
+    .collect()
+}
+
+fn remark(oracle: &str, facts: &Facts) -> String {
+    if oracle != "telegram_once" {
+        return String::new();
+    }
+    match telegram::doubled(facts) {
+        0 => String::new(),
+        n => format!("{n} updates were answered twice, an end of the gateway between the answers"),
+    }
+}

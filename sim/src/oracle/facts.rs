@@ -1,0 +1,185 @@
+//! What a history says about the world around the connections: lives of the gateway, faults, the end.
+
+use serde_json::Value;
+
+use super::Expect;
+use crate::history::{Record, What};
+
+/// A place in the history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// Index of the record.
+    pub i: u64,
+    /// Microseconds.
+    pub t: u64,
+}
+
+impl Mark {
+    /// Of a record.
+    pub fn of(record: &Record) -> Self {
+        Self { i: record.i, t: record.t_us }
+    }
+}
+
+/// After a disturbance, what was held up has arrived within this time.
+pub const TAIL: u64 = 2_000_000;
+
+/// From a start of the gateway's process to its end.
+#[derive(Debug, Clone)]
+pub struct Life {
+    /// Start of the process.
+    pub from: u64,
+    /// End; `u64::MAX` when it outlives the history.
+    pub to: u64,
+    /// It was killed or lost power.
+    pub crashed: bool,
+    /// When it was asked to stop.
+    pub stop: Option<Mark>,
+    /// Index of the record of its end.
+    pub ended: Option<u64>,
+}
+
+/// A fault from its beginning to its end.
+#[derive(Debug, Clone)]
+pub struct Fault<'a> {
+    /// `stall` and so on.
+    pub kind: &'a str,
+    /// Whose connections; empty when the kind has no target.
+    pub target: &'a str,
+    /// As planned.
+    pub json: &'a Value,
+    /// Begin.
+    pub from: u64,
+    /// End; `u64::MAX` when it does not end.
+    pub to: u64,
+}
+
+impl Fault<'_> {
+    /// Holds up or breaks connections.
+    pub fn is_network(&self) -> bool {
+        self.is_slow() || matches!(self.kind, "cut" | "reset" | "refuse")
+    }
+    /// Keeps connections and holds up what they carry.
+    pub fn is_slow(&self) -> bool {
+        matches!(self.kind, "stall" | "half_open" | "latency" | "rate" | "window")
+    }
+    /// Concerns the model server.
+    pub fn is_model(&self) -> bool {
+        self.kind.starts_with("model_") || self.target == "model"
+    }
+    /// Concerns the Bot API.
+    pub fn is_telegram(&self) -> bool {
+        self.kind.starts_with("telegram_") || self.target == "telegram"
+    }
+}
+
+/// False for what is over at once, or when it is used up (backends).
+fn lasts(kind: &str) -> bool {
+    let once = matches!(kind, "cut" | "reset" | "clock_jump" | "config_edit");
+    !once && !kind.starts_with("telegram_") && !kind.starts_with("model_")
+}
+
+/// The world of one history.
+pub struct Facts<'a> {
+    /// All of it.
+    pub history: &'a [Record],
+    /// Time of the last record.
+    pub end: u64,
+    /// Lives of the gateway, in order; at least one.
+    pub lives: Vec<Life>,
+    /// Faults in the order of their beginning.
+    pub faults: Vec<Fault<'a>>,
+    /// Clients behind the tunnel.
+    tunnelled: &'a [String],
+}
+
+impl<'a> Facts<'a> {
+    /// Reads them.
+    pub fn of(history: &'a [Record], expect: &'a Expect) -> Self {
+        let end = history.last().map_or(0, |r| r.t_us);
+        let (mut lives, mut faults) = (Vec::<Life>::new(), Vec::<(u64, Fault<'a>)>::new());
+        let first = Life { from: 0, to: u64::MAX, crashed: false, stop: None, ended: None };
+        for r in history {
+            match &r.what {
+                What::Process { event } => {
+                    let running = lives.last().is_some_and(|l| l.ended.is_none());
+                    match event.as_str() {
+                        "start" => lives.push(Life { from: r.t_us, ..first.clone() }),
+                        "stop" | "stopped" | "failed" | "crash" | "power_loss" if !running && lives.is_empty() => {
+                            lives.push(first.clone());
+                        }
+                        _ => {}
+                    }
+                    let Some(life) = lives.last_mut().filter(|l| l.ended.is_none()) else { continue };
+                    match event.as_str() {
+                        "stop" => life.stop = life.stop.or(Some(Mark::of(r))),
+                        "stopped" | "failed" | "crash" | "power_loss" => {
+                            life.to = r.t_us;
+                            life.ended = Some(r.i);
+                            life.crashed = matches!(event.as_str(), "crash" | "power_loss");
+                        }
+                        _ => {}
+                    }
+                }
+                What::Fault { id, on: true, fault } => {
+                    let text = |key: &str| fault[key].as_str().unwrap_or_default();
+                    let (kind, target) = (text("kind"), text("target"));
+                    let to = if lasts(kind) { u64::MAX } else { r.t_us };
+                    faults.push((*id, Fault { kind, target, json: fault, from: r.t_us, to }));
+                }
+                What::Fault { id, on: false, .. } => {
+                    if let Some((_, f)) = faults.iter_mut().rev().find(|(n, f)| n == id && f.to == u64::MAX) {
+                        f.to = r.t_us;
+                    }
+                }
+                _ => {}
+            }
+        }
+        if lives.is_empty() {
+            lives.push(first);
+        }
+        Self { history, end, lives, faults: faults.into_iter().map(|(_, f)| f).collect(), tunnelled: &expect.tunnelled }
+    }
+
+    /// Number of the life in which `t` lies (or which ended last before it).
+    pub fn life(&self, t: u64) -> usize {
+        self.lives.iter().rposition(|l| l.from <= t).unwrap_or(0)
+    }
+
+    /// When the last life was asked to stop, or the end of the history: what must come to rest has to by then.
+    pub fn finish(&self) -> u64 {
+        let last = self.lives.last();
+        last.map_or(self.end, |l| l.stop.map_or(self.end, |m| m.t).min(l.to).min(self.end))
+    }
+
+    /// When everything had healed: no fault after it, and the gateway up. Faults that stay (half-open connections) count
+    /// from their beginning.
+    pub fn healed(&self) -> u64 {
+        let faults = self.faults.iter().map(|f| if f.to == u64::MAX { f.from } else { f.to });
+        let begun = self.lives.iter().skip(1).map(|l| l.from);
+        faults.chain(begun).max().unwrap_or(0)
+    }
+
+    /// True when a crash or power loss lies between the two.
+    pub fn crashed_between(&self, from: u64, to: u64) -> bool {
+        self.lives.iter().any(|l| l.crashed && l.to >= from && l.to <= to)
+    }
+
+    /// True when some process of the gateway ended between the two.
+    pub fn ended_between(&self, from: u64, to: u64) -> bool {
+        self.lives.iter().any(|l| l.to >= from && l.to <= to)
+    }
+
+    /// Faults of the client side that hit `client` of `group`.
+    pub fn hitting<'f>(&'f self, client: &'f str, group: &'f str) -> impl Iterator<Item = &'f Fault<'a>> {
+        let tunnelled = self.tunnelled.iter().any(|c| c == client);
+        self.faults.iter().filter(move |f| {
+            let mine = match f.target {
+                "" | "clients" => true,
+                "tunnel" => tunnelled,
+                target => target == client || target == group,
+            };
+            mine && f.is_network()
+        })
+    }
+}

@@ -1,0 +1,173 @@
+//! Same key, same answer, one effect, also across a restart (D19, F16, section 13).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::{
+    conn::{Answer, Conn, Request},
+    facts::Facts,
+    findings::Findings,
+};
+use crate::history::What;
+
+type Name = (&'static str, String, String);
+
+/// Checks them all.
+pub fn check(conns: &[Conn], facts: &Facts, out: &mut Findings) {
+    let mut uses: BTreeMap<Name, Vec<(&Conn, &Request)>> = BTreeMap::new();
+    for c in conns {
+        let Some(hello) = &c.hello else { continue };
+        for r in &c.requests {
+            let method = match r.method {
+                "agent" => "agent",
+                "chat.send" => "chat.send",
+                "send" => "send",
+                _ => continue,
+            };
+            if let Some(key) = r.key() {
+                uses.entry((method, hello.identity().to_owned(), key.to_owned())).or_default().push((c, r));
+            }
+        }
+    }
+    for ((method, _, key), mut list) in uses.clone() {
+        list.sort_by_key(|(_, r)| r.at.i);
+        mismatch(method, &key, &list, out);
+        outcomes(method, &key, &list, facts, out);
+    }
+    starts(conns, facts, out);
+    asked_once(&uses, facts, out);
+    sent_once(&uses, facts, out);
+}
+
+/// The same key with other parameters is refused, whichever of the two came first.
+fn mismatch(method: &str, key: &str, list: &[(&Conn, &Request)], out: &mut Findings) {
+    let accepted: Vec<_> = list.iter().filter(|(_, r)| r.first.is_some_and(|a| a.ok())).collect();
+    for pair in accepted.windows(2) {
+        let ((_, a), (c, b)) = (pair[0], pair[1]);
+        if a.params != b.params {
+            let at = b.first.map_or(b.at.i, |f| f.at.i);
+            out.broken("idempotency", at, format!("{}: {method} {key:?} succeeded with other parameters", c.name));
+        }
+    }
+}
+
+/// A finished outcome is given again, word by word.
+fn outcomes(method: &str, key: &str, list: &[(&Conn, &Request)], facts: &Facts, out: &mut Findings) {
+    let finals = list.iter().flat_map(|(c, r)| [r.first, r.last].into_iter().flatten().map(move |a| (c, a)));
+    let mut settled: Option<(Answer, Value)> = None;
+    let mut accepted: Option<Answer> = None;
+    let mut all: Vec<_> = finals.collect();
+    all.sort_by_key(|(_, a)| a.at.i);
+    for (c, a) in all {
+        let crashed = |from: u64| facts.crashed_between(from, a.at.t);
+        if matches!(a.status(), "accepted" | "started") {
+            // A new start after the end, or two different acceptances, with nothing lost in between.
+            if let Some((old, _)) = settled.as_ref().filter(|(old, _)| !crashed(old.at.t) && !released(old)) {
+                let text =
+                    format!("{}: {method} {key:?} was started anew after its outcome (record {})", c.name, old.at.i);
+                out.broken("idempotency", a.at.i, text);
+            }
+            accepted = Some(a);
+            continue;
+        }
+        let Some(outcome) = outcome(method, &a) else { continue };
+        if let Some((old, before)) = &settled
+            && *before != outcome
+            && !crashed(old.at.t.min(accepted.map_or(u64::MAX, |a| a.at.t)))
+            && !released(old)
+        {
+            let text = format!("{}: {method} {key:?} gave another outcome than in record {}", c.name, old.at.i);
+            out.broken("idempotency", a.at.i, text);
+        }
+        settled.get_or_insert((a, outcome));
+    }
+}
+
+/// The key was not used up: the refusal had no effect.
+fn released(a: &Answer) -> bool {
+    matches!(a.reason(), "SESSION_QUEUE_FULL" | "RUN_ID_IN_USE" | "BUSY" | "SHUTTING_DOWN" | "STORAGE")
+}
+
+/// What a repeat must give again; `None` for what says nothing about the outcome.
+fn outcome(method: &str, a: &Answer) -> Option<Value> {
+    // A refused request (INVALID_REQUEST) does not use its key up.
+    if !a.ok() && (a.code() == "INVALID_REQUEST" || released(a)) {
+        return None;
+    }
+    match (method, a.ok()) {
+        ("chat.send", true) => None,
+        (_, true) => Some(a.frame["payload"].clone()),
+        (_, false) => Some(a.frame["error"].clone()),
+    }
+}
+
+/// A run starts once, unless the gateway was killed while it was under way.
+fn starts(conns: &[Conn], facts: &Facts, out: &mut Findings) {
+    let mut begun: BTreeMap<&str, (usize, u64, Option<u64>)> = BTreeMap::new();
+    for c in conns {
+        for e in c.events.iter().filter(|e| e.name == "agent" && e.payload["stream"] == "lifecycle") {
+            let run = e.payload["runId"].as_str().unwrap_or_default();
+            let phase = e.payload["data"]["phase"].as_str();
+            let entry = begun.entry(run).or_insert((c.life, e.at.t, None));
+            if phase == Some("start") && entry.0 < c.life {
+                // What ended was stored before it was told; only a run that had not may begin again.
+                let over = entry.2.is_some_and(|ended| ended < facts.lives[entry.0].to);
+                if over || !facts.lives[entry.0].crashed {
+                    let text = format!("{}: run {run} starts again after a restart, though it had ended", c.name);
+                    out.broken("idempotency", e.at.i, text);
+                }
+                *entry = (c.life, e.at.t, None);
+            } else if matches!(phase, Some("end" | "error")) && entry.0 == c.life {
+                entry.2 = Some(entry.2.map_or(e.at.t, |t| t.min(e.at.t)));
+            }
+        }
+    }
+}
+
+/// The model is asked once for each key: judged for texts that stand for one key alone, where nothing makes retries.
+fn asked_once(uses: &BTreeMap<Name, Vec<(&Conn, &Request)>>, facts: &Facts, out: &mut Findings) {
+    if facts.faults.iter().any(super::facts::Fault::is_model) {
+        return;
+    }
+    let texts = unique_texts(uses, &["agent", "chat.send"]);
+    let mut asked: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    for r in facts.history {
+        let What::Model { text, .. } = &r.what else { continue };
+        // Directives make tools and failures, and with them several requests.
+        let Some(mine) = texts.get(text.trim()).filter(|_| !text.contains("[[")) else { continue };
+        let (count, since) = asked.entry(mine).or_insert((0, r.t_us));
+        *count += 1;
+        if *count > 1 && !facts.ended_between(*since, r.t_us) {
+            out.broken("idempotency", r.i, format!("the model was asked twice for {mine:?}"));
+        }
+    }
+}
+
+/// `send` puts one message into the chat.
+fn sent_once(uses: &BTreeMap<Name, Vec<(&Conn, &Request)>>, facts: &Facts, out: &mut Findings) {
+    let texts = unique_texts(uses, &["send"]);
+    let mut sent: BTreeMap<&str, u64> = BTreeMap::new();
+    for r in facts.history {
+        let What::Telegram { method, params, status: Some(200) } = &r.what else { continue };
+        let Some(mine) = texts.get(params["text"].as_str().unwrap_or_default()).filter(|_| method == "sendMessage")
+        else {
+            continue;
+        };
+        if let Some(before) = sent.insert(mine, r.t_us).filter(|t| !facts.ended_between(*t, r.t_us)) {
+            out.broken("idempotency", r.i, format!("{mine:?} was sent twice, first at {} ms", before / 1000));
+        }
+    }
+}
+
+/// Messages that stand for one key only.
+fn unique_texts<'a>(uses: &BTreeMap<Name, Vec<(&Conn, &Request<'a>)>>, methods: &[&str]) -> BTreeMap<&'a str, &'a str> {
+    let mut texts: BTreeMap<&str, BTreeSet<&Name>> = BTreeMap::new();
+    for (name, list) in uses.iter().filter(|(name, _)| methods.contains(&name.0)) {
+        for (_, r) in list {
+            let text = r.params["message"].as_str().unwrap_or_default().trim();
+            texts.entry(text).or_default().insert(name);
+        }
+    }
+    texts.into_iter().filter(|(t, names)| !t.is_empty() && names.len() == 1).map(|(t, _)| (t, t)).collect()
+}

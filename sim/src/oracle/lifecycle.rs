@@ -1,0 +1,128 @@
+//! The gateway's coming and going: shutdown reaches everybody who reads, the drain ends in time, clients come back (D14,
+//! F21, section 15).
+
+use std::collections::BTreeMap;
+
+use super::{
+    Expect,
+    conn::Conn,
+    facts::{Facts, Mark},
+    findings::Findings,
+};
+use crate::history::What;
+
+/// A cut-off run gets a second to store what it has; the rest is spread.
+const GRACE: u64 = 3_000_000;
+
+/// Orderly stops.
+pub fn shutdown(conns: &[Conn], facts: &Facts, expect: &Expect, out: &mut Findings) {
+    let drain = expect.drain_ms * 1000;
+    for (n, life) in facts.lives.iter().enumerate() {
+        let told = |c: &&Conn| c.life == n;
+        let Some(stop) = life.stop else {
+            for c in conns.iter().filter(told) {
+                if let Some(e) = c.events.iter().find(|e| e.name == "shutdown") {
+                    out.broken("shutdown", e.at.i, format!("{}: a shutdown event, but nobody asked to stop", c.name));
+                }
+            }
+            continue;
+        };
+        // Twice the deadline: once for runs, once for connections that are slow to read.
+        let by = stop.t + 2 * drain + GRACE;
+        if !life.crashed && life.to.min(facts.end) > by {
+            let ms = (life.to.min(facts.end) - stop.t) / 1000;
+            let at = life.ended.unwrap_or(stop.i);
+            out.broken(
+                "drain",
+                at,
+                format!("still running {ms} ms after the order to stop; the drain has {}", expect.drain_ms),
+            );
+        }
+        if life.crashed || facts.end < by.min(life.to) {
+            continue;
+        }
+        for c in conns.iter().filter(told) {
+            stopped(c, facts, stop, life.to, out);
+        }
+    }
+}
+
+fn stopped(c: &Conn, facts: &Facts, stop: Mark, to: u64, out: &mut Findings) {
+    let name = c.name;
+    let until = c.until(facts);
+    let events: Vec<_> = c.events.iter().filter(|e| e.name == "shutdown").collect();
+    if let Some(second) = events.get(1) {
+        out.broken("shutdown", second.at.i, format!("{name}: two shutdown events"));
+    }
+    if let Some(e) = events.first() {
+        let plain = e.payload["reason"].as_str().is_some_and(|r| !r.is_empty());
+        if !plain || e.payload.get("restartExpectedMs").is_some_and(|v| !v.is_u64()) {
+            out.broken(
+                "shutdown",
+                e.at.i,
+                format!("{name}: a shutdown event without reason, or with a bad restartExpectedMs"),
+            );
+        }
+    }
+    let was_there = c.hello.as_ref().is_some_and(|h| h.at.t + 500_000 < stop.t) && until > stop.t;
+    let left = c.closed.is_some_and(|e| e.by_client && e.at.t < to);
+    if !was_there || left || c.is_disturbed(facts, stop.t.saturating_sub(500_000), until.min(to)) {
+        return;
+    }
+    let slow = c.closed.is_some_and(|e| e.reason == "slow consumer" || e.reason == "invalid JSON");
+    if events.is_empty() && !slow {
+        out.broken("shutdown", stop.i, format!("{name}: reads, but was shown no shutdown event"));
+    }
+    if let Some(end) = c.closed.filter(|e| !e.by_client && !slow)
+        && (end.code != Some(1012) || !matches!(end.reason, "service stop" | "service restart"))
+    {
+        let code = end.code.map_or("no code".into(), |c| c.to_string());
+        out.broken(
+            "shutdown",
+            end.at.i,
+            format!("{name}: closed with {code} {:?} by a stop, must be 1012", end.reason),
+        );
+    }
+}
+
+/// Whoever loses its connection and wants it back gets it in time, counted from the loss or from when everything had
+/// healed (liveness).
+pub fn reconnect(conns: &[Conn], facts: &Facts, expect: &Expect, out: &mut Findings) {
+    let (healed, within) = (facts.healed(), expect.recover_within_ms * 1000);
+    let mut clients: BTreeMap<&str, Vec<&Conn>> = BTreeMap::new();
+    for c in conns.iter().filter(|c| !c.is_visit()) {
+        clients.entry(c.client).or_default().push(c);
+    }
+    let mut failed: BTreeMap<&str, Vec<Mark>> = BTreeMap::new();
+    for r in facts.history {
+        if let What::ConnectFailed { client, .. } = &r.what {
+            failed.entry(client).or_default().push(Mark::of(r));
+        }
+    }
+    // Groups of which somebody has come back after a loss want to be connected.
+    let returns = |group: &str| {
+        let back = |list: &Vec<&Conn>| list.windows(2).any(|w| w[0].group == group && w[0].lost().is_some());
+        clients.values().any(back)
+    };
+    for (client, list) in &clients {
+        for (n, c) in list.iter().enumerate() {
+            // Refused for what it is (credentials): not to be let in.
+            let unwanted = c.refusal.is_some_and(|a| a.reason() != "SHUTTING_DOWN");
+            let Some(end) = c.lost().filter(|_| !unwanted) else { continue };
+            let due = end.at.t.max(healed) + within;
+            let back = list[n + 1..].iter().any(|o| o.hello.as_ref().is_some_and(|h| h.at.t <= due));
+            let tried =
+                failed.get(client).is_some_and(|list| list.iter().any(|m| m.t > end.at.t)) || list.len() > n + 1;
+            if !back && due < facts.finish() && (tried || returns(c.group)) {
+                let ms = (due - end.at.t) / 1000;
+                out.broken("reconnect", end.at.i, format!("{client}: still not connected {ms} ms after this"));
+            }
+        }
+    }
+    for (client, list) in &failed {
+        let never = !clients.contains_key(client);
+        if let Some(at) = list.iter().find(|m| never && m.t > healed + within && m.t < facts.finish()) {
+            out.broken("reconnect", at.i, format!("{client}: cannot connect long after everything has healed"));
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Presence converges: when nothing has changed for a while, everybody who watches knows exactly who is there (D11).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::{
+    Expect,
+    conn::Conn,
+    facts::{Facts, TAIL},
+    findings::Findings,
+};
+
+/// So long after the last change everybody has heard of it, in microseconds.
+const SETTLES: u64 = 3_000_000;
+
+/// Connected clients: by key, or by name where there is no key.
+type People = BTreeMap<String, usize>;
+
+/// Looks at every pause between two changes that is long enough.
+pub fn check(conns: &[Conn], facts: &Facts, expect: &Expect, out: &mut Findings) {
+    let end = facts.finish();
+    let mut changes: BTreeSet<u64> = [0, end].into();
+    for c in conns {
+        changes.insert(c.opened.t);
+        changes.extend(c.hello.as_ref().map(|h| h.at.t));
+        changes.extend(c.closed.map(|e| e.at.t));
+    }
+    for l in &facts.lives {
+        changes.extend([l.from, l.to]);
+    }
+    for f in &facts.faults {
+        changes.extend([f.from, f.to]);
+    }
+    let changes: Vec<u64> = changes.into_iter().filter(|t| *t <= end).collect();
+    // A connection that went without a word is noticed after so long.
+    let noticed = expect.tick_interval_ms * 1000 * 5 / 2 + 15_000_000;
+    for pair in changes.windows(2) {
+        if pair[1] - pair[0] >= SETTLES {
+            still(conns, facts, pair[1] - 1, noticed, out);
+        }
+    }
+}
+
+fn still(conns: &[Conn], facts: &Facts, now: u64, noticed: u64, out: &mut Findings) {
+    let life = facts.life(now);
+    let shown = |c: &&Conn| c.life == life && c.hello.as_ref().is_some_and(|h| h.is_shown());
+    let mut present = People::new();
+    let mut maybe = People::new();
+    for c in conns.iter().filter(shown) {
+        let Some(hello) = &c.hello else { continue };
+        let key = hello.presence_key().map_or_else(|| name_key(hello.host()), str::to_lowercase);
+        let gone = c.closed.map_or(u64::MAX, |e| e.at.t);
+        let cut_off = c.is_disturbed(facts, now.saturating_sub(noticed), now);
+        if hello.at.t <= now && gone > now && !cut_off {
+            add(&mut present, &key, hello.presence_key().is_some());
+        } else if c.opened.t <= now && gone.saturating_add(noticed) >= now {
+            add(&mut maybe, &key, false);
+        }
+    }
+    for c in conns.iter().filter(|c| c.life == life && c.is_ready_at(now) && c.sees(super::sheet::Need::Read)) {
+        if c.is_disturbed(facts, now.saturating_sub(TAIL), now) {
+            continue;
+        }
+        let Some((at, list)) = known(c, now) else { continue };
+        let told = people(list);
+        let missing = present.iter().find(|(k, n)| told.get(*k).copied().unwrap_or(0) < **n);
+        let extra = told
+            .iter()
+            .find(|(k, n)| **n > present.get(*k).copied().unwrap_or(0) + maybe.get(*k).copied().unwrap_or(0));
+        if let Some((who, _)) = missing {
+            out.broken(
+                "presence",
+                at,
+                format!("{}: {} ms: {who} is connected, but not in its list", c.name, now / 1000),
+            );
+        } else if let Some((who, _)) = extra {
+            out.broken(
+                "presence",
+                at,
+                format!("{}: {} ms: {who} is in its list, but not connected", c.name, now / 1000),
+            );
+        }
+    }
+}
+
+fn name_key(host: &str) -> String {
+    format!("host {host}")
+}
+
+/// Several connections under one key are one entry.
+fn add(people: &mut People, key: &str, once: bool) {
+    let n = people.entry(key.to_owned()).or_default();
+    *n = if once { 1 } else { *n + 1 };
+}
+
+/// The list that a watcher has last been told; `None` after a gap, because then it has to ask.
+fn known<'a>(c: &Conn<'a>, now: u64) -> Option<(u64, &'a Value)> {
+    let hello = c.hello.as_ref()?;
+    let mut known = Some((hello.at.i, &hello.payload["snapshot"]["presence"]));
+    let mut seq = 0;
+    for e in c.events.iter().take_while(|e| e.at.t <= now) {
+        if e.seq.is_some_and(|n| n > seq + 1) {
+            known = None;
+        }
+        seq = e.seq.unwrap_or(seq);
+        if e.name == "presence" {
+            known = Some((e.at.i, &e.payload["presence"]));
+        }
+    }
+    known
+}
+
+/// Entries of live connections in a list.
+fn people(list: &Value) -> People {
+    let mut people = People::new();
+    for e in list.as_array().into_iter().flatten().filter(|e| e["reason"] == "connect") {
+        let key = e["deviceId"].as_str().or_else(|| e["instanceId"].as_str());
+        let key = key.map_or_else(|| name_key(e["host"].as_str().unwrap_or_default()), str::to_lowercase);
+        add(&mut people, &key, false);
+    }
+    people
+}

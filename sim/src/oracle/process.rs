@@ -1,0 +1,43 @@
+//! The gateway as a process: no panic, no broken assertion, nothing left behind, buffers within their bounds (F03, F04).
+
+use super::{Expect, facts::Facts, findings::Findings};
+use crate::history::What;
+
+/// Checks them all.
+pub fn check(facts: &Facts, expect: &Expect, out: &mut Findings) {
+    let mut last = std::collections::BTreeMap::new();
+    let mut largest = None;
+    for r in facts.history {
+        match &r.what {
+            What::Panic { task, message } => out.broken("panics", r.i, format!("task {task} panicked: {message}")),
+            What::Process { event } if event == "failed" && !facts.faults.iter().any(|f| f.kind == "disk") => {
+                out.broken("starts", r.i, "the gateway could not serve");
+            }
+            What::Probe { name, holds: false, always: true } => {
+                out.broken("probes", r.i, format!("{name} does not hold"));
+            }
+            What::Gauge { name, value } if name == "outbox_bytes" => {
+                // Twice the budget for what was asked for, and one answer larger than that (design: limits).
+                let frame = *largest.get_or_insert_with(|| largest_frame(facts));
+                let bound = 2 * expect.max_buffered_bytes as i64 + frame;
+                if *value > bound {
+                    out.broken("buffers", r.i, format!("{value} bytes wait for one connection, at most {bound}"));
+                }
+            }
+            What::Gauge { name, value } => {
+                last.insert(name.as_str(), (r.i, *value));
+            }
+            _ => {}
+        }
+    }
+    for name in ["tasks", "sockets"] {
+        if let Some((at, value)) = last.get(name).filter(|(_, v)| *v != 0) {
+            out.broken("leaks", *at, format!("{value} {name} are left at the end"));
+        }
+    }
+}
+
+fn largest_frame(facts: &Facts) -> i64 {
+    let size = |w: &What| if let What::Received { frame, .. } = w { frame.to_string().len() as i64 } else { 0 };
+    facts.history.iter().map(|r| size(&r.what)).max().unwrap_or(0)
+}

@@ -1,0 +1,181 @@
+//! What the protocol sheets say, written down once more: who may see and call what, what may be withheld. None of it
+//! comes from the server's tables, so that a mistake there is not repeated here.
+
+use serde_json::Value;
+
+/// Error codes that may stand in a frame (protocol-core.md section 2).
+pub const CODES: [&str; 5] = ["NOT_LINKED", "NOT_PAIRED", "AGENT_TIMEOUT", "INVALID_REQUEST", "UNAVAILABLE"];
+
+/// What a connection needs to be shown an event or to call a method.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Everybody.
+    Nothing,
+    /// `operator.read`, `operator.write` or admin.
+    Read,
+    /// `operator.write` or admin.
+    Write,
+    /// `operator.approvals` or admin.
+    Approvals,
+    /// `operator.pairing` or admin.
+    Pairing,
+    /// `operator.admin`.
+    Admin,
+    /// Role node.
+    Node,
+}
+
+/// What a connection is: from its `connect` parameters.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rights {
+    /// Role `node`.
+    pub node: bool,
+    /// Scopes in force.
+    pub scopes: Vec<String>,
+}
+
+impl Rights {
+    /// Of the parameters of an accepted `connect`: an operator who names no scope is an admin (section 5).
+    pub fn of(params: &Value) -> Self {
+        let node = params["role"].as_str() == Some("node");
+        let named = params["scopes"].as_array().into_iter().flatten();
+        let mut scopes: Vec<String> = named.filter_map(Value::as_str).map(str::to_owned).collect();
+        if scopes.is_empty() && !node {
+            scopes.push("operator.admin".into());
+        }
+        Self { node, scopes }
+    }
+
+    /// Admin implies all, write implies read, nothing else implies anything (section 9).
+    pub fn meet(&self, need: Need) -> bool {
+        let has = |scope: &str| self.scopes.iter().any(|s| s == scope);
+        let operator = |scopes: &[&str]| !self.node && (has("operator.admin") || scopes.iter().any(|s| has(s)));
+        match need {
+            Need::Nothing => true,
+            Need::Read => operator(&["operator.read", "operator.write"]),
+            Need::Write => operator(&["operator.write"]),
+            Need::Approvals => operator(&["operator.approvals"]),
+            Need::Pairing => operator(&["operator.pairing"]),
+            Need::Admin => operator(&[]),
+            Need::Node => self.node,
+        }
+    }
+}
+
+/// Who may see an event (section 10, D7); `None` for a name that the protocol does not have.
+pub fn event(name: &str) -> Option<Need> {
+    Some(match name {
+        "tick" | "shutdown" => Need::Nothing,
+        "agent" | "chat" | "presence" | "health" | "heartbeat" | "cron" | "talk.mode" | "voicewake.changed" => {
+            Need::Read
+        }
+        "exec.approval.requested" | "exec.approval.resolved" => Need::Approvals,
+        "device.pair.requested" | "device.pair.resolved" | "node.pair.requested" | "node.pair.resolved" => {
+            Need::Pairing
+        }
+        "node.invoke.request" => Need::Node,
+        _ => return None,
+    })
+}
+
+/// True for an event that a slow reader may lose (section 10); everything else closes its connection instead.
+pub fn droppable(name: &str, payload: &Value) -> bool {
+    match name {
+        "chat" => payload["state"] == "delta",
+        "agent" | "shutdown" => false,
+        _ => true,
+    }
+}
+
+/// What a method needs (section 9); an unknown one counts as admin's.
+pub fn method(name: &str) -> Need {
+    match name {
+        "node.invoke.result" | "node.event" | "skills.bins" => Need::Node,
+        "exec.approval.request" | "exec.approval.resolve" => Need::Approvals,
+        "node.pair.request"
+        | "node.pair.list"
+        | "node.pair.approve"
+        | "node.pair.reject"
+        | "node.pair.verify"
+        | "node.rename"
+        | "device.pair.list"
+        | "device.pair.approve"
+        | "device.pair.reject"
+        | "device.token.rotate"
+        | "device.token.revoke"
+        | "channels.pairing.list"
+        | "channels.pairing.approve" => Need::Pairing,
+        "health" | "status" | "logs.tail" | "channels.status" | "usage.status" | "usage.cost" | "tts.status"
+        | "tts.providers" | "models.list" | "agents.list" | "agent.identity.get" | "skills.status"
+        | "voicewake.get" | "sessions.list" | "sessions.preview" | "cron.list" | "cron.status" | "cron.runs"
+        | "system-presence" | "last-heartbeat" | "node.list" | "node.describe" | "chat.history" => Need::Read,
+        "send" | "agent" | "agent.wait" | "wake" | "talk.mode" | "tts.enable" | "tts.disable" | "tts.convert"
+        | "tts.setProvider" | "voicewake.set" | "node.invoke" | "chat.send" | "chat.abort" | "browser.request" => {
+            Need::Write
+        }
+        _ => Need::Admin,
+    }
+}
+
+/// True for a request frame as the closed schema wants it (section 2).
+pub fn is_request(frame: &Value) -> bool {
+    let Some(object) = frame.as_object() else { return false };
+    let text = |key: &str| object.get(key).and_then(Value::as_str).is_some_and(|s| !s.is_empty());
+    frame["type"] == "req"
+        && text("id")
+        && text("method")
+        && object.keys().all(|k| matches!(k.as_str(), "type" | "id" | "method" | "params"))
+}
+
+/// The text of a frame that is no JSON, as the history keeps it.
+pub fn raw(frame: &Value) -> Option<&str> {
+    let object = frame.as_object().filter(|o| o.len() == 1)?;
+    object.get("raw").and_then(Value::as_str)
+}
+
+/// True for `connect` parameters that the schema of section 5 surely refuses.
+pub fn is_bad_connect(params: &Value) -> bool {
+    let whole = |v: &Value| v.as_i64().is_some_and(|n| n >= 1);
+    let text = |v: &Value| v.as_str().is_some_and(|s| !s.is_empty());
+    let client = &params["client"];
+    !(whole(&params["minProtocol"])
+        && whole(&params["maxProtocol"])
+        && text(&client["id"])
+        && text(&client["mode"])
+        && text(&client["version"])
+        && text(&client["platform"]))
+}
+
+/// What is wrong with the form of a received frame, if anything (section 2: absent members are omitted, never null).
+pub fn malformed(frame: &Value) -> Option<String> {
+    let Some(object) = frame.as_object() else { return Some("a frame that is no object".into()) };
+    let known: &[&str] = match frame["type"].as_str() {
+        Some("res") => &["type", "id", "ok", "payload", "error"],
+        Some("event") => &["type", "event", "payload", "seq", "stateVersion"],
+        other => return Some(format!("a frame of type {other:?}")),
+    };
+    if let Some(key) = object.keys().find(|k| !known.contains(&k.as_str())) {
+        return Some(format!("unknown member {key:?}"));
+    }
+    if let Some(key) = object.keys().find(|k| k.as_str() != "payload" && object[k.as_str()].is_null()) {
+        return Some(format!("{key:?} is null instead of absent"));
+    }
+    if frame["type"] == "event" {
+        return frame["event"].as_str().is_none().then(|| "an event without a name".into());
+    }
+    let error = object.get("error");
+    match (frame["id"].as_str(), frame["ok"].as_bool(), error) {
+        (None, ..) => Some("a response whose id is no text".into()),
+        (_, None, _) => Some("a response without `ok`".into()),
+        (_, Some(true), Some(_)) => Some("a success with an error".into()),
+        (_, Some(false), None) => Some("a failure without an error".into()),
+        (_, Some(false), Some(e)) => {
+            let code = e["code"].as_str().unwrap_or_default();
+            if !CODES.contains(&code) {
+                return Some(format!("unknown error code {code:?}"));
+            }
+            e["message"].as_str().is_none_or(str::is_empty).then(|| "an error without a message".into())
+        }
+        (_, Some(true), None) => None,
+    }
+}
