@@ -18,6 +18,7 @@ mod processes;
 pub mod run;
 pub mod runner;
 pub mod scenario;
+pub mod shrink;
 mod spawner;
 pub mod storage;
 mod transport;

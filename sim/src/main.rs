@@ -13,6 +13,7 @@ use sim::{
     plan::Plan,
     runner::{Batch, Outcome, Story, exit, try_plan},
     scenario,
+    shrink::{Shrinker, Symptom},
 };
 
 /// Runs the gateway in a simulated world: one scenario file, one story; one seed, one history.
@@ -48,6 +49,20 @@ enum Command {
         /// Print the outcome as JSON.
         #[arg(long)]
         json: bool,
+    },
+    /// Make the plan of a failure as small as it can be and still fail, and write it as a scenario.
+    Shrink {
+        /// A failure file, or a plan that fails.
+        file: PathBuf,
+        /// The scenario to write; scenarios/regressions/NAME-SEED.toml by default.
+        #[arg(long)]
+        out: Option<PathBuf>,
+        /// The oracle that must stay violated; the first one by default.
+        #[arg(long)]
+        oracle: Option<String>,
+        /// Stop looking after this time.
+        #[arg(long, value_parser = budget, default_value = "5m")]
+        budget: Duration,
     },
     /// Print the JSON Schema of scenario files.
     Schema,
@@ -142,6 +157,7 @@ fn run(command: Command) -> Result<u8, String> {
             }
             Ok(code(&outcome))
         }
+        Command::Shrink { file, out, oracle, budget } => shrink(&file, out, oracle, budget),
         Command::Schema => print(&json(&scenario::schema())?),
         Command::One { file, seed, trace, canary } => {
             quiet();
@@ -176,6 +192,36 @@ fn batch(args: RunArgs) -> Result<u8, String> {
         json: args.json,
     };
     Ok(batch.run().code)
+}
+
+fn shrink(file: &Path, out: Option<PathBuf>, oracle: Option<String>, budget: Duration) -> Result<u8, String> {
+    let plan = Plan::from_json(&read(file)?).map_err(|e| format!("{}: {e}", file.display()))?;
+    quiet();
+    let (outcome, _) = try_plan(&plan);
+    let symptom = oracle.map(Symptom).or_else(|| Symptom::of(&outcome));
+    let Some(symptom) = symptom.filter(|s| outcome.violations.iter().any(|v| v.oracle == s.0)) else {
+        tell(&outcome);
+        return Err("this plan does not fail, so there is nothing to shrink".into());
+    };
+    eprintln!("shrinking: {} must stay violated", symptom.0);
+    let mut again = |plan: &Plan| Some(try_plan(plan).0);
+    let mut progress = |p: &Plan, runs: u32| {
+        let actions: usize = p.clients.iter().map(|c| c.actions.len()).sum();
+        let (clients, faults) = (p.clients.len(), p.faults.len());
+        eprintln!("run {runs}: {clients} clients, {actions} actions, {faults} faults, {} ms", p.length_ms);
+    };
+    let shrunk = Shrinker::new(symptom.clone(), budget, &mut again, &mut progress).shrink(plan);
+    let plan = shrunk.plan;
+    let name = format!("{}-{}.toml", plan.scenario, plan.seed);
+    let out = out.unwrap_or_else(|| PathBuf::from("scenarios/regressions").join(name));
+    let (outcome, _) = try_plan(&plan);
+    let why = outcome.violations.iter().find(|v| v.oracle == symptom.0).map(|v| v.detail.clone()).unwrap_or_default();
+    let mut scenario = plan.to_scenario();
+    scenario.about = format!("Shrunk from {} seed {}: {}: {why}", plan.scenario, plan.seed, symptom.0);
+    write(&out, &scenario.to_toml().map_err(|e| e.to_string())?)?;
+    println!("{} after {} runs: {why}", out.display(), shrunk.runs);
+    println!("see it: sim run {}", out.display());
+    Ok(exit::OK)
 }
 
 fn draw(file: &Path, seed: u64) -> Result<Plan, String> {

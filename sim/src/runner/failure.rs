@@ -18,9 +18,10 @@ pub struct Failure {
 
 /// Where failures are written, below the build directory.
 pub fn directory() -> PathBuf {
-    // The runner stands in target/PROFILE/.
-    let target = std::env::current_exe().ok().and_then(|exe| exe.ancestors().nth(2).map(Path::to_owned));
-    target.unwrap_or_else(|| PathBuf::from("target")).join("sim-failures")
+    // The runner stands in target/PROFILE/ (or was copied somewhere else).
+    let exe = std::env::current_exe().ok();
+    let target = exe.as_deref().and_then(|exe| exe.ancestors().nth(2)).filter(|dir| dir.ends_with("target"));
+    target.unwrap_or(Path::new("target")).join("sim-failures")
 }
 
 impl Failure {
