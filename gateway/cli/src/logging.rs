@@ -81,12 +81,15 @@ pub fn start(options: LogOptions) -> (LogGuard, Option<std::io::Error>) {
     (guard, error)
 }
 
+/// A panic anywhere is a bug: it is logged and the process ends, so that the supervisor starts a clean one.
+#[allow(clippy::disallowed_methods)] // there is no main to return to from here
 fn log_panics(guard: LogGuard) {
     std::panic::set_hook(Box::new(move |panic| {
         let message = panic.payload_as_str().unwrap_or("no message");
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(target: "openclaw::panic", place, "panic: {message}");
         guard.flush();
+        std::process::exit(1);
     }));
 }
 
