@@ -174,10 +174,17 @@ fn event<'a>(c: &mut Conn<'a>, at: Mark, frame: &'a Value, out: &mut Findings) {
         let of = |key: &str| v[key].as_u64().unwrap_or_default();
         (of("presence"), of("health"))
     });
-    if version.is_some() != matches!(what, "presence" | "health") {
+    let stateful = matches!(what, "presence" | "health");
+    if version.is_some() != stateful {
         out.broken("frames", at.i, format!("{name}: stateVersion belongs to presence and health, here {what:?}"));
     }
-    c.events.push(Event { at, name: what, payload: &frame["payload"], seq: number, version });
+    c.events.push(Event {
+        at,
+        name: what,
+        payload: &frame["payload"],
+        seq: number,
+        version: version.filter(|_| stateful),
+    });
 }
 
 fn response<'a>(c: &mut Conn<'a>, at: Mark, frame: &'a Value, id: &str, out: &mut Findings) {
@@ -290,7 +297,6 @@ fn first_frame(c: &Conn, facts: &Facts, expect: &Expect, out: &mut Findings) {
                 format!("{name}: refused, but not closed within {} s", CLOSES_WITHIN / 1_000_000),
             );
         }
-        None => {}
         Some(end) if end.at.t > by => {
             out.broken(
                 "refusals",
@@ -314,7 +320,7 @@ fn first_frame(c: &Conn, facts: &Facts, expect: &Expect, out: &mut Findings) {
                 format!("{name}: close reason {reason:?} must begin with {must:?} and say something"),
             );
         }
-        Some(_) => {}
+        _ => {}
     }
 }
 
@@ -371,7 +377,7 @@ fn ending(c: &Conn, facts: &Facts, expect: &Expect, out: &mut Findings) {
         }
         (_, "slow consumer") => wants(out, "slow_consumer", false, "a slow consumer is closed with 1008"),
         (Some(1012), _) => {
-            wants(out, "closes", life.stop.is_some_and(|m| m.t <= end.at.t), "the gateway was not asked to stop")
+            wants(out, "closes", life.stop.is_some_and(|m| m.t <= end.at.t), "the gateway was not asked to stop");
         }
         (Some(1008), "invalid JSON") | (Some(1007 | 1009), _) => {
             wants(out, "closes", c.junk.is_some() || !c.requests.is_empty(), "nothing wrong was sent");
@@ -382,7 +388,7 @@ fn ending(c: &Conn, facts: &Facts, expect: &Expect, out: &mut Findings) {
         }
         (Some(1008), _) => {}
         (Some(_) | None, _) => {
-            wants(out, "closes", broken || c.junk.is_some(), "nothing happened that could explain it")
+            wants(out, "closes", broken || c.junk.is_some(), "nothing happened that could explain it");
         }
     }
 }

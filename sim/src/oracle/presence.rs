@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     Expect,
-    conn::Conn,
+    conn::{Conn, Hello},
     facts::{Facts, TAIL},
     findings::Findings,
 };
@@ -44,7 +44,7 @@ pub fn check(conns: &[Conn], facts: &Facts, expect: &Expect, out: &mut Findings)
 
 fn still(conns: &[Conn], facts: &Facts, now: u64, noticed: u64, out: &mut Findings) {
     let life = facts.life(now);
-    let shown = |c: &&Conn| c.life == life && c.hello.as_ref().is_some_and(|h| h.is_shown());
+    let shown = |c: &&Conn| c.life == life && c.hello.as_ref().is_some_and(Hello::is_shown);
     let mut present = People::new();
     let mut maybe = People::new();
     for c in conns.iter().filter(shown) {

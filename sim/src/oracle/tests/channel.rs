@@ -1,0 +1,157 @@
+use serde_json::{Value, json};
+
+use super::Story;
+use crate::history::What;
+
+fn call(s: &mut Story, method: &str, params: Value, status: Option<u16>) {
+    s.add(What::Telegram { method: method.into(), params, status });
+}
+
+fn whole(s: &mut Story, method: &str, params: Value, status: u16) {
+    call(s, method, params.clone(), None);
+    call(s, method, params, Some(status));
+}
+
+fn update(s: &mut Story, id: i64, chat: i64, text: &str) {
+    s.add(What::Update { update_id: id, update: json!({ "chat": chat, "text": text }) });
+}
+
+fn reply(s: &mut Story, chat: &str, text: &str, message: i64, status: u16) {
+    let words = format!("[Telegram P id:{chat} now] {text}\n[message_id: {message}]");
+    whole(s, "sendMessage", json!({ "chat_id": chat, "text": words }), status);
+}
+
+#[test]
+fn the_offset_never_goes_back() {
+    let polls = |offsets: &[i64]| {
+        let mut s = Story::new();
+        for o in offsets {
+            whole(&mut s, "getUpdates", json!({ "offset": o, "timeout": 30 }), 200);
+        }
+        s
+    };
+    polls(&[0, 0, 5, 5, 6]).holds();
+    polls(&[0, 6, 5]).breaks("telegram_offset", "from offset 6 to 5");
+    // Another process reads its own cursor; a service that begins anew is followed.
+    let mut s = polls(&[0, 6]);
+    s.at(10).process("crash").at(20).process("start");
+    whole(&mut s, "getUpdates", json!({ "offset": 0 }), 200);
+    s.holds();
+    let mut s = polls(&[0, 6]);
+    update(&mut s, 2, 1, "again");
+    reply(&mut s, "1", "again", 9, 200);
+    whole(&mut s, "getUpdates", json!({ "offset": 0 }), 200);
+    s.holds();
+}
+
+/// F08.
+#[test]
+fn f08_one_poll_at_a_time() {
+    let two = |end: u16| {
+        let mut s = Story::new();
+        call(&mut s, "getUpdates", json!({ "offset": 1 }), None);
+        s.at(1000);
+        call(&mut s, "getUpdates", json!({ "offset": 2 }), None);
+        call(&mut s, "getUpdates", json!({ "offset": 1 }), Some(end));
+        s
+    };
+    two(409).breaks("telegram_poll", "two polls at once");
+    two(200).breaks("telegram_poll", "two polls at once");
+    // The gateway had hung up on the older one.
+    two(499).holds();
+    // Somebody else polls with the same token.
+    let mut s = Story::new();
+    call(&mut s, "getUpdates", json!({ "offset": 1 }), None);
+    call(&mut s, "getUpdates", json!({ "timeout": 1, "rogue": true }), None);
+    call(&mut s, "getUpdates", json!({ "offset": 1 }), Some(409));
+    s.holds();
+}
+
+/// F09.
+#[test]
+fn f09_a_429_is_waited_out_in_its_chat() {
+    let fault =
+        json!({ "kind": "telegram_error", "method": "sendMessage", "status": 429, "retry_after": 5, "times": 1 });
+    let refused = |fault: Option<&Value>| {
+        let mut s = Story::new();
+        if let Some(fault) = fault {
+            s.fault(1, true, fault.clone());
+        }
+        whole(&mut s, "sendMessage", json!({ "chat_id": "1", "text": "x" }), 429);
+        s
+    };
+    let then = |s: &Story, ms: u64, chat: &str| {
+        s.but(|s| {
+            s.at(ms);
+            whole(s, "sendMessage", json!({ "chat_id": chat, "text": "x" }), 200);
+        })
+    };
+    then(&refused(Some(&fault)), 5000, "1").holds();
+    then(&refused(Some(&fault)), 1100, "1").breaks("telegram_429", "1100 ms after a 429 that asks for 5 s");
+    then(&refused(Some(&fault)), 10, "2").holds();
+    then(&refused(None), 1100, "1").holds();
+    then(&refused(None), 500, "1").breaks("telegram_429", "asks for 1 s");
+}
+
+/// F05.
+#[test]
+fn f05_every_update_is_answered() {
+    let mut s = Story::new();
+    update(&mut s, 1, 7, "hello");
+    s.but(|s| {
+        s.at(20_000).note();
+    })
+    .breaks("telegram_answered", "update 1 (\"hello\") was never answered");
+    s.but(|s| {
+        reply(s, "7", "hello", 50, 200);
+        s.at(20_000).note();
+    })
+    .holds();
+    s.but(|s| {
+        reply(s, "8", "hello", 50, 200);
+        s.at(20_000).note();
+    })
+    .breaks("telegram_answered", "chat 7");
+    // An answer that does not quote the message counts for one message.
+    s.but(|s| {
+        whole(s, "sendMessage", json!({ "chat_id": "7", "text": "fixed words" }), 200);
+        s.at(20_000).note();
+    })
+    .holds();
+    // What the service refuses for good is given up; what it puts off is not.
+    s.but(|s| {
+        reply(s, "7", "hello", 50, 403);
+        s.at(20_000).note();
+    })
+    .holds();
+    s.but(|s| {
+        reply(s, "7", "hello", 50, 500);
+        s.at(20_000).note();
+    })
+    .breaks("telegram_answered", "never answered");
+}
+
+/// F05, F06: until deliveries are durable, a second answer across a crash is counted and not condemned.
+#[test]
+fn f06_no_update_is_answered_twice() {
+    let mut s = Story::new();
+    update(&mut s, 1, 7, "hello");
+    reply(&mut s, "7", "hello", 50, 200);
+    s.but(|s| reply(s, "7", "hello", 50, 200)).breaks("telegram_once", "update 1 was answered again");
+    s.but(|s| reply(s, "7", "hello", 51, 200)).breaks("telegram_once", "to no message of it");
+    let crash = s.but(|s| {
+        s.at(10).process("crash").at(20).process("start");
+        reply(s, "7", "hello", 50, 200);
+    });
+    crash.holds();
+    let verdicts = super::judge(&crash.records, &crash.expect);
+    let once = verdicts.iter().find(|v| v.oracle == "telegram_once").unwrap();
+    assert_eq!(once.detail, "1 updates were answered twice, an end of the gateway between the answers");
+    // Answers that quote nothing can only be counted.
+    let mut s = Story::new();
+    update(&mut s, 1, 7, "hello");
+    for _ in 0..2 {
+        whole(&mut s, "sendMessage", json!({ "chat_id": "7", "text": "fixed words" }), 200);
+    }
+    s.breaks("telegram_once", "2 answers to 1 messages");
+}

@@ -1,0 +1,300 @@
+use serde_json::json;
+
+use super::{Story, text};
+use crate::history::What;
+
+fn ready() -> Story {
+    let mut s = Story::new();
+    s.hello("a-1/1", 2, &["a-1"]);
+    s
+}
+
+fn asked() -> Story {
+    let params = json!({ "message": "hi", "sessionKey": "main", "idempotencyKey": "r" });
+    ready().but(|s| {
+        s.call("a-1/1", "1", "agent", params).answer(
+            "a-1/1",
+            "1",
+            json!({ "runId": "r", "status": "accepted", "acceptedAt": 1 }),
+        );
+    })
+}
+
+fn said() -> Story {
+    asked().but(|s| {
+        s.agent("a-1/1", (1, 1), "r", "lifecycle", json!({ "phase": "start" }));
+        s.agent("a-1/1", (2, 2), "r", "assistant", json!({ "text": "one", "delta": "one" }));
+        s.chat("a-1/1", (3, 2), "r", "delta", json!({ "deltaText": "one", "message": text("one") }));
+    })
+}
+
+fn whole() -> Story {
+    said().but(|s| {
+        s.agent("a-1/1", (4, 3), "r", "assistant", json!({ "text": "one two", "delta": " two" }));
+        s.agent("a-1/1", (5, 4), "r", "lifecycle", json!({ "phase": "end" }));
+        s.chat("a-1/1", (6, 4), "r", "final", json!({ "message": text("one two") }));
+    })
+}
+
+fn result(words: &str) -> serde_json::Value {
+    let result = json!({ "payloads": [{ "text": words }], "meta": { "aborted": false } });
+    json!({ "runId": "r", "status": "ok", "summary": "completed", "result": result })
+}
+
+#[test]
+fn a_whole_run_holds() {
+    whole()
+        .but(|s| {
+            s.answer("a-1/1", "1", result("one two"));
+        })
+        .holds();
+}
+
+#[test]
+fn every_accepted_run_ends_once() {
+    asked()
+        .but(|s| {
+            s.at(20_000).note();
+        })
+        .breaks("runs_end", "never ended");
+    // A run that waits behind a busy one is not forgotten.
+    let mut queue = asked();
+    queue.at(14_000).agent("a-1/1", (1, 1), "other", "lifecycle", json!({ "phase": "start" })).at(20_000).note();
+    queue.holds();
+    whole()
+        .but(|s| {
+            s.at(20_000).note();
+        })
+        .breaks("runs_end", "its second response never came");
+    let s = whole();
+    s.but(|s| {
+        s.agent("a-1/1", (7, 5), "r", "lifecycle", json!({ "phase": "error" }));
+    })
+    .breaks("runs_end", "second time");
+    s.but(|s| {
+        s.agent("a-1/1", (7, 5), "r", "tool", json!({}));
+    })
+    .breaks("runs_end", "goes on after its end");
+    // A crash explains it; a stop does not.
+    let crash = asked().but(|s| {
+        s.at(100).process("crash").closed("a-1/1", None, "ended").at(30_000).note();
+    });
+    crash.holds();
+}
+
+#[test]
+fn agent_events_count_from_one() {
+    let s = asked();
+    s.but(|s| {
+        s.agent("a-1/1", (1, 2), "r", "lifecycle", json!({ "phase": "start" }));
+    })
+    .breaks("agent_seq", "starts with");
+    let gap = said().but(|s| {
+        s.agent("a-1/1", (4, 5), "r", "lifecycle", json!({ "phase": "end", "aborted": true }));
+    });
+    gap.breaks("agent_seq", "events are missing");
+    // Hidden tool events use numbers.
+    gap.but(|s| {
+        s.add(What::Model { request: 0, text: "[[tool:x]]".into(), answer: "tool".into() });
+    })
+    .holds();
+    said()
+        .but(|s| {
+            s.agent("a-1/1", (4, 2), "r", "lifecycle", json!({ "phase": "end", "aborted": true }));
+        })
+        .breaks("agent_seq", "seq 2 after 2");
+    let again = said().but(|s| {
+        s.agent("a-1/1", (4, 1), "r", "lifecycle", json!({ "phase": "start" }));
+    });
+    let mut again = again;
+    again.expect.off = vec!["agent_seq".into()];
+    again.breaks("runs_end", "starts a second time");
+}
+
+#[test]
+fn deltas_add_up() {
+    let next = |data| {
+        said().but(|s| {
+            s.agent("a-1/1", (4, 3), "r", "assistant", data);
+        })
+    };
+    next(json!({ "text": "one two", "delta": " two" })).holds();
+    next(json!({ "text": "anew", "delta": "anew" })).holds();
+    next(json!({ "text": "one two three", "delta": " three" })).breaks("deltas", "is not \"one\" plus \" three\"");
+    next(json!({ "text": "one two" })).breaks("deltas", "without text or delta");
+}
+
+#[test]
+fn chat_deltas_add_up() {
+    let next = |more| {
+        said().but(|s| {
+            s.agent("a-1/1", (4, 3), "r", "assistant", json!({ "text": "one two", "delta": " two" }));
+            s.chat("a-1/1", (5, 3), "r", "delta", more);
+        })
+    };
+    next(json!({ "deltaText": " two", "message": text("one two") })).holds();
+    next(json!({ "deltaText": "one two", "replace": true, "message": text("one two") })).holds();
+    next(json!({ "deltaText": "two", "message": text("one two") })).breaks("chat_text", "is not \"one two\"");
+    next(json!({ "deltaText": "x", "replace": true, "message": text("x") })).breaks("chat_text", "chat says \"x\"");
+    next(json!({ "message": text("one two") })).breaks("chat_text", "without deltaText");
+    let after = whole().but(|s| {
+        s.chat("a-1/1", (7, 4), "r", "final", json!({ "message": text("one two") }));
+    });
+    after.breaks("chat_text", "after its end");
+    said()
+        .but(|s| {
+            s.chat("a-1/1", (4, 3), "r", "done", json!({}));
+        })
+        .breaks("chat_text", "unknown chat state");
+}
+
+#[test]
+fn all_tell_one_final_text() {
+    whole()
+        .but(|s| {
+            s.answer("a-1/1", "1", result("one"));
+        })
+        .breaks("final_text", "gave \"one\"");
+    let other = said().but(|s| {
+        s.agent("a-1/1", (4, 3), "r", "lifecycle", json!({ "phase": "end" }));
+        s.chat("a-1/1", (5, 3), "r", "final", json!({ "message": text("two") }));
+    });
+    other.breaks("final_text", "the final chat event gave \"two\", its deltas gave \"one\"");
+}
+
+/// F17.
+#[test]
+fn f17_one_run_at_a_time_in_the_order_asked_for() {
+    let start = |s: &mut Story, seq, run| {
+        s.agent("a-1/1", (seq, 1), run, "lifecycle", json!({ "phase": "start" }));
+    };
+    let end = |s: &mut Story, seq, run| {
+        s.agent("a-1/1", (seq, 2), run, "lifecycle", json!({ "phase": "end" }));
+    };
+    let mut s = ready();
+    for run in ["r1", "r2"] {
+        let key = if run == "r1" { "main" } else { "agent:main:main" };
+        s.call("a-1/1", run, "chat.send", json!({ "message": run, "sessionKey": key, "idempotencyKey": run }));
+        s.answer("a-1/1", run, json!({ "runId": run, "status": "started" }));
+    }
+    s.but(|s| {
+        start(s, 1, "r1");
+        end(s, 2, "r1");
+        start(s, 3, "r2");
+    })
+    .holds();
+    s.but(|s| {
+        start(s, 1, "r1");
+        start(s, 2, "r2");
+    })
+    .breaks("one_run", "while run r1 is under way");
+    s.but(|s| {
+        start(s, 1, "r2");
+        end(s, 2, "r2");
+        start(s, 3, "r1");
+    })
+    .breaks("one_run", "which was asked for earlier");
+}
+
+/// F16.
+#[test]
+fn f16_one_key_one_outcome() {
+    let again = |s: &mut Story, message: &str| {
+        s.call("a-1/1", "2", "agent", json!({ "message": message, "sessionKey": "main", "idempotencyKey": "r" }));
+    };
+    let done = whole().but(|s| {
+        s.answer("a-1/1", "1", result("one two"));
+    });
+    done.but(|s| {
+        again(s, "hi");
+        s.answer("a-1/1", "2", result("one two"));
+    })
+    .holds();
+    done.but(|s| {
+        again(s, "hi");
+        s.answer("a-1/1", "2", json!({ "runId": "r", "status": "accepted", "acceptedAt": 2 }));
+    })
+    .breaks("idempotency", "started anew");
+    let mut other = done.but(|s| {
+        again(s, "hi");
+        let mut answer = result("one two");
+        answer["summary"] = json!("else");
+        s.answer("a-1/1", "2", answer);
+    });
+    other.breaks("idempotency", "another outcome");
+    other.expect.off = vec!["idempotency".into()];
+    other.holds();
+    done.but(|s| {
+        again(s, "something else");
+        s.answer("a-1/1", "2", result("one two"));
+    })
+    .breaks("idempotency", "other parameters");
+    done.but(|s| {
+        again(s, "something else");
+        s.refuse("a-1/1", "2", "INVALID_REQUEST", "IDEMPOTENCY_MISMATCH");
+    })
+    .holds();
+    let model = |s: &mut Story, n| {
+        s.add(What::Model { request: n, text: "hi".into(), answer: "say".into() });
+    };
+    let once = done.but(|s| model(s, 0));
+    once.holds();
+    once.but(|s| model(s, 1)).breaks("idempotency", "asked twice");
+}
+
+/// F16: also after a restart.
+#[test]
+fn f16_what_ended_does_not_start_again() {
+    let restarted = |mut s: Story, how: &str| {
+        s.at(100).process("stop").process(how).closed("a-1/1", Some(1012), "service stop");
+        s.at(200).process("start").process("listening").hello("a-1/2", 2, &["a-1"]);
+        s.agent("a-1/2", (1, 1), "r", "lifecycle", json!({ "phase": "start" }));
+        s
+    };
+    let done = || {
+        whole().but(|s| {
+            s.answer("a-1/1", "1", result("one two"));
+        })
+    };
+    let mut stopped = restarted(done(), "stopped");
+    stopped.expect.off = vec!["shutdown".into()];
+    stopped.breaks("idempotency", "starts again after a restart");
+    restarted(done(), "crash").breaks("idempotency", "starts again after a restart");
+    restarted(said(), "crash").holds();
+}
+
+/// `send` has one effect.
+#[test]
+fn f16_one_message_per_key() {
+    let mut s = ready();
+    for id in ["1", "2"] {
+        s.call(
+            "a-1/1",
+            id,
+            "send",
+            json!({ "to": "5", "message": "hey", "channel": "telegram", "idempotencyKey": "k" }),
+        );
+        s.answer("a-1/1", id, json!({ "runId": "k", "messageId": "7", "channel": "telegram" }));
+    }
+    let sent = |s: &mut Story| {
+        let params = json!({ "chat_id": "5", "text": "hey" });
+        for status in [None, Some(200)] {
+            s.add(What::Telegram { method: "sendMessage".into(), params: params.clone(), status });
+        }
+    };
+    s.but(sent).holds();
+    s.but(|s| {
+        sent(s);
+        sent(s);
+    })
+    .breaks("idempotency", "was sent twice");
+    let mut other = s.clone();
+    other.call(
+        "a-1/1",
+        "3",
+        "send",
+        json!({ "to": "5", "message": "hey", "channel": "telegram", "idempotencyKey": "k" }),
+    );
+    other.answer("a-1/1", "3", json!({ "runId": "k", "messageId": "8", "channel": "telegram" }));
+    other.breaks("idempotency", "another outcome");
+}

@@ -1,0 +1,129 @@
+use serde_json::json;
+
+use super::Story;
+use crate::history::What;
+
+fn ready() -> Story {
+    let mut s = Story::new();
+    s.hello("a-1/1", 2, &["a-1"]).at(2000);
+    s
+}
+
+/// D14, F21.
+#[test]
+fn f21_a_stop_is_told_to_everybody() {
+    let bye = |payload: serde_json::Value, code: u16, reason: &str| {
+        ready().but(|s| {
+            s.process("stop").event("a-1/1", 1, "shutdown", payload);
+            s.at(2100).closed("a-1/1", Some(code), reason).process("stopped").at(20_000).note();
+        })
+    };
+    let plain = json!({ "reason": "gateway stopping" });
+    bye(plain.clone(), 1012, "service stop").holds();
+    bye(plain.clone(), 1000, "bye").breaks("shutdown", "must be 1012");
+    bye(json!({}), 1012, "service stop").breaks("shutdown", "without reason");
+    bye(json!({ "reason": "x", "restartExpectedMs": null }), 1012, "service stop")
+        .breaks("shutdown", "restartExpectedMs");
+    ready()
+        .but(|s| {
+            s.process("stop").at(2100).closed("a-1/1", Some(1012), "service stop").process("stopped").at(20_000).note();
+        })
+        .breaks("shutdown", "was shown no shutdown event");
+    ready()
+        .but(|s| {
+            s.process("stop").event("a-1/1", 1, "shutdown", plain.clone()).event("a-1/1", 2, "shutdown", plain.clone());
+            s.at(2100).closed("a-1/1", Some(1012), "service stop").process("stopped").at(20_000).note();
+        })
+        .breaks("shutdown", "two shutdown events");
+    ready()
+        .but(|s| {
+            s.event("a-1/1", 1, "shutdown", plain.clone());
+        })
+        .breaks("shutdown", "nobody asked");
+}
+
+#[test]
+fn f21_a_drain_has_a_deadline() {
+    let stop = |ms: u64| {
+        ready().but(|s| {
+            s.process("stop").event("a-1/1", 1, "shutdown", json!({ "reason": "x" }));
+            s.at(2000 + ms).closed("a-1/1", Some(1012), "service stop").process("stopped").at(30_000).note();
+        })
+    };
+    stop(8000).holds();
+    stop(12_000).breaks("drain", "still running 12000 ms after");
+}
+
+#[test]
+fn whoever_loses_a_connection_gets_back() {
+    let reset = json!({ "kind": "reset", "target": "a" });
+    let lost = |s: &mut Story| {
+        s.fault(1, true, reset.clone()).closed("a-1/1", None, "reset");
+    };
+    let back = |s: &mut Story, at: u64| {
+        s.at(at).hello("a-1/2", 2, &["a-1"]);
+    };
+    let mut fine = ready().but(lost);
+    back(&mut fine, 5000);
+    fine.but(|s| {
+        s.at(10_000).note();
+    })
+    .holds();
+    let mut late = ready().but(lost);
+    back(&mut late, 25_000);
+    late.breaks("reconnect", "still not connected 15000 ms after this");
+    // One that does not try may not want to; one of whose group somebody does, wants to.
+    let s = ready().but(lost);
+    s.but(|s| {
+        s.at(30_000).note();
+    })
+    .holds();
+    s.but(|s| {
+        s.at(5000).add(What::ConnectFailed { client: "a-1".into(), error: "refused".into() }).at(30_000).note();
+    })
+    .breaks("reconnect", "a-1");
+    let mut never = Story::new();
+    never.at(20_000).add(What::ConnectFailed { client: "c-1".into(), error: "refused".into() }).at(30_000).note();
+    never.breaks("reconnect", "cannot connect long after");
+}
+
+#[test]
+fn the_process_leaves_nothing_behind() {
+    let gauge = |name: &str, value| {
+        Story::new().but(|s| {
+            s.add(What::Gauge { name: name.into(), value });
+        })
+    };
+    gauge("tasks", 0).holds();
+    gauge("tasks", 1).breaks("leaks", "1 tasks are left");
+    gauge("sockets", 2).breaks("leaks", "2 sockets are left");
+    gauge("draws", 12).holds();
+    // Only the last one counts.
+    gauge("tasks", 9)
+        .but(|s| {
+            s.add(What::Gauge { name: "tasks".into(), value: 0 });
+        })
+        .holds();
+}
+
+#[test]
+fn claims_and_starts() {
+    let probe = |holds, always| {
+        Story::new().but(|s| {
+            s.add(What::Probe { name: "p".into(), holds, always });
+        })
+    };
+    probe(true, true).holds();
+    probe(true, false).holds();
+    probe(false, true).breaks("probes", "p does not hold");
+    Story::new()
+        .but(|s| {
+            s.process("failed");
+        })
+        .breaks("starts", "could not serve");
+    Story::new()
+        .but(|s| {
+            s.fault(1, true, json!({ "kind": "disk", "disk": "eio" })).process("failed");
+        })
+        .holds();
+}
