@@ -27,4 +27,4 @@ pub use control::{DEFAULT_WINDOW, LinkControl};
 pub use links::Links;
 pub use net::{HostTransport, SimNet};
 pub use stream::FaultStream;
-pub use transport::FaultTransport;
+pub use transport::{FaultTransport, LoopbackNet};

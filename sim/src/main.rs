@@ -11,7 +11,7 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 use sim::{
     plan::Plan,
-    runner::{Batch, Outcome, Story, exit, try_plan},
+    runner::{Batch, Outcome, Story, exit, judge, try_plan},
     scenario,
     shrink::{Shrinker, Symptom},
 };
@@ -43,6 +43,23 @@ enum Command {
     Replay {
         /// The file.
         file: PathBuf,
+        /// Write the history here.
+        #[arg(long)]
+        trace: Option<PathBuf>,
+        /// Print the outcome as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run a scenario against the real program, over real sockets and in real time.
+    Live {
+        /// The scenario.
+        file: PathBuf,
+        /// The program.
+        #[arg(long, default_value = "target/release/openclaw")]
+        gateway: PathBuf,
+        /// The seed.
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
         /// Write the history here.
         #[arg(long)]
         trace: Option<PathBuf>,
@@ -154,6 +171,23 @@ fn run(command: Command) -> Result<u8, String> {
                 print(&json(&outcome)?)?;
             } else {
                 tell(&outcome);
+            }
+            Ok(code(&outcome))
+        }
+        Command::Live { file, gateway, seed, trace, json: as_json } => {
+            let plan = draw(&file, seed)?;
+            let home = tempfile::tempdir().map_err(|e| e.to_string())?;
+            let finished = sim::run::live(&plan, &gateway, home.path())
+                .map_err(|e| format!("live run of {}: {e}", gateway.display()))?;
+            let (outcome, history) = judge(&plan, finished);
+            write_trace(trace.as_deref(), &plan, &outcome, &history)?;
+            if as_json {
+                print(&json(&outcome)?)?;
+            } else {
+                tell(&outcome);
+            }
+            if !outcome.passed() {
+                println!("the program's own words: {}", home.keep().join("gateway.log").display());
             }
             Ok(code(&outcome))
         }

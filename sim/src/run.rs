@@ -3,9 +3,11 @@
 mod client;
 mod faults;
 mod gateway;
+mod live;
 mod peers;
 mod recorder;
 mod socket;
+mod stage;
 mod visit;
 
 use std::{
@@ -14,15 +16,16 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use openclaw_platform::{Entropy as _, SpawnerExt as _};
+use openclaw_platform::{Entropy as _, SpawnerExt as _, Transport};
 use tokio_util::sync::CancellationToken;
 
-use self::{faults::Faults, gateway::GatewayHost, peers::Peers, recorder::Recorder};
+pub use self::live::live;
+use self::{faults::Faults, gateway::GatewayHost, peers::Peers, recorder::Recorder, stage::Stage};
 use crate::{
-    World,
+    SimClock, World,
     fault::{Links, SimNet},
     history::{Record, What},
-    plan::Plan,
+    plan::{Disk, Plan},
 };
 
 /// The gateway's port.
@@ -89,9 +92,10 @@ fn simulate(plan: &Plan, world: &World, recorder: &Recorder) -> Result<(), Strin
     let gateway = Arc::new(GatewayHost::new(plan, world, &net, recorder)?);
     let host = gateway.clone();
     sim.host("gateway", move || host.clone().serve());
-    let peers = Peers::new(plan, world, &net, recorder);
+    let sockets = |name: &str| Arc::new(net.transport(name, name)) as Arc<dyn Transport>;
+    let peers = Peers::new(plan, &world.platform, &sockets, recorder);
     let mut others = vec!["clients"];
-    let mut faults = Faults::new(plan, &net, gateway.clone(), peers.clone(), world, recorder);
+    let mut faults = Faults::new(plan, net.links(), peers.clone(), recorder);
     if let Some(telegram) = peers.telegram() {
         others.push("telegram");
         sim.host("telegram", move || telegram.clone().serve());
@@ -101,13 +105,20 @@ fn simulate(plan: &Plan, world: &World, recorder: &Recorder) -> Result<(), Strin
         sim.host("model", move || model.clone().serve());
     }
     if plan.clients.iter().any(|c| c.via == crate::scenario::Route::Tunnel) {
-        let (near, far, tasks) =
-            (net.transport("tunnel", "entry"), net.transport("gateway", "tunnel"), world.platform.tasks.clone());
+        let near: Arc<dyn Transport> = Arc::new(net.transport("tunnel", "entry"));
+        let far: Arc<dyn Transport> = Arc::new(net.transport("gateway", "tunnel"));
+        let tasks = world.platform.tasks.clone();
         others.push("tunnel");
         sim.host("tunnel", move || peers::tunnel(near.clone(), far.clone(), tasks.clone()));
     }
-    let starts: Vec<_> =
-        plan.clients.iter().map(|c| client::Start::new(plan, c, world, &net, recorder, &ending)).collect();
+    let starts: Vec<_> = plan
+        .clients
+        .iter()
+        .map(|c| {
+            let sockets = Arc::new(net.transport("clients", &c.name));
+            client::Start::new(plan, c, world, (net.links(), sockets), recorder, &ending)
+        })
+        .collect();
     let tasks = world.platform.tasks.clone();
     sim.host("clients", move || {
         for start in starts.clone() {
@@ -120,7 +131,7 @@ fn simulate(plan: &Plan, world: &World, recorder: &Recorder) -> Result<(), Strin
     let (length, drain) = (Duration::from_millis(plan.length_ms), Duration::from_millis(plan.drain_ms));
     while sim.elapsed() < length + drain {
         recorder.outside(sim.elapsed());
-        faults.apply(&mut sim);
+        faults.apply(&mut Simulated { sim: &mut sim, gateway: &gateway, net: &net, clock: &world.clock });
         step(&mut sim)?;
     }
     recorder.outside(sim.elapsed());
@@ -139,4 +150,49 @@ fn simulate(plan: &Plan, world: &World, recorder: &Recorder) -> Result<(), Strin
     }
     gateway.gauges(&net);
     Ok(())
+}
+
+/// The simulated machine.
+struct Simulated<'a, 'b> {
+    sim: &'a mut turmoil::Sim<'b>,
+    gateway: &'a GatewayHost,
+    net: &'a SimNet,
+    clock: &'a SimClock,
+}
+
+impl Stage for Simulated<'_, '_> {
+    fn elapsed(&self) -> Duration {
+        self.sim.elapsed()
+    }
+    fn crash(&mut self) {
+        self.sim.crash("gateway");
+        self.gateway.gone("crash");
+    }
+    fn power_loss(&mut self) {
+        self.net.power_off("gateway");
+        self.sim.crash("gateway");
+        self.gateway.gone("power_loss");
+    }
+    fn stop(&mut self) {
+        self.gateway.stop();
+    }
+    fn stopped(&mut self) {
+        self.sim.crash("gateway");
+    }
+    fn start(&mut self) {
+        self.net.power_on("gateway");
+        self.sim.bounce("gateway");
+    }
+    fn is_serving(&mut self) -> bool {
+        self.gateway.is_serving()
+    }
+    fn jump(&mut self, by_ms: i64) {
+        self.clock.jump(by_ms);
+    }
+    fn disk(&mut self, fails: Option<Disk>) {
+        self.gateway.disk(fails);
+    }
+    fn edit_config(&mut self, text: &str) {
+        self.gateway.edit_config(text);
+    }
 }

@@ -82,7 +82,12 @@ impl Outcome {
 
 /// Runs a plan here and now, and judges it.
 pub fn try_plan(plan: &Plan) -> (Outcome, Vec<Record>) {
-    let Finished { history, draws, broken } = run::run(plan);
+    judge(plan, run::run(plan))
+}
+
+/// Judges a run.
+pub fn judge(plan: &Plan, finished: Finished) -> (Outcome, Vec<Record>) {
+    let Finished { history, draws, broken } = finished;
     let reached = goals::reached(&history);
     let outcome = Outcome {
         scenario: plan.scenario.clone(),

@@ -391,25 +391,29 @@ fn addresses_are_those_of_a_small_network() {
 
 /// Real sockets of this machine.
 mod real {
-    use sim::fault::FaultTransport;
+    use sim::fault::LoopbackNet;
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 
-    async fn connected(links: &Arc<Links>) -> (openclaw_platform::BoxIo, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let transport = FaultTransport::new("client", "anybody", links.clone());
-        let port = listener.local_addr().unwrap().port();
-        let (near, far) = tokio::join!(transport.connect("127.0.0.1", port), listener.accept());
-        (near.unwrap(), far.unwrap().0)
+    fn net() -> (Arc<LoopbackNet>, Arc<Links>) {
+        let links = Links::real(Arc::new(SimEntropy::new(1)));
+        (LoopbackNet::new(links.clone()), links)
     }
 
     #[tokio::test]
     async fn resets_cuts_and_stalls_reach_the_socket() {
-        let links = Links::real(Arc::new(SimEntropy::new(1)));
-        let link = links.link("client", "127.0.0.1");
+        let (net, links) = net();
+        let (transport, link) = (net.transport("machine", "client", None), links.link("client", "server"));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        assert_eq!(transport.connect("server", 80).await.err().unwrap().kind(), ErrorKind::ConnectionRefused);
+        net.publish("server", 80, listener.local_addr().unwrap().port());
+        let connected = || async {
+            let (near, far) = tokio::join!(transport.connect("server", 80), listener.accept());
+            (near.unwrap(), far.unwrap().0)
+        };
 
-        let (mut near, mut far) = connected(&links).await;
+        let (mut near, mut far) = connected().await;
         near.write_all(b"there").await.unwrap();
         far.read_exact(&mut [0; 5]).await.unwrap();
         link.stall(true);
@@ -421,7 +425,7 @@ mod real {
         assert_eq!(far.read_u8().await.unwrap_err().kind(), ErrorKind::ConnectionReset);
         assert_eq!(near.read_u8().await.unwrap_err().kind(), ErrorKind::ConnectionReset);
 
-        let (mut near, mut far) = connected(&links).await;
+        let (mut near, mut far) = connected().await;
         near.write_all(b"there").await.unwrap();
         link.cut();
         let mut got = Vec::new();
@@ -430,18 +434,13 @@ mod real {
     }
 
     #[tokio::test]
-    async fn only_this_machine_is_reached() {
-        let transport = FaultTransport::new("client", "anybody", Links::real(Arc::new(SimEntropy::new(1))));
-        assert!(transport.connect("192.0.2.1", 80).await.is_err());
-        assert!(transport.bind(ANY.into()).await.is_err());
-    }
-
-    #[tokio::test]
     async fn an_accepted_connection_has_faults_too() {
-        let links = Links::real(Arc::new(SimEntropy::new(1)));
-        let transport = FaultTransport::new("telegram", "gateway", links.clone());
-        let mut listener = transport.bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let (net, links) = net();
+        let transport = net.transport("telegram", "telegram", Some("gateway"));
+        let mut listener = transport.bind(ANY.into()).await.unwrap();
         let addr = listener.local_addr().unwrap();
+        assert!(addr.ip().is_loopback());
+        assert_eq!(net.real_port("telegram", 80), Some(addr.port()));
         let (far, near) = tokio::join!(TcpStream::connect(addr), listener.accept());
         let (mut far, mut near) = (far.unwrap(), near.unwrap().0);
         far.write_all(b"hello").await.unwrap();

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
-use openclaw_platform::{Entropy, EntropyExt as _, Spawner, SpawnerExt as _};
+use openclaw_platform::{Entropy, EntropyExt as _, Spawner, SpawnerExt as _, Transport};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::{
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     World,
-    fault::{HostTransport, SimNet},
+    fault::Links,
     history::What,
     plan::{self, Deed, Plan},
     scenario::Leave,
@@ -41,7 +41,7 @@ const WAIT_MS: u64 = 60_000;
 #[derive(Clone)]
 pub(super) struct Start {
     pub plan: Arc<plan::Client>,
-    pub net: HostTransport,
+    pub net: Arc<dyn Transport>,
     recorder: Recorder,
     ending: CancellationToken,
     entropy: Arc<dyn Entropy>,
@@ -53,16 +53,15 @@ impl Start {
         plan: &Plan,
         client: &plan::Client,
         world: &World,
-        net: &Arc<SimNet>,
+        (links, net): (&Links, Arc<dyn Transport>),
         recorder: &Recorder,
         ending: &CancellationToken,
     ) -> Self {
-        let link = net
-            .links()
-            .link(&client.name, if client.via == crate::scenario::Route::Tunnel { "tunnel" } else { "gateway" });
+        let link =
+            links.link(&client.name, if client.via == crate::scenario::Route::Tunnel { "tunnel" } else { "gateway" });
         super::faults::settle(&link, &plan.network);
         Self {
-            net: net.transport("clients", &client.name),
+            net,
             plan: Arc::new(client.clone()),
             recorder: recorder.clone(),
             ending: ending.clone(),
@@ -153,6 +152,14 @@ struct Client {
     again: Vec<(Instant, Call)>,
 }
 
+/// A frame that came.
+enum Heard {
+    /// To a request.
+    Answer(Value),
+    /// Anything else.
+    Event,
+}
+
 /// The state of one connection.
 struct Live<'a> {
     conn: &'a str,
@@ -183,7 +190,7 @@ impl Client {
     }
 
     async fn connection(&mut self, conn: &str) -> After {
-        let ws = match socket::open(&self.start.net, self.start.plan.via).await {
+        let ws = match socket::open(&*self.start.net, self.start.plan.via).await {
             Ok(ws) => ws,
             Err(error) => {
                 self.start.failed(error);
@@ -223,10 +230,11 @@ impl Client {
         }
         self.send(live, json!({ "type": "req", "id": "hello", "method": "connect", "params": params })).await?;
         loop {
-            let Some(frame) = self.receive(live).await else { return Err(After::Failure) };
-            if frame["id"] != "hello" {
-                continue;
-            }
+            let frame = match self.receive(live).await {
+                None => return Err(After::Failure),
+                Some(Heard::Answer(frame)) if frame["id"] == "hello" => frame,
+                Some(_) => continue,
+            };
             if frame["ok"] == true {
                 let interval = frame["payload"]["policy"]["tickIntervalMs"].as_u64().unwrap_or(30_000);
                 live.tick = Duration::from_millis(interval * 2 + 1000);
@@ -245,10 +253,8 @@ impl Client {
             let ending = self.start.ending.clone();
             openclaw_platform::select! {
                 frame = self.receive(live), if live.reading => match frame {
-                    Some(frame) => {
-                        live.heard = Instant::now();
-                        self.answered(&frame);
-                    }
+                    Some(Heard::Answer(frame)) => self.answered(&frame),
+                    Some(Heard::Event) => {}
                     None => return,
                 },
                 // Once the run ends nothing new is done, but the gateway's goodbye is read.
@@ -341,7 +347,7 @@ impl Client {
 
     /// Takes note of an answer.
     fn answered(&mut self, frame: &Value) {
-        let Some(id) = frame["id"].as_str().filter(|_| frame["type"] == "res") else { return };
+        let Some(id) = frame["id"].as_str() else { return };
         let Some(mut call) = self.calls.remove(id) else { return };
         let retry =
             matches!(self.start.plan.actions.get(call.action).map(|a| &a.deed), Some(Deed::Call { retry: true, .. }));
@@ -385,13 +391,16 @@ impl Client {
     }
 
     /// The next frame; `None` when the connection is over, which is on record then. Cancel-safe.
-    async fn receive(&self, live: &mut Live<'_>) -> Option<Value> {
+    async fn receive(&self, live: &mut Live<'_>) -> Option<Heard> {
         loop {
             match live.ws.next().await {
                 Some(Ok(Message::Text(text))) => {
                     let frame: Value = serde_json::from_str(&text).unwrap_or_else(|_| json!({ "raw": text.as_str() }));
-                    self.start.record(What::Received { conn: live.conn.to_owned(), frame: frame.clone() });
-                    return Some(frame);
+                    live.heard = Instant::now();
+                    // Most frames are events, which only the history needs.
+                    let heard = if frame["type"] == "res" { Heard::Answer(frame.clone()) } else { Heard::Event };
+                    self.start.record(What::Received { conn: live.conn.to_owned(), frame });
+                    return Some(heard);
                 }
                 Some(Ok(Message::Close(frame))) => {
                     let (code, reason) = frame.map_or((1005, String::new()), |f| (f.code.into(), f.reason.to_string()));

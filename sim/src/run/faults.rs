@@ -4,10 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::Value;
 
-use super::{gateway::GatewayHost, peers::Peers, recorder::Recorder};
+use super::{peers::Peers, recorder::Recorder, stage::Stage};
 use crate::{
-    SimClock, World,
-    fault::{DEFAULT_WINDOW, LinkControl, SimNet},
+    fault::{DEFAULT_WINDOW, LinkControl, Links},
     history::What,
     plan::{Fault, Message, Plan, PlannedFault},
     scenario::{Network, Route},
@@ -30,10 +29,8 @@ fn chunk(network: &Network) -> Option<usize> {
 /// What is still to come, and what has to end.
 pub(super) struct Faults {
     plan: Plan,
-    net: Arc<SimNet>,
-    gateway: Arc<GatewayHost>,
+    links: Arc<Links>,
     peers: Peers,
-    clock: Arc<SimClock>,
     recorder: Recorder,
     next: usize,
     next_message: usize,
@@ -51,23 +48,14 @@ struct Restart {
 }
 
 impl Faults {
-    pub fn new(
-        plan: &Plan,
-        net: &Arc<SimNet>,
-        gateway: Arc<GatewayHost>,
-        peers: Peers,
-        world: &World,
-        recorder: &Recorder,
-    ) -> Self {
+    pub fn new(plan: &Plan, links: &Arc<Links>, peers: Peers, recorder: &Recorder) -> Self {
         for (from, to) in [("tunnel", "gateway"), ("gateway", "telegram"), ("gateway", "model")] {
-            settle(&net.links().link(from, to), &plan.network);
+            settle(&links.link(from, to), &plan.network);
         }
         Self {
             plan: plan.clone(),
-            net: net.clone(),
-            gateway,
+            links: links.clone(),
             peers,
-            clock: world.clock.clone(),
             recorder: recorder.clone(),
             next: 0,
             next_message: 0,
@@ -77,18 +65,18 @@ impl Faults {
     }
 
     /// Ends what is over, begins what is due.
-    pub fn apply(&mut self, sim: &mut turmoil::Sim<'_>) {
-        let now = sim.elapsed();
+    pub fn apply(&mut self, stage: &mut dyn Stage) {
+        let now = stage.elapsed();
         while let Some(at) = self.active.iter().position(|(end, _)| *end <= now) {
             let (_, fault) = self.active.remove(at);
-            self.end(&fault, sim);
+            self.end(&fault, stage);
         }
-        self.restart_stopped(sim);
+        self.restart_stopped(stage);
         while let Some(fault) = self.plan.faults.get(self.next).cloned()
             && Duration::from_millis(fault.at_ms) <= now
         {
             self.next += 1;
-            self.begin(&fault, sim);
+            self.begin(&fault, stage);
             if let Some(ms) = fault.for_ms
                 && !matches!(fault.fault, Fault::Stop)
             {
@@ -114,7 +102,7 @@ impl Faults {
 
     /// Links that a target names.
     fn links(&self, target: &str) -> Vec<Arc<LinkControl>> {
-        let links = self.net.links();
+        let links = &self.links;
         match target {
             "tunnel" => vec![links.link("tunnel", "gateway")],
             "telegram" | "model" => vec![links.link("gateway", target)],
@@ -126,7 +114,7 @@ impl Faults {
         }
     }
 
-    fn begin(&mut self, planned: &PlannedFault, sim: &mut turmoil::Sim<'_>) {
+    fn begin(&mut self, planned: &PlannedFault, stage: &mut dyn Stage) {
         self.note(planned, true);
         let set = |target: &str, deed: &dyn Fn(&LinkControl)| self.links(target).iter().for_each(|link| deed(link));
         match &planned.fault {
@@ -141,30 +129,27 @@ impl Faults {
             Fault::Window { target, bytes } => set(target, &|l| l.window(*bytes as usize)),
             Fault::Crash => {
                 self.restart = None;
-                sim.crash("gateway");
-                self.gateway.gone("crash");
+                stage.crash();
             }
             Fault::PowerLoss => {
                 self.restart = None;
-                self.net.power_off("gateway");
-                sim.crash("gateway");
-                self.gateway.gone("power_loss");
+                stage.power_loss();
             }
             Fault::Stop => {
-                if self.gateway.is_serving() {
-                    self.gateway.stop();
+                if stage.is_serving() {
+                    stage.stop();
                     let after = planned.for_ms.map(Duration::from_millis);
                     self.restart = Some(Restart { fault: planned.id, after, stopped: None });
                 }
             }
-            Fault::ClockJump { by_ms } => self.clock.jump(*by_ms),
-            Fault::ConfigEdit { text } => self.gateway.edit_config(text),
-            Fault::Disk { disk } => self.gateway.disk(Some(*disk)),
+            Fault::ClockJump { by_ms } => stage.jump(*by_ms),
+            Fault::ConfigEdit { text } => stage.edit_config(text),
+            Fault::Disk { disk } => stage.disk(Some(*disk)),
             backend => self.peers.fail(backend),
         }
     }
 
-    fn end(&mut self, planned: &PlannedFault, sim: &mut turmoil::Sim<'_>) {
+    fn end(&mut self, planned: &PlannedFault, stage: &mut dyn Stage) {
         let network = &self.plan.network;
         let set = |target: &str, deed: &dyn Fn(&LinkControl)| self.links(target).iter().for_each(|link| deed(link));
         match &planned.fault {
@@ -183,12 +168,8 @@ impl Faults {
             Fault::Rate { target, .. } => set(target, &|l| l.rate(None)),
             Fault::Chunk { target, .. } => set(target, &|l| l.chunk(chunk(network))),
             Fault::Window { target, .. } => set(target, &|l| l.window(window(network))),
-            Fault::Crash => sim.bounce("gateway"),
-            Fault::PowerLoss => {
-                self.net.power_on("gateway");
-                sim.bounce("gateway");
-            }
-            Fault::Disk { .. } => self.gateway.disk(None),
+            Fault::Crash | Fault::PowerLoss => stage.start(),
+            Fault::Disk { .. } => stage.disk(None),
             _ => {}
         }
         self.note(planned, false);
@@ -212,18 +193,18 @@ impl Faults {
     }
 
     /// A process that has stopped is gone; its service manager starts it again when the plan says so.
-    fn restart_stopped(&mut self, sim: &mut turmoil::Sim<'_>) {
-        let now = sim.elapsed();
+    fn restart_stopped(&mut self, stage: &mut dyn Stage) {
+        let now = stage.elapsed();
         let Some(restart) = &mut self.restart else { return };
         match (restart.stopped, restart.after) {
-            (None, _) if !self.gateway.is_serving() => {
+            (None, _) if !stage.is_serving() => {
                 restart.stopped = Some(now);
-                sim.crash("gateway");
+                stage.stopped();
             }
             (Some(at), Some(after)) if now >= at + after => {
                 let id = restart.fault;
                 self.restart = None;
-                sim.bounce("gateway");
+                stage.start();
                 if let Some(fault) = self.plan.faults.iter().find(|f| f.id == id).cloned() {
                     self.note(&fault, false);
                 }

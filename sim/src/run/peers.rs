@@ -16,8 +16,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::{GATEWAY_PORT, MODEL_PORT, TELEGRAM_PORT, TUNNEL_PORT, recorder::Recorder};
 use crate::{
-    World,
-    fault::{HostTransport, SimNet},
     history::What,
     plan::{Fault, Message, Plan},
 };
@@ -49,12 +47,8 @@ pub(super) struct ModelHost {
 }
 
 impl Peers {
-    pub fn new(plan: &Plan, world: &World, net: &Arc<SimNet>, recorder: &Recorder) -> Self {
-        let platform = |name: &str| Platform {
-            transport: Arc::new(net.transport(name, name)),
-            entropy: openclaw_platform::Entropy::fork(&*world.entropy, name),
-            ..world.platform.clone()
-        };
+    pub fn new(plan: &Plan, base: &Platform, net: &dyn Fn(&str) -> Arc<dyn Transport>, recorder: &Recorder) -> Self {
+        let platform = |name: &str| Platform { transport: net(name), entropy: base.entropy.fork(name), ..base.clone() };
         let telegram = plan.telegram.as_ref().map(|settings| {
             let fake = FakeTelegram::new();
             fake.limit_chats(settings.chat_interval_ms.map(Duration::from_millis));
@@ -184,7 +178,11 @@ impl ModelHost {
 }
 
 /// As `ssh -L`: takes connections at the near end, makes one on the gateway's machine for each and carries bytes.
-pub(super) async fn tunnel(near: HostTransport, far: HostTransport, tasks: Arc<dyn Spawner>) -> turmoil::Result {
+pub(super) async fn tunnel(
+    near: Arc<dyn Transport>,
+    far: Arc<dyn Transport>,
+    tasks: Arc<dyn Spawner>,
+) -> turmoil::Result {
     let mut listener = near.bind(([0, 0, 0, 0], TUNNEL_PORT).into()).await?;
     loop {
         let (mut inside, _) = listener.accept().await?;

@@ -3,6 +3,8 @@ use std::{
     time::Duration,
 };
 
+use openclaw_platform::Mono;
+
 use crate::history::{Record, What};
 
 /// Writes the history; clones write the same one.
@@ -13,9 +15,16 @@ pub(super) struct Recorder(Arc<Mutex<State>>);
 struct State {
     records: Vec<Record>,
     outside: Duration,
+    /// Of a live run.
+    start: Option<Mono>,
 }
 
 impl Recorder {
+    /// Records in real time, from now on.
+    pub fn live(start: Mono) -> Self {
+        Self(Arc::new(Mutex::new(State { start: Some(start), ..State::default() })))
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -29,7 +38,8 @@ impl Recorder {
     pub fn record(&self, host: &str, what: What) {
         let inside = turmoil::sim_elapsed();
         let mut state = self.lock();
-        let t_us = inside.unwrap_or(state.outside).as_micros() as u64;
+        let outside = state.start.map_or(state.outside, |start| start.elapsed());
+        let t_us = inside.unwrap_or(outside).as_micros() as u64;
         let i = state.records.len() as u64;
         state.records.push(Record { i, t_us, host: host.to_owned(), what });
     }

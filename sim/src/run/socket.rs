@@ -1,13 +1,13 @@
 use std::time::Duration;
 
-use openclaw_platform::{BoxIo, Transport as _};
+use openclaw_platform::{BoxIo, Transport};
 use tokio_tungstenite::{
     WebSocketStream, client_async_with_config,
     tungstenite::{Error, error::ProtocolError, protocol::WebSocketConfig},
 };
 
 use super::{GATEWAY_PORT, TUNNEL_PORT};
-use crate::{fault::HostTransport, scenario::Route};
+use crate::scenario::Route;
 
 /// A client's WebSocket.
 pub(super) type Socket = WebSocketStream<BoxIo>;
@@ -18,7 +18,7 @@ const CONNECT: Duration = Duration::from_secs(10);
 const BUFFER: usize = 4 << 10;
 
 /// Connects the bytes.
-pub(super) async fn connect(net: &HostTransport, via: Route) -> Result<BoxIo, String> {
+pub(super) async fn connect(net: &dyn Transport, via: Route) -> Result<BoxIo, String> {
     let (host, port) = match via {
         Route::Gateway => ("gateway", GATEWAY_PORT),
         Route::Tunnel => ("tunnel", TUNNEL_PORT),
@@ -30,7 +30,7 @@ pub(super) async fn connect(net: &HostTransport, via: Route) -> Result<BoxIo, St
 }
 
 /// Connects and upgrades.
-pub(super) async fn open(net: &HostTransport, via: Route) -> Result<Socket, String> {
+pub(super) async fn open(net: &dyn Transport, via: Route) -> Result<Socket, String> {
     let io = connect(net, via).await?;
     // Through a tunnel the gateway is asked for by a local name.
     let url = match via {

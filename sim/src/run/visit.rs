@@ -19,7 +19,7 @@ pub(super) async fn visit(start: Start, n: usize, opening: Opening) {
     let closed =
         |code, reason: &str, by_client| What::Closed { conn: conn.clone(), code, reason: reason.to_owned(), by_client };
     let ended = match &opening {
-        Opening::Bytes { text, pause_ms } => match socket::connect(&start.net, start.plan.via).await {
+        Opening::Bytes { text, pause_ms } => match socket::connect(&*start.net, start.plan.via).await {
             Err(error) => return start.failed(error),
             Ok(io) => {
                 start.opened(&conn);
@@ -46,7 +46,7 @@ pub(super) async fn visit(start: Start, n: usize, opening: Opening) {
             }
         },
         Opening::Frame { .. } | Opening::Silence => {
-            let mut ws = match socket::open(&start.net, start.plan.via).await {
+            let mut ws = match socket::open(&*start.net, start.plan.via).await {
                 Err(error) => return start.failed(error),
                 Ok(ws) => ws,
             };
