@@ -99,7 +99,7 @@ impl Gateway {
             devices: Devices::load(store.clone(), entropy.fork("devices"))?,
             sessions: Sessions::load(store.clone(), entropy.fork("sessions"))?,
             runs: Runs::new(parallel, limits.max_queued_per_session as usize),
-            idempotency: Idempotency::load(store.clone(), ttl, max, now)?,
+            idempotency: Idempotency::load(store.clone(), clock.clone(), ttl, max)?,
             providers: Providers::new(&platform, config.clone()),
             channels: Channels::open(&platform, &store, &options)?,
             health: HealthCache::default(),

@@ -1,9 +1,12 @@
 //! Same key, same answer, one effect: also across a restart (decision D19, known-failures F16).
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use indexmap::IndexMap;
-use openclaw_platform::Millis;
+use openclaw_platform::{Clock, Millis, Mono};
 use openclaw_protocol::{error::ErrorShape, params::AgentFinal};
 use redb::WriteTransaction;
 use serde::{Deserialize, Serialize};
@@ -49,15 +52,21 @@ pub enum Check {
 }
 
 enum Slot {
-    InFlight { hash: String, at: Millis, done: watch::Sender<Option<Record>> },
-    Done(Record),
+    InFlight {
+        hash: String,
+        at: Millis,
+        done: watch::Sender<Option<Record>>,
+    },
+    /// And since when: ages are reckoned on the monotonic clock (F23).
+    Done(Record, Mono),
 }
 
 /// All keys, oldest first; bounded in age and number.
 pub struct Idempotency {
     store: Store,
+    clock: Arc<dyn Clock>,
     slots: Mutex<IndexMap<String, Slot>>,
-    ttl_ms: u64,
+    ttl: Duration,
     max: usize,
 }
 
@@ -66,16 +75,23 @@ impl Idempotency {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub fn load(store: Store, ttl_ms: u64, max: usize, now: Millis) -> Result<Self, StoreError> {
+    pub fn load(store: Store, clock: Arc<dyn Clock>, ttl_ms: u64, max: usize) -> Result<Self, StoreError> {
+        let (now, mono) = (clock.wall(), clock.mono());
         let mut records: Vec<(String, Record)> = store.read(|tx| store::all(tx, store::DEDUPE))?;
         records.retain(|(_, r)| now.saturating_sub(r.at) < ttl_ms);
         records.sort_by_key(|(_, r)| r.at);
-        let slots = records.into_iter().map(|(k, r)| (k, Slot::Done(r))).collect();
-        Ok(Self { store, slots: Mutex::new(slots), ttl_ms, max })
+        // Over a restart only the wall clock tells how old a record is.
+        let since = |r: &Record| mono.checked_sub(Duration::from_millis(now.saturating_sub(r.at))).unwrap_or(mono);
+        let slots = records.into_iter().map(|(k, r)| (k, since(&r), r)).map(|(k, at, r)| (k, Slot::Done(r, at)));
+        Ok(Self { store, clock, slots: Mutex::new(slots.collect()), ttl: Duration::from_millis(ttl_ms), max })
     }
 
     fn lock(&self) -> MutexGuard<'_, IndexMap<String, Slot>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_expired(&self, slot: &Slot) -> bool {
+        matches!(slot, Slot::Done(_, since) if self.clock.mono().duration_since(*since) >= self.ttl)
     }
 
     /// Looks a key up and claims it when it is new.
@@ -93,13 +109,12 @@ impl Idempotency {
         let name = format!("{method}:{identity}:{key}");
         let hash = hash(params);
         let mut slots = self.lock();
-        let expired = |s: &Slot| matches!(s, Slot::Done(r) if now.saturating_sub(r.at) >= self.ttl_ms);
-        if slots.get(&name).is_some_and(expired) {
+        if slots.get(&name).is_some_and(|s| self.is_expired(s)) {
             slots.shift_remove(&name);
         }
         let other = || ErrorShape::invalid("IDEMPOTENCY_MISMATCH", "idempotencyKey was used with other parameters");
         match slots.get(&name) {
-            Some(Slot::Done(record)) if record.hash == hash => return Ok(Check::Done(record.clone())),
+            Some(Slot::Done(record, _)) if record.hash == hash => return Ok(Check::Done(record.clone())),
             Some(Slot::InFlight { hash: h, at, done }) if *h == hash => {
                 return Ok(Check::InFlight(*at, done.subscribe()));
             }
@@ -107,7 +122,7 @@ impl Idempotency {
             None => {}
         }
         if slots.len() >= self.max {
-            let oldest = slots.iter().find(|(_, s)| matches!(s, Slot::Done(_))).map(|(k, _)| k.clone());
+            let oldest = slots.iter().find(|(_, s)| matches!(s, Slot::Done(..))).map(|(k, _)| k.clone());
             let Some(oldest) = oldest else {
                 return Err(ErrorShape::unavailable("BUSY", "too many requests under way").retry(Some(1000)));
             };
@@ -119,7 +134,7 @@ impl Idempotency {
 
     /// Keeps the answer in memory and wakes who waits for it.
     pub fn finish(&self, claim: &Claim, record: Record) {
-        let old = self.lock().insert(claim.key.clone(), Slot::Done(record.clone()));
+        let old = self.lock().insert(claim.key.clone(), Slot::Done(record.clone(), self.clock.mono()));
         if let Some(Slot::InFlight { done, .. }) = old {
             done.send_replace(Some(record));
         }
@@ -144,13 +159,14 @@ impl Idempotency {
     ///
     /// # Errors
     /// When the database cannot be written.
-    pub async fn sweep(&self, now: Millis) -> Result<(), StoreError> {
-        let ttl = self.ttl_ms;
-        self.lock().retain(|_, s| !matches!(s, Slot::Done(r) if now.saturating_sub(r.at) >= ttl));
-        let old: Vec<String> = self.store.read(|tx| {
-            let all: Vec<(String, Record)> = store::all(tx, store::DEDUPE)?;
-            Ok(all.into_iter().filter(|(_, r)| now.saturating_sub(r.at) >= ttl).map(|(k, _)| k).collect())
-        })?;
+    pub async fn sweep(&self) -> Result<(), StoreError> {
+        self.lock().retain(|_, s| !self.is_expired(s));
+        let stored: Vec<(String, Record)> = self.store.read(|tx| store::all(tx, store::DEDUPE))?;
+        // A key is in memory for as long as it counts, and while its run goes on.
+        let old: Vec<String> = {
+            let slots = self.lock();
+            stored.into_iter().map(|(key, _)| key).filter(|key| !slots.contains_key(key)).collect()
+        };
         if old.is_empty() {
             return Ok(());
         }

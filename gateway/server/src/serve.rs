@@ -201,7 +201,7 @@ async fn housekeeping(gateway: Arc<Gateway>, stop: CancellationToken) {
         }
         if now >= sweep {
             sweep = now + SWEEP;
-            if let Err(error) = gateway.idempotency.sweep(gateway.clock.wall()).await {
+            if let Err(error) = gateway.idempotency.sweep().await {
                 tracing::error!(%error, "sweeping idempotency records");
             }
         }
