@@ -1,0 +1,86 @@
+//! The scenario files and the runner: every file is valid, a plan is the whole truth about a run, and nondeterminism is
+//! caught.
+
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)] // clippy takes helpers of tests for production code
+
+use std::{
+    path::PathBuf,
+    process::{Command, Output},
+};
+
+use sim::{
+    plan::Plan,
+    runner::{Story, try_plan},
+    scenario::Scenario,
+};
+
+fn directory() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../scenarios")
+}
+
+fn story(name: &str) -> PathBuf {
+    directory().join(format!("{name}.toml"))
+}
+
+fn sim(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_sim")).args(args).output().unwrap()
+}
+
+#[test]
+fn every_scenario_draws_a_plan_that_is_a_file_and_a_scenario_again() {
+    let stories = Story::all(&directory()).unwrap();
+    assert!(stories.len() >= 25, "{} scenarios", stories.len());
+    for Story { name, scenario, .. } in stories {
+        let plan = Plan::draw(&scenario, &name, 3).unwrap();
+        let text = serde_json::to_string(&plan).unwrap();
+        assert_eq!(Plan::from_json(&text).unwrap(), plan, "{name}");
+        let again = Scenario::parse(&name, &plan.to_scenario().to_toml().unwrap()).unwrap();
+        let again = Plan::draw(&again, &name, 77).unwrap();
+        assert_eq!((&again.clients, &again.faults, again.seed), (&plan.clients, &plan.faults, plan.seed), "{name}");
+    }
+}
+
+#[test]
+fn one_seed_is_one_history_also_from_the_plan_alone() {
+    let story = Story::read(&story("short")).unwrap();
+    let plan = Plan::draw(&story.scenario, &story.name, 5).unwrap();
+    let (one, _) = try_plan(&plan);
+    let (two, _) = try_plan(&Plan::from_json(&serde_json::to_string(&plan).unwrap()).unwrap());
+    assert_eq!((&one.hash, one.records, one.draws), (&two.hash, two.records, two.draws));
+    assert!(one.passed(), "{:?} {:?}", one.violations, one.broken);
+    let other = try_plan(&Plan::draw(&story.scenario, &story.name, 6).unwrap()).0;
+    assert_ne!(one.hash, other.hash, "the seed matters");
+}
+
+#[test]
+fn the_guard_passes_what_repeats_and_catches_the_canary() {
+    let file = story("short");
+    let run = |more: &[&str]| {
+        let args = ["run", file.to_str().unwrap(), "--seeds", "0..2", "--check-determinism"];
+        sim(&[&args[..], more].concat())
+    };
+    let good = run(&[]);
+    assert_eq!(good.status.code(), Some(0), "{}", String::from_utf8_lossy(&good.stderr));
+    let caught = run(&["--canary"]);
+    let said = String::from_utf8_lossy(&caught.stderr);
+    assert_eq!(caught.status.code(), Some(2), "{said}");
+    assert!(said.contains("two histories") && said.contains("first different record"), "{said}");
+}
+
+#[test]
+fn exit_codes_tell_what_happened() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("x.toml");
+    let write = |text: &str| std::fs::write(&file, text).unwrap();
+    let code = |args: &[&str]| sim(args).status.code();
+    let path = file.to_str().unwrap();
+    assert_eq!(code(&["run", path]), Some(64), "no such file");
+    write("about = 'x'\nwrong = 1\n");
+    let output = sim(&["run", path]);
+    assert_eq!(output.status.code(), Some(64));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("x.toml:2:1"), "{output:?}");
+    write("about = 'x'\n[run]\nlength = '1s'\ndrain = '1s'\nseeds = 1\n[expect]\nsometimes = ['closed 4711']\n");
+    assert_eq!(code(&["run", path]), Some(4), "a goal that nobody reaches");
+    assert_eq!(code(&["run", path, "--nonsense"]), Some(64));
+    assert_eq!(code(&["schema"]), Some(0));
+}
