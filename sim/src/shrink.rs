@@ -121,6 +121,7 @@ impl<'a> Shrinker<'a> {
         }
     }
 
+    #[allow(clippy::disallowed_methods)] // likewise
     fn is_over(&self) -> bool {
         Instant::now() >= self.until
     }

@@ -130,7 +130,7 @@ impl TelegramHost {
                 }
             }
             Fault::TelegramError { method, status, times, .. } => {
-                self.fake.fail(Failure::status(method, *times, *status))
+                self.fake.fail(Failure::status(method, *times, *status));
             }
             Fault::TelegramDrop { method, times, effective } => {
                 self.fake.fail(Failure { times: *times, effective: *effective, ..Failure::drop(method) });

@@ -11,7 +11,7 @@ use super::{client::Start, socket};
 use crate::{history::What, plan::Opening};
 
 /// A visitor that is not thrown out goes after this long.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// One visit, the `n`th of its client.
 pub(super) async fn visit(start: Start, n: usize, opening: Opening) {

@@ -1,3 +1,5 @@
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)] // the runner itself lives in the real world
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::{IsTerminal as _, Write as _},
@@ -82,7 +84,6 @@ impl Batch {
             results.lock().unwrap_or_else(PoisonError::into_inner).rows.insert(story.name.clone(), row);
         }
         let total = self.budget.is_none().then_some(work.len());
-        #[allow(clippy::disallowed_methods)] // the runner waits for processes; simulations have no threads
         std::thread::scope(|scope| {
             for _ in 0..self.jobs.max(1) {
                 scope.spawn(|| {
@@ -198,12 +199,12 @@ impl Batch {
         row.seeds += 1;
         if let Some(text) = &tried.divergence {
             row.diverged.insert(seed);
-            self.say(&format!("{} seed {seed}: two histories: {text}", story.name));
+            say(&format!("{} seed {seed}: two histories: {text}", story.name));
         }
         let outcome = match tried.outcome {
             Ok(outcome) => outcome,
             Err(error) => {
-                self.say(&format!("{} seed {seed}: the simulator failed: {error}", story.name));
+                say(&format!("{} seed {seed}: the simulator failed: {error}", story.name));
                 row.broken.insert(seed);
                 return;
             }
@@ -217,7 +218,7 @@ impl Batch {
             println!("{}", serde_json::to_string(&outcome).unwrap_or_default());
         }
         if let Some(error) = &outcome.broken {
-            self.say(&format!("{} seed {seed}: the simulator failed: {error}", story.name));
+            say(&format!("{} seed {seed}: the simulator failed: {error}", story.name));
             row.broken.insert(seed);
         } else if let Some(first) = outcome.violations.first() {
             row.failed.insert(seed, first.oracle.clone());
@@ -227,17 +228,10 @@ impl Batch {
             let place = written.map_or_else(|e| e, |path| path.display().to_string());
             for v in &outcome.violations {
                 let at = v.at.map_or_else(String::new, |at| format!(" at record {at}"));
-                self.say(&format!("{} seed {seed}: {}{at}: {}", story.name, v.oracle, v.detail));
+                say(&format!("{} seed {seed}: {}{at}: {}", story.name, v.oracle, v.detail));
             }
-            self.say(&format!("  replay: sim replay {place}"));
+            say(&format!("  replay: sim replay {place}"));
         }
-    }
-
-    fn say(&self, text: &str) {
-        if std::io::stderr().is_terminal() {
-            eprint!("\r\x1b[K");
-        }
-        eprintln!("{text}");
     }
 
     fn progress(&self, done: usize, total: Option<usize>) {
@@ -250,6 +244,14 @@ impl Batch {
         }
         let _ = std::io::stderr().flush();
     }
+}
+
+/// A line for the person who watches.
+fn say(text: &str) {
+    if std::io::stderr().is_terminal() {
+        eprint!("\r\x1b[K");
+    }
+    eprintln!("{text}");
 }
 
 /// The program that runs now, also when a build has put another one in its place.
