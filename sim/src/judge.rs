@@ -12,13 +12,7 @@ pub fn violations(plan: &Plan, history: &[Record]) -> Vec<Violation> {
     broken.map(|v| Violation { oracle: v.oracle.to_owned(), at: v.at, detail: v.detail }).collect()
 }
 
-/// FNV-1a of the history's lines.
+/// The history's fingerprint: the hash of its trace.
 pub fn hash(history: &[Record]) -> String {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    for record in history {
-        for byte in serde_json::to_vec(record).unwrap_or_default() {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
-    format!("{hash:016x}")
+    crate::trace::hash(history)
 }

@@ -8,6 +8,7 @@
 pub mod canary;
 mod clock;
 mod entropy;
+pub mod diff;
 pub mod fault;
 pub mod goals;
 pub mod history;
@@ -21,7 +22,9 @@ pub mod scenario;
 pub mod shrink;
 mod spawner;
 pub mod storage;
+pub mod trace;
 mod transport;
+pub mod view;
 mod world;
 
 pub use clock::SimClock;

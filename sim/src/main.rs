@@ -10,10 +10,12 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 use sim::{
+    oracle,
     plan::Plan,
     runner::{Batch, Outcome, Story, exit, judge, try_plan},
     scenario,
     shrink::{Shrinker, Symptom},
+    trace,
 };
 
 /// Runs the gateway in a simulated world: one scenario file, one story; one seed, one history.
@@ -80,6 +82,21 @@ enum Command {
         /// Stop looking after this time.
         #[arg(long, value_parser = budget, default_value = "5m")]
         budget: Duration,
+    },
+    /// Show where two histories part, and what each has more of.
+    Diff {
+        /// A trace.
+        a: PathBuf,
+        /// Another one.
+        b: PathBuf,
+    },
+    /// Write a history as one page that a browser shows without a network.
+    View {
+        /// A trace, a failure file or a plan; the latter two are run for it.
+        file: PathBuf,
+        /// The page; the file's name with .html by default.
+        #[arg(long)]
+        out: Option<PathBuf>,
     },
     /// Print the JSON Schema of scenario files.
     Schema,
@@ -192,6 +209,12 @@ fn run(command: Command) -> Result<u8, String> {
             Ok(code(&outcome))
         }
         Command::Shrink { file, out, oracle, budget } => shrink(&file, out, oracle, budget),
+        Command::Diff { a, b } => {
+            let text = sim::diff::diff(&read_trace(&a)?, &read_trace(&b)?);
+            print(&text)?;
+            Ok(if text.contains("\nThe histories are equal.") { exit::OK } else { exit::VIOLATED })
+        }
+        Command::View { file, out } => view(&file, out),
         Command::Schema => print(&json(&scenario::schema())?),
         Command::One { file, seed, trace, canary } => {
             quiet();
@@ -288,14 +311,47 @@ fn tell(outcome: &Outcome) {
 
 fn write_trace(
     path: Option<&Path>,
-    _plan: &Plan,
-    _outcome: &Outcome,
+    plan: &Plan,
+    outcome: &Outcome,
     history: &[sim::history::Record],
 ) -> Result<(), String> {
     let Some(path) = path else { return Ok(()) };
-    let lines = history.iter().filter_map(|r| serde_json::to_string(r).ok());
-    let text = lines.fold(String::new(), |text, line| text + &line + "\n");
-    write(path, &text)
+    let mut text = Vec::new();
+    let (header, footer) = ends(plan, outcome, history)?;
+    trace::write(&mut text, &header, history, &footer).map_err(|e| e.to_string())?;
+    write(path, &String::from_utf8_lossy(&text))
+}
+
+/// The first and the last line of a trace.
+fn ends(
+    plan: &Plan,
+    outcome: &Outcome,
+    history: &[sim::history::Record],
+) -> Result<(trace::Header, trace::Footer), String> {
+    let commit = option_env!("SIM_COMMIT").map(str::to_owned);
+    let verdicts = oracle::judge(history, &oracle::Expect::of(plan)?);
+    Ok((trace::Header::of(plan, commit), trace::Footer::of(history, outcome.draws, &verdicts)))
+}
+
+#[allow(clippy::disallowed_methods, clippy::disallowed_types)] // the runner's own files
+fn read_trace(path: &Path) -> Result<trace::Trace, String> {
+    let file = std::fs::File::open(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    trace::read(std::io::BufReader::new(file)).map_err(|e| format!("{}: {e}", path.display()))
+}
+
+fn view(file: &Path, out: Option<PathBuf>) -> Result<u8, String> {
+    let trace = match read(file).and_then(|text| Plan::from_json(&text)) {
+        Ok(plan) => {
+            quiet();
+            let (outcome, records) = try_plan(&plan);
+            let (header, footer) = ends(&plan, &outcome, &records)?;
+            trace::Trace { header, records, footer: Some(footer) }
+        }
+        Err(_) => read_trace(file)?,
+    };
+    let out = out.unwrap_or_else(|| file.with_extension("html"));
+    write(&out, &sim::view::page(&trace))?;
+    print(&format!("{}: {} records", out.display(), trace.records.len()))
 }
 
 /// A child's panics are in its outcome; the default hook would print them with addresses and backtraces.
