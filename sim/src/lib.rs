@@ -13,6 +13,7 @@ pub mod fault;
 pub mod goals;
 pub mod history;
 pub mod judge;
+pub mod mutants;
 pub mod oracle;
 pub mod plan;
 mod processes;

@@ -10,6 +10,7 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 use sim::{
+    mutants::{self, Hunt},
     oracle,
     plan::Plan,
     runner::{Batch, Outcome, Story, exit, judge, try_plan},
@@ -97,6 +98,21 @@ enum Command {
         /// The page; the file's name with .html by default.
         #[arg(long)]
         out: Option<PathBuf>,
+    },
+    /// Plant bugs in a copy of the gateway and count the seeds until an oracle finds each.
+    Mutants {
+        /// The most runs in one trial.
+        #[arg(long, default_value_t = 20)]
+        seeds: u64,
+        /// Trials per mutant, each with other seeds; the table shows their median.
+        #[arg(long, default_value_t = 3)]
+        trials: u64,
+        /// Only mutants with this in their name.
+        #[arg(long)]
+        only: Option<String>,
+        /// Print the results as JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Print the JSON Schema of scenario files.
     Schema,
@@ -215,6 +231,16 @@ fn run(command: Command) -> Result<u8, String> {
             Ok(if text.contains("\nThe histories are equal.") { exit::OK } else { exit::VIOLATED })
         }
         Command::View { file, out } => view(&file, out),
+        Command::Mutants { seeds, trials, only, json: as_json } => {
+            let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+            let work = root.join("target/mutants");
+            let found = Hunt { root, work, trials, seeds, only }.run(|found| {
+                let result = found.error.clone().unwrap_or_else(|| format!("{:?} {:?}", found.runs, found.oracles));
+                eprintln!("{}: {result}", found.name);
+            })?;
+            print(&if as_json { json(&found)? } else { mutants::table(&found) })?;
+            Ok(if found.iter().all(|f| f.median().is_some()) { exit::OK } else { exit::VIOLATED })
+        }
         Command::Schema => print(&json(&scenario::schema())?),
         Command::One { file, seed, trace, canary } => {
             quiet();
