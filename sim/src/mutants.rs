@@ -4,6 +4,7 @@
 //! A mutant is a patch in `sim/mutants/`: a sentence that says what is wrong, a line `Scenarios: a b`, then a unified
 //! diff. It is applied to a copy of the tree, so the tree itself is never touched. A run counts as a find only if the
 //! same scenario and seed without the patch does not violate the same oracle.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)] // the runner's own files and processes
 
 mod mutant;
 mod tree;
@@ -139,7 +140,6 @@ fn violated(outcome: &Outcome) -> BTreeSet<String> {
 }
 
 /// One run in a process of its own.
-#[allow(clippy::disallowed_types)] // the runner's own processes
 fn one(program: &Path, scenario: &Path, seed: u64) -> Result<Outcome, String> {
     let output = Command::new(program)
         .arg("one")

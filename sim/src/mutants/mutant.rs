@@ -18,7 +18,6 @@ impl Mutant {
     ///
     /// # Errors
     /// When a file cannot be read or does not say what it must.
-    #[allow(clippy::disallowed_methods)] // the runner's own files
     pub fn all(directory: &Path) -> Result<Vec<Self>, String> {
         let failed = |e: std::io::Error| format!("{}: {e}", directory.display());
         let mut files = Vec::new();

@@ -1,6 +1,5 @@
 //! A copy of the tree in which patches are tried. Only files that differ are written, so that a build after a patch
 //! compiles what the patch touches and nothing else.
-#![allow(clippy::disallowed_methods, clippy::disallowed_types)] // the runner's own files and processes
 
 use std::{
     collections::BTreeSet,

@@ -1,5 +1,6 @@
 //! The same plan against the real program: a process, real sockets on the loopback interface with the faults of
 //! [`crate::fault`] in them, real time. The same clients, backends and records.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)] // the real things are what this is about
 
 use std::{
     io,
@@ -39,8 +40,6 @@ pub fn live(plan: &Plan, gateway: &Path, home: &Path) -> io::Result<Finished> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(drive(plan, gateway, home))
 }
-
-#[allow(clippy::disallowed_methods)] // real time is what this is about
 async fn drive(plan: &Plan, gateway: &Path, home: &Path) -> io::Result<Finished> {
     let start = Mono::now();
     let recorder = Recorder::live(start);
@@ -128,10 +127,11 @@ impl Machine {
         recorder: &Recorder,
         start: Mono,
     ) -> io::Result<Self> {
-        #[allow(clippy::disallowed_types)] // asks the system for a free port, which nobody is likely to take meanwhile
+        // Free now; nobody is likely to take it before the program does.
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         net.publish("gateway", GATEWAY_PORT, port);
-        let mut here = vec![(r#""/workspace""#.to_owned(), format!("{:?}", home.join("workspace")))];
+        let workspace = serde_json::Value::from(home.join("workspace").to_string_lossy()).to_string();
+        let mut here = vec![(r#""/workspace""#.to_owned(), workspace)];
         for (name, port) in [("telegram", TELEGRAM_PORT), ("model", MODEL_PORT)] {
             if let Some(real) = net.real_port(name, port) {
                 here.push((format!("http://{name}:{port}"), format!("http://127.0.0.1:{real}")));
@@ -150,8 +150,6 @@ impl Machine {
         machine.write_config(&plan.config)?;
         Ok(machine)
     }
-
-    #[allow(clippy::disallowed_methods)] // the real program reads a real file
     fn write_config(&self, text: &str) -> io::Result<()> {
         let directory = self.home.join(".openclaw");
         std::fs::create_dir_all(&directory)?;
@@ -169,8 +167,6 @@ impl Machine {
     fn process(&self, event: &str) {
         self.recorder.record("gateway", What::Process { event: event.to_owned() });
     }
-
-    #[allow(clippy::disallowed_types)] // the one child process of a live run
     fn spawn(&self) -> io::Result<Child> {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.home.join("gateway.log"))?;
         Command::new(&self.program)
@@ -189,7 +185,6 @@ impl Machine {
     }
 
     /// Notices that it listens.
-    #[allow(clippy::disallowed_types)]
     fn look(&mut self) {
         if self.process.is_some() && !self.listening {
             self.listening = std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok();
