@@ -31,8 +31,6 @@ const WAITS: [Duration; 11] = {
 const JITTER: f64 = 0.2;
 /// Longest `retry-after` that is waited for.
 const MAX_RETRY_AFTER: Duration = Duration::from_mins(1);
-/// Events taken at once, so that a fast stream does not make one ever longer text event per word.
-const BATCH: usize = 64;
 
 pub(super) struct Run<'a> {
     turn: Turn,
@@ -165,16 +163,16 @@ impl<'a> Run<'a> {
             max_tokens: choice.max_tokens,
             thinking: self.turn.thinking.clone(),
         };
-        let mut batches = choice.provider.stream(request).ready_chunks(BATCH);
-        while let Some(batch) = self.limits.guard(batches.next()).await? {
-            let mut end = None;
-            for event in batch {
-                match event {
-                    Ok(ModelEvent::End(stop)) => end = Some(Ok(stop)),
-                    Ok(event) => self.reply.take(event, &*self.entropy),
-                    Err(e) => end = Some(Err(e)),
+        let mut events = choice.provider.stream(request);
+        while let Some(event) = self.limits.guard(events.next()).await? {
+            let end = match event {
+                Ok(ModelEvent::End(stop)) => Some(Ok(stop)),
+                Ok(event) => {
+                    self.reply.take(event, &*self.entropy);
+                    None
                 }
-            }
+                Err(e) => Some(Err(e)),
+            };
             if let Some(event) = self.reply.show() {
                 (self.on_event)(event);
             }
