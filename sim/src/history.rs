@@ -3,7 +3,7 @@
 //! Frames are decoded; bytes that a random generator outside our hands could colour (WebSocket masks, keys) never get
 //! here. The simulator and the live runner write the same records.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
 /// One thing that happened, and when.
@@ -29,9 +29,17 @@ pub enum What {
     /// group `chat`.
     Opened { conn: String, client: String, group: String },
     /// A frame that the client received, decoded.
-    Received { conn: String, frame: Value },
+    Received {
+        conn: String,
+        #[serde(serialize_with = "canonical")]
+        frame: Value,
+    },
     /// A frame that the client handed to its transport, decoded; `{"raw": text}` for what is no JSON.
-    Sent { conn: String, frame: Value },
+    Sent {
+        conn: String,
+        #[serde(serialize_with = "canonical")]
+        frame: Value,
+    },
     /// The connection ended for the client.
     Closed { conn: String, code: Option<u16>, reason: String, by_client: bool },
     /// A connection attempt gave nothing.
@@ -39,14 +47,28 @@ pub enum What {
     /// The client stops or resumes reading its socket.
     Reading { conn: String, on: bool },
     /// A fault begins (`on`) or ends. `id` joins the two; `fault` is the planned fault as JSON.
-    Fault { id: u64, on: bool, fault: Value },
+    Fault {
+        id: u64,
+        on: bool,
+        #[serde(serialize_with = "canonical")]
+        fault: Value,
+    },
     /// The gateway's process: `start`, `listening`, `stop` (asked to), `stopped`, `crash`, `power_loss`.
     Process { event: String },
     /// A call at the fake Bot API: method, parameters, HTTP status; `None` when it comes, and once more with the status
     /// when it ends (499: the gateway went away before the answer, 444: the answer was dropped by a fault).
-    Telegram { method: String, params: Value, status: Option<u16> },
+    Telegram {
+        method: String,
+        #[serde(serialize_with = "canonical")]
+        params: Value,
+        status: Option<u16>,
+    },
     /// An update was queued at the fake Bot API.
-    Update { update_id: i64, update: Value },
+    Update {
+        update_id: i64,
+        #[serde(serialize_with = "canonical")]
+        update: Value,
+    },
     /// A request at the fake model: the last user text, and how it was answered.
     Model { request: u64, text: String, answer: String },
     /// `Probe::always` or `sometimes` in the gateway.
@@ -57,4 +79,25 @@ pub enum What {
     Gauge { name: String, value: i64 },
     /// Anything worth reading.
     Note { text: String },
+}
+
+/// JSON with its members sorted: the same history is always the same text, however a frame was built.
+fn canonical<S: Serializer>(value: &Value, serializer: S) -> Result<S::Ok, S::Error> {
+    Canonical(value).serialize(serializer)
+}
+
+struct Canonical<'a>(&'a Value);
+
+impl Serialize for Canonical<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::Object(map) => {
+                let mut members: Vec<(&String, Canonical)> = map.iter().map(|(k, v)| (k, Canonical(v))).collect();
+                members.sort_by_key(|(key, _)| *key);
+                serializer.collect_map(members)
+            }
+            Value::Array(list) => serializer.collect_seq(list.iter().map(Canonical)),
+            other => other.serialize(serializer),
+        }
+    }
 }

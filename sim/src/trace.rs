@@ -9,7 +9,6 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::{history::Record, oracle::Verdict, plan::Plan, runner::Violation};
@@ -43,8 +42,8 @@ pub struct Header {
 impl Header {
     /// Of a run of `plan`.
     pub fn of(plan: &Plan, commit: Option<String>) -> Self {
-        let text = serde_json::to_value(plan).map(sorted).unwrap_or_default().to_string();
-        let hash = hex(&Sha256::digest(text.as_bytes()));
+        let text = serde_json::to_vec(plan).unwrap_or_default();
+        let hash = hex(&Sha256::digest(&text));
         Self { schema: SCHEMA, scenario: plan.scenario.clone(), plan: hash, seed: plan.seed, commit }
     }
 }
@@ -142,25 +141,9 @@ enum Mark {
     End(Footer),
 }
 
-/// The line of a record, without its end: members in their order, those of JSON inside sorted.
+/// The line of a record, without its end.
 pub fn line(record: &Record) -> String {
-    let mut value = serde_json::to_value(record).unwrap_or_default();
-    for member in value.as_object_mut().into_iter().flat_map(serde_json::Map::values_mut) {
-        *member = sorted(member.take());
-    }
-    value.to_string()
-}
-
-fn sorted(value: Value) -> Value {
-    match value {
-        Value::Object(map) => {
-            let mut members: Vec<(String, Value)> = map.into_iter().map(|(k, v)| (k, sorted(v))).collect();
-            members.sort_by(|a, b| a.0.cmp(&b.0));
-            Value::Object(members.into_iter().collect())
-        }
-        Value::Array(list) => Value::Array(list.into_iter().map(sorted).collect()),
-        other => other,
-    }
+    serde_json::to_string(record).unwrap_or_default()
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -140,19 +140,23 @@ fn result_text(a: &Answer) -> Option<String> {
 
 /// A run that ended before the eyes of its caller is also answered to it.
 fn final_responses(c: &Conn, claims: &BTreeMap<&str, u64>, facts: &Facts, expect: &Expect, out: &mut Findings) {
+    let mut ends: BTreeMap<&str, Mark> = BTreeMap::new();
+    for e in c.events.iter().filter(|e| is_end(e)) {
+        ends.entry(e.payload["runId"].as_str().unwrap_or_default()).or_insert(e.at);
+    }
     for r in c.requests.iter().filter(|r| r.is_accepted() && r.last.is_none()) {
-        let Some(end) = c.events.iter().find(|e| is_end(e) && e.payload["runId"].as_str() == r.key()) else { continue };
+        let Some(end) = r.key().and_then(|key| ends.get(key)) else { continue };
         // Only the request that started the run gets a second answer, a repeat does not.
         // Delivery to a channel comes between the two.
         let patience = if r.params["deliver"] == true { 180_000 } else { expect.answer_within_ms };
-        let due = end.at.t + patience * 1000;
-        let quiet = !c.is_disturbed(facts, end.at.t, due) && !c.is_orphan(facts, due);
+        let due = end.t + patience * 1000;
+        let quiet = !c.is_disturbed(facts, end.t, due) && !c.is_orphan(facts, due);
         let first = r.key().and_then(|k| claims.get(k)) == Some(&r.at.i);
         if c.until(facts) > due && quiet && first {
             let id = &r.id;
             out.broken(
                 "runs_end",
-                end.at.i,
+                end.i,
                 format!("{}: the run of {id:?} ended, but its second response never came", c.name),
             );
         }
@@ -263,6 +267,9 @@ impl<'a> Watch<'_, 'a> {
 
     /// One run at a time in a session.
     fn session(&mut self, id: &'a str, e: &Event<'a>, out: &mut Findings) {
+        if !is_start(e) && !is_end(e) {
+            return;
+        }
         let (Some(key), Some(hello)) = (e.payload["sessionKey"].as_str(), &self.c.hello) else { return };
         let key = hello.session(key);
         if is_start(e) {

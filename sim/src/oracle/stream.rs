@@ -95,12 +95,12 @@ fn position(w: &Conn, e: &Event, from: usize) -> Option<usize> {
 
 /// Who may see the same gets the same, in the same order: nothing is forgotten without a gap, nothing comes twice.
 fn fan_out(conns: &[Conn], facts: &Facts, expect: &Expect, out: &mut Findings) {
-    for (n, c) in conns.iter().enumerate() {
-        if c.hello.is_none() || c.has_gap() || c.may_lag(facts, facts.end) {
-            continue;
-        }
+    // Of the others nothing can be said: they have lost something, or may have.
+    let steady: Vec<&Conn> =
+        conns.iter().filter(|c| c.hello.is_some() && !c.has_gap() && !c.may_lag(facts, facts.end)).collect();
+    for (n, c) in steady.iter().enumerate() {
         // The longest-lived earlier or later neighbour with the same view.
-        let others = conns.iter().enumerate().filter(|(m, w)| *m != n && is_witness(w, c, facts));
+        let others = steady.iter().enumerate().filter(|(m, w)| *m != n && w.life == c.life && same_view(w, c));
         let Some((_, w)) = others.max_by_key(|(m, w)| (w.events.len(), usize::MAX - m)) else { continue };
         if let Some((at, why)) = differs(c, w, facts, expect) {
             out.broken("fan_out", at, format!("{}: {why}, unlike {}", c.name, w.name));

@@ -15,6 +15,8 @@ use crate::history::What;
 const TRIES: usize = 5;
 /// A fault of a backend is used up within this time, in microseconds.
 const BACKEND: u64 = 60_000_000;
+/// By then the gateway has stored that a send went through, in microseconds.
+const KNOWN: u64 = 3_000_000;
 /// Longer texts go out in several messages, which cannot be counted.
 const CHUNK: usize = 3000;
 
@@ -252,10 +254,13 @@ fn once(updates: &[Update], others: &[&Call], facts: &Facts, out: &mut Findings)
     }
 }
 
-/// A crash between the two, or an attempt whose outcome the gateway could not know: until deliveries are durable, a
-/// second answer is counted (see [`doubled`]), not condemned.
+/// An end of the gateway before it could know of the first answer: a second one is counted (see [`doubled`]), not
+/// condemned. What it knew for [`KNOWN`] must not be said again, whatever happens to the process (F06).
 fn doubtful(first: &Call, second: &Call, facts: &Facts) -> bool {
-    facts.ended_between(first.at.t, second.at.t)
+    let known = first.end.map_or(u64::MAX, |(at, _)| at.t.saturating_add(KNOWN));
+    let disturbed = facts.faults.iter().any(|f| f.is_telegram() && f.from <= known && f.to >= first.at.t);
+    let until = if disturbed { second.at.t } else { second.at.t.min(known) };
+    facts.ended_between(first.at.t, until)
 }
 
 /// Messages that were answered more than once, an end of the gateway between the answers: for the report.

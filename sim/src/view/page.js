@@ -7,7 +7,7 @@
   for (const v of violated) if (v.at !== null) badAt.set(v.at, (badAt.get(v.at) || []).concat(v));
 
   // Geometry, in pixels.
-  const ROW = 20, HEAD = 34, TIME = 118, LANE = 168, SHORT = 12;
+  const ROW = 20, HEAD = 34, TIME = 118, LANE = 156, SHORT = 12;
   const INK = "#1c2430", SOFT = "#66707f", LINE = "#d5dae1", BAD = "#c4161c";
   const COLORS = { req: "#1f5fbf", ok: "#1d7a3d", error: "#b3541e", event: "#6b3fa0", peer: "#00798c", state: "#66707f" };
   const FAULTS = ["#e07a1f", "#c2a300", "#b5536b", "#5a8f29", "#8a6f5a", "#3c8fb0"];
@@ -96,6 +96,7 @@
     const c = clientOf(r);
     if (c && !clients.includes(c)) clients.push(c);
   }
+  clients.sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
   const runs = new Set();
   for (const r of records) {
     const run = runOf(r);
