@@ -1,14 +1,16 @@
-//! The simulated world: the same seams as production, on turmoil's network, its virtual time and one seed.
+//! The simulated world: the same seams as production, on turmoil's hosts and virtual time, with a network, a disk and
+//! one seed of its own.
 //!
 //! Everything that the gateway, its client and the fakes do in here can be repeated from the seed. What may never be
-//! here: real sockets, real time, real randomness, or anything that a production crate depends on.
+//! here: real randomness, anything that a production crate depends on, and real sockets and time but for live runs
+//! (`run/live.rs`, [`fault::FaultTransport`]).
 //!
 //! Start reading at [`World`].
 
 pub mod canary;
 mod clock;
-mod entropy;
 pub mod diff;
+mod entropy;
 pub mod fault;
 pub mod goals;
 pub mod history;
@@ -24,7 +26,6 @@ pub mod shrink;
 mod spawner;
 pub mod storage;
 pub mod trace;
-mod transport;
 pub mod view;
 mod world;
 
@@ -32,5 +33,4 @@ pub use clock::SimClock;
 pub use entropy::SimEntropy;
 pub use processes::NoProcesses;
 pub use spawner::{Panics, SimSpawner, TaskPanic};
-pub use transport::SimTransport;
 pub use world::{World, platform};
