@@ -170,7 +170,9 @@ impl Running {
 /// SHA-256 of the lines of a history.
 pub fn hash(records: &[Record]) -> String {
     let mut running = Running::default();
-    records.iter().for_each(|r| running.add(&line(r)));
+    for record in records {
+        running.add(&line(record));
+    }
     running.value()
 }
 

@@ -1,7 +1,9 @@
 //! The faults that a link can have, one by one; and what turmoil's own TCP gets wrong (reference: simulation, 2) is right
 //! here.
 
-#![allow(clippy::unwrap_used)] // clippy takes helpers of tests for production code
+// outside of the gateway: tests of the simulator
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_types, clippy::disallowed_methods)]
+#![allow(clippy::naive_bytecount, clippy::duration_suboptimal_units, clippy::large_stack_arrays)]
 
 use std::{
     io::ErrorKind,

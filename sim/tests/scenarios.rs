@@ -1,7 +1,9 @@
 //! The scenario files and the runner: every file is valid, a plan is the whole truth about a run, and nondeterminism is
 //! caught.
 
-#![allow(clippy::unwrap_used, clippy::disallowed_methods)] // clippy takes helpers of tests for production code
+// outside of the gateway: tests of the simulator
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_types, clippy::disallowed_methods)]
+#![allow(clippy::naive_bytecount, clippy::duration_suboptimal_units, clippy::large_stack_arrays)]
 
 use std::{
     path::PathBuf,

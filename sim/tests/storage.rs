@@ -1,6 +1,8 @@
 //! The simulated disk against a model of it, and the database on top.
 
-#![allow(clippy::unwrap_used)] // clippy takes helpers of tests for production code
+// outside of the gateway: tests of the simulator
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_types, clippy::disallowed_methods)]
+#![allow(clippy::naive_bytecount, clippy::duration_suboptimal_units, clippy::large_stack_arrays)]
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -76,7 +76,7 @@
         : { from: "telegram", to: "gateway", text: r.method + " " + r.status, color: r.status === 200 ? COLORS.peer : COLORS.error };
       case "model": return { from: "gateway", to: "model", text: r.text, color: COLORS.peer };
       case "update": return { lane: "telegram", text: "update " + r.update_id + ": " + (r.update.text || ""), color: COLORS.peer };
-      case "opened": return { lane: client, text: "● " + r.conn + " open", color: COLORS.state };
+      case "opened": return { lane: client, text: r.conn + " open", color: COLORS.state };
       case "closed": return { lane: client, text: "× " + r.conn + " " + (r.code === null ? "" : r.code + " ") + r.reason + (r.by_client ? " (client)" : ""), color: r.by_client ? COLORS.state : COLORS.error };
       case "connect_failed": return { lane: client, text: "× no connection: " + r.error, color: COLORS.error };
       case "reading": return { lane: client, text: r.on ? "▶ reads again" : "❚❚ stops reading", color: COLORS.error };
