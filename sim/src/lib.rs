@@ -1,16 +1,14 @@
-//! The simulated world: the same seams as production, on turmoil's hosts and virtual time, with a network, a disk and
-//! one seed of its own.
+//! The simulated world: the same seams as production, on turmoil's network, its virtual time and one seed.
 //!
 //! Everything that the gateway, its client and the fakes do in here can be repeated from the seed. What may never be
-//! here: real randomness, anything that a production crate depends on, and real sockets and time but for live runs
-//! (`run/live.rs`, [`fault::FaultTransport`]).
+//! here: real sockets, real time, real randomness, or anything that a production crate depends on.
 //!
 //! Start reading at [`World`].
 
 pub mod canary;
 mod clock;
-pub mod diff;
 mod entropy;
+pub mod diff;
 pub mod fault;
 pub mod goals;
 pub mod history;
@@ -26,6 +24,7 @@ pub mod shrink;
 mod spawner;
 pub mod storage;
 pub mod trace;
+mod transport;
 pub mod view;
 mod world;
 
@@ -33,4 +32,5 @@ pub use clock::SimClock;
 pub use entropy::SimEntropy;
 pub use processes::NoProcesses;
 pub use spawner::{Panics, SimSpawner, TaskPanic};
+pub use transport::SimTransport;
 pub use world::{World, platform};

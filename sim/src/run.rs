@@ -16,14 +16,14 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use openclaw_platform::{SpawnerExt as _, Transport};
+use openclaw_platform::{Entropy as _, SpawnerExt as _, Transport};
 use tokio_util::sync::CancellationToken;
 
 pub use self::live::live;
 use self::{faults::Faults, gateway::GatewayHost, peers::Peers, recorder::Recorder, stage::Stage};
 use crate::{
     SimClock, World,
-    fault::SimNet,
+    fault::{Links, SimNet},
     history::{Record, What},
     plan::{Disk, Plan},
 };
@@ -57,8 +57,7 @@ pub struct Finished {
 
 /// Runs a plan.
 pub fn run(plan: &Plan) -> Finished {
-    let latency = Duration::from(plan.network.latency.0)..Duration::from(plan.network.latency.1);
-    let world = World::with_latency(plan.seed, latency);
+    let world = World::new(plan.seed);
     let recorder = Recorder::default();
     let result = std::panic::catch_unwind(AssertUnwindSafe(|| simulate(plan, &world, &recorder)));
     let broken = match result {
@@ -85,7 +84,9 @@ fn simulate(plan: &Plan, world: &World, recorder: &Recorder) -> Result<(), Strin
         .tick_duration(TICK)
         .simulation_duration(Duration::from_secs(u64::from(u32::MAX)))
         .build();
-    let net = world.net.clone();
+    let latency = Duration::from(plan.network.latency.0)..Duration::from(plan.network.latency.1);
+    let links = Links::simulated(world.entropy.fork("network"), latency);
+    let net = SimNet::new(links);
     let ending = CancellationToken::new();
 
     let gateway = Arc::new(GatewayHost::new(plan, world, &net, recorder)?);

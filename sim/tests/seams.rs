@@ -1,9 +1,7 @@
-//! The seams hold in the simulator: HTTP, a WebSocket upgrade and an outbound streaming call, on simulated streams, with
+//! The seams hold in the simulator: HTTP, a WebSocket upgrade and an outbound streaming call, on turmoil's streams, with
 //! the accept loop and the client of production; and one seed gives one trace.
 
-// outside of the gateway: tests of the simulator
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_types, clippy::disallowed_methods)]
-#![allow(clippy::naive_bytecount, clippy::duration_suboptimal_units, clippy::large_stack_arrays)]
+#![allow(clippy::unwrap_used)] // clippy takes helpers of tests for production code
 
 use std::{
     convert::Infallible,
@@ -149,10 +147,13 @@ fn run(seed: u64) -> (Vec<(u128, String)>, u64) {
         .epoch(UNIX_EPOCH)
         .tick_duration(Duration::from_millis(5))
         .simulation_duration(Duration::from_secs(30))
+        .tcp_capacity(256)
+        .min_message_latency(Duration::from_millis(5))
+        .max_message_latency(Duration::from_millis(40))
         .build();
-    let platform = world.on("server");
+    let platform = world.platform.clone();
     sim.host("server", move || serve(platform.clone()));
-    sim.client("client", client(world.on("client"), trace.clone()));
+    sim.client("client", client(world.platform.clone(), trace.clone()));
     sim.run().unwrap();
     assert_eq!(world.panics.seen(), [], "a task panicked");
     (trace.seen(), world.entropy.draws())
@@ -207,7 +208,7 @@ fn addresses_that_do_not_exist_are_errors() {
     let platform = sim::platform(1);
     let mut sim = turmoil::Builder::new().rng_seed(1).epoch(UNIX_EPOCH).build();
     sim.client("client", async move {
-        for addr in ["[::1]:80", "10.9.9.9:80"] {
+        for addr in ["[::1]:80", "10.1.2.3:80"] {
             assert!(platform.transport.bind(addr.parse()?).await.is_err(), "{addr}");
         }
         for host in ["::1", "nowhere", "localhost"] {
