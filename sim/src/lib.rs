@@ -7,8 +7,8 @@
 
 pub mod canary;
 mod clock;
-mod entropy;
 pub mod diff;
+mod entropy;
 pub mod fault;
 pub mod goals;
 pub mod history;

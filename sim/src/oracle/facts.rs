@@ -24,6 +24,9 @@ impl Mark {
 /// After a disturbance, what was held up has arrived within this time.
 pub const TAIL: u64 = 2_000_000;
 
+/// Bytes that may be on their way.
+const WINDOW: u64 = 64 << 10;
+
 /// From a start of the gateway's process to its end.
 #[derive(Debug, Clone)]
 pub struct Life {
@@ -62,6 +65,14 @@ impl Fault<'_> {
     /// Keeps connections and holds up what they carry.
     pub fn is_slow(&self) -> bool {
         matches!(self.kind, "stall" | "half_open" | "latency" | "rate" | "window")
+    }
+    /// What was on its way when it ended still arrives as slowly as it left: a whole window, in microseconds.
+    fn lingers(&self) -> u64 {
+        match self.kind {
+            "rate" => (WINDOW / self.json["bytes"].as_u64().unwrap_or(WINDOW).max(1)).min(60) * 1_000_000,
+            "latency" => self.json["delay_ms"].as_u64().unwrap_or(0).min(60_000) * 1000,
+            _ => 0,
+        }
     }
     /// Concerns the model server.
     pub fn is_model(&self) -> bool {
@@ -129,7 +140,7 @@ impl<'a> Facts<'a> {
                 }
                 What::Fault { id, on: false, .. } => {
                     if let Some((_, f)) = faults.iter_mut().rev().find(|(n, f)| n == id && f.to == u64::MAX) {
-                        f.to = r.t_us;
+                        f.to = r.t_us + f.lingers();
                     }
                 }
                 _ => {}
