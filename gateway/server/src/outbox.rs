@@ -5,7 +5,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use openclaw_protocol::{event::EventSpec, frame::EventBody};
+use openclaw_protocol::{
+    event::{EventSpec, HEALTH},
+    frame::EventBody,
+};
 use tokio::sync::Notify;
 
 /// Why and how a connection ends.
@@ -45,9 +48,19 @@ impl Frame {
     }
 }
 
+/// What a queued frame tells about state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tells {
+    Nothing,
+    /// All of it: newer replaces older.
+    Presence,
+    /// Versions that what stands before it must not be ahead of.
+    Versions,
+}
+
 #[derive(Debug, Default)]
 struct State {
-    queue: VecDeque<(Frame, bool)>,
+    queue: VecDeque<(Frame, Tells)>,
     bytes: usize,
     seq: u64,
     withheld: u64,
@@ -83,7 +96,7 @@ impl Outbox {
         if s.bytes + text.len() > 2 * self.budget.max(text.len()) {
             self.order(&mut s, slow_consumer());
         } else {
-            s.push(Frame::Own(text), false);
+            s.push(Frame::Own(text), Tells::Nothing);
         }
         drop(s);
         self.ready.notify_one();
@@ -109,7 +122,12 @@ impl Outbox {
                 return;
             }
             let seq = s.seq;
-            s.push(Frame::Shared(body.clone(), Some(seq)), replaceable);
+            let tells = match replaceable {
+                true => Tells::Presence,
+                false if spec.name == HEALTH.name => Tells::Versions,
+                false => Tells::Nothing,
+            };
+            s.push(Frame::Shared(body.clone(), Some(seq)), tells);
         }
         drop(s);
         self.ready.notify_one();
@@ -119,7 +137,7 @@ impl Outbox {
     pub fn ping(&self) {
         let mut s = self.lock();
         if s.close.is_none() && !s.queue.iter().any(|(f, _)| matches!(f, Frame::Ping)) {
-            s.push(Frame::Ping, false);
+            s.push(Frame::Ping, Tells::Nothing);
             drop(s);
             self.ready.notify_one();
         }
@@ -176,14 +194,16 @@ impl Outbox {
 }
 
 impl State {
-    fn push(&mut self, frame: Frame, replaceable: bool) {
+    fn push(&mut self, frame: Frame, tells: Tells) {
         self.bytes += frame.len();
-        self.queue.push_back((frame, replaceable));
+        self.queue.push_back((frame, tells));
     }
 
-    /// State, not a log: the latest presence takes the place (and number) of the one that was not sent yet.
+    /// State, not a log: the latest presence takes the place (and number) of the one that was not sent yet, unless a
+    /// health event stands behind that one, whose older versions would then follow newer ones.
     fn replace(&mut self, body: &Arc<EventBody>) -> bool {
-        let Some((frame, _)) = self.queue.iter_mut().rev().find(|(_, replaceable)| *replaceable) else { return false };
+        let latest = self.queue.iter_mut().rev().find(|(_, tells)| *tells != Tells::Nothing);
+        let Some((frame, Tells::Presence)) = latest else { return false };
         let before = frame.len();
         if let Frame::Shared(old, _) = frame {
             *old = body.clone();
@@ -266,6 +286,22 @@ mod tests {
         let Frame::Shared(last, Some(2)) = &out[1] else { panic!("{:?}", out[1]) };
         assert_eq!(last.len(), body(200).len());
         assert_eq!(o.load().0, 0);
+    }
+
+    /// `stateVersion` never goes back on a connection (F02).
+    #[test]
+    fn f02_presence_does_not_overtake_health() {
+        let o = Outbox::new(2000);
+        o.event(&AGENT, &body(1000), false);
+        o.event(&PRESENCE, &body(100), true);
+        o.event(&HEALTH, &body(50), false);
+        o.event(&PRESENCE, &body(200), true);
+        o.event(&PRESENCE, &body(210), true);
+        let mut out = vec![];
+        o.take(usize::MAX, &mut out);
+        let sizes: Vec<usize> = out.iter().map(|f| if let Frame::Shared(b, _) = f { b.len() } else { 0 }).collect();
+        let expected = [body(1000), body(100), body(50), body(210)].map(|b| b.len());
+        assert_eq!(sizes, expected);
     }
 
     #[test]
