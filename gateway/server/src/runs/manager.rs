@@ -15,7 +15,7 @@ use openclaw_protocol::{
     message::Content,
     params::{AgentResult, AgentWait},
 };
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::{emitter::Emitter, execute};
@@ -94,7 +94,9 @@ pub struct Run {
     pub cancel: CancellationToken,
     /// Its events.
     pub emitter: Mutex<Emitter>,
-    outcome: watch::Sender<Option<Arc<Ended>>>,
+    outcome: Mutex<Option<Arc<Ended>>>,
+    /// Wakes waiters in the order in which they came; `watch` would draw that order from ambient randomness.
+    done: tokio::sync::Notify,
     started_at: Mutex<Option<Millis>>,
 }
 
@@ -170,7 +172,8 @@ impl Runs {
         let run = Arc::new(Run {
             emitter: Mutex::new(Emitter::new(&request)),
             cancel: CancellationToken::new(),
-            outcome: watch::Sender::new(None),
+            outcome: Mutex::new(None),
+            done: tokio::sync::Notify::new(),
             started_at: Mutex::new(None),
             request,
         });
@@ -210,7 +213,8 @@ impl Runs {
                 }
                 empty
             };
-            run.outcome.send_replace(Some(ended));
+            *run.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(ended);
+            run.done.notify_waiters();
             self.idle.notify_waiters();
             if lane_is_empty {
                 return;
@@ -294,8 +298,14 @@ impl State {
 impl Run {
     /// Waits for the end.
     pub async fn ended(&self) -> Option<Arc<Ended>> {
-        let mut rx = self.outcome.subscribe();
-        rx.wait_for(Option::is_some).await.ok().and_then(|v| v.clone())
+        let mut done = std::pin::pin!(self.done.notified());
+        // Listening before looking: an end between the two is not missed.
+        done.as_mut().enable();
+        let ended = || self.outcome.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if ended().is_none() {
+            done.await;
+        }
+        ended()
     }
 }
 
