@@ -25,6 +25,9 @@ struct Known<'a> {
     finals: Vec<(Mark, &'a str, String)>,
 }
 
+/// The last chat event of a run follows its last agent event within this time, in microseconds.
+const CHAT_END: u64 = 2_000_000;
+
 /// Checks them all.
 pub fn check(conns: &[Conn], facts: &Facts, expect: &Expect, out: &mut Findings) {
     let hints = Hints::of(facts);
@@ -48,6 +51,12 @@ pub fn check(conns: &[Conn], facts: &Facts, expect: &Expect, out: &mut Findings)
             let known = runs.entry((c.life, id.to_owned())).or_default();
             known.latest = known.latest.max(run.latest);
             known.ended |= run.ended.is_some() || run.chat_ended.is_some();
+            // Who was shown what is being said is shown the end of it.
+            let told = run.chat.is_none() || run.chat_ended.is_some();
+            let cannot_tell = c.has_gap() || c.may_lag(facts, facts.end) || c.until(facts) < run.latest + CHAT_END;
+            if let Some(at) = run.ended.filter(|_| !told && !cannot_tell) {
+                out.broken("chat_text", at, format!("{}: run {id} has ended, its chat has not", c.name));
+            }
             if let Some((at, text)) = run.told {
                 known.finals.push((at, "its deltas", text));
             }

@@ -37,11 +37,32 @@ fn numbers(c: &Conn, conns: &[Conn], facts: &Facts, expect: &Expect, out: &mut F
         } else if seq > expected {
             let lost = seq - expected;
             if let Some(why) = loss(c, conns, facts, last.map(|(_, e)| e), e, lost) {
-                out.broken("seq", e.at.i, format!("{name}: seq {expected} to {} are missing, but {why}", seq - 1));
+                out.broken("seq", e.at.i, format!("{name}: {lost} numbers are missing before seq {seq}, but {why}"));
             }
         }
         last = Some((seq, e));
     }
+    if let Some((at, why)) = uncounted(c, conns, facts) {
+        out.broken("seq", at, format!("{name}: {why}"));
+    }
+}
+
+/// Events that a connection lost without a number, over its whole life: a newer presence may take the place of an older
+/// one and so overtake others, so only the sums can be compared.
+fn uncounted(c: &Conn, conns: &[Conn], facts: &Facts) -> Option<(u64, String)> {
+    let others: Vec<&Event> = c.events.iter().filter(|e| e.name != "presence").collect();
+    let (first, last) = (others.first()?, others.last()?);
+    let witness = conns.iter().find(|w| is_witness(w, c, facts) && w.is_ready_at(first.at.t))?;
+    let from = position(witness, first, 0)?;
+    let to = position(witness, last, from)?;
+    let published = witness.events[from..=to].iter().filter(|e| e.name != "presence").count() as u64;
+    let withheld = (last.seq? + 1)
+        .checked_sub(first.seq? + c.events.iter().filter(|e| e.seq >= first.seq && e.seq <= last.seq).count() as u64)?;
+    let got = others.len() as u64;
+    (published > got + withheld).then(|| {
+        let who = witness.name;
+        (last.at.i, format!("{who} saw {published} events, it got {got} and {withheld} numbers are missing"))
+    })
 }
 
 /// So much came before it that newer presence may have replaced older, and droppable events may have been withheld.
