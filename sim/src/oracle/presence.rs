@@ -14,6 +14,9 @@ use super::{
 /// So long after the last change everybody has heard of it, in microseconds.
 const SETTLES: u64 = 3_000_000;
 
+/// A change can be heard of this much before its client knows of it itself, in microseconds.
+const EARLY: u64 = 500_000;
+
 /// Connected clients: by key, or by name where there is no key.
 type People = BTreeMap<String, usize>;
 
@@ -37,7 +40,7 @@ pub fn check(conns: &[Conn], facts: &Facts, expect: &Expect, out: &mut Findings)
     let noticed = expect.tick_interval_ms * 1000 * 5 / 2 + 15_000_000;
     for pair in changes.windows(2) {
         if pair[1] - pair[0] >= SETTLES {
-            still(conns, facts, pair[1] - 1, noticed, out);
+            still(conns, facts, pair[1] - EARLY, noticed, out);
         }
     }
 }

@@ -176,7 +176,7 @@ fn is_start(e: &Event) -> bool {
     e.name == "agent" && e.payload["stream"] == "lifecycle" && e.payload["data"]["phase"] == "start"
 }
 
-fn is_end(e: &Event) -> bool {
+pub(super) fn is_end(e: &Event) -> bool {
     let phase = e.payload["data"]["phase"].as_str();
     e.name == "agent" && e.payload["stream"] == "lifecycle" && matches!(phase, Some("end" | "error"))
 }
