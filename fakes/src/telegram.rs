@@ -153,6 +153,8 @@ struct State {
     token: Option<String>,
     webhook: String,
     updates: VecDeque<Value>,
+    /// Delivered once more, whatever was confirmed.
+    again: VecDeque<Value>,
     last_update: i64,
     last_message: i64,
     failures: Vec<Failure>,
@@ -180,6 +182,7 @@ impl Default for State {
             token: None,
             webhook: String::new(),
             updates: VecDeque::new(),
+            again: VecDeque::new(),
             last_update: 1000,
             last_message: 500,
             failures: Vec::new(),
@@ -335,7 +338,7 @@ impl FakeTelegram {
         let Some(update) = state.remembered.iter().find(|update| update["update_id"] == update_id).cloned() else {
             return false;
         };
-        state.updates.push_back(update);
+        state.again.push_back(update);
         drop(state);
         self.news.notify_waiters();
         true
@@ -559,15 +562,18 @@ impl FakeTelegram {
             tokio::pin!(news);
             news.as_mut().enable();
             {
-                let state = self.lock();
+                let mut state = self.lock();
                 if !state.webhook.is_empty() {
                     return Answer::error(409, "Conflict: can't use getUpdates method while webhook is active");
                 }
                 if state.poll != mine {
                     return Answer::error(409, "Conflict: terminated by other getUpdates request");
                 }
-                if !state.updates.is_empty() || end.is_elapsed() {
-                    return Answer::ok(state.updates.iter().take(limit).cloned().collect());
+                if !state.updates.is_empty() || !state.again.is_empty() || end.is_elapsed() {
+                    let mut updates: Vec<Value> = state.again.drain(..).collect();
+                    updates.extend(state.updates.iter().cloned());
+                    updates.truncate(limit);
+                    return Answer::ok(updates.into());
                 }
             }
             openclaw_platform::select! {
