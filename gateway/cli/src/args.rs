@@ -101,6 +101,12 @@ pub enum Command {
         #[command(subcommand)]
         command: PairingCommand,
     },
+    /// Apps and tools that may connect, and those that ask to
+    Devices {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: crate::commands::devices::DevicesCommand,
+    },
     /// Read and edit the configuration file
     Config {
         /// What to do with it.

@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod channels;
 pub mod config;
+pub mod devices;
 pub mod gateway_status;
 pub mod health;
 pub mod logs;

@@ -78,6 +78,7 @@ fn run(session: &Session, command: Command) -> Result<(), Failure> {
         Command::Logs(args) => ask(commands::logs::run(session, &args)),
         Command::Channels { command } => ask(commands::channels::run(session, &command)),
         Command::Pairing { command } => ask(commands::channels::pairing(session, &command)),
+        Command::Devices { command } => ask(commands::devices::run(session, &command)),
         Command::System { command } => ask(commands::system::run(session, &command)),
     }
 }

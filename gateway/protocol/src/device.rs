@@ -43,6 +43,14 @@ pub fn signed_text(s: &Signed<'_>) -> String {
     }
 }
 
+/// The version 3 text: version 2 and what the client says it runs on, trimmed and in lower case, empty when absent
+/// (protocol-v3-v4.md, 'Handshake'). Only with a nonce.
+pub fn signed_text_v3(s: &Signed<'_>, platform: &str, device_family: &str) -> String {
+    let tidy = |text: &str| text.trim().to_lowercase();
+    let base = signed_text(s);
+    format!("v3{}|{}|{}", base.get(2..).unwrap_or_default(), tidy(platform), tidy(device_family))
+}
+
 /// A parsed Ed25519 public key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicKey(VerifyingKey);
@@ -119,6 +127,22 @@ mod tests {
         for other in others {
             assert!(!public.verifies(&signed_text(&other), &signature), "{other:?}");
         }
+    }
+
+    #[test]
+    fn s20_version_3_also_signs_platform_and_family() {
+        let base = Signed {
+            device_id: "d",
+            client_id: "cli",
+            client_mode: "cli",
+            role: "node",
+            scopes: &[],
+            signed_at: 5,
+            token: "t",
+            nonce: Some("n"),
+        };
+        assert_eq!(signed_text_v3(&base, " MacOS ", ""), "v3|d|cli|cli|node||5|t|n|macos|");
+        assert_eq!(signed_text_v3(&base, "ios", "iPhone"), "v3|d|cli|cli|node||5|t|n|ios|iphone");
     }
 
     #[test]

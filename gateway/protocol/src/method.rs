@@ -111,6 +111,11 @@ methods! {
     ChannelsLogout "channels.logout" Admin true (p::ChannelsLogoutParams) -> p::ChannelsLogout, "Signs a channel account out.";
     PairingList "channels.pairing.list" Pairing true (p::PairingListParams) -> p::PairingList, "Senders that wait for approval.";
     PairingApprove "channels.pairing.approve" Pairing true (p::PairingApproveParams) -> p::PairingApprove, "Lets a waiting sender in.";
+    DevicePairList "device.pair.list" Pairing true (p::Empty) -> p::DevicePairList, "Devices that may connect or ask to.";
+    DevicePairApprove "device.pair.approve" Pairing true (p::DevicePairDecideParams) -> p::DevicePairApprove, "Lets a waiting device in.";
+    DevicePairReject "device.pair.reject" Pairing true (p::DevicePairDecideParams) -> p::DevicePairReject, "Turns a waiting device down.";
+    DeviceTokenRotate "device.token.rotate" Pairing true (p::DeviceTokenRotateParams) -> p::DeviceTokenRotate, "Replaces a device's token.";
+    DeviceTokenRevoke "device.token.revoke" Pairing true (p::DeviceTokenRevokeParams) -> p::DeviceTokenRevoke, "Takes a device's token and approval away.";
     LogsTail "logs.tail" Read true (p::LogsTailParams) -> p::LogsTail, "Lines of the log file.";
     ConfigGet "config.get" Admin true (p::Empty) -> p::ConfigGet, "The configuration, secrets redacted.";
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::{
     connect::Presence,
+    event::DevicePairRequested,
     message::{Message, Usage},
     wire,
     wire::{Count, Int, Json, List, NonEmpty, Text},
@@ -465,6 +466,55 @@ wire! { /// Lets the sender with this code in.
 PairingApproveParams { channel: NonEmpty, code: NonEmpty, ; notify: bool, } }
 wire! { /// Who was let in.
 PairingApprove { ok: bool, channel: String, id: String, } }
+
+// ---- devices ----
+
+wire! { /// Names a pairing request.
+DevicePairDecideParams { request_id: NonEmpty, } }
+wire! { /// Requests that wait, newest first, and devices that may connect, latest approval first.
+DevicePairList { pending: Vec<DevicePairRequested>, paired: Vec<PairedDevice>, } }
+wire! { /// A device that may connect; times are wall milliseconds, secrets are left out.
+    PairedDevice {
+        device_id: String,
+        public_key: String,
+        role: String,
+        roles: Vec<String>,
+        scopes: Vec<String>,
+        tokens: Vec<DeviceTokenInfo>,
+        created_at_ms: u64,
+        approved_at_ms: u64,
+        ;
+        display_name: String,
+        platform: String,
+        client_id: String,
+        client_mode: String,
+        remote_ip: String,
+        last_seen_at_ms: u64,
+    }
+}
+wire! { /// What is known of a device's token without its secret.
+    DeviceTokenInfo {
+        role: String,
+        scopes: Vec<String>,
+        created_at_ms: u64,
+        ;
+        rotated_at_ms: u64,
+        revoked_at_ms: u64,
+        last_used_at_ms: u64,
+    }
+}
+wire! { /// The device that was let in.
+DevicePairApprove { request_id: String, device: PairedDevice, } }
+wire! { /// The request that was turned down.
+DevicePairReject { request_id: String, device_id: String, } }
+wire! { /// Without scopes the new token has those of the old one.
+DeviceTokenRotateParams { device_id: NonEmpty, role: NonEmpty, ; scopes: Vec<NonEmpty>, } }
+wire! { /// The new secret, told once.
+DeviceTokenRotate { device_id: String, role: String, token: String, scopes: Vec<String>, rotated_at_ms: u64, } }
+wire! { /// Which token.
+DeviceTokenRevokeParams { device_id: NonEmpty, role: NonEmpty, } }
+wire! { /// From then on it signs nobody in.
+DeviceTokenRevoke { device_id: String, role: String, revoked_at_ms: u64, } }
 
 // ---- logs and config ----
 

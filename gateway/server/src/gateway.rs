@@ -29,6 +29,7 @@ use crate::{
     sessions::{self, entry::SessionEntry, store::Sessions},
     store::{Store, StoreError},
     system_events::SystemEvents,
+    ws::identity::UsedSignatures,
 };
 
 /// How long a client should wait before it tries again while the gateway stops, in milliseconds.
@@ -50,6 +51,8 @@ pub struct Gateway {
     pub registry: Registry,
     /// Paired devices.
     pub devices: Devices,
+    /// Version 1 signatures of devices.
+    pub used_signatures: UsedSignatures,
     /// Sessions and transcripts.
     pub sessions: Sessions,
     /// Agent runs.
@@ -96,7 +99,8 @@ impl Gateway {
         let parallel = config.agents.defaults.max_concurrent as usize;
         let proxies = config.gateway.trusted_proxies.iter().filter_map(|p| p.parse().ok()).collect();
         let gateway = Arc::new(Self {
-            devices: Devices::load(store.clone(), entropy.fork("devices"))?,
+            devices: Devices::load(store.clone(), entropy.fork("devices"), clock.clone())?,
+            used_signatures: UsedSignatures::default(),
             sessions: Sessions::load(store.clone(), entropy.fork("sessions"))?,
             runs: Runs::new(parallel, limits.max_queued_per_session as usize),
             idempotency: Idempotency::load(store.clone(), clock.clone(), ttl, max)?,

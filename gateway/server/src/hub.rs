@@ -13,7 +13,10 @@ use openclaw_protocol::{
 };
 use serde::Serialize;
 
-use crate::outbox::{Close, Outbox};
+use crate::{
+    devices::Authority,
+    outbox::{Close, Outbox},
+};
 
 /// A connection that said hello.
 #[derive(Debug)]
@@ -33,6 +36,11 @@ pub struct Member {
 }
 
 impl Member {
+    /// What it may do to devices.
+    pub fn authority(&self) -> Authority {
+        Authority { scopes: self.scopes.clone(), device_id: self.device_id.clone() }
+    }
+
     /// Operators by scope; what needs no scope goes to everybody; nodes get nothing else yet (D7).
     pub fn may_see(&self, spec: &EventSpec) -> bool {
         spec.scope.is_none_or(|needed| self.role == Role::Operator && self.scopes.allow(needed))
@@ -59,6 +67,11 @@ impl EventHub {
     /// Sends an event that changes no state of a snapshot.
     pub fn publish(&self, spec: &EventSpec, payload: &impl Serialize) {
         self.ordered().publish(spec, payload, None);
+    }
+
+    /// Tells of `device_id` those who may manage it (S06).
+    pub fn publish_about_device(&self, spec: &EventSpec, payload: &impl Serialize, device_id: &str) {
+        self.ordered().publish_to(spec, payload, None, |m| m.authority().may_manage(device_id));
     }
 
     /// How many connections are attached.
@@ -102,12 +115,23 @@ impl Ordered<'_> {
 
     /// Encodes once, queues for everybody who may see it.
     pub fn publish(&self, spec: &EventSpec, payload: &impl Serialize, version: Option<StateVersion>) {
+        self.publish_to(spec, payload, version, |_| true);
+    }
+
+    /// The same for those of them whom `wanted` accepts.
+    pub fn publish_to(
+        &self,
+        spec: &EventSpec,
+        payload: &impl Serialize,
+        version: Option<StateVersion>,
+        wanted: impl Fn(&Member) -> bool,
+    ) {
         let body = match EventBody::new(spec.name, payload, version) {
             Ok(body) => Arc::new(body),
             Err(error) => return tracing::error!(event = spec.name, %error, "event cannot be encoded"),
         };
         let replaceable = spec.name == openclaw_protocol::event::PRESENCE.name;
-        for member in self.members.values().filter(|m| m.may_see(spec)) {
+        for member in self.members.values().filter(|m| m.may_see(spec) && wanted(m)) {
             member.outbox.event(spec, &body, replaceable);
         }
     }

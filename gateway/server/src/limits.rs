@@ -53,7 +53,15 @@ pub const SESSIONS: usize = 100_000;
 /// Pairing requests of devices that wait for a decision, and for how long.
 pub const PENDING_DEVICES: usize = 64;
 /// See [`PENDING_DEVICES`].
-pub const PENDING_DEVICE_TTL_MS: u64 = 300_000;
+pub const PENDING_DEVICE_TTL: Duration = Duration::from_mins(5);
+/// Longest text that a device may say about itself, in characters; longer ones are cut.
+pub const DEVICE_TEXT: usize = 128;
+/// Scopes that a connection may ask for, and characters of each: they are stored and shown.
+pub const SCOPES: usize = 32;
+/// See [`SCOPES`].
+pub const SCOPE_TEXT: usize = 64;
+/// Version 1 signatures remembered while they could be replayed; a device that finds no room has to sign the nonce.
+pub const V1_SIGNATURES: usize = 1024;
 /// Paired devices kept.
 pub const DEVICES: usize = 1000;
 /// Inbound messages stored and not yet handled, per account; then the channel is told to wait.

@@ -7,6 +7,7 @@ mod channels;
 mod chat;
 pub mod commands;
 mod config;
+mod devices;
 mod logs;
 mod send;
 mod sessions;
@@ -47,6 +48,11 @@ pub fn registry() -> Registry {
     r.on::<m::ChannelsLogout, _, _>(channels::logout);
     r.on::<m::PairingList, _, _>(channels::pairing_list);
     r.on::<m::PairingApprove, _, _>(channels::pairing_approve);
+    r.on::<m::DevicePairList, _, _>(devices::list);
+    r.on::<m::DevicePairApprove, _, _>(devices::approve);
+    r.on::<m::DevicePairReject, _, _>(devices::reject);
+    r.on::<m::DeviceTokenRotate, _, _>(devices::rotate);
+    r.on::<m::DeviceTokenRevoke, _, _>(devices::revoke);
     r.on::<m::LogsTail, _, _>(logs::tail);
     r.on::<m::ConfigGet, _, _>(config::get);
     r

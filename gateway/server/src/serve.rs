@@ -104,6 +104,9 @@ pub async fn run(
     // Who reads gets all of it at once; who does not is not waited for longer than the drain deadline.
     let flush = CLOSE_FLUSH.min(Duration::from_millis(limits.drain_ms.max(500)));
     let _ = tokio::time::timeout(flush, gone).await;
+    if let Err(error) = gateway.devices.flush().await {
+        tracing::error!(%error, "storing when devices were last seen");
+    }
     tracing::info!(cut_off, "stopped");
     Ok(Stopped { cut_off })
 }
@@ -191,6 +194,9 @@ async fn housekeeping(gateway: Arc<Gateway>, stop: CancellationToken) {
         openclaw_platform::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(Duration::from_secs(5)) => {}
+        }
+        if let Err(error) = gateway.devices.flush().await {
+            tracing::error!(%error, "storing when devices were last seen");
         }
         let now = gateway.clock.mono();
         if now >= health {

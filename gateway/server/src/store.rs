@@ -27,6 +27,8 @@ pub const TRANSCRIPTS: Lines = TableDefinition::new("transcripts");
 pub const DEDUPE: Records = TableDefinition::new("dedupe");
 /// Paired devices by id.
 pub const DEVICES: Records = TableDefinition::new("devices");
+/// When paired devices were last seen, by id.
+pub const DEVICES_SEEN: Records = TableDefinition::new("devices_seen");
 /// How far each channel account has been read.
 pub const CURSORS: Records = TableDefinition::new("cursors");
 /// Inbound messages that are not handled yet, in order of arrival.

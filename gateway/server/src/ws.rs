@@ -2,5 +2,6 @@
 
 pub mod connection;
 pub mod handshake;
+pub mod identity;
 pub mod slots;
 pub mod upgrade;

@@ -10,20 +10,20 @@ use openclaw_protocol::{
         ClientId, ClientMode, ConnectParams, Features, HelloAuth, HelloOk, HelloTag, PROTOCOL, Policy, ServerInfo,
         Snapshot, wire_name,
     },
-    device::{MAX_SKEW_MS, PublicKey, Signed, signed_text},
     error::{ErrorCode, ErrorShape},
-    event::{DEVICE_PAIR_REQUESTED, DEVICE_PAIR_RESOLVED, DevicePairRequested, DevicePairResolved, EVENTS, PRESENCE},
+    event::{EVENTS, PRESENCE},
     frame::{Refusal, RequestFrame, encode_error, encode_ok},
     method::{Connect, Method as _},
     scope::{Role, Scopes},
 };
 
+use super::identity;
 use crate::{
     auth::Origin,
     devices::Ask,
     gateway::Gateway,
     hub::Member,
-    limits::CLOSE_REASON,
+    limits::{CLOSE_REASON, SCOPE_TEXT, SCOPES},
     outbox::{Close, Outbox},
     presence,
 };
@@ -104,27 +104,30 @@ pub async fn first_frame(gateway: &Arc<Gateway>, peer: &Peer, text: &str) -> Res
     let Some(role) = Role::parse(role_name) else {
         return Err(refuse(ErrorShape::invalid("INVALID_ROLE", "invalid role")));
     };
+    bounded_scopes(&params).map_err(refuse)?;
+    let mut epoch = 0;
     let ask = match &params.device {
         None => {
             credential_without_device(gateway, peer, &params).map_err(refuse)?;
             None
         }
-        Some(_) => {
-            let ask = signed_identity(gateway, peer, &params, role).map_err(refuse)?;
+        Some(device) => {
+            let ask = identity::signed(gateway, peer, &params, device, role).map_err(refuse)?;
+            epoch = gateway.devices.epoch(&ask.device_id);
             let token = params.auth.as_ref().and_then(|a| a.token.as_deref()).unwrap_or_default();
             if let Err(error) = gateway.auth().check(params.auth.as_ref())
                 && !gateway.devices.token_fits(&ask, token)
             {
                 return Err(refuse(error));
             }
-            paired(gateway, peer, &params, &ask).await.map_err(refuse)?;
+            identity::paired(gateway, peer, &ask).await.map_err(refuse)?;
             Some(ask)
         }
     };
     let issued = match &ask {
         None => None,
         Some(ask) => {
-            let token = gateway.devices.token(ask, gateway.clock.wall()).await.map_err(|e| refuse(storage(&e)))?;
+            let token = gateway.devices.token(ask).await.map_err(|e| refuse(storage(&e)))?;
             Some(HelloAuth {
                 issued_at_ms: token.rotated_at_ms.unwrap_or(token.created_at_ms),
                 device_token: token.token,
@@ -133,16 +136,31 @@ pub async fn first_frame(gateway: &Arc<Gateway>, peer: &Peer, text: &str) -> Res
             })
         }
     };
-    Ok(attach(gateway, peer, id, &params, role, ask, issued))
+    let changed = || {
+        let text = "the device's token or approval changed meanwhile: connect again";
+        refuse(ErrorShape::unavailable("DEVICE_CHANGED", text).retry(Some(0)))
+    };
+    attach(gateway, peer, id, &params, role, ask.map(|ask| (ask, epoch)), issued).ok_or_else(changed)
 }
 
-fn storage(error: &crate::store::StoreError) -> ErrorShape {
+/// A database that does not answer is worth another try.
+pub fn storage(error: &crate::store::StoreError) -> ErrorShape {
     tracing::error!(%error, "state database");
     ErrorShape::unavailable("STORAGE", "the state database cannot be used now").retry(Some(1000))
 }
 
+/// What is asked for is stored and shown, so that there is a bound.
+fn bounded_scopes(params: &ConnectParams) -> Result<(), ErrorShape> {
+    let scopes = params.scopes.as_deref().unwrap_or_default();
+    if scopes.len() > SCOPES || scopes.iter().any(|s| s.chars().count() > SCOPE_TEXT) {
+        let text = format!("invalid connect params: at /scopes: at most {SCOPES} scopes of {SCOPE_TEXT} characters");
+        return Err(ErrorShape::invalid("INVALID_PARAMS", text));
+    }
+    Ok(())
+}
+
 /// Operators that name no scope are admins; nodes have none.
-fn effective_scopes(params: &ConnectParams, role: Role) -> Scopes {
+pub fn effective_scopes(params: &ConnectParams, role: Role) -> Scopes {
     let asked = params.scopes.iter().flatten().map(|s| s.as_str().to_owned());
     let scopes = Scopes::new(asked);
     if scopes.as_slice().is_empty() && role == Role::Operator {
@@ -167,100 +185,20 @@ fn credential_without_device(gateway: &Gateway, peer: &Peer, params: &ConnectPar
     auth.check(params.auth.as_ref())
 }
 
-fn signed_identity(gateway: &Gateway, peer: &Peer, p: &ConnectParams, role: Role) -> Result<Ask, ErrorShape> {
-    let fail = |code: &str, text: &str| Err(ErrorShape::invalid(code, text));
-    let Some(device) = &p.device else { return fail("DEVICE_IDENTITY_REQUIRED", "device identity required") };
-    let Some(key) = PublicKey::parse(&device.public_key) else {
-        return fail("PUBLIC_KEY_INVALID", "device public key invalid");
-    };
-    if key.device_id() != device.id.as_str() {
-        return fail("DEVICE_ID_MISMATCH", "device identity mismatch");
-    }
-    let signed_at = device.signed_at.unsigned();
-    if gateway.clock.wall().abs_diff(signed_at) > MAX_SKEW_MS {
-        return fail("SIGNATURE_EXPIRED", "device signature expired");
-    }
-    let nonce = device.nonce.as_deref().map(str::trim).filter(|n| !n.is_empty());
-    match nonce {
-        None if !peer.origin.local => return fail("DEVICE_AUTH_NONCE_REQUIRED", "device nonce required"),
-        Some(nonce) if nonce != peer.nonce => return fail("NONCE_MISMATCH", "device nonce mismatch"),
-        _ => {}
-    }
-    let scopes: Vec<String> = p.scopes.iter().flatten().map(|s| s.as_str().to_owned()).collect();
-    let token = p.auth.as_ref().and_then(|a| a.token.as_deref()).unwrap_or_default();
-    let text = signed_text(&Signed {
-        device_id: &device.id,
-        client_id: &wire_name(&p.client.id),
-        client_mode: &wire_name(&p.client.mode),
-        role: role.as_str(),
-        scopes: &scopes,
-        signed_at,
-        token,
-        nonce,
-    });
-    if !key.verifies(&text, &device.signature) {
-        return fail("SIGNATURE_INVALID", "device signature invalid");
-    }
-    Ok(Ask {
-        device_id: device.id.as_str().to_owned(),
-        public_key: key.encode(),
-        display_name: p.client.display_name.as_ref().map(|n| n.as_str().to_owned()),
-        role,
-        scopes: effective_scopes(p, role),
-    })
-}
-
-/// Local devices are paired silently; others wait for a person.
-async fn paired(gateway: &Arc<Gateway>, peer: &Peer, p: &ConnectParams, ask: &Ask) -> Result<(), ErrorShape> {
-    if gateway.devices.is_approved(ask) {
-        return Ok(());
-    }
-    let now = gateway.clock.wall();
-    if peer.origin.local {
-        gateway.devices.approve(ask, now).await.map_err(|e| storage(&e))?;
-        let request_id = gateway.uuid();
-        let decision = "approved".to_owned();
-        let payload = DevicePairResolved { request_id, device_id: ask.device_id.clone(), decision, ts: now };
-        gateway.hub.publish(&DEVICE_PAIR_RESOLVED, &payload);
-        return Ok(());
-    }
-    let shown = DevicePairRequested {
-        request_id: String::new(),
-        device_id: ask.device_id.clone(),
-        public_key: ask.public_key.clone(),
-        role: ask.role.as_str().to_owned(),
-        roles: vec![ask.role.as_str().to_owned()],
-        scopes: ask.scopes.as_slice().to_vec(),
-        silent: false,
-        is_repair: false,
-        ts: now,
-        display_name: ask.display_name.clone(),
-        platform: Some(p.client.platform.as_str().to_owned()),
-        client_id: Some(wire_name(&p.client.id)),
-        client_mode: Some(wire_name(&p.client.mode)),
-        remote_ip: peer.origin.shown_ip.map(|ip| ip.to_string()),
-    };
-    let (request, is_new) = gateway.devices.request(ask, shown, now);
-    if is_new {
-        gateway.hub.publish(&DEVICE_PAIR_REQUESTED, &request);
-    }
-    let error = ErrorShape::new(ErrorCode::NotPaired, "PAIRING_REQUIRED", "pairing required");
-    Err(error.with("requestId", request.request_id))
-}
-
-/// Shows the client in presence, queues hello-ok and attaches the member, all under the hub's lock (F02, D34).
+/// Shows the client in presence, queues hello-ok and attaches the member, all under the hub's lock (F02, D34). `None`
+/// when a rotation or revocation came in between: it closes what is attached, and only that.
 fn attach(
     gateway: &Arc<Gateway>,
     peer: &Peer,
     id: &str,
     params: &ConnectParams,
     role: Role,
-    ask: Option<Ask>,
+    ask: Option<(Ask, u64)>,
     issued: Option<HelloAuth>,
-) -> Accepted {
+) -> Option<Accepted> {
     let client = &params.client;
     let scopes = effective_scopes(params, role);
-    let device_id = ask.map(|a| a.device_id);
+    let device_id = ask.as_ref().map(|(ask, _)| ask.device_id.clone());
     let text = |t: &Option<openclaw_protocol::wire::NonEmpty>| t.as_ref().map(|t| t.as_str().to_owned());
     let client_name = text(&client.display_name).unwrap_or_else(|| wire_name(&client.id));
     let mode = wire_name(&client.mode);
@@ -293,6 +231,12 @@ fn attach(
     let presence_key = (client.mode != ClientMode::Cli).then_some(key);
 
     let mut hub = gateway.hub.ordered();
+    if let Some((ask, epoch)) = &ask {
+        if !gateway.devices.admits(ask, *epoch) {
+            return None;
+        }
+        gateway.devices.saw(ask);
+    }
     let mut present = gateway.presence();
     if let Some(key) = &presence_key {
         present.connect(key, shown, now);
@@ -342,5 +286,5 @@ fn attach(
     }
     hub.attach(member.clone());
     drop(hub);
-    Accepted { member, presence_key }
+    Some(Accepted { member, presence_key })
 }

@@ -1,0 +1,141 @@
+//! The device block of a `connect`: is it this device's, made for this connection, and is the device let in
+//! (protocol-core.md section 7, protocol-v3-v4.md; known-failures S20).
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use openclaw_platform::Mono;
+use openclaw_protocol::{
+    connect::{ConnectParams, DeviceBlock, wire_name},
+    device::{MAX_SKEW_MS, PublicKey, Signed, signed_text, signed_text_v3},
+    error::{ErrorCode, ErrorShape},
+    event::{DEVICE_PAIR_REQUESTED, DEVICE_PAIR_RESOLVED, DevicePairResolved},
+    scope::Role,
+};
+use sha2::{Digest as _, Sha256};
+
+use super::handshake::{Peer, effective_scopes, storage};
+use crate::{
+    devices::{About, Ask},
+    gateway::Gateway,
+    limits::{DEVICE_TEXT, V1_SIGNATURES},
+};
+
+/// Digests of version 1 texts whose signature was used: they carry no nonce, so that only memory keeps them from being used again.
+#[derive(Debug, Default)]
+pub struct UsedSignatures(Mutex<BTreeMap<[u8; 32], Mono>>);
+
+impl UsedSignatures {
+    /// False when it was used before, or when there is no room to remember it.
+    fn first_use(&self, text: [u8; 32], now: Mono) -> bool {
+        let mut used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        used.retain(|_, until| *until > now);
+        if used.len() >= V1_SIGNATURES || used.contains_key(&text) {
+            return false;
+        }
+        // It may be dated ahead by the skew and is good for the skew after that date.
+        used.insert(text, now + Duration::from_millis(2 * MAX_SKEW_MS));
+        true
+    }
+}
+
+/// Who the signed block says connects.
+///
+/// # Errors
+/// The reason as version 3 clients know it, `DEVICE_AUTH_*` and its kin in `details.code`.
+pub fn signed(
+    gateway: &Gateway,
+    peer: &Peer,
+    p: &ConnectParams,
+    device: &DeviceBlock,
+    role: Role,
+) -> Result<Ask, ErrorShape> {
+    let fail = |code: &str, text: &str| Err(ErrorShape::invalid(code, text));
+    let Some(key) = PublicKey::parse(&device.public_key) else {
+        return fail("DEVICE_AUTH_PUBLIC_KEY_INVALID", "device public key invalid");
+    };
+    if key.device_id() != device.id.as_str() {
+        return fail("DEVICE_AUTH_DEVICE_ID_MISMATCH", "device identity mismatch");
+    }
+    let signed_at = device.signed_at.unsigned();
+    if gateway.clock.wall().abs_diff(signed_at) > MAX_SKEW_MS {
+        return fail("DEVICE_AUTH_SIGNATURE_EXPIRED", "device signature expired");
+    }
+    let nonce = device.nonce.as_deref().map(str::trim).filter(|n| !n.is_empty());
+    match nonce {
+        None if !peer.origin.local => return fail("DEVICE_AUTH_NONCE_REQUIRED", "device nonce required"),
+        Some(nonce) if nonce != peer.nonce => return fail("DEVICE_AUTH_NONCE_MISMATCH", "device nonce mismatch"),
+        _ => {}
+    }
+    let scopes: Vec<String> = p.scopes.iter().flatten().map(|s| s.as_str().to_owned()).collect();
+    let fields = Signed {
+        device_id: &device.id,
+        client_id: &wire_name(&p.client.id),
+        client_mode: &wire_name(&p.client.mode),
+        role: role.as_str(),
+        scopes: &scopes,
+        signed_at,
+        token: p.auth.as_ref().and_then(|a| a.token.as_deref()).unwrap_or_default(),
+        nonce,
+    };
+    // The separators must not stand inside a field, or one text would stand for two lists of scopes.
+    let plain = !scopes.iter().any(|s| s.contains([',', '|']));
+    let newer = || {
+        let family = p.client.device_family.as_deref().unwrap_or_default();
+        nonce.is_some() && key.verifies(&signed_text_v3(&fields, &p.client.platform, family), &device.signature)
+    };
+    if !plain || !(key.verifies(&signed_text(&fields), &device.signature) || newer()) {
+        return fail("DEVICE_AUTH_SIGNATURE_INVALID", "device signature invalid");
+    }
+    if nonce.is_none() {
+        // By what was signed: one signature can be spelled in several ways.
+        let text: [u8; 32] = Sha256::digest(format!("{}|{}", device.id, signed_text(&fields))).into();
+        if !gateway.used_signatures.first_use(text, gateway.clock.mono()) {
+            return fail("DEVICE_AUTH_SIGNATURE_REPLAYED", "device signature used before: sign the challenge's nonce");
+        }
+    }
+    let cut = |text: &str| text.chars().take(DEVICE_TEXT).collect::<String>();
+    Ok(Ask {
+        device_id: device.id.as_str().to_owned(),
+        public_key: key.encode(),
+        role,
+        scopes: effective_scopes(p, role),
+        about: About {
+            display_name: p.client.display_name.as_deref().map(cut),
+            platform: Some(cut(&p.client.platform)),
+            client_id: Some(wire_name(&p.client.id)),
+            client_mode: Some(wire_name(&p.client.mode)),
+        },
+        remote_ip: peer.origin.shown_ip.map(|ip| ip.to_string()),
+    })
+}
+
+/// Local devices are paired silently, unless somebody revoked them; others wait for a person.
+///
+/// # Errors
+/// NOT_PAIRED `pairing required` with `requestId` in the details.
+pub async fn paired(gateway: &Arc<Gateway>, peer: &Peer, ask: &Ask) -> Result<(), ErrorShape> {
+    if gateway.devices.is_approved(ask) {
+        return Ok(());
+    }
+    if peer.origin.local && !gateway.devices.was_revoked(ask) {
+        gateway.devices.approve_silently(ask).await.map_err(|e| storage(&e))?;
+        let payload = DevicePairResolved {
+            request_id: gateway.uuid(),
+            device_id: ask.device_id.clone(),
+            decision: "approved".to_owned(),
+            ts: gateway.clock.wall(),
+        };
+        gateway.hub.publish_about_device(&DEVICE_PAIR_RESOLVED, &payload, &ask.device_id);
+        return Ok(());
+    }
+    let (request, is_new) = gateway.devices.request(ask);
+    if is_new {
+        gateway.hub.publish_about_device(&DEVICE_PAIR_REQUESTED, &request, &ask.device_id);
+    }
+    let error = ErrorShape::new(ErrorCode::NotPaired, "PAIRING_REQUIRED", "pairing required");
+    Err(error.with("requestId", request.request_id))
+}
