@@ -6,8 +6,6 @@
 mod authority;
 mod pending;
 mod record;
-#[cfg(test)]
-mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

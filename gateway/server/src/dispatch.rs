@@ -156,8 +156,12 @@ impl Registry {
     }
 }
 
-/// Shutdown, role gate, scope gate, in this order (protocol-core.md section 9). An unknown method counts as admin's.
+/// Closing, shutdown, role gate, scope gate, in this order (protocol-core.md section 9). An unknown method counts as admin's.
 fn allowed(call: &Call, name: &str) -> Result<(), ErrorShape> {
+    // A peer that does not read its close frame must not go on to act (D15).
+    if call.member.outbox.is_closing() {
+        return Err(ErrorShape::unavailable("CLOSING", "this connection is being closed"));
+    }
     if let Some(after) = call.gateway.draining() {
         return Err(ErrorShape::unavailable("SHUTTING_DOWN", "gateway is shutting down").retry(Some(after)));
     }
