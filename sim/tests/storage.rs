@@ -13,7 +13,6 @@ use std::{
     },
 };
 
-use futures_util::FutureExt as _;
 use openclaw_platform::{BlockFile, Platform, Storage as _};
 use openclaw_server::store::{Store, StoreError, TRANSCRIPTS};
 use proptest::prelude::*;
@@ -281,24 +280,37 @@ fn value(n: u64) -> Vec<u8> {
     vec![n as u8; 9000]
 }
 
+/// Runs what needs the gateway's tasks, in virtual time.
+fn in_time<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(work)
+}
+
+async fn insert(store: &Store, n: u64) -> Result<(), StoreError> {
+    let insert = move |tx: &redb::WriteTransaction| {
+        tx.open_table(TRANSCRIPTS)?.insert(("s", n), value(n).as_slice())?;
+        Ok(())
+    };
+    store.write(insert).await
+}
+
 /// Writes commits until the disk fails; gives the number of acknowledged ones.
 fn commits(disk: &SimDisk, from: u64, to: u64) -> u64 {
-    let Ok(store) = open(disk) else { return from };
-    for n in from..to {
-        let insert = move |tx: &redb::WriteTransaction| {
-            tx.open_table(TRANSCRIPTS)?.insert(("s", n), value(n).as_slice())?;
-            Ok(())
-        };
-        // Blocking work runs in line here.
-        if store.write(insert).now_or_never().unwrap().is_err() {
-            return n;
+    in_time(async {
+        let Ok(store) = open(disk) else { return from };
+        for n in from..to {
+            if insert(&store, n).await.is_err() {
+                return n;
+            }
         }
-    }
-    to
+        to
+    })
 }
 
 fn found(disk: &SimDisk) -> Vec<u64> {
-    let store = open(disk).expect("the database opens after a power loss");
+    rows(&open(disk).expect("the database opens after a power loss"))
+}
+
+fn rows(store: &Store) -> Vec<u64> {
     let rows = store.read(|tx| {
         let mut found = Vec::new();
         for row in tx.open_table(TRANSCRIPTS)?.range(("s", 0)..)? {
@@ -351,4 +363,67 @@ fn a_full_disk_fails_commits_and_keeps_the_old_ones() {
     assert!((3..2000).contains(&acknowledged), "{acknowledged}");
     disk.heal();
     assert_eq!(found(&disk), (0..acknowledged).collect::<Vec<_>>());
+}
+
+/// Every writer whose write failed is told so, nothing acknowledged is lost, what was read before is still read, and writes
+/// are taken again without a restart as soon as the disk does: whichever operation failed, and if the power fails then.
+#[test]
+fn f18_an_io_error_at_any_operation_is_told_and_healed() {
+    const COMMITS: u64 = 4;
+    let whole = SimDisk::new();
+    assert_eq!(commits(&whole, 0, 1), 1);
+    let before = whole.operations();
+    commits(&whole, 1, COMMITS);
+    for nth in 1..=whole.operations() - before {
+        let disk = SimDisk::new();
+        assert_eq!(commits(&disk, 0, 1), 1);
+        let mut told = BTreeSet::from([0]);
+        in_time(async {
+            let store = open(&disk).unwrap();
+            disk.fail(DiskFault::Error { nth, times: 1 });
+            for n in 1..COMMITS + 4 {
+                if insert(&store, n).await.is_ok() {
+                    told.insert(n);
+                } else {
+                    assert!(
+                        matches!(insert(&store, n).await, Err(StoreError::Unavailable(_))),
+                        "no pause after a failure"
+                    );
+                    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+                }
+                let read: BTreeSet<u64> = rows(&store).into_iter().collect();
+                assert_eq!(read, told, "operation {nth}");
+            }
+            assert!(store.trouble().is_none());
+        });
+        assert!(told.len() as u64 >= COMMITS + 2, "operation {nth}: {told:?}");
+        disk.power_loss(nth);
+        assert_eq!(found(&disk), told.into_iter().collect::<Vec<_>>(), "operation {nth}");
+    }
+}
+
+/// A full disk refuses writes, keeps reads, and takes writes again without a restart once there is room.
+#[test]
+fn f18_a_full_disk_refuses_until_there_is_room() {
+    let disk = SimDisk::new();
+    assert_eq!(commits(&disk, 0, 3), 3);
+    in_time(async {
+        let store = open(&disk).unwrap();
+        disk.fail(DiskFault::Full { after: 0 });
+        let mut n = 3;
+        while insert(&store, n).await.is_ok() {
+            n += 1;
+        }
+        assert!(store.trouble().is_some());
+        for _ in 0..5 {
+            tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+            assert!(matches!(insert(&store, n).await, Err(StoreError::Unavailable(_))));
+            assert_eq!(rows(&store), (0..n).collect::<Vec<_>>());
+        }
+        disk.heal();
+        tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+        insert(&store, n).await.unwrap();
+        assert!(store.trouble().is_none());
+        assert_eq!(rows(&store), (0..=n).collect::<Vec<_>>());
+    });
 }

@@ -395,7 +395,7 @@ impl Devices {
         self.store
             .write(move |tx| {
                 let mut table = tx.open_table(store::DEVICES)?;
-                if let Some(gone) = gone {
+                if let Some(gone) = &gone {
                     table.remove(gone.as_str())?;
                     tx.open_table(store::DEVICES_SEEN)?.remove(gone.as_str())?;
                 }

@@ -68,3 +68,11 @@ pub const DEVICES: usize = 1000;
 pub const INBOX: usize = 10_000;
 /// Accepted inbound messages remembered, waiting and handled, to recognise a redelivery. More than can wait.
 pub const INBOX_SEEN: u64 = 20_000;
+/// Writes of one transaction of the database (group commit).
+pub const COMMIT_BATCH: usize = 256;
+/// Closures of one transaction run at most this long before it is committed.
+pub const COMMIT_TIME: Duration = Duration::from_millis(20);
+/// Writes that wait for their transaction; a further one is refused.
+pub const COMMIT_QUEUE: usize = 20_000;
+/// After a failed transaction (disk full), writes are refused at once for this long; then one is tried.
+pub const STORAGE_RETRY: Duration = Duration::from_secs(1);

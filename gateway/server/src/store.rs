@@ -1,17 +1,35 @@
-//! One database for everything durable (redb through the storage seam), with a schema version and migrations.
+//! One database for everything durable (redb through the storage seam): tables, reads, group-committed writes.
+//!
+//! `store/commit.rs` has the committer and what happens when the disk fails, `store/schema.rs` the versions.
 
-use std::{io::ErrorKind, sync::Arc};
+mod commit;
+mod schema;
 
-use openclaw_platform::{Platform, Spawner, SpawnerExt as _, Storage};
+use std::{
+    io::ErrorKind,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use openclaw_platform::{Platform, Storage};
 use redb::{
     Database, ReadTransaction, ReadableDatabase as _, ReadableTable, TableDefinition, TableError, WriteTransaction,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
+pub use schema::SCHEMA;
+
+use self::commit::Commits;
+
 /// The database file, relative to the state directory.
 pub const FILE: &str = "gateway.redb";
 /// Where a new one is made.
 const NEW_FILE: &str = "gateway.redb.new";
+/// Pages kept in memory, in bytes.
+const CACHE: usize = 4 << 20;
 
 /// A table of JSON records by text key.
 pub type Records = TableDefinition<'static, &'static str, &'static [u8]>;
@@ -36,9 +54,6 @@ pub const INBOX: Records = TableDefinition::new("inbox");
 /// Names of inbound messages that were accepted, waiting or handled, to recognise a redelivery.
 pub const INBOX_SEEN: Records = TableDefinition::new("inbox_seen");
 
-/// The schema of this program. Raise it together with a step in [`migrate`].
-const SCHEMA: u32 = 1;
-
 /// A failed storage operation.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -56,12 +71,21 @@ pub enum StoreError {
     /// The file cannot be opened.
     #[error("cannot open the state database {FILE}: {0}")]
     Open(String),
+    /// The file is not what this program wrote.
+    #[error(
+        "the state database {FILE} is damaged: {0}. It was left as it is. `openclaw doctor` looks at all of it; \
+         `openclaw backup list` shows what `openclaw backup restore` can put in its place (the damaged file is kept)"
+    )]
+    Damaged(String),
     /// Made by a newer program.
-    #[error("the state database has schema {found}, this program knows {SCHEMA}: use a newer openclaw")]
+    #[error("the state database {FILE} has schema {found}, this program knows {SCHEMA}: use a newer openclaw")]
     Newer {
         /// What it says.
         found: u32,
     },
+    /// It takes no writes now (disk full, I/O error); it may later.
+    #[error("state database: not available now: {0}")]
+    Unavailable(String),
     /// The runtime is ending.
     #[error("state database: shutting down")]
     Closing,
@@ -79,11 +103,10 @@ from_redb!(
     redb::SetDurabilityError
 );
 
-/// The database.
+/// The database; clones share it.
 #[derive(Clone)]
 pub struct Store {
-    db: Arc<Database>,
-    tasks: Arc<dyn Spawner>,
+    commits: Arc<Commits>,
 }
 
 impl Store {
@@ -98,67 +121,115 @@ impl Store {
             Err(e) if e.kind() == ErrorKind::NotFound => create(storage)?,
             _ => {}
         }
-        let db = database(storage, FILE)?;
-        migrate(&db)?;
-        Ok(Self { db: Arc::new(db), tasks: platform.tasks.clone() })
+        let sync_failed = Arc::new(AtomicBool::new(false));
+        let db = database(storage, FILE, &sync_failed)?;
+        schema::migrate(&db)?;
+        let (storage, clock, tasks) = (platform.storage.clone(), platform.clock.clone(), platform.tasks.clone());
+        Ok(Self { commits: Arc::new(Commits::new((db, sync_failed), storage, clock, tasks)?) })
     }
 
     /// Reads in one snapshot. Short reads only: it runs where it is called.
+    ///
+    /// # Errors
+    /// Those of `f`; [`StoreError::Unavailable`] while the database cannot be opened.
     pub fn read<T>(&self, f: impl FnOnce(&ReadTransaction) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        f(&self.db.begin_read()?)
+        let read = {
+            let db = self.commits.db();
+            let db = db.as_ref().ok_or_else(|| StoreError::Unavailable("it could not be opened again".to_owned()))?;
+            db.begin_read().map_err(Into::into).and_then(|tx| f(&tx))
+        };
+        if let Err(StoreError::Database(error)) = &read {
+            self.commits.met(error);
+        }
+        read
     }
 
-    /// Writes in one transaction, durable when this returns. Runs off the runtime's own threads.
+    /// Writes in one transaction, durable when this returns: all of it or, after an error, nothing.
+    ///
+    /// Writes are done in the order in which they came, many of them in one transaction (group commit). Where one of
+    /// those fails, the others run again, each alone: `f` may run more than once and changes nothing but `tx`.
+    ///
+    /// # Errors
+    /// Those of `f`; [`StoreError::Unavailable`] when the disk is full or fails: nothing was written, and the next write
+    /// may succeed.
     pub async fn write<T: Send + 'static>(
         &self,
-        f: impl FnOnce(&WriteTransaction) -> Result<T, StoreError> + Send + 'static,
+        f: impl Fn(&WriteTransaction) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let db = self.db.clone();
-        let work = self.tasks.blocking(move || {
-            let tx = db.begin_write()?;
-            let out = f(&tx)?;
-            tx.commit()?;
-            Ok(out)
-        });
-        work.await.unwrap_or(Err(StoreError::Closing))
+        self.commits.write(f).await
+    }
+
+    /// Why writes fail at present, and for how long they have; `None` while all is well.
+    pub fn trouble(&self) -> Option<(String, Duration)> {
+        self.commits.in_trouble()
+    }
+
+    /// Transactions committed by this process, and writes that were in them.
+    pub fn commits(&self) -> (u64, u64) {
+        self.commits.counts()
     }
 }
 
-fn database(storage: &dyn Storage, name: &str) -> Result<Database, StoreError> {
+/// Opens the database again after a failure.
+///
+/// A sync that failed has made the system forget which pages were not on the disk: it reads them from memory, but a later
+/// sync does not write them. So the file is then written anew as a whole before anything else is built on it.
+fn recover(storage: &dyn Storage, sync_failed: &Arc<AtomicBool>) -> Result<Database, StoreError> {
+    if sync_failed.load(Ordering::Acquire) {
+        write_anew(storage).map_err(|e| StoreError::Open(e.to_string()))?;
+        sync_failed.store(false, Ordering::Release);
+    }
+    database(storage, FILE, sync_failed)
+}
+
+fn write_anew(storage: &dyn Storage) -> std::io::Result<()> {
+    remove(storage, NEW_FILE)?;
+    let (old, new) = (storage.block_file(FILE)?, storage.block_file(NEW_FILE)?);
+    let len = old.len()?;
+    new.set_len(len)?;
+    let mut buffer = vec![0; 1 << 20];
+    let mut at = 0;
+    while at < len {
+        let n = usize::try_from(len - at).unwrap_or(usize::MAX).min(buffer.len());
+        old.read(at, &mut buffer[..n])?;
+        new.write(at, &buffer[..n])?;
+        at += n as u64;
+    }
+    new.sync_data()?;
+    old.close()?;
+    new.close()?;
+    drop((old, new));
+    storage.rename(NEW_FILE, FILE)
+}
+
+fn remove(storage: &dyn Storage, name: &str) -> std::io::Result<()> {
+    match storage.remove(name) {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
+
+fn database(storage: &dyn Storage, name: &str, sync_failed: &Arc<AtomicBool>) -> Result<Database, StoreError> {
     let file = storage.block_file(name).map_err(|e| StoreError::Open(e.to_string()))?;
-    let db = Database::builder().set_cache_size(4 << 20).create_with_backend(BoxedBackend(file));
-    db.map_err(|e| StoreError::Open(e.to_string()))
+    let file = Backend { file, sync_failed: sync_failed.clone() };
+    let db = Database::builder().set_cache_size(CACHE).create_with_backend(file);
+    db.map_err(|e| match e {
+        redb::DatabaseError::Storage(redb::StorageError::Corrupted(why)) => StoreError::Damaged(why),
+        // A file that does not begin as redb's do.
+        redb::DatabaseError::Storage(redb::StorageError::Io(e)) if e.kind() == ErrorKind::InvalidData => {
+            StoreError::Damaged(e.to_string())
+        }
+        other => StoreError::Open(other.to_string()),
+    })
 }
 
 /// Makes the database under another name first: one that a crash left half made under its own would never open again
 /// (known-failures F18).
 fn create(storage: &dyn Storage) -> Result<(), StoreError> {
     let unopened = |e: std::io::Error| StoreError::Open(e.to_string());
-    match storage.remove(NEW_FILE) {
-        Err(e) if e.kind() != ErrorKind::NotFound => return Err(unopened(e)),
-        _ => {}
-    }
-    drop(database(storage, NEW_FILE)?);
+    remove(storage, NEW_FILE).map_err(unopened)?;
+    drop(database(storage, NEW_FILE, &Arc::default())?);
     storage.rename(NEW_FILE, FILE).map_err(unopened)
-}
-
-fn migrate(db: &Database) -> Result<(), StoreError> {
-    let tx = db.begin_write()?;
-    let found: u32 = get(&tx.open_table(META)?, "schema")?.unwrap_or(0);
-    if found > SCHEMA {
-        return Err(StoreError::Newer { found });
-    }
-    if found < SCHEMA {
-        // Schema 1: the tables, empty. Later steps go here, each from one version to the next.
-        tx.open_table(SESSIONS)?;
-        tx.open_table(TRANSCRIPTS)?;
-        for table in [DEDUPE, DEVICES, CURSORS, INBOX, INBOX_SEEN] {
-            tx.open_table(table)?;
-        }
-        put(&mut tx.open_table(META)?, "schema", &SCHEMA)?;
-    }
-    tx.commit()?;
-    Ok(())
 }
 
 /// One record.
@@ -205,38 +276,50 @@ pub fn decode<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, StoreEr
 
 /// redb takes its backend by type; the seam gives a boxed one.
 #[derive(Debug)]
-struct BoxedBackend(openclaw_platform::BlockFile);
+struct Backend {
+    file: openclaw_platform::BlockFile,
+    sync_failed: Arc<AtomicBool>,
+}
 
-impl redb::StorageBackend for BoxedBackend {
+impl redb::StorageBackend for Backend {
     fn len(&self) -> std::io::Result<u64> {
-        self.0.len()
+        self.file.len()
     }
     fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
-        self.0.read(offset, out)
+        self.file.read(offset, out)
     }
     fn set_len(&self, len: u64) -> std::io::Result<()> {
-        self.0.set_len(len)
+        self.file.set_len(len)
     }
     fn sync_data(&self) -> std::io::Result<()> {
-        self.0.sync_data()
+        let synced = self.file.sync_data();
+        if synced.is_err() {
+            self.sync_failed.store(true, Ordering::Release);
+        }
+        synced
     }
     fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
-        self.0.write(offset, data)
+        self.file.write(offset, data)
     }
     fn close(&self) -> std::io::Result<()> {
-        self.0.close()
+        self.file.close()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use openclaw_platform::MemoryStorage;
+
     use super::*;
 
     fn platform() -> Platform {
-        let dir = tempfile::tempdir().unwrap();
-        let mut platform = openclaw_platform::os::platform(dir.path()).unwrap();
-        platform.storage = Arc::new(openclaw_platform::MemoryStorage::new());
+        let mut platform = openclaw_platform::os::without_files();
+        platform.storage = Arc::new(MemoryStorage::new());
         platform
+    }
+
+    fn numbers(store: &Store) -> Vec<i64> {
+        store.read(|tx| all::<i64>(tx, CURSORS)).unwrap().into_iter().map(|(_, n)| n).collect()
     }
 
     #[tokio::test]
@@ -246,7 +329,7 @@ mod tests {
         store.write(|tx| put(&mut tx.open_table(CURSORS)?, "a", &7)).await.unwrap();
         drop(store);
         let store = Store::open(&platform).unwrap();
-        assert_eq!(store.read(|tx| all::<i64>(tx, CURSORS)).unwrap(), [("a".to_owned(), 7)]);
+        assert_eq!(numbers(&store), [7]);
     }
 
     #[tokio::test]
@@ -259,7 +342,43 @@ mod tests {
             })
             .await;
         assert!(result.is_err());
-        assert_eq!(store.read(|tx| all::<i64>(tx, CURSORS)).unwrap(), []);
+        assert_eq!(numbers(&store), [0; 0]);
+    }
+
+    /// Writers that come together share a transaction, in their order; one that fails does not spoil the others, and each
+    /// gets its own answer.
+    #[tokio::test]
+    async fn writes_share_a_transaction_and_a_failing_one_stands_alone() {
+        let store = Store::open(&platform()).unwrap();
+        let write = |n: i64| {
+            store.write(move |tx| {
+                let mut table = tx.open_table(CURSORS)?;
+                let last = all_of(&table)?;
+                put(&mut table, &format!("{n:03}"), &n)?;
+                if n == 5 { Err(StoreError::Open("five".into())) } else { Ok(last) }
+            })
+        };
+        let all = futures_util::future::join_all((0..10).map(write)).await;
+        for (n, answer) in (0..).zip(all) {
+            match answer {
+                Err(StoreError::Open(five)) => assert_eq!((n, five.as_str()), (5, "five")),
+                answer => assert_eq!(answer.unwrap(), (0..n).filter(|n| *n != 5).collect::<Vec<i64>>()),
+            }
+        }
+        assert_eq!(numbers(&store), [0, 1, 2, 3, 4, 6, 7, 8, 9]);
+        let (before, _) = store.commits();
+        futures_util::future::join_all((10..30).map(write)).await;
+        let (after, writes) = store.commits();
+        assert_eq!((after - before, writes), (1, 29), "twenty writes are one transaction");
+    }
+
+    fn all_of(table: &redb::Table<'_, &'static str, &'static [u8]>) -> Result<Vec<i64>, StoreError> {
+        let mut out = vec![];
+        for row in table.iter()? {
+            let (key, value) = row?;
+            out.push(decode(key.value(), value.value())?);
+        }
+        Ok(out)
     }
 
     #[tokio::test]
@@ -268,6 +387,43 @@ mod tests {
         let store = Store::open(&platform).unwrap();
         store.write(|tx| put(&mut tx.open_table(META)?, "schema", &99u32)).await.unwrap();
         drop(store);
-        assert!(matches!(Store::open(&platform), Err(StoreError::Newer { found: 99 })));
+        for _ in 0..2 {
+            let Err(error) = Store::open(&platform) else { panic!("opened") };
+            assert!(error.to_string().contains("schema 99, this program knows"), "{error}");
+        }
+    }
+
+    /// Each earlier version is brought to this one with what was in it.
+    #[tokio::test]
+    async fn every_earlier_version_is_migrated() {
+        for version in 1..=SCHEMA {
+            let platform = platform();
+            let db = database(&*platform.storage, FILE, &Arc::default()).unwrap();
+            schema::at_version(&db, version);
+            let tx = db.begin_write().unwrap();
+            put(&mut tx.open_table(CURSORS).unwrap(), "telegram:default", &42).unwrap();
+            tx.commit().unwrap();
+            drop(db);
+            let store = Store::open(&platform).unwrap();
+            assert_eq!(numbers(&store), [42]);
+            let now: Option<u32> = store.read(|tx| get(&tx.open_table(META)?, "schema")).unwrap();
+            assert_eq!(now, Some(SCHEMA));
+        }
+    }
+
+    /// What is no database is named as damaged, with the way out, and is not written over (F18).
+    #[tokio::test]
+    async fn f18_a_damaged_file_is_named_and_left_alone() {
+        let platform = platform();
+        drop(Store::open(&platform).unwrap());
+        let mut bytes = platform.storage.read(FILE).unwrap();
+        bytes[..4096].fill(0x5a);
+        platform.storage.write_atomic(FILE, &bytes).unwrap();
+        let Err(error) = Store::open(&platform) else { panic!("opened") };
+        let text = error.to_string();
+        for part in [FILE, "damaged", "openclaw backup restore", "openclaw doctor"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert!(bytes == platform.storage.read(FILE).unwrap());
     }
 }

@@ -122,7 +122,12 @@ impl Storage for OsStorage {
 
     fn block_file(&self, name: &str) -> io::Result<BlockFile> {
         let path = self.parent_of(name)?;
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        let is_new = !path.exists();
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path)?;
+        if is_new {
+            // Syncing a file does not make its name durable.
+            sync_dir(&path)?;
+        }
         Ok(Box::new(redb::backends::FileBackend::new(file).map_err(io::Error::other)?))
     }
 

@@ -148,14 +148,14 @@ impl InboundSink for Inbox {
                     let mut table = tx.open_table(store::INBOX)?;
                     let mut seen = tx.open_table(store::INBOX_SEEN)?;
                     let mut kept = Vec::new();
-                    for (key, record) in fresh {
+                    for (key, record) in &fresh {
                         let name = name(&record.channel, &record.account, &record.message.key);
                         if seen.get(name.as_str())?.is_some() {
                             continue;
                         }
-                        store::put(&mut table, &key, &record)?;
+                        store::put(&mut table, key, record)?;
                         store::put(&mut seen, &name, &Seen { order: key.parse().unwrap_or(0) })?;
-                        kept.push((key, record));
+                        kept.push((key.clone(), record.clone()));
                     }
                     prune(&mut seen)?;
                     store::put(&mut tx.open_table(store::CURSORS)?, &cursor_key, &cursor)?;

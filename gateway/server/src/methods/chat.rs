@@ -152,7 +152,7 @@ async fn note(gateway: &Gateway, key: &str, text: String, create: bool) -> Resul
             key,
             now,
             |entry| entry.updated_at = now,
-            move |tx, entry| sessions::store::append(tx, &entry.session_id, now, vec![line]),
+            move |tx, entry| sessions::store::append(tx, &entry.session_id, now, std::slice::from_ref(&line)),
         )
         .await?;
     Ok((id, message))

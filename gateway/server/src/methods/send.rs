@@ -113,7 +113,7 @@ async fn mirror(gateway: &Gateway, params: &SendParams) {
     };
     let line = (gateway.sessions.line_id(), message);
     let also = move |tx: &redb::WriteTransaction, entry: &sessions::entry::SessionEntry| {
-        sessions::store::append(tx, &entry.session_id, now, vec![line])
+        sessions::store::append(tx, &entry.session_id, now, std::slice::from_ref(&line))
     };
     if let Err(error) = gateway.sessions.update(&key, now, |e| e.updated_at = now, also).await {
         tracing::error!(%error, "mirroring a sent message");

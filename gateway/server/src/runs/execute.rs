@@ -53,10 +53,10 @@ async fn never_began(gateway: &Arc<Gateway>, run: &Run, outcome: &Outcome) {
     let record = run.request.dedupe.as_ref().map(|claim| claim.record(&run.request, outcome, gateway.clock.wall()));
     let inbox = run.request.inbox_key.clone();
     let stored = gateway.store.write(move |tx| {
-        if let Some((key, record)) = record {
-            crate::idempotency::store(tx, &key, &record)?;
+        if let Some((key, record)) = &record {
+            crate::idempotency::store(tx, key, record)?;
         }
-        inbox.map_or(Ok(()), |key| crate::channels::inbox::done(tx, &key))
+        inbox.as_deref().map_or(Ok(()), |key| crate::channels::inbox::done(tx, key))
     });
     if let Err(error) = stored.await {
         tracing::error!(%error, "state database");
@@ -305,12 +305,12 @@ async fn store(
     let stored = gateway
         .sessions
         .update(&request.session_key, now, change, move |tx, entry| {
-            sessions::store::append(tx, &entry.session_id, now, messages)?;
-            if let Some((key, record)) = record {
-                crate::idempotency::store(tx, &key, &record)?;
+            sessions::store::append(tx, &entry.session_id, now, &messages)?;
+            if let Some((key, record)) = &record {
+                crate::idempotency::store(tx, key, record)?;
             }
-            if let Some(key) = inbox {
-                crate::channels::inbox::done(tx, &key)?;
+            if let Some(key) = &inbox {
+                crate::channels::inbox::done(tx, key)?;
             }
             Ok(())
         })

@@ -83,7 +83,7 @@ impl Sessions {
         key: &str,
         now: Millis,
         change: impl FnOnce(&mut SessionEntry),
-        also: impl FnOnce(&WriteTransaction, &SessionEntry) -> Result<T, StoreError> + Send + 'static,
+        also: impl Fn(&WriteTransaction, &SessionEntry) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<(SessionEntry, T), StoreError> {
         let entry = {
             let mut map = self.lock();
@@ -178,13 +178,13 @@ pub fn append(
     tx: &WriteTransaction,
     session_id: &str,
     now: Millis,
-    messages: Vec<(String, Message)>,
+    messages: &[(String, Message)],
 ) -> Result<(), StoreError> {
     let mut table = tx.open_table(store::TRANSCRIPTS)?;
     let last = table.range((session_id, 0)..=(session_id, u64::MAX))?.next_back().transpose()?;
     let first = last.map_or(0, |(key, _)| key.value().1 + 1);
     let header = (first == 0).then(|| Line::Session { version: 3, id: session_id.to_owned(), timestamp: now });
-    let lines = messages.into_iter().map(|(id, message)| Line::Message { id, message });
+    let lines = messages.iter().cloned().map(|(id, message)| Line::Message { id, message });
     for (at, line) in (first..).zip(header.into_iter().chain(lines)) {
         table.insert((session_id, at), store::encode(session_id, &line)?.as_slice())?;
     }

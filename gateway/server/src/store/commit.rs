@@ -1,0 +1,322 @@
+//! Group commit: writers queue their closures, one committer takes what is waiting, one transaction and one sync for all.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use openclaw_platform::{Clock, Mono, Spawner, SpawnerExt as _, Storage};
+use redb::{Database, WriteTransaction};
+use tokio::sync::oneshot;
+
+use super::{META, StoreError, put, recover, schema};
+use crate::limits::{COMMIT_BATCH, COMMIT_QUEUE, COMMIT_TIME, STORAGE_RETRY};
+
+/// A queued write.
+pub(super) trait Work: Send {
+    /// Runs its closure within `tx`; false when that failed. May be called again in another transaction.
+    fn run(&mut self, tx: &WriteTransaction) -> bool;
+    /// True when its closure failed because the database did.
+    fn met_io_error(&self) -> bool;
+    /// Tells the writer: what its closure gave, which is durable now, or why nothing was written.
+    fn answer(self: Box<Self>, trouble: Option<&str>);
+}
+
+/// A closure and who waits for its result.
+struct Job<F, T> {
+    f: F,
+    result: Option<Result<T, StoreError>>,
+    reply: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<F, T: Send> Work for Job<F, T>
+where
+    F: Fn(&WriteTransaction) -> Result<T, StoreError> + Send,
+{
+    fn run(&mut self, tx: &WriteTransaction) -> bool {
+        self.result.insert((self.f)(tx)).is_ok()
+    }
+
+    fn met_io_error(&self) -> bool {
+        matches!(&self.result, Some(Err(StoreError::Database(e))) if is_io(e))
+    }
+
+    fn answer(self: Box<Self>, trouble: Option<&str>) {
+        let result = match (trouble, self.result) {
+            (None, Some(result)) => result,
+            (Some(why), _) => Err(StoreError::Unavailable(why.to_owned())),
+            (None, None) => Err(StoreError::Closing),
+        };
+        // A writer that has gone does not want to know.
+        let _ = self.reply.send(result);
+    }
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<Box<dyn Work>>,
+    /// A committer is under way.
+    running: bool,
+}
+
+/// The database does not take writes.
+#[derive(Debug, Clone)]
+struct Trouble {
+    why: String,
+    since: Mono,
+    last: Mono,
+}
+
+/// The open database and its writers.
+pub(super) struct Commits {
+    storage: Arc<dyn Storage>,
+    clock: Arc<dyn Clock>,
+    tasks: Arc<dyn Spawner>,
+    /// `None` between a failure and the next successful opening.
+    db: RwLock<Option<Database>>,
+    queue: Mutex<Queue>,
+    trouble: Mutex<Option<Trouble>>,
+    /// A sync of the file failed since it was opened.
+    sync_failed: Arc<AtomicBool>,
+    /// Number of the last transaction, which is stored in it: after a failure it says whether a transaction came through.
+    last: AtomicU64,
+    transactions: AtomicU64,
+    writes: AtomicU64,
+}
+
+/// Why a batch was not committed.
+enum Failed {
+    /// A closure of it failed; nothing is wrong with the database.
+    Work,
+    /// The database or the disk.
+    Storage(String),
+}
+
+/// How a transaction ended that was not committed for certain.
+enum Ended {
+    /// A closure failed.
+    Work,
+    /// The disk failed; so many closures had run when it did so while committing.
+    Storage(redb::Error, usize),
+}
+
+impl<E: Into<redb::Error>> From<E> for Ended {
+    fn from(error: E) -> Self {
+        Self::Storage(error.into(), 0)
+    }
+}
+
+impl Commits {
+    pub fn new(
+        (db, sync_failed): (Database, Arc<AtomicBool>),
+        storage: Arc<dyn Storage>,
+        clock: Arc<dyn Clock>,
+        tasks: Arc<dyn Spawner>,
+    ) -> Result<Self, StoreError> {
+        let last = AtomicU64::new(schema::last_commit(&db)?);
+        Ok(Self {
+            storage,
+            clock,
+            tasks,
+            db: RwLock::new(Some(db)),
+            queue: Mutex::default(),
+            trouble: Mutex::default(),
+            sync_failed,
+            last,
+            transactions: AtomicU64::new(0),
+            writes: AtomicU64::new(0),
+        })
+    }
+
+    pub fn db(&self) -> RwLockReadGuard<'_, Option<Database>> {
+        self.db.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn trouble(&self) -> MutexGuard<'_, Option<Trouble>> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why writes fail at present, and for how long they have.
+    pub fn in_trouble(&self) -> Option<(String, std::time::Duration)> {
+        let now = self.clock.mono();
+        self.trouble().as_ref().map(|t| (t.why.clone(), now.duration_since(t.since)))
+    }
+
+    /// Transactions committed and closures that were in them.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.transactions.load(Ordering::Relaxed), self.writes.load(Ordering::Relaxed))
+    }
+
+    /// Queues a closure and waits until what it wrote is durable.
+    pub async fn write<T: Send + 'static>(
+        self: &Arc<Self>,
+        f: impl Fn(&WriteTransaction) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.submit(Box::new(Job { f, result: None, reply }))?;
+        answer.await.unwrap_or(Err(StoreError::Closing))
+    }
+
+    fn submit(self: &Arc<Self>, work: Box<dyn Work>) -> Result<(), StoreError> {
+        let starts = {
+            let mut queue = self.queue();
+            if queue.waiting.len() >= COMMIT_QUEUE {
+                return Err(StoreError::Unavailable(format!("{COMMIT_QUEUE} writes are waiting")));
+            }
+            queue.waiting.push_back(work);
+            !std::mem::replace(&mut queue.running, true)
+        };
+        if starts {
+            let commits = self.clone();
+            self.tasks.spawn("commits", async move { commits.work_off().await });
+        }
+        Ok(())
+    }
+
+    /// Commits until nothing waits. What comes while a sync is under way is the next batch.
+    async fn work_off(self: Arc<Self>) {
+        while let Some(batch) = self.take() {
+            let commits = self.clone();
+            if self.tasks.blocking(move || commits.settle(batch)).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    fn take(&self) -> Option<Vec<Box<dyn Work>>> {
+        let mut queue = self.queue();
+        let n = queue.waiting.len().min(COMMIT_BATCH);
+        queue.running = n > 0;
+        (n > 0).then(|| queue.waiting.drain(..n).collect())
+    }
+
+    /// Commits a batch in order and answers every writer of it.
+    fn settle(&self, batch: Vec<Box<dyn Work>>) {
+        let mut rest = batch;
+        while !rest.is_empty() {
+            match self.commit(&mut rest) {
+                Ok(n) => rest.drain(..n).for_each(|job| job.answer(None)),
+                // One failing closure must not spoil the others: each gets a transaction of its own.
+                Err(Failed::Work) if rest.len() > 1 => rest.drain(..).for_each(|job| self.settle(vec![job])),
+                Err(Failed::Work) => rest.drain(..).for_each(|job| job.answer(None)),
+                Err(Failed::Storage(why)) => rest.drain(..).for_each(|job| job.answer(Some(&why))),
+            }
+        }
+    }
+
+    /// One transaction for as many of `jobs` as fit into its time; how many are durable now.
+    fn commit(&self, jobs: &mut [Box<dyn Work>]) -> Result<usize, Failed> {
+        self.ready()?;
+        let done = {
+            let db = self.db();
+            let Some(db) = db.as_ref() else { return Err(Failed::Storage("it is not open".to_owned())) };
+            self.transact(db, jobs)
+        };
+        match done {
+            Ok(n) => {
+                if let Some(t) = self.trouble().take() {
+                    let seconds = self.clock.mono().duration_since(t.since).as_secs();
+                    tracing::info!(seconds, "the state database takes writes again");
+                }
+                Ok(self.committed(n))
+            }
+            Err(Ended::Work) => Err(Failed::Work),
+            Err(Ended::Storage(error, ran)) => {
+                let expected = self.last.load(Ordering::Relaxed) + 1;
+                let failed = self.failed(&error);
+                // It may be on the disk all the same; then that is what its writers must hear.
+                let came_through = ran > 0 && self.stored_last() == Some(expected);
+                if came_through { Ok(self.committed(ran)) } else { Err(failed) }
+            }
+        }
+    }
+
+    fn committed(&self, writes: usize) -> usize {
+        self.last.fetch_add(1, Ordering::Relaxed);
+        self.transactions.fetch_add(1, Ordering::Relaxed);
+        self.writes.fetch_add(writes as u64, Ordering::Relaxed);
+        writes
+    }
+
+    fn stored_last(&self) -> Option<u64> {
+        self.db().as_ref().and_then(|db| schema::last_commit(db).ok())
+    }
+
+    fn transact(&self, db: &Database, jobs: &mut [Box<dyn Work>]) -> Result<usize, Ended> {
+        let began = self.clock.mono();
+        let tx = db.begin_write()?;
+        let mut ran = 0;
+        for job in jobs {
+            if ran > 0 && self.clock.mono().duration_since(began) > COMMIT_TIME {
+                break;
+            }
+            if !job.run(&tx) {
+                tx.abort()?;
+                return Err(if job.met_io_error() { redb::Error::PreviousIo.into() } else { Ended::Work });
+            }
+            ran += 1;
+        }
+        let number = self.last.load(Ordering::Relaxed) + 1;
+        match tx.open_table(META).map_err(Into::into).and_then(|mut meta| put(&mut meta, "commit", &number)) {
+            Err(StoreError::Database(error)) => return Err(error.into()),
+            Err(_) => return Err(Ended::Work),
+            Ok(()) => {}
+        }
+        tx.commit().map_err(|e| Ended::Storage(e.into(), ran))?;
+        Ok(ran)
+    }
+
+    /// In trouble: says no at once until it is time to try again, and opens what a failure closed.
+    fn ready(&self) -> Result<(), Failed> {
+        let now = self.clock.mono();
+        if let Some(trouble) = &mut *self.trouble() {
+            if now.duration_since(trouble.last) < STORAGE_RETRY {
+                return Err(Failed::Storage(trouble.why.clone()));
+            }
+            trouble.last = now;
+        }
+        if self.db().is_none() { self.reopen() } else { Ok(()) }
+    }
+
+    /// The database after a failed operation answers nothing any more (it must not guess what is on the disk), so it is
+    /// opened anew at once: what was committed is read as before, and the next write is tried on it.
+    fn failed(&self, error: &redb::Error) -> Failed {
+        let now = self.clock.mono();
+        let why = error.to_string();
+        if self.trouble().is_none() {
+            tracing::error!(error = why, "the state database cannot be written; nothing new is accepted");
+        }
+        self.trouble().get_or_insert(Trouble { why: why.clone(), since: now, last: now }).last = now;
+        if let Err(Failed::Storage(why)) = self.reopen() {
+            tracing::error!(error = why, "the state database cannot be opened again");
+        }
+        Failed::Storage(why)
+    }
+
+    /// A read met this error.
+    pub fn met(&self, error: &redb::Error) {
+        if is_io(error) {
+            self.failed(error);
+        }
+    }
+
+    fn reopen(&self) -> Result<(), Failed> {
+        let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
+        // The old one holds the file's lock.
+        *db = None;
+        let opened = recover(&*self.storage, &self.sync_failed).map_err(|e| Failed::Storage(e.to_string()))?;
+        *db = Some(opened);
+        Ok(())
+    }
+}
+
+fn is_io(error: &redb::Error) -> bool {
+    matches!(error, redb::Error::Io(_) | redb::Error::PreviousIo | redb::Error::Corrupted(_))
+}
