@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand};
 use sim::{
     mutants::{self, Hunt},
     oracle,
-    plan::Plan,
+    plan::{Plan, Strike, StrikeKind},
     runner::{Batch, Outcome, Story, exit, judge, try_plan},
     scenario,
     shrink::{Shrinker, Symptom},
@@ -126,6 +126,10 @@ enum Command {
         trace: Option<PathBuf>,
         #[arg(long)]
         canary: bool,
+        #[arg(long, requires = "at_op")]
+        kind: Option<StrikeKind>,
+        #[arg(long)]
+        at_op: Option<u64>,
     },
 }
 
@@ -139,6 +143,12 @@ struct RunArgs {
     /// These seeds: A..B, B not among them.
     #[arg(long, value_parser = seeds)]
     seeds: Option<Range<u64>>,
+    /// After each seed's run once more for every storage operation in it, with a fault at that operation.
+    #[arg(long)]
+    each_storage_op: bool,
+    /// That fault.
+    #[arg(long, requires = "each_storage_op", default_value = "power_loss")]
+    kind: StrikeKind,
     /// Processes at a time.
     #[arg(long, default_value_t = 1)]
     jobs: usize,
@@ -242,12 +252,13 @@ fn run(command: Command) -> Result<u8, String> {
             Ok(if found.iter().all(|f| f.median().is_some()) { exit::OK } else { exit::VIOLATED })
         }
         Command::Schema => print(&json(&scenario::schema())?),
-        Command::One { file, seed, trace, canary } => {
+        Command::One { file, seed, trace, canary, kind, at_op } => {
             quiet();
             if canary {
                 sim::canary::plant();
             }
-            let plan = draw(&file, seed)?;
+            let strike = kind.zip(at_op).map(|(kind, at_op)| Strike { kind, at_op });
+            let plan = draw(&file, seed)?.struck(strike);
             let (outcome, history) = try_plan(&plan);
             write_trace(trace.as_deref(), &plan, &outcome, &history)?;
             print(&serde_json::to_string(&outcome).map_err(|e| e.to_string())?)
@@ -269,6 +280,7 @@ fn batch(args: RunArgs) -> Result<u8, String> {
         stories,
         seeds: args.seed.map(|s| s..s + 1).or(args.seeds),
         jobs: args.jobs,
+        each_storage_op: args.each_storage_op.then_some(args.kind),
         budget: args.budget,
         check_determinism: args.check_determinism,
         canary: args.canary,

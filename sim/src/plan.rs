@@ -192,30 +192,99 @@ pub struct PlannedFault {
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[allow(missing_docs)]
 pub enum Fault {
-    Stall { target: String },
-    HalfOpen { target: String },
-    Cut { target: String },
-    Reset { target: String },
-    Refuse { target: String },
-    Latency { target: String, delay_ms: u64 },
-    Rate { target: String, bytes: u64 },
-    Chunk { target: String, bytes: u64 },
-    Window { target: String, bytes: u64 },
-    Crash,
-    PowerLoss,
+    Stall {
+        target: String,
+    },
+    HalfOpen {
+        target: String,
+    },
+    Cut {
+        target: String,
+    },
+    Reset {
+        target: String,
+    },
+    Refuse {
+        target: String,
+    },
+    Latency {
+        target: String,
+        delay_ms: u64,
+    },
+    Rate {
+        target: String,
+        bytes: u64,
+    },
+    Chunk {
+        target: String,
+        bytes: u64,
+    },
+    Window {
+        target: String,
+        bytes: u64,
+    },
+    Crash(AtOperation),
+    PowerLoss(AtOperation),
     Stop,
-    ClockJump { by_ms: i64 },
-    Disk { disk: Disk },
-    TelegramError { method: String, status: u16, times: u32, retry_after: Option<u64> },
-    TelegramDrop { method: String, times: u32, effective: bool },
-    TelegramSlow { method: String, times: u32, delay_ms: u64 },
-    TelegramConflict { times: u32 },
-    TelegramDuplicate { times: u32 },
-    ModelError { status: u16, times: u32, retry_after: Option<u64> },
-    ModelHang { times: u32 },
-    ModelCut { times: u32 },
-    ModelSlow { times: u32, delay_ms: u64 },
-    ConfigEdit { text: String },
+    ClockJump {
+        by_ms: i64,
+    },
+    Disk {
+        disk: Disk,
+        #[serde(flatten)]
+        at: AtOperation,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        times: Option<u32>,
+    },
+    TelegramError {
+        method: String,
+        status: u16,
+        times: u32,
+        retry_after: Option<u64>,
+    },
+    TelegramDrop {
+        method: String,
+        times: u32,
+        effective: bool,
+    },
+    TelegramSlow {
+        method: String,
+        times: u32,
+        delay_ms: u64,
+    },
+    TelegramConflict {
+        times: u32,
+    },
+    TelegramDuplicate {
+        times: u32,
+    },
+    ModelError {
+        status: u16,
+        times: u32,
+        retry_after: Option<u64>,
+    },
+    ModelHang {
+        times: u32,
+    },
+    ModelCut {
+        times: u32,
+    },
+    ModelSlow {
+        times: u32,
+        delay_ms: u64,
+    },
+    ConfigEdit {
+        text: String,
+    },
+}
+
+/// Where in the gateway's work with its disk a fault strikes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AtOperation {
+    /// At this one (from 1) of the operations that change the disk, counted from the fault's time; at its time when
+    /// absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_op: Option<u64>,
 }
 
 /// How a disk fails.
@@ -229,6 +298,14 @@ pub enum Disk {
 }
 
 impl Fault {
+    /// The storage operation at which it strikes, for those that do not strike at their time.
+    pub fn at_op(&self) -> Option<u64> {
+        match self {
+            Self::Crash(at) | Self::PowerLoss(at) | Self::Disk { at, .. } => at.at_op,
+            _ => None,
+        }
+    }
+
     /// Its kind.
     pub fn name(&self) -> FaultName {
         match self {
@@ -241,8 +318,8 @@ impl Fault {
             Self::Rate { .. } => FaultName::Rate,
             Self::Chunk { .. } => FaultName::Chunk,
             Self::Window { .. } => FaultName::Window,
-            Self::Crash => FaultName::Crash,
-            Self::PowerLoss => FaultName::PowerLoss,
+            Self::Crash(_) => FaultName::Crash,
+            Self::PowerLoss(_) => FaultName::PowerLoss,
             Self::Stop => FaultName::Stop,
             Self::ClockJump { .. } => FaultName::ClockJump,
             Self::Disk { .. } => FaultName::Disk,
@@ -260,6 +337,39 @@ impl Fault {
     }
 }
 
+/// From a [`Strike`] to the next start of the gateway.
+const RESTART_MS: u64 = 1000;
+
+/// A fault of `sim run --each-storage-op`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Strike {
+    /// What.
+    pub kind: StrikeKind,
+    /// At which storage operation of the run, from 1.
+    pub at_op: u64,
+}
+
+/// Kinds of [`Strike`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum StrikeKind {
+    /// The process is killed just before the operation, and starts again a second later.
+    Crash,
+    /// The machine loses power just before the operation: what was not synced is lost or torn.
+    PowerLoss,
+    /// The operation fails with an I/O error.
+    Eio,
+    /// The operation fails because the disk is full.
+    Enospc,
+}
+
+impl std::fmt::Display for Strike {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kind = clap::ValueEnum::to_possible_value(&self.kind);
+        write!(f, "{}-at-{}", kind.as_ref().map_or("", clap::builder::PossibleValue::get_name), self.at_op)
+    }
+}
+
 impl Plan {
     /// Reads a plan, or the plan in a failure file.
     ///
@@ -274,8 +384,30 @@ impl Plan {
         if plan.version == VERSION { Ok(plan) } else { Err(format!("plan version {}, known: {VERSION}", plan.version)) }
     }
 
-    /// When the last fault is over; 0 without faults.
+    /// When the last fault is over; 0 without faults. Nobody knows when a storage operation comes: at the latest at the
+    /// end of the faults' time.
     pub fn healed_ms(&self) -> u64 {
-        self.faults.iter().map(|f| f.at_ms + f.for_ms.unwrap_or(0)).max().unwrap_or(0)
+        let over = |f: &PlannedFault| {
+            let begins = if f.fault.at_op().is_some() { self.length_ms } else { f.at_ms };
+            begins + f.for_ms.unwrap_or(0)
+        };
+        self.faults.iter().map(over).max().unwrap_or(0)
+    }
+
+    /// The same plan with, if any, one fault more: at a storage operation counted from the start.
+    #[must_use]
+    pub fn struck(mut self, strike: Option<Strike>) -> Self {
+        let Some(strike) = strike else { return self };
+        let at = AtOperation { at_op: Some(strike.at_op) };
+        let once = |disk| (None, Fault::Disk { disk, at, times: Some(1) });
+        let (for_ms, fault) = match strike.kind {
+            StrikeKind::Crash => (Some(RESTART_MS), Fault::Crash(at)),
+            StrikeKind::PowerLoss => (Some(RESTART_MS), Fault::PowerLoss(at)),
+            StrikeKind::Eio => once(Disk::Eio),
+            StrikeKind::Enospc => once(Disk::Enospc),
+        };
+        let id = self.faults.iter().map(|f| f.id + 1).max().unwrap_or(0);
+        self.faults.insert(0, PlannedFault { id, at_ms: 0, for_ms, fault });
+        self
     }
 }

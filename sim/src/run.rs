@@ -20,12 +20,18 @@ use openclaw_platform::{Entropy as _, SpawnerExt as _, Transport};
 use tokio_util::sync::CancellationToken;
 
 pub use self::live::live;
-use self::{faults::Faults, gateway::GatewayHost, peers::Peers, recorder::Recorder, stage::Stage};
+use self::{
+    faults::Faults,
+    gateway::GatewayHost,
+    peers::Peers,
+    recorder::Recorder,
+    stage::{Stage, Struck},
+};
 use crate::{
     SimClock, World,
     fault::{Links, SimNet},
     history::{Record, What},
-    plan::{Disk, Plan},
+    plan::{Disk, Plan, PlannedFault},
 };
 
 /// The gateway's port.
@@ -51,6 +57,8 @@ pub struct Finished {
     pub history: Vec<Record>,
     /// Random words drawn.
     pub draws: u64,
+    /// Operations that changed the gateway's disk in the time of faults.
+    pub storage_ops: u64,
     /// The simulator's own failure: the run says nothing about the gateway.
     pub broken: Option<String>,
 }
@@ -60,8 +68,13 @@ pub fn run(plan: &Plan) -> Finished {
     let world = World::new(plan.seed);
     let recorder = Recorder::default();
     let result = std::panic::catch_unwind(AssertUnwindSafe(|| simulate(plan, &world, &recorder)));
+    let mut storage_ops = 0;
     let broken = match result {
-        Ok(result) => result.err(),
+        Ok(Ok(operations)) => {
+            storage_ops = operations;
+            None
+        }
+        Ok(Err(error)) => Some(error),
         // Tasks have their own net; what arrives here came out of a host's main future or out of a drop.
         Err(panic) => {
             let message = crate::spawner::message_of(&*panic);
@@ -74,10 +87,11 @@ pub fn run(plan: &Plan) -> Finished {
     }
     let draws = world.entropy.draws();
     recorder.record("world", What::Gauge { name: "draws".into(), value: draws as i64 });
-    Finished { history: recorder.take(), draws, broken }
+    Finished { history: recorder.take(), draws, storage_ops, broken }
 }
 
-fn simulate(plan: &Plan, world: &World, recorder: &Recorder) -> Result<(), String> {
+/// Returns the storage operations in the time of faults.
+fn simulate(plan: &Plan, world: &World, recorder: &Recorder) -> Result<u64, String> {
     let mut sim = turmoil::Builder::new()
         .rng_seed(plan.seed)
         .epoch(UNIX_EPOCH)
@@ -129,7 +143,11 @@ fn simulate(plan: &Plan, world: &World, recorder: &Recorder) -> Result<(), Strin
 
     let step = |sim: &mut turmoil::Sim<'_>| sim.step().map(drop).map_err(|e| format!("turmoil: {e}"));
     let (length, drain) = (Duration::from_millis(plan.length_ms), Duration::from_millis(plan.drain_ms));
+    let mut storage_ops = 0;
     while sim.elapsed() < length + drain {
+        if sim.elapsed() <= length {
+            storage_ops = gateway.disk().operations();
+        }
         recorder.outside(sim.elapsed());
         faults.apply(&mut Simulated { sim: &mut sim, gateway: &gateway, net: &net, clock: &world.clock });
         step(&mut sim)?;
@@ -149,7 +167,7 @@ fn simulate(plan: &Plan, world: &World, recorder: &Recorder) -> Result<(), Strin
         sim.crash(host);
     }
     gateway.gauges(&net);
-    Ok(())
+    Ok(storage_ops)
 }
 
 /// The simulated machine.
@@ -166,11 +184,13 @@ impl Stage for Simulated<'_, '_> {
     }
     fn crash(&mut self) {
         self.sim.crash("gateway");
+        self.net.thaw("gateway");
         self.gateway.gone("crash");
     }
     fn power_loss(&mut self) {
         self.net.power_off("gateway");
         self.sim.crash("gateway");
+        self.net.thaw("gateway");
         self.gateway.gone("power_loss");
     }
     fn stop(&mut self) {
@@ -189,8 +209,17 @@ impl Stage for Simulated<'_, '_> {
     fn jump(&mut self, by_ms: i64) {
         self.clock.jump(by_ms);
     }
-    fn disk(&mut self, fails: Option<Disk>) {
-        self.gateway.disk(fails);
+    fn disk(&mut self, id: u64, fails: Disk) {
+        self.gateway.disk_fails(id, fails);
+    }
+    fn arm(&mut self, fault: &PlannedFault) {
+        self.gateway.arm(fault);
+    }
+    fn disarm(&mut self, id: u64) {
+        self.gateway.disk().heal(id);
+    }
+    fn struck(&mut self) -> Vec<Struck> {
+        self.gateway.disk().struck()
     }
     fn edit_config(&mut self, text: &str) {
         self.gateway.edit_config(text);

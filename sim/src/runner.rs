@@ -54,6 +54,8 @@ pub struct Outcome {
     pub records: u64,
     /// Random words drawn.
     pub draws: u64,
+    /// Operations that changed the gateway's disk in the time of faults.
+    pub storage_ops: u64,
     /// Goals reached, of those that the scenario names.
     pub goals: Vec<String>,
     /// Simulated seconds.
@@ -87,7 +89,7 @@ pub fn try_plan(plan: &Plan) -> (Outcome, Vec<Record>) {
 
 /// Judges a run.
 pub fn judge(plan: &Plan, finished: Finished) -> (Outcome, Vec<Record>) {
-    let Finished { history, draws, broken } = finished;
+    let Finished { history, draws, storage_ops, broken } = finished;
     let reached = goals::reached(&history);
     let outcome = Outcome {
         scenario: plan.scenario.clone(),
@@ -97,6 +99,7 @@ pub fn judge(plan: &Plan, finished: Finished) -> (Outcome, Vec<Record>) {
         hash: crate::judge::hash(&history),
         records: history.len() as u64,
         draws,
+        storage_ops,
         goals: plan.expect.sometimes.iter().filter(|g| reached.contains(*g)).cloned().collect(),
         simulated_s: history.last().map_or(0.0, |r| r.t_us as f64 / 1e6),
         cpu_s: cpu_seconds(),

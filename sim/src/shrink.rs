@@ -185,6 +185,7 @@ mod tests {
             hash: String::new(),
             records: 0,
             draws: 0,
+            storage_ops: 0,
             goals: Vec::new(),
             simulated_s: 0.0,
             cpu_s: 0.0,

@@ -4,7 +4,7 @@ use std::{
     any::Any,
     collections::BTreeMap,
     panic::AssertUnwindSafe,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use futures_util::FutureExt as _;
@@ -21,17 +21,40 @@ pub struct TaskPanic {
 
 /// The panics of a run; clones share the record.
 #[derive(Debug, Clone, Default)]
-pub struct Panics(Arc<Mutex<Vec<TaskPanic>>>);
+pub struct Panics(Arc<Mutex<Record>>);
+
+#[derive(Debug, Default)]
+struct Record {
+    seen: Vec<TaskPanic>,
+    frozen: bool,
+}
 
 impl Panics {
     /// Those so far. A run with any has failed.
     pub fn seen(&self) -> Vec<TaskPanic> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().seen.clone()
+    }
+
+    /// Whatever panics from now on is dead already and does not count, until [`Panics::thaw`].
+    pub(crate) fn freeze(&self) {
+        self.lock().frozen = true;
+    }
+
+    /// Ends [`Panics::freeze`].
+    pub(crate) fn thaw(&self) {
+        self.lock().frozen = false;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Record> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn record(&self, task: &'static str, panic: &(dyn Any + Send)) {
         let message = message_of(panic);
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(TaskPanic { task, message });
+        let mut record = self.lock();
+        if !record.frozen {
+            record.seen.push(TaskPanic { task, message });
+        }
     }
 }
 

@@ -25,14 +25,15 @@ pub enum DiskFault {
         /// How many.
         after: u64,
     },
-    /// Operation `nth` and the `times - 1` after it fail with an I/O error. As on Linux, a sync that fails forgets that
-    /// its pages were dirty: what it should have made durable is lost at the next power loss, even if a later sync
-    /// succeeds.
+    /// Operation `nth` and the `times - 1` after it fail. As on Linux, a sync that fails forgets that its pages were
+    /// dirty: what it should have made durable is lost at the next power loss, even if a later sync succeeds.
     Error {
         /// Which.
         nth: u64,
         /// How many.
         times: u64,
+        /// With `StorageFull`; an I/O error otherwise.
+        full: bool,
     },
     /// The process dies just before operation `nth`: every mount is dead from then on and [`SimDisk::crashed`] says so.
     /// The run has to end the process, and to call [`SimDisk::power_loss`] if that is what it was.
@@ -44,16 +45,32 @@ pub enum DiskFault {
 
 type Hook = Box<dyn FnMut() + Send>;
 
+/// A fault that is set.
+#[derive(Debug)]
+struct Armed {
+    id: u64,
+    fault: DiskFault,
+    /// Number of the last operation before it.
+    since: u64,
+}
+
+/// Something that a fault has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Struck {
+    /// Its first operation has failed, or the process died.
+    Begun(u64),
+    /// Its last operation has failed.
+    Over(u64),
+}
+
 #[derive(Default)]
 struct Disk {
     files: BTreeMap<String, File>,
     /// Mounts of other numbers are dead.
     life: u64,
     operations: u64,
-    /// With the operation number at which it was set.
-    fault: Option<(DiskFault, u64)>,
-    /// Bytes that still fit, when the disk is limited.
-    free: Option<u64>,
+    faults: Vec<Armed>,
+    struck: Vec<Struck>,
     crashed: bool,
     on_crash: Option<Hook>,
 }
@@ -85,7 +102,6 @@ impl SimDisk {
         let mut disk = self.lock();
         disk.life += 1;
         disk.crashed = false;
-        disk.fault = disk.fault.filter(|(fault, _)| !matches!(fault, DiskFault::Crash { .. }));
     }
 
     /// The machine lost power: of what was not synced, each block of 4 KiB independently is on the disk in one of its
@@ -97,20 +113,21 @@ impl SimDisk {
         disk.files.retain(|name, file| file.lose_power(&*root.fork(name)));
     }
 
-    /// Sets a fault, in place of the one before.
-    pub fn fail(&self, fault: DiskFault) {
+    /// Sets a fault, beside those that are set already. `id` is for [`SimDisk::heal`] and [`SimDisk::struck`].
+    pub fn fail(&self, id: u64, fault: DiskFault) {
         let mut disk = self.lock();
-        match fault {
-            DiskFault::Full { after } => disk.free = Some(after),
-            other => disk.fault = Some((other, disk.operations)),
-        }
+        let since = disk.operations;
+        disk.faults.push(Armed { id, fault, since });
     }
 
-    /// Ends the faults. A crash that has happened has happened.
-    pub fn heal(&self) {
-        let mut disk = self.lock();
-        disk.fault = None;
-        disk.free = None;
+    /// Ends a fault. A crash that has happened has happened.
+    pub fn heal(&self, id: u64) {
+        self.lock().faults.retain(|armed| armed.id != id);
+    }
+
+    /// What faults have done since the last call; [`DiskFault::Full`] is not told of.
+    pub fn struck(&self) -> Vec<Struck> {
+        std::mem::take(&mut self.lock().struck)
     }
 
     /// Called when [`DiskFault::Crash`] strikes, in the middle of the process's operation: whoever steers the run takes
@@ -138,42 +155,60 @@ impl Disk {
     /// Counts a changing operation and says whether it may go on.
     fn operation(&mut self) -> io::Result<()> {
         self.operations += 1;
-        match self.fault {
-            Some((DiskFault::Crash { nth }, since)) if self.operations - since >= nth => {
-                self.crashed = true;
-                if let Some(hook) = &mut self.on_crash {
-                    hook();
+        let now = self.operations;
+        let mut result = Ok(());
+        let struck = &mut self.struck;
+        self.faults.retain(|armed| {
+            let n = now - armed.since;
+            match armed.fault {
+                DiskFault::Crash { nth } if n >= nth => {
+                    struck.push(Struck::Begun(armed.id));
+                    self.crashed = true;
+                    false
                 }
-                Err(dead())
-            }
-            Some((DiskFault::Error { nth, times }, since)) => {
-                let n = self.operations - since;
-                if n >= nth.saturating_add(times) {
-                    self.fault = None;
+                DiskFault::Error { nth, times, full } if n >= nth => {
+                    result = Err(if full { no_space() } else { broken() });
+                    if n == nth {
+                        struck.push(Struck::Begun(armed.id));
+                    }
+                    let more = n + 1 < nth.saturating_add(times);
+                    if !more {
+                        struck.push(Struck::Over(armed.id));
+                    }
+                    more
                 }
-                if (nth..nth.saturating_add(times)).contains(&n) { Err(broken()) } else { Ok(()) }
+                _ => true,
             }
-            _ => Ok(()),
+        });
+        if !self.crashed {
+            return result;
         }
+        if let Some(hook) = &mut self.on_crash {
+            hook();
+        }
+        Err(dead())
+    }
+
+    /// Bytes that still fit, by each fault that limits them.
+    fn free(&mut self) -> impl Iterator<Item = &mut u64> {
+        self.faults.iter_mut().filter_map(|armed| match &mut armed.fault {
+            DiskFault::Full { after } => Some(after),
+            _ => None,
+        })
     }
 
     /// Takes room for `bytes` more.
     fn grow(&mut self, bytes: u64) -> io::Result<()> {
-        match &mut self.free {
-            Some(free) if *free < bytes => Err(io::Error::new(io::ErrorKind::StorageFull, "no space left on the disk")),
-            Some(free) => {
-                *free -= bytes;
-                Ok(())
-            }
-            None => Ok(()),
+        if self.free().any(|free| *free < bytes) {
+            return Err(no_space());
         }
+        self.free().for_each(|free| *free -= bytes);
+        Ok(())
     }
 
     /// Gives room back.
     fn shrink(&mut self, bytes: u64) {
-        if let Some(free) = &mut self.free {
-            *free += bytes;
-        }
+        self.free().for_each(|free| *free += bytes);
     }
 
     fn file(&mut self, name: &str) -> io::Result<&mut File> {
@@ -210,6 +245,10 @@ fn dead() -> io::Error {
 
 fn broken() -> io::Error {
     io::Error::other("input/output error")
+}
+
+fn no_space() -> io::Error {
+    io::Error::new(io::ErrorKind::StorageFull, "no space left on the disk")
 }
 
 fn missing(name: &str) -> io::Error {

@@ -350,6 +350,31 @@ fn a_machine_without_power_is_silent_and_comes_back_without_memory() {
     });
 }
 
+/// A process that dies in the middle of something runs on until its host is taken away.
+#[test]
+fn a_frozen_process_is_not_heard_until_it_is_gone() {
+    simulate(|net, server, client| async move {
+        let mut listener = server.bind(ANY.into()).await.unwrap();
+        let (opened, accepted) = tokio::join!(client.connect("server", 80), listener.accept());
+        let (mut opened, (mut accepted, _)) = (opened.unwrap(), accepted.unwrap());
+        accepted.write_all(b"before").await.unwrap();
+        opened.write_all(b"question").await.unwrap();
+        net.freeze("server");
+        accepted.write_all(b"after").await.unwrap();
+        accepted.shutdown().await.unwrap();
+        assert!(hangs(accepted.read_u8()).await);
+        let mut heard = [0; 6];
+        opened.read_exact(&mut heard).await.unwrap();
+        assert_eq!(&heard, b"before");
+        assert!(hangs(opened.read_u8()).await);
+        drop(accepted);
+        assert!(hangs(opened.read_u8()).await, "its end is not seen before the process is gone");
+        net.thaw("server");
+        assert_eq!(opened.read_u8().await.unwrap_err().kind(), ErrorKind::ConnectionReset, "with data unread");
+        assert!(client.connect("server", 80).await.is_ok());
+    });
+}
+
 #[test]
 fn faults_of_a_link_hold_for_connects_too() {
     simulate(|net, server, client| async move {

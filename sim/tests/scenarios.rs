@@ -11,7 +11,8 @@ use std::{
 };
 
 use sim::{
-    plan::Plan,
+    history::{Record, What},
+    plan::{Plan, Strike, StrikeKind},
     runner::{Story, try_plan},
     scenario::Scenario,
 };
@@ -67,6 +68,54 @@ fn the_guard_passes_what_repeats_and_catches_the_canary() {
     let said = String::from_utf8_lossy(&caught.stderr);
     assert_eq!(caught.status.code(), Some(2), "{said}");
     assert!(said.contains("two histories") && said.contains("first different record"), "{said}");
+}
+
+/// The run is the same as without the crash until the crash, which comes at the operation that was named.
+#[test]
+fn a_crash_at_a_storage_operation_strikes_there_and_the_run_goes_on() {
+    let story = Story::read(&story("f18_any_operation")).unwrap();
+    let plan = || Plan::draw(&story.scenario, &story.name, 1).unwrap();
+    let (base, whole) = try_plan(&plan());
+    assert!(base.passed() && base.storage_ops > 30, "{base:?}");
+    let crashes = |history: &[Record]| -> Vec<u64> {
+        let crash = |w: &What| matches!(w, What::Process { event } if event == "crash" || event == "power_loss");
+        history.iter().filter(|r| crash(&r.what)).map(|r| r.t_us).collect()
+    };
+    let mut last = 0;
+    for (kind, at_op) in [
+        (StrikeKind::Crash, 1),
+        (StrikeKind::PowerLoss, 2),
+        (StrikeKind::Crash, base.storage_ops / 2),
+        (StrikeKind::PowerLoss, base.storage_ops),
+    ] {
+        let (outcome, history) = try_plan(&plan().struck(Some(Strike { kind, at_op })));
+        assert!(outcome.passed(), "{kind:?} {at_op}: {:?}", outcome.violations);
+        let at = crashes(&history);
+        assert!(at.len() == 1 && at[0] >= last, "{kind:?} {at_op}: {at:?} {last}");
+        last = at[0];
+        // A fault's step is 5 ms; before it nothing is different.
+        let before = |h: &[Record]| h.iter().take_while(|r| r.t_us + 5000 < last).cloned().collect::<Vec<_>>();
+        assert_eq!(before(&history), before(&whole), "{kind:?} {at_op}");
+        assert!(
+            history.iter().any(|r| r.t_us > last && matches!(&r.what, What::Process { event } if event == "start"))
+        );
+    }
+    let beyond = Strike { kind: StrikeKind::Crash, at_op: base.storage_ops + 1 };
+    assert_eq!(crashes(&try_plan(&plan().struck(Some(beyond))).1), [0; 0], "only in the time of faults");
+}
+
+#[test]
+fn each_storage_operation_is_a_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("x.toml");
+    std::fs::write(&file, "about = 'x'\n[run]\nlength = '1s'\ndrain = '9s'\n").unwrap();
+    let output = sim(&["run", file.to_str().unwrap(), "--seed", "3", "--each-storage-op", "--jobs", "2", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let lines: Vec<serde_json::Value> =
+        String::from_utf8_lossy(&output.stdout).lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let operations = lines[0]["storage_ops"].as_u64().unwrap();
+    assert!(operations > 5, "{operations}");
+    assert_eq!(lines.last().unwrap()["rows"]["x"]["seeds"], 1 + operations);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use std::{
 use openclaw_platform::{BlockFile, Platform, Storage as _};
 use openclaw_server::store::{Store, StoreError, TRANSCRIPTS};
 use proptest::prelude::*;
-use sim::storage::{DiskFault, SimDisk};
+use sim::storage::{DiskFault, SimDisk, Struck};
 
 #[test]
 fn what_was_synced_survives_a_power_loss_and_a_crash_loses_nothing() {
@@ -69,7 +69,7 @@ fn faults_strike_where_they_were_set() {
     let disk = SimDisk::new();
     let storage = disk.mount();
     storage.write_atomic("a", &[0; 100]).unwrap();
-    disk.fail(DiskFault::Full { after: 10 });
+    disk.fail(1, DiskFault::Full { after: 10 });
     storage.append("a", &[1; 10]).unwrap();
     assert_eq!(storage.append("a", &[1]).unwrap_err().kind(), ErrorKind::StorageFull);
     assert_eq!(storage.write_atomic("a", &[2; 111]).unwrap_err().kind(), ErrorKind::StorageFull);
@@ -77,8 +77,8 @@ fn faults_strike_where_they_were_set() {
     storage.remove("a").unwrap();
     storage.write_atomic("b", &[2; 110]).unwrap();
 
-    disk.heal();
-    disk.fail(DiskFault::Error { nth: 2, times: 2 });
+    disk.heal(1);
+    disk.fail(1, DiskFault::Error { nth: 2, times: 2, full: false });
     let results: Vec<bool> = (0..5).map(|_| storage.append("b", b"x").is_ok()).collect();
     assert_eq!(results, [true, false, false, true, true]);
 
@@ -87,7 +87,7 @@ fn faults_strike_where_they_were_set() {
     disk.on_crash(move || {
         count.fetch_add(1, Ordering::Relaxed);
     });
-    disk.fail(DiskFault::Crash { nth: 2 });
+    disk.fail(1, DiskFault::Crash { nth: 2 });
     storage.append("b", b"y").unwrap();
     assert!(storage.append("b", b"y").is_err() && disk.crashed());
     assert!(storage.read("b").is_err() && disk.mount().read("b").is_err(), "nobody lives until the run says so");
@@ -97,13 +97,37 @@ fn faults_strike_where_they_were_set() {
 }
 
 #[test]
+fn faults_wait_side_by_side_for_their_operations() {
+    let disk = SimDisk::new();
+    disk.fail(7, DiskFault::Error { nth: 2, times: 2, full: true });
+    disk.fail(8, DiskFault::Crash { nth: 4 });
+    disk.fail(9, DiskFault::Crash { nth: 6 });
+    let storage = disk.mount();
+    let kinds: Vec<_> = (0..3).map(|_| storage.append("a", b"x").err().map(|e| e.kind())).collect();
+    assert_eq!(kinds, [None, Some(ErrorKind::StorageFull), Some(ErrorKind::StorageFull)]);
+    assert_eq!(disk.struck(), [Struck::Begun(7), Struck::Over(7)]);
+    assert!(storage.append("a", b"x").is_err() && disk.crashed());
+    assert_eq!((disk.struck(), disk.struck()), (vec![Struck::Begun(8)], Vec::new()));
+    // The next one counts on in the next life.
+    disk.crash();
+    let storage = disk.mount();
+    storage.append("a", b"x").unwrap();
+    assert!(storage.append("a", b"x").is_err());
+    assert_eq!(disk.struck(), [Struck::Begun(9)]);
+    disk.crash();
+    disk.fail(1, DiskFault::Crash { nth: 1 });
+    disk.heal(1);
+    disk.mount().append("a", b"x").unwrap();
+}
+
+#[test]
 fn a_failed_sync_is_not_made_good_by_the_next() {
     let disk = SimDisk::new();
     let storage = disk.mount();
     storage.append("a", b"one").unwrap();
     storage.sync("a").unwrap();
     storage.append("a", b"two").unwrap();
-    disk.fail(DiskFault::Error { nth: 1, times: 1 });
+    disk.fail(1, DiskFault::Error { nth: 1, times: 1, full: false });
     assert!(storage.sync("a").is_err());
     storage.sync("a").unwrap();
     assert_eq!(storage.read("a").unwrap(), b"onetwo");
@@ -333,7 +357,7 @@ fn f18_a_power_loss_at_any_operation_loses_no_acknowledged_commit() {
     for nth in 1..=operations {
         for seed in 0..3 {
             let disk = SimDisk::new();
-            disk.fail(DiskFault::Crash { nth });
+            disk.fail(1, DiskFault::Crash { nth });
             let acknowledged = commits(&disk, 0, COMMITS);
             assert!(disk.crashed() || acknowledged == COMMITS);
             if seed == 0 {
@@ -358,10 +382,10 @@ fn f18_a_power_loss_at_any_operation_loses_no_acknowledged_commit() {
 fn a_full_disk_fails_commits_and_keeps_the_old_ones() {
     let disk = SimDisk::new();
     assert_eq!(commits(&disk, 0, 3), 3);
-    disk.fail(DiskFault::Full { after: 0 });
+    disk.fail(1, DiskFault::Full { after: 0 });
     let acknowledged = commits(&disk, 3, 2000);
     assert!((3..2000).contains(&acknowledged), "{acknowledged}");
-    disk.heal();
+    disk.heal(1);
     assert_eq!(found(&disk), (0..acknowledged).collect::<Vec<_>>());
 }
 

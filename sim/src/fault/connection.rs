@@ -45,6 +45,10 @@ pub(super) struct State {
     /// By the direction that the end writes.
     pub ends: [End; 2],
     pub silence: Silence,
+    /// The end that writes in this direction belongs to a process that has died and does not know it yet.
+    pub frozen: Option<Direction>,
+    /// How the frozen end was dropped, which nobody has seen yet.
+    pub left: Option<Ending>,
     /// Something on the way has closed it.
     pub cut: bool,
     /// Something on the way has reset it.
@@ -127,6 +131,22 @@ impl Connection {
         let mut state = self.lock();
         if state.silence == Silence::Silent {
             state.silence = Silence::Forgotten;
+            state.wake();
+        }
+    }
+
+    /// What this end still does is not heard, and it hears nothing, until it is dropped.
+    pub(super) fn freeze(&self, end: Direction) {
+        self.lock().frozen = Some(end);
+    }
+
+    /// The frozen end is gone: now its peer learns of it, unless the whole machine is.
+    pub(super) fn thaw(&self) {
+        let at = self.link.time.latest() + self.link.least_latency(&self.link.settings());
+        let mut state = self.lock();
+        let frozen = state.frozen.take();
+        if let (Some(end), Some(ending), Silence::No) = (frozen, state.left.take(), state.silence) {
+            state.pipes[end as usize].end(ending, at);
             state.wake();
         }
     }

@@ -12,7 +12,7 @@ use std::{
 
 use openclaw_platform::{BoxFuture, BoxIo, Entropy, Listener, Transport};
 
-use super::{FaultStream, LinkControl, Links};
+use super::{Direction, FaultStream, LinkControl, Links};
 
 /// Connections that wait to be accepted; a SYN beyond that is lost and sent again, as on Linux.
 const BACKLOG: usize = 128;
@@ -33,6 +33,8 @@ pub struct SimNet {
 struct Machine {
     ip: Ipv4Addr,
     powered: bool,
+    /// Its process has died and does not know it yet.
+    frozen: bool,
     ports: BTreeMap<u16, Arc<Port>>,
     next_port: u16,
 }
@@ -91,6 +93,7 @@ impl SimNet {
         machines.entry(machine.to_owned()).or_insert_with(|| Machine {
             ip: Ipv4Addr::from_bits(Ipv4Addr::new(10, 0, 0, 0).to_bits() + n),
             powered: true,
+            frozen: false,
             ports: BTreeMap::new(),
             next_port: FIRST_EPHEMERAL,
         });
@@ -118,6 +121,29 @@ impl SimNet {
         }
     }
 
+    /// The process of a machine dies in the middle of something: nothing of what it still does is to be heard or to hear
+    /// anything. Once its tasks are gone, [`SimNet::thaw`] it. On a connection of a machine with itself the process is
+    /// the end that accepted.
+    pub fn freeze(&self, machine: &str) {
+        self.set_frozen(machine, true);
+        for connection in self.connections_of(machine) {
+            let accepted = connection.machines[Direction::Down as usize] == machine;
+            connection.freeze(if accepted { Direction::Down } else { Direction::Up });
+        }
+    }
+
+    /// Ends [`SimNet::freeze`].
+    pub fn thaw(&self, machine: &str) {
+        self.set_frozen(machine, false);
+        self.connections_of(machine).iter().for_each(|connection| connection.thaw());
+    }
+
+    fn set_frozen(&self, machine: &str, frozen: bool) {
+        if let Some(machine) = lock(&self.machines).get_mut(machine) {
+            machine.frozen = frozen;
+        }
+    }
+
     fn connections_of(&self, machine: &str) -> Vec<Arc<super::connection::Connection>> {
         let links = self.links.matching("*", "*");
         let all = links.iter().flat_map(|link| link.connections());
@@ -130,8 +156,8 @@ impl SimNet {
         let mut machines = lock(&self.machines);
         let lost = settings.half_open || settings.stalled.contains(&true);
         if lost
-            || !machines.get(to).is_some_and(|m| m.powered)
-            || !machines.get(&from.machine).is_some_and(|m| m.powered)
+            || !machines.get(to).is_some_and(|m| m.powered && !m.frozen)
+            || !machines.get(&from.machine).is_some_and(|m| m.powered && !m.frozen)
         {
             return Knock::Lost;
         }

@@ -99,10 +99,12 @@ impl FaultStream {
         let mut state = self.connection.lock();
         let (mine, other) = (self.writes as usize, self.writes.other() as usize);
         state.ends[mine].gone = true;
-        if state.silence == Silence::No {
-            // As in TCP: closing with data unread resets.
-            let unread = state.pipes[other].unread > 0;
-            let ending = if abort || unread { Ending::Rst } else { Ending::Fin };
+        // As in TCP: closing with data unread resets.
+        let unread = state.pipes[other].unread > 0;
+        let ending = if abort || unread { Ending::Rst } else { Ending::Fin };
+        if state.frozen == Some(self.writes) {
+            state.left = Some(ending);
+        } else if state.silence == Silence::No {
             state.pipes[mine].end(ending, at);
         }
         state.pipes[other].segments.clear();
@@ -171,6 +173,9 @@ impl AsyncRead for FaultStream {
         let now = connection.link.time.now();
         let reads = this.writes.other();
         let mut state = connection.lock();
+        if state.frozen == Some(this.writes) {
+            return Poll::Pending;
+        }
         if state.reset {
             return reset();
         }
@@ -207,6 +212,9 @@ impl AsyncWrite for FaultStream {
         let now = link.time.now();
         let (mine, reads) = (this.writes as usize, this.writes.other());
         let mut state = connection.lock();
+        if state.frozen == Some(this.writes) {
+            return Poll::Ready(Ok(buf.len()));
+        }
         if state.reset {
             return reset();
         }
@@ -263,8 +271,9 @@ impl AsyncWrite for FaultStream {
         let at = link.time.now() + link.draw_latency(&link.settings(), &*self.connection.entropy);
         let mut state = self.connection.lock();
         let known = state.silence == Silence::No;
+        let frozen = state.frozen == Some(self.writes);
         let pipe = &mut state.pipes[self.writes as usize];
-        if !pipe.shut {
+        if !pipe.shut && !frozen {
             pipe.shut = true;
             if known {
                 pipe.end(Ending::Fin, at);

@@ -4,7 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::Value;
 
-use super::{peers::Peers, recorder::Recorder, stage::Stage};
+use super::{
+    peers::Peers,
+    recorder::Recorder,
+    stage::{Stage, Struck},
+};
 use crate::{
     fault::{DEFAULT_WINDOW, LinkControl, Links},
     history::What,
@@ -36,6 +40,8 @@ pub(super) struct Faults {
     next_message: usize,
     /// Those under way, with their end.
     active: Vec<(Duration, PlannedFault)>,
+    /// Those that wait for a storage operation.
+    armed: Vec<PlannedFault>,
     /// When a stopped process is to be started again.
     restart: Option<Restart>,
 }
@@ -60,6 +66,7 @@ impl Faults {
             next: 0,
             next_message: 0,
             active: Vec::new(),
+            armed: Vec::new(),
             restart: None,
         }
     }
@@ -67,6 +74,7 @@ impl Faults {
     /// Ends what is over, begins what is due.
     pub fn apply(&mut self, stage: &mut dyn Stage) {
         let now = stage.elapsed();
+        self.strikes(now, stage);
         while let Some(at) = self.active.iter().position(|(end, _)| *end <= now) {
             let (_, fault) = self.active.remove(at);
             self.end(&fault, stage);
@@ -76,6 +84,11 @@ impl Faults {
             && Duration::from_millis(fault.at_ms) <= now
         {
             self.next += 1;
+            if fault.fault.at_op().is_some() {
+                stage.arm(&fault);
+                self.armed.push(fault);
+                continue;
+            }
             self.begin(&fault, stage);
             if let Some(ms) = fault.for_ms
                 && !matches!(fault.fault, Fault::Stop)
@@ -83,11 +96,36 @@ impl Faults {
                 self.active.push((Duration::from_millis(fault.at_ms + ms), fault));
             }
         }
+        // The time of faults is over.
+        if now >= Duration::from_millis(self.plan.length_ms) {
+            self.armed.drain(..).for_each(|fault| stage.disarm(fault.id));
+        }
         while let Some(message) = self.plan.telegram.as_ref().and_then(|t| t.messages.get(self.next_message)).cloned()
             && Duration::from_millis(message.at_ms) <= now
         {
             self.next_message += 1;
             self.say(&message);
+        }
+    }
+
+    /// Faults at storage operations: the process has died or has been given an error since the last look.
+    fn strikes(&mut self, now: Duration, stage: &mut dyn Stage) {
+        for struck in stage.struck() {
+            match struck {
+                Struck::Begun(id) => {
+                    let Some(at) = self.armed.iter().position(|f| f.id == id) else { continue };
+                    let fault = self.armed.remove(at);
+                    self.begin(&fault, stage);
+                    if let Some(ms) = fault.for_ms {
+                        self.active.push((now + Duration::from_millis(ms), fault));
+                    }
+                }
+                Struck::Over(id) => {
+                    if let Some(fault) = self.plan.faults.iter().find(|f| f.id == id && f.for_ms.is_none()) {
+                        self.note(fault, false);
+                    }
+                }
+            }
         }
     }
 
@@ -127,11 +165,11 @@ impl Faults {
             Fault::Rate { target, bytes } => set(target, &|l| l.rate(Some(*bytes))),
             Fault::Chunk { target, bytes } => set(target, &|l| l.chunk(Some(*bytes as usize))),
             Fault::Window { target, bytes } => set(target, &|l| l.window(*bytes as usize)),
-            Fault::Crash => {
+            Fault::Crash(_) => {
                 self.restart = None;
                 stage.crash();
             }
-            Fault::PowerLoss => {
+            Fault::PowerLoss(_) => {
                 self.restart = None;
                 stage.power_loss();
             }
@@ -144,7 +182,12 @@ impl Faults {
             }
             Fault::ClockJump { by_ms } => stage.jump(*by_ms),
             Fault::ConfigEdit { text } => stage.edit_config(text),
-            Fault::Disk { disk } => stage.disk(Some(*disk)),
+            // One at an operation is under way already.
+            Fault::Disk { disk, at, .. } => {
+                if at.at_op.is_none() {
+                    stage.disk(planned.id, *disk);
+                }
+            }
             backend => self.peers.fail(backend),
         }
     }
@@ -168,8 +211,8 @@ impl Faults {
             Fault::Rate { target, .. } => set(target, &|l| l.rate(None)),
             Fault::Chunk { target, .. } => set(target, &|l| l.chunk(chunk(network))),
             Fault::Window { target, .. } => set(target, &|l| l.window(window(network))),
-            Fault::Crash | Fault::PowerLoss => stage.start(),
-            Fault::Disk { .. } => stage.disk(None),
+            Fault::Crash(_) | Fault::PowerLoss(_) => stage.start(),
+            Fault::Disk { .. } => stage.disarm(planned.id),
             _ => {}
         }
         self.note(planned, false);

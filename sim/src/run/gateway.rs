@@ -13,10 +13,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{GATEWAY_PORT, TOKEN, recorder::Recorder};
 use crate::{
-    SimEntropy, SimSpawner, World,
+    Panics, SimEntropy, SimSpawner, World,
     fault::SimNet,
     history::What,
-    plan::{Disk, Plan, config_of},
+    plan::{Disk, Fault, Plan, PlannedFault, config_of},
     storage::{DiskFault, SimDisk},
 };
 
@@ -24,6 +24,7 @@ use crate::{
 pub(super) struct GatewayHost {
     platform: Platform,
     disk: SimDisk,
+    panics: Panics,
     seed: u64,
     entropy: Arc<SimEntropy>,
     tasks: Arc<SimSpawner>,
@@ -42,15 +43,22 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 impl GatewayHost {
     pub fn new(plan: &Plan, world: &World, net: &Arc<SimNet>, recorder: &Recorder) -> Result<Self, String> {
         let tasks = Arc::new(SimSpawner::new(world.panics.clone()));
+        let disk = SimDisk::new();
         let platform = Platform {
             transport: Arc::new(net.transport("gateway", "gateway")),
             tasks: tasks.clone(),
-            probe: Arc::new(Claims(recorder.clone())),
+            probe: Arc::new(Claims(recorder.clone(), disk.clone())),
             ..world.platform.clone()
         };
+        let (machine, panics) = (net.clone(), world.panics.clone());
+        disk.on_crash(move || {
+            machine.freeze("gateway");
+            panics.freeze();
+        });
         Ok(Self {
             platform,
-            disk: SimDisk::new(),
+            disk,
+            panics: world.panics.clone(),
             seed: plan.seed,
             entropy: world.entropy.clone(),
             tasks,
@@ -64,6 +72,13 @@ impl GatewayHost {
 
     fn process(&self, event: &str) {
         self.recorder.record("gateway", What::Process { event: event.to_owned() });
+    }
+
+    /// What the process does; one that has died in a storage operation does nothing any more.
+    fn does(&self, what: What) {
+        if !self.disk.crashed() {
+            self.recorder.record("gateway", what);
+        }
     }
 
     /// One life of the process.
@@ -81,7 +96,7 @@ impl GatewayHost {
         let (ready, bound) = oneshot::channel();
         let announce = async {
             if bound.await.is_ok() {
-                self.process("listening");
+                self.does(What::Process { event: "listening".into() });
             }
             std::future::pending::<()>().await;
         };
@@ -93,13 +108,13 @@ impl GatewayHost {
         match ended {
             Ok(stopped) => {
                 if stopped.cut_off > 0 {
-                    self.note(format!("{} runs were cut off", stopped.cut_off));
+                    self.does(What::Note { text: format!("{} runs were cut off", stopped.cut_off) });
                 }
-                self.process("stopped");
+                self.does(What::Process { event: "stopped".into() });
             }
             Err(error) => {
-                self.note(format!("the gateway could not serve: {error}"));
-                self.process("failed");
+                self.does(What::Note { text: format!("the gateway could not serve: {error}") });
+                self.does(What::Process { event: "failed".into() });
             }
         }
         // Its tasks may finish; whoever steers the run ends the process.
@@ -145,13 +160,32 @@ impl GatewayHost {
         }
     }
 
-    /// The disk fails, or does not any more.
-    pub fn disk(&self, fails: Option<Disk>) {
-        match fails {
-            Some(Disk::Enospc) => self.disk.fail(DiskFault::Full { after: 0 }),
-            Some(Disk::Eio) => self.disk.fail(DiskFault::Error { nth: 1, times: u64::MAX }),
-            None => self.disk.heal(),
-        }
+    /// Its disk.
+    pub fn disk(&self) -> &SimDisk {
+        &self.disk
+    }
+
+    /// The disk fails from now on.
+    pub fn disk_fails(&self, id: u64, how: Disk) {
+        let fault = match how {
+            Disk::Enospc => DiskFault::Full { after: 0 },
+            Disk::Eio => DiskFault::Error { nth: 1, times: u64::MAX, full: false },
+        };
+        self.disk.fail(id, fault);
+    }
+
+    /// Something strikes at a storage operation. A process that dies in one goes on to the end of the step, in which it
+    /// is not to be heard any more.
+    pub fn arm(&self, planned: &PlannedFault) {
+        let Some(nth) = planned.fault.at_op() else { return };
+        let fault = match &planned.fault {
+            Fault::Disk { disk, times, .. } => {
+                let full = *disk == Disk::Enospc;
+                DiskFault::Error { nth, times: times.map_or(u64::MAX, u64::from), full }
+            }
+            _ => DiskFault::Crash { nth },
+        };
+        self.disk.fail(planned.id, fault);
     }
 
     /// A person edits the configuration file.
@@ -177,6 +211,7 @@ impl GatewayHost {
         } else {
             self.disk.crash();
         }
+        self.panics.thaw();
         self.process(event);
     }
 
@@ -193,16 +228,18 @@ impl GatewayHost {
 }
 
 /// The gateway's claims about itself.
-struct Claims(Recorder);
+struct Claims(Recorder, SimDisk);
 
 impl Probe for Claims {
     fn always(&self, name: &'static str, holds: bool) {
         // One that holds is not worth a line.
-        if !holds {
+        if !holds && !self.1.crashed() {
             self.0.record("gateway", What::Probe { name: name.to_owned(), holds, always: true });
         }
     }
     fn sometimes(&self, name: &'static str) {
-        self.0.record("gateway", What::Probe { name: name.to_owned(), holds: true, always: false });
+        if !self.1.crashed() {
+            self.0.record("gateway", What::Probe { name: name.to_owned(), holds: true, always: false });
+        }
     }
 }

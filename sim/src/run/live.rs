@@ -15,14 +15,18 @@ use openclaw_platform::{Mono, SpawnerExt as _, Transport, os};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    ENDING, Finished, GATEWAY_PORT, MODEL_PORT, TELEGRAM_PORT, client, faults::Faults, peers, peers::Peers,
-    recorder::Recorder, stage::Stage,
+    ENDING, Finished, GATEWAY_PORT, MODEL_PORT, TELEGRAM_PORT, client,
+    faults::Faults,
+    peers,
+    peers::Peers,
+    recorder::Recorder,
+    stage::{Stage, Struck},
 };
 use crate::{
     World,
     fault::{Links, LoopbackNet},
     history::What,
-    plan::{Disk, Plan},
+    plan::{Disk, Plan, PlannedFault},
     scenario::Route,
 };
 
@@ -102,7 +106,7 @@ async fn drive(plan: &Plan, gateway: &Path, home: &Path) -> io::Result<Finished>
     for panic in world.panics.seen() {
         recorder.record("world", What::Panic { task: panic.task.to_owned(), message: panic.message });
     }
-    Ok(Finished { history: recorder.take(), draws: world.entropy.draws(), broken: None })
+    Ok(Finished { history: recorder.take(), draws: world.entropy.draws(), storage_ops: 0, broken: None })
 }
 
 /// The real program and what it needs.
@@ -260,10 +264,18 @@ impl Stage for Machine {
         self.left_out("a jump of the wall clock");
     }
 
-    fn disk(&mut self, fails: Option<Disk>) {
-        if fails.is_some() {
-            self.left_out("a disk fault");
-        }
+    fn disk(&mut self, _id: u64, _fails: Disk) {
+        self.left_out("a disk fault");
+    }
+
+    fn arm(&mut self, _fault: &PlannedFault) {
+        self.left_out("a fault at a storage operation");
+    }
+
+    fn disarm(&mut self, _id: u64) {}
+
+    fn struck(&mut self) -> Vec<Struck> {
+        Vec::new()
     }
 
     fn edit_config(&mut self, text: &str) {

@@ -1,6 +1,8 @@
 use std::time::Duration;
 
-use crate::plan::Disk;
+use crate::plan::{Disk, PlannedFault};
+
+pub(super) use crate::storage::Struck;
 
 /// What faults act on besides links and backends: the gateway's machine, simulated or real.
 pub(super) trait Stage {
@@ -20,8 +22,14 @@ pub(super) trait Stage {
     fn is_serving(&mut self) -> bool;
     /// Moves the wall clock.
     fn jump(&mut self, by_ms: i64);
-    /// Makes the disk fail, or not any more.
-    fn disk(&mut self, fails: Option<Disk>);
+    /// Makes the disk fail from now on, until [`Stage::disarm`].
+    fn disk(&mut self, id: u64, fails: Disk);
+    /// Sets a fault that strikes at a storage operation.
+    fn arm(&mut self, fault: &PlannedFault);
+    /// Ends a fault of the disk, or one that has not struck.
+    fn disarm(&mut self, id: u64);
+    /// What faults of the disk have done since the last call.
+    fn struck(&mut self) -> Vec<Struck>;
     /// Replaces the configuration file.
     fn edit_config(&mut self, text: &str);
 }

@@ -13,10 +13,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use clap::ValueEnum as _;
 use serde::Serialize;
 
 use super::{Divergence, Failure, Outcome, Story, directory, exit, table};
-use crate::plan::Plan;
+use crate::plan::{Plan, Strike, StrikeKind};
 
 /// Scenarios under seeds.
 #[derive(Debug, Clone)]
@@ -27,6 +28,9 @@ pub struct Batch {
     pub seeds: Option<Range<u64>>,
     /// Processes at a time.
     pub jobs: usize,
+    /// After each seed's run as the scenario has it: once more for every storage operation of that run, with this fault
+    /// at the operation.
+    pub each_storage_op: Option<StrikeKind>,
     /// No new seed is begun after this time; without `seeds` they go on until then.
     pub budget: Option<Duration>,
     /// Each seed twice, and both the same.
@@ -37,9 +41,24 @@ pub struct Batch {
     pub json: bool,
 }
 
-/// One seed's result.
-struct Tried {
+/// One run.
+#[derive(Debug, Clone, Copy)]
+struct Work {
+    /// Number of the scenario.
     story: usize,
+    seed: u64,
+    strike: Option<Strike>,
+}
+
+impl Work {
+    /// What it is called in a report: `7`, `7-power_loss-at-12`.
+    fn label(&self) -> String {
+        self.strike.map_or_else(|| self.seed.to_string(), |strike| format!("{}-{strike}", self.seed))
+    }
+}
+
+/// Its result.
+struct Tried {
     outcome: Result<Outcome, String>,
     divergence: Option<String>,
 }
@@ -56,14 +75,14 @@ pub struct Report {
 /// One scenario's sums.
 #[derive(Debug, Default, Clone, Serialize)]
 pub struct Row {
-    /// Seeds run.
+    /// Runs.
     pub seeds: u64,
-    /// Those that failed, each with its reason.
-    pub failed: BTreeMap<u64, String>,
+    /// Those that failed, each by its seed (and fault) with its reason.
+    pub failed: BTreeMap<String, String>,
     /// Those that gave two histories.
-    pub diverged: BTreeSet<u64>,
+    pub diverged: BTreeSet<String>,
     /// Those in which the simulator itself failed.
-    pub broken: BTreeSet<u64>,
+    pub broken: BTreeSet<String>,
     /// Goals that no seed has reached.
     pub missed: BTreeSet<String>,
     /// Simulated seconds.
@@ -76,30 +95,22 @@ impl Batch {
     /// Runs everything; prints failures as they come.
     pub fn run(&self) -> Report {
         let begun = Instant::now();
-        let work = self.work();
-        let (next, results) = (AtomicUsize::new(0), Mutex::new(Report::default()));
+        let results = Mutex::new(Report::default());
         for story in &self.stories {
             let missed = story.scenario.expect.sometimes.iter().cloned().collect();
             let row = Row { missed, ..Row::default() };
-            results.lock().unwrap_or_else(PoisonError::into_inner).rows.insert(story.name.clone(), row);
+            lock(&results).rows.insert(story.name.clone(), row);
         }
-        let total = self.budget.is_none().then_some(work.len());
-        std::thread::scope(|scope| {
-            for _ in 0..self.jobs.max(1) {
-                scope.spawn(|| {
-                    loop {
-                        let n = next.fetch_add(1, Ordering::Relaxed);
-                        if self.budget.is_some_and(|b| begun.elapsed() >= b) {
-                            return;
-                        }
-                        let Some((story, seed)) = self.nth(&work, n) else { return };
-                        let tried = self.try_seed(story, seed);
-                        self.take(seed, tried, &mut results.lock().unwrap_or_else(PoisonError::into_inner));
-                        self.progress(n + 1, total);
-                    }
-                });
+        let work = self.work();
+        let counted = self.all(begun, &results, self.budget.is_none().then_some(work.len()), |n| self.nth(&work, n));
+        if let Some(kind) = self.each_storage_op {
+            let mut strikes = Vec::new();
+            for (work, operations) in counted {
+                let strike = |at_op| Work { strike: Some(Strike { kind, at_op }), ..work };
+                strikes.extend((1..=operations).map(strike));
             }
-        });
+            self.all(begun, &results, Some(strikes.len()), |n| strikes.get(n).copied());
+        }
         let mut report = results.into_inner().unwrap_or_else(PoisonError::into_inner);
         report.code = report.verdict();
         if self.json {
@@ -108,6 +119,39 @@ impl Batch {
             print!("{}", table::show(&report, begun.elapsed()));
         }
         report
+    }
+
+    /// Does all the work that `nth` gives, several at a time; returns what has passed, with its storage operations.
+    fn all(
+        &self,
+        begun: Instant,
+        results: &Mutex<Report>,
+        total: Option<usize>,
+        nth: impl Fn(usize) -> Option<Work> + Sync,
+    ) -> Vec<(Work, u64)> {
+        let (next, passed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+        std::thread::scope(|scope| {
+            for _ in 0..self.jobs.max(1) {
+                scope.spawn(|| {
+                    loop {
+                        let n = next.fetch_add(1, Ordering::Relaxed);
+                        if self.budget.is_some_and(|b| begun.elapsed() >= b) {
+                            return;
+                        }
+                        let Some(work) = nth(n) else { return };
+                        let tried = self.attempt(work);
+                        if let Ok(outcome) = &tried.outcome
+                            && outcome.passed()
+                        {
+                            lock(&passed).push((work, outcome.storage_ops));
+                        }
+                        self.take(work, tried, &mut lock(results));
+                        self.progress(n + 1, total);
+                    }
+                });
+            }
+        });
+        passed.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Seed by seed over all scenarios, so that a budget is shared.
@@ -124,38 +168,43 @@ impl Batch {
     }
 
     /// The work to be done as the `n`th; with a budget and no seeds named it never ends.
-    fn nth(&self, work: &[(usize, u64)], n: usize) -> Option<(usize, u64)> {
-        let endless = self.budget.is_some() && self.seeds.is_none();
-        work.get(n).copied().or_else(|| {
+    fn nth(&self, work: &[(usize, u64)], n: usize) -> Option<Work> {
+        let endless = self.budget.is_some() && self.seeds.is_none() && self.each_storage_op.is_none();
+        let found = work.get(n).copied().or_else(|| {
             let drawn: Vec<_> =
                 (0..self.stories.len()).filter(|s| self.stories[*s].scenario.run.seed.is_none()).collect();
             let beyond = n - work.len();
             let last = work.iter().map(|(_, seed)| *seed).max().unwrap_or(0);
             (endless && !drawn.is_empty())
                 .then(|| (drawn[beyond % drawn.len()], last + 1 + (beyond / drawn.len()) as u64))
-        })
+        });
+        found.map(|(story, seed)| Work { story, seed, strike: None })
     }
 
-    fn try_seed(&self, story: usize, seed: u64) -> Tried {
-        let outcome = self.child(story, seed, None);
+    fn attempt(&self, work: Work) -> Tried {
+        let outcome = self.child(work, None);
         let mut divergence = None;
         if self.check_determinism
             && let Ok(first) = &outcome
         {
-            match self.child(story, seed, None) {
+            match self.child(work, None) {
                 Ok(second) if same(first, &second) => {}
-                Ok(second) => divergence = Some(self.parted(story, seed, first, &second)),
+                Ok(second) => divergence = Some(self.parted(work, first, &second)),
                 Err(error) => divergence = Some(format!("the second run failed: {error}")),
             }
         }
-        Tried { story, outcome, divergence }
+        Tried { outcome, divergence }
     }
 
     /// One run in a new process.
-    fn child(&self, story: usize, seed: u64, trace: Option<&Path>) -> Result<Outcome, String> {
+    fn child(&self, work: Work, trace: Option<&Path>) -> Result<Outcome, String> {
         let exe = this_program().map_err(|e| e.to_string())?;
         let mut command = Command::new(exe);
-        command.arg("one").arg(&self.stories[story].path).arg("--seed").arg(seed.to_string());
+        command.arg("one").arg(&self.stories[work.story].path).arg("--seed").arg(work.seed.to_string());
+        if let Some(Strike { kind, at_op }) = work.strike {
+            let kind = kind.to_possible_value();
+            command.arg("--kind").arg(kind.as_ref().map_or("", |k| k.get_name())).arg("--at-op").arg(at_op.to_string());
+        }
         if let Some(trace) = trace {
             command.arg("--trace").arg(trace);
         }
@@ -176,16 +225,18 @@ impl Batch {
     }
 
     /// Where two runs of a seed part: both again, with traces.
-    fn parted(&self, story: usize, seed: u64, first: &Outcome, second: &Outcome) -> String {
+    fn parted(&self, work: Work, first: &Outcome, second: &Outcome) -> String {
         let sums = format!(
             "hash {} and {}, records {} and {}, draws {} and {}",
             first.hash, second.hash, first.records, second.records, first.draws, second.draws
         );
-        let file = |n| -> PathBuf { directory().join(format!("{}-{seed}-run{n}.jsonl", self.stories[story].name)) };
+        let file = |n| -> PathBuf {
+            directory().join(format!("{}-{}-run{n}.jsonl", self.stories[work.story].name, work.label()))
+        };
         // A difference need not show again; each attempt is another chance.
         for _ in 0..5 {
             let (one, two) = (file(1), file(2));
-            let runs = self.child(story, seed, Some(&one)).and(self.child(story, seed, Some(&two)));
+            let runs = self.child(work, Some(&one)).and(self.child(work, Some(&two)));
             if let (Ok(_), Ok(Some(divergence))) = (runs, Divergence::of_files(&one, &two)) {
                 return format!("{sums}\n  first different record {}:\n{divergence}", divergence.at);
             }
@@ -193,19 +244,20 @@ impl Batch {
         sums
     }
 
-    fn take(&self, seed: u64, tried: Tried, report: &mut Report) {
-        let story = &self.stories[tried.story];
+    fn take(&self, work: Work, tried: Tried, report: &mut Report) {
+        let story = &self.stories[work.story];
+        let label = work.label();
         let row = report.rows.entry(story.name.clone()).or_default();
         row.seeds += 1;
         if let Some(text) = &tried.divergence {
-            row.diverged.insert(seed);
-            say(&format!("{} seed {seed}: two histories: {text}", story.name));
+            row.diverged.insert(label.clone());
+            say(&format!("{} seed {label}: two histories: {text}", story.name));
         }
         let outcome = match tried.outcome {
             Ok(outcome) => outcome,
             Err(error) => {
-                say(&format!("{} seed {seed}: the simulator failed: {error}", story.name));
-                row.broken.insert(seed);
+                say(&format!("{} seed {label}: the simulator failed: {error}", story.name));
+                row.broken.insert(label);
                 return;
             }
         };
@@ -218,17 +270,18 @@ impl Batch {
             println!("{}", serde_json::to_string(&outcome).unwrap_or_default());
         }
         if let Some(error) = &outcome.broken {
-            say(&format!("{} seed {seed}: the simulator failed: {error}", story.name));
-            row.broken.insert(seed);
+            say(&format!("{} seed {label}: the simulator failed: {error}", story.name));
+            row.broken.insert(label);
         } else if let Some(first) = outcome.violations.first() {
-            row.failed.insert(seed, first.oracle.clone());
-            let written = Plan::draw(&story.scenario, &story.name, seed)
+            row.failed.insert(label.clone(), first.oracle.clone());
+            let written = Plan::draw(&story.scenario, &story.name, work.seed)
                 .map_err(|e| e.to_string())
-                .and_then(|plan| Failure::write(&outcome, &plan).map_err(|e| e.to_string()));
+                .map(|plan| plan.struck(work.strike))
+                .and_then(|plan| Failure::write(&label, &outcome, &plan).map_err(|e| e.to_string()));
             let place = written.map_or_else(|e| e, |path| path.display().to_string());
             for v in &outcome.violations {
                 let at = v.at.map_or_else(String::new, |at| format!(" at record {at}"));
-                say(&format!("{} seed {seed}: {}{at}: {}", story.name, v.oracle, v.detail));
+                say(&format!("{} seed {label}: {}{at}: {}", story.name, v.oracle, v.detail));
             }
             say(&format!("  replay: sim replay {place}"));
         }
@@ -244,6 +297,10 @@ impl Batch {
         }
         let _ = std::io::stderr().flush();
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A line for the person who watches.

@@ -25,15 +25,15 @@ pub fn directory() -> PathBuf {
 }
 
 impl Failure {
-    /// Writes it as JSON and says where.
+    /// Writes it as JSON and says where. `label` is the seed, and what else tells the run from others of the scenario.
     ///
     /// # Errors
     /// When it cannot be written.
     #[allow(clippy::disallowed_methods)] // the runner's own files
-    pub fn write(outcome: &Outcome, plan: &Plan) -> std::io::Result<PathBuf> {
+    pub fn write(label: &str, outcome: &Outcome, plan: &Plan) -> std::io::Result<PathBuf> {
         let directory = directory();
         std::fs::create_dir_all(&directory)?;
-        let path = directory.join(format!("{}-{}.json", plan.scenario, plan.seed));
+        let path = directory.join(format!("{}-{label}.json", plan.scenario));
         let replay = format!("sim replay {}", path.display());
         let failure = Self { outcome: outcome.clone(), replay, plan: plan.clone() };
         std::fs::write(&path, serde_json::to_string_pretty(&failure)? + "\n")?;

@@ -9,7 +9,7 @@ pub(super) fn show(report: &Report, took: Duration) -> String {
     let _ = writeln!(
         out,
         "\r{:width$}  {:>6}  {:>6}  {:>6}  {:>11}  {:>8}  {:>8}",
-        "scenario", "seeds", "passed", "failed", "simulated s", "CPU s", "s per s"
+        "scenario", "runs", "passed", "failed", "simulated s", "CPU s", "s per s"
     );
     let mut sum = Row::default();
     let mut bad = 0;
@@ -34,7 +34,7 @@ pub(super) fn show(report: &Report, took: Duration) -> String {
 }
 
 fn failed(row: &Row) -> u64 {
-    let mut seeds: std::collections::BTreeSet<u64> = row.failed.keys().copied().collect();
+    let mut seeds: std::collections::BTreeSet<&String> = row.failed.keys().collect();
     seeds.extend(&row.diverged);
     seeds.extend(&row.broken);
     seeds.len() as u64

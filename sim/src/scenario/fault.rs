@@ -2,16 +2,20 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Span;
-use crate::plan::{Disk, Fault};
+use crate::plan::{AtOperation, Disk, Fault};
 
 /// `[[fault]]`: a fault at a fixed time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FaultEntry {
-    /// When.
+    /// When; with `at_op`: from when on operations are counted (`0s`: from the start).
     pub at: Span,
     /// What.
     pub kind: FaultName,
+    /// Crash, power loss, disk: not at a time but just before this one, from 1, of the operations that change the
+    /// gateway's disk (writes, syncs, renames, removes, changes of size, new files). `for` counts from then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_op: Option<u64>,
     /// How long; for crashes and stops the time until the next start.
     #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
     pub lasts: Option<Span>,
@@ -39,7 +43,7 @@ pub struct FaultEntry {
     /// Seconds to wait that a 429 names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<u64>,
-    /// So many calls, polls or updates.
+    /// So many calls, polls or updates; of a disk with `at_op`: so many operations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub times: Option<u32>,
     /// The call takes effect before its connection is dropped.
@@ -157,6 +161,7 @@ impl FaultEntry {
         Self {
             at,
             kind,
+            at_op: None,
             lasts: None,
             target: None,
             bytes: None,
@@ -179,6 +184,7 @@ impl FaultEntry {
         let bytes = self.bytes.unwrap_or(1000);
         let (times, status) = (self.times.unwrap_or(1), self.status.unwrap_or(500));
         let method = || self.method.clone().unwrap_or_else(|| "getUpdates".into());
+        let at = AtOperation { at_op: self.at_op };
         let delay_ms = self.delay.unwrap_or(Span::secs(1)).ms();
         let ms = |span: Option<Span>| span.map_or(0, |s| s.ms() as i64);
         match self.kind {
@@ -191,11 +197,11 @@ impl FaultEntry {
             FaultName::Rate => Fault::Rate { target, bytes },
             FaultName::Chunk => Fault::Chunk { target, bytes },
             FaultName::Window => Fault::Window { target, bytes },
-            FaultName::Crash => Fault::Crash,
-            FaultName::PowerLoss => Fault::PowerLoss,
+            FaultName::Crash => Fault::Crash(at),
+            FaultName::PowerLoss => Fault::PowerLoss(at),
             FaultName::Stop => Fault::Stop,
             FaultName::ClockJump => Fault::ClockJump { by_ms: ms(self.forward) - ms(self.back) },
-            FaultName::Disk => Fault::Disk { disk: self.disk.unwrap_or(Disk::Eio) },
+            FaultName::Disk => Fault::Disk { disk: self.disk.unwrap_or(Disk::Eio), at, times: self.times },
             FaultName::TelegramError => {
                 Fault::TelegramError { method: method(), status, times, retry_after: self.retry_after }
             }
@@ -228,12 +234,13 @@ impl FaultEntry {
             Fault::Rate { target, bytes } | Fault::Chunk { target, bytes } | Fault::Window { target, bytes } => {
                 (e.target, e.bytes) = (Some(target), Some(bytes));
             }
-            Fault::Crash | Fault::PowerLoss | Fault::Stop => {}
+            Fault::Crash(at) | Fault::PowerLoss(at) => e.at_op = at.at_op,
+            Fault::Stop => {}
             Fault::ClockJump { by_ms } => {
                 let span = Some(Span(by_ms.unsigned_abs()));
                 *(if by_ms < 0 { &mut e.back } else { &mut e.forward }) = span;
             }
-            Fault::Disk { disk } => e.disk = Some(disk),
+            Fault::Disk { disk, at, times } => (e.disk, e.at_op, e.times) = (Some(disk), at.at_op, times),
             Fault::TelegramError { method, status, times, retry_after } => {
                 (e.method, e.status, e.times, e.retry_after) = (Some(method), Some(status), Some(times), retry_after);
             }
@@ -275,6 +282,12 @@ impl FaultEntry {
                 .map(str::to_owned),
         );
         let name = openclaw_protocol::connect::wire_name(&self.kind);
+        if self.at_op == Some(0) {
+            return Err(format!("fault {name}: `at_op` counts from 1"));
+        }
+        if self.kind == FaultName::Disk && self.times.is_some() && self.at_op.is_none() {
+            return Err(format!("fault {name}: `times` needs `at_op`"));
+        }
         match members(self).iter().find(|m| !known.contains(m)) {
             Some(member) => Err(format!("fault {name}: `{member}` means nothing here")),
             None => Ok(()),
