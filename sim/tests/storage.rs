@@ -404,7 +404,7 @@ fn f18_an_io_error_at_any_operation_is_told_and_healed() {
         let mut told = BTreeSet::from([0]);
         in_time(async {
             let store = open(&disk).unwrap();
-            disk.fail(DiskFault::Error { nth, times: 1 });
+            disk.fail(1, DiskFault::Error { nth, times: 1, full: false });
             for n in 1..COMMITS + 4 {
                 if insert(&store, n).await.is_ok() {
                     told.insert(n);
@@ -433,7 +433,7 @@ fn f18_a_full_disk_refuses_until_there_is_room() {
     assert_eq!(commits(&disk, 0, 3), 3);
     in_time(async {
         let store = open(&disk).unwrap();
-        disk.fail(DiskFault::Full { after: 0 });
+        disk.fail(1, DiskFault::Full { after: 0 });
         let mut n = 3;
         while insert(&store, n).await.is_ok() {
             n += 1;
@@ -444,7 +444,7 @@ fn f18_a_full_disk_refuses_until_there_is_room() {
             assert!(matches!(insert(&store, n).await, Err(StoreError::Unavailable(_))));
             assert_eq!(rows(&store), (0..n).collect::<Vec<_>>());
         }
-        disk.heal();
+        disk.heal(1);
         tokio::time::sleep(std::time::Duration::from_secs(2)).await;
         insert(&store, n).await.unwrap();
         assert!(store.trouble().is_none());
