@@ -1,1 +1,1 @@
-//! Benchmarks live in `benches/`; there is nothing to link to.
+//! Load and benchmarks: the program is in `src/load`, the benchmarks in `benches/`. There is nothing to link to.
