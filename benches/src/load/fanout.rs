@@ -117,7 +117,7 @@ impl Audience {
                 () = tokio::time::sleep(PATIENCE) => return Err("an event did not reach everybody".into()),
             }
         }
-        let cpu = server.cpu() - cpu;
+        let cpu = server.cpu().saturating_sub(cpu);
         let mut latencies = Latencies::new()?;
         let mut flight = shared.lock();
         std::mem::swap(&mut latencies, &mut flight.latencies);

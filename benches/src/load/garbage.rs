@@ -91,7 +91,7 @@ pub async fn run(server: &Server, count: u64, connections: usize, window: Durati
     };
     let (flood, meanwhile) = tokio::join!(flood(server, count, connections), meanwhile);
     let took = flood?;
-    let cpu_us = (server.cpu() - cpu).as_secs_f64() * 1e6 / count as f64;
+    let cpu_us = server.cpu().saturating_sub(cpu).as_secs_f64() * 1e6 / count as f64;
     progress(&format!("{count} refused in {:.1} s", begun.elapsed().as_secs_f64()));
     // The lingering ends of the last ones.
     tokio::time::sleep(Duration::from_secs(3)).await;

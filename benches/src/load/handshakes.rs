@@ -15,7 +15,7 @@ use crate::{
 
 /// Keeps `connections` handshakes under way for `window`.
 pub async fn run(server: &Server, connections: usize, window: Duration, device: bool) -> Result<Sample> {
-    let connect = if device { Identity::new(&server.token)? } else { server.connect() };
+    let connect = if device { Identity::signed(&server.token)? } else { server.connect() };
     // The first one pairs the device.
     Conn::hello(server.addr, &connect).await?;
     let connect = Arc::new(connect);
@@ -36,7 +36,7 @@ pub async fn run(server: &Server, connections: usize, window: Duration, device: 
         });
     }
     while tasks.join_next().await.is_some() {}
-    let (took, cpu) = (begun.elapsed(), server.cpu() - cpu);
+    let (took, cpu) = (begun.elapsed(), server.cpu().saturating_sub(cpu));
     failure.check()?;
     let mut all = Latencies::new()?;
     std::mem::swap(&mut all, &mut latencies.lock().unwrap_or_else(PoisonError::into_inner));

@@ -54,7 +54,7 @@ pub struct Identity {
 
 impl Identity {
     /// The device of this generator; the same in each run.
-    pub fn new(token: &str) -> Result<Connect> {
+    pub fn signed(token: &str) -> Result<Connect> {
         let key = SigningKey::from_bytes(&[42; 32]);
         let public = URL_SAFE_NO_PAD.encode(key.verifying_key().as_bytes());
         let id = PublicKey::parse(&public).ok_or("a key of our own")?.device_id();

@@ -35,7 +35,7 @@ pub async fn run(server: &Server, count: usize, hold: Duration) -> Result<Idle> 
     tokio::time::sleep(Duration::from_secs(2)).await;
     let (cpu, begun) = (server.cpu(), Instant::now());
     tokio::time::sleep(hold).await;
-    let cpu_percent = (server.cpu() - cpu).as_secs_f64() / begun.elapsed().as_secs_f64() * 100.0;
+    let cpu_percent = server.cpu().saturating_sub(cpu).as_secs_f64() / begun.elapsed().as_secs_f64() * 100.0;
     let each = server.rss().saturating_sub(base) as f64 / count as f64;
     if readers.len() < count || readers.try_join_next().is_some() {
         return Err("an idle connection was closed".into());

@@ -252,7 +252,9 @@ async fn run(cli: Cli) -> Result<bool> {
         println!("{}", serde_json::to_string_pretty(&Report { machine, command, rounds, figures })?);
     } else {
         println!("{}", report::head());
-        figures.iter().for_each(|figure| println!("{}", figure.line()));
+        for figure in &figures {
+            println!("{}", figure.line());
+        }
         println!("{missed} targets missed");
     }
     Ok(missed == 0 || !cli.global.check)
@@ -316,10 +318,7 @@ impl Bench {
 
     async fn both(&self) -> Result<Both> {
         let gateway = self.which.start().await?;
-        let floor = match self.global.no_floor {
-            true => None,
-            false => Some(Server::floor(&gateway.sizes().await?).await?.0),
-        };
+        let floor = if self.global.no_floor { None } else { Some(Server::floor(&gateway.sizes().await?).await?.0) };
         Ok(Both { gateway, floor })
     }
 
@@ -352,9 +351,10 @@ impl Bench {
                 };
                 let rounds = both.pair().rounds(self.rounds(), sample).await?;
                 let judged = depth == 16 && matches!(request, Request::Health | Request::SystemPresence);
-                let (rate, p99) = match judged {
-                    true => (Target::RatioAtLeast(0.5), Target::RatioAtMost(3.0)),
-                    false => (Target::None, Target::None),
+                let (rate, p99) = if judged {
+                    (Target::RatioAtLeast(0.5), Target::RatioAtMost(3.0))
+                } else {
+                    (Target::None, Target::None)
                 };
                 figures.extend(Figure::of_rounds(&load, "requests", &rounds, rate, p99));
             }
@@ -530,7 +530,9 @@ impl Bench {
                 "{requests} requests, {} visits, {} events seen, {} chat turns, {} faults injected; stopped in {stopped:?}",
                 soak.visits, soak.events, soak.chats, soak.injected
             );
-            soak.problems.iter().for_each(|problem| println!("PROBLEM {problem}"));
+            for problem in &soak.problems {
+                println!("PROBLEM {problem}");
+            }
             println!("{}", if soak.problems.is_empty() { "flat and without errors" } else { "not passed" });
         }
         Ok(soak.problems.is_empty())

@@ -76,7 +76,7 @@ pub async fn run(
         });
     }
     while tasks.join_next().await.is_some() {}
-    let (took, cpu) = (begun.elapsed(), server.cpu() - cpu);
+    let (took, cpu) = (begun.elapsed(), server.cpu().saturating_sub(cpu));
     failure.check()?;
     if behind.load(std::sync::atomic::Ordering::Relaxed) {
         return Ok(None);
@@ -145,10 +145,7 @@ impl Asker {
     /// Reads once; how many answers that gave. Can be dropped while it waits.
     async fn answers(&mut self, limited: bool) -> Result<usize> {
         let Self { conn, ok, sent, latencies, .. } = self;
-        let mut first = match limited {
-            true => Some(conn.next().await?),
-            false => Some(conn.next_whenever().await?),
-        };
+        let mut first = Some(if limited { conn.next().await? } else { conn.next_whenever().await? });
         let now = Instant::now();
         let mut answers = 0;
         while let Some(got) = first {

@@ -157,7 +157,7 @@ pub async fn run(server: &Server, length: Duration) -> Result<Soak> {
         tokio::time::sleep(WINDOW.min(length.saturating_sub(begun.elapsed()))).await;
         let mut latencies = Latencies::new()?;
         std::mem::swap(&mut latencies, &mut lock(&actor.latencies));
-        let used = server.cpu() - cpu;
+        let used = server.cpu().saturating_sub(cpu);
         cpu += used;
         let stretch = Stretch {
             at_s: begun.elapsed().as_secs_f64(),
@@ -307,7 +307,7 @@ impl Actor {
     /// Comes, asks, goes; every other one with a signature, every fourth shown in presence.
     async fn visit(self, n: usize) -> Result<()> {
         let connect: Connect = match n % 4 {
-            1 | 3 => Identity::new(&self.token)?,
+            1 | 3 => Identity::signed(&self.token)?,
             2 => identity::shown(&self.token, &format!("visitor {n}")),
             _ => identity::with_token(&self.token),
         };

@@ -48,13 +48,13 @@ pub fn server_text(payload: &[u8]) -> Vec<u8> {
 fn header(first: u8, len: usize, mask: u8) -> Vec<u8> {
     let mut out = vec![first];
     match len {
-        0..=125 => out.push(mask | len as u8),
+        0..=125 => out.push(mask + len as u8),
         126..=0xffff => {
-            out.push(mask | 126);
+            out.push(mask + 126);
             out.extend((len as u16).to_be_bytes());
         }
         _ => {
-            out.push(mask | 127);
+            out.push(mask + 127);
             out.extend((len as u64).to_be_bytes());
         }
     }
@@ -185,7 +185,7 @@ impl Conn {
 
     /// A message that was read already.
     pub fn ready(&mut self) -> Option<Got<'_>> {
-        let found = self.take().ok()??;
+        let found = self.take()?;
         Some(self.got(&found))
     }
 
@@ -200,7 +200,7 @@ impl Conn {
 
     async fn wait(&mut self) -> io::Result<Found> {
         loop {
-            if let Some(found) = self.take()? {
+            if let Some(found) = self.take() {
                 return Ok(found);
             }
             self.fill().await?;
@@ -208,7 +208,7 @@ impl Conn {
     }
 
     /// Cuts the next message off what was read.
-    fn take(&mut self) -> io::Result<Option<Found>> {
+    fn take(&mut self) -> Option<Found> {
         while let Some(found) = find(&self.buf[..self.end], self.at) {
             self.at = found.payload.end;
             match found.first {
@@ -218,10 +218,10 @@ impl Conn {
                     let _ = self.io.try_write(&pong);
                 }
                 PONG => {}
-                _ => return Ok(Some(found)),
+                _ => return Some(found),
             }
         }
-        Ok(None)
+        None
     }
 
     async fn fill(&mut self) -> io::Result<()> {
