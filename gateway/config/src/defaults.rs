@@ -1,9 +1,9 @@
 //! Every default that is not zero, empty or off, in one place.
 
 use crate::{
-    AgentDefaults, Auto, AutoBool, Bind, CanvasHost, ConsoleStyle, DmScope, Gateway, GatewayAuth, GatewayReload,
-    GatewayRemote, Heartbeat, Limits, LogLevel, Logging, ReloadMode, ResetMode, Retry, Session, SessionReset,
-    SessionScope,
+    AgentDefaults, Auto, AutoBool, Bind, CanvasHost, ConsoleStyle, DmScope, Gateway, GatewayAuth, GatewayNodes,
+    GatewayReload, GatewayRemote, Heartbeat, Limits, LogLevel, Logging, ReloadMode, ResetMode, Retry, Session,
+    SessionReset, SessionScope,
 };
 
 /// Port when no flag, variable or key says otherwise (manual: port precedence).
@@ -29,7 +29,7 @@ impl Default for Gateway {
             reload: GatewayReload::default(),
             control_ui: None,
             http: None,
-            nodes: None,
+            nodes: GatewayNodes::default(),
             tls: None,
             limits: Limits::default(),
         }

@@ -35,7 +35,7 @@ pub struct Gateway {
     /// HTTP endpoints.
     pub http: Option<Value>,
     /// Node command lists.
-    pub nodes: Option<Value>,
+    pub nodes: GatewayNodes,
     /// TLS on the gateway port.
     pub tls: Option<Value>,
     /// Every bound of the server that an operator may move.
@@ -113,6 +113,18 @@ pub struct GatewayRemote {
     pub ssh_identity: Option<String>,
     /// Expected certificate.
     pub tls_fingerprint: Option<String>,
+}
+
+/// `gateway.nodes`: which commands nodes may offer.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct GatewayNodes {
+    /// Allowed besides what the node's platform allows; exact names.
+    pub allow_commands: Vec<String>,
+    /// Never allowed; beats every other list.
+    pub deny_commands: Vec<String>,
+    /// Browser of a node.
+    pub browser: Option<Value>,
 }
 
 /// What an edit of the file does.

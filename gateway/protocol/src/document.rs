@@ -7,7 +7,7 @@ use crate::{
     event::{self, EVENTS},
     frame::{EventFrame, OwnedRequest, ResponseFrame},
     method::METHODS,
-    schema,
+    nodes, schema,
 };
 
 /// `{protocol, frames, methods, events}`: every frame, and per method role, scope, params and result.
@@ -24,7 +24,12 @@ pub fn document() -> Value {
         .collect();
     let events: Map<String, Value> = EVENTS
         .iter()
-        .map(|e| (e.name.to_owned(), json!({ "scope": e.scope, "droppable": e.droppable, "payload": payload(e.name) })))
+        .map(|e| {
+            (
+                e.name.to_owned(),
+                json!({ "scope": e.scope, "droppable": e.droppable, "nodes": e.nodes, "payload": payload(e.name) }),
+            )
+        })
         .collect();
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -52,6 +57,12 @@ fn payload(event: &str) -> Value {
         "heartbeat" => schema::of::<crate::params::Heartbeat>(),
         "device.pair.requested" => schema::of::<event::DevicePairRequested>(),
         "device.pair.resolved" => schema::of::<event::DevicePairResolved>(),
+        "node.pair.requested" => schema::of::<nodes::NodePairRequest>(),
+        "node.pair.resolved" => schema::of::<nodes::NodePairResolved>(),
+        "node.invoke.request" => schema::of::<nodes::NodeInvokeRequest>(),
+        "node.invoke.cancel" => schema::of::<nodes::NodeInvokeCancelled>(),
+        "voicewake.changed" => schema::of::<nodes::VoiceWake>(),
+        "talk.mode" => schema::of::<nodes::TalkMode>(),
         _ => Value::Bool(true),
     }
 }

@@ -16,38 +16,88 @@ pub struct EventSpec {
     pub scope: Option<Scope>,
     /// May be withheld from a client that reads too slowly.
     pub droppable: bool,
+    /// Which nodes see it.
+    pub nodes: Nodes,
+}
+
+/// Which nodes see an event (D7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Nodes {
+    /// None.
+    Never,
+    /// Those that subscribed to the session that it is about, or to any session when it is about none.
+    Subscribed,
+    /// All.
+    Always,
+    /// It is sent to one connection alone and never broadcast, not even to operators.
+    Direct,
 }
 
 const fn spec(name: &'static str, scope: Option<Scope>, droppable: bool) -> EventSpec {
-    EventSpec { name, scope, droppable }
+    EventSpec { name, scope, droppable, nodes: Nodes::Never }
+}
+
+impl EventSpec {
+    const fn nodes(self, nodes: Nodes) -> Self {
+        Self { nodes, ..self }
+    }
 }
 
 /// Greets a connection; sent to that connection alone, without `seq`.
-pub const CHALLENGE: EventSpec = spec("connect.challenge", None, false);
+pub const CHALLENGE: EventSpec = spec("connect.challenge", None, false).nodes(Nodes::Direct);
 /// Agent runs. Not droppable, all streams.
-pub const AGENT: EventSpec = spec("agent", Some(Scope::Read), false);
+pub const AGENT: EventSpec = spec("agent", Some(Scope::Read), false).nodes(Nodes::Subscribed);
 /// Chat runs: final, error, aborted.
-pub const CHAT: EventSpec = spec("chat", Some(Scope::Read), false);
+pub const CHAT: EventSpec = spec("chat", Some(Scope::Read), false).nodes(Nodes::Subscribed);
 /// Chat runs: deltas.
-pub const CHAT_DELTA: EventSpec = spec("chat", Some(Scope::Read), true);
+pub const CHAT_DELTA: EventSpec = spec("chat", Some(Scope::Read), true).nodes(Nodes::Subscribed);
 /// Who is there.
 pub const PRESENCE: EventSpec = spec("presence", Some(Scope::Read), true);
 /// Liveness.
-pub const TICK: EventSpec = spec("tick", None, true);
+pub const TICK: EventSpec = spec("tick", None, true).nodes(Nodes::Always);
 /// The gateway goes away.
-pub const SHUTDOWN: EventSpec = spec("shutdown", None, false);
+pub const SHUTDOWN: EventSpec = spec("shutdown", None, false).nodes(Nodes::Always);
 /// A new health snapshot. State: a slow reader may miss one, the next one replaces it.
-pub const HEALTH: EventSpec = spec("health", Some(Scope::Read), true);
+pub const HEALTH: EventSpec = spec("health", Some(Scope::Read), true).nodes(Nodes::Subscribed);
 /// Outcome of a heartbeat.
 pub const HEARTBEAT: EventSpec = spec("heartbeat", Some(Scope::Read), true);
 /// A device asks to be let in.
 pub const DEVICE_PAIR_REQUESTED: EventSpec = spec("device.pair.requested", Some(Scope::Pairing), true);
 /// It was decided.
 pub const DEVICE_PAIR_RESOLVED: EventSpec = spec("device.pair.resolved", Some(Scope::Pairing), true);
+/// A node asks to be paired.
+pub const NODE_PAIR_REQUESTED: EventSpec = spec("node.pair.requested", Some(Scope::Pairing), true);
+/// It was decided.
+pub const NODE_PAIR_RESOLVED: EventSpec = spec("node.pair.resolved", Some(Scope::Pairing), true);
+/// A node is to run a command.
+pub const NODE_INVOKE_REQUEST: EventSpec = spec("node.invoke.request", None, false).nodes(Nodes::Direct);
+/// Nobody waits for its answer any more.
+pub const NODE_INVOKE_CANCEL: EventSpec = spec("node.invoke.cancel", None, true).nodes(Nodes::Direct);
+/// Words that wake the assistant.
+pub const VOICEWAKE_CHANGED: EventSpec = spec("voicewake.changed", Some(Scope::Read), true).nodes(Nodes::Always);
+/// Talk mode of all clients.
+pub const TALK_MODE: EventSpec = spec("talk.mode", Some(Scope::Read), true).nodes(Nodes::Always);
 
 /// Every event that this gateway sends.
-pub const EVENTS: [EventSpec; 10] =
-    [CHALLENGE, AGENT, CHAT, PRESENCE, TICK, SHUTDOWN, HEALTH, HEARTBEAT, DEVICE_PAIR_REQUESTED, DEVICE_PAIR_RESOLVED];
+pub const EVENTS: &[EventSpec] = &[
+    CHALLENGE,
+    AGENT,
+    CHAT,
+    PRESENCE,
+    TICK,
+    SHUTDOWN,
+    HEALTH,
+    HEARTBEAT,
+    DEVICE_PAIR_REQUESTED,
+    DEVICE_PAIR_RESOLVED,
+    NODE_PAIR_REQUESTED,
+    NODE_PAIR_RESOLVED,
+    NODE_INVOKE_REQUEST,
+    NODE_INVOKE_CANCEL,
+    VOICEWAKE_CHANGED,
+    TALK_MODE,
+];
 
 wire! { /// Payload of `tick`.
 Tick { ts: u64, } }

@@ -5,6 +5,7 @@
 //!
 //! Start reading at [`frame`] and [`method`].
 
+pub mod approvals;
 pub mod connect;
 pub mod device;
 mod document;
@@ -13,6 +14,7 @@ pub mod event;
 pub mod frame;
 pub mod message;
 pub mod method;
+pub mod nodes;
 pub mod params;
 pub mod schema;
 pub mod scope;

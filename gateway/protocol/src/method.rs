@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::{
     connect::{ConnectParams, HelloOk},
     error::ErrorShape,
-    params as p,
+    nodes as n, params as p,
     scope::{Role, Scope},
     wire::Json,
 };
@@ -44,7 +44,7 @@ pub struct MethodSpec {
     pub name: &'static str,
     /// Who may call it.
     pub role: Role,
-    /// What an operator needs for it.
+    /// What an operator needs for it; nodes have no scopes.
     pub scope: Scope,
     /// Named in `features.methods`.
     pub listed: bool,
@@ -57,27 +57,31 @@ pub struct MethodSpec {
 }
 
 macro_rules! methods {
-    ($($name:ident $wire:literal $scope:ident $listed:literal ($params:ty) -> $result:ty, $summary:literal;)*) => {
-        $(
-            #[doc = $summary]
-            #[derive(Debug, Clone, Copy)]
-            pub struct $name;
-            impl Method for $name {
-                const SPEC: MethodSpec = MethodSpec {
-                    name: $wire,
-                    role: Role::Operator,
-                    scope: Scope::$scope,
-                    listed: $listed,
-                    summary: $summary,
-                    params: crate::schema::of::<$params>,
-                    result: crate::schema::of::<$result>,
-                };
-                type Params = $params;
-                type Result = $result;
-            }
-        )*
-        /// Every method, in the order of the documentation.
-        pub const METHODS: &[MethodSpec] = &[$($name::SPEC,)*];
+    ($($name:ident $wire:literal $scope:ident $listed:literal ($params:ty) -> $result:ty, $summary:literal;)*
+     => node
+     $($node:ident $node_wire:literal ($node_params:ty) -> $node_result:ty, $node_summary:literal;)*) => {
+        $(methods!(@row $name $wire Operator $scope $listed ($params) -> $result, $summary);)*
+        $(methods!(@row $node $node_wire Node Admin true ($node_params) -> $node_result, $node_summary);)*
+        /// Every method, in the order of the documentation; those that only nodes may call come last.
+        pub const METHODS: &[MethodSpec] = &[$($name::SPEC,)* $($node::SPEC,)*];
+    };
+    (@row $name:ident $wire:literal $role:ident $scope:ident $listed:literal ($params:ty) -> $result:ty, $summary:literal) => {
+        #[doc = $summary]
+        #[derive(Debug, Clone, Copy)]
+        pub struct $name;
+        impl Method for $name {
+            const SPEC: MethodSpec = MethodSpec {
+                name: $wire,
+                role: Role::$role,
+                scope: Scope::$scope,
+                listed: $listed,
+                summary: $summary,
+                params: crate::schema::of::<$params>,
+                result: crate::schema::of::<$result>,
+            };
+            type Params = $params;
+            type Result = $result;
+        }
     };
 }
 
@@ -118,6 +122,23 @@ methods! {
     DeviceTokenRevoke "device.token.revoke" Pairing true (p::DeviceTokenRevokeParams) -> p::DeviceTokenRevoke, "Takes a device's token and approval away.";
     LogsTail "logs.tail" Read true (p::LogsTailParams) -> p::LogsTail, "Lines of the log file.";
     ConfigGet "config.get" Admin true (p::Empty) -> p::ConfigGet, "The configuration, secrets redacted.";
+    NodeListAll "node.list" Read true (p::Empty) -> n::NodeList, "Connected and paired nodes.";
+    NodeDescribe "node.describe" Read true (n::NodeIdParams) -> n::NodeEntry, "One node.";
+    NodeRename "node.rename" Pairing true (n::NodeRenameParams) -> n::NodeRename, "Names a node.";
+    NodeInvoke "node.invoke" Write true (n::NodeInvokeParams) -> n::NodeInvoke, "Has a node run a command.";
+    NodeInvokeCancel "node.invoke.cancel" Write true (n::NodeInvokeCancelParams) -> n::NodeInvokeCancel, "Takes an invoke back.";
+    NodePairRequest "node.pair.request" Pairing true (n::NodePairRequestParams) -> n::NodePairRequested, "Files a pairing request for a node.";
+    NodePairList "node.pair.list" Pairing true (p::Empty) -> n::NodePairList, "Nodes that wait, and paired ones without their tokens.";
+    NodePairApprove "node.pair.approve" Pairing true (n::NodePairDecideParams) -> n::NodePairApproved, "Pairs a waiting node; its token is shown this once.";
+    NodePairReject "node.pair.reject" Pairing true (n::NodePairDecideParams) -> n::NodePairRejected, "Turns a waiting node away.";
+    NodePairVerify "node.pair.verify" Pairing true (n::NodePairVerifyParams) -> n::NodePairVerify, "Checks a node's token.";
+    VoiceWakeGet "voicewake.get" Read true (p::Empty) -> n::VoiceWake, "Words that wake the assistant.";
+    VoiceWakeSet "voicewake.set" Write true (n::VoiceWakeSetParams) -> n::VoiceWake, "Sets them; an empty list means the defaults.";
+    TalkMode "talk.mode" Write true (n::TalkModeParams) -> n::TalkMode, "Switches talk mode of all clients.";
+    => node
+    NodeInvokeResult "node.invoke.result" (n::NodeInvokeResultParams) -> n::NodeInvokeResult, "A node's answer.";
+    NodeEvent "node.event" (n::NodeEventParams) -> p::Ok, "Something happened at a node.";
+    SkillsBins "skills.bins" (p::Empty) -> n::SkillsBins, "Programs that skills need.";
 }
 
 /// The row of `name`.

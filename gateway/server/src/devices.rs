@@ -66,6 +66,17 @@ pub enum DeviceError {
     Store(#[from] StoreError),
 }
 
+/// A paired device that may connect as a node.
+#[derive(Debug, Clone)]
+pub struct PairedNode {
+    /// Its device id.
+    pub node_id: String,
+    /// What it called itself.
+    pub display_name: Option<String>,
+    /// Its operating system, when it is known.
+    pub platform: Option<String>,
+}
+
 /// The devices, in memory and in the database.
 pub struct Devices {
     store: Store,
@@ -101,6 +112,18 @@ impl Devices {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Devices that are approved as nodes.
+    pub fn nodes(&self) -> Vec<PairedNode> {
+        let state = self.lock();
+        let nodes = state.paired.values().filter(|d| d.approved.contains_key(&Role::Node));
+        let shown = |d: &Device| PairedNode {
+            node_id: d.device_id.clone(),
+            display_name: d.about.display_name.clone(),
+            platform: d.about.platform.clone(),
+        };
+        nodes.map(shown).collect()
     }
 
     /// True when `token` is the device's own for that role and good for these scopes.

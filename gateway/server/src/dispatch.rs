@@ -166,7 +166,7 @@ fn allowed(call: &Call, name: &str) -> Result<(), ErrorShape> {
         return Err(ErrorShape::unavailable("SHUTTING_DOWN", "gateway is shutting down").retry(Some(after)));
     }
     let spec = method::find(name);
-    let role = spec.map_or_else(|| if is_node_method(name) { Role::Node } else { Role::Operator }, |s| s.role);
+    let role = spec.map_or(Role::Operator, |s| s.role);
     if call.member.role != role {
         let mine = call.member.role.as_str();
         return Err(ErrorShape::invalid("UNAUTHORIZED_ROLE", format!("unauthorized role: {mine}")));
@@ -181,11 +181,6 @@ fn allowed(call: &Call, name: &str) -> Result<(), ErrorShape> {
         return Err(ErrorShape::invalid("ALREADY_CONNECTED", text));
     }
     Ok(())
-}
-
-/// Only nodes may call these, served or not.
-fn is_node_method(name: &str) -> bool {
-    matches!(name, "node.invoke.result" | "node.event" | "skills.bins")
 }
 
 /// A client's own word, bounded and without control characters (S18).

@@ -22,6 +22,7 @@ use crate::{
     hub::EventHub,
     idempotency::Idempotency,
     methods,
+    nodes::{Nodes, Pairings},
     options::{ServerOptions, SharedAuth},
     presence::PresenceMap,
     providers::Providers,
@@ -29,6 +30,7 @@ use crate::{
     sessions::{self, entry::SessionEntry, store::Sessions},
     store::{Store, StoreError},
     system_events::SystemEvents,
+    voicewake::WakeWords,
     ws::identity::UsedSignatures,
 };
 
@@ -53,6 +55,12 @@ pub struct Gateway {
     pub devices: Devices,
     /// Version 1 signatures of devices.
     pub used_signatures: UsedSignatures,
+    /// Connected nodes and what they were asked.
+    pub nodes: Nodes,
+    /// Nodes that operators paired by hand.
+    pub pairings: Pairings,
+    /// Words that wake the assistant.
+    pub wake_words: WakeWords,
     /// Sessions and transcripts.
     pub sessions: Sessions,
     /// Agent runs.
@@ -101,6 +109,9 @@ impl Gateway {
         let gateway = Arc::new(Self {
             devices: Devices::load(store.clone(), entropy.fork("devices"), clock.clone())?,
             used_signatures: UsedSignatures::default(),
+            nodes: Nodes::load(store.clone(), entropy.fork("nodes"))?,
+            pairings: Pairings::load(store.clone(), clock.clone(), entropy.fork("node-pairing"))?,
+            wake_words: WakeWords::load(platform.storage.clone(), platform.tasks.clone()),
             sessions: Sessions::load(store.clone(), entropy.fork("sessions"))?,
             runs: Runs::new(parallel, limits.max_queued_per_session as usize),
             idempotency: Idempotency::load(store.clone(), clock.clone(), ttl, max)?,

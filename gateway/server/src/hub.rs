@@ -2,12 +2,13 @@
 //! happen under it, and so does attaching a connection with its snapshot, so that the two fit together (F02).
 
 use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use openclaw_protocol::{
-    event::EventSpec,
+    connect::ClientMode,
+    event::{EventSpec, Nodes},
     frame::{EventBody, StateVersion},
     scope::{Role, Scopes},
 };
@@ -29,8 +30,14 @@ pub struct Member {
     pub scopes: Scopes,
     /// Its signed identity.
     pub device_id: Option<String>,
+    /// Of a node: its device id, else its client id.
+    pub node_id: Option<String>,
     /// Shown name of its client.
     pub client_name: String,
+    /// What kind of program.
+    pub client_mode: ClientMode,
+    /// Of a node: sessions that it follows.
+    pub subscriptions: Mutex<BTreeSet<String>>,
     /// Where its frames go.
     pub outbox: Arc<Outbox>,
 }
@@ -41,9 +48,26 @@ impl Member {
         Authority { scopes: self.scopes.clone(), device_id: self.device_id.clone() }
     }
 
-    /// Operators by scope; what needs no scope goes to everybody; nodes get nothing else yet (D7).
+    /// Operators by scope; nodes what all nodes see (D7). What is sent to one connection alone is never broadcast.
     pub fn may_see(&self, spec: &EventSpec) -> bool {
-        spec.scope.is_none_or(|needed| self.role == Role::Operator && self.scopes.allow(needed))
+        match self.role {
+            Role::Operator => spec.nodes != Nodes::Direct && spec.scope.is_none_or(|s| self.scopes.allow(s)),
+            Role::Node => spec.nodes == Nodes::Always,
+        }
+    }
+
+    /// A node also sees what happens in sessions that it follows; each event once (D7).
+    fn follows(&self, spec: &EventSpec, session: Option<&str>) -> bool {
+        if self.role != Role::Node || spec.nodes != Nodes::Subscribed {
+            return false;
+        }
+        let followed = self.subscriptions();
+        session.map_or(!followed.is_empty(), |s| followed.contains(s))
+    }
+
+    /// Sessions that it follows, while their lock is held.
+    pub fn subscriptions(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -72,6 +96,11 @@ impl EventHub {
     /// Tells of `device_id` those who may manage it (S06).
     pub fn publish_about_device(&self, spec: &EventSpec, payload: &impl Serialize, device_id: &str) {
         self.ordered().publish_to(spec, payload, None, |m| m.authority().may_manage(device_id));
+    }
+
+    /// Sends an event of a session (its canonical key), also to the nodes that follow it.
+    pub fn publish_of(&self, session: &str, spec: &EventSpec, payload: &impl Serialize) {
+        self.ordered().send(spec, payload, None, |m| m.may_see(spec) || m.follows(spec, Some(session)));
     }
 
     /// How many connections are attached.
@@ -108,14 +137,14 @@ impl Ordered<'_> {
         self.members.insert(member.conn_id.clone(), member);
     }
 
-    /// Removes a connection; false when it was not attached.
-    pub fn detach(&mut self, conn_id: &str) -> bool {
-        self.members.remove(conn_id).is_some()
+    /// Removes a connection; `None` when it was not attached.
+    pub fn detach(&mut self, conn_id: &str) -> Option<Arc<Member>> {
+        self.members.remove(conn_id)
     }
 
     /// Encodes once, queues for everybody who may see it.
     pub fn publish(&self, spec: &EventSpec, payload: &impl Serialize, version: Option<StateVersion>) {
-        self.publish_to(spec, payload, version, |_| true);
+        self.send(spec, payload, version, |m| m.may_see(spec) || m.follows(spec, None));
     }
 
     /// The same for those of them whom `wanted` accepts.
@@ -126,12 +155,22 @@ impl Ordered<'_> {
         version: Option<StateVersion>,
         wanted: impl Fn(&Member) -> bool,
     ) {
+        self.send(spec, payload, version, |m| m.may_see(spec) && wanted(m));
+    }
+
+    fn send(
+        &self,
+        spec: &EventSpec,
+        payload: &impl Serialize,
+        version: Option<StateVersion>,
+        to: impl Fn(&Member) -> bool,
+    ) {
         let body = match EventBody::new(spec.name, payload, version) {
             Ok(body) => Arc::new(body),
             Err(error) => return tracing::error!(event = spec.name, %error, "event cannot be encoded"),
         };
         let replaceable = spec.name == openclaw_protocol::event::PRESENCE.name;
-        for member in self.members.values().filter(|m| m.may_see(spec) && wanted(m)) {
+        for member in self.members.values().filter(|m| to(m)) {
             member.outbox.event(spec, &body, replaceable);
         }
     }
@@ -150,7 +189,10 @@ mod tests {
             role,
             scopes: Scopes::new(scopes.iter().map(|s| (*s).to_owned())),
             device_id: None,
+            node_id: None,
             client_name: "t".into(),
+            client_mode: ClientMode::Test,
+            subscriptions: Mutex::default(),
             outbox: Arc::new(Outbox::new(1 << 20)),
         })
     }
@@ -179,17 +221,45 @@ mod tests {
     #[test]
     fn who_sees_what() {
         let sees = |m: &Member| EVENTS.iter().filter(|e| m.may_see(e)).map(|e| e.name).collect::<Vec<_>>().join(" ");
-        let everybody = "connect.challenge tick shutdown";
-        let read = "connect.challenge agent chat presence tick shutdown health heartbeat";
+        let everybody = "tick shutdown";
+        let read = "agent chat presence tick shutdown health heartbeat voicewake.changed talk.mode";
         assert_eq!(sees(&member("", Role::Operator, &[])), everybody);
         assert_eq!(sees(&member("", Role::Operator, &["operator.approvals"])), everybody);
         assert_eq!(sees(&member("", Role::Operator, &["operator.read"])), read);
         assert_eq!(sees(&member("", Role::Operator, &["operator.write"])), read);
         assert_eq!(
             sees(&member("", Role::Operator, &["operator.pairing"])),
-            format!("{everybody} device.pair.requested device.pair.resolved")
+            format!("{everybody} device.pair.requested device.pair.resolved node.pair.requested node.pair.resolved")
         );
-        assert_eq!(sees(&member("", Role::Operator, &["operator.admin"])).split(' ').count(), EVENTS.len());
-        assert_eq!(sees(&member("", Role::Node, &["operator.admin"])), everybody);
+        let direct = ["connect.challenge", "node.invoke.request", "node.invoke.cancel"];
+        let admin = sees(&member("", Role::Operator, &["operator.admin"]));
+        assert_eq!(admin.split(' ').count(), EVENTS.len() - direct.len());
+        assert!(direct.iter().all(|d| !admin.contains(d)), "{admin}");
+        assert_eq!(
+            sees(&member("", Role::Node, &["operator.admin"])),
+            format!("{everybody} voicewake.changed talk.mode")
+        );
+    }
+
+    /// A node gets the events of the sessions that it follows, once, and of no others.
+    #[test]
+    fn nodes_follow_sessions() {
+        let hub = EventHub::default();
+        let node = member("n", Role::Node, &[]);
+        hub.ordered().attach(node.clone());
+        let got = || {
+            let mut out = vec![];
+            node.outbox.take(usize::MAX, &mut out);
+            out.len()
+        };
+        hub.publish_of("agent:main:main", &AGENT, &serde_json::json!({}));
+        assert_eq!(got(), 0);
+        node.subscriptions().insert("agent:main:main".into());
+        hub.publish_of("agent:main:main", &AGENT, &serde_json::json!({}));
+        hub.publish_of("agent:main:other", &AGENT, &serde_json::json!({}));
+        hub.publish(&openclaw_protocol::event::HEALTH, &serde_json::json!({}));
+        hub.publish(&openclaw_protocol::event::PRESENCE, &serde_json::json!({}));
+        hub.publish(&TICK, &serde_json::json!({}));
+        assert_eq!(got(), 3);
     }
 }

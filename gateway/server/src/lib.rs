@@ -18,6 +18,7 @@ pub mod hub;
 pub mod idempotency;
 pub mod limits;
 mod methods;
+pub mod nodes;
 pub mod options;
 pub mod outbox;
 pub mod presence;
@@ -27,6 +28,7 @@ pub mod serve;
 pub mod sessions;
 pub mod store;
 pub mod system_events;
+pub mod voicewake;
 pub mod ws;
 
 pub use options::{HostInfo, ServerOptions, SharedAuth};

@@ -64,6 +64,32 @@ pub const SCOPE_TEXT: usize = 64;
 pub const V1_SIGNATURES: usize = 1024;
 /// Paired devices kept.
 pub const DEVICES: usize = 1000;
+/// Node pairing requests that wait for a decision, and for how long.
+pub const PENDING_NODES: usize = 64;
+/// See [`PENDING_NODES`].
+pub const PENDING_NODE_TTL: Duration = Duration::from_mins(5);
+/// Paired nodes kept.
+pub const PAIRED_NODES: usize = 1000;
+/// Names given to nodes.
+pub const NODE_NAMES: usize = 1000;
+/// Node invokes under way; one more is refused.
+pub const NODE_INVOKES: usize = 1000;
+/// A node has this long to answer when the caller does not say.
+pub const NODE_INVOKE_DEFAULT: Duration = Duration::from_secs(30);
+/// A caller waits at most this long for a node.
+pub const NODE_INVOKE_MAX: Duration = Duration::from_hours(24);
+/// Bytes of a node's answer that are kept for a repeated idempotency key.
+pub const NODE_ANSWER_KEPT: usize = 64 << 10;
+/// Characters of a message that a node may send to an agent.
+pub const NODE_EVENT_TEXT: usize = 20_000;
+/// Characters of each text of an exec note from a node.
+pub const NODE_OUTPUT: usize = 4000;
+/// Sessions that one node may follow.
+pub const NODE_SUBSCRIPTIONS: usize = 64;
+/// Wake words kept.
+pub const WAKE_WORDS: usize = 32;
+/// UTF-16 units of a wake word.
+pub const WAKE_WORD: usize = 64;
 /// Inbound messages stored and not yet handled, per account; then the channel is told to wait.
 pub const INBOX: usize = 10_000;
 /// Accepted inbound messages remembered, waiting and handled, to recognise a redelivery. More than can wait.

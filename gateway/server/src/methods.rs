@@ -9,9 +9,12 @@ pub mod commands;
 mod config;
 mod devices;
 mod logs;
+mod node_pairing;
+mod nodes;
 mod send;
-mod sessions;
+pub mod sessions;
 mod system;
+mod voice;
 
 use openclaw_protocol::method as m;
 
@@ -55,6 +58,22 @@ pub fn registry() -> Registry {
     r.on::<m::DeviceTokenRevoke, _, _>(devices::revoke);
     r.on::<m::LogsTail, _, _>(logs::tail);
     r.on::<m::ConfigGet, _, _>(config::get);
+    r.on::<m::NodeListAll, _, _>(nodes::list);
+    r.on::<m::NodeDescribe, _, _>(nodes::describe);
+    r.on::<m::NodeRename, _, _>(nodes::rename);
+    r.on::<m::NodeInvoke, _, _>(nodes::invoke);
+    r.on::<m::NodeInvokeCancel, _, _>(nodes::cancel);
+    r.on::<m::NodePairRequest, _, _>(node_pairing::request);
+    r.on::<m::NodePairList, _, _>(node_pairing::list);
+    r.on::<m::NodePairApprove, _, _>(node_pairing::approve);
+    r.on::<m::NodePairReject, _, _>(node_pairing::reject);
+    r.on::<m::NodePairVerify, _, _>(node_pairing::verify);
+    r.on::<m::VoiceWakeGet, _, _>(voice::wake_get);
+    r.on::<m::VoiceWakeSet, _, _>(voice::wake_set);
+    r.on::<m::TalkMode, _, _>(voice::talk);
+    r.on::<m::NodeInvokeResult, _, _>(nodes::result);
+    r.on::<m::NodeEvent, _, _>(nodes::event);
+    r.on::<m::SkillsBins, _, _>(nodes::skills_bins);
     r
 }
 

@@ -53,6 +53,12 @@ pub const CURSORS: Records = TableDefinition::new("cursors");
 pub const INBOX: Records = TableDefinition::new("inbox");
 /// Names of inbound messages that were accepted, waiting or handled, to recognise a redelivery.
 pub const INBOX_SEEN: Records = TableDefinition::new("inbox_seen");
+/// Names that operators gave to nodes, by node id.
+pub const NODE_NAMES: Records = TableDefinition::new("node_names");
+/// Node pairing requests that wait, by request id.
+pub const NODE_REQUESTS: Records = TableDefinition::new("node_requests");
+/// Paired nodes with their tokens, by node id.
+pub const NODE_PAIRS: Records = TableDefinition::new("node_pairs");
 
 /// A failed storage operation.
 #[derive(Debug, thiserror::Error)]

@@ -105,7 +105,7 @@ pub async fn send(call: Call, params: ChatSendParams) -> Result<Reply<ChatSend>,
             gateway.idempotency.release(&claim);
             let mut event = ChatEvent::new(&request.run_id, &request.shown_key, 0, ChatState::Error);
             event.error_message = Some(error.message);
-            gateway.hub.publish(&CHAT, &event);
+            gateway.hub.publish_of(&request.session_key, &CHAT, &event);
         }
     }))
 }
@@ -125,7 +125,7 @@ async fn command(gateway: &Arc<Gateway>, claim: &Claim, key: &str, shown: &str, 
     if let Err(error) = gateway.idempotency.finish_durably(claim, claim.answered(Some(payload), None)).await {
         tracing::error!(%error, "idempotency record of a command");
     }
-    gateway.hub.publish(&CHAT, &event);
+    gateway.hub.publish_of(key, &CHAT, &event);
 }
 
 /// Adds an assistant message that no model wrote. `create`: the session is made when it is missing.
@@ -222,6 +222,6 @@ pub async fn inject(call: Call, params: ChatInjectParams) -> Result<Reply<ChatIn
     let shown = params.session_key.as_str();
     let mut event = ChatEvent::new(&format!("inject-{message_id}"), shown, 0, ChatState::Final);
     event.message = serde_json::to_value(message).ok().filter(|m: &Value| !m.is_null());
-    gateway.hub.publish(&CHAT, &event);
+    gateway.hub.publish_of(&key, &CHAT, &event);
     Ok(ChatInject { ok: true, message_id }.into())
 }

@@ -15,6 +15,8 @@ use crate::{hub::EventHub, limits::CHAT_DELTA as CHAT_DELTA_INTERVAL};
 pub struct Emitter {
     run_id: String,
     session_key: String,
+    /// The canonical session key, which nodes follow.
+    session: String,
     chat: bool,
     seq: u64,
     text: String,
@@ -29,6 +31,7 @@ impl Emitter {
         Self {
             run_id: request.run_id.clone(),
             session_key: request.shown_key.clone(),
+            session: request.session_key.clone(),
             chat: request.chat_events,
             seq: 0,
             text: String::new(),
@@ -48,7 +51,7 @@ impl Emitter {
             data,
             session_key: Some(self.session_key.clone()),
         };
-        hub.publish(&AGENT, &payload);
+        hub.publish_of(&self.session, &AGENT, &payload);
     }
 
     fn chat(&self, seq: u64, state: ChatState) -> ChatEvent {
@@ -106,7 +109,7 @@ impl Emitter {
         event.message = message(&self.text, now);
         event.delta_text = Some(delta);
         event.replace = replace;
-        hub.publish(&CHAT_DELTA, &event);
+        hub.publish_of(&self.session, &CHAT_DELTA, &event);
         self.chat_sent.clone_from(&self.text);
     }
 
@@ -116,7 +119,7 @@ impl Emitter {
         if self.chat {
             let mut event = self.chat(self.seq, ChatState::Final);
             event.message = message(text, now);
-            hub.publish(&CHAT, &event);
+            hub.publish_of(&self.session, &CHAT, &event);
         }
     }
 
@@ -125,7 +128,7 @@ impl Emitter {
         if !std::mem::replace(&mut self.aborted, true) && self.chat {
             let mut event = self.chat(self.seq + 1, ChatState::Aborted);
             event.stop_reason = Some(reason.to_owned());
-            hub.publish(&CHAT, &event);
+            hub.publish_of(&self.session, &CHAT, &event);
         }
     }
 
@@ -142,7 +145,7 @@ impl Emitter {
         if self.chat {
             let mut event = self.chat(self.seq, ChatState::Error);
             event.error_message = Some(error.to_owned());
-            hub.publish(&CHAT, &event);
+            hub.publish_of(&self.session, &CHAT, &event);
         }
     }
 }

@@ -242,9 +242,8 @@ impl Gateway {
     /// Detaches a connection and shows that it went.
     fn left(&self, conn_id: &str) {
         let mut hub = self.hub.ordered();
-        if !hub.detach(conn_id) {
-            return;
-        }
+        let Some(member) = hub.detach(conn_id) else { return };
+        self.nodes.detach(&member);
         let Some(key) = self.presence_keys().remove(conn_id) else { return };
         let now = self.clock.wall();
         let mut present = self.presence();

@@ -24,6 +24,7 @@ use crate::{
     gateway::Gateway,
     hub::Member,
     limits::{CLOSE_REASON, SCOPE_TEXT, SCOPES},
+    nodes::Node,
     outbox::{Close, Outbox},
     presence,
 };
@@ -199,6 +200,7 @@ fn attach(
     let client = &params.client;
     let scopes = effective_scopes(params, role);
     let device_id = ask.as_ref().map(|(ask, _)| ask.device_id.clone());
+    let node_id = (role == Role::Node).then(|| device_id.clone().unwrap_or_else(|| wire_name(&client.id)));
     let text = |t: &Option<openclaw_protocol::wire::NonEmpty>| t.as_ref().map(|t| t.as_str().to_owned());
     let client_name = text(&client.display_name).unwrap_or_else(|| wire_name(&client.id));
     let mode = wire_name(&client.mode);
@@ -224,7 +226,10 @@ fn attach(
         role,
         scopes,
         device_id,
+        node_id,
         client_name,
+        client_mode: client.mode,
+        subscriptions: std::sync::Mutex::default(),
         outbox: peer.outbox.clone(),
     });
     let key = instance_id.unwrap_or_else(|| peer.conn_id.clone());
@@ -285,6 +290,10 @@ fn attach(
         }
     }
     hub.attach(member.clone());
+    if role == Role::Node {
+        let node = Node::new(gateway, member.clone(), params, peer.origin.shown_ip.map(|ip| ip.to_string()));
+        gateway.nodes.attach(Arc::new(node), &gateway.wake_words.get());
+    }
     drop(hub);
     Some(Accepted { member, presence_key })
 }

@@ -1,0 +1,179 @@
+//! node.*: lists, names, invokes and what nodes send (nodes-config-lifecycle.md part A2).
+
+use std::time::Duration;
+
+use openclaw_protocol::{
+    error::ErrorShape,
+    nodes as n,
+    params::{Empty, Ok as Done},
+    wire::{Int, Json},
+};
+
+use crate::{
+    dispatch::{Call, Failure, Reply},
+    gateway::Gateway,
+    idempotency::Check,
+    limits::NODE_ANSWER_KEPT,
+    nodes::{Answer, InvokeError, Node, Request, allowlist},
+};
+
+type Outcome<T> = Result<Reply<T>, Failure>;
+
+pub async fn list(call: Call, _: Empty) -> Outcome<n::NodeList> {
+    let gateway = &call.gateway;
+    Ok(n::NodeList { ts: gateway.clock.wall(), nodes: gateway.nodes.list(gateway.devices.nodes()) }.into())
+}
+
+pub async fn describe(call: Call, params: n::NodeIdParams) -> Outcome<n::NodeEntry> {
+    let gateway = &call.gateway;
+    let id = params.node_id.trim();
+    if id.is_empty() {
+        return Err(ErrorShape::invalid("NODE_ID_REQUIRED", "nodeId required").into());
+    }
+    let found = gateway.nodes.list(gateway.devices.nodes()).into_iter().find(|e| e.node_id == id);
+    let entry = found.ok_or_else(unknown)?;
+    Ok(n::NodeEntry { ts: Some(gateway.clock.wall()), ..entry }.into())
+}
+
+fn unknown() -> ErrorShape {
+    ErrorShape::invalid("UNKNOWN_NODE", "unknown nodeId")
+}
+
+pub async fn rename(call: Call, params: n::NodeRenameParams) -> Outcome<n::NodeRename> {
+    let gateway = &call.gateway;
+    let (id, name) = (params.node_id.trim(), params.display_name.trim());
+    if id.is_empty() {
+        return Err(ErrorShape::invalid("NODE_ID_REQUIRED", "nodeId required").into());
+    }
+    if name.is_empty() {
+        return Err(ErrorShape::invalid("DISPLAY_NAME_REQUIRED", "displayName required").into());
+    }
+    let known = gateway.nodes.get(id).is_some()
+        || gateway.pairings.is_paired(id)
+        || gateway.devices.nodes().iter().any(|d| d.node_id == id);
+    if !known {
+        return Err(unknown().into());
+    }
+    gateway.nodes.rename(id, name).await?;
+    Ok(n::NodeRename { node_id: id.to_owned(), display_name: name.to_owned() }.into())
+}
+
+/// Whose invokes these are, so that the same client can take them back.
+fn owner(call: &Call, key: &str) -> String {
+    format!("{}:{key}", call.identity())
+}
+
+pub async fn invoke(call: Call, params: n::NodeInvokeParams) -> Outcome<n::NodeInvoke> {
+    let gateway = &call.gateway;
+    let (node_id, command) = (params.node_id.trim(), params.command.trim());
+    if node_id.is_empty() || command.is_empty() {
+        return Err(ErrorShape::invalid("NODE_ID_AND_COMMAND_REQUIRED", "nodeId and command required").into());
+    }
+    let (key, now) = (params.idempotency_key.as_str(), gateway.clock.wall());
+    // Before anything that may change with time: a retry gets its answer also when the node has gone (D19).
+    let claim = match gateway.idempotency.check("node.invoke", call.identity(), key, &params, now)? {
+        Check::New(claim) => claim,
+        Check::Done(record) => return record.answer::<n::NodeInvoke>().map(Reply::from),
+        Check::InFlight(_, mut done) => {
+            let record = done.wait_for(Option::is_some).await.ok().and_then(|r| r.clone());
+            let gone = || ErrorShape::unavailable("INTERRUPTED", "the first request with this key was not finished");
+            return record.ok_or_else(|| gone().retry(None))?.answer::<n::NodeInvoke>().map(Reply::from);
+        }
+    };
+    let refused = |error: ErrorShape| {
+        gateway.idempotency.release(&claim);
+        Failure::from(error)
+    };
+    let node = gateway.nodes.get(node_id).ok_or(InvokeError::NotConnected);
+    let node = node.map_err(|e| refused(e.into()))?;
+    gateway.may_invoke(&node, command).map_err(refused)?;
+    let text = params.params.as_ref().map(|Json(v)| v.to_string());
+    let request = Request {
+        command: command.to_owned(),
+        params: text,
+        timeout: params.timeout_ms.map(|t| Duration::from_millis(Int::unsigned(t))),
+        idempotency_key: Some(key.to_owned()),
+        owner: Some(owner(&call, key)),
+    };
+    match gateway.nodes.invoke(node_id, request).await {
+        Ok(answer) => {
+            let answer = answered(node_id, command, answer);
+            let payload = serde_json::to_value(&answer).ok();
+            let record = match payload.filter(|p| p.to_string().len() <= NODE_ANSWER_KEPT) {
+                Some(payload) => claim.answered(Some(payload), None),
+                None => claim.answered(None, Some(not_kept())),
+            };
+            gateway.idempotency.finish_durably(&claim, record).await?;
+            Ok(answer.into())
+        }
+        Err(error) if error.had_no_effect() => Err(refused(error.into())),
+        Err(error) => {
+            let error = ErrorShape::from(error);
+            gateway.idempotency.finish_durably(&claim, claim.answered(None, Some(error.clone()))).await?;
+            Err(error.into())
+        }
+    }
+}
+
+/// What a repeated key is told when the first answer was too large to be kept (F04): it is not run again.
+fn not_kept() -> ErrorShape {
+    let text =
+        format!("the node ran this already; its answer was larger than {NODE_ANSWER_KEPT} bytes and is not kept");
+    ErrorShape::unavailable("ANSWER_NOT_KEPT", text)
+}
+
+fn answered(node_id: &str, command: &str, answer: Answer) -> n::NodeInvoke {
+    n::NodeInvoke {
+        ok: true,
+        node_id: node_id.to_owned(),
+        command: command.to_owned(),
+        payloadJSON: answer.payload_json,
+        payload: answer.payload,
+    }
+}
+
+impl Gateway {
+    /// Platform and configuration in force now, then what the node declared (part A2).
+    ///
+    /// # Errors
+    /// INVALID_REQUEST with the reason in `details.reason`.
+    pub fn may_invoke(&self, node: &Node, command: &str) -> Result<(), ErrorShape> {
+        let config = self.config();
+        let family = node.device_family.as_deref();
+        let reason = if !allowlist::allows(&config.gateway.nodes, &node.platform, family, command) {
+            "command not allowlisted"
+        } else if node.commands.is_empty() {
+            "node did not declare commands"
+        } else if !node.commands.iter().any(|c| c == command) {
+            "command not declared by node"
+        } else {
+            return Ok(());
+        };
+        let error = ErrorShape::invalid("NODE_COMMAND_NOT_ALLOWED", "node command not allowed");
+        Err(error.with("reason", reason).with("command", command))
+    }
+}
+
+pub async fn cancel(call: Call, params: n::NodeInvokeCancelParams) -> Outcome<n::NodeInvokeCancel> {
+    let owner = owner(&call, params.idempotency_key.as_str());
+    let cancelled = call.gateway.nodes.cancel(params.node_id.trim(), &owner);
+    Ok(n::NodeInvokeCancel { ok: true, cancelled }.into())
+}
+
+pub async fn result(call: Call, params: n::NodeInvokeResultParams) -> Outcome<n::NodeInvokeResult> {
+    if call.member.node_id.as_deref() != Some(params.node_id.as_str()) {
+        return Err(ErrorShape::invalid("NODE_ID_MISMATCH", "nodeId mismatch").into());
+    }
+    let id = params.id.as_str().to_owned();
+    let taken = call.gateway.nodes.answer(&call.member.conn_id, &id, params.into());
+    Ok(n::NodeInvokeResult { ok: true, ignored: (!taken).then_some(true) }.into())
+}
+
+pub async fn event(call: Call, params: n::NodeEventParams) -> Outcome<Done> {
+    call.gateway.node_event(&call.member, params);
+    Ok(Done { ok: true }.into())
+}
+
+pub async fn skills_bins(_: Call, _: Empty) -> Outcome<n::SkillsBins> {
+    Ok(n::SkillsBins { bins: vec![] }.into())
+}

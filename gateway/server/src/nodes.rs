@@ -1,0 +1,16 @@
+//! Nodes: devices that offer commands (nodes-config-lifecycle.md parts A1 to A3).
+//!
+//! [`Nodes`] knows who is connected and which invokes are under way; [`Pairings`] is the list of nodes that operators
+//! keep by hand; `allowlist` says which commands a platform may offer at all.
+
+pub mod allowlist;
+mod events;
+mod invoke;
+mod pairing;
+mod registry;
+
+pub use self::{
+    invoke::{Answer, InvokeError, Request},
+    pairing::Pairings,
+    registry::{Node, Nodes},
+};

@@ -1,0 +1,100 @@
+//! Which commands a node may offer: by platform and by configuration (part A1, 'Allowlist by platform').
+
+use openclaw_config::GatewayNodes;
+
+const CANVAS: &[&str] = &[
+    "canvas.present",
+    "canvas.hide",
+    "canvas.navigate",
+    "canvas.eval",
+    "canvas.snapshot",
+    "canvas.a2ui.push",
+    "canvas.a2ui.pushJSONL",
+    "canvas.a2ui.reset",
+];
+const CAMERA: &[&str] = &["camera.list", "camera.snap", "camera.clip"];
+const SCREEN: &[&str] = &["screen.record"];
+const LOCATION: &[&str] = &["location.get"];
+const SMS: &[&str] = &["sms.send"];
+const SYSTEM: &[&str] = &[
+    "system.run",
+    "system.which",
+    "system.notify",
+    "system.execApprovals.get",
+    "system.execApprovals.set",
+    "browser.proxy",
+];
+
+/// Runs a program on the node; an approval that comes with it is checked by the gateway (S19).
+pub const SYSTEM_RUN: &str = "system.run";
+
+/// The groups of commands that the platform's apps have.
+fn groups(platform: &str, family: Option<&str>) -> &'static [&'static [&'static str]] {
+    const IOS: &[&[&str]] = &[CANVAS, CAMERA, SCREEN, LOCATION];
+    const ANDROID: &[&[&str]] = &[CANVAS, CAMERA, SCREEN, LOCATION, SMS];
+    const MACOS: &[&[&str]] = &[CANVAS, CAMERA, SCREEN, LOCATION, SYSTEM];
+    const DESKTOP: &[&[&str]] = &[SYSTEM];
+    const UNKNOWN: &[&[&str]] = &[CANVAS, CAMERA, SCREEN, LOCATION, SMS, SYSTEM];
+    let platform = platform.trim().to_lowercase();
+    let by_platform =
+        [("ios", IOS), ("android", ANDROID), ("mac", MACOS), ("darwin", MACOS), ("win", DESKTOP), ("linux", DESKTOP)];
+    if let Some((_, groups)) = by_platform.iter().find(|(prefix, _)| platform.starts_with(prefix)) {
+        return groups;
+    }
+    let family = family.unwrap_or_default().to_lowercase();
+    let by_family = [
+        ("iphone", IOS),
+        ("ipad", IOS),
+        ("ios", IOS),
+        ("android", ANDROID),
+        ("mac", MACOS),
+        ("windows", DESKTOP),
+        ("linux", DESKTOP),
+    ];
+    by_family.iter().find(|(part, _)| family.contains(part)).map_or(UNKNOWN, |(_, groups)| groups)
+}
+
+/// True when the platform or `allowCommands` allows it and `denyCommands` does not.
+pub fn allows(config: &GatewayNodes, platform: &str, family: Option<&str>, command: &str) -> bool {
+    let named = |list: &[String]| list.iter().any(|c| c.trim() == command);
+    !named(&config.deny_commands)
+        && (named(&config.allow_commands) || groups(platform, family).iter().any(|g| g.contains(&command)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allowed(config: &GatewayNodes, platform: &str, family: Option<&str>) -> Vec<&'static str> {
+        let probes =
+            ["canvas.eval", "camera.snap", "screen.record", "location.get", "sms.send", "system.run", "made.up"];
+        probes.into_iter().filter(|c| allows(config, platform, family, c)).collect()
+    }
+
+    /// The table of the sheet, written out by hand.
+    #[test]
+    fn each_platform_has_its_commands() {
+        let none = GatewayNodes::default();
+        let of = |platform, family| allowed(&none, platform, family).join(" ");
+        let phone = "canvas.eval camera.snap screen.record location.get";
+        assert_eq!(of("iOS 18", None), phone);
+        assert_eq!(of("android", None), format!("{phone} sms.send"));
+        assert_eq!(of("macOS 15", None), format!("{phone} system.run"));
+        assert_eq!(of("darwin", None), format!("{phone} system.run"));
+        assert_eq!(of("linux", None), "system.run");
+        assert_eq!(of("Windows 11", None), "system.run");
+        assert_eq!(of("iPadOS 18", None), format!("{phone} sms.send system.run"));
+        assert_eq!(of("x", Some("iPad")), phone);
+    }
+
+    #[test]
+    fn the_configuration_adds_and_removes_and_denying_wins() {
+        let list = |s: &[&str]| s.iter().map(|c| (*c).to_owned()).collect::<Vec<_>>();
+        let config = GatewayNodes {
+            allow_commands: list(&[" made.up ", "camera.snap"]),
+            deny_commands: list(&["system.run", " camera.snap "]),
+            ..GatewayNodes::default()
+        };
+        assert_eq!(allowed(&config, "linux", None), ["made.up"]);
+    }
+}

@@ -1,0 +1,136 @@
+//! What nodes report of themselves (part A2, `node.event`). Whatever is malformed or unknown is left alone: the answer
+//! is `{ok: true}` all the same, as apps expect.
+
+use std::{sync::Arc, time::Duration};
+
+use openclaw_platform::EntropyExt as _;
+use openclaw_protocol::{message::Content, nodes::NodeEventParams, wire::Json};
+use serde_json::Value;
+
+use crate::{
+    channels,
+    gateway::Gateway,
+    hub::Member,
+    limits::{NODE_EVENT_TEXT, NODE_OUTPUT, NODE_SUBSCRIPTIONS},
+    runs::{RunRequest, execute, manager::Delivery},
+    sessions::{entry::Route, key},
+};
+
+impl Gateway {
+    /// A node reports something.
+    pub fn node_event(self: &Arc<Self>, member: &Member, params: NodeEventParams) {
+        let Some(node_id) = member.node_id.as_deref() else { return };
+        let payload = match (params.payload, params.payloadJSON) {
+            (Some(Json(payload)), _) => payload,
+            (None, Some(Json(Value::String(text)))) => match serde_json::from_str::<Json>(&text) {
+                Ok(Json(payload)) => payload,
+                Err(_) => return,
+            },
+            (None, Some(Json(payload))) => payload,
+            (None, None) => Value::Null,
+        };
+        let config = self.config();
+        let named = payload["sessionKey"].as_str().map(str::trim).filter(|k| !k.is_empty());
+        let own = format!("node-{node_id}");
+        let session = |default: &str| {
+            let shown = named.unwrap_or(default).to_owned();
+            // Not a key by its grammar (S11): nothing happens.
+            key::canonical(&config, &shown).map(|canonical| (canonical, shown))
+        };
+        match params.event.as_str() {
+            "chat.subscribe" | "chat.unsubscribe" => {
+                let Some((session, _)) = named.and_then(|_| session("")) else { return };
+                let mut held = member.subscriptions();
+                if params.event.as_str() == "chat.unsubscribe" {
+                    held.remove(&session);
+                } else if held.len() < NODE_SUBSCRIPTIONS {
+                    held.insert(session);
+                }
+            }
+            "voice.transcript" => {
+                let (Some(text), Some(session)) = (said(&payload["text"]), session("main")) else { return };
+                self.node_run(session, text, Some("low".into()), None, None);
+            }
+            "agent.request" => {
+                let (Some(text), Some(session)) = (said(&payload["message"]), session(&own)) else { return };
+                let thinking = payload["thinking"].as_str().map(|t| t.trim().to_lowercase());
+                let thinking = thinking.filter(|t| crate::methods::sessions::THINKING.contains(&t.as_str()));
+                let timeout = payload["timeoutSeconds"].as_u64().filter(|s| *s > 0).map(Duration::from_secs);
+                self.node_run(session, text, thinking, timeout, delivery(&payload));
+            }
+            "exec.started" | "exec.finished" | "exec.denied" => {
+                let Some((session, _)) = session(&own) else { return };
+                self.system_events.add(&session, &exec_note(params.event.as_str(), node_id, &payload));
+                self.heartbeats.wake();
+            }
+            _ => {}
+        }
+    }
+
+    /// A run that a node asked for. No tool that runs commands: a node is no operator.
+    fn node_run(
+        self: &Arc<Self>,
+        (session_key, shown_key): (String, String),
+        text: String,
+        thinking: Option<String>,
+        timeout: Option<Duration>,
+        deliver: Option<Delivery>,
+    ) {
+        let request = RunRequest {
+            run_id: self.nodes.entropy.uuid(),
+            session_key,
+            shown_key,
+            input: vec![Content::text(text)],
+            attachments: None,
+            timeout: timeout.unwrap_or_else(|| execute::default_timeout(self)).min(Duration::from_hours(24)),
+            thinking,
+            extra_system: None,
+            deliver,
+            trusted: false,
+            chat_events: true,
+            touch: None,
+            dedupe: None,
+            inbox_key: None,
+        };
+        if let Err(error) = self.runs.submit(self, request) {
+            tracing::warn!(%error, "a node's request was not queued");
+        }
+    }
+}
+
+/// What was said, when it is neither blank nor too long.
+fn said(text: &Value) -> Option<String> {
+    let text = text.as_str()?.trim();
+    (!text.is_empty() && text.chars().count() <= NODE_EVENT_TEXT).then(|| text.to_owned())
+}
+
+fn delivery(payload: &Value) -> Option<Delivery> {
+    let text = |key: &str| payload[key].as_str().map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned);
+    let channel = text("channel").filter(|c| channels::is_known(c))?;
+    let to = text("to")?;
+    let route = Route { channel, to, account_id: String::new() };
+    (payload["deliver"] == true).then_some(Delivery { route, reply_to: None, required: false })
+}
+
+/// One note for the session: bounded, whatever the node sent.
+fn exec_note(event: &str, node_id: &str, payload: &Value) -> String {
+    let text = |key: &str| {
+        let text: String = payload[key].as_str().unwrap_or_default().trim().chars().take(NODE_OUTPUT).collect();
+        text
+    };
+    let node: String = node_id.chars().take(12).collect();
+    let run: String = text("runId").chars().take(64).collect();
+    let place = format!("node={node} id={run}");
+    match event {
+        "exec.started" => format!("Exec started ({place}): {}", text("command")),
+        "exec.denied" => format!("Exec denied ({place}, {}): {}", text("reason"), text("command")),
+        _ => {
+            let how = match (payload["timedOut"].as_bool(), payload["exitCode"].as_i64()) {
+                (Some(true), _) => "timeout".to_owned(),
+                (_, Some(code)) => format!("code {code}"),
+                _ => "code ?".to_owned(),
+            };
+            format!("Exec finished ({place}, {how})\n{}", text("output")).trim_end().to_owned()
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! The list of nodes that operators keep by hand (part A3, 'Legacy node store'): durable, bounded, tokens shown once.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use openclaw_config::Secret;
+use openclaw_platform::{Clock, Entropy, EntropyExt as _, Mono};
+use openclaw_protocol::nodes::{Names, NodePairRequest, NodePairRequestParams, NodePaired, Short};
+
+use crate::{
+    auth::same_secret,
+    limits::{PAIRED_NODES, PENDING_NODE_TTL, PENDING_NODES},
+    store::{self, Store, StoreError},
+};
+
+/// The two tables, in memory and in the database.
+pub struct Pairings {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    state: Mutex<State>,
+    /// One change at a time, so that what is stored last is what is in memory.
+    changing: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct State {
+    /// By request id, with the moment from which its age is reckoned (F23).
+    pending: BTreeMap<String, (NodePairRequest, Mono)>,
+    /// By node id, with their tokens.
+    paired: BTreeMap<String, NodePaired>,
+}
+
+impl State {
+    fn expire(&mut self, now: Mono) {
+        self.pending.retain(|_, (_, since)| now.duration_since(*since) < PENDING_NODE_TTL);
+    }
+}
+
+/// As lists show it (D17).
+fn without_token(node: &NodePaired) -> NodePaired {
+    NodePaired { token: None, ..node.clone() }
+}
+
+impl Pairings {
+    /// Reads the database.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn load(store: Store, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Result<Self, StoreError> {
+        let (wall, mono) = (clock.wall(), clock.mono());
+        // Over a restart only the wall clock tells how old a request is.
+        let since = |ts: u64| mono.checked_sub(Duration::from_millis(wall.saturating_sub(ts))).unwrap_or(mono);
+        let pending: Vec<(String, NodePairRequest)> = store.read(|tx| store::all(tx, store::NODE_REQUESTS))?;
+        let pending = pending.into_iter().map(|(id, r)| (id, (r.clone(), since(r.ts)))).collect();
+        let paired = store.read(|tx| store::all(tx, store::NODE_PAIRS))?.into_iter().collect();
+        let state = Mutex::new(State { pending, paired });
+        Ok(Self { store, clock, entropy, state, changing: tokio::sync::Mutex::default() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Files a request; the one that waits already stays as it is (`false`).
+    ///
+    /// # Errors
+    /// When it cannot be stored.
+    pub async fn request(&self, p: NodePairRequestParams) -> Result<(NodePairRequest, bool), StoreError> {
+        let _one = self.changing.lock().await;
+        let node_id = p.node_id.as_str().trim().to_owned();
+        let mono = self.clock.mono();
+        let (made, gone) = {
+            let mut state = self.lock();
+            let before: Vec<String> = state.pending.keys().cloned().collect();
+            state.expire(mono);
+            if let Some((waiting, _)) = state.pending.values().find(|(r, _)| r.node_id == node_id) {
+                return Ok((waiting.clone(), false));
+            }
+            while state.pending.len() >= PENDING_NODES {
+                let Some(oldest) = state.pending.iter().min_by_key(|(_, (_, at))| *at).map(|(k, _)| k.clone()) else {
+                    break;
+                };
+                state.pending.remove(&oldest);
+            }
+            let gone: Vec<String> = before.into_iter().filter(|id| !state.pending.contains_key(id)).collect();
+            let text = |t: Option<Short>| t.map(Short::into_string);
+            let names = |l: Option<Names>| l.map(|l| l.0.into_iter().map(|n| n.as_str().to_owned()).collect());
+            let made = NodePairRequest {
+                request_id: self.entropy.uuid(),
+                is_repair: state.paired.contains_key(&node_id),
+                node_id,
+                ts: self.clock.wall(),
+                display_name: text(p.display_name),
+                platform: text(p.platform),
+                version: text(p.version),
+                core_version: text(p.core_version),
+                ui_version: text(p.ui_version),
+                device_family: text(p.device_family),
+                model_identifier: text(p.model_identifier),
+                caps: names(p.caps),
+                commands: names(p.commands),
+                remote_ip: text(p.remote_ip),
+                silent: p.silent,
+            };
+            (made, gone)
+        };
+        let stored = made.clone();
+        self.store
+            .write(move |tx| {
+                let mut table = tx.open_table(store::NODE_REQUESTS)?;
+                for id in &gone {
+                    table.remove(id.as_str())?;
+                }
+                store::put(&mut table, &stored.request_id, &stored)
+            })
+            .await?;
+        self.lock().pending.insert(made.request_id.clone(), (made.clone(), mono));
+        Ok((made, true))
+    }
+
+    /// Pending and paired, newest first, without tokens (D17).
+    pub fn list(&self) -> (Vec<NodePairRequest>, Vec<NodePaired>) {
+        let mut state = self.lock();
+        state.expire(self.clock.mono());
+        let mut pending: Vec<NodePairRequest> = state.pending.values().map(|(r, _)| r.clone()).collect();
+        pending.sort_by_key(|r| std::cmp::Reverse(r.ts));
+        let mut paired: Vec<NodePaired> = state.paired.values().map(without_token).collect();
+        paired.sort_by_key(|n| std::cmp::Reverse(n.approved_at_ms));
+        (pending, paired)
+    }
+
+    /// True when the node is on the list.
+    pub fn is_paired(&self, node_id: &str) -> bool {
+        self.lock().paired.contains_key(node_id)
+    }
+
+    /// Pairs a waiting node: the answer is the one place where its new token stands. `None`: no such request.
+    ///
+    /// # Errors
+    /// When it cannot be stored.
+    pub async fn approve(&self, request_id: &str) -> Result<Option<NodePaired>, StoreError> {
+        let _one = self.changing.lock().await;
+        let now = self.clock.wall();
+        let (node, evicted) = {
+            let mut state = self.lock();
+            state.expire(self.clock.mono());
+            let Some((request, _)) = state.pending.get(request_id) else { return Ok(None) };
+            let r = request.clone();
+            let created = state.paired.get(&r.node_id).map_or(now, |n| n.created_at_ms);
+            let node = NodePaired {
+                node_id: r.node_id,
+                created_at_ms: created,
+                approved_at_ms: now,
+                token: Some(self.entropy.hex(16)),
+                display_name: r.display_name,
+                platform: r.platform,
+                version: r.version,
+                core_version: r.core_version,
+                ui_version: r.ui_version,
+                device_family: r.device_family,
+                model_identifier: r.model_identifier,
+                caps: r.caps,
+                commands: r.commands,
+                remote_ip: r.remote_ip,
+            };
+            let full = state.paired.len() >= PAIRED_NODES && !state.paired.contains_key(&node.node_id);
+            let oldest = state.paired.values().min_by_key(|n| n.approved_at_ms).map(|n| n.node_id.clone());
+            (node, oldest.filter(|_| full))
+        };
+        let (id, stored, gone) = (request_id.to_owned(), node.clone(), evicted.clone());
+        self.store
+            .write(move |tx| {
+                tx.open_table(store::NODE_REQUESTS)?.remove(id.as_str())?;
+                let mut table = tx.open_table(store::NODE_PAIRS)?;
+                if let Some(gone) = gone {
+                    table.remove(gone.as_str())?;
+                }
+                store::put(&mut table, &stored.node_id, &stored)
+            })
+            .await?;
+        let mut state = self.lock();
+        state.pending.remove(request_id);
+        if let Some(gone) = evicted {
+            state.paired.remove(&gone);
+        }
+        state.paired.insert(node.node_id.clone(), node.clone());
+        Ok(Some(node))
+    }
+
+    /// Turns a waiting node away; its id. `None`: no such request.
+    ///
+    /// # Errors
+    /// When it cannot be stored.
+    pub async fn reject(&self, request_id: &str) -> Result<Option<String>, StoreError> {
+        let _one = self.changing.lock().await;
+        let found = {
+            let mut state = self.lock();
+            state.expire(self.clock.mono());
+            state.pending.get(request_id).map(|(r, _)| r.node_id.clone())
+        };
+        let Some(node_id) = found else { return Ok(None) };
+        let id = request_id.to_owned();
+        self.store.write(move |tx| Ok(tx.open_table(store::NODE_REQUESTS)?.remove(id.as_str()).map(drop)?)).await?;
+        self.lock().pending.remove(request_id);
+        Ok(Some(node_id))
+    }
+
+    /// The node, without its token, when this is its token.
+    pub fn verify(&self, node_id: &str, token: &str) -> Option<NodePaired> {
+        let state = self.lock();
+        let node = state.paired.get(node_id)?;
+        let held = Secret::new(node.token.clone()?);
+        same_secret(&held, token).then(|| without_token(node))
+    }
+}

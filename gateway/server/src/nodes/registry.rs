@@ -1,0 +1,255 @@
+//! Who is connected as a node: one live connection per node id (D18).
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use openclaw_platform::{Entropy, Millis};
+use openclaw_protocol::{
+    connect::ConnectParams,
+    event::{EventSpec, VOICEWAKE_CHANGED},
+    frame::EventBody,
+    nodes::{NodeEntry, VoiceWake},
+    wire::NonEmpty,
+};
+use serde::Serialize;
+
+use super::{allowlist, invoke::Waiting};
+use crate::{
+    devices::PairedNode,
+    gateway::Gateway,
+    hub::Member,
+    limits::NODE_NAMES,
+    outbox::Close,
+    store::{self, Store, StoreError},
+};
+
+/// A connected node, as it described itself.
+#[derive(Debug)]
+pub struct Node {
+    /// Its device id, else its client id.
+    pub node_id: String,
+    /// Its connection.
+    pub member: Arc<Member>,
+    /// Operating system.
+    pub platform: String,
+    /// `iPhone`, `Mac`.
+    pub device_family: Option<String>,
+    /// Commands that it declared and its platform may offer, sorted.
+    pub commands: Vec<String>,
+    display_name: Option<String>,
+    version: String,
+    model_identifier: Option<String>,
+    remote_ip: Option<String>,
+    caps: Vec<String>,
+    path_env: Option<String>,
+    permissions: Option<BTreeMap<String, bool>>,
+    connected_at_ms: Millis,
+}
+
+impl Node {
+    /// The node behind an accepted `connect`. Commands that are not allowed are left out here, and checked again at each
+    /// invoke.
+    pub fn new(gateway: &Gateway, member: Arc<Member>, params: &ConnectParams, remote_ip: Option<String>) -> Self {
+        let client = &params.client;
+        let text = |t: &Option<NonEmpty>| t.as_ref().map(|t| t.as_str().to_owned());
+        let (platform, device_family) = (client.platform.as_str().to_owned(), text(&client.device_family));
+        let config = gateway.config();
+        let may =
+            |command: &String| allowlist::allows(&config.gateway.nodes, &platform, device_family.as_deref(), command);
+        Self {
+            node_id: member.node_id.clone().unwrap_or_default(),
+            commands: sorted(params.commands.as_deref()).into_iter().filter(may).collect(),
+            caps: sorted(params.caps.as_deref()),
+            display_name: text(&client.display_name),
+            version: client.version.as_str().to_owned(),
+            model_identifier: text(&client.model_identifier),
+            remote_ip,
+            path_env: params.path_env.clone(),
+            permissions: params.permissions.as_ref().map(|p| p.0.clone()),
+            connected_at_ms: gateway.clock.wall(),
+            platform,
+            device_family,
+            member,
+        }
+    }
+
+    /// Sends it an event of its own, numbered like any other (D10).
+    pub fn tell(&self, spec: &EventSpec, payload: &impl Serialize) {
+        tell(&self.member, spec, payload);
+    }
+
+    fn entry(&self) -> NodeEntry {
+        NodeEntry {
+            node_id: self.node_id.clone(),
+            caps: self.caps.clone(),
+            commands: self.commands.clone(),
+            paired: false,
+            connected: true,
+            display_name: self.display_name.clone(),
+            platform: Some(self.platform.clone()),
+            version: Some(self.version.clone()),
+            device_family: self.device_family.clone(),
+            model_identifier: self.model_identifier.clone(),
+            remote_ip: self.remote_ip.clone(),
+            path_env: self.path_env.clone(),
+            permissions: self.permissions.clone(),
+            connected_at_ms: Some(self.connected_at_ms),
+            ts: None,
+        }
+    }
+}
+
+fn tell(member: &Member, spec: &EventSpec, payload: &impl Serialize) {
+    match EventBody::new(spec.name, payload, None) {
+        Ok(body) => member.outbox.event(spec, &Arc::new(body), false),
+        Err(error) => tracing::error!(event = spec.name, %error, "event cannot be encoded"),
+    }
+}
+
+fn sorted(names: Option<&[NonEmpty]>) -> Vec<String> {
+    let mut list: Vec<String> =
+        names.unwrap_or_default().iter().map(|n| n.trim().to_owned()).filter(|n| !n.is_empty()).collect();
+    list.sort();
+    list.dedup();
+    list
+}
+
+/// The connected nodes, the invokes under way, and the names that operators gave.
+pub struct Nodes {
+    pub(super) state: Mutex<State>,
+    pub(super) entropy: Arc<dyn Entropy>,
+    store: Store,
+    naming: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) live: BTreeMap<String, Arc<Node>>,
+    pub(super) waiting: BTreeMap<String, Waiting>,
+    names: BTreeMap<String, String>,
+}
+
+impl Nodes {
+    /// Nobody is connected; names come from the database.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn load(store: Store, entropy: Arc<dyn Entropy>) -> Result<Self, StoreError> {
+        let names = store.read(|tx| store::all(tx, store::NODE_NAMES))?.into_iter().collect();
+        let state = Mutex::new(State { names, ..State::default() });
+        Ok(Self { state, entropy, store, naming: tokio::sync::Mutex::default() })
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A node came; call it under the hub's lock, after its hello-ok was queued. An older connection with the same id is
+    /// closed, and what it was asked has failed (D18).
+    pub fn attach(&self, node: Arc<Node>, voice: &VoiceWake) {
+        let mut state = self.lock();
+        let older = state.live.insert(node.node_id.clone(), node.clone());
+        if let Some(older) = older {
+            state.abandon(&older.member.conn_id);
+            older.member.outbox.close(Close::new(1008, "replaced"));
+        }
+        drop(state);
+        node.tell(&VOICEWAKE_CHANGED, voice);
+    }
+
+    /// A connection went. One that was replaced does not take its successor with it (D18).
+    pub fn detach(&self, member: &Member) {
+        let mut state = self.lock();
+        state.abandon(&member.conn_id);
+        if let Some(id) = &member.node_id
+            && state.live.get(id).is_some_and(|n| n.member.conn_id == member.conn_id)
+        {
+            state.live.remove(id);
+        }
+    }
+
+    /// The connected node of this id.
+    pub fn get(&self, node_id: &str) -> Option<Arc<Node>> {
+        self.lock().live.get(node_id).cloned()
+    }
+
+    /// True when a phone or tablet is connected.
+    pub fn has_mobile(&self) -> bool {
+        let mobile = |p: &str| ["ios", "ipados", "android"].iter().any(|m| p.to_lowercase().starts_with(m));
+        self.lock().live.values().any(|n| mobile(&n.platform))
+    }
+
+    /// Connected and paired nodes: connected first, then by shown name, then by id.
+    pub fn list(&self, paired: Vec<PairedNode>) -> Vec<NodeEntry> {
+        let state = self.lock();
+        let mut entries: BTreeMap<String, NodeEntry> =
+            state.live.iter().map(|(id, n)| (id.clone(), n.entry())).collect();
+        for device in paired {
+            let entry = entries.entry(device.node_id.clone()).or_insert_with(|| offline(&device.node_id));
+            entry.paired = true;
+            entry.display_name = entry.display_name.take().or(device.display_name);
+            entry.platform = entry.platform.take().or(device.platform);
+        }
+        for (id, name) in &state.names {
+            if let Some(entry) = entries.get_mut(id) {
+                entry.display_name = Some(name.clone());
+            }
+        }
+        let mut list: Vec<NodeEntry> = entries.into_values().collect();
+        let shown = |e: &NodeEntry| e.display_name.as_ref().unwrap_or(&e.node_id).to_lowercase();
+        list.sort_by_cached_key(|e| (!e.connected, shown(e), e.node_id.clone()));
+        list
+    }
+
+    /// Names a node, durably; the given name counts from now on, whatever the node calls itself.
+    ///
+    /// # Errors
+    /// When it cannot be stored.
+    pub async fn rename(&self, node_id: &str, name: &str) -> Result<(), StoreError> {
+        let _one = self.naming.lock().await;
+        let gone = {
+            let state = self.lock();
+            let full = state.names.len() >= NODE_NAMES && !state.names.contains_key(node_id);
+            let unused = state.names.keys().find(|id| !state.live.contains_key(*id)).or(state.names.keys().next());
+            unused.filter(|_| full).cloned()
+        };
+        let (id, stored, removed) = (node_id.to_owned(), name.to_owned(), gone.clone());
+        self.store
+            .write(move |tx| {
+                let mut table = tx.open_table(store::NODE_NAMES)?;
+                if let Some(removed) = removed {
+                    table.remove(removed.as_str())?;
+                }
+                store::put(&mut table, &id, &stored)
+            })
+            .await?;
+        let mut state = self.lock();
+        if let Some(gone) = gone {
+            state.names.remove(&gone);
+        }
+        state.names.insert(node_id.to_owned(), name.to_owned());
+        Ok(())
+    }
+}
+
+fn offline(node_id: &str) -> NodeEntry {
+    NodeEntry {
+        node_id: node_id.to_owned(),
+        caps: vec![],
+        commands: vec![],
+        paired: true,
+        connected: false,
+        display_name: None,
+        platform: None,
+        version: None,
+        device_family: None,
+        model_identifier: None,
+        remote_ip: None,
+        path_env: None,
+        permissions: None,
+        connected_at_ms: None,
+        ts: None,
+    }
+}
