@@ -176,7 +176,7 @@ impl Pairings {
             .write(move |tx| {
                 tx.open_table(store::NODE_REQUESTS)?.remove(id.as_str())?;
                 let mut table = tx.open_table(store::NODE_PAIRS)?;
-                if let Some(gone) = gone {
+                if let Some(gone) = &gone {
                     table.remove(gone.as_str())?;
                 }
                 store::put(&mut table, &stored.node_id, &stored)

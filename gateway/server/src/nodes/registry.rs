@@ -219,7 +219,7 @@ impl Nodes {
         self.store
             .write(move |tx| {
                 let mut table = tx.open_table(store::NODE_NAMES)?;
-                if let Some(removed) = removed {
+                if let Some(removed) = &removed {
                     table.remove(removed.as_str())?;
                 }
                 store::put(&mut table, &id, &stored)
