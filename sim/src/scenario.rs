@@ -18,6 +18,9 @@ pub use fault::{FaultEntry, FaultName, Swarm};
 pub use group::{Group, Leave, Route, Step, Talk, Workload};
 pub use span::Span;
 
+/// What a plan may have of clients, requests, messages and faults together: it is drawn whole before the run.
+const MOST_DRAWN: u64 = 100_000;
+
 /// A story for the simulator.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -178,6 +181,11 @@ impl Scenario {
         if let Some(swarm) = &scenario.swarm {
             swarm.check().map_err(|why| ScenarioError(format!("{name}:{}:1: {why}", at_table("[swarm]", 0))))?;
         }
+        let drawn = scenario.drawn_at_most();
+        if drawn > MOST_DRAWN {
+            let why = format!("up to {drawn} clients, requests, messages and faults, at most {MOST_DRAWN}");
+            return Err(ScenarioError(format!("{name}:1:1: {why}: fewer, rarer, or for a shorter time")));
+        }
         crate::plan::config(&scenario).map_err(|why| {
             ScenarioError(format!("{name}:{}:1: the gateway's configuration: {why}", at_table("[gateway]", 0)))
         })?;
@@ -192,6 +200,24 @@ impl Scenario {
     pub fn read(path: &Path) -> Result<Self, ScenarioError> {
         let text = std::fs::read_to_string(path).map_err(|e| ScenarioError(format!("{}: {e}", path.display())))?;
         Self::parse(&path.display().to_string(), &text)
+    }
+
+    /// How many things its plan may have.
+    fn drawn_at_most(&self) -> u64 {
+        // The shortest pause that is drawn is half the mean.
+        let turns = |every: Span| self.run.length.ms() / (every.ms() / 2).max(1) + 1;
+        let of_client = |group: &Group| match group.workload {
+            Workload::Watch => 0,
+            Workload::Script => group.script.len() as u64,
+            _ => turns(group.every).min(group.times.map_or(u64::MAX, u64::from)).saturating_mul(2),
+        };
+        let clients = self.clients.iter().map(|g| u64::from(g.count).saturating_mul(of_client(g).saturating_add(1)));
+        let telegram = self.telegram.iter().map(|t| match t.messages.len() {
+            0 => u64::from(t.chats).saturating_mul(turns(t.every)),
+            fixed => fixed as u64,
+        });
+        let faults = [self.fault.len() as u64, self.swarm.as_ref().map_or(0, |s| u64::from(s.count.1))];
+        clients.chain(telegram).chain(faults).fold(0, u64::saturating_add)
     }
 
     /// The scenario as a file.
@@ -243,6 +269,20 @@ mod tests {
         );
         let text = "about = 'x'\n[gateway]\nlimits = { tickIntervalMs = 1 }\n";
         assert!(error(text).starts_with("x.toml:2:1: the gateway's configuration: gateway.limits.tickIntervalMs"));
+    }
+
+    #[test]
+    fn s21_a_plan_without_end_is_refused() {
+        let error = |text: &str| Scenario::parse("x.toml", &format!("about = 'x'\n{text}")).unwrap_err().to_string();
+        for endless in [
+            "[[clients]]\ngroup = 'a'\nworkload = 'watch'\ncount = 4294967295",
+            "[[clients]]\ngroup = 'a'\nworkload = 'rpc'\nevery = '0s'\n[run]\nlength = '1000h'",
+            "[[clients]]\ngroup = 'a'\nworkload = 'chat'\ncount = 1000000\ntimes = 1",
+            "[telegram]\nchats = 4000000000",
+            "[swarm]\nkinds = ['cut']\ncount = [1, 4294967295]",
+        ] {
+            assert!(error(endless).starts_with("x.toml:1:1: up to "), "{endless}: {}", error(endless));
+        }
     }
 
     #[test]

@@ -30,8 +30,8 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// Workspace packages with their dependencies inside the workspace: (package, dependency, kind).
-fn arrows() -> (BTreeSet<String>, Vec<(String, String, String)>) {
+/// What cargo says about the packages of the workspace.
+fn packages() -> Vec<Value> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
@@ -40,11 +40,16 @@ fn arrows() -> (BTreeSet<String>, Vec<(String, String, String)>) {
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let packages = metadata["packages"].as_array().unwrap();
+    metadata["packages"].as_array().unwrap().clone()
+}
+
+/// Workspace packages with their dependencies inside the workspace: (package, dependency, kind).
+fn arrows() -> (BTreeSet<String>, Vec<(String, String, String)>) {
+    let packages = packages();
     let name = |value: &Value| value["name"].as_str().unwrap().to_owned();
     let names: BTreeSet<String> = packages.iter().map(name).collect();
     let mut arrows = Vec::new();
-    for package in packages {
+    for package in &packages {
         for dependency in package["dependencies"].as_array().unwrap() {
             if names.contains(&name(dependency)) {
                 let kind = dependency["kind"].as_str().unwrap_or("normal");
@@ -87,6 +92,18 @@ fn every_room_is_there() {
         assert!(root().join(&folder).join("Cargo.toml").is_file(), "{folder} is not there");
     }
     assert!(root().join("scenarios").is_dir(), "scenarios is not there");
+}
+
+/// `unsafe_code = "forbid"` holds for a crate only if it takes the workspace's lints.
+#[test]
+fn no_crate_may_use_unsafe_code() {
+    for workspace in ["Cargo.toml", "fuzz/Cargo.toml"] {
+        assert!(fs::read_to_string(root().join(workspace)).unwrap().contains("\nunsafe_code = \"forbid\"\n"));
+    }
+    for package in packages() {
+        let manifest = fs::read_to_string(package["manifest_path"].as_str().unwrap()).unwrap();
+        assert!(manifest.contains("\n[lints]\nworkspace = true\n"), "{} has lints of its own", package["name"]);
+    }
 }
 
 /// Clippy holds most of the list; this is what it cannot hold (see clippy.toml).

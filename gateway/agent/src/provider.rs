@@ -4,6 +4,8 @@ mod anthropic;
 mod decode;
 mod echo;
 mod endpoint;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod history;
 mod openai;
 mod sse;

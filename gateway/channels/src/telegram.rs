@@ -5,6 +5,8 @@
 
 mod api;
 mod format;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod lanes;
 mod multipart;
 mod options;

@@ -54,6 +54,8 @@ pub struct MethodSpec {
     pub params: fn() -> Value,
     /// JSON Schema of the result.
     pub result: fn() -> Value,
+    /// The typed verdict on a text of parameters: the same as the schema's, or a client is told lies.
+    pub check: fn(&str) -> Result<(), ErrorShape>,
 }
 
 macro_rules! methods {
@@ -78,6 +80,7 @@ macro_rules! methods {
                 summary: $summary,
                 params: crate::schema::of::<$params>,
                 result: crate::schema::of::<$result>,
+                check: |text| <Self as Method>::parse(text).map(drop),
             };
             type Params = $params;
             type Result = $result;

@@ -81,7 +81,7 @@ AgentSessions { agent_id: String, path: String, count: u64, recent: Vec<SessionR
 /// Parameters of `system-event`: no closed schema, wrongly typed members are ignored, only `text` is checked
 /// (section 12).
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, remote = "Self")]
 pub struct SystemEventParams {
     #[serde(deserialize_with = "lenient")]
     pub text: Option<String>,
@@ -113,6 +113,17 @@ pub struct SystemEventParams {
     pub scopes: Option<Vec<String>>,
     #[serde(deserialize_with = "lenient")]
     pub tags: Option<Vec<String>>,
+}
+
+impl<'de> Deserialize<'de> for SystemEventParams {
+    /// From any object that is sound JSON, also in the members that mean nothing here (S21).
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let Json(value) = Json::deserialize(d)?;
+        if !value.is_object() {
+            return Err(serde::de::Error::custom("expected an object"));
+        }
+        Self::deserialize(value).map_err(serde::de::Error::custom)
+    }
 }
 
 fn lenient<'de, D: Deserializer<'de>, T: serde::de::DeserializeOwned>(d: D) -> Result<Option<T>, D::Error> {

@@ -143,6 +143,17 @@ fn nested_objects_are_not_read_from_lists() {
     assert!(!typed::<method::Connect>(&text) && !by_schema::<method::Connect>(&text));
 }
 
+/// The one method that takes any object still takes only objects, and only sound ones (S21).
+#[test]
+fn s21_open_params_are_read_as_strictly_as_closed_ones() {
+    for params in [r#"["text"]"#, "[]", r#"{"text":"a","x":{"b":1,"b":2}}"#, r#"{"x":"\ud800"}"#, r#"{"x":1e999}"#] {
+        let text = format!(r#"{{"type":"req","id":"1","method":"system-event","params":{params}}}"#);
+        assert!(!typed::<method::SystemEvent>(&text) && !by_schema::<method::SystemEvent>(&text), "{text}");
+    }
+    let text = r#"{"type":"req","id":"1","method":"system-event","params":{"text":5,"roles":["a"],"x":[null]}}"#;
+    assert!(typed::<method::SystemEvent>(text) && by_schema::<method::SystemEvent>(text));
+}
+
 /// Text that is no request at all, or a hostile one, gets one verdict too (S21).
 #[test]
 fn s21_hostile_text_gets_one_verdict() {

@@ -139,7 +139,7 @@ fn user_block(part: &Content) -> Option<Value> {
 
 /// The reply as far as it has come.
 #[derive(Debug, Default)]
-struct Messages {
+pub(super) struct Messages {
     calls: BTreeMap<u64, Call>,
     usage: Usage,
     stop: Option<StopReason>,

@@ -116,7 +116,7 @@ fn user_part(part: &Content) -> Option<Value> {
 
 /// The reply as far as it has come.
 #[derive(Debug, Default)]
-struct Chat {
+pub(super) struct Chat {
     calls: Vec<Call>,
     finish: Option<StopReason>,
     done: bool,

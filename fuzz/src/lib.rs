@@ -1,0 +1,12 @@
+//! What the fuzz targets share: a whole gateway in memory, a WebSocket client that need not behave, values out of a
+//! JSON Schema, and a strict reader of Telegram's HTML.
+//!
+//! Start reading at [`World`].
+
+pub mod generate;
+pub mod html;
+mod socket;
+mod world;
+
+pub use socket::{Frame, Socket, UPGRADE, message};
+pub use world::{TOKEN, World};

@@ -1,0 +1,160 @@
+use std::{
+    cell::RefCell,
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use openclaw_config::{AuthMode, Secret};
+use openclaw_platform::{
+    BoxFuture, BoxIo, Clock, Entropy as _, Listener, MemoryStorage, Millis, Mono, NoProbe, Platform, Transport,
+};
+use openclaw_server::{Control, HostInfo, ServerOptions, SharedAuth};
+use sim::{NoProcesses, SimEntropy, SimSpawner};
+use tokio::{
+    io::DuplexStream,
+    runtime::Runtime,
+    sync::{mpsc, oneshot},
+};
+
+use crate::Socket;
+
+/// The gateway's token.
+pub const TOKEN: &str = "fuzz-token-0123456789abcdef";
+/// Wall time at the start of every world.
+const EPOCH: Millis = 1_769_731_200_000;
+/// Bytes on their way in each direction: more than any input, so that a write never waits.
+const PIPE: usize = 1 << 20;
+
+const CONFIG: &str = r#"{
+    gateway: { mode: "local", auth: { mode: "token" } },
+    agents: { defaults: { model: { primary: "builtin/echo" }, workspace: "/workspace" } },
+}"#;
+
+/// A gateway that serves in memory: the program's own code on virtual time, which moves on when nobody has anything
+/// left to do. A panic in any of its tasks ends the fuzzer.
+pub struct World {
+    runtime: Runtime,
+    dial: mpsc::UnboundedSender<(BoxIo, SocketAddr)>,
+    dialled: u32,
+    _control: mpsc::Sender<Control>,
+}
+
+impl World {
+    /// A gateway with nothing on its disk.
+    #[allow(clippy::new_without_default)]
+    pub fn new() -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        let runtime = runtime.expect("a runtime without I/O can always be had");
+        let (dial, dialled) = mpsc::unbounded_channel();
+        let (control, orders) = mpsc::channel(1);
+        let (ready, bound) = oneshot::channel();
+        runtime.block_on(async {
+            tokio::spawn(openclaw_server::run(platform(dialled), options(), orders, ready));
+            bound.await.expect("a gateway in memory can always be started");
+        });
+        Self { runtime, dial, dialled: 0, _control: control }
+    }
+
+    /// A new connection, and what is done with it.
+    pub fn visit<T>(&mut self, visit: impl AsyncFnOnce(Socket) -> T) -> T {
+        let (near, far): (DuplexStream, DuplexStream) = tokio::io::duplex(PIPE);
+        // Each from another address of this machine, so that no visitor pays for what an earlier one did.
+        self.dialled += 1;
+        let [_, b, c, d] = self.dialled.to_be_bytes();
+        let from = SocketAddr::from((Ipv4Addr::new(127, b, c, d), 40_000));
+        self.dial.send((Box::new(far), from)).expect("the gateway accepts until it is dropped");
+        self.runtime.block_on(async { visit(Socket::new(near)).await })
+    }
+
+    /// Does `work` with this thread's world; after `true` (something was left behind) the next one gets a new world.
+    pub fn with(work: impl FnOnce(&mut Self) -> bool) {
+        thread_local!(static WORLD: RefCell<Option<World>> = const { RefCell::new(None) });
+        WORLD.with_borrow_mut(|world| {
+            if work(world.get_or_insert_with(Self::new)) {
+                *world = None;
+            }
+        });
+    }
+}
+
+fn platform(dialled: mpsc::UnboundedReceiver<(BoxIo, SocketAddr)>) -> Platform {
+    Platform {
+        transport: Arc::new(Memory(Mutex::new(Some(dialled)))),
+        clock: Arc::new(Virtual(Mono::now())),
+        entropy: SimEntropy::new(1).fork("fuzz"),
+        storage: Arc::new(MemoryStorage::new()),
+        tasks: Arc::new(SimSpawner::default()),
+        processes: Arc::new(NoProcesses),
+        probe: Arc::new(NoProbe),
+    }
+}
+
+fn options() -> ServerOptions {
+    let loaded = openclaw_config::parse(CONFIG, &|_| None).expect("the configuration above is one");
+    ServerOptions {
+        config: Arc::new(loaded.config),
+        config_path: PathBuf::from("/state/openclaw.json"),
+        read_config: Arc::new(|| Ok(Some(CONFIG.to_owned()))),
+        state_dir: PathBuf::from("/state"),
+        workspace: PathBuf::from("/workspace"),
+        listen: vec![(Ipv4Addr::LOCALHOST, 18789).into()],
+        auth: SharedAuth { mode: AuthMode::Token, token: Some(Secret::new(TOKEN)), password: None },
+        version: "0.0.0-fuzz".into(),
+        host: HostInfo {
+            name: "gateway".into(),
+            platform: "linux 6.0".into(),
+            family: "Linux".into(),
+            model: "x86_64".into(),
+        },
+        channels: true,
+        time_zone: jiff::tz::TimeZone::UTC,
+        read_media: Arc::new(|_, _| Err(io::ErrorKind::NotFound.into())),
+        read_secret: Arc::new(|_| Err(io::ErrorKind::NotFound.into())),
+        telegram_token: None,
+        log_file: None,
+    }
+}
+
+/// Virtual time; the wall clock follows it.
+struct Virtual(Mono);
+
+impl Clock for Virtual {
+    fn mono(&self) -> Mono {
+        Mono::now()
+    }
+    fn wall(&self) -> Millis {
+        EPOCH + Mono::now().duration_since(self.0).as_millis() as Millis
+    }
+}
+
+/// Accepts what [`World::visit`] dials; nobody can be connected to.
+struct Memory(Mutex<Option<mpsc::UnboundedReceiver<(BoxIo, SocketAddr)>>>);
+
+struct Inbox(mpsc::UnboundedReceiver<(BoxIo, SocketAddr)>, SocketAddr);
+
+impl Transport for Memory {
+    fn bind(&self, addr: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listener>>> {
+        let dialled = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let listener = dialled.map(|dialled| Box::new(Inbox(dialled, addr)) as Box<dyn Listener>);
+        Box::pin(async move { listener.ok_or_else(|| io::ErrorKind::AddrInUse.into()) })
+    }
+    fn connect<'a>(&'a self, _: &'a str, _: u16) -> BoxFuture<'a, io::Result<BoxIo>> {
+        Box::pin(async { Err(io::ErrorKind::ConnectionRefused.into()) })
+    }
+}
+
+impl Listener for Inbox {
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<(BoxIo, SocketAddr)>> {
+        Box::pin(async {
+            match self.0.recv().await {
+                Some(accepted) => Ok(accepted),
+                None => std::future::pending().await,
+            }
+        })
+    }
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.1)
+    }
+}
