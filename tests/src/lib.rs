@@ -22,6 +22,12 @@ use openclaw_platform::{Platform, os};
 pub use port::free_port_block;
 pub use raw::{Ended, RawClient, connect};
 
+/// base64url without padding, as device blocks spell bytes.
+pub fn base64url(bytes: &[u8]) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes)
+}
+
 /// The real sockets, clocks and tasks, for clients and fakes inside the test process; their files are in memory.
 pub fn os_platform() -> Platform {
     os::without_files()

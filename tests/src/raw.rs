@@ -16,6 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// One connection; frames in and out are plain text.
 pub struct RawClient {
     ws: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    nonce: String,
 }
 
 /// How a connection ended: close code and reason; code 1006 when there was no close frame.
@@ -33,10 +34,24 @@ impl RawClient {
         let (ws, _) = tokio_tungstenite::client_async_with_config(url, MaybeTlsStream::Plain(stream), Some(config))
             .await
             .expect("the upgrade is accepted");
-        let mut client = Self { ws };
+        Self::over(ws).await
+    }
+
+    /// Reads the challenge of an upgraded connection.
+    ///
+    /// # Panics
+    /// When the first frame is not the challenge.
+    pub async fn over(ws: WebSocketStream<MaybeTlsStream<TcpStream>>) -> Self {
+        let mut client = Self { ws, nonce: String::new() };
         let first = client.next().await.expect("a first frame");
         assert_eq!(first["event"], "connect.challenge", "{first}");
+        first["payload"]["nonce"].as_str().unwrap_or_default().clone_into(&mut client.nonce);
         client
+    }
+
+    /// The nonce of the challenge.
+    pub fn nonce(&self) -> &str {
+        &self.nonce
     }
 
     /// Connects and says hello; gives the connection and hello-ok.

@@ -252,6 +252,8 @@ pub enum GatewayCommand {
     },
     /// Connect, ask for its status and print how long that took
     Probe(ReadArgs),
+    /// Read a password from standard input and print its argon2id hash for gateway.auth.password
+    HashPassword,
 }
 
 /// Which gateway to ask.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use openclaw_client::{CallError, Client, ConnectError, ConnectOptions};
 use openclaw_config::{Config, GatewayMode, Secret, read_value};
 use openclaw_platform::{Platform, os};
+use openclaw_server::auth::is_hash;
 use serde_json::Value;
 
 use crate::{
@@ -13,6 +14,7 @@ use crate::{
     config_file::{self, State},
     env,
     failure::Failure,
+    gateway_plan::read_secret_file,
     output,
 };
 
@@ -47,11 +49,18 @@ impl Target {
                 ("gateway.remote.token", "gateway.remote.password"),
             )
         } else {
-            ((config.gateway.auth.token, config.gateway.auth.password), ("gateway.auth.token", "gateway.auth.password"))
+            let auth = config.gateway.auth;
+            let in_file = |own: Option<Secret>, file: Option<String>, name| {
+                own.or_else(|| read_secret_file(session, &file?, name).ok())
+            };
+            let token = in_file(auth.token, auth.token_file, "token");
+            let password = in_file(auth.password, auth.password_file, "password");
+            ((token, password), ("gateway.auth.token", "gateway.auth.password"))
         };
         let pick = |flag: &Option<String>, flag_name, file: Option<Secret>, file_name, variable: &'static str| {
             let flag = flag.as_deref().map(|v| (Secret::new(v), flag_name));
-            let file = file.filter(|_| use_file).map(|v| (v, file_name));
+            // A hash signs nobody in.
+            let file = file.filter(|v| use_file && !is_hash(v)).map(|v| (v, file_name));
             flag.or(file).or_else(|| session.env.secret(variable).map(|v| (v, variable)))
         };
         Ok(Self {

@@ -5,6 +5,7 @@ pub mod channels;
 pub mod config;
 pub mod devices;
 pub mod gateway_status;
+pub mod hash_password;
 pub mod health;
 pub mod logs;
 pub mod message;

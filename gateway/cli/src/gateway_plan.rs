@@ -8,6 +8,7 @@ use std::{
 };
 
 use openclaw_config::{AuthMode, Bind, Config, GatewayMode, Loaded, Secret, secrets_in, unused_sections};
+use openclaw_server::SharedAuth;
 use tracing::level_filters::LevelFilter;
 
 use crate::{
@@ -31,12 +32,8 @@ pub struct Plan {
     pub port_source: PortSource,
     /// Where to listen; the first must be had, further ones are a bonus.
     pub listen: Vec<SocketAddr>,
-    /// Which secret counts.
-    pub auth_mode: AuthMode,
-    /// The shared token.
-    pub token: Option<Secret>,
-    /// The shared password.
-    pub password: Option<Secret>,
+    /// What clients have to show.
+    pub auth: SharedAuth,
     /// Where agents work.
     pub workspace: PathBuf,
     /// Start the messaging channels.
@@ -73,7 +70,7 @@ impl Plan {
         check_tls(&config)?;
         let (port, port_source) = paths.port(args.port, &session.env, config.gateway.port)?;
         let listen = addresses(&config, args.bind, port)?;
-        let (auth_mode, token, password) = credentials(session, &config, args)?;
+        let auth = credentials(session, &config, args)?;
         let workspace = match &config.agents.defaults.workspace {
             Some(dir) => paths.expand(dir),
             None => paths.default_workspace(),
@@ -86,7 +83,7 @@ impl Plan {
         if !unused.is_empty() {
             warnings.push(format!("these sections of the configuration have no effect yet: {}", unused.join(", ")));
         }
-        let shared = [&token, &password].into_iter().flatten().map(|s| s.expose().to_owned());
+        let shared = [&auth.token, &auth.password].into_iter().flatten().map(|s| s.expose().to_owned());
         let secrets = secrets_in(&value).into_iter().chain(shared).collect();
         Ok(Self {
             channels: !session.env.flag("OPENCLAW_SKIP_CHANNELS"),
@@ -95,9 +92,7 @@ impl Plan {
             port,
             port_source,
             listen,
-            auth_mode,
-            token,
-            password,
+            auth,
             workspace,
             log_file,
             warnings,
@@ -195,35 +190,57 @@ fn tailnet_address() -> Option<IpAddr> {
     (a == 100 && (64..128).contains(&b)).then_some(ip.into())
 }
 
-type Credentials = (AuthMode, Option<Secret>, Option<Secret>);
-
 /// The shared secret: the flag beats the file, the file the environment. None at all is refused, on loopback, too.
-fn credentials(session: &Session, config: &Config, args: &RunArgs) -> Result<Credentials, Failure> {
+fn credentials(session: &Session, config: &Config, args: &RunArgs) -> Result<SharedAuth, Failure> {
     let auth = &config.gateway.auth;
-    let pick = |flag: &Option<String>, file: &Option<Secret>, variable| {
+    let pick = |flag: &Option<String>, own: &Option<Secret>, file: &Option<String>, name: &str, variable| {
         let flag = flag.as_deref().filter(|v| !v.is_empty()).map(Secret::new);
-        flag.or_else(|| file.clone()).or_else(|| session.env.secret(variable))
+        if let Some(secret) = flag.or_else(|| own.clone()) {
+            return Ok((Some(secret), None));
+        }
+        match file {
+            Some(path) => read_secret_file(session, path, name).map(|secret| (Some(secret), Some(path.clone()))),
+            None => Ok((session.env.secret(variable), None)),
+        }
     };
-    let token = pick(&args.token, &auth.token, env::TOKEN);
-    let password = pick(&args.password, &auth.password, env::PASSWORD);
+    let (token, token_file) = pick(&args.token, &auth.token, &auth.token_file, "token", env::TOKEN)?;
+    let (password, password_file) =
+        pick(&args.password, &auth.password, &auth.password_file, "password", env::PASSWORD)?;
     let flag = args.auth.map(|mode| match mode {
         Auth::Token => AuthMode::Token,
         Auth::Password => AuthMode::Password,
     });
     let implied = if password.is_some() { AuthMode::Password } else { AuthMode::Token };
     let mode = flag.or(auth.mode).unwrap_or(implied);
-    let (name, secret, variable) = match mode {
-        AuthMode::Token => ("token", &token, env::TOKEN),
-        AuthMode::Password => ("password", &password, env::PASSWORD),
+    let (name, secret, file, variable) = match mode {
+        AuthMode::Token => ("token", &token, token_file, env::TOKEN),
+        AuthMode::Password => ("password", &password, password_file, env::PASSWORD),
     };
-    if secret.is_none() {
+    let Some(secret) = secret.clone() else {
         return Err(Failure::Config(format!(
             "the gateway has no {name}, so nobody could be told from a stranger; \
              set gateway.auth.{name} or {variable}, pass --{name}, or let `{} setup` make a configuration",
             session.paths.command()
         )));
+    };
+    let hooks = config.hooks.as_ref().and_then(|h| h.get("token")).and_then(|t| t.as_str());
+    if hooks == Some(secret.expose()) {
+        return Err(Failure::Config(format!("hooks.token is the gateway's own {name}: it must differ, it opens less")));
     }
-    Ok((mode, token, password))
+    let shared = SharedAuth { mode, token, password, file };
+    shared.validate().map_err(|e| Failure::Config(format!("gateway.auth.password {e}")))?;
+    Ok(shared)
+}
+
+/// The secret that a file holds.
+pub fn read_secret_file(session: &Session, path: &str, name: &str) -> Result<Secret, Failure> {
+    let full = session.paths.expand(path);
+    let text = config_file::read_secret(&full)
+        .map_err(|e| Failure::Config(format!("gateway.auth.{name}File: cannot read {}: {e}", full.display())))?;
+    if text.is_empty() {
+        return Err(Failure::Config(format!("gateway.auth.{name}File: {} is empty", full.display())));
+    }
+    Ok(Secret::new(text))
 }
 
 #[cfg(test)]
@@ -249,7 +266,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let session = session(dir.path(), true);
         let plan = Plan::make(&session, &RunArgs::default()).unwrap();
-        assert_eq!((plan.port, plan.auth_mode, plan.token.is_some()), (19001, AuthMode::Token, true));
+        assert_eq!((plan.port, plan.auth.mode, plan.auth.token.is_some()), (19001, AuthMode::Token, true));
         assert_eq!(plan.listen, ["127.0.0.1:19001".parse().unwrap(), "[::1]:19001".parse().unwrap()]);
         assert!(session.paths.config.exists());
         assert_eq!(plan.log_file, dir.path().join(".openclaw-dev/logs/gateway.log"));
@@ -282,13 +299,50 @@ mod tests {
     fn secrets_come_from_flag_file_environment_in_this_order() {
         let dir = tempfile::tempdir().unwrap();
         let session = session_with(dir.path(), false, &[(env::TOKEN, "from-env")]);
-        let token = |text: &str, args: RunArgs| plan(&session, text, args).unwrap().token.unwrap().expose().to_owned();
+        let token =
+            |text: &str, args: RunArgs| plan(&session, text, args).unwrap().auth.token.unwrap().expose().to_owned();
         assert_eq!(token(LOCAL, RunArgs { token: Some("flag".into()), ..RunArgs::default() }), "flag");
         assert_eq!(token(LOCAL, RunArgs::default()), "from-file");
         assert_eq!(token("{gateway:{mode:'local'}}", RunArgs::default()), "from-env");
         let p = plan(&session, LOCAL, RunArgs { password: Some("p".into()), ..RunArgs::default() }).unwrap();
-        assert_eq!(p.auth_mode, AuthMode::Password);
+        assert_eq!(p.auth.mode, AuthMode::Password);
         assert!(p.secrets.contains(&"p".to_owned()) && p.secrets.contains(&"from-file".to_owned()));
+    }
+
+    #[test]
+    fn s04_a_secret_may_stand_in_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let session = session_with(dir.path(), false, &[(env::TOKEN, "from-env")]);
+        let file = dir.path().join("token");
+        let text = format!("{{gateway:{{mode:'local',auth:{{tokenFile:{:?}}}}}}}", file.to_str().unwrap());
+        let refusal = refused(plan(&session, &text, RunArgs::default()));
+        assert!(refusal.contains("gateway.auth.tokenFile"), "{refusal}");
+        std::fs::write(&file, "in-the-file\n").unwrap();
+        let auth = plan(&session, &text, RunArgs::default()).unwrap().auth;
+        assert_eq!((auth.token.unwrap().expose(), auth.file.as_deref()), ("in-the-file", file.to_str()));
+        let args = RunArgs { token: Some("flag".into()), ..RunArgs::default() };
+        let auth = plan(&session, &text, args).unwrap().auth;
+        assert_eq!((auth.token.unwrap().expose(), auth.file), ("flag", None), "a flag is not read again");
+    }
+
+    #[test]
+    fn s10_the_hook_token_is_not_the_gateways_own_wherever_that_comes_from() {
+        let dir = tempfile::tempdir().unwrap();
+        let session = session_with(dir.path(), false, &[(env::TOKEN, "same")]);
+        let text = refused(plan(&session, "{gateway:{mode:'local'},hooks:{token:'same'}}", RunArgs::default()));
+        assert!(text.contains("hooks.token") && !text.contains("same'"), "{text}");
+    }
+
+    #[test]
+    fn s12_a_hashed_password_is_checked_before_the_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let session = session(dir.path(), false);
+        let text = refused(plan(
+            &session,
+            "{gateway:{mode:'local',auth:{mode:'password',password:'$argon2id$v=19$nonsense'}}}",
+            RunArgs::default(),
+        ));
+        assert!(text.contains("hash-password") && !text.contains("nonsense"), "{text}");
     }
 
     #[test]

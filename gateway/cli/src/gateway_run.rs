@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use openclaw_platform::{SpawnerExt as _, os::OsSpawner, select};
-use openclaw_server::{Control, HostInfo, ServeError, ServerOptions, SharedAuth};
+use openclaw_server::{Control, HostInfo, ServeError, ServerOptions};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, oneshot},
@@ -106,7 +106,7 @@ fn options(session: &Session, plan: Plan, log_file: Option<String>) -> ServerOpt
         state_dir: paths.state_dir.clone(),
         workspace: plan.workspace,
         listen: plan.listen,
-        auth: SharedAuth { mode: plan.auth_mode, token: plan.token, password: plan.password },
+        auth: plan.auth,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         host: host(),
         channels: plan.channels,

@@ -90,6 +90,7 @@ fn gateway(session: &Session, args: GatewayArgs) -> Result<(), Failure> {
         Some(GatewayCommand::Call { method, params, expect_final, read }) => {
             ask(commands::health::call(session, &method, &params, expect_final, &read))
         }
+        Some(GatewayCommand::HashPassword) => commands::hash_password::run(session),
         Some(GatewayCommand::Health(read)) => ask(commands::health::health(session, &read)),
         Some(GatewayCommand::Status { no_probe, read }) => ask(commands::gateway_status::run(session, no_probe, &read)),
         Some(GatewayCommand::Probe(read)) => ask(commands::health::probe(session, &read)),

@@ -6,8 +6,8 @@ use std::{
 };
 
 use crate::{
-    AgentEntry, Bind, Config, ListEntry, ModelChoice, ModelRef, Problem, REDACTED, Secret, Telegram, parse_duration,
-    path::Path,
+    AgentEntry, Bind, Config, ListEntry, ModelChoice, ModelRef, Network, Problem, REDACTED, Secret, Telegram,
+    parse_duration, path::Path,
 };
 
 /// Providers that are known without an entry under `models.providers`.
@@ -64,9 +64,23 @@ impl Check {
             _ => {}
         }
         for (i, proxy) in gateway.trusted_proxies.iter().enumerate() {
-            if !is_network(proxy) {
+            if Network::parse(proxy).is_none() {
                 let path = format!("gateway.trustedProxies[{i}]");
                 self.add(path, format!("expected an IP address or a range such as 10.0.0.0/8, found {proxy:?}"));
+            }
+        }
+        for (i, origin) in gateway.control_ui.allowed_origins.iter().enumerate() {
+            if !is_origin(origin) {
+                let path = format!("gateway.controlUi.allowedOrigins[{i}]");
+                self.add(path, format!("expected an origin such as https://ui.example:8443, found {origin:?}"));
+            }
+        }
+        let auth = &gateway.auth;
+        for (name, value, file) in
+            [("token", &auth.token, &auth.token_file), ("password", &auth.password, &auth.password_file)]
+        {
+            if value.is_some() && file.is_some() {
+                self.add(format!("gateway.auth.{name}File"), format!("gateway.auth.{name} is set, too; keep one"));
             }
         }
         if let Some(url) = &gateway.remote.url
@@ -242,14 +256,15 @@ fn is_chat_id(id: &str) -> bool {
     id.parse::<i64>().is_ok_and(|n| n != 0) && !id.starts_with('+')
 }
 
+/// Scheme and authority, nothing after them; no pattern (S02).
+fn is_origin(text: &str) -> bool {
+    let Some((scheme, authority)) = text.split_once("://") else { return false };
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
+    let lower = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    !scheme.is_empty() && scheme.chars().all(lower) && !authority.is_empty() && authority.chars().all(plain)
+}
+
 fn is_http(url: &str) -> bool {
     let host = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
     host.is_some_and(|h| !h.is_empty() && !h.starts_with('/') && !h.contains(char::is_whitespace))
-}
-
-fn is_network(text: &str) -> bool {
-    let (address, bits) = text.split_once('/').map_or((text, None), |(a, b)| (a, Some(b)));
-    let Ok(address) = address.parse::<IpAddr>() else { return false };
-    let max = if address.is_ipv4() { 32 } else { 128 };
-    bits.is_none_or(|b| b.parse::<u8>().is_ok_and(|b| b <= max))
 }

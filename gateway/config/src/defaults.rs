@@ -1,9 +1,9 @@
 //! Every default that is not zero, empty or off, in one place.
 
 use crate::{
-    AgentDefaults, Auto, AutoBool, Bind, CanvasHost, ConsoleStyle, DmScope, Gateway, GatewayAuth, GatewayNodes,
-    GatewayReload, GatewayRemote, Heartbeat, Limits, LogLevel, Logging, ReloadMode, ResetMode, Retry, Session,
-    SessionReset, SessionScope,
+    AgentDefaults, Auto, AutoBool, Bind, CanvasHost, ConsoleStyle, ControlUi, DmScope, Gateway, GatewayAuth,
+    GatewayNodes, GatewayReload, GatewayRemote, Heartbeat, Limits, LogLevel, Logging, ReloadMode, ResetMode, Retry,
+    Session, SessionReset, SessionScope,
 };
 
 /// Port when no flag, variable or key says otherwise (manual: port precedence).
@@ -27,7 +27,7 @@ impl Default for Gateway {
             tailscale: None,
             remote: GatewayRemote::default(),
             reload: GatewayReload::default(),
-            control_ui: None,
+            control_ui: ControlUi::default(),
             http: None,
             nodes: GatewayNodes::default(),
             tls: None,

@@ -31,7 +31,7 @@ pub struct Gateway {
     /// What an edit of the file does to the running process.
     pub reload: GatewayReload,
     /// Browser interface.
-    pub control_ui: Option<Value>,
+    pub control_ui: ControlUi,
     /// HTTP endpoints.
     pub http: Option<Value>,
     /// Node command lists.
@@ -69,6 +69,17 @@ pub enum Bind {
     Custom,
 }
 
+/// `gateway.controlUi`: the browser interface.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ControlUi {
+    /// Web pages of these origins may connect besides the gateway's own: `https://ui.example` (S02).
+    pub allowed_origins: Vec<String>,
+    /// Everything else about it.
+    #[serde(flatten)]
+    pub other: BTreeMap<String, Value>,
+}
+
 /// What clients have to show.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
@@ -77,8 +88,12 @@ pub struct GatewayAuth {
     pub mode: Option<AuthMode>,
     /// Shared token; beats `OPENCLAW_GATEWAY_TOKEN`.
     pub token: Option<Secret>,
-    /// Shared password; beats `OPENCLAW_GATEWAY_PASSWORD`.
+    /// Shared password, or its argon2id hash (`openclaw gateway hash-password`); beats `OPENCLAW_GATEWAY_PASSWORD`.
     pub password: Option<Secret>,
+    /// File that holds the token; read again for every handshake, so that a new one needs no restart (S04).
+    pub token_file: Option<String>,
+    /// The same for the password.
+    pub password_file: Option<String>,
     /// A Tailscale Serve identity may stand for the secret.
     pub allow_tailscale: Option<bool>,
     /// The shared token is good without a device block on remote connections, too (D8).

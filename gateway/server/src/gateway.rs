@@ -2,18 +2,18 @@
 
 use std::{
     collections::BTreeMap,
-    net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
 
-use openclaw_config::Config;
-use openclaw_platform::{Clock, Entropy, EntropyExt as _, Millis, Mono, Platform, Spawner};
-use openclaw_protocol::{connect::SessionDefaults, frame::StateVersion};
+use openclaw_config::{AuthMode, Config, Network, Secret};
+use openclaw_platform::{Clock, Entropy, EntropyExt as _, Millis, Mono, Platform, Spawner, SpawnerExt as _};
+use openclaw_protocol::{connect::SessionDefaults, error::ErrorShape, frame::StateVersion};
 
 use crate::{
+    auth::Credentials,
     channels::Channels,
     devices::Devices,
     dispatch::Registry,
@@ -24,6 +24,7 @@ use crate::{
     methods,
     nodes::{Nodes, Pairings},
     options::{ServerOptions, SharedAuth},
+    outbox::Close,
     presence::PresenceMap,
     providers::Providers,
     runs::Runs,
@@ -31,7 +32,7 @@ use crate::{
     store::{Store, StoreError},
     system_events::SystemEvents,
     voicewake::WakeWords,
-    ws::identity::UsedSignatures,
+    ws::{budget::Budget, identity::UsedSignatures},
 };
 
 /// How long a client should wait before it tries again while the gateway stops, in milliseconds.
@@ -51,8 +52,12 @@ pub struct Gateway {
     pub hub: EventHub,
     /// Methods and their handlers.
     pub registry: Registry,
+    /// What clients have to show.
+    pub credentials: Credentials,
     /// Paired devices.
     pub devices: Devices,
+    /// Bytes of connections that have not said hello.
+    pub preauth: Arc<Budget>,
     /// Version 1 signatures of devices.
     pub used_signatures: UsedSignatures,
     /// Connected nodes and what they were asked.
@@ -84,7 +89,7 @@ pub struct Gateway {
     entropy: Arc<dyn Entropy>,
     started: Mono,
     draining: AtomicBool,
-    trusted_proxies: Vec<IpAddr>,
+    trusted_proxies: Vec<Network>,
 }
 
 fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -105,9 +110,11 @@ impl Gateway {
         let limits = &config.gateway.limits;
         let (ttl, max) = (limits.dedupe_ms, limits.max_dedupe_entries as usize);
         let parallel = config.agents.defaults.max_concurrent as usize;
-        let proxies = config.gateway.trusted_proxies.iter().filter_map(|p| p.parse().ok()).collect();
+        let proxies = config.gateway.trusted_proxies.iter().filter_map(|p| Network::parse(p)).collect();
         let gateway = Arc::new(Self {
+            credentials: Credentials::new(&platform, options.auth.clone()),
             devices: Devices::load(store.clone(), entropy.fork("devices"), clock.clone())?,
+            preauth: Arc::default(),
             used_signatures: UsedSignatures::default(),
             nodes: Nodes::load(store.clone(), entropy.fork("nodes"))?,
             pairings: Pairings::load(store.clone(), clock.clone(), entropy.fork("node-pairing"))?,
@@ -142,12 +149,49 @@ impl Gateway {
     pub fn config(&self) -> Arc<Config> {
         self.options.config.clone()
     }
-    /// The shared credential in force.
-    pub fn auth(&self) -> &SharedAuth {
-        &self.options.auth
+    /// Puts another shared secret in force. Who signed in with an older one is sent away at once (S04).
+    pub fn set_auth(&self, auth: SharedAuth) {
+        if let Some(generation) = self.credentials.swap(auth) {
+            tracing::info!("the shared credential changed; its sessions end");
+            self.hub.close_older(generation, &Close::new(1008, "credential rotated"));
+        }
+    }
+
+    /// Reads the file of the shared secret again, if it stands in one (S04).
+    ///
+    /// # Errors
+    /// UNAVAILABLE when it cannot be read: what it said before is not known to be in force any more.
+    pub async fn refresh_auth(&self) -> Result<(), ErrorShape> {
+        let (_, present) = self.credentials.in_force();
+        let Some(file) = present.file.clone() else { return Ok(()) };
+        let (read, path) = (self.options.read_secret.clone(), file.clone());
+        let secret = match self.tasks.blocking(move || read(&path)).await {
+            Some(Ok(text)) if !text.trim().is_empty() => Some(Secret::new(text.trim())),
+            Some(Ok(_)) => return Err(unreadable(&file, "is empty")),
+            Some(Err(error)) => return Err(unreadable(&file, &error.to_string())),
+            None => return Err(unreadable(&file, "shutting down")),
+        };
+        let mut auth = SharedAuth::clone(&present);
+        match auth.mode {
+            AuthMode::Token => auth.token = secret,
+            AuthMode::Password => auth.password = secret,
+        }
+        if let Err(error) = auth.validate() {
+            return Err(unreadable(&file, &error.to_string()));
+        }
+        self.set_auth(auth);
+        Ok(())
+    }
+
+    /// A Tailscale identity may stand for the secret (section 8).
+    pub fn takes_tailscale(&self) -> bool {
+        let config = self.config();
+        let serves = config.gateway.tailscale.as_ref().is_some_and(|t| t["mode"] == "serve");
+        let implied = serves && self.credentials.in_force().1.mode != AuthMode::Password;
+        config.gateway.auth.allow_tailscale.unwrap_or(implied)
     }
     /// Proxies whose forwarding headers count.
-    pub fn trusted_proxies(&self) -> &[IpAddr] {
+    pub fn trusted_proxies(&self) -> &[Network] {
         &self.trusted_proxies
     }
     /// A new UUID.
@@ -207,6 +251,12 @@ impl Gateway {
         }
         daily_boundary(now, reset.at_hour as i8, &self.options.time_zone).is_some_and(|b| entry.updated_at < b)
     }
+}
+
+fn unreadable(file: &str, why: &str) -> ErrorShape {
+    tracing::error!(file, why, "the file of the shared secret");
+    let text = "the gateway cannot read the file of its shared secret now; its log says why";
+    ErrorShape::unavailable("CREDENTIAL_FILE", text).retry(Some(5000))
 }
 
 /// The latest moment at which the clock showed `hour` o'clock.

@@ -9,17 +9,21 @@ use axum::{
     Router,
     body::Body,
     extract::State,
+    middleware::{self, Next},
     response::{IntoResponse as _, Response},
     routing::get,
 };
-use http::{HeaderName, HeaderValue, Request, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use http_body_util::Limited;
 use hyper_util::rt::TokioIo;
 use openclaw_platform::SpawnerExt as _;
 use serde_json::json;
 
 use crate::{
     auth::Origin,
+    browser,
     gateway::Gateway,
+    limits::HTTP_BODY,
     ws::{self, slots::Slot},
 };
 
@@ -34,15 +38,48 @@ pub struct TcpPeer {
 
 /// All routes.
 pub fn router(gateway: Arc<Gateway>) -> Router {
-    Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz)).fallback(fallback).with_state(gateway)
+    Router::new()
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .fallback(fallback)
+        .layer(middleware::from_fn_with_state(gateway.clone(), guard))
+        .with_state(gateway)
+}
+
+/// Before every route: pages of other origins and bodies beyond all measure. After every route: what a browser has to
+/// know.
+async fn guard(State(gateway): State<Arc<Gateway>>, request: Request<Body>, next: Next) -> Response {
+    let allowed = &gateway.config().gateway.control_ui.allowed_origins;
+    let mut response = match browser::judge(request.headers(), &gateway.options.listen, allowed) {
+        Err(why) => {
+            let origin = request.headers().get(header::ORIGIN).map(|o| o.to_str().unwrap_or("?").escape_debug());
+            let origin = origin.map(|o| o.take(128).collect::<String>()).unwrap_or_default();
+            tracing::warn!(origin, why, "a web page's request was refused");
+            let body = json!({ "error": { "code": "ORIGIN_REFUSED", "message": why } }).to_string();
+            plain(StatusCode::FORBIDDEN, body, "application/json")
+        }
+        Ok(()) if declared(request.headers()) > HTTP_BODY => {
+            let message = format!("a body may have {HTTP_BODY} bytes");
+            let body = json!({ "error": { "code": "BODY_TOO_LARGE", "message": message } }).to_string();
+            plain(StatusCode::PAYLOAD_TOO_LARGE, body, "application/json")
+        }
+        Ok(()) => next.run(request.map(|body| Body::new(Limited::new(body, HTTP_BODY as usize)))).await,
+    };
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        browser::harden(response.headers_mut());
+    }
+    response
+}
+
+/// The length that a request says its body has.
+fn declared(headers: &HeaderMap) -> u64 {
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok());
+    length.and_then(|v| v.parse().ok()).unwrap_or(0)
 }
 
 fn plain(status: StatusCode, body: impl Into<Body>, kind: &'static str) -> Response {
     let mut response = (status, body.into()).into_response();
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }
 

@@ -15,6 +15,7 @@ use openclaw_protocol::{
 use serde::Serialize;
 
 use crate::{
+    auth::Via,
     devices::Authority,
     outbox::{Close, Outbox},
 };
@@ -32,6 +33,8 @@ pub struct Member {
     pub device_id: Option<String>,
     /// Of a node: its device id, else its client id.
     pub node_id: Option<String>,
+    /// With what it signed in.
+    pub via: Via,
     /// Shown name of its client.
     pub client_name: String,
     /// What kind of program.
@@ -123,6 +126,14 @@ impl EventHub {
         }
     }
 
+    /// Closes the connections that signed in with an older shared secret than that of `generation` (S04).
+    pub fn close_older(&self, generation: u64, close: &Close) {
+        let older = |m: &&Arc<Member>| matches!(m.via, Via::Shared(g) if g < generation);
+        for member in self.ordered().members.values().filter(older) {
+            member.outbox.close(close.clone());
+        }
+    }
+
     /// Asks every client for a sign of life.
     pub fn ping_all(&self) {
         for member in self.ordered().members.values() {
@@ -132,6 +143,11 @@ impl EventHub {
 }
 
 impl Ordered<'_> {
+    /// How many connections are attached.
+    pub fn count(&self) -> usize {
+        self.members.len()
+    }
+
     /// Adds a connection; its response to `connect` must be queued already (D34).
     pub fn attach(&mut self, member: Arc<Member>) {
         self.members.insert(member.conn_id.clone(), member);
@@ -190,6 +206,7 @@ mod tests {
             scopes: Scopes::new(scopes.iter().map(|s| (*s).to_owned())),
             device_id: None,
             node_id: None,
+            via: Via::Shared(0),
             client_name: "t".into(),
             client_mode: ClientMode::Test,
             subscriptions: Mutex::default(),

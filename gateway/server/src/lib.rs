@@ -7,6 +7,7 @@
 //! `methods/`.
 
 pub mod auth;
+pub mod browser;
 pub mod channels;
 pub mod devices;
 pub mod dispatch;

@@ -60,6 +60,36 @@ pub const DEVICE_TEXT: usize = 128;
 pub const SCOPES: usize = 32;
 /// See [`SCOPES`].
 pub const SCOPE_TEXT: usize = 64;
+/// Wrong credentials from one address until it is locked out (S03).
+pub const AUTH_FAILURES: u32 = 10;
+/// The same from all local clients together, and from all others together.
+pub const AUTH_FAILURES_IN_ALL: u32 = 200;
+/// The first lock-out; each further one is twice as long, up to [`AUTH_LOCK_OUT_MAX`].
+pub const AUTH_LOCK_OUT: Duration = Duration::from_mins(1);
+/// See [`AUTH_LOCK_OUT`].
+pub const AUTH_LOCK_OUT_MAX: Duration = Duration::from_mins(15);
+/// Failures are forgotten after this long without a further one.
+pub const AUTH_FORGET: Duration = Duration::from_mins(10);
+/// Addresses whose failures are remembered.
+pub const AUTH_ADDRESSES: usize = 4096;
+/// Hashed passwords checked at a time; each takes up to [`PASSWORD_MEMORY_KIB`].
+pub const PASSWORD_CHECKS: usize = 2;
+/// Costs that a hashed password may have: memory ...
+pub const PASSWORD_MEMORY_KIB: u32 = 256 << 10;
+/// ... and passes over it.
+pub const PASSWORD_PASSES: u32 = 16;
+/// Longest password, bytes.
+pub const PASSWORD_TEXT: usize = 1024;
+/// Answers of `tailscale whois` remembered.
+pub const WHOIS_ENTRIES: usize = 256;
+/// Bytes of a connection before hello-ok that are its own ...
+pub const PREAUTH_OWN_BYTES: usize = 16 << 10;
+/// ... and what all of them together may hold beyond that (S12).
+pub const PREAUTH_SHARED_BYTES: usize = 8 << 20;
+/// A refused connection gets this long to read why.
+pub const REFUSED_FLUSH: Duration = Duration::from_secs(2);
+/// Body of an HTTP request, bytes; routes may allow less.
+pub const HTTP_BODY: u64 = 20 << 20;
 /// Version 1 signatures remembered while they could be replayed; a device that finds no room has to sign the nonce.
 pub const V1_SIGNATURES: usize = 1024;
 /// Paired devices kept.

@@ -55,8 +55,10 @@ pub struct SharedAuth {
     pub mode: AuthMode,
     /// `auth.token` must equal it in token mode.
     pub token: Option<Secret>,
-    /// `auth.password` must equal it in password mode.
+    /// `auth.password` must equal it in password mode, or have it as its argon2id hash.
     pub password: Option<Secret>,
+    /// The file that holds the one that counts; read again for every handshake (S04).
+    pub file: Option<String>,
 }
 
 /// The machine, as presence shows it.

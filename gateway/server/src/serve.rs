@@ -198,6 +198,8 @@ async fn housekeeping(gateway: Arc<Gateway>, stop: CancellationToken) {
         if let Err(error) = gateway.devices.flush().await {
             tracing::error!(%error, "storing when devices were last seen");
         }
+        // A new secret in its file ends the sessions of the old one also when nobody connects.
+        let _ = gateway.refresh_auth().await;
         let now = gateway.clock.mono();
         if now >= health {
             health = now + HEALTH_INTERVAL;

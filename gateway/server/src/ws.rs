@@ -1,5 +1,6 @@
 //! One WebSocket connection: upgrade, handshake, frames in, frames out.
 
+pub mod budget;
 pub mod connection;
 pub mod handshake;
 pub mod identity;

@@ -134,7 +134,7 @@ impl GatewayHost {
             state_dir: PathBuf::from("/state"),
             workspace: PathBuf::from("/workspace"),
             listen: vec![([0, 0, 0, 0], GATEWAY_PORT).into()],
-            auth: SharedAuth { mode: AuthMode::Token, token: Some(Secret::new(TOKEN)), password: None },
+            auth: SharedAuth { mode: AuthMode::Token, token: Some(Secret::new(TOKEN)), password: None, file: None },
             version: "0.0.0-sim".into(),
             host: HostInfo {
                 name: "gateway".into(),

@@ -1,6 +1,10 @@
 //! The life of one WebSocket: challenge, handshake, requests, close. One task; reading and writing go on side by side.
 
-use std::{pin::pin, sync::Arc};
+use std::{
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
 use openclaw_platform::{BoxIo, SpawnerExt as _};
@@ -24,6 +28,7 @@ use tokio_tungstenite::{
 };
 
 use super::{
+    budget::{Meter, Metered},
     handshake::{self, Accepted, Peer},
     slots::Slot,
 };
@@ -31,7 +36,7 @@ use crate::{
     auth::Origin,
     dispatch::{Call, Response},
     gateway::Gateway,
-    limits::{CLOSE_FLUSH, LINGER, LINGER_BYTES, REQUESTS_IN_FLIGHT, WRITE_BATCH},
+    limits::{CLOSE_FLUSH, LINGER, LINGER_BYTES, REFUSED_FLUSH, REQUESTS_IN_FLIGHT, WRITE_BATCH},
     outbox::{Close, Frame, Outbox},
 };
 
@@ -50,6 +55,8 @@ pub async fn serve(gateway: Arc<Gateway>, io: BoxIo, origin: Origin, slot: Slot)
         .max_write_buffer_size(usize::MAX)
         .max_message_size(Some(payload))
         .max_frame_size(Some(payload));
+    let meter = Meter::new(&gateway.preauth);
+    let io: BoxIo = Box::new(Metered::new(io, meter.clone()));
     let ws = WebSocketStream::from_raw_socket(io, WsRole::Server, Some(config)).await;
     let (mut sink, mut stream) = ws.split();
     let peer = Peer {
@@ -65,7 +72,9 @@ pub async fn serve(gateway: Arc<Gateway>, io: BoxIo, origin: Origin, slot: Slot)
     }
     tracing::debug!(conn = %peer.conn_id, ip = %peer.origin.client_ip, local = peer.origin.local, "connection opened");
 
-    let mut reader = Box::pin(read(&gateway, &peer, &mut stream, slot).fuse());
+    // Its place among strangers is kept until hello, or to the very end.
+    let stranger = Stranger(Mutex::new(Some((slot, meter))));
+    let mut reader = Box::pin(read(&gateway, &peer, &mut stream, &stranger).fuse());
     let mut writer = Box::pin(write(&outbox, &mut sink).fuse());
     // The writer ends after the close frame; the reader's end only orders one. A peer that does not read it is cut off.
     let mut closing = pin!(outbox.closing().fuse());
@@ -74,7 +83,7 @@ pub async fn serve(gateway: Arc<Gateway>, io: BoxIo, origin: Origin, slot: Slot)
         openclaw_platform::select! {
             () = &mut writer => break,
             close = &mut reader => outbox.close(close),
-            () = &mut closing => give_up.set(tokio::time::sleep(CLOSE_FLUSH).fuse()),
+            () = &mut closing => give_up.set(tokio::time::sleep(stranger.patience()).fuse()),
             () = &mut give_up => break,
         }
     }
@@ -86,6 +95,25 @@ pub async fn serve(gateway: Arc<Gateway>, io: BoxIo, origin: Origin, slot: Slot)
     }
     let (_, withheld) = outbox.load();
     tracing::debug!(conn = %peer.conn_id, withheld, "connection closed");
+}
+
+/// What a connection holds until it says hello: a place, and a part of the bytes that strangers may have read.
+struct Stranger(Mutex<Option<(Slot, Arc<Meter>)>>);
+
+impl Stranger {
+    fn lock(&self) -> MutexGuard<'_, Option<(Slot, Arc<Meter>)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    /// Hello.
+    fn known(&self) {
+        if let Some((_, meter)) = self.lock().take() {
+            meter.open();
+        }
+    }
+    /// How long it may take to read what is queued and the close frame: strangers are not waited for (S12).
+    fn patience(&self) -> Duration {
+        if self.lock().is_some() { REFUSED_FLUSH } else { CLOSE_FLUSH }
+    }
 }
 
 /// Half-closes and drops what still comes, so that the peer sees the close frame and not a reset.
@@ -143,9 +171,9 @@ async fn write(outbox: &Outbox, sink: &mut Sink) {
 }
 
 /// Reads until the connection has to close; says how.
-async fn read(gateway: &Arc<Gateway>, peer: &Peer, stream: &mut Stream, slot: Slot) -> Close {
+async fn read(gateway: &Arc<Gateway>, peer: &Peer, stream: &mut Stream, stranger: &Stranger) -> Close {
     let limits = gateway.config().gateway.limits.clone();
-    let deadline = gateway.clock.mono() + std::time::Duration::from_millis(limits.handshake_timeout_ms);
+    let deadline = gateway.clock.mono() + Duration::from_millis(limits.handshake_timeout_ms);
     let accepted = loop {
         let text = match tokio::time::timeout_at(deadline, next_text(stream)).await {
             Err(_) => return Close::new(1008, "handshake timeout"),
@@ -166,14 +194,14 @@ async fn read(gateway: &Arc<Gateway>, peer: &Peer, stream: &mut Stream, slot: Sl
             }
         }
     };
-    drop(slot);
+    stranger.known();
     let Accepted { member, presence_key } = accepted;
     tracing::debug!(conn = %peer.conn_id, client = %member.client_name, role = member.role.as_str(), "hello");
     gateway.joined(&peer.conn_id, presence_key);
 
     let in_flight = Arc::new(Semaphore::new(REQUESTS_IN_FLIGHT));
     // Pings go out with every tick; a peer that shows no sign of life for two of them is gone (F14, F24).
-    let silence = std::time::Duration::from_millis(limits.tick_interval_ms.saturating_mul(2));
+    let silence = Duration::from_millis(limits.tick_interval_ms.saturating_mul(2));
     loop {
         let text = match tokio::time::timeout(silence, next_text(stream)).await {
             Err(_) => return Close::new(1001, "no sign of life"),

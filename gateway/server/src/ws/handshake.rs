@@ -19,7 +19,7 @@ use openclaw_protocol::{
 
 use super::identity;
 use crate::{
-    auth::Origin,
+    auth::{Admission, Origin, Via},
     devices::Ask,
     gateway::Gateway,
     hub::Member,
@@ -106,28 +106,10 @@ pub async fn first_frame(gateway: &Arc<Gateway>, peer: &Peer, text: &str) -> Res
         return Err(refuse(ErrorShape::invalid("INVALID_ROLE", "invalid role")));
     };
     bounded_scopes(&params).map_err(refuse)?;
-    let mut epoch = 0;
-    let ask = match &params.device {
-        None => {
-            credential_without_device(gateway, peer, &params).map_err(refuse)?;
-            None
-        }
-        Some(device) => {
-            let ask = identity::signed(gateway, peer, &params, device, role).map_err(refuse)?;
-            epoch = gateway.devices.epoch(&ask.device_id);
-            let token = params.auth.as_ref().and_then(|a| a.token.as_deref()).unwrap_or_default();
-            if let Err(error) = gateway.auth().check(params.auth.as_ref())
-                && !gateway.devices.token_fits(&ask, token)
-            {
-                return Err(refuse(error));
-            }
-            identity::paired(gateway, peer, &ask).await.map_err(refuse)?;
-            Some(ask)
-        }
-    };
+    let (via, ask) = admitted(gateway, peer, &params, role).await.map_err(refuse)?;
     let issued = match &ask {
         None => None,
-        Some(ask) => {
+        Some((ask, _)) => {
             let token = gateway.devices.token(ask).await.map_err(|e| refuse(storage(&e)))?;
             Some(HelloAuth {
                 issued_at_ms: token.rotated_at_ms.unwrap_or(token.created_at_ms),
@@ -137,11 +119,7 @@ pub async fn first_frame(gateway: &Arc<Gateway>, peer: &Peer, text: &str) -> Res
             })
         }
     };
-    let changed = || {
-        let text = "the device's token or approval changed meanwhile: connect again";
-        refuse(ErrorShape::unavailable("DEVICE_CHANGED", text).retry(Some(0)))
-    };
-    attach(gateway, peer, id, &params, role, ask.map(|ask| (ask, epoch)), issued).ok_or_else(changed)
+    attach(gateway, peer, id, &params, role, Identity { via, device: ask, issued }).map_err(refuse)
 }
 
 /// A database that does not answer is worth another try.
@@ -171,32 +149,60 @@ pub fn effective_scopes(params: &ConnectParams, role: Role) -> Scopes {
     }
 }
 
+/// How a connection signed in, and its device with the epoch at which it was looked at.
+type Admitted = (Via, Option<(Ask, u64)>);
+
+/// Device block, credential, pairing, in this order; all against what is in force now (S04).
+async fn admitted(gateway: &Arc<Gateway>, peer: &Peer, p: &ConnectParams, role: Role) -> Result<Admitted, ErrorShape> {
+    let (origin, auth) = (&peer.origin, p.auth.as_ref());
+    let Some(device) = &p.device else {
+        may_lack_device(gateway, origin, p)?;
+        gateway.refresh_auth().await?;
+        let who = Admission { origin, auth, own_token: &|_| false, tailscale: false };
+        return Ok((gateway.credentials.admit(who).await?, None));
+    };
+    let ask = identity::signed(gateway, peer, p, device, role)?;
+    let epoch = gateway.devices.epoch(&ask.device_id);
+    gateway.refresh_auth().await?;
+    let own_token = |token: &str| gateway.devices.token_fits(&ask, token);
+    let who = Admission { origin, auth, own_token: &own_token, tailscale: gateway.takes_tailscale() };
+    let via = gateway.credentials.admit(who).await?;
+    identity::paired(gateway, peer, &ask).await?;
+    Ok((via, Some((ask, epoch))))
+}
+
 /// Without a device block the shared credential is good on a local connection only (D8, D9).
-fn credential_without_device(gateway: &Gateway, peer: &Peer, params: &ConnectParams) -> Result<(), ErrorShape> {
-    let auth = gateway.auth();
-    let offered = auth.offered(params.auth.as_ref());
-    let allowed = peer.origin.local || gateway.config().gateway.auth.allow_deviceless;
+fn may_lack_device(gateway: &Gateway, origin: &Origin, p: &ConnectParams) -> Result<(), ErrorShape> {
+    let offered = gateway.credentials.in_force().1.offered(p.auth.as_ref());
+    let allowed = origin.local || gateway.config().gateway.auth.allow_deviceless;
     if !offered || !allowed {
         return Err(ErrorShape::new(ErrorCode::NotPaired, "DEVICE_IDENTITY_REQUIRED", "device identity required"));
     }
-    if params.client.id == ClientId::OpenclawControlUi {
+    if p.client.id == ClientId::OpenclawControlUi {
         let text = "the control UI needs a device identity: open it over HTTPS or as localhost";
         return Err(ErrorShape::invalid("SECURE_CONTEXT_REQUIRED", text));
     }
-    auth.check(params.auth.as_ref())
+    Ok(())
 }
 
-/// Shows the client in presence, queues hello-ok and attaches the member, all under the hub's lock (F02, D34). `None`
-/// when a rotation or revocation came in between: it closes what is attached, and only that.
+/// Who a connection is once everything is checked.
+struct Identity {
+    via: Via,
+    device: Option<(Ask, u64)>,
+    issued: Option<HelloAuth>,
+}
+
+/// Shows the client in presence, queues hello-ok and attaches the member, all under the hub's lock (F02, D34).
+/// Refused when a rotation or revocation came in between: it closes what is attached, and only that.
 fn attach(
     gateway: &Arc<Gateway>,
     peer: &Peer,
     id: &str,
     params: &ConnectParams,
     role: Role,
-    ask: Option<(Ask, u64)>,
-    issued: Option<HelloAuth>,
-) -> Option<Accepted> {
+    identity: Identity,
+) -> Result<Accepted, ErrorShape> {
+    let Identity { via, device: ask, issued } = identity;
     let client = &params.client;
     let scopes = effective_scopes(params, role);
     let device_id = ask.as_ref().map(|(ask, _)| ask.device_id.clone());
@@ -227,6 +233,7 @@ fn attach(
         scopes,
         device_id,
         node_id,
+        via,
         client_name,
         client_mode: client.mode,
         subscriptions: std::sync::Mutex::default(),
@@ -236,10 +243,17 @@ fn attach(
     let presence_key = (client.mode != ClientMode::Cli).then_some(key);
 
     let mut hub = gateway.hub.ordered();
-    if let Some((ask, epoch)) = &ask {
-        if !gateway.devices.admits(ask, *epoch) {
-            return None;
-        }
+    if hub.count() >= gateway.config().gateway.limits.max_connections as usize {
+        let text = "too many connections (gateway.limits.maxConnections)";
+        return Err(ErrorShape::unavailable("TOO_MANY_CONNECTIONS", text).retry(Some(1000)));
+    }
+    let stale = matches!(via, Via::Shared(g) if g != gateway.credentials.in_force().0)
+        || ask.as_ref().is_some_and(|(ask, epoch)| !gateway.devices.admits(ask, *epoch));
+    if stale {
+        let text = "the credential changed meanwhile: connect again";
+        return Err(ErrorShape::unavailable("CREDENTIAL_CHANGED", text).retry(Some(0)));
+    }
+    if let Some((ask, _)) = &ask {
         gateway.devices.saw(ask);
     }
     let mut present = gateway.presence();
@@ -295,5 +309,5 @@ fn attach(
         gateway.nodes.attach(Arc::new(node), &gateway.wake_words.get());
     }
     drop(hub);
-    Some(Accepted { member, presence_key })
+    Ok(Accepted { member, presence_key })
 }

@@ -36,7 +36,7 @@ pub fn options(config: Config) -> ServerOptions {
         state_dir: "/state".into(),
         workspace: "/workspace".into(),
         listen: vec![],
-        auth: SharedAuth { mode: AuthMode::Token, token: Some(Secret::new(TOKEN)), password: None },
+        auth: SharedAuth { mode: AuthMode::Token, token: Some(Secret::new(TOKEN)), password: None, file: None },
         version: "0.0.0-test".into(),
         host: HostInfo {
             name: "host".into(),
@@ -65,13 +65,13 @@ pub fn gateway_on(platform: Platform, config: Config) -> Arc<Gateway> {
 
 /// On this machine.
 pub fn local() -> Origin {
-    Origin { client_ip: [127, 0, 0, 1].into(), local: true, shown_ip: None }
+    Origin { client_ip: [127, 0, 0, 1].into(), local: true, shown_ip: None, serve: None }
 }
 
 /// Elsewhere.
 pub fn remote(last: u8) -> Origin {
     let ip = [203, 0, 113, last].into();
-    Origin { client_ip: ip, local: false, shown_ip: Some(ip) }
+    Origin { client_ip: ip, local: false, shown_ip: Some(ip), serve: None }
 }
 
 /// A device with a key of its own.

@@ -1,0 +1,56 @@
+use std::net::IpAddr;
+
+/// An address or a range of them: `10.0.0.1`, `10.0.0.0/8`, `fd00::/8`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    bits: u8,
+}
+
+impl Network {
+    /// Reads an address, with or without `/bits`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (address, bits) = text.split_once('/').map_or((text, None), |(a, b)| (a, Some(b)));
+        let address: IpAddr = address.trim().parse().ok()?;
+        let max = if address.is_ipv4() { 32 } else { 128 };
+        let bits = match bits {
+            None => max,
+            Some(bits) => bits.parse().ok().filter(|b| *b <= max && bits.bytes().all(|c| c.is_ascii_digit()))?,
+        };
+        Some(Self { address, bits })
+    }
+
+    /// True when `ip` lies in it. Addresses of the two families never match; IPv4 in IPv6 is IPv4.
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        match (self.address, ip.to_canonical()) {
+            (IpAddr::V4(own), IpAddr::V4(ip)) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(self.bits)).unwrap_or(0);
+                own.to_bits() & mask == ip.to_bits() & mask
+            }
+            (IpAddr::V6(own), IpAddr::V6(ip)) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(self.bits)).unwrap_or(0);
+                own.to_bits() & mask == ip.to_bits() & mask
+            }
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s13_ranges_end_where_they_say() {
+        let has = |range: &str, ip: &str| Network::parse(range).unwrap().contains(ip.parse().unwrap());
+        assert!(has("10.0.0.0/8", "10.255.1.2") && !has("10.0.0.0/8", "11.0.0.0"));
+        assert!(has("192.168.1.128/25", "192.168.1.200") && !has("192.168.1.128/25", "192.168.1.127"));
+        assert!(has("127.0.0.9", "127.0.0.9") && !has("127.0.0.9", "127.0.0.8"));
+        assert!(has("0.0.0.0/0", "203.0.113.1") && !has("0.0.0.0/0", "::1"));
+        assert!(has("fd00::/8", "fd12::1") && !has("fd00::/8", "fe80::1") && has("::/0", "::1"));
+        assert!(has("10.0.0.0/8", "::ffff:10.1.1.1"), "IPv4 in IPv6");
+        for bad in ["", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/+8", "::/129", "proxy.example", "10.0.0.0/8/8"] {
+            assert!(Network::parse(bad).is_none(), "{bad}");
+        }
+    }
+}

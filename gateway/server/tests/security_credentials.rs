@@ -1,0 +1,319 @@
+//! S03, S04, S05, S20 through the real handshake: what signs in, what does not, and for how long.
+
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+
+mod support;
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use openclaw_config::{AuthMode, Config, Secret};
+use openclaw_platform::{BoxFuture, Command, Output, Platform, ProcessError, Processes, os};
+use openclaw_server::{
+    SharedAuth,
+    auth::{Origin, ServeClaim, hash_password},
+    gateway::Gateway,
+    limits::{AUTH_FAILURES, AUTH_FAILURES_IN_ALL, AUTH_LOCK_OUT},
+};
+use serde_json::{Value, json};
+use support::{Device, TOKEN, connect, enter, gateway, gateway_on, hello, local, options, peer, remote};
+
+fn shared(mode: AuthMode, secret: &str) -> SharedAuth {
+    let secret = Some(Secret::new(secret));
+    match mode {
+        AuthMode::Token => SharedAuth { mode, token: secret, password: None, file: None },
+        AuthMode::Password => SharedAuth { mode, token: None, password: secret, file: None },
+    }
+}
+
+/// Wrong ones in every disguise, each from an address of its own: the next attempt is refused although it is right.
+#[tokio::test(start_paused = true)]
+async fn s03_every_credential_path_is_limited() {
+    let gateway = gateway();
+    let device = Device::new(1);
+    enter(&gateway, local(), Some(&device), "operator", &["operator.read"], TOKEN).await.unwrap();
+    let paths: [(&str, Origin, Option<&Device>); 4] = [
+        ("the shared token on this machine", local(), None),
+        ("the shared token with a device, far away", remote(1), Some(&device)),
+        ("a device token for a device", remote(2), Some(&device)),
+        ("a device nobody knows", remote(3), None),
+    ];
+    for (what, from, with) in paths {
+        let stranger = Device::new(7);
+        let with = with.or_else(|| (what == "a device nobody knows").then_some(&stranger));
+        for _ in 0..AUTH_FAILURES {
+            let wrong = enter(&gateway, from.clone(), with, "operator", &["operator.read"], "guess").await.unwrap_err();
+            assert_eq!(wrong["details"]["code"], "AUTH_TOKEN_MISMATCH", "{what}");
+            assert!(wrong["retryAfterMs"].is_null());
+        }
+        let right = enter(&gateway, from.clone(), with, "operator", &["operator.read"], TOKEN).await.unwrap_err();
+        assert_eq!(right["details"]["code"], "AUTH_RATE_LIMITED", "{what}");
+        let wait = right["retryAfterMs"].as_u64().unwrap();
+        assert!(right["retryable"] == true && wait > 0, "{right}");
+        tokio::time::advance(Duration::from_millis(wait)).await;
+        let later = enter(&gateway, from, with, "operator", &["operator.read"], TOKEN).await;
+        assert!(later.is_ok() || later.unwrap_err()["code"] == "NOT_PAIRED", "{what}");
+    }
+}
+
+/// The limiter holds for a right device token, too: it is not a way around it (PR 57647).
+#[tokio::test(start_paused = true)]
+async fn s03_a_device_token_is_no_way_around_the_lock_out() {
+    let gateway = gateway();
+    let device = Device::new(1);
+    let (_, hello) = enter(&gateway, local(), Some(&device), "operator", &["operator.read"], TOKEN).await.unwrap();
+    let own = hello["auth"]["deviceToken"].as_str().unwrap();
+    for _ in 0..AUTH_FAILURES {
+        enter(&gateway, remote(1), Some(&device), "operator", &["operator.read"], "guess").await.unwrap_err();
+    }
+    let locked = enter(&gateway, remote(1), Some(&device), "operator", &["operator.read"], own).await.unwrap_err();
+    assert_eq!(locked["details"]["code"], "AUTH_RATE_LIMITED");
+    assert!(enter(&gateway, remote(2), Some(&device), "operator", &["operator.read"], own).await.is_ok());
+    tokio::time::advance(AUTH_LOCK_OUT).await;
+    assert!(enter(&gateway, remote(1), Some(&device), "operator", &["operator.read"], own).await.is_ok());
+}
+
+/// Guesses from many addresses close the door for guesses from all of them, but not for a device's own token and not on
+/// the machine itself.
+#[tokio::test(start_paused = true)]
+async fn s03_many_guessers_do_not_lock_the_owner_out() {
+    let gateway = gateway();
+    let device = Device::new(1);
+    let (_, hello) = enter(&gateway, local(), Some(&device), "operator", &["operator.read"], TOKEN).await.unwrap();
+    let own = hello["auth"]["deviceToken"].as_str().unwrap();
+    for n in 0..AUTH_FAILURES_IN_ALL {
+        let from = remote((n % 200) as u8);
+        enter(&gateway, from, Some(&device), "operator", &["operator.read"], "guess").await.unwrap_err();
+    }
+    let locked = enter(&gateway, remote(250), Some(&device), "operator", &["operator.read"], TOKEN).await.unwrap_err();
+    assert_eq!(locked["details"]["code"], "AUTH_RATE_LIMITED");
+    assert!(enter(&gateway, remote(250), Some(&device), "operator", &["operator.read"], own).await.is_ok());
+    assert!(enter(&gateway, local(), None, "operator", &[], TOKEN).await.is_ok());
+}
+
+/// No credential at all is a mistake, not a guess.
+#[tokio::test(start_paused = true)]
+async fn s03_what_is_missing_is_not_counted() {
+    let gateway = gateway();
+    for _ in 0..3 * AUTH_FAILURES {
+        let error = enter(&gateway, remote(1), Some(&Device::new(1)), "operator", &[], "").await.unwrap_err();
+        assert_eq!(error["details"]["code"], "AUTH_TOKEN_MISSING");
+    }
+}
+
+fn password(text: &str) -> Value {
+    let mut frame = connect("operator", &[], "", None);
+    frame["params"]["auth"] = json!({ "password": text });
+    frame
+}
+
+async fn with_password(gateway: &Arc<Gateway>, from: Origin, text: &str) -> Result<(), Value> {
+    let peer = peer(gateway, from);
+    hello(gateway, &peer, &password(text)).await.map(drop)
+}
+
+/// A hash in the configuration: the password signs in, the hash does not, and guesses sent side by side are counted.
+#[tokio::test]
+async fn s03_hashed_passwords_are_limited_also_side_by_side() {
+    let hash = hash_password(&os::OsEntropy, "correct horse").unwrap();
+    let mut options = options(Config::default());
+    options.auth = shared(AuthMode::Password, &hash);
+    let gateway = Gateway::open(os::without_files(), options).unwrap();
+    with_password(&gateway, local(), "correct horse").await.unwrap();
+    assert_eq!(with_password(&gateway, local(), &hash).await.unwrap_err()["details"]["code"], "AUTH_PASSWORD_MISMATCH");
+    let guesses = (0..40).map(|n| {
+        let gateway = gateway.clone();
+        async move {
+            let guess = if n == 39 { "correct horse".to_owned() } else { format!("guess {n}") };
+            let result = with_password(&gateway, local(), &guess).await;
+            result.err().map(|e| e["details"]["code"].as_str().unwrap_or_default().to_owned())
+        }
+    });
+    let results = futures_util::future::join_all(guesses).await;
+    assert_eq!(results[39].as_deref(), Some("AUTH_RATE_LIMITED"), "the last one came too late");
+    let told = results.iter().filter(|r| r.as_deref() == Some("AUTH_PASSWORD_MISMATCH")).count();
+    assert!(told <= AUTH_FAILURES as usize + 1, "{told} guesses were answered");
+}
+
+/// A new secret ends the sessions of the old one and nobody else's; the old one opens nothing.
+#[tokio::test]
+async fn s04_rotation_ends_the_sessions_of_the_old_secret() {
+    let gateway = gateway();
+    let device = Device::new(1);
+    let (by_secret, hello) =
+        enter(&gateway, local(), Some(&device), "operator", &["operator.read"], TOKEN).await.unwrap();
+    let own = hello["auth"]["deviceToken"].as_str().unwrap().to_owned();
+    let (bare, _) = enter(&gateway, local(), None, "operator", &[], TOKEN).await.unwrap();
+    let (by_device, _) = enter(&gateway, local(), Some(&device), "operator", &["operator.read"], &own).await.unwrap();
+
+    gateway.set_auth(shared(AuthMode::Token, TOKEN));
+    assert!(!bare.outbox.is_closing(), "the same secret again changes nothing");
+    gateway.set_auth(shared(AuthMode::Token, "another-secret"));
+    assert!(by_secret.outbox.is_closing() && bare.outbox.is_closing());
+    assert!(!by_device.outbox.is_closing(), "its own token was not rotated");
+    assert!(enter(&gateway, local(), None, "operator", &[], TOKEN).await.is_err());
+    assert!(enter(&gateway, local(), None, "operator", &[], "another-secret").await.is_ok());
+    gateway.set_auth(shared(AuthMode::Password, "p"));
+    assert!(enter(&gateway, local(), None, "operator", &[], "another-secret").await.is_err());
+    assert!(with_password(&gateway, local(), "p").await.is_ok());
+}
+
+/// The file of the secret is read for each handshake; while it cannot be read, nobody gets in on an old memory.
+#[tokio::test]
+async fn s04_the_secrets_file_is_read_again() {
+    let content = Arc::new(Mutex::new(Some("first".to_owned())));
+    let mut options = options(Config::default());
+    options.auth = SharedAuth { file: Some("~/token".into()), ..shared(AuthMode::Token, "first") };
+    let file = content.clone();
+    options.read_secret = Arc::new(move |_| file.lock().unwrap().clone().ok_or(std::io::ErrorKind::NotFound.into()));
+    let gateway = Gateway::open(os::without_files(), options).unwrap();
+    let (old, _) = enter(&gateway, local(), None, "operator", &[], "first").await.unwrap();
+    *content.lock().unwrap() = Some("second\n".into());
+    let refused = enter(&gateway, local(), None, "operator", &[], "first").await.unwrap_err();
+    assert_eq!(refused["details"]["code"], "AUTH_TOKEN_MISMATCH");
+    assert!(old.outbox.is_closing());
+    assert!(enter(&gateway, local(), None, "operator", &[], "second").await.is_ok());
+    *content.lock().unwrap() = None;
+    let unknown = enter(&gateway, local(), None, "operator", &[], "second").await.unwrap_err();
+    assert_eq!((&unknown["code"], &unknown["details"]["code"]), (&json!("UNAVAILABLE"), &json!("CREDENTIAL_FILE")));
+    assert!(!unknown.to_string().contains("~/token"), "where secrets stand is nobody's business");
+}
+
+/// The shared secret alone is good on this machine only; with a device, for what was approved.
+#[tokio::test]
+async fn s05_scopes_are_bound_to_the_credential() {
+    let gateway = gateway();
+    let device = Device::new(1);
+    let far = enter(&gateway, remote(1), None, "operator", &["operator.admin"], TOKEN).await.unwrap_err();
+    assert_eq!(far["details"]["code"], "DEVICE_IDENTITY_REQUIRED");
+    let far = enter(&gateway, remote(1), Some(&device), "operator", &["operator.admin"], TOKEN).await.unwrap_err();
+    assert_eq!(far["details"]["code"], "PAIRING_REQUIRED");
+    let (_, hello) = enter(&gateway, local(), Some(&device), "operator", &["operator.read"], TOKEN).await.unwrap();
+    let own = hello["auth"]["deviceToken"].as_str().unwrap();
+    for origin in [local(), remote(1)] {
+        for (role, scopes) in
+            [("operator", vec!["operator.read", "operator.admin"]), ("operator", vec![]), ("node", vec![])]
+        {
+            let wider = enter(&gateway, origin.clone(), Some(&device), role, &scopes, own).await.unwrap_err();
+            assert_eq!(wider["details"]["code"], "AUTH_TOKEN_MISMATCH", "{role} {scopes:?}");
+        }
+        gateway.set_auth(shared(AuthMode::Token, TOKEN));
+    }
+    let other = enter(&gateway, local(), Some(&Device::new(2)), "operator", &["operator.read"], own).await.unwrap_err();
+    assert_eq!(other["details"]["code"], "AUTH_TOKEN_MISMATCH", "another device's token");
+}
+
+fn read_scope() -> Vec<String> {
+    vec!["operator.read".to_owned()]
+}
+
+/// A signed block is good for the connection, role, scopes, token and time it was made for, and for no other.
+#[tokio::test]
+async fn s20_a_signed_block_fits_one_connection_and_one_question() {
+    let gateway = gateway();
+    let device = Device::new(1);
+    let now = gateway.clock.wall();
+    let code = |e: Value| e["details"]["code"].as_str().unwrap_or_default().to_owned();
+    let fresh = || peer(&gateway, remote(1));
+
+    let first = fresh();
+    let block = device.block("operator", &read_scope(), TOKEN, now, Some(&first.nonce));
+    let frame = connect("operator", &read_scope(), TOKEN, Some(block.clone()));
+    assert_eq!(code(hello(&gateway, &first, &frame).await.unwrap_err()), "PAIRING_REQUIRED");
+    // The same block on another connection.
+    assert_eq!(code(hello(&gateway, &fresh(), &frame).await.unwrap_err()), "DEVICE_AUTH_NONCE_MISMATCH");
+    // For another role, other scopes, another token, with another date.
+    let admin = vec!["operator.admin".to_owned()];
+    let joined = vec!["operator.read".to_owned(), "operator.write".to_owned()];
+    let glued = vec!["operator.read,operator.write".to_owned()];
+    for (what, signed, asked, role, token) in [
+        ("role", &read_scope(), &read_scope(), "node", TOKEN),
+        ("scopes", &read_scope(), &admin, "operator", TOKEN),
+        ("a list that looks alike", &glued, &joined, "operator", TOKEN),
+        ("a list that is not one", &glued, &glued, "operator", TOKEN),
+        ("token", &read_scope(), &read_scope(), "operator", "another"),
+    ] {
+        let peer = fresh();
+        let block = device.block("operator", signed, TOKEN, now, Some(&peer.nonce));
+        let error = hello(&gateway, &peer, &connect(role, asked, token, Some(block))).await.unwrap_err();
+        if what == "a list that looks alike" {
+            // The text is the same; only the honest list is what a client signs.
+            assert_eq!(code(error), "PAIRING_REQUIRED");
+        } else {
+            assert_eq!(code(error), "DEVICE_AUTH_SIGNATURE_INVALID", "{what}");
+        }
+    }
+    for (at, expected) in [
+        (now - 599_000, "PAIRING_REQUIRED"),
+        (now - 601_000, "DEVICE_AUTH_SIGNATURE_EXPIRED"),
+        (now + 602_000, "DEVICE_AUTH_SIGNATURE_EXPIRED"),
+    ] {
+        let peer = fresh();
+        let block = device.block("operator", &read_scope(), TOKEN, at, Some(&peer.nonce));
+        let error = hello(&gateway, &peer, &connect("operator", &read_scope(), TOKEN, Some(block))).await.unwrap_err();
+        assert_eq!(code(error), expected);
+    }
+    // Without a nonce: on this machine, once.
+    let v1 = connect("operator", &read_scope(), TOKEN, Some(device.block("operator", &read_scope(), TOKEN, now, None)));
+    assert_eq!(code(hello(&gateway, &fresh(), &v1).await.unwrap_err()), "DEVICE_AUTH_NONCE_REQUIRED");
+    assert!(hello(&gateway, &peer(&gateway, local()), &v1).await.is_ok());
+    let again = hello(&gateway, &peer(&gateway, local()), &v1).await.unwrap_err();
+    assert_eq!(code(again), "DEVICE_AUTH_SIGNATURE_REPLAYED");
+}
+
+/// `tailscale whois` that knows alice.
+struct Whois(Mutex<Vec<Vec<String>>>);
+
+impl Processes for Whois {
+    fn run(&self, command: Command) -> BoxFuture<'_, Result<Output, ProcessError>> {
+        self.0.lock().unwrap().push(command.argv);
+        let stdout = br#"{"UserProfile":{"LoginName":"alice@example.com"}}"#.to_vec();
+        Box::pin(async { Ok(Output { code: Some(0), stdout, stderr: vec![], truncated: false }) })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn s03_a_tailscale_identity_stands_for_the_secret_when_whois_confirms_it() {
+    let whois = Arc::new(Whois(Mutex::default()));
+    let platform = Platform { processes: whois.clone(), ..os::without_files() };
+    let mut config = Config::default();
+    config.gateway.auth.allow_tailscale = Some(true);
+    let gateway = gateway_on(platform, config);
+    let device = Device::new(1);
+    let from = |login: &str, ip: &str| Origin {
+        serve: Some(ServeClaim { ip: ip.parse().unwrap(), login: login.into() }),
+        ..remote(1)
+    };
+    let ask = async |origin, token| enter(&gateway, origin, Some(&device), "operator", &["operator.read"], token).await;
+    // It stands for the secret, not for the pairing.
+    let error = ask(from(" Alice@Example.com", "100.64.0.5"), "").await.unwrap_err();
+    assert_eq!(error["details"]["code"], "PAIRING_REQUIRED");
+    assert_eq!(*whois.0.lock().unwrap(), [["tailscale", "whois", "--json", "100.64.0.5"]]);
+    ask(from("alice@example.com", "100.64.0.5"), "").await.unwrap_err();
+    assert_eq!(whois.0.lock().unwrap().len(), 1, "asked once a minute");
+    let bare = enter(&gateway, from("alice@example.com", "100.64.0.5"), None, "operator", &[], "").await.unwrap_err();
+    assert_eq!(bare["details"]["code"], "DEVICE_IDENTITY_REQUIRED");
+    // Claims that are not confirmed count as guesses.
+    for _ in 0..AUTH_FAILURES {
+        let error = ask(from("mallory@example.com", "100.64.0.5"), "").await.unwrap_err();
+        assert_eq!(error["details"]["code"], "AUTH_TOKEN_MISSING");
+    }
+    assert_eq!(
+        ask(from("alice@example.com", "100.64.0.5"), "").await.unwrap_err()["details"]["code"],
+        "AUTH_RATE_LIMITED"
+    );
+}
+
+/// Off unless the configuration says otherwise.
+#[tokio::test]
+async fn s05_tailscale_headers_mean_nothing_by_default() {
+    let whois = Arc::new(Whois(Mutex::default()));
+    let gateway = gateway_on(Platform { processes: whois.clone(), ..os::without_files() }, Config::default());
+    let claim = ServeClaim { ip: [100, 64, 0, 5].into(), login: "alice@example.com".into() };
+    let origin = Origin { serve: Some(claim), ..remote(1) };
+    let error = enter(&gateway, origin, Some(&Device::new(1)), "operator", &[], "").await.unwrap_err();
+    assert_eq!(error["details"]["code"], "AUTH_TOKEN_MISSING");
+    assert!(whois.0.lock().unwrap().is_empty());
+}

@@ -1,0 +1,340 @@
+//! The built program at its edge: web pages, proxies, strangers that hold on, secrets on disk and in answers
+//! (known-failures S02, S03, S12, S13, S14, S17, S18).
+
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::disallowed_types)] // outside of the gateway
+
+use std::{os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
+
+use serde_json::{Value, json};
+use tests::{Gateway, RawClient, TOKEN, connect};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest as _};
+
+/// Sends `head`, reads what comes until the other side closes or `limit` is over.
+async fn raw(port: u16, head: &str, limit: Duration) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = vec![];
+    let _ = tokio::time::timeout(limit, stream.read_to_end(&mut answer)).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+async fn get(port: u16, path: &str, headers: &str) -> String {
+    let head = format!("GET {path} HTTP/1.1\r\nConnection: close\r\n{headers}\r\n");
+    raw(port, &head, Duration::from_secs(10)).await
+}
+
+/// The status of a WebSocket upgrade with these headers.
+async fn upgrade(port: u16, headers: &[(&'static str, String)]) -> u16 {
+    let mut request = format!("ws://127.0.0.1:{port}/").into_client_request().unwrap();
+    for (name, value) in headers {
+        request.headers_mut().insert(*name, value.parse().unwrap());
+    }
+    let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    match tokio_tungstenite::client_async(request, stream).await {
+        Ok((_, response)) => response.status().as_u16(),
+        Err(tokio_tungstenite::tungstenite::Error::Http(response)) => response.status().as_u16(),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[tokio::test]
+async fn s02_web_pages_of_others_reach_neither_websocket_nor_http() {
+    let config = json!({ "gateway": { "controlUi": { "allowedOrigins": ["https://ui.example"] } } });
+    let gateway = Gateway::start(config, &[]).await;
+    let port = gateway.port;
+    let origin = |o: &str| vec![("origin", o.to_owned())];
+    assert_eq!(upgrade(port, &[]).await, 101, "no browser");
+    assert_eq!(upgrade(port, &origin("https://ui.example")).await, 101, "on the list");
+    assert_eq!(upgrade(port, &origin(&format!("http://127.0.0.1:{port}"))).await, 101, "its own");
+    for foreign in ["https://evil.example", "http://localhost:3000", "null"] {
+        assert_eq!(upgrade(port, &origin(foreign)).await, 403, "{foreign}");
+        let answer = get(port, "/healthz", &format!("Host: 127.0.0.1:{port}\r\nOrigin: {foreign}\r\n")).await;
+        assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+    }
+    // DNS rebinding: the page's own name points to this machine.
+    let rebound = format!("evil.example:{port}");
+    assert_eq!(upgrade(port, &[("origin", format!("http://{rebound}")), ("host", rebound.clone())]).await, 403);
+    let answer = get(port, "/healthz", &format!("Host: {rebound}\r\nSec-Fetch-Site: same-origin\r\n")).await;
+    assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+    assert!(get(port, "/healthz", &format!("Host: {rebound}\r\n")).await.starts_with("HTTP/1.1 200"), "no browser");
+}
+
+#[tokio::test]
+async fn s02_every_answer_says_what_a_browser_may_do_with_it() {
+    let gateway = Gateway::start(json!({}), &[]).await;
+    for path in ["/healthz", "/readyz", "/", "/nothing/here", "/%2e%2e/%2e%2e/etc/passwd"] {
+        let answer = get(gateway.port, path, "Host: localhost\r\n").await.to_lowercase();
+        for wanted in [
+            "content-security-policy: ",
+            "frame-ancestors 'none'",
+            "x-content-type-options: nosniff",
+            "referrer-policy: no-referrer",
+            "x-frame-options: deny",
+        ] {
+            assert!(answer.contains(wanted), "{path}: {wanted}: {answer}");
+        }
+        assert!(!answer.contains("unsafe-inline") && !answer.contains("access-control-allow"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn s13_a_header_does_not_make_a_stranger_local() {
+    let config = json!({ "gateway": { "trustedProxies": ["127.0.0.0/30"] } });
+    let gateway = Gateway::start(config, &[]).await;
+    // From 127.0.0.1, a trusted proxy here: what stands at the right counts.
+    for (chain, local) in
+        [("203.0.113.9", false), ("127.0.0.1, 203.0.113.9", false), ("127.0.0.1", true), ("nonsense", false)]
+    {
+        let mut request = gateway.url().into_client_request().unwrap();
+        request.headers_mut().insert("x-forwarded-for", chain.parse().unwrap());
+        let stream = TcpStream::connect(("127.0.0.1", gateway.port)).await.unwrap();
+        let (ws, _) =
+            tokio_tungstenite::client_async(request, tokio_tungstenite::MaybeTlsStream::Plain(stream)).await.unwrap();
+        let mut client = RawClient::over(ws).await;
+        client.send(&connect(TOKEN, &[])).await;
+        let answer = client.next().await.unwrap();
+        assert_eq!(answer["ok"], local, "{chain}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn s03_the_lock_out_is_told_over_the_wire_on_loopback_too() {
+    let gateway = Gateway::start(json!({}), &[]).await;
+    for _ in 0..10 {
+        let mut client = RawClient::open(gateway.port).await;
+        client.send(&connect("guess", &[])).await;
+        let (frames, ended) = client.rest().await;
+        assert_eq!(frames[0]["error"]["details"]["code"], "AUTH_TOKEN_MISMATCH");
+        assert_eq!(ended.0, 1008);
+    }
+    let mut client = RawClient::open(gateway.port).await;
+    client.send(&connect(TOKEN, &[])).await;
+    let (frames, ended) = client.rest().await;
+    let error = &frames[0]["error"];
+    assert!(error["retryAfterMs"].as_u64().is_some_and(|ms| ms > 0), "{error}");
+    assert_eq!((ended.0, &error["details"]["code"]), (1008, &json!("AUTH_RATE_LIMITED")));
+}
+
+#[tokio::test]
+async fn s12_heads_and_bodies_without_measure_are_refused() {
+    let gateway = Gateway::start(json!({}), &[]).await;
+    let port = gateway.port;
+    let head = format!("GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Long: {}\r\n\r\n", "a".repeat(64 << 10));
+    assert!(raw(port, &head, Duration::from_secs(10)).await.starts_with("HTTP/1.1 431"));
+    let many = "X-A: b\r\n".repeat(500);
+    assert!(get(port, "/healthz", &format!("Host: localhost\r\n{many}")).await.starts_with("HTTP/1.1 431"));
+    let head = "POST /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999\r\n\r\n";
+    let answer = raw(port, head, Duration::from_secs(10)).await;
+    assert!(answer.starts_with("HTTP/1.1 413") && answer.contains("BODY_TOO_LARGE"), "{answer}");
+}
+
+/// A refused stranger that does not read is not waited for, and its place is held until it is gone.
+#[tokio::test]
+async fn s12_strangers_that_neither_speak_nor_read_are_cut_off() {
+    let config = json!({ "gateway": { "limits": { "handshakeTimeoutMs": 500, "maxUnauthenticatedPerAddress": 2 } } });
+    let gateway = Gateway::start(config, &[]).await;
+    // Idle before any request: the place comes back.
+    let mut idle = TcpStream::connect(("127.0.0.1", gateway.port)).await.unwrap();
+    let mut byte = [0u8; 1];
+    let read = tokio::time::timeout(Duration::from_secs(15), idle.read(&mut byte)).await;
+    assert!(matches!(read, Ok(Ok(0) | Err(_))), "an idle connection is closed: {read:?}");
+    // Half a frame, then nothing: closed within the deadline and the short flush.
+    let mut half = RawClient::open(gateway.port).await;
+    half.send_raw(Message::text("{".to_owned())).await;
+    assert_eq!(half.rest().await.1.0, 1008);
+}
+
+/// Strangers cannot make the gateway hold much: beyond their own share they draw from one pot.
+#[tokio::test]
+async fn s12_bytes_before_hello_are_bounded_in_all() {
+    let gateway = Gateway::start(json!({}), &[]).await;
+    // A frame is announced with its length and never finished.
+    let frame = {
+        let mut head = vec![0x81u8, 0xff];
+        head.extend(500_000u64.to_be_bytes());
+        head.extend([0; 4]);
+        head.resize(head.len() + 490_000, b' ');
+        head
+    };
+    let mut hogs = vec![];
+    let mut cut = 0;
+    for _ in 0..24 {
+        let mut stream = TcpStream::connect(("127.0.0.1", gateway.port)).await.unwrap();
+        let head = "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut buf = [0u8; 1024];
+        let n = stream.read(&mut buf).await.unwrap();
+        assert!(buf[..n].starts_with(b"HTTP/1.1 101"));
+        let sent = tokio::time::timeout(Duration::from_secs(5), stream.write_all(&frame)).await;
+        let mut rest = vec![];
+        let ended = tokio::time::timeout(Duration::from_millis(300), stream.read_to_end(&mut rest)).await.is_ok();
+        if ended || !matches!(sent, Ok(Ok(()))) {
+            cut += 1;
+        }
+        hogs.push(stream);
+    }
+    assert!(cut >= 4, "only {cut} of 24 were cut off");
+    RawClient::hello(gateway.port, TOKEN, &[]).await;
+}
+
+#[tokio::test]
+async fn s14_no_credential_no_start() {
+    let home = tempfile::tempdir().unwrap();
+    let state = home.path().join(".openclaw");
+    std::fs::create_dir(&state).unwrap();
+    std::fs::write(state.join("openclaw.json"), r#"{"gateway":{"mode":"local","bind":"lan"}}"#).unwrap();
+    let output = std::process::Command::new(tests::binary("openclaw"))
+        .args(["gateway", "--port", "1"])
+        .env_clear()
+        .env("HOME", home.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(78), "{said}");
+    assert!(said.contains("gateway.auth.token"), "{said}");
+}
+
+fn modes(dir: &Path, found: &mut Vec<(String, u32)>) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let entry = entry.unwrap();
+        let meta = entry.metadata().unwrap();
+        found.push((entry.path().display().to_string(), meta.permissions().mode() & 0o777));
+        if meta.is_dir() {
+            modes(&entry.path(), found);
+        }
+    }
+}
+
+#[tokio::test]
+async fn s17_secrets_are_in_no_answer_no_log_no_process_list_and_files_are_private() {
+    const BOT: &str = "123456789:AAFakeBotTokenThatIsLongEnough12345678";
+    let config = json!({
+        "gateway": { "auth": { "token": TOKEN } },
+        "models": { "providers": { "p": { "baseUrl": "http://127.0.0.1:9/v1", "apiKey": "sk-provider-key-0123456789", "models": [] } } },
+        "hooks": { "token": "hook-token-0123456789" },
+        "logging": { "level": "trace" },
+    });
+    let gateway = Gateway::start(config, &[("TELEGRAM_BOT_TOKEN", BOT), ("OPENCLAW_LOG", "trace")]).await;
+    let (mut client, hello) = RawClient::hello(gateway.port, TOKEN, &[]).await;
+    let mut seen = hello.to_string();
+    for (id, method) in
+        ["config.get", "status", "health", "logs.tail", "device.pair.list", "nonsense"].iter().enumerate()
+    {
+        client.send(&json!({ "type": "req", "id": id.to_string(), "method": method, "params": {} })).await;
+        let (_, answer) = client.until(|f| f["id"] == id.to_string().as_str()).await;
+        seen.push_str(&answer.to_string());
+    }
+    let mut wrong = RawClient::open(gateway.port).await;
+    wrong.send(&connect("a-guess-of-a-token-0123456789", &[])).await;
+    seen.push_str(&json!(wrong.rest().await.0).to_string());
+    seen.push_str(&gateway.output());
+    seen.push_str(&std::fs::read_to_string(gateway.state().join("logs/gateway.log")).unwrap());
+    let process = format!("/proc/{}/cmdline", gateway.pid());
+    if let Ok(line) = std::fs::read(process) {
+        seen.push_str(&String::from_utf8_lossy(&line));
+    }
+    for secret in [TOKEN, BOT, "sk-provider-key-0123456789", "hook-token-0123456789", "a-guess-of-a-token-0123456789"] {
+        assert!(!seen.contains(secret), "{secret} was shown");
+    }
+    let mut found = vec![];
+    modes(&gateway.state(), &mut found);
+    let mine = |path: &str| !path.ends_with("openclaw.json");
+    let open: Vec<_> = found.iter().filter(|(path, mode)| mine(path) && mode & 0o077 != 0).collect();
+    assert!(open.is_empty() && found.len() > 2, "{open:?}");
+}
+
+/// What clients call themselves cannot draw on a terminal nor start a line of its own in the log.
+#[tokio::test]
+async fn s18_clients_cannot_forge_log_lines() {
+    let gateway = Gateway::start(json!({ "logging": { "level": "trace", "consoleLevel": "trace" } }), &[]).await;
+    let forged = "x\n2026-01-01T00:00:00Z INFO gateway: forged\u{1b}[2J\u{202e}";
+    let mut hello = connect(TOKEN, &[]);
+    hello["params"]["client"]["displayName"] = json!(forged);
+    hello["params"]["userAgent"] = json!(forged);
+    let mut client = RawClient::open(gateway.port).await;
+    client.send(&hello).await;
+    client.until(|f| f["id"] == "connect").await;
+    for (id, method) in [("1", forged), ("2", "health")] {
+        client.send(&json!({ "type": "req", "id": id, "method": method })).await;
+        client.until(|f| f["id"] == id).await;
+    }
+    client.send(&json!({ "type": "req", "id": forged, "method": "system-event", "params": { "text": forged } })).await;
+    client.until(|f| f["type"] == "res").await;
+    let mut refused = RawClient::open(gateway.port).await;
+    let mut wrong = connect(forged, &[]);
+    wrong["params"]["client"]["displayName"] = json!(forged);
+    wrong["params"]["client"][forged] = json!(1);
+    refused.send(&wrong).await;
+    refused.rest().await;
+    let _ = get(gateway.port, "/healthz", "Host: localhost\r\nOrigin: https://evil\u{1b}[2J.example\r\n").await;
+    let log = std::fs::read_to_string(gateway.state().join("logs/gateway.log")).unwrap();
+    for (what, text) in [("log", log), ("console", gateway.output())] {
+        assert!(text.contains("hello"), "{what}: {text}");
+        assert!(!text.contains('\u{1b}') && !text.contains('\u{202e}'), "{what} has control characters");
+        let forged =
+            text.lines().filter(|l| l.starts_with("2026-01-01") || l.trim_start().starts_with("INFO gateway: forged"));
+        assert_eq!(forged.count(), 0, "{what}: {text}");
+    }
+}
+
+/// Tailscale Serve in front, a `tailscale` command that knows alice on PATH.
+#[tokio::test]
+async fn s13_a_tailscale_identity_counts_only_when_whois_confirms_it() {
+    let bin = tempfile::tempdir().unwrap();
+    let tool = bin.path().join("tailscale");
+    std::fs::write(&tool, "#!/bin/sh\necho '{\"UserProfile\":{\"LoginName\":\"alice@example.com\"}}'\n").unwrap();
+    std::fs::set_permissions(&tool, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:/usr/bin:/bin", bin.path().display());
+    let config = json!({ "gateway": { "auth": { "token": TOKEN, "allowTailscale": true } } });
+    let gateway = Gateway::start(config, &[("PATH", &path)]).await;
+    for (login, expected) in [("alice@example.com", "PAIRING_REQUIRED"), ("mallory@example.com", "AUTH_TOKEN_MISSING")]
+    {
+        let mut request = gateway.url().into_client_request().unwrap();
+        for (name, value) in [
+            ("host", "box.tail1.ts.net"),
+            ("x-forwarded-for", "100.64.0.5"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "box.tail1.ts.net"),
+            ("tailscale-user-login", login),
+        ] {
+            request.headers_mut().insert(name, value.parse().unwrap());
+        }
+        let stream = TcpStream::connect(("127.0.0.1", gateway.port)).await.unwrap();
+        let (ws, _) =
+            tokio_tungstenite::client_async(request, tokio_tungstenite::MaybeTlsStream::Plain(stream)).await.unwrap();
+        let mut client = RawClient::over(ws).await;
+        let mut hello = connect("", &["operator.read"]);
+        hello["params"]["device"] = signed_block(client.nonce());
+        client.send(&hello).await;
+        let answer: Value = client.next().await.unwrap();
+        assert_eq!(answer["error"]["details"]["code"], expected, "{login}: {answer}");
+    }
+}
+
+/// A device block without a token for [`connect`]'s client.
+fn signed_block(nonce: &str) -> Value {
+    use openclaw_client::{DeviceKey, DeviceSigner as _};
+    use openclaw_protocol::device::{PublicKey, Signed, signed_text};
+    let key = DeviceKey::from_seed([3; 32]);
+    let encode = |bytes: &[u8]| tests::base64url(bytes);
+    let public = encode(&key.public_key());
+    let id = PublicKey::parse(&public).unwrap().device_id();
+    let signed_at = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64;
+    let fields = Signed {
+        device_id: &id,
+        client_id: "test",
+        client_mode: "test",
+        role: "operator",
+        scopes: &["operator.read".to_owned()],
+        signed_at,
+        token: "",
+        nonce: Some(nonce),
+    };
+    let signature = encode(&key.sign(signed_text(&fields).as_bytes()));
+    json!({ "id": id, "publicKey": public, "signedAt": signed_at, "nonce": nonce, "signature": signature })
+}
