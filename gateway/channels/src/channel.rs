@@ -1,5 +1,7 @@
 //! The contract between the gateway and a messaging service.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use openclaw_platform::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -18,8 +20,17 @@ pub trait Channel: Send + Sync {
         sink: &'a dyn InboundSink,
         stop: CancellationToken,
     ) -> BoxFuture<'a, Result<(), ChannelError>>;
-    /// Delivers one message; passing faults and rate limits are retried inside, within bounds.
-    fn send(&self, message: Outbound) -> BoxFuture<'_, Result<Delivered, SendError>>;
+    /// What a message becomes: the parts that go out one after the other. The same message and settings give the same
+    /// parts; none only for a blank text without media. `text` is Markdown.
+    fn render(&self, text: &str, media: &[Attachment]) -> Vec<Part>;
+    /// For how long the service wants nothing for `to`, as far as is known (F09).
+    fn hold(&self, to: &Target) -> Option<Duration>;
+    /// Sends one part, once: nothing is tried again inside but another form of what the service refused.
+    fn send<'a>(&'a self, piece: Piece<'a>) -> BoxFuture<'a, Result<Delivered, SendError>>;
+    /// True when the service drops a part that it has already got: then one whose fate is not known is sent again.
+    fn knows_repeats(&self) -> bool {
+        false
+    }
     /// Shows "typing ..." for a few seconds; failures are ignored.
     fn typing<'a>(&'a self, to: &'a Target) -> BoxFuture<'a, ()>;
     /// Downloads an attachment of an inbound message, at most `max` bytes.
@@ -134,17 +145,60 @@ pub struct InboundMedia {
     pub name: String,
 }
 
-/// A message to deliver.
-#[derive(Debug, Clone)]
-pub struct Outbound {
+/// What is known of a file that goes out with a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    /// File name shown to the receiver.
+    pub name: String,
+    /// MIME type.
+    pub mime: String,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// One call's worth of a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Part {
+    /// Text alone.
+    Text {
+        /// It.
+        text: Styled,
+    },
+    /// A file.
+    File {
+        /// Its number among the message's attachments.
+        media: usize,
+        /// Text shown with it.
+        caption: Option<Styled>,
+        /// Shown as a picture.
+        photo: bool,
+    },
+}
+
+/// Text as the service reads it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Styled {
+    /// In the service's own markup, if there is any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub markup: Option<String>,
+    /// The same without markup.
+    pub plain: String,
+}
+
+/// A part on its way.
+#[derive(Debug)]
+pub struct Piece<'a> {
+    /// Its own for life; a service that takes message ids from its clients gets this one.
+    pub id: &'a str,
     /// Where to.
-    pub to: Target,
-    /// Markdown; the channel renders it. May be empty when there is media.
-    pub text: String,
-    /// Attachments, loaded and checked already.
-    pub media: Vec<Media>,
+    pub to: &'a Target,
     /// Message id to answer.
-    pub reply_to: Option<String>,
+    pub reply_to: Option<&'a str>,
+    /// What.
+    pub part: &'a Part,
+    /// The file of a [`Part::File`].
+    pub media: Option<Media>,
 }
 
 /// Bytes with a name and a type.
@@ -158,28 +212,36 @@ pub struct Media {
     pub bytes: Bytes,
 }
 
-/// Proof of delivery.
+/// Proof that a part arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivered {
-    /// Id of the (last) message at the service.
+    /// Id of the message at the service.
     pub message_id: String,
-    /// Chat as the service names it.
+    /// Chat as the service names it now: a group can move. Later parts go there.
     pub chat_id: String,
 }
 
-/// Why a message was not delivered.
-#[derive(Debug, Clone, thiserror::Error)]
+/// Why a part was not sent, and with that what can be done about it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
     /// The target is no target of this channel.
     #[error("{0}")]
     Target(String),
-    /// Retrying cannot help: blocked, no such chat, refused content.
+    /// Trying again cannot help: blocked, no such chat, refused content.
     #[error("{0}")]
     Permanent(String),
-    /// Every attempt failed for a passing reason.
+    /// It was surely not sent, for a reason that passes.
     #[error("{0}")]
     Unavailable(String),
-    /// It may or may not have been delivered: the connection ended before the answer came.
+    /// It was surely not sent: the service wants nothing for this target before then.
+    #[error("{text}")]
+    RateLimited {
+        /// From now.
+        after: Duration,
+        /// In words.
+        text: String,
+    },
+    /// It may or may not have been sent: the connection ended before the answer came.
     #[error("{0}")]
     Unknown(String),
     /// Not signed in to the service (NOT_LINKED).

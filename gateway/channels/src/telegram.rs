@@ -1,13 +1,13 @@
 //! Telegram over the Bot API, by long polling.
 //!
-//! Start reading at [`Telegram`]. Receiving is in `receive`, reading of updates in `update`, delivery in `send` with its
-//! per-chat order in `lanes`, Markdown in `format` and `rich`, the calls themselves in `api`.
+//! Start reading at [`Telegram`]. Receiving is in `receive`, reading of updates in `update`, sending in `send`, the waits
+//! that Telegram asks for in `limits`, Markdown in `format` and `rich`, the calls themselves in `api`.
 
 mod api;
 mod format;
 #[cfg(fuzzing)]
 pub mod fuzzing;
-mod lanes;
+mod limits;
 mod multipart;
 mod options;
 mod receive;
@@ -30,13 +30,14 @@ use tokio_util::sync::CancellationToken;
 pub use self::options::{DEFAULT_API_ROOT, DEFAULT_MEDIA_MAX, DEFAULT_TEXT_CHUNK, TelegramOptions};
 use self::{
     api::{ApiError, BotApi},
-    lanes::Lanes,
+    limits::Limits,
     options::PREFIXES,
     receive::Webhook,
     update::BotIdentity,
 };
 use crate::{
-    AccountStatus, Channel, ChannelError, Delivered, InboundMedia, InboundSink, Outbound, SendError, Target,
+    AccountStatus, Attachment, Channel, ChannelError, Delivered, InboundMedia, InboundSink, Part, Piece, SendError,
+    Target,
     access::{AccessRules, PairingStore},
 };
 
@@ -56,7 +57,7 @@ pub struct Telegram {
     access: AccessRules,
     pairing: Arc<PairingStore>,
     api: BotApi,
-    lanes: Lanes,
+    limits: Limits,
     entropy: Arc<dyn Entropy>,
     health: Mutex<Health>,
     /// Held while receiving: never two polls with one token (F08).
@@ -100,7 +101,7 @@ impl Telegram {
         Arc::new(Self {
             access: options.access.clone().normalised(PREFIXES),
             api: BotApi::new(platform, &options),
-            lanes: Lanes::new(platform.clock.clone()),
+            limits: Limits::new(platform.clock.clone()),
             entropy: platform.entropy.fork("telegram"),
             health: Mutex::default(),
             polling: tokio::sync::Mutex::default(),
@@ -198,8 +199,16 @@ impl Channel for Telegram {
         })
     }
 
-    fn send(&self, message: Outbound) -> BoxFuture<'_, Result<Delivered, SendError>> {
-        Box::pin(self.deliver(message))
+    fn render(&self, text: &str, media: &[Attachment]) -> Vec<Part> {
+        self.parts(text, media)
+    }
+
+    fn hold(&self, to: &Target) -> Option<Duration> {
+        self.limits.wait(&to.chat)
+    }
+
+    fn send<'a>(&'a self, piece: Piece<'a>) -> BoxFuture<'a, Result<Delivered, SendError>> {
+        Box::pin(self.send_piece(piece))
     }
 
     fn typing<'a>(&'a self, to: &'a Target) -> BoxFuture<'a, ()> {

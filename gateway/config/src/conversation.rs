@@ -105,6 +105,8 @@ pub struct Messages {
     pub queue: MessageQueue,
     /// Joining of messages that come close together.
     pub inbound: Inbound,
+    /// Messages on their way out.
+    pub delivery: DeliverySettings,
     /// Emoji put on a received message.
     pub ack_reaction: Option<String>,
     /// Which messages get it.
@@ -202,6 +204,25 @@ pub struct Inbound {
     pub debounce_ms: u64,
     /// The same by channel.
     pub by_channel: BTreeMap<String, u64>,
+}
+
+/// `messages.delivery`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct DeliverySettings {
+    /// Minutes after which a message that could not be sent is given up (F06).
+    #[serde(deserialize_with = "bounds::within::<1, 43200, _>")]
+    #[schemars(range(min = 1, max = 43200))]
+    pub ttl_minutes: u64,
+    /// Send a message again when nobody can know whether it arrived: it may arrive twice. Without it such a message is
+    /// reported as unknown.
+    pub resend_unknown: bool,
+}
+
+impl Default for DeliverySettings {
+    fn default() -> Self {
+        Self { ttl_minutes: 24 * 60, resend_unknown: false }
+    }
 }
 
 /// `messages.groupChat`.

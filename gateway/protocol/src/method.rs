@@ -123,6 +123,9 @@ methods! {
     DevicePairReject "device.pair.reject" Pairing true (p::DevicePairDecideParams) -> p::DevicePairReject, "Turns a waiting device down.";
     DeviceTokenRotate "device.token.rotate" Pairing true (p::DeviceTokenRotateParams) -> p::DeviceTokenRotate, "Replaces a device's token.";
     DeviceTokenRevoke "device.token.revoke" Pairing true (p::DeviceTokenRevokeParams) -> p::DeviceTokenRevoke, "Takes a device's token and approval away.";
+    DeliveryList "delivery.list" Read true (p::DeliveryListParams) -> p::DeliveryList, "Messages that are not delivered.";
+    DeliveryRetry "delivery.retry" Write true (p::DeliverySelectParams) -> p::DeliverySelected, "Sends undelivered messages again.";
+    DeliveryDrop "delivery.drop" Admin true (p::DeliverySelectParams) -> p::DeliverySelected, "Takes undelivered messages out for good.";
     LogsTail "logs.tail" Read true (p::LogsTailParams) -> p::LogsTail, "Lines of the log file.";
     ConfigGet "config.get" Admin true (p::Empty) -> p::ConfigGet, "The configuration, secrets redacted.";
     NodeListAll "node.list" Read true (p::Empty) -> n::NodeList, "Connected and paired nodes.";

@@ -58,6 +58,7 @@ wire! { /// Short summary.
         sessions: StatusSessions,
         ;
         link_channel: LinkChannel,
+        delivery: DeliveryCounts,
     }
 }
 wire! { /// Heartbeat settings of all agents.
@@ -461,6 +462,8 @@ wire! { /// All channels and accounts.
         channels: serde_json::Map<String, Value>,
         channel_accounts: serde_json::Map<String, Value>,
         channel_default_account_id: std::collections::BTreeMap<String, String>,
+        ;
+        delivery: DeliveryCounts,
     }
 }
 wire! { /// Signs an account out.
@@ -526,6 +529,52 @@ wire! { /// Which token.
 DeviceTokenRevokeParams { device_id: NonEmpty, role: NonEmpty, } }
 wire! { /// From then on it signs nobody in.
 DeviceTokenRevoke { device_id: String, role: String, revoked_at_ms: u64, } }
+
+// ---- delivery (own methods: the command line needs them) ----
+
+wire! { /// Messages that have to go out, that were given up, and that may or may not have arrived.
+DeliveryCounts { queued: u64, dead: u64, unknown: u64, } }
+wire! { /// Only those in this state: `queued`, `attempting`, `dead` or `unknown`; at most 200 when not said.
+DeliveryListParams { ; state: DeliveryState, limit: Int<1, 1000>, } }
+/// Where an outbound message is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum DeliveryState {
+    Queued,
+    Attempting,
+    Dead,
+    Unknown,
+}
+wire! { /// Messages that are not delivered, and how many there are in all.
+DeliveryList { counts: DeliveryCounts, deliveries: Vec<DeliveryRow>, } }
+wire! { /// A message that is not delivered; times are wall milliseconds.
+    DeliveryRow {
+        id: String,
+        state: String,
+        channel: String,
+        account_id: String,
+        to: String,
+        text: String,
+        media: u64,
+        attempts: u64,
+        created_at: u64,
+        expires_at: u64,
+        ;
+        reason: String,
+        error: String,
+        next_attempt_at: u64,
+        ended_at: u64,
+        parts: u64,
+        parts_left: u64,
+        run_id: String,
+        session_key: String,
+    }
+}
+wire! { /// One message, or all that are `dead` or `unknown`.
+DeliverySelectParams { ; id: NonEmpty, all: DeliveryState, } }
+wire! { /// Which messages were meant.
+DeliverySelected { ok: bool, ids: Vec<String>, } }
 
 // ---- logs and config ----
 

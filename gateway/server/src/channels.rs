@@ -1,4 +1,5 @@
-//! Messaging channels of this gateway: accounts, delivery, status. What comes in is in [`inbox`].
+//! Messaging channels of this gateway: accounts, status. What comes in is in [`inbox`], what goes out in
+//! [`crate::delivery`].
 
 pub mod inbox;
 mod media;
@@ -10,9 +11,7 @@ use std::{
     time::Duration,
 };
 
-use openclaw_channels::{
-    AccountStatus, Channel, ChannelError, Delivered, Media, Outbound, SendError, access::PairingStore,
-};
+use openclaw_channels::{AccountStatus, Channel, ChannelError, Target, access::PairingStore};
 use openclaw_config::Config;
 use openclaw_platform::{Millis, Platform, SpawnerExt as _};
 use openclaw_protocol::{
@@ -145,17 +144,11 @@ impl Channels {
         self.whatsapp.is_some()
     }
 
-    /// Delivers one message.
+    /// The account and the target that a route means.
     ///
     /// # Errors
-    /// INVALID_REQUEST for a bad channel or target, NOT_LINKED, UNAVAILABLE when it could not be delivered.
-    pub async fn deliver(
-        &self,
-        route: &Route,
-        text: String,
-        media: Vec<Media>,
-        reply_to: Option<String>,
-    ) -> Result<Delivered, ErrorShape> {
+    /// INVALID_REQUEST for a bad channel or target, NOT_LINKED.
+    pub fn resolve(&self, route: &Route) -> Result<(Arc<dyn Channel>, Target), ErrorShape> {
         let name = route.channel.as_str();
         if name == WHATSAPP && self.has_whatsapp() {
             return Err(not_linked(&route.to));
@@ -163,8 +156,8 @@ impl Channels {
         let Some(channel) = self.account(name, Some(&route.account_id)) else {
             return Err(ErrorShape::invalid("UNSUPPORTED_CHANNEL", format!("unsupported channel: {name}")));
         };
-        let to = channel.parse_target(&route.to).map_err(|e| failed(&e))?;
-        channel.send(Outbound { to, text, media, reply_to }).await.map_err(|e| failed(&e))
+        let to = channel.parse_target(&route.to).map_err(|e| ErrorShape::invalid("BAD_TARGET", e.to_string()))?;
+        Ok((channel, to))
     }
 
     /// Channels as `health` shows them.
@@ -239,6 +232,7 @@ impl Channels {
             channels: Map::new(),
             channel_accounts: Map::new(),
             channel_default_account_id: BTreeMap::new(),
+            delivery: None,
         };
         for (id, rows) in self.rows(now) {
             let first = rows.first().cloned().unwrap_or_default();
@@ -277,16 +271,6 @@ fn not_linked(to: &str) -> ErrorShape {
         ErrorShape::new(ErrorCode::NotLinked, "NOT_LINKED", text)
     } else {
         ErrorShape::invalid("BAD_TARGET", "Delivering to WhatsApp requires target <E.164 number or group id>")
-    }
-}
-
-fn failed(error: &SendError) -> ErrorShape {
-    match error {
-        SendError::Target(text) => ErrorShape::invalid("BAD_TARGET", text.clone()),
-        SendError::Permanent(text) => ErrorShape::unavailable("DELIVERY_REFUSED", text.clone()),
-        SendError::Unavailable(text) => ErrorShape::unavailable("DELIVERY_FAILED", text.clone()).retry(None),
-        SendError::Unknown(text) => ErrorShape::unavailable("DELIVERY_UNKNOWN", text.clone()),
-        SendError::NotLinked(text) => ErrorShape::new(ErrorCode::NotLinked, "NOT_LINKED", text.clone()),
     }
 }
 

@@ -15,6 +15,7 @@ use openclaw_protocol::{connect::SessionDefaults, error::ErrorShape, frame::Stat
 use crate::{
     auth::Credentials,
     channels::Channels,
+    delivery::Delivery,
     devices::Devices,
     dispatch::Registry,
     health::HealthCache,
@@ -76,6 +77,8 @@ pub struct Gateway {
     pub providers: Providers,
     /// Messaging channels.
     pub channels: Channels,
+    /// Messages on their way out.
+    pub delivery: Delivery,
     /// The health snapshot.
     pub health: HealthCache,
     /// Heartbeats.
@@ -124,6 +127,7 @@ impl Gateway {
             idempotency: Idempotency::load(store.clone(), clock.clone(), ttl, max)?,
             providers: Providers::new(&platform, config.clone()),
             channels: Channels::open(&platform, &store, &options)?,
+            delivery: Delivery::load(&platform, &store, &config)?,
             health: HealthCache::default(),
             heartbeats: Heartbeats::default(),
             system_events: SystemEvents::default(),
@@ -141,6 +145,7 @@ impl Gateway {
             platform,
             options,
         });
+        crate::delivery::resume(&gateway.store, &gateway.idempotency)?;
         gateway.refresh_health();
         Ok(gateway)
     }

@@ -216,6 +216,7 @@ impl Gateway {
         let total = self.sessions.lock().len() as u64;
         let count = |agent: &str| self.sessions.lock().keys().filter(|k| agent_of(&config, k) == agent).count() as u64;
         let channels = self.channels.health(&config, self.clock.wall());
+        let delivery = self.delivery.counts(None);
         Status {
             heartbeat: StatusHeartbeat {
                 default_agent_id: default.to_owned(),
@@ -229,7 +230,7 @@ impl Gateway {
                     })
                     .collect(),
             },
-            channel_summary: channels.lines,
+            channel_summary: channels.lines.into_iter().chain(delivery.line()).collect(),
             queued_system_events: self.system_events.peek(&main_key(&config, default)),
             sessions: StatusSessions {
                 paths: vec![path.clone()],
@@ -247,6 +248,7 @@ impl Gateway {
                     .collect(),
             },
             link_channel: channels.link,
+            delivery: Some(delivery.into()),
         }
     }
 }

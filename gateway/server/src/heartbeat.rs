@@ -18,10 +18,15 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    delivery::{self, Draft, letter::Cause},
     gateway::Gateway,
     health::heartbeat_ms,
+    limits::DELIVERY_WAIT,
     runs::{Outcome, RunRequest},
-    sessions::key::{default_agent, main_key},
+    sessions::{
+        entry::Route,
+        key::{default_agent, main_key},
+    },
 };
 
 const PROMPT: &str = "Heartbeat: read HEARTBEAT.md in your workspace if it is there, and do what it asks for. If nothing \
@@ -168,10 +173,21 @@ async fn reply(gateway: &Arc<Gateway>, key: &str, text: &str) -> Heartbeat {
         return Heartbeat { reason: Some(reason.into()), preview: Some(preview), ..skipped };
     };
     let (channel, to) = (Some(route.channel.clone()), Some(route.to.clone()));
-    match gateway.channels.deliver(&route, text.to_owned(), vec![], None).await {
-        Ok(_) => Heartbeat { channel, to, preview: Some(preview), ..outcome(gateway, HeartbeatStatus::Sent) },
-        Err(error) => {
-            Heartbeat { channel, to, reason: Some(error.message), ..outcome(gateway, HeartbeatStatus::Failed) }
-        }
+    match deliver(gateway, key, route, text.to_owned()).await {
+        Ok(()) => Heartbeat { channel, to, preview: Some(preview), ..outcome(gateway, HeartbeatStatus::Sent) },
+        Err(reason) => Heartbeat { channel, to, reason: Some(reason), ..outcome(gateway, HeartbeatStatus::Failed) },
+    }
+}
+
+/// Waits for the delivery, within bounds; a message that is on its way still counts as sent.
+async fn deliver(gateway: &Arc<Gateway>, key: &str, route: Route, text: String) -> Result<(), String> {
+    let cause = Cause { session_key: Some(key.to_owned()), ..Cause::default() };
+    let letter = gateway.delivery.compose(&gateway.channels, Draft { route, text, reply_to: None, cause });
+    let letter = letter.map_err(|e| e.message)?;
+    let end = gateway.delivery.expect(&letter);
+    delivery::post(gateway, &letter, |_| Ok(())).await.map_err(|e| e.to_string())?;
+    match tokio::time::timeout(DELIVERY_WAIT, end).await {
+        Ok(Ok(Err(error))) => Err(error.message),
+        _ => Ok(()),
     }
 }

@@ -7,12 +7,15 @@ use std::{
 
 use indexmap::IndexMap;
 use openclaw_platform::{Clock, Millis, Mono};
-use openclaw_protocol::{error::ErrorShape, params::AgentFinal};
+use openclaw_protocol::{
+    error::ErrorShape,
+    params::{AgentFinal, Send},
+};
 use redb::WriteTransaction;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use crate::{
     dispatch::Failure,
@@ -20,12 +23,12 @@ use crate::{
     store::{self, Store, StoreError},
 };
 
-/// A key in use: by method, client identity and the key itself.
-#[derive(Debug, Clone)]
+/// A key in use: by method, client identity and the key itself. Kept with an outbound message, so that the key is still
+/// in use after a restart.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Claim {
     key: String,
     hash: String,
-    method: &'static str,
     at: Millis,
 }
 
@@ -45,17 +48,51 @@ pub struct Record {
 pub enum Check {
     /// First seen: go on, then [`Idempotency::finish`] or [`Idempotency::release`].
     New(Claim),
-    /// Under way since this moment; the receiver sees the record when it is done.
-    InFlight(Millis, watch::Receiver<Option<Record>>),
+    /// Under way since this moment.
+    InFlight(Millis, Arc<Pending>),
     /// Answered before.
     Done(Record),
+}
+
+/// An answer that is still to come.
+#[derive(Default)]
+pub struct Pending {
+    /// Wakes waiters in the order in which they came; `watch` would draw that order from ambient randomness.
+    over: Notify,
+    /// The record, once it is over; `None` in it: the request had no effect.
+    record: Mutex<Option<Option<Record>>>,
+    resumed: bool,
+}
+
+impl Pending {
+    /// An earlier process took the request: nobody waits for the answer yet.
+    pub fn is_resumed(&self) -> bool {
+        self.resumed
+    }
+
+    /// Waits for the answer; `None` when the request was refused and its key is free again.
+    pub async fn answer(&self) -> Option<Record> {
+        let mut over = std::pin::pin!(self.over.notified());
+        // Listening before looking: an end between the two is not missed.
+        over.as_mut().enable();
+        let record = || self.record.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if record().is_none() {
+            over.await;
+        }
+        record().flatten()
+    }
+
+    fn settle(&self, record: Option<Record>) {
+        *self.record.lock().unwrap_or_else(PoisonError::into_inner) = Some(record);
+        self.over.notify_waiters();
+    }
 }
 
 enum Slot {
     InFlight {
         hash: String,
         at: Millis,
-        done: watch::Sender<Option<Record>>,
+        pending: Arc<Pending>,
     },
     /// And since when: ages are reckoned on the monotonic clock (F23).
     Done(Record, Mono),
@@ -115,8 +152,8 @@ impl Idempotency {
         let other = || ErrorShape::invalid("IDEMPOTENCY_MISMATCH", "idempotencyKey was used with other parameters");
         match slots.get(&name) {
             Some(Slot::Done(record, _)) if record.hash == hash => return Ok(Check::Done(record.clone())),
-            Some(Slot::InFlight { hash: h, at, done }) if *h == hash => {
-                return Ok(Check::InFlight(*at, done.subscribe()));
+            Some(Slot::InFlight { hash: h, at, pending }) if *h == hash => {
+                return Ok(Check::InFlight(*at, pending.clone()));
             }
             Some(_) => return Err(other()),
             None => {}
@@ -128,15 +165,30 @@ impl Idempotency {
             };
             slots.shift_remove(&oldest);
         }
-        slots.insert(name.clone(), Slot::InFlight { hash: hash.clone(), at: now, done: watch::Sender::new(None) });
-        Ok(Check::New(Claim { key: name, hash, method, at: now }))
+        slots.insert(name.clone(), Slot::InFlight { hash: hash.clone(), at: now, pending: Arc::default() });
+        Ok(Check::New(Claim { key: name, hash, at: now }))
+    }
+
+    /// Takes up a key that an earlier process left in use.
+    pub fn resume(&self, claim: &Claim) {
+        let pending = Arc::new(Pending { resumed: true, ..Pending::default() });
+        let slot = Slot::InFlight { hash: claim.hash.clone(), at: claim.at, pending };
+        self.lock().insert(claim.key.clone(), slot);
+    }
+
+    /// The answer to come of a key that is in use.
+    pub fn pending(&self, claim: &Claim) -> Option<Arc<Pending>> {
+        match self.lock().get(&claim.key) {
+            Some(Slot::InFlight { pending, .. }) => Some(pending.clone()),
+            _ => None,
+        }
     }
 
     /// Keeps the answer in memory and wakes who waits for it.
     pub fn finish(&self, claim: &Claim, record: Record) {
         let old = self.lock().insert(claim.key.clone(), Slot::Done(record.clone(), self.clock.mono()));
-        if let Some(Slot::InFlight { done, .. }) = old {
-            done.send_replace(Some(record));
+        if let Some(Slot::InFlight { pending, .. }) = old {
+            pending.settle(Some(record));
         }
     }
 
@@ -152,7 +204,9 @@ impl Idempotency {
 
     /// Forgets a claim: the request was refused and had no effect.
     pub fn release(&self, claim: &Claim) {
-        self.lock().shift_remove(&claim.key);
+        if let Some(Slot::InFlight { pending, .. }) = self.lock().shift_remove(&claim.key) {
+            pending.settle(None);
+        }
     }
 
     /// Drops what is too old, in memory and in the database.
@@ -192,12 +246,27 @@ pub fn store(tx: &WriteTransaction, key: &str, record: &Record) -> Result<(), St
 impl Claim {
     /// The record of a finished run, with its database key.
     pub fn record(&self, request: &RunRequest, outcome: &Outcome, now: Millis) -> (String, Record) {
-        let (payload, error) = match (self.method, outcome) {
+        let (payload, error) = match (self.method(), outcome) {
             ("chat.send", Outcome::Ok { .. }) => {
                 (Some(serde_json::json!({ "runId": request.run_id, "status": "ok" })), None)
             }
             ("chat.send", Outcome::Failed(error)) => (None, Some(error.clone())),
             (_, outcome) => final_of(&request.run_id, outcome),
+        };
+        (self.key.clone(), Record { hash: self.hash.clone(), at: now, payload, error })
+    }
+
+    fn method(&self) -> &str {
+        self.key.split(':').next().unwrap_or_default()
+    }
+
+    /// The record of a message that had to be delivered, with its database key. `answer` is the payload of success
+    /// that was known before (a run's).
+    pub fn delivered(&self, answer: Option<Value>, sent: Result<Send, ErrorShape>, now: Millis) -> (String, Record) {
+        let (payload, error) = match sent {
+            Ok(sent) => (answer.or_else(|| serde_json::to_value(sent).ok()), None),
+            Err(error) if self.method() == "agent" => final_of(self.run_id(), &Outcome::Failed(error)),
+            Err(error) => (None, Some(error)),
         };
         (self.key.clone(), Record { hash: self.hash.clone(), at: now, payload, error })
     }
@@ -229,6 +298,11 @@ pub fn final_of(run_id: &str, outcome: &Outcome) -> (Option<Value>, Option<Error
 }
 
 impl Record {
+    /// Payload and error, as responses carry them.
+    pub fn into_parts(self) -> (Option<Value>, Option<ErrorShape>) {
+        (self.payload, self.error)
+    }
+
     /// The stored answer as a handler gives it.
     ///
     /// # Errors

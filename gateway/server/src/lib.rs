@@ -9,6 +9,7 @@
 pub mod auth;
 pub mod browser;
 pub mod channels;
+pub mod delivery;
 pub mod devices;
 pub mod dispatch;
 pub mod gateway;

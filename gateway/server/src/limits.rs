@@ -132,3 +132,17 @@ pub const COMMIT_TIME: Duration = Duration::from_millis(20);
 pub const COMMIT_QUEUE: usize = 20_000;
 /// After a failed transaction (disk full), writes are refused at once for this long; then one is tried.
 pub const STORAGE_RETRY: Duration = Duration::from_secs(1);
+/// Outbound messages that wait to be delivered; then requests that would add one are refused and inbound messages wait.
+pub const OUTBOX: usize = 10_000;
+/// Messages on their way to services at one time, each to another chat.
+pub const DELIVERIES_AT_ONCE: usize = 32;
+/// Tries of a part while a request waits for its delivery ...
+pub const SEND_TRIES: u32 = 5;
+/// ... and of others; with the longest waits between them this is several hours.
+pub const DELIVERY_TRIES: u32 = 100;
+/// A request waits at most this long for a delivery; the same key asks for its outcome later.
+pub const DELIVERY_WAIT: Duration = Duration::from_secs(90);
+/// Undelivered messages kept for a person to decide about; the oldest go first ...
+pub const DEAD_LETTERS: usize = 1000;
+/// ... and those that nobody has looked after for so long.
+pub const DEAD_LETTER_TTL: Duration = Duration::from_hours(30 * 24);

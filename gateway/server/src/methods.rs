@@ -7,6 +7,7 @@ mod channels;
 mod chat;
 pub mod commands;
 mod config;
+mod delivery;
 mod devices;
 mod logs;
 mod node_pairing;
@@ -51,6 +52,9 @@ pub fn registry() -> Registry {
     r.on::<m::ChannelsLogout, _, _>(channels::logout);
     r.on::<m::PairingList, _, _>(channels::pairing_list);
     r.on::<m::PairingApprove, _, _>(channels::pairing_approve);
+    r.on::<m::DeliveryList, _, _>(delivery::list);
+    r.on::<m::DeliveryRetry, _, _>(delivery::retry);
+    r.on::<m::DeliveryDrop, _, _>(delivery::drop);
     r.on::<m::DevicePairList, _, _>(devices::list);
     r.on::<m::DevicePairApprove, _, _>(devices::approve);
     r.on::<m::DevicePairReject, _, _>(devices::reject);

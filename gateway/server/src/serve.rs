@@ -71,6 +71,7 @@ pub async fn run(
 ) -> Result<Stopped, ServeError> {
     let (listeners, bound) = bind(&platform, &options.listen).await?;
     let gateway = Gateway::open(platform, options)?;
+    crate::delivery::start(&gateway).await?;
     let stop = CancellationToken::new();
     let limits = gateway.config().gateway.limits.clone();
     let slots = Slots::new(limits.max_unauthenticated as usize, limits.max_unauthenticated_per_address as usize);
@@ -212,6 +213,9 @@ async fn housekeeping(gateway: Arc<Gateway>, stop: CancellationToken) {
             if let Err(error) = gateway.idempotency.sweep().await {
                 tracing::error!(%error, "sweeping idempotency records");
             }
+            if let Err(error) = gateway.delivery.sweep().await {
+                tracing::error!(%error, "sweeping dead letters");
+            }
         }
     }
 }
@@ -224,10 +228,15 @@ async fn drain(gateway: &Arc<Gateway>, limit: Duration, control: &mut mpsc::Rece
         }
     };
     openclaw_platform::select! {
-        () = gateway.runs.drained() => return 0,
+        // Replies that can go out now go out; what waits for a time waits for the next start.
+        () = async { gateway.runs.drained().await; gateway.delivery.settled().await } => {
+            gateway.delivery.stop();
+            return 0;
+        }
         () = tokio::time::sleep(limit) => {}
         () = forced => {}
     }
+    gateway.delivery.stop();
     let cut_off = gateway.runs.count();
     tracing::warn!(cut_off, "runs are cut off");
     gateway.runs.cut_off();

@@ -59,6 +59,10 @@ pub const NODE_NAMES: Records = TableDefinition::new("node_names");
 pub const NODE_REQUESTS: Records = TableDefinition::new("node_requests");
 /// Paired nodes with their tokens, by node id.
 pub const NODE_PAIRS: Records = TableDefinition::new("node_pairs");
+/// Messages that have to go out, in order.
+pub const OUTBOX: Records = TableDefinition::new("outbox");
+/// Messages that could not be delivered, or may not have been.
+pub const DEAD_LETTERS: Records = TableDefinition::new("dead_letters");
 
 /// A failed storage operation.
 #[derive(Debug, thiserror::Error)]

@@ -114,7 +114,7 @@ impl Telegram {
                 let params = AnswerCallbackQueryParams::builder().callback_query_id(id).build();
                 let answer = self.api.call::<bool>("answerCallbackQuery", &params, CALL_TIMEOUT).await;
                 if let Err(ApiError::Refused { status: 429, retry_after: Some(wait), .. }) = answer {
-                    self.lanes.block_bot(wait);
+                    self.limits.block_bot(wait);
                 }
             }
             Effect::Pair(sender) => self.offer_pairing(&sender).await,
@@ -187,7 +187,7 @@ impl Poller<'_> {
         tracing::warn!(channel = "telegram", account = self.telegram.account(), error = %text, "receiving is disturbed");
         self.telegram.note_receive_error(Some(text));
         if let Some(wait) = asked {
-            self.telegram.lanes.block_bot(wait);
+            self.telegram.limits.block_bot(wait);
             return wait;
         }
         let grown = first.mul_f64(GROWTH.powi(faults.min(20))).min(MAX_DELAY);

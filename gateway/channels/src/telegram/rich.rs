@@ -2,6 +2,8 @@
 
 use std::{ops::Range, sync::Arc};
 
+use crate::Styled;
+
 /// A style that Telegram knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Style {
@@ -34,6 +36,12 @@ pub(super) struct Chunk {
     pub html: String,
     /// The same without any markup.
     pub plain: String,
+}
+
+impl From<Chunk> for Styled {
+    fn from(chunk: Chunk) -> Self {
+        Self { markup: Some(chunk.html), plain: chunk.plain }
+    }
 }
 
 /// Text with styles on parts of it.

@@ -1,4 +1,4 @@
-//! Delivery: what is sent in which form, and what is tried again.
+//! Sending: what a message becomes, and what Telegram's refusals change. When to try again is the caller's business.
 
 use std::time::Duration;
 
@@ -8,37 +8,31 @@ use frankenstein::{
     methods::{SendChatActionParams, SendDocumentParams, SendMessageParams, SendPhotoParams},
     types::{ChatAction, ChatId, LinkPreviewOptions, ReplyParameters},
 };
-use openclaw_platform::EntropyExt as _;
 use serde::Deserialize;
 
-use super::{CALL_TIMEOUT, Telegram, api::ApiError, format, lanes::Turn, rich::Chunk, update::GENERAL_TOPIC};
-use crate::{Delivered, Media, Outbound, SendError, Target};
+use super::{CALL_TIMEOUT, Telegram, api::ApiError, format, update::GENERAL_TOPIC};
+use crate::{Attachment, Delivered, Media, Part, Piece, SendError, Styled, Target};
 
-/// Tries of one call.
-const MAX_TRIES: u32 = 5;
-const FIRST_DELAY: Duration = Duration::from_millis(400);
-const MAX_DELAY: Duration = Duration::from_secs(30);
+/// Forms in which one part is offered: markup refused, no real picture, the chat has moved.
+const MAX_FORMS: usize = 4;
+/// After a 429 that names no time.
+const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
 const UPLOAD_TIMEOUT: Duration = Duration::from_mins(2);
 const TYPING_TIMEOUT: Duration = Duration::from_secs(5);
 /// Telegram's limit for a caption, in UTF-16 units.
 const MAX_CAPTION: usize = 1024;
 /// Telegram's limit for a photo; larger ones go as documents.
-const MAX_PHOTO: usize = 10 << 20;
-
-/// One call's worth of a message.
-enum Part<'a> {
-    Text(Chunk),
-    File { media: &'a Media, caption: Option<Chunk>, photo: bool },
-}
+const MAX_PHOTO: u64 = 10 << 20;
 
 /// How a part is sent; what Telegram refuses changes it.
-#[derive(Clone)]
-struct Envelope {
-    chat: ChatId,
+struct Form {
+    chat: String,
     thread: Option<i32>,
     reply_to: Option<i32>,
     /// With markup.
     html: bool,
+    /// As a photo, if it is a picture.
+    photo: bool,
 }
 
 #[derive(Deserialize)]
@@ -47,49 +41,69 @@ struct Sent {
 }
 
 impl Telegram {
-    pub(super) async fn deliver(&self, message: Outbound) -> Result<Delivered, SendError> {
-        let parts = self.parts(&message);
-        if parts.is_empty() {
-            return Err(SendError::Permanent("the message is empty".to_owned()));
-        }
-        let mut envelope = Envelope {
-            chat: ChatId::String(message.to.chat.clone()),
-            thread: thread(&message.to, false),
-            reply_to: message.reply_to.as_deref().and_then(|id| id.parse().ok()),
+    /// One part in the form that Telegram takes. Only a refusal leads to another form: a refused call had no effect.
+    pub(super) async fn send_piece(&self, piece: Piece<'_>) -> Result<Delivered, SendError> {
+        let mut form = Form {
+            chat: piece.to.chat.clone(),
+            thread: thread(piece.to, false),
+            reply_to: piece.reply_to.and_then(|id| id.parse().ok()),
             html: true,
+            photo: matches!(piece.part, Part::File { photo: true, .. }),
         };
-        let turn = self.lanes.turn(&message.to.chat).await?;
-        let (count, mut last) = (parts.len(), 0);
-        for (done, part) in parts.into_iter().enumerate() {
-            last = match self.deliver_part(&turn, &mut envelope, part).await {
-                Ok(id) => id,
-                Err(error) if done == 0 => return Err(error),
-                // To send it all again would double the parts that have arrived.
-                Err(error) => {
-                    return Err(SendError::Unknown(format!("{done} of {count} parts were delivered; {error}")));
-                }
-            };
-            envelope.reply_to = None;
-        }
+        let mut forms = 0;
+        let message_id = loop {
+            if let Some(after) = self.limits.wait(&form.chat) {
+                return Err(limited(after));
+            }
+            forms += 1;
+            match self.call_send(&form, &piece).await {
+                Ok(id) => break id,
+                Err(error) => self.other_form(&mut form, error, forms == MAX_FORMS)?,
+            }
+        };
         self.note_outbound();
-        let chat_id = match envelope.chat {
-            ChatId::String(chat) => chat,
-            ChatId::Integer(chat) => chat.to_string(),
-        };
-        Ok(Delivered { message_id: last.to_string(), chat_id })
+        Ok(Delivered { message_id: message_id.to_string(), chat_id: form.chat })
     }
 
-    /// Sends a short text without markup to a person, in the order of their chat.
-    pub(super) async fn say(&self, person: i64, text: String) -> Result<(), SendError> {
-        let turn = self.lanes.turn(&person.to_string()).await?;
-        let mut envelope = Envelope { chat: ChatId::Integer(person), thread: None, reply_to: None, html: false };
-        let chunk = Chunk { html: String::new(), plain: text };
-        self.deliver_part(&turn, &mut envelope, Part::Text(chunk)).await?;
+    /// Changes the form as the refusal asks for, or says what it means for the message.
+    fn other_form(&self, form: &mut Form, error: ApiError, last: bool) -> Result<(), SendError> {
+        let text = error.to_string();
+        let ApiError::Refused { status, description, retry_after, migrate_to } = error else {
+            return Err(match error {
+                ApiError::Unknown(_) => SendError::Unknown(text),
+                ApiError::Malformed => SendError::NotLinked(text),
+                _ => SendError::Unavailable(text),
+            });
+        };
+        match status {
+            429 => {
+                let after = retry_after.unwrap_or(DEFAULT_RETRY_AFTER);
+                self.limits.block_chat(&form.chat, after);
+                return Err(limited(after));
+            }
+            400 if !last && migrate_to.is_some() => form.chat = migrate_to.unwrap_or_default().to_string(),
+            400 if !last && form.html && description.contains("can't parse entities") => {
+                tracing::warn!(channel = "telegram", "Telegram refused our markup, sending plain text");
+                form.html = false;
+            }
+            // Too large, too wide, no real picture: as a document it can still arrive.
+            400 if !last && form.photo => form.photo = false,
+            401 | 404 => return Err(SendError::NotLinked(text)),
+            400..=499 => return Err(SendError::Permanent(text)),
+            _ => return Err(SendError::Unavailable(text)),
+        }
         Ok(())
     }
 
+    /// Sends a short text without markup to a person, once.
+    pub(super) async fn say(&self, person: i64, text: String) -> Result<(), SendError> {
+        let to = Target { chat: person.to_string(), thread: None };
+        let part = Part::Text { text: Styled { markup: None, plain: text } };
+        self.send_piece(Piece { id: "", to: &to, reply_to: None, part: &part, media: None }).await.map(drop)
+    }
+
     pub(super) async fn show_typing(&self, to: &Target) {
-        if self.lanes.is_blocked(&to.chat) {
+        if self.limits.wait(&to.chat).is_some() {
             return;
         }
         let params = SendChatActionParams::builder()
@@ -97,133 +111,93 @@ impl Telegram {
             .maybe_message_thread_id(thread(to, true))
             .action(ChatAction::Typing)
             .build();
-        // Not in the chat's lane: a reply must never wait for this, and a failure means nothing.
+        // A reply must never wait for this, and a failure means nothing.
         let _ = self.api.call::<bool>("sendChatAction", &params, TYPING_TIMEOUT).await;
     }
 
-    fn parts<'a>(&self, message: &'a Outbound) -> Vec<Part<'a>> {
+    /// Text in messages that Telegram takes; with media, as the caption of the first one if it fits.
+    pub(super) fn parts(&self, text: &str, media: &[Attachment]) -> Vec<Part> {
         let mut parts = Vec::new();
-        let caption = if message.media.is_empty() { Vec::new() } else { format::render(&message.text, MAX_CAPTION) };
+        let caption = if media.is_empty() { Vec::new() } else { format::render(text, MAX_CAPTION) };
         let (mut caption, text_apart) = match caption.len() {
-            0 | 1 => (caption.into_iter().next(), message.media.is_empty()),
+            0 | 1 => (caption.into_iter().next().map(Styled::from), media.is_empty()),
             _ => (None, true),
         };
-        for media in &message.media {
+        for (number, media) in media.iter().enumerate() {
             let photo = matches!(&media.mime[..], "image/jpeg" | "image/png" | "image/webp");
-            let photo = photo && media.bytes.len() <= MAX_PHOTO;
-            parts.push(Part::File { media, caption: caption.take(), photo });
+            parts.push(Part::File { media: number, caption: caption.take(), photo: photo && media.size <= MAX_PHOTO });
         }
         if text_apart {
             let limit = self.options.text_chunk_limit.clamp(1, 4096);
-            parts.extend(format::render(&message.text, limit).into_iter().map(Part::Text));
+            parts.extend(format::render(text, limit).into_iter().map(|chunk| Part::Text { text: chunk.into() }));
         }
         parts
     }
 
-    /// Sends one part, again and again within bounds. Gives its message id.
-    async fn deliver_part(&self, turn: &Turn, envelope: &mut Envelope, mut part: Part<'_>) -> Result<i64, SendError> {
-        let mut envelope_now = envelope.clone();
-        let mut delay = FIRST_DELAY;
-        let mut tries = 0;
-        loop {
-            self.lanes.ready(turn).await?;
-            tries += 1;
-            let error = match self.attempt(&envelope_now, &part).await {
-                Ok(id) => {
-                    envelope.chat = envelope_now.chat;
-                    return Ok(id);
-                }
-                Err(error) => error,
-            };
-            let last = tries >= MAX_TRIES;
-            let (status, description) = match &error {
-                ApiError::Unknown(_) => return Err(SendError::Unknown(error.to_string())),
-                ApiError::Malformed => return Err(SendError::NotLinked(error.to_string())),
-                ApiError::Unreachable(_) if last => return Err(SendError::Unavailable(error.to_string())),
-                ApiError::Unreachable(_) => (0, ""),
-                ApiError::Refused { status, description, .. } => (*status, &description[..]),
-            };
-            match (&error, status) {
-                (ApiError::Refused { retry_after, .. }, 429) => {
-                    self.lanes.block_chat(turn, retry_after.unwrap_or(delay));
-                    if last {
-                        return Err(SendError::Unavailable(error.to_string()));
-                    }
-                    continue;
-                }
-                (ApiError::Refused { migrate_to: Some(chat), .. }, 400) if !last => {
-                    envelope_now.chat = ChatId::String(chat.to_string());
-                    continue;
-                }
-                (_, 400) if envelope_now.html && description.contains("can't parse entities") && !last => {
-                    tracing::warn!(channel = "telegram", "Telegram refused our markup, sending plain text");
-                    envelope_now.html = false;
-                    continue;
-                }
-                // Too long, too wide, no real picture: as a document it can still arrive.
-                (_, 400) if part.as_document() && !last => continue,
-                (_, 401 | 404) => return Err(SendError::NotLinked(error.to_string())),
-                (_, 400..=499) => return Err(SendError::Permanent(error.to_string())),
-                _ if last => return Err(SendError::Unavailable(error.to_string())),
-                _ => {}
-            }
-            tokio::time::sleep(delay.mul_f64(self.entropy.jitter(0.1))).await;
-            delay = (delay * 2).min(MAX_DELAY);
-        }
-    }
-
-    async fn attempt(&self, to: &Envelope, part: &Part<'_>) -> Result<i64, ApiError> {
-        let parse_mode = to.html.then_some(ParseMode::Html);
+    async fn call_send(&self, form: &Form, piece: &Piece<'_>) -> Result<i64, ApiError> {
+        let chat = ChatId::String(form.chat.clone());
+        let styled = match piece.part {
+            Part::Text { text } => Some(text),
+            Part::File { caption, .. } => caption.as_ref(),
+        };
+        let markup = styled.and_then(|s| s.markup.as_ref()).filter(|_| form.html);
+        let parse_mode = markup.map(|_| ParseMode::Html);
+        let text = markup.or_else(|| styled.map(|s| &s.plain)).cloned();
         let reply =
-            to.reply_to.map(|id| ReplyParameters::builder().message_id(id).allow_sending_without_reply(true).build());
-        let text_of = |chunk: &Chunk| if to.html { chunk.html.clone() } else { chunk.plain.clone() };
-        let sent: Sent = match part {
-            Part::Text(chunk) => {
+            form.reply_to.map(|id| ReplyParameters::builder().message_id(id).allow_sending_without_reply(true).build());
+        let sent: Sent = match (piece.part, &piece.media) {
+            (Part::Text { .. }, _) => {
                 let params = SendMessageParams::builder()
-                    .chat_id(to.chat.clone())
-                    .maybe_message_thread_id(to.thread)
-                    .text(text_of(chunk))
+                    .chat_id(chat)
+                    .maybe_message_thread_id(form.thread)
+                    .text(text.unwrap_or_default())
                     .maybe_parse_mode(parse_mode)
                     .maybe_link_preview_options((!self.options.link_preview).then_some(LinkPreviewOptions::DISABLED))
                     .maybe_reply_parameters(reply)
                     .build();
                 self.api.call("sendMessage", &params, CALL_TIMEOUT).await?
             }
-            Part::File { media, caption, photo: true } => {
+            (Part::File { .. }, Some(media)) if form.photo => {
                 let params = SendPhotoParams::builder()
-                    .chat_id(to.chat.clone())
-                    .maybe_message_thread_id(to.thread)
+                    .chat_id(chat)
+                    .maybe_message_thread_id(form.thread)
                     .photo(FileUpload::String(String::new()))
-                    .maybe_caption(caption.as_ref().map(text_of))
-                    .maybe_parse_mode(parse_mode.filter(|_| caption.is_some()))
+                    .maybe_caption(text)
+                    .maybe_parse_mode(parse_mode)
                     .maybe_reply_parameters(reply)
                     .build();
-                self.api.upload("sendPhoto", &params, "photo", media, UPLOAD_TIMEOUT).await?
+                self.upload("sendPhoto", &params, "photo", media).await?
             }
-            Part::File { media, caption, photo: false } => {
+            (Part::File { .. }, Some(media)) => {
                 let params = SendDocumentParams::builder()
-                    .chat_id(to.chat.clone())
-                    .maybe_message_thread_id(to.thread)
+                    .chat_id(chat)
+                    .maybe_message_thread_id(form.thread)
                     .document(FileUpload::String(String::new()))
-                    .maybe_caption(caption.as_ref().map(text_of))
-                    .maybe_parse_mode(parse_mode.filter(|_| caption.is_some()))
+                    .maybe_caption(text)
+                    .maybe_parse_mode(parse_mode)
                     .maybe_reply_parameters(reply)
                     .build();
-                self.api.upload("sendDocument", &params, "document", media, UPLOAD_TIMEOUT).await?
+                self.upload("sendDocument", &params, "document", media).await?
             }
+            (Part::File { .. }, None) => return Err(ApiError::Malformed),
         };
         Ok(sent.message_id)
     }
+
+    async fn upload(
+        &self,
+        method: &'static str,
+        params: &(impl serde::Serialize + Sync),
+        field: &'static str,
+        media: &Media,
+    ) -> Result<Sent, ApiError> {
+        self.api.upload(method, params, field, media, UPLOAD_TIMEOUT).await
+    }
 }
 
-impl Part<'_> {
-    /// Turns a photo into a document; false when it is none.
-    fn as_document(&mut self) -> bool {
-        match self {
-            Self::File { photo, .. } => std::mem::take(photo),
-            Self::Text(_) => false,
-        }
-    }
+fn limited(after: Duration) -> SendError {
+    let text = format!("Telegram takes no messages for {:.0} s (rate limit)", after.as_secs_f64().ceil());
+    SendError::RateLimited { after, text }
 }
 
 /// The topic to name in a call. "General" is named for typing only.

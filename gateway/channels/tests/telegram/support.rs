@@ -9,7 +9,8 @@ use std::{
 
 use fakes::telegram::FakeTelegram;
 use openclaw_channels::{
-    AccountStatus, Channel, ChannelError, Inbound, InboundSink, Outbound, SendError, SinkError, Target,
+    AccountStatus, Attachment, Channel, ChannelError, Delivered, Inbound, InboundSink, Media, Part, Piece, SendError,
+    SinkError, Target,
     access::PairingStore,
     telegram::{Telegram, TelegramOptions},
 };
@@ -191,12 +192,34 @@ impl World {
         error
     }
 
-    pub async fn send(&self, to: &str, text: &str) -> Result<openclaw_channels::Delivered, SendError> {
-        self.deliver(Outbound { to: self.target(to), text: text.to_owned(), media: vec![], reply_to: None }).await
+    pub async fn send(&self, to: &str, text: &str) -> Result<Delivered, SendError> {
+        self.deliver(&self.target(to), text, &[], None).await
     }
 
-    pub async fn deliver(&self, message: Outbound) -> Result<openclaw_channels::Delivered, SendError> {
-        self.bot.send(message).await.inspect_err(|error| assert_harmless(&error.to_string()))
+    /// Sends all parts of a message, each once; gives the proof of the last one.
+    pub async fn deliver(
+        &self,
+        to: &Target,
+        text: &str,
+        media: &[Media],
+        reply_to: Option<&str>,
+    ) -> Result<Delivered, SendError> {
+        let size = |m: &Media| Attachment { name: m.name.clone(), mime: m.mime.clone(), size: m.bytes.len() as u64 };
+        let parts = self.bot.render(text, &media.iter().map(size).collect::<Vec<_>>());
+        let mut to = to.clone();
+        let mut last = None;
+        for part in &parts {
+            let media = match part {
+                Part::File { media: number, .. } => Some(media[*number].clone()),
+                Part::Text { .. } => None,
+            };
+            let reply_to = reply_to.filter(|_| last.is_none());
+            let sent = self.bot.send(Piece { id: "1/0", to: &to, reply_to, part, media }).await;
+            let delivered = sent.inspect_err(|error| assert_harmless(&error.to_string()))?;
+            to.chat.clone_from(&delivered.chat_id);
+            last = Some(delivered);
+        }
+        Ok(last.unwrap())
     }
 
     pub fn target(&self, to: &str) -> Target {

@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    delivery::{self, Draft, letter::Cause},
     gateway::Gateway,
     limits::{INBOX, INBOX_SEEN},
     methods::commands,
@@ -78,6 +79,19 @@ impl Inbox {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(String, Record)>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a stored message back: what was done about it could not be stored.
+    pub fn again(&self, key: &str) {
+        let stored = self.store.read(|tx| store::get(&tx.open_table(store::INBOX)?, key));
+        match stored {
+            Ok(Some(record)) => {
+                self.lock().push((key.to_owned(), record));
+                self.bell.notify_one();
+            }
+            Ok(None) => {}
+            Err(error) => tracing::error!(key, %error, "an inbound message waits for the next start"),
+        }
     }
 
     async fn take(&self) -> Vec<(String, Record)> {
@@ -197,6 +211,9 @@ pub async fn handle_all(gateway: Arc<Gateway>, stop: CancellationToken) {
 /// False when the session takes no more now.
 async fn handle(gateway: &Arc<Gateway>, key: &str, record: &Record) -> bool {
     let Record { channel: id, account, message } = record;
+    if gateway.delivery.has_room().is_err() {
+        return false;
+    }
     let config = gateway.config();
     let Some(channel) = gateway.channels.account(id, Some(account)) else {
         return forget(gateway, key, "its account is configured no more").await;
@@ -212,10 +229,7 @@ async fn handle(gateway: &Arc<Gateway>, key: &str, record: &Record) -> bool {
     let route = Route { channel: id.clone(), to, account_id: account.clone() };
     let text = message.text.trim();
     if let Some(answer) = commands::answer(gateway, &session_key, text).await {
-        if let Err(error) = gateway.channels.deliver(&route, answer, vec![], None).await {
-            tracing::warn!(channel = id, %error, "the answer to a command was not delivered");
-        }
-        return forget(gateway, key, "").await;
+        return answered(gateway, key, session_key, route, answer).await;
     }
     let (context, kind) = (route.clone(), message.kind);
     let title = message.title.clone();
@@ -241,6 +255,18 @@ async fn handle(gateway: &Arc<Gateway>, key: &str, record: &Record) -> bool {
         inbox_key: Some(key.to_owned()),
     };
     gateway.runs.submit(gateway, request).is_ok()
+}
+
+/// The answer to a command and the mark of its message, in one transaction; false when they cannot be stored now.
+async fn answered(gateway: &Arc<Gateway>, key: &str, session: String, route: Route, text: String) -> bool {
+    let cause = Cause { session_key: Some(session), ..Cause::default() };
+    let letter = match gateway.delivery.compose(&gateway.channels, Draft { route, text, reply_to: None, cause }) {
+        Ok(letter) => letter,
+        Err(error) => return forget(gateway, key, &error.message).await,
+    };
+    let key = key.to_owned();
+    let posted = delivery::post(gateway, &letter, move |tx| done(tx, &key)).await;
+    posted.inspect_err(|error| tracing::error!(%error, "the answer to a command")).is_ok()
 }
 
 const DENY: openclaw_protocol::params::SendPolicy = openclaw_protocol::params::SendPolicy::Deny;

@@ -1,6 +1,9 @@
 //! agent, agent.wait (agent-chat-channels.md section 2).
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use openclaw_platform::SpawnerExt as _;
 use openclaw_protocol::{
@@ -14,10 +17,10 @@ use serde_json::Value;
 
 use super::attachments;
 use crate::{
-    channels,
+    channels, delivery,
     dispatch::{Call, Failure, Reply},
-    idempotency::{Check, Claim, final_of},
-    limits::AGENT_WAIT_MAX,
+    idempotency::{Check, Claim, Pending, final_of},
+    limits::{AGENT_WAIT_MAX, DELIVERY_WAIT},
     runs::{
         Outcome, RunRequest, Waited, execute,
         manager::{Delivery, Run, Touch},
@@ -41,6 +44,9 @@ pub async fn agent(call: Call, params: AgentParams) -> Result<Reply<AgentAnswer>
     };
     let claim = match gateway.idempotency.check("agent", call.identity(), &run_id, &params, now)? {
         Check::New(claim) => claim,
+        Check::InFlight(since, pending) if pending.is_resumed() => {
+            return Ok(answered_later(&call, run_id.clone(), accepted(since), pending));
+        }
         Check::InFlight(since, _) => return Ok(accepted(since).into()),
         Check::Done(record) => return record.answer::<AgentAnswer>().map(Reply::from),
     };
@@ -54,6 +60,7 @@ pub async fn agent(call: Call, params: AgentParams) -> Result<Reply<AgentAnswer>
         }
     };
     let answer = accepted(now);
+    let pending = gateway.idempotency.pending(&claim).unwrap_or_default();
     let gateway = gateway.clone();
     let (id, member) = (call.id.clone(), call.member.clone());
     Ok(Reply::then(answer, move || match gateway.runs.submit(&gateway, request) {
@@ -64,15 +71,30 @@ pub async fn agent(call: Call, params: AgentParams) -> Result<Reply<AgentAnswer>
         Ok(run) => {
             let tasks = gateway.tasks.clone();
             tasks.spawn("agent", async move {
-                let Some((payload, error)) = settle(&gateway, &run, &claim).await else { return };
-                let text = match error {
-                    None => encode_ok(&id, &payload).unwrap_or_default(),
-                    Some(error) => encode_error(&id, &error, payload.as_ref()),
-                };
-                member.outbox.push(text);
+                if let Some(answer) = settle(&gateway, &run, &claim, &pending).await {
+                    member.outbox.push(encode(&id, answer));
+                }
             });
         }
     }))
+}
+
+fn encode(id: &str, (payload, error): (Option<Value>, Option<ErrorShape>)) -> String {
+    match error {
+        None => encode_ok(id, &payload).unwrap_or_default(),
+        Some(error) => encode_error(id, &error, payload.as_ref()),
+    }
+}
+
+/// The run was an earlier process's; its reply is still on its way, and nobody else waits for it.
+fn answered_later(call: &Call, run_id: String, accepted: AgentAnswer, pending: Arc<Pending>) -> Reply<AgentAnswer> {
+    let (tasks, id, member) = (call.gateway.tasks.clone(), call.id.clone(), call.member.clone());
+    Reply::then(accepted, move || {
+        tasks.spawn("agent", async move {
+            let answer = delivered(&run_id, &pending).await;
+            member.outbox.push(encode(&id, answer));
+        });
+    })
 }
 
 fn reason(error: &ErrorShape) -> &str {
@@ -93,17 +115,30 @@ fn fails_late(call: Call, claim: Claim, answer: AgentAnswer, error: ErrorShape) 
 }
 
 /// Waits for the end and keeps the outcome under its key. The transcript's transaction has stored it already; a run
-/// that failed before it had one is stored here.
+/// that failed before it had one is stored here. A run whose reply has to be delivered is answered after that.
 async fn settle(
     gateway: &Arc<crate::gateway::Gateway>,
     run: &Run,
     claim: &Claim,
+    pending: &Pending,
 ) -> Option<(Option<Value>, Option<ErrorShape>)> {
     let ended = run.ended().await?;
+    if run.promised.load(Ordering::Acquire) {
+        return Some(delivered(&run.request.run_id, pending).await);
+    }
     let answer = final_of(&run.request.run_id, &ended.outcome);
     let (_, record) = claim.record(&run.request, &ended.outcome, ended.ended_at);
     gateway.idempotency.finish(claim, record);
     Some(answer)
+}
+
+/// Waits for the delivery, within bounds; the same key asks again later.
+async fn delivered(run_id: &str, pending: &Pending) -> (Option<Value>, Option<ErrorShape>) {
+    let answer = tokio::time::timeout(DELIVERY_WAIT, pending.answer()).await.ok().flatten();
+    match answer {
+        Some(record) => record.into_parts(),
+        None => final_of(run_id, &Outcome::Failed(delivery::still_pending())),
+    }
 }
 
 fn request_of(call: &Call, params: &AgentParams, claim: &Claim) -> Result<RunRequest, ErrorShape> {
@@ -139,6 +174,9 @@ fn request_of(call: &Call, params: &AgentParams, claim: &Claim) -> Result<RunReq
         None | Some(0) => execute::default_timeout(gateway),
         Some(seconds) => Duration::from_secs(seconds.min(24 * 3600)),
     };
+    if params.deliver == Some(true) {
+        gateway.delivery.has_room()?;
+    }
     Ok(RunRequest {
         run_id: params.idempotency_key.as_str().to_owned(),
         deliver: delivery(params, entry.as_ref())?,

@@ -6,12 +6,13 @@ use openclaw_channels::access::{PairingError, PairingStore};
 use openclaw_protocol::{
     error::ErrorShape,
     params::{
-        ChannelsLogout, ChannelsLogoutParams, ChannelsStatus, ChannelsStatusParams, PairingApprove,
+        ChannelsLogout, ChannelsLogoutParams, ChannelsStatus, ChannelsStatusParams, DeliveryCounts, PairingApprove,
         PairingApproveParams, PairingList, PairingListParams, PairingRow,
     },
 };
 
 use crate::{
+    delivery::{self, Draft, letter::Cause},
     dispatch::{Call, Failure, Reply},
     gateway::Gateway,
     sessions::entry::Route,
@@ -20,7 +21,17 @@ use crate::{
 pub async fn status(call: Call, p: ChannelsStatusParams) -> Result<Reply<ChannelsStatus>, Failure> {
     let limit = p.timeout_ms.map_or(10_000, |t| t.unsigned().clamp(1000, 60_000));
     let probe = (p.probe == Some(true)).then(|| Duration::from_millis(limit));
-    Ok(call.gateway.channels.status(call.gateway.clock.wall(), probe).await.into())
+    let gateway = &call.gateway;
+    let mut status = gateway.channels.status(gateway.clock.wall(), probe).await;
+    status.delivery = Some(gateway.delivery.counts(None).into());
+    for (channel, rows) in &mut status.channel_accounts {
+        for row in rows.as_array_mut().into_iter().flatten() {
+            let account = row["accountId"].as_str().unwrap_or_default();
+            let counts: DeliveryCounts = gateway.delivery.counts(Some((channel, account))).into();
+            row["delivery"] = serde_json::to_value(counts).unwrap_or_default();
+        }
+    }
+    Ok(status.into())
 }
 
 /// Tokens live in the configuration file, which this gateway does not edit by itself: nothing is cleared, and the
@@ -90,8 +101,10 @@ pub async fn pairing_approve(call: Call, p: PairingApproveParams) -> Result<Repl
         let account_id = gateway.channels.account(&channel, None).map(|c| c.account().to_owned());
         let route = Route { channel: channel.clone(), to: id.clone(), account_id: account_id.unwrap_or_default() };
         let text = "You are approved. Write to me and I answer.".to_owned();
-        if let Err(error) = gateway.channels.deliver(&route, text, vec![], None).await {
-            tracing::warn!(channel, %error, "the sender could not be told");
+        let draft = Draft { route, text, reply_to: None, cause: Cause::default() };
+        match gateway.delivery.compose(&gateway.channels, draft) {
+            Ok(letter) => delivery::post(gateway, &letter, |_| Ok(())).await?,
+            Err(error) => tracing::warn!(channel, %error, "the sender could not be told"),
         }
     }
     Ok(PairingApprove { ok: true, channel, id }.into())

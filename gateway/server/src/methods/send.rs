@@ -1,16 +1,22 @@
 //! send (agent-chat-channels.md section 8): through a channel, once per key.
 
+use std::sync::Arc;
+
 use openclaw_protocol::{
     error::ErrorShape,
-    message::{Content, Message, StopReason, Usage},
     params::{Send, SendParams},
 };
 
 use crate::{
     channels,
+    delivery::{
+        self, Draft,
+        letter::{Cause, Promise},
+    },
     dispatch::{Call, Failure, Reply},
     gateway::Gateway,
-    idempotency::Check,
+    idempotency::{Check, Claim, Pending},
+    limits::DELIVERY_WAIT,
     sessions::{self, entry::Route},
 };
 
@@ -41,81 +47,53 @@ pub async fn send(call: Call, params: SendParams) -> Result<Reply<Send>, Failure
     let claim = match gateway.idempotency.check("send", call.identity(), key, &params, now)? {
         Check::New(claim) => claim,
         Check::Done(record) => return record.answer::<Send>().map(Reply::from),
-        Check::InFlight(_, mut done) => {
-            let record = done.wait_for(Option::is_some).await.ok().and_then(|r| r.clone());
-            let gone = || ErrorShape::unavailable("INTERRUPTED", "the first request with this key was not finished");
-            return record.ok_or_else(|| gone().retry(None))?.answer::<Send>().map(Reply::from);
-        }
+        Check::InFlight(_, pending) => return answer(&pending).await,
     };
-    let route = Route {
-        channel: channel.clone(),
-        to: params.to.as_str().trim().to_owned(),
-        account_id: account.as_ref().map(|a| a.account().to_owned()).unwrap_or_default(),
-    };
-    let urls: Vec<String> = params.media_url.iter().chain(params.media_urls.iter().flatten()).cloned().collect();
-    let media = match gateway.load_media(&urls) {
-        Ok(media) => media,
-        Err(error) => {
-            gateway.idempotency.release(&claim);
-            return Err(error.into());
-        }
-    };
-    if params.message.trim().is_empty() && media.is_empty() {
+    let pending = gateway.idempotency.pending(&claim);
+    let account_id = account.as_ref().map(|a| a.account().to_owned()).unwrap_or_default();
+    let route = Route { channel, to: params.to.as_str().trim().to_owned(), account_id };
+    if let Err(error) = post(gateway, &params, route, &claim).await {
+        // It had no effect, so the key is free again.
         gateway.idempotency.release(&claim);
-        return Err(ErrorShape::invalid("EMPTY_MESSAGE", "message or media required").into());
+        return Err(error);
     }
-    let sent = gateway.channels.deliver(&route, params.message.as_str().to_owned(), media, None).await;
-    let result = match sent {
-        Ok(delivered) => Ok(Send {
-            run_id: key.to_owned(),
-            message_id: delivered.message_id,
-            channel,
-            chat_id: Some(delivered.chat_id),
-            to_jid: None,
-        }),
-        Err(error) => Err(error),
-    };
-    match result {
-        Ok(send) => {
-            let payload = serde_json::to_value(&send).ok();
-            gateway.idempotency.finish_durably(&claim, claim.answered(payload, None)).await?;
-            mirror(gateway, &params).await;
-            Ok(send.into())
-        }
-        Err(error) if error.code == openclaw_protocol::error::ErrorCode::InvalidRequest => {
-            gateway.idempotency.release(&claim);
-            Err(error.into())
-        }
-        Err(error) => {
-            gateway.idempotency.finish_durably(&claim, claim.answered(None, Some(error.clone()))).await?;
-            Err(error.into())
-        }
+    match pending {
+        Some(pending) => answer(&pending).await,
+        None => Err(gone().into()),
     }
 }
 
-/// What was sent stands in the transcript of the session named, so that the agent knows of it.
-async fn mirror(gateway: &Gateway, params: &SendParams) {
+/// Stores the message; from then on the key has its answer to come, also over a restart (F16).
+async fn post(gateway: &Arc<Gateway>, params: &SendParams, route: Route, claim: &Claim) -> Result<(), Failure> {
+    gateway.delivery.has_room()?;
+    let urls: Vec<String> = params.media_url.iter().chain(params.media_urls.iter().flatten()).cloned().collect();
+    let media = gateway.load_media(&urls)?;
+    if params.message.trim().is_empty() && media.is_empty() {
+        return Err(ErrorShape::invalid("EMPTY_MESSAGE", "message or media required").into());
+    }
     let config = gateway.config();
-    let Some(key) = params.session_key.as_deref().and_then(|k| sessions::key::canonical(&config, k)) else { return };
-    if gateway.sessions.get(&key).is_none() {
-        return;
-    }
-    let now = gateway.clock.wall();
-    let message = Message::Assistant {
-        content: vec![Content::text(params.message.as_str())],
-        api: "injected".into(),
-        provider: "openclaw".into(),
-        model: "delivery-mirror".into(),
-        usage: Usage::default(),
-        stop_reason: StopReason::Injected,
-        error_message: None,
-        timestamp: now,
+    let cause = Cause {
+        session_key: params.session_key.as_deref().and_then(|key| sessions::key::canonical(&config, key)),
+        promise: Some(Promise { claim: claim.clone(), answer: None }),
+        mirror: true,
+        run_id: None,
     };
-    let line = (gateway.sessions.line_id(), message);
-    let also = move |tx: &redb::WriteTransaction, entry: &sessions::entry::SessionEntry| {
-        sessions::store::append(tx, &entry.session_id, now, std::slice::from_ref(&line))
-    };
-    if let Err(error) = gateway.sessions.update(&key, now, |e| e.updated_at = now, also).await {
-        tracing::error!(%error, "mirroring a sent message");
+    let draft = Draft { route, text: params.message.as_str().to_owned(), reply_to: None, cause };
+    let mut letter = gateway.delivery.compose(&gateway.channels, draft)?;
+    gateway.delivery.enclose(&mut letter, media).await?;
+    delivery::post(gateway, &letter, |_| Ok(())).await?;
+    Ok(())
+}
+
+/// Waits for the delivery, within bounds.
+async fn answer(pending: &Pending) -> Result<Reply<Send>, Failure> {
+    match tokio::time::timeout(DELIVERY_WAIT, pending.answer()).await {
+        Ok(Some(record)) => record.answer::<Send>().map(Reply::from),
+        Ok(None) => Err(gone().into()),
+        Err(_) => Err(delivery::still_pending().into()),
     }
+}
+
+fn gone() -> ErrorShape {
+    ErrorShape::unavailable("INTERRUPTED", "the first request with this key was not finished").retry(None)
 }

@@ -1,7 +1,7 @@
 //! One run from its first event to its outcome. What must not be lost is stored before it is told.
 
 use std::{
-    sync::{Arc, PoisonError},
+    sync::{Arc, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
@@ -20,7 +20,12 @@ use openclaw_protocol::{
 
 use super::manager::{Outcome, Run};
 use crate::{
+    delivery::{
+        self, Draft,
+        letter::{Cause, Letter, Promise},
+    },
     gateway::Gateway,
+    idempotency::final_of,
     limits::{CONTEXT_MESSAGES, SESSIONS},
     sessions,
     sessions::entry::SessionEntry,
@@ -29,6 +34,9 @@ use crate::{
 /// Services show it for about six seconds.
 const TYPING_EVERY: Duration = Duration::from_secs(5);
 
+/// The database cannot be written: an inbound message is tried again after this.
+const STORAGE_PAUSE: Duration = Duration::from_secs(1);
+
 /// Runs it.
 pub async fn execute(gateway: &Arc<Gateway>, run: &Run, started_at: Millis) -> Outcome {
     let emit = || run.emitter.lock().unwrap_or_else(PoisonError::into_inner);
@@ -36,37 +44,47 @@ pub async fn execute(gateway: &Arc<Gateway>, run: &Run, started_at: Millis) -> O
     match attempt(gateway, run, started_at).await {
         Ok(outcome) => outcome,
         Err(error) => {
-            let outcome = Outcome::Failed(error.clone());
-            never_began(gateway, run, &outcome).await;
+            never_began(gateway, run, &error).await;
             emit().failed(&gateway.hub, &error.message, started_at, gateway.clock.wall());
-            outcome
+            Outcome::Failed(error)
         }
     }
 }
 
 /// A run that failed before it had anything to store still uses up its key and its inbound record, and a person who
 /// wrote through a channel hears why.
-async fn never_began(gateway: &Arc<Gateway>, run: &Run, outcome: &Outcome) {
+async fn never_began(gateway: &Arc<Gateway>, run: &Run, error: &ErrorShape) {
     if gateway.runs.are_cut_off() {
         return;
     }
-    let record = run.request.dedupe.as_ref().map(|claim| claim.record(&run.request, outcome, gateway.clock.wall()));
-    let inbox = run.request.inbox_key.clone();
+    let request = &run.request;
+    let outcome = Outcome::Failed(error.clone());
+    let record = request.dedupe.as_ref().map(|claim| claim.record(request, &outcome, gateway.clock.wall()));
+    let inbox = request.inbox_key.clone();
+    let letter = request.inbox_key.as_ref().and_then(|_| {
+        let text = format!("The agent could not answer: {error}");
+        compose(gateway, run, text, None).unwrap_or_default()
+    });
+    let posted = letter.clone();
     let stored = gateway.store.write(move |tx| {
         if let Some((key, record)) = &record {
             crate::idempotency::store(tx, key, record)?;
         }
+        if let Some(letter) = &posted {
+            delivery::table::put(tx, letter)?;
+        }
         inbox.as_deref().map_or(Ok(()), |key| crate::channels::inbox::done(tx, key))
     });
-    if let Err(error) = stored.await {
-        tracing::error!(%error, "state database");
-    }
-    if let (Some(delivery), Outcome::Failed(error), true) =
-        (&run.request.deliver, outcome, run.request.inbox_key.is_some())
-    {
-        let text = format!("The agent could not answer: {error}");
-        if let Err(error) = gateway.channels.deliver(&delivery.route, text, vec![], None).await {
-            tracing::warn!(channel = %delivery.route.channel, %error, "the reply was not delivered");
+    match (stored.await, letter) {
+        (Ok(()), Some(letter)) => delivery::dispatch(gateway, &letter),
+        (Ok(()), None) => {}
+        (Err(error), _) => {
+            tracing::error!(%error, "state database");
+            if let Some(key) = &request.inbox_key {
+                // The session waits with it, so that the order of its messages stays.
+                tokio::time::sleep(STORAGE_PAUSE).await;
+                gateway.channels.inbox.again(key);
+            }
         }
     }
 }
@@ -113,9 +131,17 @@ async fn attempt(gateway: &Arc<Gateway>, run: &Run, started_at: Millis) -> Resul
         _ if cut_off => Outcome::Failed(stopped()),
         outcome => outcome,
     };
-    store(gateway, run, &mut report, &outcome, cut_off).await?;
+    let (outcome, letter) = match reply(gateway, run, &report, &outcome) {
+        Ok(letter) => (outcome, letter),
+        // Nowhere to send it to: known before anything is told.
+        Err(error) => (Outcome::Failed(error), None),
+    };
+    store(gateway, run, &mut report, &outcome, letter.clone(), cut_off).await?;
+    run.promised.store(letter.as_ref().is_some_and(|l| l.cause.promise.is_some()), Ordering::Release);
     tell(gateway, run, &report, &outcome, started_at);
-    deliver(gateway, run, &report).await?;
+    if let Some(letter) = letter {
+        delivery::dispatch(gateway, &letter);
+    }
     Ok(outcome)
 }
 
@@ -275,7 +301,8 @@ fn judge(report: &TurnReport, session_id: &str, started_at: Millis, now: Millis)
     }
 }
 
-/// Transcript, session entry, idempotency record and inbox mark in one transaction.
+/// Transcript, session entry, reply, idempotency record and inbox mark in one transaction. The record of a request that
+/// waits for the delivery comes with the end of its letter.
 ///
 /// A run that the stop of the gateway cut off does not use its key up: the same request after the start runs again.
 async fn store(
@@ -283,6 +310,7 @@ async fn store(
     run: &Run,
     report: &mut TurnReport,
     outcome: &Outcome,
+    letter: Option<Letter>,
     cut_off: bool,
 ) -> Result<(), ErrorShape> {
     let request = &run.request;
@@ -299,7 +327,8 @@ async fn store(
         entry.count(usage);
         (entry.model_provider, entry.model) = (Some(model.0.clone()), Some(model.1.clone()));
     };
-    let claim = request.dedupe.as_ref().filter(|_| !cut_off);
+    let promised = letter.as_ref().is_some_and(|l| l.cause.promise.is_some());
+    let claim = request.dedupe.as_ref().filter(|_| !cut_off && !promised);
     let record = claim.map(|claim| claim.record(request, outcome, now));
     let inbox = request.inbox_key.clone();
     let stored = gateway
@@ -308,6 +337,9 @@ async fn store(
             sessions::store::append(tx, &entry.session_id, now, &messages)?;
             if let Some((key, record)) = &record {
                 crate::idempotency::store(tx, key, record)?;
+            }
+            if let Some(letter) = &letter {
+                delivery::table::put(tx, letter)?;
             }
             if let Some(key) = &inbox {
                 crate::channels::inbox::done(tx, key)?;
@@ -323,7 +355,8 @@ fn tell(gateway: &Gateway, run: &Run, report: &TurnReport, outcome: &Outcome, st
     let hub = &gateway.hub;
     let mut emit = run.emitter.lock().unwrap_or_else(PoisonError::into_inner);
     match (&report.end, outcome) {
-        (TurnEnd::Done, _) => emit.end(hub, &report.text, started_at, now),
+        (TurnEnd::Done, Outcome::Failed(error)) => emit.failed(hub, &error.message, started_at, now),
+        (TurnEnd::Done, Outcome::Ok { .. }) => emit.end(hub, &report.text, started_at, now),
         (TurnEnd::Aborted, _) => {
             emit.abort(hub, "rpc");
             emit.aborted_end(hub, started_at, now);
@@ -337,28 +370,43 @@ fn tell(gateway: &Gateway, run: &Run, report: &TurnReport, outcome: &Outcome, st
     }
 }
 
-/// The reply goes out before the run counts as over.
-async fn deliver(gateway: &Arc<Gateway>, run: &Run, report: &TurnReport) -> Result<(), ErrorShape> {
-    let Some(delivery) = &run.request.deliver else { return Ok(()) };
+/// The letter with what a person is told, if one is to be sent.
+///
+/// # Errors
+/// A reply that has to be delivered has no place to go to.
+fn reply(gateway: &Gateway, run: &Run, report: &TurnReport, outcome: &Outcome) -> Result<Option<Letter>, ErrorShape> {
     let text = match &report.end {
         TurnEnd::Done => report.text.clone(),
-        TurnEnd::Aborted => return Ok(()),
+        TurnEnd::Aborted => return Ok(None),
         // A person in a chat must not be left without an answer.
         TurnEnd::TimedOut => "The agent did not answer in time. Please try again.".to_owned(),
         TurnEnd::Failed(error) => format!("The agent could not answer: {error}"),
     };
-    if text.is_empty() {
-        return Ok(());
-    }
-    let sent = gateway.channels.deliver(&delivery.route, text, vec![], delivery.reply_to.clone()).await;
-    match sent {
-        Ok(_) => Ok(()),
-        Err(error) if delivery.required => Err(error),
-        Err(error) => {
-            tracing::warn!(channel = %delivery.route.channel, %error, "the reply was not delivered");
-            Ok(())
+    let required = run.request.deliver.as_ref().is_some_and(|d| d.required);
+    let promise = run.request.dedupe.as_ref().filter(|_| required && matches!(outcome, Outcome::Ok { .. }));
+    let promise = promise.map(|claim| {
+        let (answer, _) = final_of(&run.request.run_id, outcome);
+        Promise { claim: claim.clone(), answer }
+    });
+    match compose(gateway, run, text, promise) {
+        Err(error) if !required => {
+            tracing::warn!(%error, "the reply has no place to go to");
+            Ok(None)
         }
+        letter => letter,
     }
+}
+
+fn compose(gateway: &Gateway, run: &Run, text: String, promise: Option<Promise>) -> Result<Option<Letter>, ErrorShape> {
+    let Some(delivery) = run.request.deliver.as_ref().filter(|_| !text.is_empty()) else { return Ok(None) };
+    let cause = Cause {
+        run_id: Some(run.request.run_id.clone()),
+        session_key: Some(run.request.session_key.clone()),
+        promise,
+        mirror: false,
+    };
+    let draft = Draft { route: delivery.route.clone(), text, reply_to: delivery.reply_to.clone(), cause };
+    gateway.delivery.compose(&gateway.channels, draft).map(Some)
 }
 
 /// The deadline of a run in the configuration.

@@ -68,7 +68,7 @@ pub struct Delivery {
     pub route: Route,
     /// Message to answer.
     pub reply_to: Option<String>,
-    /// A failed delivery fails the run; otherwise it is only logged.
+    /// The request is answered when the reply is delivered, and with an error when it cannot be.
     pub required: bool,
 }
 
@@ -98,6 +98,8 @@ pub struct Run {
     /// Wakes waiters in the order in which they came; `watch` would draw that order from ambient randomness.
     done: tokio::sync::Notify,
     started_at: Mutex<Option<Millis>>,
+    /// Its request is answered by the end of its reply's letter.
+    pub promised: AtomicBool,
 }
 
 /// The end of a run.
@@ -175,6 +177,7 @@ impl Runs {
             outcome: Mutex::new(None),
             done: tokio::sync::Notify::new(),
             started_at: Mutex::new(None),
+            promised: AtomicBool::new(false),
             request,
         });
         lane.push_back(run.clone());

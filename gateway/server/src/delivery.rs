@@ -1,0 +1,290 @@
+//! Messages on their way out: stored before they are sent, sent once, in order per chat, until they are delivered or a
+//! person has to decide (known-failures F06, F07, F09, F16; docs/delivery.md).
+//!
+//! A [`Letter`] is born in the transaction of what caused it ([`Delivery::compose`], [`table::put`]), then handed over
+//! ([`dispatch`]). `courier` carries the letters of one chat one after the other; chats go side by side. `recovery`
+//! takes up what an earlier process left, `desk` is what operators see and do.
+
+mod courier;
+pub mod desk;
+mod lanes;
+pub mod letter;
+mod recovery;
+pub mod table;
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use openclaw_channels::{Attachment, Delivered, Media};
+use openclaw_platform::{Clock, Entropy, EntropyExt as _, Mono, Platform, Spawner, SpawnerExt as _, Storage};
+use openclaw_protocol::error::ErrorShape;
+use redb::WriteTransaction;
+use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use self::{
+    lanes::{ChatKey, Lanes, Slot},
+    letter::{Cause, Letter, State},
+};
+use crate::{
+    channels::Channels,
+    gateway::Gateway,
+    limits::{DELIVERIES_AT_ONCE, OUTBOX},
+    sessions::entry::Route,
+    store::{Store, StoreError},
+};
+
+pub use recovery::{resume, start};
+
+/// All letters that have to go out.
+pub struct Delivery {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    storage: Arc<dyn Storage>,
+    tasks: Arc<dyn Spawner>,
+    entropy: Arc<dyn Entropy>,
+    next: AtomicU64,
+    ledger: Mutex<Ledger>,
+    permits: Arc<Semaphore>,
+    /// Rings when a lane falls asleep or ends.
+    quiet: Notify,
+    stop: CancellationToken,
+    ttl: Duration,
+    resend_unknown: bool,
+}
+
+/// What is in memory.
+#[derive(Default)]
+struct Ledger {
+    lanes: Lanes,
+    /// Who waits for the end of a letter.
+    waiting: BTreeMap<String, oneshot::Sender<Result<Delivered, ErrorShape>>>,
+    dead: BTreeMap<String, Grave>,
+    /// Lanes that work and do not wait for a time.
+    busy: usize,
+}
+
+/// What is known of a dead letter without reading it.
+struct Grave {
+    channel: String,
+    account: String,
+    unknown: bool,
+    /// Ages are reckoned on the monotonic clock (F23).
+    since: Mono,
+}
+
+/// A message for [`Delivery::compose`].
+pub struct Draft {
+    /// Where to.
+    pub route: Route,
+    /// Markdown.
+    pub text: String,
+    /// Message to answer.
+    pub reply_to: Option<String>,
+    /// Why it is sent.
+    pub cause: Cause,
+}
+
+/// How many letters there are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Have to go out.
+    pub queued: usize,
+    /// Were given up.
+    pub dead: usize,
+    /// May or may not have arrived.
+    pub unknown: usize,
+}
+
+impl Delivery {
+    /// Reads what an earlier process left; nothing is sent before [`start`].
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn load(platform: &Platform, store: &Store, config: &openclaw_config::Config) -> Result<Self, StoreError> {
+        let settings = &config.messages.delivery;
+        let (next, dead) = recovery::read(store, &*platform.clock)?;
+        Ok(Self {
+            store: store.clone(),
+            clock: platform.clock.clone(),
+            storage: platform.storage.clone(),
+            tasks: platform.tasks.clone(),
+            entropy: platform.entropy.fork("delivery"),
+            next: AtomicU64::new(next),
+            ledger: Mutex::new(Ledger { dead, ..Ledger::default() }),
+            permits: Arc::new(Semaphore::new(DELIVERIES_AT_ONCE)),
+            quiet: Notify::new(),
+            stop: CancellationToken::new(),
+            ttl: Duration::from_secs(60 * settings.ttl_minutes),
+            resend_unknown: settings.resend_unknown,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A letter with an identity of its own, not stored yet.
+    ///
+    /// # Errors
+    /// INVALID_REQUEST for a channel or target that is none, NOT_LINKED.
+    pub fn compose(&self, channels: &Channels, draft: Draft) -> Result<Letter, ErrorShape> {
+        let Draft { route, text, reply_to, cause } = draft;
+        let (account, to) = channels.resolve(&route)?;
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let now = self.clock.wall();
+        Ok(Letter {
+            id: format!("{number:010}-{}", self.entropy.hex(4)),
+            channel: route.channel,
+            account: account.account().to_owned(),
+            to,
+            text,
+            media: vec![],
+            reply_to,
+            created_at: now,
+            expires_at: now.saturating_add(self.ttl.as_millis() as u64),
+            state: State::Queued,
+            plan: None,
+            attempts: 0,
+            tries: 0,
+            last_error: None,
+            next_attempt_at: None,
+            message_id: None,
+            cause,
+        })
+    }
+
+    /// Keeps the content of files until the letter is gone.
+    ///
+    /// # Errors
+    /// UNAVAILABLE when it cannot be stored.
+    pub async fn enclose(&self, letter: &mut Letter, media: Vec<Media>) -> Result<(), ErrorShape> {
+        for (number, Media { name, mime, bytes }) in media.into_iter().enumerate() {
+            letter.media.push(Attachment { name, mime, size: bytes.len() as u64 });
+            let (storage, file) = (self.storage.clone(), letter.file(number));
+            let stored = self.tasks.blocking(move || storage.write_atomic(&file, &bytes)).await;
+            if !matches!(stored, Some(Ok(()))) {
+                self.discard(letter).await;
+                let text = "the media file cannot be kept in the state directory now";
+                return Err(ErrorShape::unavailable("STORAGE", text).retry(Some(1000)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the files of a letter that is gone.
+    async fn discard(&self, letter: &Letter) {
+        if letter.media.is_empty() {
+            return;
+        }
+        let files: Vec<String> = (0..letter.media.len()).map(|number| letter.file(number)).collect();
+        let storage = self.storage.clone();
+        let removed = self.tasks.blocking(move || files.iter().for_each(|file| drop(storage.remove(file))));
+        removed.await;
+    }
+
+    /// Refuses what would not fit; letters of runs under way may go somewhat over it.
+    ///
+    /// # Errors
+    /// UNAVAILABLE while too many letters wait.
+    pub fn has_room(&self) -> Result<(), ErrorShape> {
+        let waiting = self.lock().lanes.count(None);
+        if waiting < OUTBOX {
+            return Ok(());
+        }
+        let text = format!("{waiting} messages wait to be delivered: see openclaw delivery list");
+        Err(ErrorShape::unavailable("OUTBOX_FULL", text).retry(Some(5000)))
+    }
+
+    /// The end of a letter, for whoever waits for it; ask before it is dispatched.
+    pub fn expect(&self, letter: &Letter) -> oneshot::Receiver<Result<Delivered, ErrorShape>> {
+        let (sender, receiver) = oneshot::channel();
+        self.lock().waiting.insert(letter.id.clone(), sender);
+        receiver
+    }
+
+    /// Letters of one account, or of all.
+    pub fn counts(&self, account: Option<(&str, &str)>) -> Counts {
+        let ledger = self.lock();
+        let mine = ledger.dead.values().filter(|g| account.is_none_or(|(c, a)| g.channel == c && g.account == a));
+        let (unknown, dead): (Vec<_>, Vec<_>) = mine.partition(|grave| grave.unknown);
+        Counts { queued: ledger.lanes.count(account), dead: dead.len(), unknown: unknown.len() }
+    }
+
+    /// Waits until nothing is on its way and nothing could go out now.
+    pub async fn settled(&self) {
+        loop {
+            let quiet = self.quiet.notified();
+            if self.lock().busy == 0 {
+                return;
+            }
+            quiet.await;
+        }
+    }
+
+    /// From now on no part is sent any more; what is stored goes out after the next start.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    fn slot(&self, letter: &Letter) -> Slot {
+        let (mono, wall) = (self.clock.mono(), self.clock.wall());
+        // Times that were stored are the wall clock's; here they are turned into waits once (F23).
+        let left = letter.expires_at.saturating_sub(wall).min(letter.expires_at.saturating_sub(letter.created_at));
+        let wait = letter.next_attempt_at.map_or(0, |at| at.saturating_sub(wall));
+        let wait = Duration::from_millis(wait).min(courier::MAX_DELAY);
+        Slot { id: letter.id.clone(), due: mono + wait, expires: mono + Duration::from_millis(left) }
+    }
+}
+
+fn chat_of(letter: &Letter) -> ChatKey {
+    (letter.channel.clone(), letter.account.clone(), letter.to.chat.clone())
+}
+
+/// Hands over a letter that is stored: from here on it goes its way.
+pub fn dispatch(gateway: &Arc<Gateway>, letter: &Letter) {
+    let delivery = &gateway.delivery;
+    let chat = chat_of(letter);
+    let starts = {
+        let slot = delivery.slot(letter);
+        let mut ledger = delivery.lock();
+        let starts = ledger.lanes.push(&chat, slot);
+        ledger.busy += usize::from(starts);
+        starts
+    };
+    if starts {
+        gateway.tasks.spawn("delivery", courier::carry(gateway.clone(), chat));
+    }
+}
+
+/// Stores a letter together with `also`, in one transaction, and hands it over.
+///
+/// # Errors
+/// When it cannot be stored: then nothing is.
+pub async fn post(
+    gateway: &Arc<Gateway>,
+    letter: &Letter,
+    also: impl Fn(&WriteTransaction) -> Result<(), StoreError> + Send + 'static,
+) -> Result<(), StoreError> {
+    let stored = letter.clone();
+    let write = move |tx: &WriteTransaction| {
+        table::put(tx, &stored)?;
+        also(tx)
+    };
+    gateway.store.write(write).await?;
+    dispatch(gateway, letter);
+    Ok(())
+}
+
+/// The answer to a request that has waited long enough; its message goes on.
+pub fn still_pending() -> ErrorShape {
+    let text = "the message waits to be delivered and goes out as soon as it can; ask again with the same \
+                idempotencyKey, or see openclaw delivery list";
+    ErrorShape::unavailable("DELIVERY_PENDING", text).retry(Some(10_000))
+}

@@ -1,0 +1,366 @@
+//! Carries the letters of one chat, one after the other.
+//!
+//! Before a part goes out its letter is marked on disk, and again after it: whatever happens in between, the next start
+//! knows which part may have arrived and which one surely has not.
+
+use std::{sync::Arc, time::Duration};
+
+use openclaw_channels::{Channel, Media, Part, Piece, SendError};
+use openclaw_platform::{EntropyExt as _, Mono, SpawnerExt as _};
+use openclaw_protocol::message::{Content, Message, StopReason, Usage};
+use redb::WriteTransaction;
+
+use super::{
+    Grave,
+    lanes::{ChatKey, Slot},
+    letter::{Letter, Plan, Reason, State, Verdict, judge},
+    table,
+};
+use crate::{
+    gateway::Gateway,
+    limits::{DELIVERY_TRIES, SEND_TRIES},
+    sessions,
+    store::StoreError,
+};
+
+/// Wait after the first failed try; doubled after each further one.
+const FIRST_DELAY: Duration = Duration::from_millis(400);
+/// Longest wait between tries, also over a restart.
+pub(super) const MAX_DELAY: Duration = Duration::from_mins(5);
+/// Up to this much more or less.
+const JITTER: f64 = 0.1;
+/// The database cannot be written: the same again after this.
+const STORAGE_PAUSE: Duration = Duration::from_secs(1);
+
+/// What became of a letter for now.
+enum Step {
+    /// It is over.
+    Over,
+    /// It waits.
+    Later(Mono),
+    /// The gateway stops.
+    Stop,
+}
+
+/// The task of a lane: ends when the lane is empty or the gateway stops.
+pub(super) async fn carry(gateway: Arc<Gateway>, chat: ChatKey) {
+    let delivery = &gateway.delivery;
+    let stop = delivery.stop.clone();
+    loop {
+        let front = {
+            let mut ledger = delivery.lock();
+            let front = ledger.lanes.front(&chat);
+            ledger.busy -= usize::from(front.is_none());
+            front
+        };
+        let Some((slot, bell)) = front else { break };
+        let until = slot.due.min(slot.expires);
+        if until > delivery.clock.mono() {
+            asleep(&gateway, || async {
+                openclaw_platform::select! {
+                    () = stop.cancelled() => {}
+                    () = bell.notified() => {}
+                    () = tokio::time::sleep_until(until) => {}
+                }
+            })
+            .await;
+        }
+        if stop.is_cancelled() {
+            delivery.lock().busy -= 1;
+            break;
+        }
+        if slot.due.min(slot.expires) > delivery.clock.mono() {
+            continue;
+        }
+        let Ok(_permit) = delivery.permits.acquire().await else { break };
+        if stop.is_cancelled() || !delivery.lock().lanes.attempting(&chat, &slot.id, true) {
+            continue;
+        }
+        let step = attempt(&gateway, &slot).await;
+        let mut ledger = delivery.lock();
+        match step {
+            Step::Over => ledger.lanes.pop(&chat),
+            Step::Later(due) => {
+                ledger.lanes.attempting(&chat, &slot.id, false);
+                ledger.lanes.delay(&chat, due);
+            }
+            Step::Stop => {}
+        }
+    }
+    delivery.quiet.notify_waiters();
+}
+
+/// A lane that waits for a time does not hold up the end of the process.
+async fn asleep<F: Future<Output = ()>>(gateway: &Gateway, wait: impl FnOnce() -> F) {
+    gateway.delivery.lock().busy -= 1;
+    gateway.delivery.quiet.notify_waiters();
+    wait().await;
+    gateway.delivery.lock().busy += 1;
+}
+
+/// Goes on with a letter as far as it goes now.
+async fn attempt(gateway: &Arc<Gateway>, slot: &Slot) -> Step {
+    let delivery = &gateway.delivery;
+    let mut letter = match gateway.store.read(|tx| table::get(tx, &slot.id)) {
+        Ok(Some(letter)) => letter,
+        Ok(None) => return Step::Over,
+        Err(error) => return unreadable(gateway, &error),
+    };
+    if slot.expires <= delivery.clock.mono() {
+        let why = letter.last_error.take().map(|e| format!(": {e}")).unwrap_or_default();
+        let text = format!("not delivered within its time to live{why}");
+        return bury(gateway, letter, Reason::Expired, text).await;
+    }
+    let Some(channel) = gateway.channels.account(&letter.channel, Some(&letter.account)) else {
+        let text = format!("{} account {} is configured no more", letter.channel, letter.account);
+        return bury(gateway, letter, Reason::NoAccount, text).await;
+    };
+    let mut plan = letter.plan.take().unwrap_or_else(|| Plan::new(channel.render(&letter.text, &letter.media)));
+    if plan.parts.is_empty() {
+        return bury(gateway, letter, Reason::Refused, "the message is empty".to_owned()).await;
+    }
+    // Something is known that the disk does not know yet.
+    let mut news = false;
+    loop {
+        let Some(part) = plan.left.first().and_then(|&n| plan.parts.get(n)).cloned() else {
+            letter.plan = Some(plan);
+            return finish(gateway, letter).await;
+        };
+        let media = match enclosed(gateway, &letter, &part).await {
+            Ok(media) => media,
+            Err(text) => {
+                letter.plan = Some(plan);
+                return bury(gateway, letter, Reason::NoMedia, text).await;
+            }
+        };
+        // Known before anything is marked: no mark, no doubt after a crash.
+        let hold = channel.hold(&letter.to);
+        let marked = hold.is_none() && !delivery.stop.is_cancelled();
+        letter.state = if marked { State::Attempting } else { State::Queued };
+        letter.attempts += u32::from(marked);
+        letter.tries += u32::from(marked);
+        letter.plan = Some(plan.clone());
+        if news {
+            if !persist(gateway, &letter).await {
+                return Step::Stop;
+            }
+        } else if marked && let Err(error) = store(gateway, &letter).await {
+            return unreadable(gateway, &error);
+        }
+        match hold {
+            Some(wait) => return Step::Later(delivery.clock.mono() + wait),
+            None if !marked => return Step::Stop,
+            None => {}
+        }
+        let first = letter.message_id.is_none();
+        let reply_to = letter.reply_to.as_deref().filter(|_| first);
+        let id = format!("{}/{}", letter.id, plan.left[0]);
+        let piece = Piece { id: &id, to: &letter.to, reply_to, part: &part, media };
+        news = true;
+        match channel.send(piece).await {
+            Ok(delivered) => {
+                plan.left.remove(0);
+                letter.to.chat = delivered.chat_id;
+                letter.message_id = Some(delivered.message_id);
+                (letter.tries, letter.next_attempt_at) = (0, None);
+            }
+            Err(error) => match failed(gateway, &*channel, &mut letter, &mut plan, &error) {
+                Next::GoOn => {}
+                Next::Wait(wait) => {
+                    letter.state = State::Queued;
+                    letter.plan = Some(plan);
+                    letter.next_attempt_at = Some(delivery.clock.wall().saturating_add(wait.as_millis() as u64));
+                    let due = delivery.clock.mono() + wait;
+                    if !persist(gateway, &letter).await {
+                        return Step::Stop;
+                    }
+                    return Step::Later(due);
+                }
+                Next::Dead(reason) => {
+                    letter.plan = Some(plan);
+                    return bury(gateway, letter, reason, error.to_string()).await;
+                }
+            },
+        }
+    }
+}
+
+enum Next {
+    GoOn,
+    Wait(Duration),
+    Dead(Reason),
+}
+
+/// What a fault changes: a doubt is noted and the rest goes on, a passing fault waits, within bounds.
+fn failed(gateway: &Gateway, channel: &dyn Channel, letter: &mut Letter, plan: &mut Plan, error: &SendError) -> Next {
+    tracing::debug!(id = letter.id, channel = letter.channel, %error, "a part was not delivered");
+    letter.last_error = Some(error.to_string());
+    let after = match judge(error) {
+        Verdict::Dead(reason) => return Next::Dead(reason),
+        Verdict::Doubt if !channel.knows_repeats() && !gateway.delivery.resend_unknown => {
+            plan.doubt();
+            letter.tries = 0;
+            return Next::GoOn;
+        }
+        Verdict::Doubt => None,
+        Verdict::Again(after) => after,
+    };
+    let tries = if letter.cause.promise.is_some() { SEND_TRIES } else { DELIVERY_TRIES };
+    if letter.tries >= tries {
+        return Next::Dead(Reason::GaveUp);
+    }
+    let grown = FIRST_DELAY.saturating_mul(1 << (letter.tries.max(1) - 1).min(16)).min(MAX_DELAY);
+    let grown = grown.mul_f64(gateway.delivery.entropy.jitter(JITTER));
+    Next::Wait(after.unwrap_or(grown))
+}
+
+/// The file of a part.
+async fn enclosed(gateway: &Gateway, letter: &Letter, part: &Part) -> Result<Option<Media>, String> {
+    let Part::File { media: number, .. } = part else { return Ok(None) };
+    let Some(attachment) = letter.media.get(*number) else { return Err("the message has no such file".to_owned()) };
+    let (storage, file) = (gateway.platform.storage.clone(), letter.file(*number));
+    let read = gateway.tasks.blocking(move || storage.read(&file)).await;
+    match read {
+        Some(Ok(bytes)) => {
+            let (name, mime) = (attachment.name.clone(), attachment.mime.clone());
+            Ok(Some(Media { name, mime, bytes: bytes.into() }))
+        }
+        Some(Err(error)) => Err(format!("its file {} cannot be read: {error}", attachment.name)),
+        None => Err("the gateway stops".to_owned()),
+    }
+}
+
+fn unreadable(gateway: &Gateway, error: &StoreError) -> Step {
+    tracing::error!(%error, "letters");
+    Step::Later(gateway.delivery.clock.mono() + STORAGE_PAUSE)
+}
+
+async fn store(gateway: &Gateway, letter: &Letter) -> Result<(), StoreError> {
+    let letter = letter.clone();
+    gateway.store.write(move |tx| table::put(tx, &letter)).await
+}
+
+/// Stores what is known and must not be forgotten by this process: again until it is stored, false when it stops.
+async fn persist(gateway: &Gateway, letter: &Letter) -> bool {
+    while let Err(error) = store(gateway, letter).await {
+        if !pause(gateway, &error).await {
+            return false;
+        }
+    }
+    true
+}
+
+async fn pause(gateway: &Gateway, error: &StoreError) -> bool {
+    tracing::error!(%error, "letters");
+    openclaw_platform::select! {
+        () = gateway.delivery.stop.cancelled() => false,
+        () = tokio::time::sleep(STORAGE_PAUSE) => true,
+    }
+}
+
+/// All parts are out: delivered, or unknown when one was not answered.
+async fn finish(gateway: &Arc<Gateway>, mut letter: Letter) -> Step {
+    let doubtful = letter.plan.as_ref().map_or(0, |p| p.doubtful.len());
+    if doubtful > 0 {
+        let parts = letter.plan.as_ref().map_or(0, |p| p.parts.len());
+        let why = letter.last_error.take().unwrap_or_else(|| "the gateway ended before the answer came".to_owned());
+        letter.last_error = Some(format!("{doubtful} of {parts} parts may not have arrived: {why}"));
+        letter.state = State::Unknown { at: gateway.delivery.clock.wall() };
+    } else {
+        letter.state = State::Queued;
+        letter.last_error = None;
+    }
+    end(gateway, letter).await
+}
+
+async fn bury(gateway: &Arc<Gateway>, mut letter: Letter, reason: Reason, why: String) -> Step {
+    letter.last_error = Some(why);
+    letter.state = State::Dead { reason, at: gateway.delivery.clock.wall() };
+    end(gateway, letter).await
+}
+
+/// Ends a letter on disk, then tells who waits for it.
+async fn end(gateway: &Arc<Gateway>, letter: Letter) -> Step {
+    let is_dead = letter.state != State::Queued;
+    if is_dead {
+        let error = letter.last_error.as_deref().unwrap_or_default();
+        tracing::warn!(
+            id = letter.id,
+            channel = letter.channel,
+            error,
+            "a message was not delivered: {:?}",
+            letter.state
+        );
+    }
+    loop {
+        match write_end(gateway, &letter, is_dead).await {
+            Ok(forgotten) => {
+                gateway.delivery.ended(gateway, letter, is_dead, forgotten).await;
+                return Step::Over;
+            }
+            Err(error) if pause(gateway, &error).await => {}
+            Err(_) => return Step::Stop,
+        }
+    }
+}
+
+async fn write_end(gateway: &Arc<Gateway>, letter: &Letter, is_dead: bool) -> Result<Vec<Letter>, StoreError> {
+    let now = gateway.delivery.clock.wall();
+    let ending = letter.clone();
+    let also = move |tx: &WriteTransaction| table::end(tx, &ending, is_dead, now);
+    let session = letter.cause.session_key.as_deref().filter(|_| letter.cause.mirror && !is_dead);
+    match session.filter(|key| gateway.sessions.get(key).is_some()) {
+        None => gateway.store.write(also).await,
+        // What was sent stands in the transcript of the session named, so that the agent knows of it.
+        Some(key) => {
+            let line = (gateway.sessions.line_id(), copy(&letter.text, now));
+            let with_copy = move |tx: &WriteTransaction, entry: &sessions::entry::SessionEntry| {
+                sessions::store::append(tx, &entry.session_id, now, std::slice::from_ref(&line))?;
+                also(tx)
+            };
+            let updated = gateway.sessions.update(key, now, |e| e.updated_at = now, with_copy).await;
+            updated.map(|(_, forgotten)| forgotten)
+        }
+    }
+}
+
+fn copy(text: &str, timestamp: u64) -> Message {
+    Message::Assistant {
+        content: vec![Content::text(text)],
+        api: "injected".into(),
+        provider: "openclaw".into(),
+        model: "delivery-mirror".into(),
+        usage: Usage::default(),
+        stop_reason: StopReason::Injected,
+        error_message: None,
+        timestamp,
+    }
+}
+
+impl super::Delivery {
+    /// What is in memory follows the disk.
+    pub(super) async fn ended(&self, gateway: &Gateway, letter: Letter, is_dead: bool, forgotten: Vec<Letter>) {
+        if let Some((claim, _, record)) = letter.record(self.clock.wall()) {
+            gateway.idempotency.finish(&claim, record);
+        }
+        let waiting = {
+            let mut ledger = self.lock();
+            if is_dead {
+                let unknown = matches!(letter.state, State::Unknown { .. });
+                let (channel, account) = (letter.channel.clone(), letter.account.clone());
+                let grave = Grave { channel, account, unknown, since: self.clock.mono() };
+                ledger.dead.insert(letter.id.clone(), grave);
+            }
+            for letter in &forgotten {
+                ledger.dead.remove(&letter.id);
+            }
+            ledger.waiting.remove(&letter.id)
+        };
+        if let Some(waiting) = waiting {
+            let _ = waiting.send(letter.result());
+        }
+        for gone in forgotten.iter().chain((!is_dead).then_some(&letter)) {
+            self.discard(gone).await;
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! An outbound message as it is stored, from its birth in a transaction to its end.
+
+use std::time::Duration;
+
+use openclaw_channels::{Attachment, Delivered, Part, SendError, Target};
+use openclaw_platform::Millis;
+use openclaw_protocol::{
+    error::{ErrorCode, ErrorShape},
+    params::Send,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::idempotency::{Claim, Record};
+
+/// One outbound message. Its id is its own for life, and orders it among the others of its chat.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Letter {
+    /// `<number in order>-<random>`.
+    pub id: String,
+    /// Channel.
+    pub channel: String,
+    /// Account of the channel.
+    pub account: String,
+    /// Where to; a chat that moved is followed.
+    pub to: Target,
+    /// Markdown.
+    pub text: String,
+    /// Files; their content lies in the state directory until the letter is gone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub media: Vec<Attachment>,
+    /// Message id to answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply_to: Option<String>,
+    /// Wall milliseconds.
+    pub created_at: Millis,
+    /// Not sent after this, wall milliseconds (F06).
+    pub expires_at: Millis,
+    /// What becomes of it.
+    #[serde(flatten)]
+    pub state: State,
+    /// Its parts, from the first attempt on: a changed setting does not cut a half-sent message anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Plan>,
+    /// Calls of the channel, in all.
+    pub attempts: u32,
+    /// Calls since a part last arrived.
+    pub tries: u32,
+    /// The last fault, without secrets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+    /// Wall milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_attempt_at: Option<Millis>,
+    /// The service's id of the part that arrived last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<String>,
+    /// Why it is sent.
+    #[serde(default)]
+    pub cause: Cause,
+}
+
+/// Where a letter is in its life.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "lowercase")]
+pub enum State {
+    /// Waits for its turn, or for the next try.
+    Queued,
+    /// The first part that is left may be on its way.
+    Attempting,
+    /// Given up; a person decides.
+    Dead {
+        /// Why.
+        reason: Reason,
+        /// When, wall milliseconds.
+        at: Millis,
+    },
+    /// Sent, but some part may not have arrived; a person decides.
+    Unknown {
+        /// When, wall milliseconds.
+        at: Millis,
+    },
+}
+
+/// Why a letter is dead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Reason {
+    /// The service refuses it for good (F07).
+    Refused,
+    /// Every try failed for a passing reason.
+    GaveUp,
+    /// Older than its time to live (F06).
+    Expired,
+    /// The account is not signed in.
+    NotLinked,
+    /// The account is configured no more.
+    NoAccount,
+    /// Its file cannot be read.
+    NoMedia,
+    /// Taken out by a person.
+    Dropped,
+}
+
+/// The parts of a letter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// All of them.
+    pub parts: Vec<Part>,
+    /// Numbers of those that have to go out, in order. What arrived is not among them, and never again.
+    pub left: Vec<usize>,
+    /// Numbers of those that were sent without an answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub doubtful: Vec<usize>,
+}
+
+/// What a letter belongs to.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Cause {
+    /// The run whose reply it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_id: Option<String>,
+    /// Session of the run, or the one that keeps a copy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_key: Option<String>,
+    /// The request that is answered once this is delivered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promise: Option<Promise>,
+    /// A copy goes into the session's transcript when it is delivered.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub mirror: bool,
+}
+
+/// A request that waits for the delivery, over restarts (D19).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Promise {
+    /// Its idempotency key.
+    pub claim: Claim,
+    /// What it is answered, where that does not come from the delivery.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<Value>,
+}
+
+impl Plan {
+    /// Everything is left.
+    pub fn new(parts: Vec<Part>) -> Self {
+        let left = (0..parts.len()).collect();
+        Self { parts, left, doubtful: vec![] }
+    }
+
+    /// The part that may be on its way was not answered: it is not sent again.
+    pub fn doubt(&mut self) {
+        if !self.left.is_empty() {
+            self.doubtful.push(self.left.remove(0));
+        }
+    }
+}
+
+impl Letter {
+    /// As a new one that has not been tried: what arrived stays out, what is doubtful goes out again.
+    pub fn again(mut self, now: Millis, ttl: Duration) -> Self {
+        if let Some(plan) = &mut self.plan {
+            plan.left.append(&mut plan.doubtful);
+            plan.left.sort_unstable();
+        }
+        self.state = State::Queued;
+        (self.tries, self.next_attempt_at) = (0, None);
+        self.expires_at = now.saturating_add(ttl.as_millis() as Millis);
+        self
+    }
+
+    /// File of the `number`th attachment, relative to the state directory.
+    pub fn file(&self, number: usize) -> String {
+        format!("media/outbound/{}-{number}", self.id)
+    }
+
+    /// What the caller is told about a letter that is over.
+    ///
+    /// # Errors
+    /// Why it was not delivered.
+    pub fn result(&self) -> Result<Delivered, ErrorShape> {
+        let why = self.last_error.clone().unwrap_or_else(|| "no reason known".to_owned());
+        let error = match self.state {
+            State::Dead { reason, .. } => match reason {
+                Reason::Refused => ErrorShape::unavailable("DELIVERY_REFUSED", why),
+                Reason::GaveUp => ErrorShape::unavailable("DELIVERY_FAILED", why).retry(None),
+                Reason::Expired => ErrorShape::unavailable("DELIVERY_EXPIRED", why),
+                Reason::NotLinked => ErrorShape::new(ErrorCode::NotLinked, "NOT_LINKED", why),
+                Reason::NoAccount => ErrorShape::invalid("UNSUPPORTED_CHANNEL", why),
+                Reason::NoMedia => ErrorShape::unavailable("MEDIA_FILE", why),
+                Reason::Dropped => ErrorShape::unavailable("DELIVERY_DROPPED", why),
+            },
+            State::Unknown { .. } => ErrorShape::unavailable("DELIVERY_UNKNOWN", why),
+            State::Queued | State::Attempting => {
+                let message_id = self.message_id.clone().unwrap_or_default();
+                return Ok(Delivered { message_id, chat_id: self.to.chat.clone() });
+            }
+        };
+        Err(error.with("deliveryId", self.id.clone()))
+    }
+
+    /// The answer of the request that waits for it.
+    pub fn record(&self, now: Millis) -> Option<(Claim, String, Record)> {
+        let promise = self.cause.promise.as_ref()?;
+        let sent = self.result().map(|delivered| Send {
+            run_id: promise.claim.run_id().to_owned(),
+            message_id: delivered.message_id,
+            channel: self.channel.clone(),
+            chat_id: Some(delivered.chat_id),
+            to_jid: None,
+        });
+        let (key, record) = promise.claim.delivered(promise.answer.clone(), sent, now);
+        Some((promise.claim.clone(), key, record))
+    }
+}
+
+/// What a fault means for a letter.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Surely not sent: try again, not before this time if one is given.
+    Again(Option<Duration>),
+    /// Perhaps sent.
+    Doubt,
+    /// Trying again cannot help.
+    Dead(Reason),
+}
+
+/// Passing faults, permanent ones (F07), and those that leave a doubt.
+pub fn judge(error: &SendError) -> Verdict {
+    match error {
+        SendError::Unavailable(_) => Verdict::Again(None),
+        SendError::RateLimited { after, .. } => Verdict::Again(Some(*after)),
+        SendError::Unknown(_) => Verdict::Doubt,
+        SendError::Permanent(_) | SendError::Target(_) => Verdict::Dead(Reason::Refused),
+        SendError::NotLinked(_) => Verdict::Dead(Reason::NotLinked),
+    }
+}

@@ -1,0 +1,105 @@
+//! The start: what an earlier process left is taken up where it stood (F05, F06).
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use openclaw_platform::Clock;
+
+use super::{
+    Delivery, Grave, dispatch,
+    letter::{Letter, Plan, State},
+    table,
+};
+use crate::{
+    gateway::Gateway,
+    idempotency::Idempotency,
+    store::{self, Store, StoreError},
+};
+
+/// The next number of a letter, and the dead ones.
+pub(super) fn read(store: &Store, clock: &dyn Clock) -> Result<(u64, BTreeMap<String, Grave>), StoreError> {
+    let live: Vec<(String, Letter)> = store.read(|tx| store::all(tx, store::OUTBOX))?;
+    let dead: Vec<(String, Letter)> = store.read(|tx| store::all(tx, store::DEAD_LETTERS))?;
+    let number = |(id, _): &(String, Letter)| id.split('-').next().and_then(|n| n.parse::<u64>().ok());
+    let last = live.iter().chain(&dead).filter_map(number).max();
+    let (wall, mono) = (clock.wall(), clock.mono());
+    let grave = |letter: Letter| {
+        let (unknown, at) = match letter.state {
+            State::Unknown { at } => (true, at),
+            State::Dead { at, .. } => (false, at),
+            State::Queued | State::Attempting => (false, wall),
+        };
+        // Over a restart only the wall clock tells how old it is.
+        let since = mono.checked_sub(Duration::from_millis(wall.saturating_sub(at))).unwrap_or(mono);
+        Grave { channel: letter.channel, account: letter.account, unknown, since }
+    };
+    Ok((last.map_or(0, |n| n + 1), dead.into_iter().map(|(id, letter)| (id, grave(letter))).collect()))
+}
+
+/// Requests that wait for a letter of an earlier process are under way again (D19); before anybody can connect.
+///
+/// # Errors
+/// When the database cannot be read.
+pub fn resume(store: &Store, idempotency: &Idempotency) -> Result<(), StoreError> {
+    let letters: Vec<(String, Letter)> = store.read(|tx| store::all(tx, store::OUTBOX))?;
+    for promise in letters.iter().filter_map(|(_, letter)| letter.cause.promise.as_ref()) {
+        idempotency.resume(&promise.claim);
+    }
+    Ok(())
+}
+
+/// Puts every letter back into its lane, in order. One that may have been on its way is resent only where the service
+/// recognises it, or the operator wants it.
+///
+/// # Errors
+/// When the database cannot be used.
+pub async fn start(gateway: &Arc<Gateway>) -> Result<(), StoreError> {
+    if !gateway.options.channels {
+        return Ok(());
+    }
+    let delivery = &gateway.delivery;
+    let letters: Vec<(String, Letter)> = gateway.store.read(|tx| store::all(tx, store::OUTBOX))?;
+    let mut letters: Vec<Letter> = letters.into_iter().map(|(_, letter)| letter).collect();
+    let mut changed = Vec::new();
+    for letter in letters.iter_mut().filter(|l| l.state == State::Attempting) {
+        let account = gateway.channels.account(&letter.channel, Some(&letter.account));
+        let knows_repeats = account.is_some_and(|a| a.knows_repeats());
+        interrupted(letter, knows_repeats || delivery.resend_unknown);
+        changed.push(letter.clone());
+    }
+    if !changed.is_empty() {
+        let write = move |tx: &redb::WriteTransaction| changed.iter().try_for_each(|letter| table::put(tx, letter));
+        gateway.store.write(write).await?;
+    }
+    if !letters.is_empty() {
+        tracing::info!(count = letters.len(), "messages of an earlier process go out");
+    }
+    delivery.sweep_files(&letters).await;
+    for letter in &letters {
+        dispatch(gateway, letter);
+    }
+    Ok(())
+}
+
+/// The process ended between the mark and the answer.
+fn interrupted(letter: &mut Letter, resend: bool) {
+    letter.state = State::Queued;
+    let plan = letter.plan.get_or_insert_with(|| Plan::new(vec![]));
+    if !resend {
+        letter.last_error = Some("the gateway ended before the answer came".to_owned());
+        plan.doubt();
+    }
+}
+
+impl Delivery {
+    /// Removes files that no letter has: a crash came between the file and its letter, or after the letter's end.
+    async fn sweep_files(&self, live: &[Letter]) {
+        let known = |id: &str| live.iter().any(|l| l.id == id) || self.lock().dead.contains_key(id);
+        let files = self.storage.list("media/outbound").unwrap_or_default();
+        let owner = |file: &str| file.rsplit_once('-').map(|(id, _)| id.to_owned()).unwrap_or_default();
+        for file in files.iter().filter(|file| !known(&owner(file))) {
+            if let Err(error) = self.storage.remove(&format!("media/outbound/{file}")) {
+                tracing::warn!(file, %error, "a file that is not needed any more");
+            }
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Letters in the database. All functions work within a transaction of the caller, so that a letter comes and goes
+//! together with what it belongs to.
+
+use redb::{ReadTransaction, ReadableTableMetadata as _, TableError, WriteTransaction};
+
+use super::letter::Letter;
+use crate::{
+    limits::DEAD_LETTERS,
+    store::{self, StoreError},
+};
+
+/// Adds or replaces a letter that has to go out.
+pub fn put(tx: &WriteTransaction, letter: &Letter) -> Result<(), StoreError> {
+    store::put(&mut tx.open_table(store::OUTBOX)?, &letter.id, letter)
+}
+
+/// A letter that has to go out.
+pub fn get(tx: &ReadTransaction, id: &str) -> Result<Option<Letter>, StoreError> {
+    match tx.open_table(store::OUTBOX) {
+        Err(TableError::TableDoesNotExist(_)) => Ok(None),
+        table => store::get(&table?, id),
+    }
+}
+
+/// Ends a letter: with a record for who waits, and, unless it was delivered, as a dead one. The oldest of too many dead
+/// ones are forgotten; those come back.
+pub fn end(tx: &WriteTransaction, letter: &Letter, is_dead: bool, now: u64) -> Result<Vec<Letter>, StoreError> {
+    tx.open_table(store::OUTBOX)?.remove(letter.id.as_str())?;
+    if let Some((_, key, record)) = letter.record(now) {
+        crate::idempotency::store(tx, &key, &record)?;
+    }
+    if !is_dead {
+        return Ok(vec![]);
+    }
+    let mut dead = tx.open_table(store::DEAD_LETTERS)?;
+    let mut kept = letter.clone();
+    // It has been answered: a later success is nobody's answer any more.
+    kept.cause.promise = None;
+    store::put(&mut dead, &letter.id, &kept)?;
+    let mut forgotten = Vec::new();
+    while dead.len()? > DEAD_LETTERS as u64 {
+        let Some(first) = dead.pop_first()? else { break };
+        forgotten.push(store::decode(first.0.value(), first.1.value())?);
+    }
+    Ok(forgotten)
+}
+
+/// A dead letter has to go out again.
+pub fn revive(tx: &WriteTransaction, letter: &Letter) -> Result<(), StoreError> {
+    tx.open_table(store::DEAD_LETTERS)?.remove(letter.id.as_str())?;
+    put(tx, letter)
+}
+
+/// Forgets dead letters.
+pub fn forget(tx: &WriteTransaction, ids: &[String]) -> Result<(), StoreError> {
+    let mut dead = tx.open_table(store::DEAD_LETTERS)?;
+    for id in ids {
+        dead.remove(id.as_str())?;
+    }
+    Ok(())
+}
