@@ -179,9 +179,8 @@ pub enum Part {
 /// Text as the service reads it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Styled {
-    /// In the service's own markup, if there is any.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub markup: Option<String>,
+    /// In the service's own markup.
+    pub markup: String,
     /// The same without markup.
     pub plain: String,
 }

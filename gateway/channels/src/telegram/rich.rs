@@ -40,7 +40,7 @@ pub(super) struct Chunk {
 
 impl From<Chunk> for Styled {
     fn from(chunk: Chunk) -> Self {
-        Self { markup: Some(chunk.html), plain: chunk.plain }
+        Self { markup: chunk.html, plain: chunk.plain }
     }
 }
 

@@ -97,9 +97,15 @@ impl Telegram {
 
     /// Sends a short text without markup to a person, once.
     pub(super) async fn say(&self, person: i64, text: String) -> Result<(), SendError> {
-        let to = Target { chat: person.to_string(), thread: None };
-        let part = Part::Text { text: Styled { markup: None, plain: text } };
-        self.send_piece(Piece { id: "", to: &to, reply_to: None, part: &part, media: None }).await.map(drop)
+        let mut form = Form { chat: person.to_string(), thread: None, reply_to: None, html: false, photo: false };
+        if let Some(after) = self.limits.wait(&form.chat) {
+            return Err(limited(after));
+        }
+        let params = SendMessageParams::builder().chat_id(ChatId::Integer(person)).text(text).build();
+        match self.api.call::<Sent>("sendMessage", &params, CALL_TIMEOUT).await {
+            Ok(_) => Ok(()),
+            Err(error) => self.other_form(&mut form, error, true),
+        }
     }
 
     pub(super) async fn show_typing(&self, to: &Target) {
@@ -140,9 +146,8 @@ impl Telegram {
             Part::Text { text } => Some(text),
             Part::File { caption, .. } => caption.as_ref(),
         };
-        let markup = styled.and_then(|s| s.markup.as_ref()).filter(|_| form.html);
-        let parse_mode = markup.map(|_| ParseMode::Html);
-        let text = markup.or_else(|| styled.map(|s| &s.plain)).cloned();
+        let parse_mode = styled.filter(|_| form.html).map(|_| ParseMode::Html);
+        let text = styled.map(|s| if form.html { s.markup.clone() } else { s.plain.clone() });
         let reply =
             form.reply_to.map(|id| ReplyParameters::builder().message_id(id).allow_sending_without_reply(true).build());
         let sent: Sent = match (piece.part, &piece.media) {

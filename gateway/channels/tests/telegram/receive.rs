@@ -268,7 +268,7 @@ async fn a_stranger_gets_one_pairing_message_and_after_approval_an_ear() {
     assert_eq!(world.sink.texts(), [""; 0]);
     let calls = world.fake.calls_of("sendMessage");
     assert_eq!(calls.len(), 1, "{calls:?}");
-    assert_eq!(calls[0].params["chat_id"], "77");
+    assert_eq!(calls[0].params["chat_id"], 77);
     assert_eq!(calls[0].params["parse_mode"], Value::Null);
     let code = world.pairing.list().unwrap()[0].code.clone();
     let text = calls[0].params["text"].as_str().unwrap();
