@@ -54,13 +54,21 @@ pub enum Check {
     Done(Record),
 }
 
+#[derive(Default)]
+enum Answer {
+    #[default]
+    ToCome,
+    /// The request had no effect.
+    None,
+    Record(Box<Record>),
+}
+
 /// An answer that is still to come.
 #[derive(Default)]
 pub struct Pending {
     /// Wakes waiters in the order in which they came; `watch` would draw that order from ambient randomness.
     over: Notify,
-    /// The record, once it is over; `None` in it: the request had no effect.
-    record: Mutex<Option<Option<Record>>>,
+    state: Mutex<Answer>,
     resumed: bool,
 }
 
@@ -75,15 +83,21 @@ impl Pending {
         let mut over = std::pin::pin!(self.over.notified());
         // Listening before looking: an end between the two is not missed.
         over.as_mut().enable();
-        let record = || self.record.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if record().is_none() {
+        if matches!(*self.lock(), Answer::ToCome) {
             over.await;
         }
-        record().flatten()
+        match &*self.lock() {
+            Answer::Record(record) => Some((**record).clone()),
+            Answer::ToCome | Answer::None => None,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Answer> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn settle(&self, record: Option<Record>) {
-        *self.record.lock().unwrap_or_else(PoisonError::into_inner) = Some(record);
+        *self.lock() = record.map_or(Answer::None, |record| Answer::Record(Box::new(record)));
         self.over.notify_waiters();
     }
 }

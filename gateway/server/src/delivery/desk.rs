@@ -46,11 +46,9 @@ impl Counts {
         if queued + undelivered == 0 {
             return None;
         }
-        let mut line = format!("Delivery: {queued} queued");
-        if undelivered > 0 {
-            line += &format!(", {dead} not delivered, {unknown} unknown (openclaw delivery list)");
-        }
-        Some(line)
+        let line = format!("Delivery: {queued} queued");
+        let more = format!(", {dead} not delivered, {unknown} unknown (openclaw delivery list)");
+        Some(if undelivered > 0 { line + &more } else { line })
     }
 }
 

@@ -73,7 +73,7 @@ pub async fn start(gateway: &Arc<Gateway>) -> Result<(), StoreError> {
     if !letters.is_empty() {
         tracing::info!(count = letters.len(), "messages of an earlier process go out");
     }
-    delivery.sweep_files(&letters).await;
+    delivery.sweep_files(&letters);
     for letter in &letters {
         dispatch(gateway, letter);
     }
@@ -92,7 +92,7 @@ fn interrupted(letter: &mut Letter, resend: bool) {
 
 impl Delivery {
     /// Removes files that no letter has: a crash came between the file and its letter, or after the letter's end.
-    async fn sweep_files(&self, live: &[Letter]) {
+    fn sweep_files(&self, live: &[Letter]) {
         let known = |id: &str| live.iter().any(|l| l.id == id) || self.lock().dead.contains_key(id);
         let files = self.storage.list("media/outbound").unwrap_or_default();
         let owner = |file: &str| file.rsplit_once('-').map(|(id, _)| id.to_owned()).unwrap_or_default();

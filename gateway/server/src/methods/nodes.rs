@@ -74,8 +74,8 @@ pub async fn invoke(call: Call, params: n::NodeInvokeParams) -> Outcome<n::NodeI
     let claim = match gateway.idempotency.check("node.invoke", call.identity(), key, &params, now)? {
         Check::New(claim) => claim,
         Check::Done(record) => return record.answer::<n::NodeInvoke>().map(Reply::from),
-        Check::InFlight(_, mut done) => {
-            let record = done.wait_for(Option::is_some).await.ok().and_then(|r| r.clone());
+        Check::InFlight(_, pending) => {
+            let record = pending.answer().await;
             let gone = || ErrorShape::unavailable("INTERRUPTED", "the first request with this key was not finished");
             return record.ok_or_else(|| gone().retry(None))?.answer::<n::NodeInvoke>().map(Reply::from);
         }

@@ -355,7 +355,6 @@ fn tell(gateway: &Gateway, run: &Run, report: &TurnReport, outcome: &Outcome, st
     let hub = &gateway.hub;
     let mut emit = run.emitter.lock().unwrap_or_else(PoisonError::into_inner);
     match (&report.end, outcome) {
-        (TurnEnd::Done, Outcome::Failed(error)) => emit.failed(hub, &error.message, started_at, now),
         (TurnEnd::Done, Outcome::Ok { .. }) => emit.end(hub, &report.text, started_at, now),
         (TurnEnd::Aborted, _) => {
             emit.abort(hub, "rpc");
@@ -365,7 +364,9 @@ fn tell(gateway: &Gateway, run: &Run, report: &TurnReport, outcome: &Outcome, st
             emit.abort(hub, "timeout");
             emit.aborted_end(hub, started_at, now);
         }
-        (TurnEnd::Failed(_), Outcome::Failed(error)) => emit.failed(hub, &error.message, started_at, now),
+        (TurnEnd::Done | TurnEnd::Failed(_), Outcome::Failed(error)) => {
+            emit.failed(hub, &error.message, started_at, now);
+        }
         (TurnEnd::Failed(error), Outcome::Ok { .. }) => emit.failed(hub, &error.to_string(), started_at, now),
     }
 }
