@@ -56,9 +56,8 @@ fn counts(a: &Trace, b: &Trace) -> String {
 }
 
 fn kind(r: &Record) -> String {
-    let frame = |way: &str, frame: &serde_json::Value| {
-        let word = |key: &str| frame[key].as_str();
-        let what = match (word("type"), word("event"), word("method"), frame["error"]["code"].as_str()) {
+    let frame = |way: &str, [form, event, method, error]: [&serde_json::Value; 4]| {
+        let what = match (form.as_str(), event.as_str(), method.as_str(), error["code"].as_str()) {
             (Some("event"), Some(event), ..) => format!("event {event}"),
             (Some("req"), _, Some(method), _) => format!("req {method}"),
             (Some("res"), .., Some(code)) => format!("res error {code}"),
@@ -69,8 +68,8 @@ fn kind(r: &Record) -> String {
     };
     match &r.what {
         What::Opened { .. } => "opened".into(),
-        What::Received { frame: f, .. } => frame("received", f),
-        What::Sent { frame: f, .. } => frame("sent", f),
+        What::Received { frame: f, .. } => frame("received", ["type", "event", "method", "error"].map(|key| &f[key])),
+        What::Sent { frame: f, .. } => frame("sent", ["type", "event", "method", "error"].map(|key| &f[key])),
         What::Closed { code, by_client, .. } => {
             let who = if *by_client { "by the client" } else { "by the gateway" };
             code.map_or_else(|| format!("closed {who} without a code"), |c| format!("closed {c} {who}"))
@@ -130,7 +129,7 @@ mod tests {
                 host: "clients".into(),
                 what: What::Received {
                     conn: "a/1".into(),
-                    frame: json!({ "type": "event", "event": "tick", "seq": i }),
+                    frame: json!({ "type": "event", "event": "tick", "seq": i }).into(),
                 },
             })
             .collect();

@@ -1,27 +1,26 @@
 //! What a run has reached, in the words of `[expect] sometimes`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::history::{Record, What};
 
 /// Everything that this history has reached.
 pub fn reached(history: &[Record]) -> BTreeSet<String> {
     let mut goals = BTreeSet::new();
-    let mut seqs = std::collections::BTreeMap::new();
+    // Most records are events: their words are put together once.
+    let mut events: BTreeSet<(&str, Option<&str>)> = BTreeSet::new();
+    let mut seqs: BTreeMap<&str, u64> = BTreeMap::new();
     for record in history {
         match &record.what {
             What::Received { conn, frame } => {
                 if let Some(event) = frame["event"].as_str() {
-                    goals.insert(format!("event {event}"));
-                    if let Some(state) = frame["payload"]["state"].as_str() {
-                        goals.insert(format!("{event} {state}"));
-                    }
+                    events.insert((event, frame["payload"]["state"].as_str()));
                 }
                 if let Some(code) = frame["error"]["details"]["code"].as_str() {
                     goals.insert(format!("error {code}"));
                 }
                 if let Some(seq) = frame["seq"].as_u64() {
-                    let last = seqs.insert(conn.clone(), seq).unwrap_or(0);
+                    let last = seqs.insert(conn, seq).unwrap_or(0);
                     if seq > last + 1 {
                         goals.insert("gap".into());
                     }
@@ -68,6 +67,10 @@ pub fn reached(history: &[Record]) -> BTreeSet<String> {
             }
             _ => {}
         }
+    }
+    for (event, state) in events {
+        goals.insert(format!("event {event}"));
+        goals.extend(state.map(|state| format!("{event} {state}")));
     }
     goals
 }

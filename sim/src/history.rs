@@ -3,8 +3,12 @@
 //! Frames are decoded; bytes that a random generator outside our hands could colour (WebSocket masks, keys) never get
 //! here. The simulator and the live runner write the same records.
 
+mod frame;
+
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
+
+pub use frame::{Decoder, Frame};
 
 /// One thing that happened, and when.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,11 +33,7 @@ pub enum What {
     /// group `chat`.
     Opened { conn: String, client: String, group: String },
     /// A frame that the client received, decoded.
-    Received {
-        conn: String,
-        #[serde(serialize_with = "canonical")]
-        frame: Value,
-    },
+    Received { conn: String, frame: Frame },
     /// A frame that the client handed to its transport, decoded; `{"raw": text}` for what is no JSON.
     Sent {
         conn: String,
@@ -75,7 +75,8 @@ pub enum What {
     Probe { name: String, holds: bool, always: bool },
     /// A task panicked.
     Panic { task: String, message: String },
-    /// A gauge sampled at the end of a run or in its course: `tasks`, `sockets`, `outbox_bytes`, `draws`.
+    /// A number: `tasks`, `sockets` and `draws` at the end of a run, `outbox_bytes` at the end of a connection (the most
+    /// that waited for it), `start_storage_ops` when the gateway listens.
     Gauge { name: String, value: i64 },
     /// Anything worth reading.
     Note { text: String },

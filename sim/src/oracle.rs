@@ -47,6 +47,10 @@ pub struct Expect {
     pub off: Vec<String>,
     /// Once the last fault has healed, what was held up has recovered within this time, in milliseconds.
     pub recover_within_ms: u64,
+    /// From a start of the gateway until it listens, in milliseconds.
+    pub start_within_ms: u64,
+    /// Storage operations in that time, if they are bounded.
+    pub start_storage_ops: Option<u64>,
     /// A request that needs no model, channel or wait is answered within this time on a quiet connection.
     pub answer_within_ms: u64,
     /// `gateway.limits.maxBufferedBytes`.
@@ -68,6 +72,8 @@ impl Default for Expect {
         Self {
             off: Vec::new(),
             recover_within_ms: 15_000,
+            start_within_ms: 1_000,
+            start_storage_ops: None,
             answer_within_ms: 5_000,
             max_buffered_bytes: 1_572_864,
             tick_interval_ms: 30_000,
@@ -91,6 +97,8 @@ impl Expect {
         Ok(Self {
             off: plan.expect.off.clone(),
             recover_within_ms: plan.expect.recover_within.ms(),
+            start_within_ms: plan.expect.start_within.ms(),
+            start_storage_ops: plan.expect.start_storage_ops,
             max_buffered_bytes: limits.max_buffered_bytes,
             tick_interval_ms: limits.tick_interval_ms,
             handshake_timeout_ms: limits.handshake_timeout_ms,
@@ -99,11 +107,6 @@ impl Expect {
             tunnelled: tunnelled.collect(),
             ..Self::default()
         })
-    }
-
-    /// True for the name of an oracle.
-    pub fn knows(name: &str) -> bool {
-        ORACLES.iter().any(|(oracle, _)| *oracle == name)
     }
 }
 
@@ -142,7 +145,7 @@ pub const ORACLES: [(&str, &str); 37] = [
     ("telegram_429", "nothing is sent to a chat before its retry_after is over"),
     ("telegram_answered", "every update is answered"),
     ("telegram_once", "no update is answered twice"),
-    ("starts", "the gateway starts whenever it is told to, with whatever a crash has left"),
+    ("starts", "the gateway starts whenever it is told to, soon, with whatever a crash has left"),
     ("panics", "no task panics"),
     ("probes", "no assertion of the gateway fails"),
     ("leaks", "no task and no socket is left at the end"),

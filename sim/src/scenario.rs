@@ -267,6 +267,8 @@ mod tests {
             error("about = 'x'\n[[clients]]\ngroup = 'a'\nworkload = 'talk'\n")
                 .starts_with("x.toml:4:12: unknown variant")
         );
+        let text = "about = 'x'\n[expect]\noff = ['latency', 'liveness']\n";
+        assert!(error(text).starts_with("x.toml:3:7: no oracle \"liveness\"; there are frames,"), "{}", error(text));
         let text = "about = 'x'\n[gateway]\nlimits = { tickIntervalMs = 1 }\n";
         assert!(error(text).starts_with("x.toml:2:1: the gateway's configuration: gateway.limits.tickIntervalMs"));
     }

@@ -11,7 +11,12 @@ use std::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::{history::Record, oracle::Verdict, plan::Plan, runner::Violation};
+use crate::{
+    history::{Record, What},
+    oracle::Verdict,
+    plan::Plan,
+    runner::Violation,
+};
 
 /// The version of the file's form.
 pub const SCHEMA: u32 = 1;
@@ -143,7 +148,17 @@ enum Mark {
 
 /// The line of a record, without its end.
 pub fn line(record: &Record) -> String {
-    serde_json::to_string(record).unwrap_or_default()
+    let What::Received { conn, frame } = &record.what else {
+        return serde_json::to_string(record).unwrap_or_default();
+    };
+    // Most records are events that went to many, whose text is there already.
+    let quoted = |text: &str| serde_json::to_string(text).unwrap_or_default();
+    let (Record { i, t_us, host, .. }, conn) = (record, quoted(conn));
+    let mut line =
+        format!(r#"{{"i":{i},"t_us":{t_us},"host":{},"kind":"received","conn":{conn},"frame":"#, quoted(host));
+    frame.write(&mut line);
+    line.push('}');
+    line
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -253,7 +268,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::history::What;
 
     fn records(n: u64) -> Vec<Record> {
         let frame = |i: u64| json!({ "z": i, "a": { "y": 1, "b": [ { "d": 1, "c": 2 } ] } });
@@ -304,6 +318,16 @@ mod tests {
         let of =
             |frame| line(&Record { i: 0, t_us: 0, host: "h".into(), what: What::Sent { conn: "c".into(), frame } });
         assert_eq!(of(json!({ "b": 1, "a": { "d": 1, "c": 2 } })), of(json!({ "a": { "c": 2, "d": 1 }, "b": 1 })));
+        let received = |frame: serde_json::Value| Record {
+            i: 3,
+            t_us: 5,
+            host: "clients".into(),
+            what: What::Received { conn: "a \"b\"/1".into(), frame: frame.into() },
+        };
+        for frame in [json!({}), json!({ "z": 1, "seq": 4, "a": { "y": 1, "b": "\u{1}" } }), json!([1]), json!("x")] {
+            let record = received(frame);
+            assert_eq!(line(&record), serde_json::to_string(&record).unwrap());
+        }
         assert!(of(json!({})).starts_with("{\"i\":0,\"t_us\":0,\"host\":\"h\",\"kind\":\"sent\""), "{}", of(json!({})));
     }
 

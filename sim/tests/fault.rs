@@ -198,6 +198,25 @@ async fn a_rate_lets_bytes_trickle() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_waits_for_its_turn_arrives_when_the_rate_ends() {
+    let (link, mut a, mut b) = pair();
+    link.rate(Some(1000));
+    let start = Instant::now();
+    a.write_all(&[0; 20_000]).await.unwrap();
+    a.shutdown().await.unwrap();
+    read_exactly(&mut b, 1_000).await;
+    let end = async {
+        tokio::time::sleep(ms(500)).await;
+        link.rate(None);
+    };
+    tokio::join!(read_exactly(&mut b, 19_000), end);
+    assert_eq!(b.read(&mut [0; 1]).await.unwrap(), 0, "and the end of the stream");
+    assert!((ms(1490)..ms(1600)).contains(&start.elapsed()), "{:?}", start.elapsed());
+    b.write_all(b"back").await.unwrap();
+    assert_eq!(read_exactly(&mut a, 4).await, b"back");
+}
+
+#[tokio::test(start_paused = true)]
 async fn latency_delays_and_keeps_the_order() {
     let (link, mut a, mut b) = pair();
     let start = Instant::now();

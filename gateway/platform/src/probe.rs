@@ -6,6 +6,10 @@ pub trait Probe: Send + Sync {
     fn always(&self, name: &'static str, holds: bool);
     /// This line should be reached in some run.
     fn sometimes(&self, name: &'static str);
+    /// Something that has a bound came to `value`.
+    fn gauge(&self, name: &'static str, value: u64) {
+        let _ = (name, value);
+    }
 }
 
 /// The probe of production: nothing.

@@ -62,6 +62,8 @@ enum Tells {
 struct State {
     queue: VecDeque<(Frame, Tells)>,
     bytes: usize,
+    /// The most that `bytes` has been.
+    peak: usize,
     seq: u64,
     withheld: u64,
     close: Option<Close>,
@@ -186,6 +188,11 @@ impl Outbox {
         }
     }
 
+    /// The most bytes that have waited at a time.
+    pub fn peak(&self) -> usize {
+        self.lock().peak
+    }
+
     /// Bytes waiting and events withheld so far.
     pub fn load(&self) -> (usize, u64) {
         let s = self.lock();
@@ -196,6 +203,7 @@ impl Outbox {
 impl State {
     fn push(&mut self, frame: Frame, tells: Tells) {
         self.bytes += frame.len();
+        self.peak = self.peak.max(self.bytes);
         self.queue.push_back((frame, tells));
     }
 
@@ -210,6 +218,7 @@ impl State {
         }
         let after = frame.len();
         self.bytes = self.bytes - before + after;
+        self.peak = self.peak.max(self.bytes);
         true
     }
 }

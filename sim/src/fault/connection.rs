@@ -151,6 +151,21 @@ impl Connection {
         }
     }
 
+    /// The wire is fast again: what waits for its turn arrives as if it was sent now.
+    pub(super) fn hurry(&self) {
+        let now = self.link.time.now();
+        let arrives = now + self.link.least_latency(&self.link.settings());
+        let mut state = self.lock();
+        for pipe in state.pipes.iter_mut().filter(|pipe| pipe.wire_free > now) {
+            pipe.wire_free = now;
+            pipe.last_at = pipe.last_at.min(arrives);
+            for segment in &mut pipe.segments {
+                segment.at = segment.at.min(arrives);
+            }
+            pipe.ending = pipe.ending.map(|(ending, at)| (ending, at.min(arrives)));
+        }
+    }
+
     pub(super) fn cut(&self) {
         let now = self.link.time.now();
         let mut state = self.lock();

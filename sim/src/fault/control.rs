@@ -116,8 +116,11 @@ impl LinkControl {
         self.each(Connection::reset);
     }
 
-    /// Bytes per second in each direction.
+    /// Bytes per second in each direction. Without a limit, what still waits for its turn goes out at once.
     pub fn rate(&self, rate: Option<u64>) {
+        if rate.is_none() {
+            self.each(Connection::hurry);
+        }
         self.change(|s| s.rate = rate.map(|r| r.max(1)));
     }
 

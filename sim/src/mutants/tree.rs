@@ -86,7 +86,8 @@ pub(super) fn check(root: &Path, patch: &Path) -> Result<(), String> {
 fn git_apply(root: &Path, patch: &Path, options: &[&str]) -> Result<(), String> {
     let root = root.canonicalize().map_err(|e| format!("{}: {e}", root.display()))?;
     let output = Command::new("git")
-        .arg("apply")
+        // One line of context: a patch outlives changes beside its place.
+        .args(["apply", "-C1"])
         .args(options)
         .arg(patch.canonicalize().map_err(|e| format!("{}: {e}", patch.display()))?)
         // A copy within another repository is no part of it; git would skip every file.

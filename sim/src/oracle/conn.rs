@@ -6,6 +6,7 @@ use super::{
     facts::{Facts, Mark, TAIL},
     sheet::{self, Rights},
 };
+use crate::history::Frame;
 
 /// How far a connection got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +40,7 @@ pub struct Answer<'a> {
     /// Where.
     pub at: Mark,
     /// The frame.
-    pub frame: &'a Value,
+    pub frame: &'a Frame,
 }
 
 impl Answer<'_> {

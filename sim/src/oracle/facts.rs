@@ -24,9 +24,6 @@ impl Mark {
 /// After a disturbance, what was held up has arrived within this time.
 pub const TAIL: u64 = 2_000_000;
 
-/// Bytes that may be on their way.
-const WINDOW: u64 = 64 << 10;
-
 /// From a start of the gateway's process to its end.
 #[derive(Debug, Clone)]
 pub struct Life {
@@ -66,13 +63,9 @@ impl Fault<'_> {
     pub fn is_slow(&self) -> bool {
         matches!(self.kind, "stall" | "half_open" | "latency" | "rate" | "window")
     }
-    /// What was on its way when it ended still arrives as slowly as it left: a whole window, in microseconds.
+    /// What was on its way when it ended still takes its time, in microseconds.
     fn lingers(&self) -> u64 {
-        match self.kind {
-            "rate" => (WINDOW / self.json["bytes"].as_u64().unwrap_or(WINDOW).max(1)).min(60) * 1_000_000,
-            "latency" => self.json["delay_ms"].as_u64().unwrap_or(0).min(60_000) * 1000,
-            _ => 0,
-        }
+        if self.kind == "latency" { self.json["delay_ms"].as_u64().unwrap_or(0).min(60_000) * 1000 } else { 0 }
     }
     /// Concerns the model server.
     pub fn is_model(&self) -> bool {
@@ -98,6 +91,8 @@ pub struct Facts<'a> {
     pub end: u64,
     /// Lives of the gateway, in order; at least one.
     pub lives: Vec<Life>,
+    /// When the machine lost power, whether the gateway was running or not.
+    pub power_losses: Vec<u64>,
     /// Faults in the order of their beginning.
     pub faults: Vec<Fault<'a>>,
     /// Clients behind the tunnel.
@@ -149,7 +144,15 @@ impl<'a> Facts<'a> {
         if lives.is_empty() {
             lives.push(first);
         }
-        Self { history, end, lives, faults: faults.into_iter().map(|(_, f)| f).collect(), tunnelled: &expect.tunnelled }
+        let off = |r: &&Record| matches!(&r.what, What::Process { event } if event == "power_loss");
+        Self {
+            history,
+            end,
+            lives,
+            power_losses: history.iter().filter(off).map(|r| r.t_us).collect(),
+            faults: faults.into_iter().map(|(_, f)| f).collect(),
+            tunnelled: &expect.tunnelled,
+        }
     }
 
     /// Number of the life in which `t` lies (or which ended last before it).

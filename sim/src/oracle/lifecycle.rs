@@ -66,7 +66,9 @@ fn stopped(c: &Conn, facts: &Facts, stop: Mark, to: u64, out: &mut Findings) {
     }
     let was_there = c.hello.as_ref().is_some_and(|h| h.at.t + 500_000 < stop.t) && until > stop.t;
     let left = c.closed.is_some_and(|e| e.by_client && e.at.t < to);
-    if !was_there || left || c.is_disturbed(facts, stop.t.saturating_sub(500_000), until.min(to)) {
+    // The machine went down before its last words were out.
+    let silenced = facts.power_losses.iter().any(|t| (stop.t..=until).contains(t));
+    if !was_there || left || silenced || c.is_disturbed(facts, stop.t.saturating_sub(500_000), until.min(to)) {
         return;
     }
     let slow = c.closed.is_some_and(|e| e.reason == "slow consumer" || e.reason == "invalid JSON");

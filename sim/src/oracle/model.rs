@@ -12,7 +12,7 @@ use super::{
     findings::Findings,
     sheet::{self, Rights},
 };
-use crate::history::What;
+use crate::history::{Frame, What};
 
 /// A refused connection is closed within this time.
 const CLOSES_WITHIN: u64 = 5_000_000;
@@ -98,7 +98,7 @@ fn sent<'a>(c: &mut Conn<'a>, at: Mark, frame: &'a Value) {
     c.requests.push(Request { at, id, method, params: &frame["params"], first: None, last: None });
 }
 
-fn received<'a>(c: &mut Conn<'a>, at: Mark, frame: &'a Value, out: &mut Findings) {
+fn received<'a>(c: &mut Conn<'a>, at: Mark, frame: &'a Frame, out: &mut Findings) {
     let name = c.name;
     if let Some(why) = sheet::malformed(frame) {
         out.broken("frames", at.i, format!("{name}: {why}"));
@@ -138,7 +138,7 @@ fn received<'a>(c: &mut Conn<'a>, at: Mark, frame: &'a Value, out: &mut Findings
     c.hello = Some(Hello { at, payload, params, rights: Rights::of(params) });
 }
 
-fn event<'a>(c: &mut Conn<'a>, at: Mark, frame: &'a Value, out: &mut Findings) {
+fn event<'a>(c: &mut Conn<'a>, at: Mark, frame: &'a Frame, out: &mut Findings) {
     let name = c.name;
     let what = frame["event"].as_str().unwrap_or_default();
     let number = frame["seq"].as_u64();
@@ -187,7 +187,7 @@ fn event<'a>(c: &mut Conn<'a>, at: Mark, frame: &'a Value, out: &mut Findings) {
     });
 }
 
-fn response<'a>(c: &mut Conn<'a>, at: Mark, frame: &'a Value, id: &str, out: &mut Findings) {
+fn response<'a>(c: &mut Conn<'a>, at: Mark, frame: &'a Frame, id: &str, out: &mut Findings) {
     let name = c.name;
     let answer = Answer { at, frame };
     let known = c.requests.iter().any(|r| r.id == id);

@@ -1,10 +1,15 @@
 //! The gateway as a process: no panic, no broken assertion, nothing left behind, buffers within their bounds (F03, F04).
 
-use super::{Expect, facts::Facts, findings::Findings};
+use super::{
+    Expect,
+    facts::{Facts, Mark},
+    findings::Findings,
+};
 use crate::history::What;
 
 /// Checks them all.
 pub fn check(facts: &Facts, expect: &Expect, out: &mut Findings) {
+    starts(facts, expect, out);
     let mut last = std::collections::BTreeMap::new();
     let mut largest = None;
     for r in facts.history {
@@ -37,7 +42,38 @@ pub fn check(facts: &Facts, expect: &Expect, out: &mut Findings) {
     }
 }
 
+/// A start costs little, however long the gateway was away and whatever its backends do (F20).
+fn starts(facts: &Facts, expect: &Expect, out: &mut Findings) {
+    let broken_disk = facts.faults.iter().any(|f| f.kind == "disk");
+    let late = |begun: Mark, until: u64, out: &mut Findings| {
+        let (ms, most) = ((until - begun.t) / 1000, expect.start_within_ms);
+        if ms > most && !broken_disk {
+            out.broken("starts", begun.i, format!("{ms} ms later it does not listen yet, at most {most}"));
+        }
+    };
+    let mut begun: Option<Mark> = None;
+    for r in facts.history {
+        match &r.what {
+            What::Process { event } => {
+                if let Some(begun) = begun.take() {
+                    late(begun, r.t_us, out);
+                }
+                begun = (event == "start").then(|| Mark::of(r));
+            }
+            What::Gauge { name, value } if name == "start_storage_ops" => {
+                if let Some(most) = expect.start_storage_ops.filter(|most| *value > *most as i64) {
+                    out.broken("starts", r.i, format!("{value} storage operations before it listens, at most {most}"));
+                }
+            }
+            _ => {}
+        }
+    }
+    if let Some(begun) = begun {
+        late(begun, facts.end, out);
+    }
+}
+
 fn largest_frame(facts: &Facts) -> i64 {
-    let size = |w: &What| if let What::Received { frame, .. } = w { frame.to_string().len() as i64 } else { 0 };
+    let size = |w: &What| if let What::Received { frame, .. } = w { frame.text_len() as i64 } else { 0 };
     facts.history.iter().map(|r| size(&r.what)).max().unwrap_or(0)
 }

@@ -3,6 +3,8 @@
 
 use serde_json::Value;
 
+use crate::history::Frame;
+
 /// Error codes that may stand in a frame (protocol-core.md section 2).
 pub const CODES: [&str; 5] = ["NOT_LINKED", "NOT_PAIRED", "AGENT_TIMEOUT", "INVALID_REQUEST", "UNAVAILABLE"];
 
@@ -147,23 +149,22 @@ pub fn is_bad_connect(params: &Value) -> bool {
 }
 
 /// What is wrong with the form of a received frame, if anything (section 2: absent members are omitted, never null).
-pub fn malformed(frame: &Value) -> Option<String> {
-    let Some(object) = frame.as_object() else { return Some("a frame that is no object".into()) };
+pub fn malformed(frame: &Frame) -> Option<String> {
+    let Some(mut members) = frame.members() else { return Some("a frame that is no object".into()) };
     let known: &[&str] = match frame["type"].as_str() {
         Some("res") => &["type", "id", "ok", "payload", "error"],
         Some("event") => &["type", "event", "payload", "seq", "stateVersion"],
         other => return Some(format!("a frame of type {other:?}")),
     };
-    if let Some(key) = object.keys().find(|k| !known.contains(&k.as_str())) {
-        return Some(format!("unknown member {key:?}"));
-    }
-    if let Some(key) = object.keys().find(|k| k.as_str() != "payload" && object[k.as_str()].is_null()) {
-        return Some(format!("{key:?} is null instead of absent"));
+    let wrong = |key: &str, value: &Value| !known.contains(&key) || (key != "payload" && value.is_null());
+    if let Some((key, _)) = members.find(|(key, value)| wrong(key, value)) {
+        let what = if known.contains(&key) { "is null instead of absent" } else { "is not known" };
+        return Some(format!("member {key:?} {what}"));
     }
     if frame["type"] == "event" {
         return frame["event"].as_str().is_none().then(|| "an event without a name".into());
     }
-    let error = object.get("error");
+    let error = frame.get("error");
     match (frame["id"].as_str(), frame["ok"].as_bool(), error) {
         (None, ..) => Some("a response whose id is no text".into()),
         (_, None, _) => Some("a response without `ok`".into()),

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     World,
     fault::Links,
-    history::What,
+    history::{Frame, What},
     plan::{self, Deed, Plan},
     scenario::Leave,
 };
@@ -74,6 +74,11 @@ impl Start {
 
     pub fn record(&self, what: What) {
         self.recorder.record("clients", what);
+    }
+
+    /// Decodes what the gateway sent.
+    pub fn decode(&self, text: &str) -> Frame {
+        self.recorder.decoder().decode(text)
     }
 
     pub fn opened(&self, conn: &str) {
@@ -157,7 +162,7 @@ struct Client {
 /// A frame that came.
 enum Heard {
     /// To a request.
-    Answer(Value),
+    Answer(Frame),
     /// Anything else.
     Event,
 }
@@ -348,7 +353,7 @@ impl Client {
     }
 
     /// Takes note of an answer.
-    fn answered(&mut self, frame: &Value) {
+    fn answered(&mut self, frame: &Frame) {
         let Some(id) = frame["id"].as_str() else { return };
         let Some(mut call) = self.calls.remove(id) else { return };
         let retry =
@@ -397,7 +402,7 @@ impl Client {
         loop {
             match live.ws.next().await {
                 Some(Ok(Message::Text(text))) => {
-                    let frame: Value = serde_json::from_str(&text).unwrap_or_else(|_| json!({ "raw": text.as_str() }));
+                    let frame = self.start.decode(&text);
                     live.heard = Instant::now();
                     // Most frames are events, which only the history needs.
                     let heard = if frame["type"] == "res" { Heard::Answer(frame.clone()) } else { Heard::Event };

@@ -94,8 +94,11 @@ impl GatewayHost {
         let (order, control) = mpsc::channel(4);
         *lock(&self.control) = Some(order);
         let (ready, bound) = oneshot::channel();
+        let before = self.disk.operations();
         let announce = async {
             if bound.await.is_ok() {
+                let value = (self.disk.operations() - before) as i64;
+                self.does(What::Gauge { name: "start_storage_ops".into(), value });
                 self.does(What::Process { event: "listening".into() });
             }
             std::future::pending::<()>().await;
@@ -240,6 +243,11 @@ impl Probe for Claims {
     fn sometimes(&self, name: &'static str) {
         if !self.1.crashed() {
             self.0.record("gateway", What::Probe { name: name.to_owned(), holds: true, always: false });
+        }
+    }
+    fn gauge(&self, name: &'static str, value: u64) {
+        if !self.1.crashed() {
+            self.0.record("gateway", What::Gauge { name: name.to_owned(), value: value as i64 });
         }
     }
 }

@@ -5,11 +5,11 @@ use std::{
 
 use openclaw_platform::Mono;
 
-use crate::history::{Record, What};
+use crate::history::{Decoder, Record, What};
 
 /// Writes the history; clones write the same one.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Recorder(Arc<Mutex<State>>);
+pub(super) struct Recorder(Arc<Mutex<State>>, Decoder);
 
 #[derive(Debug, Default)]
 struct State {
@@ -22,7 +22,12 @@ struct State {
 impl Recorder {
     /// Records in real time, from now on.
     pub fn live(start: Mono) -> Self {
-        Self(Arc::new(Mutex::new(State { start: Some(start), ..State::default() })))
+        Self(Arc::new(Mutex::new(State { start: Some(start), ..State::default() })), Decoder::default())
+    }
+
+    /// Decodes what clients receive.
+    pub fn decoder(&self) -> &Decoder {
+        &self.1
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -61,8 +61,7 @@ pub(super) async fn visit(start: Start, n: usize, opening: Opening) {
                 loop {
                     match ws.next().await {
                         Some(Ok(Message::Text(text))) => {
-                            let frame = serde_json::from_str::<Value>(&text)
-                                .unwrap_or_else(|_| json!({ "raw": text.as_str() }));
+                            let frame = start.decode(&text);
                             start.record(What::Received { conn: conn.clone(), frame });
                         }
                         Some(Ok(Message::Close(frame))) => {

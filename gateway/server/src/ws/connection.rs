@@ -94,6 +94,7 @@ pub async fn serve(gateway: Arc<Gateway>, io: BoxIo, origin: Origin, slot: Slot)
         linger(ws.into_inner()).await;
     }
     let (_, withheld) = outbox.load();
+    gateway.platform.probe.gauge("outbox_bytes", outbox.peak() as u64);
     tracing::debug!(conn = %peer.conn_id, withheld, "connection closed");
 }
 

@@ -40,6 +40,16 @@ fn f21_a_stop_is_told_to_everybody() {
             s.event("a-1/1", 1, "shutdown", plain.clone());
         })
         .breaks("shutdown", "nobody asked");
+    // Its machine goes down while the last words are on their way.
+    let lost = |power_loss: u64| {
+        ready().but(|s| {
+            s.process("stop").event("a-1/1", 1, "shutdown", plain.clone()).at(2010).process("stopped");
+            s.at(power_loss).process("power_loss").at(2500).closed("a-1/1", None, "connection reset");
+            s.at(20_000).note();
+        })
+    };
+    lost(2020).holds();
+    lost(2500).holds();
 }
 
 #[test]
@@ -126,4 +136,22 @@ fn claims_and_starts() {
             s.fault(1, true, json!({ "kind": "disk", "disk": "eio" })).process("failed");
         })
         .holds();
+}
+
+/// What a start may take (F20).
+#[test]
+fn f20_a_start_costs_little() {
+    let started = |ms: u64, operations: i64| {
+        let mut s = Story::new();
+        s.expect.start_storage_ops = Some(10);
+        s.at(10).process("crash").at(20).process("start").at(20 + ms);
+        s.add(What::Gauge { name: "start_storage_ops".into(), value: operations }).process("listening");
+        s
+    };
+    started(1000, 10).holds();
+    started(1001, 10).breaks("starts", "1001 ms later it does not listen yet, at most 1000");
+    started(1, 11).breaks("starts", "11 storage operations before it listens, at most 10");
+    let mut never = Story::new();
+    never.at(10).process("crash").at(20).process("start").at(9000).note();
+    never.breaks("starts", "8980 ms later");
 }
