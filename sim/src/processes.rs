@@ -1,6 +1,9 @@
 //! No child processes in a simulation.
 
-use std::io;
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use openclaw_platform::{BoxFuture, Command, Output, ProcessError, Processes};
 
@@ -13,5 +16,8 @@ impl Processes for NoProcesses {
         let program = command.argv.into_iter().next().unwrap_or_default();
         let source = io::Error::new(io::ErrorKind::Unsupported, "there are no processes in a simulation");
         Box::pin(std::future::ready(Err(ProcessError::Spawn { program, source })))
+    }
+    fn which(&self, _program: &str, _cwd: Option<&Path>) -> Option<PathBuf> {
+        None
     }
 }

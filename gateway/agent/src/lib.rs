@@ -5,6 +5,7 @@
 //!
 //! Start reading at [`provider`] and [`turn`].
 
+pub mod exec;
 pub mod prompt;
 pub mod provider;
 pub mod tool;

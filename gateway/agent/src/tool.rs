@@ -4,7 +4,7 @@ mod exec;
 
 use openclaw_platform::BoxFuture;
 
-pub use self::exec::Exec;
+pub use self::exec::{Exec, ExecGate};
 use crate::provider::ToolSpec;
 
 /// Something that a model can call.

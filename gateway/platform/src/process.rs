@@ -1,6 +1,9 @@
 //! Child processes as a seam: agent tools and `tailscale whois` run through it, never through a shell (S22).
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use crate::BoxFuture;
 
@@ -54,8 +57,11 @@ pub enum ProcessError {
     Empty,
 }
 
-/// Runs programs. Dropping the future kills the child.
+/// Runs programs. Dropping the future kills the child and every process that it started in its group.
 pub trait Processes: Send + Sync {
     /// Runs `command` to its end.
     fn run(&self, command: Command) -> BoxFuture<'_, Result<Output, ProcessError>>;
+    /// The absolute path of the file that `program` names: as a path (relative ones from `cwd`), else in PATH. `None`
+    /// when there is no such executable file.
+    fn which(&self, program: &str, cwd: Option<&Path>) -> Option<PathBuf>;
 }

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::{
+    approvals,
     connect::{Challenge, PROTOCOL},
     event::{self, EVENTS},
     frame::{EventFrame, OwnedRequest, ResponseFrame},
@@ -62,6 +63,8 @@ fn payload(event: &str) -> Value {
         "node.invoke.request" => schema::of::<nodes::NodeInvokeRequest>(),
         "node.invoke.cancel" => schema::of::<nodes::NodeInvokeCancelled>(),
         "voicewake.changed" => schema::of::<nodes::VoiceWake>(),
+        "exec.approval.requested" => schema::of::<approvals::ExecApprovalRequested>(),
+        "exec.approval.resolved" => schema::of::<approvals::ExecApprovalResolved>(),
         "talk.mode" => schema::of::<nodes::TalkMode>(),
         _ => Value::Bool(true),
     }

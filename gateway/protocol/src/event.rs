@@ -79,6 +79,11 @@ pub const VOICEWAKE_CHANGED: EventSpec = spec("voicewake.changed", Some(Scope::R
 /// Talk mode of all clients.
 pub const TALK_MODE: EventSpec = spec("talk.mode", Some(Scope::Read), true).nodes(Nodes::Always);
 
+/// A command waits for a person's decision.
+pub const EXEC_APPROVAL_REQUESTED: EventSpec = spec("exec.approval.requested", Some(Scope::Approvals), true);
+/// It was decided.
+pub const EXEC_APPROVAL_RESOLVED: EventSpec = spec("exec.approval.resolved", Some(Scope::Approvals), true);
+
 /// Every event that this gateway sends.
 pub const EVENTS: &[EventSpec] = &[
     CHALLENGE,
@@ -97,6 +102,8 @@ pub const EVENTS: &[EventSpec] = &[
     NODE_INVOKE_CANCEL,
     VOICEWAKE_CHANGED,
     TALK_MODE,
+    EXEC_APPROVAL_REQUESTED,
+    EXEC_APPROVAL_RESOLVED,
 ];
 
 wire! { /// Payload of `tick`.

@@ -6,6 +6,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
+    approvals as x,
     connect::{ConnectParams, HelloOk},
     error::ErrorShape,
     nodes as n, params as p,
@@ -141,6 +142,13 @@ methods! {
     VoiceWakeGet "voicewake.get" Read true (p::Empty) -> n::VoiceWake, "Words that wake the assistant.";
     VoiceWakeSet "voicewake.set" Write true (n::VoiceWakeSetParams) -> n::VoiceWake, "Sets them; an empty list means the defaults.";
     TalkMode "talk.mode" Write true (n::TalkModeParams) -> n::TalkMode, "Switches talk mode of all clients.";
+    ExecApprovalsGet "exec.approvals.get" Admin true (p::Empty) -> x::ExecApprovals, "Which programs may run, per agent.";
+    ExecApprovalsSet "exec.approvals.set" Admin true (x::ExecApprovalsSetParams) -> x::ExecApprovals, "Replaces that, based on the hash it was read with.";
+    ExecApprovalsNodeGet "exec.approvals.node.get" Admin true (x::ExecApprovalsNodeGetParams) -> Json, "The same of a node's own host.";
+    ExecApprovalsNodeSet "exec.approvals.node.set" Admin true (x::ExecApprovalsNodeSetParams) -> Json, "Replaces it there.";
+    ExecApprovalRequest "exec.approval.request" Approvals true (x::ExecApprovalRequestParams) -> x::ExecApprovalOutcome, "Asks a person whether a command may run, and waits.";
+    ExecApprovalList "exec.approval.list" Approvals true (p::Empty) -> x::ExecApprovalList, "Questions that wait.";
+    ExecApprovalResolve "exec.approval.resolve" Approvals true (x::ExecApprovalResolveParams) -> p::Ok, "Decides one.";
     => node
     NodeInvokeResult "node.invoke.result" (n::NodeInvokeResultParams) -> n::NodeInvokeResult, "A node's answer.";
     NodeEvent "node.event" (n::NodeEventParams) -> p::Ok, "Something happened at a node.";

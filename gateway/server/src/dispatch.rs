@@ -44,6 +44,16 @@ impl<R> Reply<R> {
     }
 }
 
+impl<R> Reply<R> {
+    /// The result, for a caller that is no connection; what follows the response happens now.
+    pub fn settle(self) -> R {
+        if let Some(then) = self.then {
+            then();
+        }
+        self.value
+    }
+}
+
 impl<R> From<R> for Reply<R> {
     fn from(value: R) -> Self {
         Self { value, then: None }

@@ -8,11 +8,13 @@ use std::{
     },
 };
 
+use openclaw_agent::exec::ApprovalsStore;
 use openclaw_config::{AuthMode, Config, Network, Secret};
 use openclaw_platform::{Clock, Entropy, EntropyExt as _, Millis, Mono, Platform, Spawner, SpawnerExt as _};
 use openclaw_protocol::{connect::SessionDefaults, error::ErrorShape, frame::StateVersion};
 
 use crate::{
+    approvals::Approvals,
     auth::Credentials,
     channels::Channels,
     delivery::Delivery,
@@ -65,6 +67,10 @@ pub struct Gateway {
     pub nodes: Nodes,
     /// Nodes that operators paired by hand.
     pub pairings: Pairings,
+    /// Commands that wait for a person's decision.
+    pub approvals: Approvals,
+    /// Which programs may run.
+    pub exec_policy: ApprovalsStore,
     /// Words that wake the assistant.
     pub wake_words: WakeWords,
     /// Sessions and transcripts.
@@ -121,6 +127,13 @@ impl Gateway {
             used_signatures: UsedSignatures::default(),
             nodes: Nodes::load(store.clone(), entropy.fork("nodes"))?,
             pairings: Pairings::load(store.clone(), clock.clone(), entropy.fork("node-pairing"))?,
+            approvals: Approvals::new(clock.clone(), entropy.fork("approvals")),
+            exec_policy: ApprovalsStore::new(
+                platform.storage.clone(),
+                platform.tasks.clone(),
+                entropy.fork("exec-policy"),
+                &options.state_dir,
+            ),
             wake_words: WakeWords::load(platform.storage.clone(), platform.tasks.clone()),
             sessions: Sessions::load(store.clone(), entropy.fork("sessions"))?,
             runs: Runs::new(parallel, limits.max_queued_per_session as usize),

@@ -6,12 +6,14 @@
 //! Start reading at [`serve::run`], then [`gateway::Gateway`]; a request's way is `ws/connection.rs`, `dispatch.rs`,
 //! `methods/`.
 
+pub mod approvals;
 pub mod auth;
 pub mod browser;
 pub mod channels;
 pub mod delivery;
 pub mod devices;
 pub mod dispatch;
+pub mod exec_gate;
 pub mod gateway;
 pub mod health;
 pub mod heartbeat;
@@ -30,6 +32,7 @@ pub mod serve;
 pub mod sessions;
 pub mod store;
 pub mod system_events;
+pub mod tools;
 pub mod voicewake;
 pub mod ws;
 

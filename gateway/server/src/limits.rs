@@ -94,6 +94,20 @@ pub const HTTP_BODY: u64 = 20 << 20;
 pub const V1_SIGNATURES: usize = 1024;
 /// Paired devices kept.
 pub const DEVICES: usize = 1000;
+/// Commands that wait for a person's decision; as many decisions that were not used yet.
+pub const APPROVALS: usize = 256;
+/// A person has this long to decide when the caller does not say.
+pub const APPROVAL_DEFAULT: Duration = Duration::from_mins(2);
+/// A caller waits at most this long for a decision.
+pub const APPROVAL_MAX: Duration = Duration::from_hours(24);
+/// A decision has to be used within this time.
+pub const APPROVAL_TTL: Duration = Duration::from_mins(5);
+/// A tool of an agent has this long when the model does not say ...
+pub const TOOL_TIMEOUT: Duration = Duration::from_mins(1);
+/// ... and at most this long.
+pub const TOOL_TIMEOUT_MAX: Duration = Duration::from_mins(10);
+/// Characters of a tool's output that a model is given.
+pub const TOOL_OUTPUT: usize = 20_000;
 /// Node pairing requests that wait for a decision, and for how long.
 pub const PENDING_NODES: usize = 64;
 /// See [`PENDING_NODES`].
@@ -108,6 +122,8 @@ pub const NODE_INVOKES: usize = 1000;
 pub const NODE_INVOKE_DEFAULT: Duration = Duration::from_secs(30);
 /// A caller waits at most this long for a node.
 pub const NODE_INVOKE_MAX: Duration = Duration::from_hours(24);
+/// After the time that a program on a node has, its answer may take this long.
+pub const NODE_ANSWER_GRACE: Duration = Duration::from_secs(10);
 /// Bytes of a node's answer that are kept for a repeated idempotency key.
 pub const NODE_ANSWER_KEPT: usize = 64 << 10;
 /// Characters of a message that a node may send to an agent.

@@ -2,17 +2,18 @@
 
 mod agent;
 mod agents;
+mod approvals;
 mod attachments;
 mod channels;
-mod chat;
+pub mod chat;
 pub mod commands;
 mod config;
 mod delivery;
 mod devices;
 mod logs;
 mod node_pairing;
-mod nodes;
-mod send;
+pub mod nodes;
+pub mod send;
 pub mod sessions;
 mod system;
 mod voice;
@@ -75,6 +76,13 @@ pub fn registry() -> Registry {
     r.on::<m::VoiceWakeGet, _, _>(voice::wake_get);
     r.on::<m::VoiceWakeSet, _, _>(voice::wake_set);
     r.on::<m::TalkMode, _, _>(voice::talk);
+    r.on::<m::ExecApprovalsGet, _, _>(approvals::get);
+    r.on::<m::ExecApprovalsSet, _, _>(approvals::set);
+    r.on::<m::ExecApprovalsNodeGet, _, _>(approvals::node_get);
+    r.on::<m::ExecApprovalsNodeSet, _, _>(approvals::node_set);
+    r.on::<m::ExecApprovalRequest, _, _>(approvals::request);
+    r.on::<m::ExecApprovalList, _, _>(approvals::list);
+    r.on::<m::ExecApprovalResolve, _, _>(approvals::resolve);
     r.on::<m::NodeInvokeResult, _, _>(nodes::result);
     r.on::<m::NodeEvent, _, _>(nodes::event);
     r.on::<m::SkillsBins, _, _>(nodes::skills_bins);

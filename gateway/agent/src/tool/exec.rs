@@ -1,29 +1,36 @@
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use openclaw_platform::{BoxFuture, Command, Output, Processes};
 use serde_json::{Value, json};
 
 use super::{Tool, ToolOutput};
-use crate::provider::ToolSpec;
+use crate::{exec::ExecRequest, provider::ToolSpec};
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_mins(1);
 const MAX_TIMEOUT: Duration = Duration::from_mins(10);
 /// Bytes kept of each of stdout and stderr.
 const MAX_OUTPUT: usize = 30_000;
 
+/// Decides whether a program may run.
+pub trait ExecGate: Send + Sync {
+    /// `path` is the file that would be run. An error says why not, for the model.
+    fn pass<'a>(&'a self, request: ExecRequest, path: &'a str) -> BoxFuture<'a, Result<(), String>>;
+}
+
 /// Runs one program in the workspace. No shell reads the command (S22): it is split into words and quotes, and pipes,
 /// redirections and variables are ordinary characters.
 ///
-/// Who constructs it lets the model run any program that the gateway's user may run.
+/// The gate decides about each command (S19); the file that it was asked about is the one that runs.
 pub struct Exec {
     processes: Arc<dyn Processes>,
     workspace: PathBuf,
+    gate: Arc<dyn ExecGate>,
 }
 
 impl Exec {
     /// Programs start in `workspace`.
-    pub fn new(processes: Arc<dyn Processes>, workspace: PathBuf) -> Self {
-        Self { processes, workspace }
+    pub fn new(processes: Arc<dyn Processes>, workspace: PathBuf, gate: Arc<dyn ExecGate>) -> Self {
+        Self { processes, workspace, gate }
     }
 
     async fn run(&self, arguments: &Value) -> ToolOutput {
@@ -41,6 +48,25 @@ impl Exec {
                 _ => return ToolOutput::error("`timeoutSeconds` must be a number greater than 0"),
             },
         };
+        let request = ExecRequest {
+            argv,
+            cwd: Some(self.workspace.display().to_string()),
+            env: BTreeMap::new(),
+            session_key: None,
+            agent_id: String::new(),
+        };
+        if let Err(e) = request.check() {
+            return ToolOutput::error(e.to_string());
+        }
+        let mut argv = request.argv.clone();
+        let Some(program) = self.processes.which(&argv[0], Some(&self.workspace)) else {
+            return ToolOutput::error(format!("{}: no such program", argv[0]));
+        };
+        let path = program.display().to_string();
+        if let Err(why) = self.gate.pass(request, &path).await {
+            return ToolOutput::error(why);
+        }
+        argv[0] = path;
         let cwd = Some(self.workspace.clone());
         let command = Command { argv, cwd, env: vec![], timeout, max_output: MAX_OUTPUT };
         match self.processes.run(command).await {
@@ -95,9 +121,23 @@ mod tests {
 
     use super::*;
 
+    /// Lets everything pass whose path does not end with what it was given.
+    struct AllBut(&'static str);
+
+    impl ExecGate for AllBut {
+        fn pass<'a>(&'a self, _: ExecRequest, path: &'a str) -> BoxFuture<'a, Result<(), String>> {
+            let no = path.ends_with(self.0);
+            Box::pin(std::future::ready(if no { Err("not allowed".into()) } else { Ok(()) }))
+        }
+    }
+
+    fn all() -> Arc<dyn ExecGate> {
+        Arc::new(AllBut("/touch"))
+    }
+
     async fn exec(arguments: Value) -> ToolOutput {
         let dir = tempfile::tempdir().unwrap();
-        Exec::new(Arc::new(OsProcesses), dir.path().to_owned()).call(arguments).await
+        Exec::new(Arc::new(OsProcesses), dir.path().to_owned(), all()).call(arguments).await
     }
 
     #[tokio::test]
@@ -113,8 +153,16 @@ mod tests {
     async fn runs_in_the_workspace() {
         let dir = tempfile::tempdir().unwrap();
         let place = dir.path().canonicalize().unwrap();
-        let tool = Exec::new(Arc::new(OsProcesses), place.clone());
+        let tool = Exec::new(Arc::new(OsProcesses), place.clone(), all());
         assert_eq!(tool.call(json!({"command": "pwd"})).await.text, place.to_str().unwrap());
+    }
+
+    #[tokio::test]
+    async fn s19_what_the_gate_refuses_does_not_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let tool = Exec::new(Arc::new(OsProcesses), dir.path().to_owned(), all());
+        assert_eq!(tool.call(json!({"command": "touch made"})).await, ToolOutput::error("not allowed"));
+        assert!(!dir.path().join("made").exists());
     }
 
     #[tokio::test]

@@ -397,10 +397,23 @@ async fn over_http_with_a_tool_an_error_and_a_cut() {
     let endpoint = Endpoint::new(http, &format!("http://{addr}/v1"), None, &std::collections::BTreeMap::new()).unwrap();
     let provider = Arc::new(OpenAi::new("mock", endpoint));
     let mut turn = turn(vec![ModelChoice { provider, model: "mock-1".into(), max_tokens: None }]);
-    turn.tools = vec![Arc::new(Exec::new(platform.processes.clone(), dir.path().to_owned()))];
+    turn.tools = vec![Arc::new(Exec::new(platform.processes.clone(), dir.path().to_owned(), Arc::new(Open)))];
     let (report, events) = run(turn).await;
     assert_eq!((report.end, report.text.as_str()), (TurnEnd::Done, "tool said: hi"));
     assert_eq!(fake.count(), 4);
     assert!(events.contains(&TurnEvent::Restarted));
     assert!(report.usage.total_tokens > 0);
+}
+
+/// Lets every command pass.
+struct Open;
+
+impl crate::tool::ExecGate for Open {
+    fn pass<'a>(
+        &'a self,
+        _: crate::exec::ExecRequest,
+        _: &'a str,
+    ) -> openclaw_platform::BoxFuture<'a, Result<(), String>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
 }

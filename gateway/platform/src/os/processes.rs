@@ -1,4 +1,7 @@
-use std::process::Stdio;
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
@@ -21,13 +24,18 @@ impl Processes for OsProcesses {
             if let Some(cwd) = &command.cwd {
                 child.current_dir(cwd);
             }
+            // A group of its own, so that what the program starts ends with it.
+            child.process_group(0);
             let spawned = child.spawn();
             let mut child = spawned.map_err(|source| ProcessError::Spawn { program: program.clone(), source })?;
             let (out, err) = (child.stdout.take(), child.stderr.take());
+            let mut group = Group::of(&child);
             let work = async {
                 let (out, err) = tokio::join!(bounded(out, command.max_output), bounded(err, command.max_output));
                 let ((stdout, cut_out), (stderr, cut_err)) = (out?, err?);
                 let status = child.wait().await?;
+                // Reaped: its number may soon name somebody else.
+                group.0 = None;
                 Ok(Output { code: status.code(), stdout, stderr, truncated: cut_out || cut_err })
             };
             match tokio::time::timeout(command.timeout, work).await {
@@ -36,6 +44,41 @@ impl Processes for OsProcesses {
             }
         })
     }
+
+    fn which(&self, program: &str, cwd: Option<&Path>) -> Option<PathBuf> {
+        if program.contains('/') {
+            let path = cwd.map_or_else(|| PathBuf::from(program), |cwd| cwd.join(program));
+            // The folder without links and `..`, so that it is the one that the policy looks at.
+            let path = path.parent()?.canonicalize().ok()?.join(path.file_name()?);
+            return is_program(&path).then_some(path);
+        }
+        let dirs = std::env::var_os("PATH")?;
+        let found = std::env::split_paths(&dirs).filter(|dir| dir.is_absolute()).map(|dir| dir.join(program));
+        found.into_iter().find(|path| is_program(path))
+    }
+}
+
+/// Kills the process group of a child that is still there when this is dropped.
+struct Group(Option<rustix::process::Pid>);
+
+impl Group {
+    fn of(child: &tokio::process::Child) -> Self {
+        Self(child.id().and_then(|id| rustix::process::Pid::from_raw(id.cast_signed())))
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        }
+    }
+}
+
+/// A plain file that somebody may execute.
+fn is_program(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    path.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
 }
 
 /// Reads to the end, keeping at most `max` bytes, so that a chatty child never blocks on a full pipe.
@@ -86,6 +129,34 @@ mod tests {
         assert!(matches!(OsProcesses.run(c).await, Err(ProcessError::Timeout(_))));
         assert!(matches!(OsProcesses.run(cmd(&["/no/such/program"])).await, Err(ProcessError::Spawn { .. })));
         assert!(matches!(OsProcesses.run(cmd(&[])).await, Err(ProcessError::Empty)));
+    }
+
+    /// What a program started ends with it, on a timeout and when the caller gives up.
+    #[tokio::test]
+    async fn the_whole_group_is_killed() {
+        let dir = tempfile::tempdir().unwrap();
+        for (n, give_up) in [true, false].into_iter().enumerate() {
+            let mark = dir.path().join(n.to_string());
+            let script = format!("(sleep 1; touch {}) & sleep 60", mark.display());
+            let mut c = cmd(&["sh", "-c", &script]);
+            c.timeout = Duration::from_millis(if give_up { 60_000 } else { 200 });
+            let work = tokio::time::timeout(Duration::from_millis(300), OsProcesses.run(c)).await;
+            assert_eq!(work.is_err(), give_up);
+            tokio::time::sleep(Duration::from_millis(1500)).await;
+            assert!(!mark.exists(), "the grandchild went on");
+        }
+    }
+
+    #[test]
+    fn which_finds_programs_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("data"), "x").unwrap();
+        let sh = OsProcesses.which("sh", None).unwrap();
+        assert!(sh.is_absolute());
+        assert_eq!(OsProcesses.which(sh.to_str().unwrap(), None).as_deref().and_then(Path::file_name), sh.file_name());
+        for none in ["./data", "data", "no-such-program", "/no/such", "", "/", ".."] {
+            assert_eq!(OsProcesses.which(none, Some(dir.path())), None, "{none}");
+        }
     }
 
     /// No shell reads the arguments (S22).

@@ -2,20 +2,28 @@
 
 use std::time::Duration;
 
+use openclaw_agent::exec::{BadRequest, ExecRequest};
 use openclaw_protocol::{
+    approvals::Decision,
     error::ErrorShape,
     nodes as n,
     params::{Empty, Ok as Done},
     wire::{Int, Json},
 };
+use serde_json::Value;
 
 use crate::{
+    approvals::{Binding, Unusable},
     dispatch::{Call, Failure, Reply},
+    exec_gate::question,
     gateway::Gateway,
     idempotency::Check,
-    limits::NODE_ANSWER_KEPT,
+    limits::{APPROVAL_DEFAULT, NODE_ANSWER_GRACE, NODE_ANSWER_KEPT},
     nodes::{Answer, InvokeError, Node, Request, allowlist},
 };
+
+/// A node answers with this code when its policy wants a person's approval.
+const APPROVAL_REQUIRED: &str = "APPROVAL_REQUIRED";
 
 type Outcome<T> = Result<Reply<T>, Failure>;
 
@@ -87,7 +95,7 @@ pub async fn invoke(call: Call, params: n::NodeInvokeParams) -> Outcome<n::NodeI
     let node = gateway.nodes.get(node_id).ok_or(InvokeError::NotConnected);
     let node = node.map_err(|e| refused(e.into()))?;
     gateway.may_invoke(&node, command).map_err(refused)?;
-    let text = params.params.as_ref().map(|Json(v)| v.to_string());
+    let text = gateway.checked_params(node_id, command, params.params.as_ref()).map_err(refused)?;
     let request = Request {
         command: command.to_owned(),
         params: text,
@@ -133,6 +141,81 @@ fn answered(node_id: &str, command: &str, answer: Answer) -> n::NodeInvoke {
 }
 
 impl Gateway {
+    /// The parameters as the node gets them. Only the gateway may say that a person approved a command: what a client
+    /// says about that is taken out, and `approvalId` is used up for exactly this command (S19).
+    ///
+    /// # Errors
+    /// INVALID_REQUEST when the approval is not good for it.
+    fn checked_params(
+        &self,
+        node_id: &str,
+        command: &str,
+        params: Option<&Json>,
+    ) -> Result<Option<String>, ErrorShape> {
+        let Some(Json(params)) = params else { return Ok(None) };
+        let mut params = params.clone();
+        if let (allowlist::SYSTEM_RUN, Some(members)) = (command, params.as_object_mut()) {
+            members.shift_remove("approved");
+            members.shift_remove("approvalDecision");
+            if let Some(id) = members.shift_remove("approvalId") {
+                let id = id.as_str().unwrap_or_default().to_owned();
+                let bad = |e: BadRequest| ErrorShape::invalid("INVALID_PARAMS", e.to_string());
+                let request = ExecRequest::from_params(&params).map_err(bad)?;
+                let unusable = |e: Unusable| {
+                    let reason = if e == Unusable::Unknown { "UNKNOWN_APPROVAL" } else { "APPROVAL_MISMATCH" };
+                    ErrorShape::invalid(reason, e.to_string())
+                };
+                let decision = self.approvals.redeem(&id, &Binding::of(&request, Some(node_id))).map_err(unusable)?;
+                params["approved"] = true.into();
+                params["approvalDecision"] = decision.as_str().into();
+            }
+        }
+        Ok(Some(params.to_string()))
+    }
+
+    /// Runs a program on a node for an agent; where the node's policy asks for a person, one is asked, and the command
+    /// that was approved is the one that runs (S19).
+    ///
+    /// # Errors
+    /// Why it did not run, or that its end is unknown.
+    pub async fn run_on_node(
+        &self,
+        node_id: &str,
+        request: &ExecRequest,
+        timeout: Duration,
+    ) -> Result<Answer, ErrorShape> {
+        let node = self.nodes.get(node_id).ok_or(InvokeError::NotConnected)?;
+        self.may_invoke(&node, allowlist::SYSTEM_RUN)?;
+        drop(node);
+        let mut params = request.to_params();
+        params["timeoutMs"] = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX).into();
+        let ask = |params: &Value| Request {
+            command: allowlist::SYSTEM_RUN.to_owned(),
+            params: Some(params.to_string()),
+            // The node ends the program at the limit; its answer needs a moment more.
+            timeout: Some(timeout + NODE_ANSWER_GRACE),
+            idempotency_key: None,
+            owner: None,
+        };
+        match self.nodes.invoke(node_id, ask(&params)).await {
+            Err(error) if error.node_code() == Some(APPROVAL_REQUIRED) => {}
+            other => return Ok(other?),
+        }
+        let question = question(request, "node", "", Some(node_id));
+        let outcome = self.ask_approval(None, question, APPROVAL_DEFAULT).await?;
+        let denied = |text: &str| ErrorShape::invalid("DENIED", text);
+        match outcome.decision {
+            None => return Err(denied("not allowed: nobody approved it in time")),
+            Some(Decision::Deny) => return Err(denied("not allowed: a person said no")),
+            Some(_) => {}
+        }
+        let decision = self.approvals.redeem(&outcome.id, &Binding::of(request, Some(node_id)));
+        let decision = decision.map_err(|e| denied(&e.to_string()))?;
+        params["approved"] = true.into();
+        params["approvalDecision"] = decision.as_str().into();
+        Ok(self.nodes.invoke(node_id, ask(&params)).await?)
+    }
+
     /// Platform and configuration in force now, then what the node declared (part A2).
     ///
     /// # Errors

@@ -7,7 +7,6 @@ use std::{
 
 use openclaw_agent::{
     prompt,
-    tool::Tool,
     turn::{ModelChoice, Turn, TurnEnd, TurnReport},
 };
 use openclaw_config::ModelRef;
@@ -29,6 +28,7 @@ use crate::{
     limits::{CONTEXT_MESSAGES, SESSIONS},
     sessions,
     sessions::entry::SessionEntry,
+    tools,
 };
 
 /// Services show it for about six seconds.
@@ -109,7 +109,7 @@ async fn attempt(gateway: &Arc<Gateway>, run: &Run, started_at: Millis) -> Resul
         system: system_prompt(gateway, run, started_at),
         history: whole_turns(history),
         input,
-        tools: tools(gateway, run),
+        tools: tools::for_run(gateway, run, &entry),
         thinking: request.thinking.clone().or_else(|| entry.thinking_level.clone()).or(default_thinking),
         deadline: request.timeout,
         cancel: run.cancel.clone(),
@@ -252,21 +252,6 @@ fn whole_turns(mut history: Vec<Message>) -> Vec<Message> {
     let first = history.iter().position(|m| matches!(m, Message::User { .. })).unwrap_or(history.len());
     history.drain(..first);
     history
-}
-
-/// Commands are run for operators of this machine only; what comes from a channel gets no such tool.
-fn tools(gateway: &Gateway, run: &Run) -> Vec<Arc<dyn Tool>> {
-    let config = gateway.config();
-    let denied = config.tools.deny.iter().any(|t| t == "exec" || t == "*")
-        || config.tools.allow.as_ref().is_some_and(|a| !a.iter().any(|t| t == "exec" || t == "*"))
-        || config.tools.exec.security == Some(openclaw_config::ExecSecurity::Deny);
-    if !run.request.trusted || denied {
-        return vec![];
-    }
-    vec![Arc::new(openclaw_agent::tool::Exec::new(
-        gateway.platform.processes.clone(),
-        gateway.options.workspace.clone(),
-    ))]
 }
 
 fn judge(report: &TurnReport, session_id: &str, started_at: Millis, now: Millis) -> Outcome {

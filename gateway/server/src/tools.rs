@@ -1,0 +1,134 @@
+//! What agents may do besides talking: which tools a run has, and which of them are open over HTTP (S09).
+//!
+//! Tools go the way that clients go: they call the handlers of the methods, so that a message is sent, a node is asked
+//! and a transcript is read by one piece of code, with one set of checks.
+
+mod nodes;
+mod own;
+mod sessions;
+
+use std::sync::Arc;
+
+use openclaw_agent::tool::{Exec, Tool};
+use openclaw_config::{ExecAsk, ExecSecurity, Tools};
+
+use crate::{
+    exec_gate::Gate,
+    gateway::Gateway,
+    runs::manager::Run,
+    sessions::{entry::SessionEntry, key},
+};
+
+/// Every tool, and whether it can run commands, reach people, or start work: that is denied over HTTP unless the
+/// configuration allows it by name (S09).
+const TOOLS: [(&str, bool); 8] = [
+    ("exec", true),
+    ("node_invoke", true),
+    ("node_run", true),
+    ("message_send", true),
+    ("sessions_send", true),
+    ("nodes_list", false),
+    ("sessions_list", false),
+    ("sessions_history", false),
+];
+
+/// `tools.allow` and `tools.deny`; `*` stands for all, denying wins.
+pub fn is_allowed(tools: &Tools, name: &str) -> bool {
+    let named = |list: &[String]| list.iter().any(|t| t.trim() == name || t.trim() == "*");
+    let also = tools.also_allow.as_deref().is_some_and(named);
+    !named(&tools.deny) && (also || tools.allow.as_deref().is_none_or(named))
+}
+
+/// May a tool be called over HTTP? What is harmless, and what `allowed` names; `*` names nothing (S09).
+pub fn is_open_over_http(tools: &Tools, allowed: &[String], name: &str) -> bool {
+    let known = TOOLS.iter().find(|(tool, _)| *tool == name);
+    let named = allowed.iter().any(|t| t.trim() == name);
+    is_allowed(tools, name) && known.is_some_and(|(_, dangerous)| !dangerous || named)
+}
+
+/// The tools of a run. Only operators' runs have any: what comes from a channel or a node has none.
+pub fn for_run(gateway: &Arc<Gateway>, run: &Run, entry: &SessionEntry) -> Vec<Arc<dyn Tool>> {
+    if !run.request.trusted {
+        return vec![];
+    }
+    let config = gateway.config();
+    let session = run.request.session_key.as_str();
+    let agent = key::agent_of(&config, session);
+    let asked = (security(entry.exec_security.as_deref()), ask(entry.exec_ask.as_deref()));
+    let context = own::Context::new(gateway.clone(), agent, session);
+    let exec = || {
+        let gate = Arc::new(Gate::new(gateway.clone(), agent, session, asked));
+        let processes = gateway.platform.processes.clone();
+        Arc::new(Exec::new(processes, gateway.options.workspace.clone(), gate)) as Arc<dyn Tool>
+    };
+    let forbidden = config.tools.exec.security == Some(ExecSecurity::Deny) || asked.0 == Some(ExecSecurity::Deny);
+    let names = TOOLS.iter().map(|(name, _)| *name).filter(|name| is_allowed(&config.tools, name));
+    names
+        .filter_map(|name| match name {
+            "exec" => (!forbidden).then(exec),
+            "node_run" if forbidden => None,
+            name => own::Own::named(&context, name).map(|tool| Arc::new(tool) as Arc<dyn Tool>),
+        })
+        .collect()
+}
+
+fn security(word: Option<&str>) -> Option<ExecSecurity> {
+    Some(match word? {
+        "full" => ExecSecurity::Full,
+        "allowlist" => ExecSecurity::Allowlist,
+        _ => ExecSecurity::Deny,
+    })
+}
+
+fn ask(word: Option<&str>) -> Option<ExecAsk> {
+    Some(match word? {
+        "off" => ExecAsk::Off,
+        "on-miss" => ExecAsk::OnMiss,
+        _ => ExecAsk::Always,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(list: &[&str]) -> Vec<String> {
+        list.iter().map(|t| (*t).to_owned()).collect()
+    }
+
+    fn open(tools: &Tools, allowed: &[&str]) -> Vec<&'static str> {
+        TOOLS.iter().map(|(t, _)| *t).filter(|t| is_open_over_http(tools, &names(allowed), t)).collect()
+    }
+
+    /// Written out by hand: what can run commands, reach people or start work needs its name.
+    #[test]
+    fn s09_dangerous_tools_are_closed_over_http_unless_named() {
+        let harmless = ["nodes_list", "sessions_list", "sessions_history"];
+        assert_eq!(open(&Tools::default(), &[]), harmless);
+        assert_eq!(open(&Tools::default(), &["*"]), harmless);
+        assert_eq!(open(&Tools::default(), &["exec"])[0], "exec");
+        let denied = Tools { deny: names(&["exec"]), ..Tools::default() };
+        assert_eq!(open(&denied, &["exec"]), harmless);
+        assert!(!is_open_over_http(&Tools::default(), &names(&["made_up"]), "made_up"));
+    }
+
+    #[test]
+    fn allow_and_deny() {
+        let allowed = |tools: Tools| TOOLS.iter().filter(|(t, _)| is_allowed(&tools, t)).count();
+        assert_eq!(allowed(Tools::default()), TOOLS.len());
+        assert_eq!(allowed(Tools { deny: names(&["*"]), ..Tools::default() }), 0);
+        assert_eq!(allowed(Tools { allow: Some(names(&["exec", "node_run"])), ..Tools::default() }), 2);
+        assert_eq!(allowed(Tools { allow: Some(vec![]), also_allow: Some(names(&["exec"])), ..Tools::default() }), 1);
+        assert_eq!(
+            allowed(Tools { deny: names(&["exec"]), also_allow: Some(names(&["exec"])), ..Tools::default() }),
+            7
+        );
+    }
+
+    /// A word that is no policy counts as the strictest one.
+    #[test]
+    fn s19_unknown_words_of_a_session_are_strict() {
+        assert_eq!((security(Some("x")), ask(Some("x"))), (Some(ExecSecurity::Deny), Some(ExecAsk::Always)));
+        assert_eq!((security(None), ask(None)), (None, None));
+    }
+}

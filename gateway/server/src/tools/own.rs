@@ -1,0 +1,247 @@
+//! Tools that use the gateway itself.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use openclaw_agent::{
+    provider::ToolSpec,
+    tool::{Tool, ToolOutput},
+};
+use openclaw_platform::{BoxFuture, Entropy, EntropyExt as _};
+use openclaw_protocol::{
+    connect::ClientMode,
+    params::SendParams,
+    scope::{Role, Scope, Scopes},
+};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::{
+    dispatch::{Call, Failure, Reply},
+    gateway::Gateway,
+    hub::Member,
+    limits::{TOOL_OUTPUT, TOOL_TIMEOUT, TOOL_TIMEOUT_MAX},
+    methods,
+    outbox::Outbox,
+};
+
+/// For whom a tool works.
+pub struct Context {
+    /// The gateway.
+    pub gateway: Arc<Gateway>,
+    /// The run's agent.
+    pub agent_id: String,
+    /// The run's session.
+    pub session_key: String,
+    entropy: Arc<dyn Entropy>,
+}
+
+impl Context {
+    /// For one run.
+    pub fn new(gateway: Arc<Gateway>, agent: &str, session: &str) -> Arc<Self> {
+        let entropy = gateway.platform.entropy.fork("tools");
+        Arc::new(Self { gateway, agent_id: agent.to_owned(), session_key: session.to_owned(), entropy })
+    }
+
+    /// A caller of methods that is no connection: it may look and act, and nothing else.
+    pub fn call(&self) -> Call {
+        let scopes = [Scope::Read, Scope::Write].map(|s| s.as_str().to_owned());
+        let member = Member {
+            conn_id: self.key(),
+            role: Role::Operator,
+            scopes: Scopes::new(scopes),
+            device_id: None,
+            node_id: None,
+            client_name: "agent".to_owned(),
+            client_mode: ClientMode::Backend,
+            subscriptions: Mutex::default(),
+            outbox: Arc::new(Outbox::new(0)),
+        };
+        Call { gateway: self.gateway.clone(), member: Arc::new(member), id: "tool".to_owned() }
+    }
+
+    /// A fresh idempotency key.
+    pub fn key(&self) -> String {
+        format!("tool-{}", self.entropy.uuid())
+    }
+}
+
+/// Why a tool failed, for the model.
+pub type Failed = String;
+
+/// What a handler gave, as JSON.
+///
+/// # Errors
+/// Its message.
+pub fn told<R: serde::Serialize>(result: Result<Reply<R>, Failure>) -> Result<Value, Failed> {
+    match result {
+        Ok(reply) => serde_json::to_value(reply.settle()).map_err(|e| e.to_string()),
+        Err(failure) => Err(failure.error().message.clone()),
+    }
+}
+
+/// Arguments of a tool as a method's parameters.
+///
+/// # Errors
+/// What is wrong with them.
+pub fn params<P: DeserializeOwned>(value: Value) -> Result<P, Failed> {
+    serde_json::from_value(value).map_err(|e| format!("wrong arguments: {e}"))
+}
+
+/// A member of the arguments that must be text.
+///
+/// # Errors
+/// That it is missing.
+pub fn text<'a>(arguments: &'a Value, name: &str) -> Result<&'a str, Failed> {
+    let text = arguments[name].as_str().map(str::trim).filter(|t| !t.is_empty());
+    text.ok_or_else(|| format!("`{name}` must be a text"))
+}
+
+/// `timeoutSeconds` of the arguments, within bounds.
+pub fn timeout(arguments: &Value) -> Duration {
+    let given = arguments["timeoutSeconds"].as_f64().and_then(|s| Duration::try_from_secs_f64(s).ok());
+    given.filter(|t| !t.is_zero()).unwrap_or(TOOL_TIMEOUT).min(TOOL_TIMEOUT_MAX)
+}
+
+/// A tool of this gateway.
+pub struct Own {
+    context: Arc<Context>,
+    name: &'static str,
+}
+
+impl Own {
+    /// The tool of this name.
+    pub fn named(context: &Arc<Context>, name: &'static str) -> Option<Self> {
+        description(name).map(|_| Self { context: context.clone(), name })
+    }
+
+    async fn run(&self, arguments: Value) -> Result<Value, Failed> {
+        let context = &*self.context;
+        match self.name {
+            "nodes_list" => super::nodes::list(context).await,
+            "node_invoke" => super::nodes::invoke(context, &arguments).await,
+            "node_run" => super::nodes::run(context, &arguments).await,
+            "sessions_list" => super::sessions::list(context, &arguments).await,
+            "sessions_history" => super::sessions::history(context, &arguments).await,
+            "sessions_send" => super::sessions::send(context, &arguments).await,
+            _ => message_send(context, arguments).await,
+        }
+    }
+}
+
+/// Through the same door as every client's `send`.
+async fn message_send(context: &Context, mut arguments: Value) -> Result<Value, Failed> {
+    text(&arguments, "to")?;
+    text(&arguments, "channel")?;
+    let members = arguments.as_object_mut().ok_or("expected an object")?;
+    members.retain(|name, _| matches!(name.as_str(), "to" | "message" | "channel" | "accountId" | "mediaUrl"));
+    members.insert("idempotencyKey".to_owned(), context.key().into());
+    told(methods::send::send(context.call(), params::<SendParams>(arguments)?).await)
+}
+
+/// Description and properties, with the required ones.
+fn description(name: &str) -> Option<(&'static str, Value, &'static [&'static str])> {
+    let seconds = json!({"type": "number", "description": "60 when absent, at most 600."});
+    let text = |what: &str| json!({"type": "string", "description": what});
+    Some(match name {
+        "nodes_list" => {
+            ("Lists paired and connected nodes (phones, computers) and the commands they offer.", json!({}), &[])
+        }
+        "node_invoke" => (
+            "Has a node run one of the commands that it offers, and gives its answer.",
+            json!({
+                "nodeId": text("As in nodes_list."),
+                "command": text("For example camera.snap."),
+                "params": {"type": "object", "description": "Parameters of the command."},
+                "timeoutSeconds": seconds,
+            }),
+            &["nodeId", "command"],
+        ),
+        "node_run" => (
+            "Runs one program on a node and gives its output. There is no shell. A person may have to approve it.",
+            json!({
+                "nodeId": text("As in nodes_list."),
+                "command": {"type": "array", "items": {"type": "string"}, "description": "Program and arguments."},
+                "cwd": text("Absolute path of the working directory."),
+                "timeoutSeconds": seconds,
+            }),
+            &["nodeId", "command"],
+        ),
+        "message_send" => (
+            "Sends a message to a person or group through a channel.",
+            json!({
+                "to": text("Chat id, phone number or @name."),
+                "message": text("The text (Markdown)."),
+                "channel": text("For example telegram."),
+                "accountId": text("Account of the channel."),
+                "mediaUrl": text("A file under the workspace, or an https address."),
+            }),
+            &["to", "message", "channel"],
+        ),
+        "sessions_list" => (
+            "Lists conversations, newest first.",
+            json!({"limit": {"type": "integer", "description": "20 when absent, at most 100."}, "search": text("Part of a name or key.")}),
+            &[],
+        ),
+        "sessions_history" => (
+            "Gives the newest messages of a conversation.",
+            json!({"sessionKey": text("As in sessions_list."), "limit": {"type": "integer", "description": "20 when absent, at most 100."}}),
+            &["sessionKey"],
+        ),
+        "sessions_send" => (
+            "Puts a message to the agent of another conversation, waits for its reply and gives it. That run has no tools.",
+            json!({"sessionKey": text("As in sessions_list."), "message": text("What to say."), "timeoutSeconds": seconds}),
+            &["sessionKey", "message"],
+        ),
+        _ => return None,
+    })
+}
+
+impl Tool for Own {
+    fn spec(&self) -> ToolSpec {
+        let (description, properties, required) = description(self.name).unwrap_or(("", json!({}), &[]));
+        let parameters = json!({"type": "object", "properties": properties, "required": required});
+        ToolSpec { name: self.name.into(), description: description.into(), parameters }
+    }
+
+    fn call(&self, arguments: Value) -> BoxFuture<'_, ToolOutput> {
+        Box::pin(async move {
+            match self.run(arguments).await {
+                Ok(value) => ToolOutput::ok(bounded(&value)),
+                Err(why) => ToolOutput::error(why.chars().take(TOOL_OUTPUT).collect::<String>()),
+            }
+        })
+    }
+}
+
+fn bounded(value: &Value) -> String {
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    match text.char_indices().nth(TOOL_OUTPUT) {
+        Some((at, _)) => format!("{}\n[longer than {TOOL_OUTPUT} characters: the rest is left out]", &text[..at]),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_is_bounded() {
+        let long = bounded(&json!("é".repeat(TOOL_OUTPUT + 1)));
+        assert!(long.ends_with("left out]") && long.chars().count() < TOOL_OUTPUT + 100);
+        assert_eq!(bounded(&json!("short")), "short");
+    }
+
+    #[test]
+    fn timeouts_are_within_bounds() {
+        let of = |v: Value| timeout(&json!({"timeoutSeconds": v}));
+        assert_eq!(of(json!(5)), Duration::from_secs(5));
+        assert_eq!(of(json!(1e9)), TOOL_TIMEOUT_MAX);
+        for none in [json!(0), json!(-1), json!("x"), json!(null), json!(1e300)] {
+            assert_eq!(of(none.clone()), TOOL_TIMEOUT, "{none}");
+        }
+    }
+}

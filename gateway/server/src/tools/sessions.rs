@@ -1,0 +1,77 @@
+//! sessions_list, sessions_history, sessions_send.
+
+use openclaw_protocol::{
+    message::Content,
+    params::{ChatHistoryParams, SessionsListParams},
+};
+use serde_json::{Value, json};
+
+use super::own::{Context, Failed, params, text, timeout, told};
+use crate::{
+    methods,
+    runs::{Outcome, RunRequest, Waited, execute},
+    sessions::key,
+};
+
+fn limit(arguments: &Value) -> u64 {
+    arguments["limit"].as_u64().unwrap_or(20).clamp(1, 100)
+}
+
+pub async fn list(context: &Context, arguments: &Value) -> Result<Value, Failed> {
+    let mut wanted = json!({"limit": limit(arguments), "includeDerivedTitles": true});
+    if let Ok(search) = text(arguments, "search") {
+        wanted["search"] = search.into();
+    }
+    let found = told(methods::sessions::list(context.call(), params::<SessionsListParams>(wanted)?).await)?;
+    let kept = ["key", "label", "displayName", "derivedTitle", "channel", "updatedAt"];
+    let row = |row: &Value| kept.iter().filter_map(|k| Some(((*k).to_owned(), row.get(*k)?.clone()))).collect();
+    Ok(found["sessions"].as_array().into_iter().flatten().map(row).collect::<Vec<Value>>().into())
+}
+
+pub async fn history(context: &Context, arguments: &Value) -> Result<Value, Failed> {
+    let wanted = json!({"sessionKey": text(arguments, "sessionKey")?, "limit": limit(arguments)});
+    let found = told(methods::chat::history(context.call(), params::<ChatHistoryParams>(wanted)?).await)?;
+    Ok(found["messages"].clone())
+}
+
+/// The other session's run has no tools, so that two agents cannot keep each other busy for ever; and it is another
+/// session, since a run that waits for its own lane would wait in vain.
+pub async fn send(context: &Context, arguments: &Value) -> Result<Value, Failed> {
+    let gateway = &context.gateway;
+    let shown = text(arguments, "sessionKey")?;
+    let session_key = key::canonical(&gateway.config(), shown).ok_or("`sessionKey` is no session key")?;
+    if session_key == context.session_key {
+        return Err("this is the present session: answer here instead".into());
+    }
+    if gateway.sessions.get(&session_key).is_none() {
+        return Err("no such session; see sessions_list".into());
+    }
+    let request = RunRequest {
+        run_id: context.key(),
+        session_key,
+        shown_key: shown.to_owned(),
+        input: vec![Content::text(text(arguments, "message")?)],
+        attachments: None,
+        timeout: execute::default_timeout(gateway),
+        thinking: None,
+        extra_system: None,
+        deliver: None,
+        trusted: false,
+        chat_events: true,
+        touch: None,
+        dedupe: None,
+        inbox_key: None,
+    };
+    let run_id = request.run_id.clone();
+    gateway.runs.submit(gateway, request).map_err(|e| e.message)?;
+    match gateway.runs.wait(&run_id, timeout(arguments)).await {
+        Waited::TimedOut => Ok(json!({"status": "pending", "runId": run_id})),
+        Waited::Ended(ended) => match &ended.outcome {
+            Outcome::Failed(error) => Err(error.message.clone()),
+            Outcome::Ok { result, .. } => {
+                let texts: Vec<&str> = result.payloads.iter().map(|p| p.text.as_str()).collect();
+                Ok(json!({"status": "ok", "reply": texts.join("\n")}))
+            }
+        },
+    }
+}
