@@ -107,6 +107,24 @@ pub enum Command {
         #[command(subcommand)]
         command: crate::commands::devices::DevicesCommand,
     },
+    /// Phones and computers that offer commands
+    Nodes {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: crate::commands::nodes::NodesCommand,
+    },
+    /// This machine as a node of a gateway
+    Node {
+        /// What to do.
+        #[command(subcommand)]
+        command: crate::commands::node::NodeCommand,
+    },
+    /// Which programs agents and nodes may run, and what waits for a decision
+    Approvals {
+        /// What to do.
+        #[command(subcommand)]
+        command: Box<crate::commands::approvals::ApprovalsCommand>,
+    },
     /// Read and edit the configuration file
     Config {
         /// What to do with it.

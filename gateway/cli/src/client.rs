@@ -83,14 +83,20 @@ impl Target {
     /// # Errors
     /// [`ConnectError`].
     pub async fn try_connect(&self, timeout: Duration) -> Result<Client, ConnectError> {
-        let mut options = ConnectOptions::new(&self.url);
+        let mut options = self.options();
         "cli".clone_into(&mut options.client_id);
         "cli".clone_into(&mut options.client_mode);
-        options.token = self.token.as_ref().map(|(secret, _)| secret.expose().to_owned());
-        options.password = self.password.as_ref().map(|(secret, _)| secret.expose().to_owned());
         options.scopes = SCOPES.map(str::to_owned).to_vec();
         options.connect_timeout = timeout;
         Client::connect(&platform(), options).await
+    }
+
+    /// Where to, and with which credential.
+    pub fn options(&self) -> ConnectOptions {
+        let mut options = ConnectOptions::new(&self.url);
+        options.token = self.token.as_ref().map(|(secret, _)| secret.expose().to_owned());
+        options.password = self.password.as_ref().map(|(secret, _)| secret.expose().to_owned());
+        options
     }
 
     /// For a person: the client's message, and for a refused credential where it came from.

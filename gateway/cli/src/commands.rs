@@ -1,6 +1,7 @@
 //! What the commands do; each file is one family.
 
 pub mod agent;
+pub mod approvals;
 pub mod channels;
 pub mod config;
 pub mod devices;
@@ -9,4 +10,6 @@ pub mod hash_password;
 pub mod health;
 pub mod logs;
 pub mod message;
+pub mod node;
+pub mod nodes;
 pub mod system;

@@ -78,6 +78,9 @@ fn run(session: &Session, command: Command) -> Result<(), Failure> {
         Command::Logs(args) => ask(commands::logs::run(session, &args)),
         Command::Channels { command } => ask(commands::channels::run(session, &command)),
         Command::Pairing { command } => ask(commands::channels::pairing(session, &command)),
+        Command::Nodes { command } => ask(commands::nodes::run(session, &command)),
+        Command::Node { command } => serve(commands::node::run(session, &command)),
+        Command::Approvals { command } => ask(commands::approvals::run(session, &command)),
         Command::Devices { command } => ask(commands::devices::run(session, &command)),
         Command::System { command } => ask(commands::system::run(session, &command)),
     }

@@ -38,6 +38,11 @@ impl DeviceKey {
         Self(SigningKey::from_bytes(&seed))
     }
 
+    /// The device's id: lower-case hex SHA-256 of its public key.
+    pub fn device_id(&self) -> String {
+        device_id(&self.public_key())
+    }
+
     /// The secret seed, to be stored.
     pub fn seed(&self) -> [u8; 32] {
         self.0.to_bytes()

@@ -25,5 +25,5 @@ pub use connect::ConnectError;
 pub use connection::{Client, Closed};
 pub use device::{DeviceKey, DeviceSigner};
 pub use event::{ClientEvent, RawEvent};
-pub use options::ConnectOptions;
+pub use options::{ConnectOptions, NodeOffer};
 pub use session::{Session, SessionEvent, Stopped};

@@ -8,6 +8,15 @@ use serde_json::{Map, Value, json};
 
 use crate::device::{self, DeviceSigner};
 
+/// What a node offers when it connects.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NodeOffer {
+    /// What it can do, for show.
+    pub caps: Vec<String>,
+    /// Commands that it takes.
+    pub commands: Vec<String>,
+}
+
 /// Everything that [`crate::Client::connect`] needs to know.
 #[derive(Clone)]
 pub struct ConnectOptions {
@@ -37,6 +46,8 @@ pub struct ConnectOptions {
     pub min_protocol: u32,
     /// Highest protocol version understood.
     pub max_protocol: u32,
+    /// What a node offers; with the role `node`.
+    pub node: Option<NodeOffer>,
     /// Signs the challenge when given.
     pub device: Option<Arc<dyn DeviceSigner>>,
     /// For everything from the first packet to hello-ok.
@@ -60,6 +71,7 @@ impl ConnectOptions {
             role: "operator".to_owned(),
             min_protocol: 3,
             max_protocol: 3,
+            node: None,
             device: None,
             connect_timeout: Duration::from_secs(10),
         }
@@ -82,6 +94,8 @@ impl ConnectOptions {
             "role": self.role,
             "scopes": self.scopes,
         });
+        insert(&mut params, "caps", self.node.as_ref().map(|n| n.caps.clone()));
+        insert(&mut params, "commands", self.node.as_ref().map(|n| n.commands.clone()));
         let mut auth = Value::Object(Map::new());
         insert(&mut auth, "token", self.token.clone());
         insert(&mut auth, "password", self.password.clone());

@@ -52,6 +52,9 @@ pub enum ProcessError {
     /// Its pipes failed.
     #[error(transparent)]
     Io(#[from] std::io::Error),
+    /// The working directory is none.
+    #[error("the working directory {} is not there", .0.display())]
+    WorkingDirectory(PathBuf),
     /// `argv` was empty.
     #[error("empty command")]
     Empty,

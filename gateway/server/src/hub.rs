@@ -241,7 +241,10 @@ mod tests {
         let everybody = "tick shutdown";
         let read = "agent chat presence tick shutdown health heartbeat voicewake.changed talk.mode";
         assert_eq!(sees(&member("", Role::Operator, &[])), everybody);
-        assert_eq!(sees(&member("", Role::Operator, &["operator.approvals"])), everybody);
+        assert_eq!(
+            sees(&member("", Role::Operator, &["operator.approvals"])),
+            format!("{everybody} exec.approval.requested exec.approval.resolved")
+        );
         assert_eq!(sees(&member("", Role::Operator, &["operator.read"])), read);
         assert_eq!(sees(&member("", Role::Operator, &["operator.write"])), read);
         assert_eq!(

@@ -22,6 +22,9 @@ impl Processes for OsProcesses {
             child.env_clear().envs(INHERITED.into_iter().filter_map(|k| Some((k, std::env::var_os(k)?))));
             child.envs(command.env.iter().map(|(k, v)| (k, v)));
             if let Some(cwd) = &command.cwd {
+                if !cwd.is_dir() {
+                    return Err(ProcessError::WorkingDirectory(cwd.clone()));
+                }
                 child.current_dir(cwd);
             }
             // A group of its own, so that what the program starts ends with it.

@@ -8,6 +8,7 @@ use openclaw_protocol::{
     error::ErrorShape,
     nodes as n,
     params::{Empty, Ok as Done},
+    scope::Scope,
     wire::{Int, Json},
 };
 use serde_json::Value;
@@ -95,6 +96,12 @@ pub async fn invoke(call: Call, params: n::NodeInvokeParams) -> Outcome<n::NodeI
     let node = gateway.nodes.get(node_id).ok_or(InvokeError::NotConnected);
     let node = node.map_err(|e| refused(e.into()))?;
     gateway.may_invoke(&node, command).map_err(refused)?;
+    // What programs a node may run is for admins to say, whichever way it is asked (S19).
+    if command.starts_with(allowlist::POLICY) && !call.member.scopes.allow(Scope::Admin) {
+        let scope = Scope::Admin.as_str();
+        let error = ErrorShape::invalid("MISSING_SCOPE", format!("missing scope: {scope}"));
+        return Err(refused(error.with("scope", scope)));
+    }
     let text = gateway.checked_params(node_id, command, params.params.as_ref()).map_err(refused)?;
     let request = Request {
         command: command.to_owned(),
@@ -157,6 +164,7 @@ impl Gateway {
         if let (allowlist::SYSTEM_RUN, Some(members)) = (command, params.as_object_mut()) {
             members.shift_remove("approved");
             members.shift_remove("approvalDecision");
+            members.shift_remove("unanswered");
             if let Some(id) = members.shift_remove("approvalId") {
                 let id = id.as_str().unwrap_or_default().to_owned();
                 let bad = |e: BadRequest| ErrorShape::invalid("INVALID_PARAMS", e.to_string());
@@ -205,14 +213,15 @@ impl Gateway {
         let outcome = self.ask_approval(None, question, APPROVAL_DEFAULT).await?;
         let denied = |text: &str| ErrorShape::invalid("DENIED", text);
         match outcome.decision {
-            None => return Err(denied("not allowed: nobody approved it in time")),
             Some(Decision::Deny) => return Err(denied("not allowed: a person said no")),
-            Some(_) => {}
+            // Its own policy says what counts then.
+            None => params["unanswered"] = true.into(),
+            Some(_) => {
+                let decision = self.approvals.redeem(&outcome.id, &Binding::of(request, Some(node_id)));
+                params["approvalDecision"] = decision.map_err(|e| denied(&e.to_string()))?.as_str().into();
+                params["approved"] = true.into();
+            }
         }
-        let decision = self.approvals.redeem(&outcome.id, &Binding::of(request, Some(node_id)));
-        let decision = decision.map_err(|e| denied(&e.to_string()))?;
-        params["approved"] = true.into();
-        params["approvalDecision"] = decision.as_str().into();
         Ok(self.nodes.invoke(node_id, ask(&params)).await?)
     }
 

@@ -28,6 +28,9 @@ const SYSTEM: &[&str] = &[
 /// Runs a program on the node; an approval that comes with it is checked by the gateway (S19).
 pub const SYSTEM_RUN: &str = "system.run";
 
+/// Read and write the policy of a node's own host.
+pub const POLICY: &str = "system.execApprovals.";
+
 /// The groups of commands that the platform's apps have.
 fn groups(platform: &str, family: Option<&str>) -> &'static [&'static [&'static str]] {
     const IOS: &[&[&str]] = &[CANVAS, CAMERA, SCREEN, LOCATION];

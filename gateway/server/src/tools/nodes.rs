@@ -16,7 +16,7 @@ pub async fn invoke(context: &Context, arguments: &Value) -> Result<Value, Faile
     if command == allowlist::SYSTEM_RUN {
         return Err("use node_run to run programs on a node".into());
     }
-    if command.starts_with("system.execApprovals.") {
+    if command.starts_with(allowlist::POLICY) {
         return Err("agents do not change which programs may run".into());
     }
     let mut wanted = json!({

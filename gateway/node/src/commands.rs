@@ -1,0 +1,282 @@
+//! What this node can do, under its own policy.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use openclaw_agent::exec::{ApprovalsStore, ExecRequest, Policy, SetError, Verdict};
+use openclaw_config::{ExecAsk, ExecSecurity};
+use openclaw_platform::{Clock, Command, ProcessError, Processes};
+use openclaw_protocol::approvals::ExecApprovalsFile;
+use serde_json::{Map, Value, json};
+
+/// The commands offered.
+pub const COMMANDS: [&str; 5] =
+    ["system.run", "system.which", "system.notify", "system.execApprovals.get", "system.execApprovals.set"];
+
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+const MAX_TIMEOUT: Duration = Duration::from_mins(10);
+/// Bytes kept of each of stdout and stderr: also when every byte is escaped the answer fits into one frame.
+const MAX_OUTPUT: usize = 32 << 10;
+/// Names of one `system.which`.
+const MAX_BINS: usize = 200;
+/// Characters of a notification.
+const MAX_NOTE: usize = 1000;
+
+/// Why a command was not carried out: `{code, message}` of `node.invoke.result`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Machine-readable.
+    pub code: &'static str,
+    /// For people.
+    pub message: String,
+}
+
+impl Refusal {
+    fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+}
+
+/// Shows a notification to whoever sits at this machine: title and text.
+pub type Notify = Arc<dyn Fn(&str, &str) + Send + Sync>;
+
+/// The commands and what they need.
+#[derive(Clone)]
+pub struct Commands {
+    /// Runs programs.
+    pub processes: Arc<dyn Processes>,
+    /// When an entry of the allowlist was made.
+    pub clock: Arc<dyn Clock>,
+    /// This machine's own policy.
+    pub policy: ApprovalsStore,
+    /// Programs start here unless they are told otherwise.
+    pub home: PathBuf,
+    /// Shows notifications.
+    pub notify: Notify,
+}
+
+impl Commands {
+    /// Carries out one command. Dropping the future ends the program and all that it started.
+    ///
+    /// # Errors
+    /// [`Refusal`], for the gateway.
+    pub async fn run(&self, command: &str, params: Value) -> Result<Value, Refusal> {
+        match command {
+            "system.run" => self.system_run(&params).await,
+            "system.which" => self.which(&params),
+            "system.notify" => {
+                let text =
+                    |key: &str| params[key].as_str().unwrap_or_default().chars().take(MAX_NOTE).collect::<String>();
+                (self.notify)(&text("title"), &text("body"));
+                Ok(json!({ "ok": true }))
+            }
+            "system.execApprovals.get" => {
+                let snapshot = self.policy.get().await.map_err(|e| Refusal::new("STORAGE", e.to_string()))?;
+                Ok(json!(self.policy.shown(snapshot)))
+            }
+            "system.execApprovals.set" => self.set_policy(params).await,
+            _ => Err(Refusal::new("UNKNOWN_COMMAND", "this node does not offer that command")),
+        }
+    }
+
+    async fn set_policy(&self, mut params: Value) -> Result<Value, Refusal> {
+        let base = params["baseHash"].as_str().map(str::to_owned);
+        let file: ExecApprovalsFile = serde_json::from_value(params["file"].take())
+            .map_err(|e| Refusal::new("INVALID_PARAMS", format!("file: {e}")))?;
+        let set = self.policy.set(file, base.as_deref()).await;
+        let snapshot = set.map_err(|e| {
+            let code = match e {
+                SetError::HashRequired => "BASE_HASH_REQUIRED",
+                SetError::Changed => "BASE_HASH_CHANGED",
+                SetError::Storage(_) => "STORAGE",
+            };
+            Refusal::new(code, e.to_string())
+        })?;
+        Ok(json!(self.policy.shown(snapshot)))
+    }
+
+    fn which(&self, params: &Value) -> Result<Value, Refusal> {
+        let bins = params["bins"].as_array().filter(|b| b.len() <= MAX_BINS);
+        let bins = bins.ok_or_else(|| Refusal::new("INVALID_PARAMS", format!("bins: at most {MAX_BINS} names")))?;
+        let names = bins.iter().filter_map(Value::as_str).filter(|name| !name.contains('/'));
+        let found = names.filter_map(|name| {
+            let path = self.processes.which(name, None)?;
+            Some((name.to_owned(), path.display().to_string().into()))
+        });
+        Ok(json!({ "bins": found.collect::<Map<_, _>>() }))
+    }
+
+    async fn system_run(&self, params: &Value) -> Result<Value, Refusal> {
+        let bad = |e: openclaw_agent::exec::BadRequest| Refusal::new("INVALID_PARAMS", e.to_string());
+        let request = ExecRequest::from_params(params).map_err(bad)?;
+        request.check().map_err(bad)?;
+        let cwd = request.cwd.as_ref().map_or_else(|| self.home.clone(), PathBuf::from);
+        let Some(program) = self.processes.which(&request.argv[0], Some(&cwd)) else {
+            let shown: String = request.argv[0].escape_debug().take(200).collect();
+            return Err(Refusal::new("PROGRAM_NOT_FOUND", format!("{shown}: no such program on this node")));
+        };
+        self.judge(&request, &program, params).await?;
+        let timeout = params["timeoutMs"].as_u64().map_or(DEFAULT_TIMEOUT, Duration::from_millis).min(MAX_TIMEOUT);
+        // The file that was judged is the one that runs.
+        let mut argv = request.argv;
+        argv[0] = program.display().to_string();
+        let env = request.env.into_iter().collect();
+        let command = Command { argv, cwd: Some(cwd), env, timeout, max_output: MAX_OUTPUT };
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        match self.processes.run(command).await {
+            Ok(output) => Ok(json!({
+                "exitCode": output.code,
+                "success": output.code == Some(0),
+                "timedOut": false,
+                "stdout": text(&output.stdout),
+                "stderr": text(&output.stderr),
+                "truncated": output.truncated,
+            })),
+            Err(ProcessError::Timeout(_)) => Ok(json!({
+                "exitCode": null, "success": false, "timedOut": true, "stdout": "", "stderr": "", "truncated": false,
+            })),
+            Err(e) => Err(Refusal::new("RUN_FAILED", e.to_string())),
+        }
+    }
+
+    /// `approved` and `unanswered` are the gateway's word: it takes them out of what clients send (S19).
+    async fn judge(&self, request: &ExecRequest, program: &Path, params: &Value) -> Result<(), Refusal> {
+        let denied = |why: &str| Refusal::new("SYSTEM_RUN_DENIED", format!("this node does not run it: {why}"));
+        let file = self.policy.read().map_err(|e| denied(&e.to_string()))?;
+        // Nothing said: nothing runs.
+        let file = file.ok_or_else(|| denied("it has no policy yet; see `openclaw approvals policy --node`"))?.file;
+        let policy = Policy::of(&file, &request.agent_id, (ExecSecurity::Deny, ExecAsk::OnMiss));
+        let path = program.display().to_string();
+        let home = self.home.to_str();
+        match policy.judge(&path, home) {
+            Verdict::Run => Ok(()),
+            Verdict::Deny(why) => Err(denied(why)),
+            Verdict::Ask if params["approved"] == true => {
+                if params["approvalDecision"] == "allow-always" {
+                    let kept = self.policy.allow(&request.agent_id, &path, &request.shown(), self.clock.wall()).await;
+                    if let Err(error) = kept {
+                        tracing::error!(%error, "the approval is not kept for the next time");
+                    }
+                }
+                Ok(())
+            }
+            Verdict::Ask if params["unanswered"] == true && policy.falls_back(&path, home) => Ok(()),
+            Verdict::Ask if params["unanswered"] == true => Err(denied("nobody approved it in time")),
+            Verdict::Ask => Err(Refusal::new("APPROVAL_REQUIRED", "this node wants a person's approval for it")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use openclaw_platform::{
+        MemoryStorage,
+        os::{OsClock, OsEntropy, OsProcesses, OsSpawner},
+    };
+
+    use super::*;
+
+    struct Bench {
+        commands: Commands,
+        home: tempfile::TempDir,
+    }
+
+    async fn bench(policy: Option<Value>) -> Bench {
+        let home = tempfile::tempdir().unwrap();
+        let store =
+            ApprovalsStore::new(Arc::new(MemoryStorage::new()), Arc::new(OsSpawner), Arc::new(OsEntropy), "/state");
+        if let Some(policy) = policy {
+            store.set(serde_json::from_value(policy).unwrap(), None).await.unwrap();
+        }
+        let commands = Commands {
+            processes: Arc::new(OsProcesses),
+            clock: Arc::new(OsClock),
+            policy: store,
+            home: home.path().to_owned(),
+            notify: Arc::new(|_, _| {}),
+        };
+        Bench { commands, home }
+    }
+
+    fn policy(security: &str, ask: &str, patterns: &[&str]) -> Option<Value> {
+        let list: Vec<Value> = patterns.iter().map(|p| json!({ "pattern": p })).collect();
+        Some(json!({"version": 1, "agents": {"main": {"security": security, "ask": ask, "allowlist": list}}}))
+    }
+
+    async fn run(bench: &Bench, params: Value) -> Result<Value, &'static str> {
+        bench.commands.run("system.run", params).await.map_err(|r| r.code)
+    }
+
+    #[tokio::test]
+    async fn s19_without_a_policy_nothing_runs() {
+        let b = bench(None).await;
+        assert_eq!(run(&b, json!({"command": ["echo", "hi"]})).await, Err("SYSTEM_RUN_DENIED"));
+        let b = bench(policy("deny", "off", &["/**"])).await;
+        let approved = json!({"command": ["echo", "hi"], "approved": true});
+        assert_eq!(run(&b, approved).await, Err("SYSTEM_RUN_DENIED"));
+    }
+
+    #[tokio::test]
+    async fn s22_programs_run_without_a_shell_and_in_the_home_directory() {
+        let b = bench(policy("full", "off", &[])).await;
+        let out = run(&b, json!({"command": ["echo", "$HOME;", "a b"], "env": {"X": "1"}})).await.unwrap();
+        assert_eq!(
+            (&out["stdout"], &out["exitCode"], &out["success"]),
+            (&json!("$HOME; a b\n"), &json!(0), &json!(true))
+        );
+        let out = run(&b, json!({"command": ["pwd"]})).await.unwrap();
+        let home = b.home.path().canonicalize().unwrap();
+        assert_eq!(out["stdout"].as_str().unwrap().trim(), home.to_str().unwrap());
+        let out = run(&b, json!({"command": ["sleep", "60"], "timeoutMs": 50})).await.unwrap();
+        assert_eq!((&out["timedOut"], &out["success"]), (&json!(true), &json!(false)));
+    }
+
+    #[tokio::test]
+    async fn s19_the_allowlist_asks_for_the_rest_and_always_is_remembered() {
+        let ls = OsProcesses.which("ls", None).unwrap().display().to_string();
+        let b = bench(policy("allowlist", "on-miss", &[&ls])).await;
+        assert!(run(&b, json!({"command": ["ls"]})).await.is_ok());
+        let echo = |extra: Value| {
+            let mut params = json!({"command": ["echo", "hi"]});
+            params.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+            params
+        };
+        assert_eq!(run(&b, echo(json!({}))).await, Err("APPROVAL_REQUIRED"));
+        assert_eq!(run(&b, echo(json!({"approved": "yes"}))).await, Err("APPROVAL_REQUIRED"));
+        assert_eq!(run(&b, echo(json!({"unanswered": true}))).await, Err("SYSTEM_RUN_DENIED"));
+        assert!(run(&b, echo(json!({"approved": true, "approvalDecision": "allow-once"}))).await.is_ok());
+        assert_eq!(run(&b, echo(json!({}))).await, Err("APPROVAL_REQUIRED"));
+        assert!(run(&b, echo(json!({"approved": true, "approvalDecision": "allow-always"}))).await.is_ok());
+        assert!(run(&b, echo(json!({}))).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn output_is_bounded_and_bad_requests_are_refused() {
+        let b = bench(policy("full", "off", &[])).await;
+        let out = run(&b, json!({"command": ["head", "-c", "100000", "/dev/zero"]})).await.unwrap();
+        assert_eq!((out["stdout"].as_str().unwrap().len(), &out["truncated"]), (MAX_OUTPUT, &json!(true)));
+        assert!(out.to_string().len() < 512 << 10);
+        for bad in [
+            json!({}),
+            json!({"command": "ls"}),
+            json!({"command": []}),
+            json!({"command": ["ls"], "cwd": "../x"}),
+            json!({"command": ["ls"], "env": {"LD_PRELOAD": "/x.so"}}),
+        ] {
+            assert_eq!(run(&b, bad.clone()).await, Err("INVALID_PARAMS"), "{bad}");
+        }
+        assert_eq!(run(&b, json!({"command": ["no-such-program"]})).await, Err("PROGRAM_NOT_FOUND"));
+        assert_eq!(run(&b, json!({"command": ["ls"], "cwd": "/no/such/dir"})).await, Err("RUN_FAILED"));
+    }
+
+    #[tokio::test]
+    async fn which_finds_names_only() {
+        let b = bench(None).await;
+        let found = b.commands.run("system.which", json!({"bins": ["ls", "/bin/ls", "no-such", 5]})).await.unwrap();
+        assert_eq!(found["bins"].as_object().unwrap().keys().collect::<Vec<_>>(), ["ls"]);
+        assert!(b.commands.run("system.which", json!({})).await.is_err());
+    }
+}
