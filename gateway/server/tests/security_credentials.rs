@@ -267,6 +267,10 @@ async fn s20_a_signed_block_fits_one_connection_and_one_question() {
 struct Whois(Mutex<Vec<Vec<String>>>);
 
 impl Processes for Whois {
+    fn which(&self, _: &str, _: Option<&std::path::Path>) -> Option<std::path::PathBuf> {
+        None
+    }
+
     fn run(&self, command: Command) -> BoxFuture<'_, Result<Output, ProcessError>> {
         self.0.lock().unwrap().push(command.argv);
         let stdout = br#"{"UserProfile":{"LoginName":"alice@example.com"}}"#.to_vec();

@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::{
+    auth::Via,
     dispatch::{Call, Failure, Reply},
     gateway::Gateway,
     hub::Member,
@@ -54,6 +55,7 @@ impl Context {
             scopes: Scopes::new(scopes),
             device_id: None,
             node_id: None,
+            via: Via::Device,
             client_name: "agent".to_owned(),
             client_mode: ClientMode::Backend,
             subscriptions: Mutex::default(),
