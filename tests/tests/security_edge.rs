@@ -119,6 +119,37 @@ async fn s03_the_lock_out_is_told_over_the_wire_on_loopback_too() {
     assert_eq!((ended.0, &error["details"]["code"]), (1008, &json!("AUTH_RATE_LIMITED")));
 }
 
+/// Nothing in the address of a request signs anybody in.
+#[tokio::test]
+async fn s01_a_query_string_carries_no_credential() {
+    let gateway = Gateway::start(json!({}), &[]).await;
+    for query in ["token", "auth", "password", "access_token", "gatewayUrl"] {
+        let request = format!("{}/?{query}={TOKEN}", gateway.url()).into_client_request().unwrap();
+        let stream = TcpStream::connect(("127.0.0.1", gateway.port)).await.unwrap();
+        let stream = tokio_tungstenite::MaybeTlsStream::Plain(stream);
+        let (ws, _) = tokio_tungstenite::client_async(request, stream).await.unwrap();
+        let mut client = RawClient::over(ws).await;
+        client.send(&connect("", &[])).await;
+        let answer = client.next().await.unwrap();
+        assert_eq!(answer["ok"], false, "{query}: {answer}");
+    }
+}
+
+/// Somebody at this address is signed in; that opens nothing for the next one.
+#[tokio::test]
+async fn s07_a_neighbour_at_the_same_address_is_a_stranger() {
+    let gateway = Gateway::start(json!({}), &[]).await;
+    let (_inside, _) = RawClient::hello(gateway.port, TOKEN, &[]).await;
+    let mut client = RawClient::open(gateway.port).await;
+    client.send(&connect("", &[])).await;
+    let (frames, ended) = client.rest().await;
+    assert_eq!((frames.len(), &frames[0]["ok"], ended.0), (1, &json!(false), 1008));
+    for path in ["/__openclaw__/canvas/", "/__openclaw__/a2ui/", "/config", "/v1/chat/completions"] {
+        let answer = get(gateway.port, path, "Host: localhost\r\nX-Forwarded-For: 203.0.113.9\r\n").await;
+        assert!(!answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
+    }
+}
+
 #[tokio::test]
 async fn s12_heads_and_bodies_without_measure_are_refused() {
     let gateway = Gateway::start(json!({}), &[]).await;

@@ -127,6 +127,7 @@ verdicts! {
     preview: SessionsPreview, json!({"keys": ["a", "b"], "limit": 5, "maxChars": 20});
     send: SendMessage, json!({"to": "42", "message": "m", "idempotencyKey": "k", "mediaUrls": ["a"]});
     logs: LogsTail, json!({"cursor": 0, "limit": 5000, "maxBytes": 1});
+    rotate: DeviceTokenRotate, json!({"deviceId": "d", "role": "node", "scopes": ["operator.read"]});
     wake: Wake, json!({"mode": "next-heartbeat", "text": "x"});
     status: GetStatus, json!({});
 }
