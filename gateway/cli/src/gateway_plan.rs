@@ -317,7 +317,7 @@ mod tests {
         let text = format!("{{gateway:{{mode:'local',auth:{{tokenFile:{:?}}}}}}}", file.to_str().unwrap());
         let refusal = refused(plan(&session, &text, RunArgs::default()));
         assert!(refusal.contains("gateway.auth.tokenFile"), "{refusal}");
-        std::fs::write(&file, "in-the-file\n").unwrap();
+        config_file::replace(&file, "in-the-file\n").unwrap();
         let auth = plan(&session, &text, RunArgs::default()).unwrap().auth;
         assert_eq!((auth.token.unwrap().expose(), auth.file.as_deref()), ("in-the-file", file.to_str()));
         let args = RunArgs { token: Some("flag".into()), ..RunArgs::default() };

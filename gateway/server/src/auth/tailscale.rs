@@ -28,9 +28,16 @@ struct UserProfile {
     login_name: String,
 }
 
+/// What whois said, good until then.
+#[derive(Clone)]
+struct Answer {
+    until: Mono,
+    login: Option<String>,
+}
+
 /// Asks the local Tailscale who an address is.
 pub struct Tailscale {
-    answers: Mutex<BTreeMap<IpAddr, (Mono, Option<String>)>>,
+    answers: Mutex<BTreeMap<IpAddr, Answer>>,
     turns: Semaphore,
 }
 
@@ -49,12 +56,12 @@ impl Tailscale {
 
     async fn login_of(&self, platform: &Platform, ip: IpAddr) -> Option<String> {
         if let Some(known) = self.known(ip, platform.clock.mono()) {
-            return known;
+            return known.login;
         }
         let _turn = self.turns.acquire().await.ok()?;
         // Somebody else may have asked meanwhile.
         if let Some(known) = self.known(ip, platform.clock.mono()) {
-            return known;
+            return known.login;
         }
         let argv = ["tailscale", "whois", "--json", &ip.to_string()].map(str::to_owned).to_vec();
         let command = Command { argv, cwd: None, env: vec![], timeout: TIMEOUT, max_output: 64 << 10 };
@@ -74,15 +81,15 @@ impl Tailscale {
         let now = platform.clock.mono();
         let until = now + if login.is_some() { KNOWN_FOR } else { FAILED_FOR };
         let mut answers = self.answers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        answers.retain(|_, (until, _)| *until > now);
+        answers.retain(|_, a| a.until > now);
         if answers.len() < WHOIS_ENTRIES {
-            answers.insert(ip, (until, login.clone()));
+            answers.insert(ip, Answer { until, login: login.clone() });
         }
         login
     }
 
-    fn known(&self, ip: IpAddr, now: Mono) -> Option<Option<String>> {
+    fn known(&self, ip: IpAddr, now: Mono) -> Option<Answer> {
         let answers = self.answers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        answers.get(&ip).filter(|(until, _)| *until > now).map(|(_, login)| login.clone())
+        answers.get(&ip).filter(|a| a.until > now).cloned()
     }
 }

@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn s12_the_pot_is_shared_and_the_own_share_is_not() {
         let budget = Arc::new(Budget::default());
-        let hogs: Vec<_> = (0..).map(|_| Meter::new(&budget)).take_while(|m| m.count(512 << 10)).collect();
+        let hogs: Vec<_> = (0..1000).map(|_| Meter::new(&budget)).take_while(|m| m.count(512 << 10)).collect();
         let expected = PREAUTH_SHARED_BYTES / ((512 << 10) - PREAUTH_OWN_BYTES);
         assert_eq!(hogs.len(), expected, "what strangers can make the gateway hold");
         let honest = Meter::new(&budget);
