@@ -331,7 +331,7 @@ async fn rotate(gateway: &Arc<Gateway>, m: &mut Model, devices: &[Device], by: u
         return;
     };
     assert!(may, "rotated by who may not");
-    let granted = granted.expect("rotated what was never approved");
+    let Some(granted) = granted else { panic!("rotated what was never approved") };
     let new: Set = answer["scopes"]
         .as_array()
         .unwrap()
