@@ -25,6 +25,9 @@ pub struct ModelChoice {
     pub max_tokens: Option<u32>,
 }
 
+/// Gives what a person said while the turn was under way and wants the model to hear now; nothing twice.
+pub type Steer = Arc<dyn Fn() -> Vec<Content> + Send + Sync>;
+
 /// Everything one turn needs.
 pub struct Turn {
     /// First the primary model, then the fallbacks. Never empty.
@@ -43,6 +46,8 @@ pub struct Turn {
     pub deadline: Duration,
     /// Ends the turn as [`TurnEnd::Aborted`].
     pub cancel: CancellationToken,
+    /// Asked after each round of tool calls: what it gives is the next user message.
+    pub steer: Option<Steer>,
 }
 
 /// What a listener is told while the turn goes on.

@@ -32,6 +32,9 @@ pub struct AgentDefaults {
     #[serde(deserialize_with = "bounds::within::<1, 86400, _>")]
     #[schemars(range(min = 1, max = 86400))]
     pub timeout_seconds: u64,
+    /// What becomes of `agent` and `chat.send` runs that a crash of the gateway ended. Messages of channels are always
+    /// answered after the next start.
+    pub on_restart: OnRestart,
     /// Turns without a message.
     pub heartbeat: Heartbeat,
     /// How much a model may think.
@@ -90,6 +93,17 @@ pub struct AgentDefaults {
     pub bootstrap_max_chars: Option<u64>,
     /// Command line agents as models.
     pub cli_backends: Option<Value>,
+}
+
+/// What becomes of a run that a crash of the gateway ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnRestart {
+    /// The caller is told `RUN_INTERRUPTED`; the transcript keeps what had been said.
+    #[default]
+    Report,
+    /// It is begun anew, once. Tools may run a second time.
+    Rerun,
 }
 
 /// A model reference `provider/model`, alone or with fallbacks.

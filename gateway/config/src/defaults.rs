@@ -2,7 +2,7 @@
 
 use crate::{
     AgentDefaults, Auto, AutoBool, Bind, CanvasHost, ConsoleStyle, ControlUi, DmScope, Gateway, GatewayAuth,
-    GatewayNodes, GatewayReload, GatewayRemote, Heartbeat, Limits, LogLevel, Logging, ReloadMode, ResetMode, Retry,
+    GatewayNodes, GatewayReload, GatewayRemote, Heartbeat, Limits, LogLevel, Logging, OnRestart, ReloadMode, ResetMode, Retry,
     Session, SessionReset, SessionScope,
 };
 
@@ -53,7 +53,7 @@ impl Default for Limits {
             max_connections: 4096,
             max_unauthenticated: 512,
             max_unauthenticated_per_address: 256,
-            drain_ms: 4000,
+            drain_ms: 10_000,
             max_queued_per_session: 64,
             dedupe_ms: 300_000,
             max_dedupe_entries: 10_000,
@@ -81,6 +81,7 @@ impl Default for AgentDefaults {
             skip_bootstrap: false,
             max_concurrent: 4,
             timeout_seconds: 600,
+            on_restart: OnRestart::Report,
             heartbeat: Heartbeat::default(),
             thinking_default: None,
             verbose_default: None,

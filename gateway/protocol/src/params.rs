@@ -288,7 +288,12 @@ ChatRun { run_id: String, status: String, } }
 wire! { /// Which session, and how many of its newest messages (200 when not said).
 ChatHistoryParams { session_key: NonEmpty, ; limit: Int<1, 1000>, } }
 wire! { /// Oldest first.
-ChatHistory { session_key: String, messages: Vec<Message>, thinking_level: String, ; session_id: String, } }
+ChatHistory {
+    session_key: String, messages: Vec<Message>, thinking_level: String, ;
+    session_id: String, in_flight_run: InFlightRun,
+} }
+wire! { /// The run under way in a session: what it has said so far is not among the messages yet.
+InFlightRun { run_id: String, text: String, ; started_at: u64, } }
 wire! { /// Ends one run, or all of a session.
 ChatAbortParams { session_key: NonEmpty, ; run_id: NonEmpty, } }
 wire! { /// What was ended.

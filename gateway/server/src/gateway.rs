@@ -136,7 +136,7 @@ impl Gateway {
             ),
             wake_words: WakeWords::load(platform.storage.clone(), platform.tasks.clone()),
             sessions: Sessions::load(store.clone(), entropy.fork("sessions"))?,
-            runs: Runs::new(parallel, limits.max_queued_per_session as usize),
+            runs: Runs::load(&store, (now, clock.mono()), parallel, limits.max_queued_per_session as usize)?,
             idempotency: Idempotency::load(store.clone(), clock.clone(), ttl, max)?,
             providers: Providers::new(&platform, config.clone()),
             channels: Channels::open(&platform, &store, &options)?,

@@ -138,7 +138,9 @@ async fn beat(gateway: &Arc<Gateway>, key: &str) -> Heartbeat {
         chat_events: false,
         touch: None,
         dedupe: None,
-        inbox_key: None,
+        inbox: vec![],
+        queueing: None,
+        attempts: 0,
     };
     let ended = match gateway.runs.submit(gateway, request) {
         Ok(run) => run.ended().await,

@@ -162,3 +162,15 @@ pub const DELIVERY_WAIT: Duration = Duration::from_secs(90);
 pub const DEAD_LETTERS: usize = 1000;
 /// ... and those that nobody has looked after for so long.
 pub const DEAD_LETTER_TTL: Duration = Duration::from_hours(30 * 24);
+/// Chat messages that wait in one session when `messages.queue.cap` does not say.
+pub const QUEUE_CAP: usize = 20;
+/// Quiet time before what waited behind a run is answered, when `messages.queue.debounceMs` does not say.
+pub const QUEUE_DEBOUNCE: Duration = Duration::from_secs(1);
+/// Somebody who goes on writing is answered after this all the same.
+pub const QUEUE_PATIENCE: Duration = Duration::from_secs(10);
+/// Characters of a message that is only summarised.
+pub const QUEUE_SUMMARY: usize = 160;
+/// A run under way keeps how far it has come this often.
+pub const CHECKPOINT: Duration = Duration::from_secs(2);
+/// Bytes of text that it keeps.
+pub const CHECKPOINT_TEXT: usize = 256 << 10;

@@ -4,5 +4,8 @@
 pub mod emitter;
 pub mod execute;
 pub mod manager;
+pub mod queue;
+pub mod record;
+pub mod recover;
 
 pub use manager::{Outcome, RunRequest, Runs, Waited};

@@ -71,6 +71,7 @@ pub async fn run(
 ) -> Result<Stopped, ServeError> {
     let (listeners, bound) = bind(&platform, &options.listen).await?;
     let gateway = Gateway::open(platform, options)?;
+    crate::runs::recover::recover(&gateway).await?;
     crate::delivery::start(&gateway).await?;
     let stop = CancellationToken::new();
     let limits = gateway.config().gateway.limits.clone();
@@ -215,6 +216,9 @@ async fn housekeeping(gateway: Arc<Gateway>, stop: CancellationToken) {
             }
             if let Err(error) = gateway.delivery.sweep().await {
                 tracing::error!(%error, "sweeping dead letters");
+            }
+            if let Err(error) = gateway.runs.sweep(&gateway.store, now).await {
+                tracing::error!(%error, "sweeping ended runs");
             }
         }
     }

@@ -63,6 +63,10 @@ pub const NODE_PAIRS: Records = TableDefinition::new("node_pairs");
 pub const OUTBOX: Records = TableDefinition::new("outbox");
 /// Messages that could not be delivered, or may not have been.
 pub const DEAD_LETTERS: Records = TableDefinition::new("dead_letters");
+/// Runs that were accepted and have not ended, by run id.
+pub const RUNS: Records = TableDefinition::new("runs");
+/// How the last runs ended, by run id, for `agent.wait`.
+pub const RUNS_ENDED: Records = TableDefinition::new("runs_ended");
 
 /// A failed storage operation.
 #[derive(Debug, thiserror::Error)]

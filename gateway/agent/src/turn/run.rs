@@ -120,6 +120,10 @@ impl<'a> Run<'a> {
                 return Ok(());
             }
             self.call_tools(calls).await?;
+            let said = self.turn.steer.as_ref().map_or_else(Vec::new, |steer| steer());
+            if !said.is_empty() {
+                self.messages.push(Message::User { content: said, timestamp: self.platform.clock.wall() });
+            }
         }
         let endless = format!("no final answer after {MAX_REPLIES} replies with tool calls");
         Err(TurnEnd::Failed(ModelError::Protocol(endless)))

@@ -120,6 +120,7 @@ fn turn(models: Vec<ModelChoice>) -> Turn {
         thinking: None,
         deadline: Duration::from_mins(10),
         cancel: CancellationToken::new(),
+        steer: None,
     }
 }
 

@@ -21,7 +21,7 @@ use crate::{
     gateway::Gateway,
     limits::{INBOX, INBOX_SEEN},
     methods::commands,
-    runs::{RunRequest, execute, manager::Delivery},
+    runs::{RunRequest, execute, manager::Delivery, queue::Queueing},
     sessions::{
         self,
         entry::{Route, SessionEntry},
@@ -231,6 +231,8 @@ async fn handle(gateway: &Arc<Gateway>, key: &str, record: &Record) -> bool {
     if let Some(answer) = commands::answer(gateway, &session_key, text).await {
         return answered(gateway, key, session_key, route, answer).await;
     }
+    let entry = gateway.sessions.get(&session_key);
+    let queueing = Queueing::of(&config, entry.as_ref(), id, &message.sender.id, text);
     let (context, kind) = (route.clone(), message.kind);
     let title = message.title.clone();
     let touch = move |entry: &mut SessionEntry| {
@@ -252,7 +254,9 @@ async fn handle(gateway: &Arc<Gateway>, key: &str, record: &Record) -> bool {
         chat_events: true,
         touch: Some(Arc::new(touch)),
         dedupe: None,
-        inbox_key: Some(key.to_owned()),
+        inbox: vec![key.to_owned()],
+        queueing: Some(queueing),
+        attempts: 0,
     };
     gateway.runs.submit(gateway, request).is_ok()
 }
@@ -281,6 +285,13 @@ async fn forget(gateway: &Gateway, key: &str, why: &str) -> bool {
         tracing::error!(%error, "inbox");
     }
     true
+}
+
+/// Marks records as handled that no run will answer: their session's queue was full.
+pub async fn dropped(gateway: &Gateway, keys: Vec<String>) {
+    for key in keys {
+        forget(gateway, &key, "the queue of its session is full").await;
+    }
 }
 
 /// What the model is told about where a message comes from (section 10).

@@ -24,6 +24,7 @@ use crate::{
     runs::{
         Outcome, RunRequest, Waited, execute,
         manager::{Delivery, Run, Touch},
+        record,
     },
     sessions::{
         self,
@@ -59,6 +60,10 @@ pub async fn agent(call: Call, params: AgentParams) -> Result<Reply<AgentAnswer>
             return Err(error.into());
         }
     };
+    if let Err(error) = record::accept(gateway, &request).await {
+        gateway.idempotency.release(&claim);
+        return Err(error.into());
+    }
     let answer = accepted(now);
     let pending = gateway.idempotency.pending(&claim).unwrap_or_default();
     let gateway = gateway.clone();
@@ -67,6 +72,8 @@ pub async fn agent(call: Call, params: AgentParams) -> Result<Reply<AgentAnswer>
         Err(error) => {
             gateway.idempotency.release(&claim);
             member.outbox.push(encode_error(&id, &error, None));
+            let run_id = claim.run_id().to_owned();
+            gateway.clone().tasks.spawn("agent", async move { record::refuse(&gateway, run_id).await });
         }
         Ok(run) => {
             let tasks = gateway.tasks.clone();
@@ -191,7 +198,9 @@ fn request_of(call: &Call, params: &AgentParams, claim: &Claim) -> Result<RunReq
         chat_events: true,
         touch: label_touch(params),
         dedupe: Some(claim.clone()),
-        inbox_key: None,
+        inbox: vec![],
+        queueing: None,
+        attempts: 0,
     })
 }
 
@@ -272,7 +281,7 @@ pub async fn wait(call: Call, params: AgentWaitParams) -> Result<Reply<AgentWait
     let run_id = params.run_id.as_str();
     let limit = params.timeout_ms.map_or(DEFAULT_WAIT, |t| Duration::from_millis(t.unsigned())).min(AGENT_WAIT_MAX);
     Ok(match call.gateway.runs.wait(run_id, limit).await {
-        Waited::Ended(ended) => ended.to_wait(run_id),
+        Waited::Ended(end) => end,
         Waited::TimedOut => AgentWait {
             run_id: run_id.to_owned(),
             status: "timeout".into(),

@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use openclaw_config::QueueMode;
 use openclaw_platform::SpawnerExt as _;
 use openclaw_protocol::{
     error::ErrorShape,
@@ -12,7 +13,7 @@ use openclaw_protocol::{
     message::{Content, Message, StopReason, Usage},
     params::{
         ChatAbort, ChatAbortParams, ChatHistory, ChatHistoryParams, ChatInject, ChatInjectParams, ChatRun, ChatSend,
-        ChatSendParams, SendPolicy,
+        ChatSendParams, InFlightRun, SendPolicy,
     },
     wire::Int,
 };
@@ -24,7 +25,7 @@ use crate::{
     gateway::Gateway,
     idempotency::{Check, Claim},
     limits::HISTORY_BYTES,
-    runs::{RunRequest, execute},
+    runs::{RunRequest, execute, queue::mode_in_force, record},
     sessions,
 };
 
@@ -89,8 +90,17 @@ pub async fn send(call: Call, params: ChatSendParams) -> Result<Reply<ChatSend>,
         chat_events: true,
         touch: None,
         dedupe: Some(claim.clone()),
-        inbox_key: None,
+        inbox: vec![],
+        queueing: None,
+        attempts: 0,
     };
+    if let Err(error) = record::accept(&gateway, &request).await {
+        gateway.idempotency.release(&claim);
+        return Err(error.into());
+    }
+    if mode_in_force(&config, gateway.sessions.get(&request.session_key).as_ref(), "webchat") == QueueMode::Interrupt {
+        abort_session(&gateway, &request.session_key, None, "stop").await;
+    }
     Ok(Reply::then(started, move || match gateway.runs.submit(&gateway, request.clone()) {
         Ok(run) => {
             let tasks = gateway.tasks.clone();
@@ -106,6 +116,8 @@ pub async fn send(call: Call, params: ChatSendParams) -> Result<Reply<ChatSend>,
             let mut event = ChatEvent::new(&request.run_id, &request.shown_key, 0, ChatState::Error);
             event.error_message = Some(error.message);
             gateway.hub.publish_of(&request.session_key, &CHAT, &event);
+            let run_id = request.run_id;
+            gateway.clone().tasks.spawn("chat", async move { record::refuse(&gateway, run_id).await });
         }
     }))
 }
@@ -182,6 +194,11 @@ pub async fn history(call: Call, params: ChatHistoryParams) -> Result<Reply<Chat
         messages,
         thinking_level: entry.as_ref().and_then(|e| e.thinking_level.clone()).unwrap_or(default),
         session_id: entry.map(|e| e.session_id),
+        in_flight_run: gateway.runs.current(&key).map(|run| InFlightRun {
+            run_id: run.request.run_id.clone(),
+            text: run.said(),
+            started_at: run.started_at(),
+        }),
     }
     .into())
 }

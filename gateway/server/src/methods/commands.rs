@@ -3,11 +3,15 @@
 use openclaw_config::ModelRef;
 
 use super::chat::abort_session;
-use crate::{gateway::Gateway, sessions::key::agent_of};
+use crate::{
+    gateway::Gateway,
+    runs::queue::{mode_in_force, mode_of},
+    sessions::{entry::SessionEntry, key::agent_of},
+};
 
 const STOP: [&str; 7] = ["/stop", "stop", "esc", "abort", "wait", "exit", "interrupt"];
-const HELP: &str = "Commands: /status shows the session, /new or /reset starts it anew, /model names the model, /stop ends \
-                    the run under way, /help shows this.";
+const HELP: &str = "Commands: /status shows the session, /new or /reset starts it anew, /model names the model, /queue says \
+                    what happens to messages that come during a run, /stop ends the run under way, /help shows this.";
 
 /// True for a whole message that means: end what you are doing.
 pub fn is_stop(text: &str) -> bool {
@@ -18,7 +22,7 @@ fn command(text: &str) -> Option<&str> {
     let word = text.split_whitespace().next()?;
     // In groups Telegram writes `/status@name_of_the_bot`.
     let word = word.split('@').next()?;
-    let known = ["/status", "/new", "/reset", "/model", "/help", "/commands", "/start"];
+    let known = ["/status", "/new", "/reset", "/model", "/help", "/commands", "/queue", "/start"];
     known.into_iter().find(|k| word.eq_ignore_ascii_case(k))
 }
 
@@ -37,6 +41,7 @@ pub async fn answer(gateway: &std::sync::Arc<Gateway>, key: &str, text: &str) ->
         "/status" => status(gateway, key),
         "/new" | "/reset" => reset(gateway, key).await,
         "/model" => format!("Model: {}", model_of(gateway, key)),
+        "/queue" => queue(gateway, key, text).await,
         "/start" => format!("Hello. Write to me and I answer.\n\n{HELP}"),
         _ => HELP.to_owned(),
     })
@@ -67,10 +72,37 @@ fn status(gateway: &Gateway, key: &str) -> String {
     )
 }
 
+/// `/queue` shows the mode, `/queue MODE` sets the session's own, `/queue default` takes it back.
+async fn queue(gateway: &Gateway, key: &str, text: &str) -> String {
+    const MODES: &str = "collect, followup, steer, steer-backlog, interrupt or default";
+    let entry = gateway.sessions.get(key);
+    let channel = entry.as_ref().and_then(|e| e.delivery_context.as_ref()).map_or("webchat", |r| r.channel.as_str());
+    let shown = |entry: Option<&SessionEntry>| {
+        let mode = mode_in_force(&gateway.config(), entry, channel);
+        format!("Messages that come during a run: {}.", openclaw_protocol::connect::wire_name(&mode))
+    };
+    let Some(word) = text.split_whitespace().nth(1).map(str::to_lowercase) else {
+        return format!("{} /queue {MODES} changes it.", shown(entry.as_ref()));
+    };
+    let mode = match (word.as_str(), mode_of(&word)) {
+        ("default" | "reset", _) => None,
+        (_, Some(mode)) => Some(openclaw_protocol::connect::wire_name(&mode)),
+        _ => return format!("Unknown mode. Expected {MODES}."),
+    };
+    let change = |entry: &mut SessionEntry| entry.queue_mode = mode;
+    match gateway.sessions.update(key, gateway.clock.wall(), change, |_, _| Ok(())).await {
+        Ok((entry, ())) => shown(Some(&entry)),
+        Err(error) => {
+            tracing::error!(%error, "queue mode by command");
+            "The mode could not be stored: the state database cannot be used now.".to_owned()
+        }
+    }
+}
+
 async fn reset(gateway: &Gateway, key: &str) -> String {
     let now = gateway.clock.wall();
     let id = gateway.sessions.new_id();
-    let change = |entry: &mut crate::sessions::entry::SessionEntry| *entry = entry.restarted(id, now);
+    let change = |entry: &mut SessionEntry| *entry = entry.restarted(id, now);
     match gateway.sessions.update(key, now, change, |_, _| Ok(())).await {
         Ok(_) => "A new session has begun.".to_owned(),
         Err(error) => {

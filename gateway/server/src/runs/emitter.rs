@@ -41,6 +41,11 @@ impl Emitter {
         }
     }
 
+    /// What the current reply has said so far.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     fn agent(&mut self, hub: &EventHub, stream: &str, data: Value, now: Millis) {
         self.seq += 1;
         let payload = AgentEvent {

@@ -14,10 +14,13 @@ use openclaw_platform::Millis;
 use openclaw_protocol::{
     error::{ErrorCode, ErrorShape},
     message::{Content, Message},
-    params::{AgentMeta, AgentPayload, AgentResult, AgentRunMeta},
+    params::{AgentMeta, AgentPayload, AgentResult, AgentRunMeta, AgentWait},
 };
 
-use super::manager::{Outcome, Run};
+use super::{
+    manager::{Ended, Outcome, Run},
+    record,
+};
 use crate::{
     delivery::{
         self, Draft,
@@ -25,7 +28,7 @@ use crate::{
     },
     gateway::Gateway,
     idempotency::final_of,
-    limits::{CONTEXT_MESSAGES, SESSIONS},
+    limits::{CHECKPOINT, CONTEXT_MESSAGES, SESSIONS},
     sessions,
     sessions::entry::SessionEntry,
     tools,
@@ -38,7 +41,7 @@ const TYPING_EVERY: Duration = Duration::from_secs(5);
 const STORAGE_PAUSE: Duration = Duration::from_secs(1);
 
 /// Runs it.
-pub async fn execute(gateway: &Arc<Gateway>, run: &Run, started_at: Millis) -> Outcome {
+pub async fn execute(gateway: &Arc<Gateway>, run: &Arc<Run>, started_at: Millis) -> Outcome {
     let emit = || run.emitter.lock().unwrap_or_else(PoisonError::into_inner);
     emit().start(&gateway.hub, started_at);
     match attempt(gateway, run, started_at).await {
@@ -60,8 +63,9 @@ async fn never_began(gateway: &Arc<Gateway>, run: &Run, error: &ErrorShape) {
     let request = &run.request;
     let outcome = Outcome::Failed(error.clone());
     let record = request.dedupe.as_ref().map(|claim| claim.record(request, &outcome, gateway.clock.wall()));
-    let inbox = request.inbox_key.clone();
-    let letter = request.inbox_key.as_ref().and_then(|_| {
+    let inbox = run.inbox();
+    let end = end_of(gateway, run, &outcome);
+    let letter = inbox.first().and_then(|_| {
         let text = format!("The agent could not answer: {error}");
         compose(gateway, run, text, None).unwrap_or_default()
     });
@@ -73,23 +77,25 @@ async fn never_began(gateway: &Arc<Gateway>, run: &Run, error: &ErrorShape) {
         if let Some(letter) = &posted {
             delivery::table::put(tx, letter)?;
         }
-        inbox.as_deref().map_or(Ok(()), |key| crate::channels::inbox::done(tx, key))
+        record::end(tx, &end)?;
+        inbox.iter().try_for_each(|key| crate::channels::inbox::done(tx, key))
     });
     match (stored.await, letter) {
         (Ok(()), Some(letter)) => delivery::dispatch(gateway, &letter),
         (Ok(()), None) => {}
         (Err(error), _) => {
             tracing::error!(%error, "state database");
-            if let Some(key) = &request.inbox_key {
-                // The session waits with it, so that the order of its messages stays.
+            let inbox = run.inbox();
+            if !inbox.is_empty() {
+                // The session waits with them, so that the order of its messages stays.
                 tokio::time::sleep(STORAGE_PAUSE).await;
-                gateway.channels.inbox.again(key);
+                inbox.iter().for_each(|key| gateway.channels.inbox.again(key));
             }
         }
     }
 }
 
-async fn attempt(gateway: &Arc<Gateway>, run: &Run, started_at: Millis) -> Result<Outcome, ErrorShape> {
+async fn attempt(gateway: &Arc<Gateway>, run: &Arc<Run>, started_at: Millis) -> Result<Outcome, ErrorShape> {
     let request = &run.request;
     let entry = open_session(gateway, run, started_at).await?;
     let models = choose_models(gateway, &request.session_key, &entry)?;
@@ -113,6 +119,10 @@ async fn attempt(gateway: &Arc<Gateway>, run: &Run, started_at: Millis) -> Resul
         thinking: request.thinking.clone().or_else(|| entry.thinking_level.clone()).or(default_thinking),
         deadline: request.timeout,
         cancel: run.cancel.clone(),
+        steer: Some({
+            let (gateway, run) = (gateway.clone(), run.clone());
+            Arc::new(move || gateway.runs.steer(&run))
+        }),
     };
     let mut on_event = |event| {
         let mut emitter = run.emitter.lock().unwrap_or_else(PoisonError::into_inner);
@@ -121,9 +131,10 @@ async fn attempt(gateway: &Arc<Gateway>, run: &Run, started_at: Millis) -> Resul
     let mut report = openclaw_platform::select! {
         report = turn.run(&gateway.platform, &mut on_event) => report,
         never = typing(gateway, run) => match never {},
+        never = checkpoints(gateway, run, started_at) => match never {},
     };
     let cut_off = report.end == TurnEnd::Aborted && gateway.runs.are_cut_off();
-    if cut_off && request.inbox_key.is_some() {
+    if cut_off && !request.inbox.is_empty() {
         // Nothing is stored: the message is still in the inbox and is answered after the next start (F05).
         return Err(stopped());
     }
@@ -157,6 +168,30 @@ async fn typing(gateway: &Gateway, run: &Run) -> std::convert::Infallible {
         channel.typing(&to).await;
         tokio::time::sleep(TYPING_EVERY).await;
     }
+}
+
+/// Keeps what was said so far, so that a crash does not lose all of it.
+async fn checkpoints(gateway: &Gateway, run: &Run, started_at: Millis) -> std::convert::Infallible {
+    if run.request.dedupe.is_none() {
+        return std::future::pending().await;
+    }
+    let mut kept = String::new();
+    loop {
+        tokio::time::sleep(CHECKPOINT).await;
+        let text = run.said();
+        if text != kept {
+            if let Err(error) = record::checkpoint(gateway, &run.request.run_id, started_at, text.clone()).await {
+                tracing::warn!(%error, "checkpoint of a run");
+            }
+            kept = text;
+        }
+    }
+}
+
+/// As `agent.wait` answers from now on.
+fn end_of(gateway: &Gateway, run: &Run, outcome: &Outcome) -> AgentWait {
+    let (started_at, ended_at) = (run.started_at(), gateway.clock.wall());
+    Ended { outcome: outcome.clone(), started_at, ended_at }.to_wait(&run.request.run_id)
 }
 
 fn stopped() -> ErrorShape {
@@ -286,8 +321,8 @@ fn judge(report: &TurnReport, session_id: &str, started_at: Millis, now: Millis)
     }
 }
 
-/// Transcript, session entry, reply, idempotency record and inbox mark in one transaction. The record of a request that
-/// waits for the delivery comes with the end of its letter.
+/// Transcript, session entry, reply, idempotency record, run record and inbox marks in one transaction. The record of a
+/// request that waits for the delivery comes with the end of its letter.
 ///
 /// A run that the stop of the gateway cut off does not use its key up: the same request after the start runs again.
 async fn store(
@@ -315,7 +350,8 @@ async fn store(
     let promised = letter.as_ref().is_some_and(|l| l.cause.promise.is_some());
     let claim = request.dedupe.as_ref().filter(|_| !cut_off && !promised);
     let record = claim.map(|claim| claim.record(request, outcome, now));
-    let inbox = request.inbox_key.clone();
+    let inbox = run.inbox();
+    let end = end_of(gateway, run, outcome);
     let stored = gateway
         .sessions
         .update(&request.session_key, now, change, move |tx, entry| {
@@ -326,10 +362,8 @@ async fn store(
             if let Some(letter) = &letter {
                 delivery::table::put(tx, letter)?;
             }
-            if let Some(key) = &inbox {
-                crate::channels::inbox::done(tx, key)?;
-            }
-            Ok(())
+            record::end(tx, &end)?;
+            inbox.iter().try_for_each(|key| crate::channels::inbox::done(tx, key))
         })
         .await;
     stored.map(drop).map_err(|e| storage(&e))

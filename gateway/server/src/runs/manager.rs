@@ -15,14 +15,20 @@ use openclaw_protocol::{
     message::Content,
     params::{AgentResult, AgentWait},
 };
+use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::{emitter::Emitter, execute};
+use super::{
+    emitter::Emitter,
+    execute,
+    queue::{Lane, Mode, Next, Pushed, Queueing},
+};
 use crate::{
     gateway::Gateway,
     limits::{ENDED_RUN_TTL, ENDED_RUNS},
     sessions::entry::{Route, SessionEntry},
+    store::{self, Store, StoreError},
 };
 
 /// Changes a session entry.
@@ -57,12 +63,16 @@ pub struct RunRequest {
     pub touch: Option<Touch>,
     /// Stored together with the transcript, so that a retry of the key finds the outcome.
     pub dedupe: Option<crate::idempotency::Claim>,
-    /// Inbound record that this run answers; it is done when the transcript is stored.
-    pub inbox_key: Option<String>,
+    /// Inbound records that this run answers; they are done when the transcript is stored.
+    pub inbox: Vec<String>,
+    /// How it waits, for a message of a chat; other requests wait in line.
+    pub queueing: Option<Queueing>,
+    /// Times an earlier process began it.
+    pub attempts: u32,
 }
 
 /// Where a reply goes.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Delivery {
     /// Channel, target, account.
     pub route: Route,
@@ -100,6 +110,8 @@ pub struct Run {
     started_at: Mutex<Option<Millis>>,
     /// Its request is answered by the end of its reply's letter.
     pub promised: AtomicBool,
+    /// Inbound records of messages that were put into it while it went on.
+    steered: Mutex<Vec<String>>,
 }
 
 /// The end of a run.
@@ -116,7 +128,7 @@ pub struct Ended {
 /// What waiting for a run gave.
 pub enum Waited {
     /// It ended.
-    Ended(Arc<Ended>),
+    Ended(AgentWait),
     /// It goes on, or nobody knows it.
     TimedOut,
 }
@@ -124,9 +136,9 @@ pub enum Waited {
 #[derive(Default)]
 struct State {
     /// Runs that are queued or under way, by session, in order.
-    lanes: BTreeMap<String, VecDeque<Arc<Run>>>,
+    lanes: BTreeMap<String, Lane>,
     live: BTreeMap<String, Arc<Run>>,
-    ended: BTreeMap<String, Arc<Ended>>,
+    ended: BTreeMap<String, AgentWait>,
     ended_order: VecDeque<(Mono, String)>,
 }
 
@@ -140,16 +152,34 @@ pub struct Runs {
 }
 
 impl Runs {
-    /// At most `parallel` runs side by side, at most `per_session` queued in one session.
-    pub fn new(parallel: usize, per_session: usize) -> Self {
-        let parallel = Arc::new(Semaphore::new(parallel.max(1)));
-        Self {
-            state: Mutex::default(),
-            parallel,
+    /// At most `parallel` runs side by side, at most `per_session` queued in one session; reads how the last runs of an
+    /// earlier process ended, so that they can still be waited for.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn load(
+        store: &Store,
+        (wall, mono): (Millis, Mono),
+        parallel: usize,
+        per_session: usize,
+    ) -> Result<Self, StoreError> {
+        let mut state = State::default();
+        let mut ended: Vec<(String, AgentWait)> = store.read(|tx| store::all(tx, store::RUNS_ENDED))?;
+        ended.sort_by_key(|(_, e)| e.ended_at);
+        for (_, end) in ended {
+            // Over a restart only the wall clock tells how old it is.
+            let age = Duration::from_millis(wall.saturating_sub(end.ended_at.unwrap_or(0)));
+            if age < ENDED_RUN_TTL {
+                state.remember(end, mono.checked_sub(age).unwrap_or(mono));
+            }
+        }
+        Ok(Self {
+            state: Mutex::new(state),
+            parallel: Arc::new(Semaphore::new(parallel.max(1))),
             per_session,
             idle: tokio::sync::Notify::new(),
             cut_off: AtomicBool::new(false),
-        }
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -171,18 +201,36 @@ impl Runs {
             return Err(ErrorShape::unavailable("SESSION_QUEUE_FULL", text).retry(Some(5000)));
         }
         let starts = lane.is_empty();
-        let run = Arc::new(Run {
-            emitter: Mutex::new(Emitter::new(&request)),
-            cancel: CancellationToken::new(),
-            outcome: Mutex::new(None),
-            done: tokio::sync::Notify::new(),
-            started_at: Mutex::new(None),
-            promised: AtomicBool::new(false),
-            request,
-        });
-        lane.push_back(run.clone());
+        let run = Arc::new(Run::new(request));
+        let interrupted: Vec<Arc<Run>> = match run.request.queueing.as_ref().map(|q| q.mode) {
+            Some(Mode::Interrupt) => lane.runs().filter(|r| !r.cancel.is_cancelled()).cloned().collect(),
+            _ => vec![],
+        };
+        let pushed = lane.push(run.clone(), gateway.clock.mono());
         state.live.insert(run.request.run_id.clone(), run.clone());
+        let dropped = match pushed {
+            Pushed::Waits => None,
+            Pushed::Summarised(old) => {
+                state.live.remove(&old.request.run_id);
+                None
+            }
+            Pushed::Dropped(old) => {
+                state.live.remove(&old.request.run_id);
+                Some(old)
+            }
+        };
         drop(state);
+        for old in interrupted {
+            old.cancel.cancel();
+            old.emitter.lock().unwrap_or_else(PoisonError::into_inner).abort(&gateway.hub, "stop");
+        }
+        if let Some(old) = dropped {
+            tracing::warn!(session = old.request.session_key, "the queue of the session is full, a message is dropped");
+            let (gateway, inbox) = (gateway.clone(), old.request.inbox.clone());
+            gateway.clone().tasks.spawn("inbox", async move {
+                crate::channels::inbox::dropped(&gateway, inbox).await;
+            });
+        }
         if starts {
             let (gateway, key) = (gateway.clone(), run.request.session_key.clone());
             gateway.clone().tasks.spawn("session", async move { gateway.runs.lane(&gateway, &key).await });
@@ -192,37 +240,80 @@ impl Runs {
 
     /// Runs one session's queue to its end.
     async fn lane(&self, gateway: &Arc<Gateway>, key: &str) {
-        loop {
-            let Some(run) = self.lock().lanes.get(key).and_then(|l| l.front().cloned()) else { return };
-            // The run stays at the head of its lane while it is under way, so that the next one waits.
+        while self.quiet(gateway, key).await {
             let permit = self.parallel.clone().acquire_owned().await;
+            let Some(run) = self.begin(key) else { return };
             let started_at = gateway.clock.wall();
             *run.started_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(started_at);
             let outcome = execute::execute(gateway, &run, started_at).await;
             drop(permit);
             let ended = Arc::new(Ended { outcome, started_at: Some(started_at), ended_at: gateway.clock.wall() });
-            let lane_is_empty = {
+            let is_over = {
                 let mut state = self.lock();
-                let now = gateway.clock.mono();
                 state.live.remove(&run.request.run_id);
-                state.remember(&run.request.run_id, ended.clone(), now);
-                let lane = state.lanes.get_mut(key);
-                let empty = lane.is_none_or(|l| {
-                    l.pop_front();
-                    l.is_empty()
+                state.remember(ended.to_wait(&run.request.run_id), gateway.clock.mono());
+                let is_over = state.lanes.get_mut(key).is_none_or(|lane| {
+                    lane.end();
+                    lane.is_empty()
                 });
-                if empty {
+                if is_over {
                     state.lanes.remove(key);
                 }
-                empty
+                is_over
             };
             *run.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(ended);
             run.done.notify_waiters();
             self.idle.notify_waiters();
-            if lane_is_empty {
+            if is_over {
                 return;
             }
         }
+    }
+
+    /// Waits until nobody is still writing; false when nothing waits any more.
+    async fn quiet(&self, gateway: &Arc<Gateway>, key: &str) -> bool {
+        loop {
+            let (at, head) = {
+                let mut state = self.lock();
+                let Some(lane) = state.lanes.get(key) else { return false };
+                let (next, head) = (lane.next(gateway.clock.mono()), lane.runs().next().cloned());
+                match (next, head) {
+                    (Next::Ready, _) => return true,
+                    (Next::Quiet(at), Some(head)) => (at, head),
+                    _ => {
+                        state.lanes.remove(key);
+                        return false;
+                    }
+                }
+            };
+            openclaw_platform::select! {
+                () = head.cancel.cancelled() => {}
+                () = tokio::time::sleep_until(at) => {}
+            }
+        }
+    }
+
+    /// Takes the next run of a session; those that are part of it now are no runs any more.
+    fn begin(&self, key: &str) -> Option<Arc<Run>> {
+        let mut state = self.lock();
+        let (run, parts) = state.lanes.get_mut(key)?.begin()?;
+        for part in parts {
+            state.live.remove(&part.request.run_id);
+        }
+        state.live.insert(run.request.run_id.clone(), run.clone());
+        Some(run)
+    }
+
+    /// Texts that are to be put into the run under way in a session now; their inbound records are its own from now on.
+    pub fn steer(&self, run: &Run) -> Vec<Content> {
+        let mut state = self.lock();
+        let Some(lane) = state.lanes.get_mut(&run.request.session_key) else { return vec![] };
+        let (texts, taken) = lane.steer();
+        for message in taken {
+            state.live.remove(&message.request.run_id);
+            run.steered.lock().unwrap_or_else(PoisonError::into_inner).extend(message.request.inbox.iter().cloned());
+        }
+        texts
     }
 
     /// A run that is queued or under way.
@@ -232,7 +323,42 @@ impl Runs {
 
     /// Runs of a session that are queued or under way, in order.
     pub fn of_session(&self, key: &str) -> Vec<Arc<Run>> {
-        self.lock().lanes.get(key).into_iter().flatten().cloned().collect()
+        self.lock().lanes.get(key).map(|lane| lane.runs().cloned().collect()).unwrap_or_default()
+    }
+
+    /// The run under way in a session.
+    pub fn current(&self, key: &str) -> Option<Arc<Run>> {
+        self.lock().lanes.get(key).and_then(|lane| lane.current().cloned())
+    }
+
+    /// Keeps how a run ended, for who asks.
+    pub fn remember(&self, end: AgentWait, now: Mono) {
+        self.lock().remember(end, now);
+    }
+
+    /// Drops what is too old, in memory and in the database.
+    ///
+    /// # Errors
+    /// When the database cannot be used.
+    pub async fn sweep(&self, store: &Store, now: Mono) -> Result<(), StoreError> {
+        self.lock().expire(now);
+        let stored: Vec<(String, AgentWait)> = store.read(|tx| store::all(tx, store::RUNS_ENDED))?;
+        let old: Vec<String> = {
+            let state = self.lock();
+            let known = |id: &String| state.ended.contains_key(id) || state.live.contains_key(id);
+            stored.into_iter().map(|(id, _)| id).filter(|id| !known(id)).collect()
+        };
+        if old.is_empty() {
+            return Ok(());
+        }
+        let remove = move |tx: &redb::WriteTransaction| {
+            let mut table = tx.open_table(store::RUNS_ENDED)?;
+            for id in &old {
+                table.remove(id.as_str())?;
+            }
+            Ok(())
+        };
+        store.write(remove).await
     }
 
     /// Runs queued or under way in all sessions.
@@ -244,15 +370,16 @@ impl Runs {
     pub async fn wait(&self, run_id: &str, limit: Duration) -> Waited {
         let live = {
             let state = self.lock();
-            if let Some(ended) = state.ended.get(run_id) {
-                return Waited::Ended(ended.clone());
+            // The same id again, under way: an earlier end of it does not count.
+            match (state.live.get(run_id), state.ended.get(run_id)) {
+                (None, Some(ended)) => return Waited::Ended(ended.clone()),
+                (live, _) => live.cloned(),
             }
-            state.live.get(run_id).cloned()
         };
         match live {
             None => Waited::TimedOut,
             Some(run) => match tokio::time::timeout(limit, run.ended()).await {
-                Ok(Some(ended)) => Waited::Ended(ended),
+                Ok(Some(ended)) => Waited::Ended(ended.to_wait(run_id)),
                 _ => Waited::TimedOut,
             },
         }
@@ -284,10 +411,14 @@ impl Runs {
 }
 
 impl State {
+    fn remember(&mut self, end: AgentWait, now: Mono) {
+        self.ended_order.push_back((now, end.run_id.clone()));
+        self.ended.insert(end.run_id.clone(), end);
+        self.expire(now);
+    }
+
     /// Bounded in number and age (F04).
-    fn remember(&mut self, run_id: &str, ended: Arc<Ended>, now: Mono) {
-        self.ended.insert(run_id.to_owned(), ended);
-        self.ended_order.push_back((now, run_id.to_owned()));
+    fn expire(&mut self, now: Mono) {
         while let Some((at, id)) = self.ended_order.front() {
             if self.ended_order.len() <= ENDED_RUNS && now.duration_since(*at) < ENDED_RUN_TTL {
                 break;
@@ -299,6 +430,36 @@ impl State {
 }
 
 impl Run {
+    /// Asked for, not begun.
+    pub fn new(request: RunRequest) -> Self {
+        Self {
+            emitter: Mutex::new(Emitter::new(&request)),
+            cancel: CancellationToken::new(),
+            outcome: Mutex::new(None),
+            done: tokio::sync::Notify::new(),
+            started_at: Mutex::new(None),
+            steered: Mutex::default(),
+            promised: AtomicBool::new(false),
+            request,
+        }
+    }
+
+    /// All inbound records that it answers.
+    pub fn inbox(&self) -> Vec<String> {
+        let steered = self.steered.lock().unwrap_or_else(PoisonError::into_inner);
+        self.request.inbox.iter().chain(steered.iter()).cloned().collect()
+    }
+
+    /// What the current reply has said so far.
+    pub fn said(&self) -> String {
+        self.emitter.lock().unwrap_or_else(PoisonError::into_inner).text().to_owned()
+    }
+
+    /// When it began.
+    pub fn started_at(&self) -> Option<Millis> {
+        *self.started_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Waits for the end.
     pub async fn ended(&self) -> Option<Arc<Ended>> {
         let mut done = std::pin::pin!(self.done.notified());

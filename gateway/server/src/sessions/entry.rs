@@ -49,6 +49,8 @@ pub struct SessionEntry {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group_activation: Option<openclaw_protocol::params::GroupActivation>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue_mode: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub provider_override: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model_override: Option<String>,

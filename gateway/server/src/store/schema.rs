@@ -3,13 +3,13 @@
 use redb::{Database, ReadableDatabase as _, TableError, WriteTransaction};
 use serde::de::DeserializeOwned;
 
-use super::{CURSORS, DEDUPE, DEVICES, INBOX, INBOX_SEEN, META, SESSIONS, StoreError, TRANSCRIPTS, get, put};
+use super::{CURSORS, DEDUPE, DEVICES, INBOX, INBOX_SEEN, META, RUNS, RUNS_ENDED, SESSIONS, StoreError, TRANSCRIPTS, get, put};
 
 /// One step; it may be run only on the version before it.
 type Step = fn(&WriteTransaction) -> Result<(), StoreError>;
 
 /// Step `n` makes version `n + 1`. Never changed once released: only added to.
-const STEPS: &[Step] = &[first];
+const STEPS: &[Step] = &[first, runs];
 
 /// The schema of this program.
 pub const SCHEMA: u32 = STEPS.len() as u32;
@@ -20,6 +20,13 @@ fn first(tx: &WriteTransaction) -> Result<(), StoreError> {
     for table in [SESSIONS, DEDUPE, DEVICES, CURSORS, INBOX, INBOX_SEEN] {
         tx.open_table(table)?;
     }
+    Ok(())
+}
+
+/// Version 2: runs outlive the process.
+fn runs(tx: &WriteTransaction) -> Result<(), StoreError> {
+    tx.open_table(RUNS)?;
+    tx.open_table(RUNS_ENDED)?;
     Ok(())
 }
 

@@ -1,0 +1,474 @@
+//! What waits in one session: order of arrival, joining of messages, bounds (agent-chat-channels.md section 5).
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use openclaw_config::{Config, QueueDrop, QueueMode};
+use openclaw_platform::Mono;
+use openclaw_protocol::message::Content;
+
+use super::{RunRequest, manager::Run};
+use crate::{
+    limits::{QUEUE_CAP, QUEUE_DEBOUNCE, QUEUE_PATIENCE, QUEUE_SUMMARY},
+    sessions::entry::SessionEntry,
+};
+
+/// What happens to a chat message that comes while a run of its session is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// One run for all of them, afterwards.
+    Collect,
+    /// One run each, afterwards.
+    Followup,
+    /// Put into the run after its next tool call; afterwards when it makes none.
+    Steer {
+        /// And answered afterwards all the same.
+        backlog: bool,
+    },
+    /// The run ends, the message is answered at once.
+    Interrupt,
+}
+
+impl From<QueueMode> for Mode {
+    fn from(mode: QueueMode) -> Self {
+        match mode {
+            QueueMode::Collect => Self::Collect,
+            QueueMode::Followup => Self::Followup,
+            QueueMode::Steer | QueueMode::Queue => Self::Steer { backlog: false },
+            QueueMode::SteerBacklog | QueueMode::SteerPlusBacklog => Self::Steer { backlog: true },
+            QueueMode::Interrupt => Self::Interrupt,
+        }
+    }
+}
+
+/// The mode of a word that a person may use.
+pub fn mode_of(word: &str) -> Option<QueueMode> {
+    Some(match word.to_lowercase().as_str() {
+        "collect" | "coalesce" => QueueMode::Collect,
+        "followup" | "follow-up" => QueueMode::Followup,
+        "steer" | "queue" => QueueMode::Steer,
+        "steer-backlog" | "steer+backlog" => QueueMode::SteerBacklog,
+        "interrupt" | "abort" => QueueMode::Interrupt,
+        _ => return None,
+    })
+}
+
+/// The mode in force: the session's own, its channel's, the general one.
+pub fn mode_in_force(config: &Config, entry: Option<&SessionEntry>, channel: &str) -> QueueMode {
+    let queue = &config.messages.queue;
+    let own = entry.and_then(|e| e.queue_mode.as_deref()).and_then(mode_of);
+    own.or_else(|| queue.by_channel.get(channel).copied()).unwrap_or(queue.mode)
+}
+
+/// How a message of a chat waits.
+#[derive(Debug, Clone)]
+pub struct Queueing {
+    /// What happens to it while a run is under way.
+    pub mode: Mode,
+    /// Quiet time before what waited behind a run is answered.
+    pub debounce: Duration,
+    /// Messages of one sender that come this close together are one; zero joins none.
+    pub join: Duration,
+    /// Messages that may wait.
+    pub cap: usize,
+    /// What happens beyond that.
+    pub drop: QueueDrop,
+    /// Who wrote it.
+    pub sender: String,
+    /// What they wrote, without the envelope.
+    pub text: String,
+}
+
+impl Queueing {
+    /// As configured for a message.
+    pub fn of(config: &Config, entry: Option<&SessionEntry>, channel: &str, sender: &str, text: &str) -> Self {
+        let (queue, inbound) = (&config.messages.queue, &config.messages.inbound);
+        let ms = |ms: Option<u64>| ms.map(Duration::from_millis);
+        let debounce = queue.debounce_ms_by_channel.get(channel).copied().or(queue.debounce_ms);
+        let join = inbound.by_channel.get(channel).copied().unwrap_or(inbound.debounce_ms);
+        Self {
+            mode: mode_in_force(config, entry, channel).into(),
+            debounce: ms(debounce).unwrap_or(QUEUE_DEBOUNCE),
+            join: Duration::from_millis(join),
+            cap: queue.cap.map_or(QUEUE_CAP, |cap| cap as usize),
+            drop: queue.drop.unwrap_or(QueueDrop::Summarize),
+            sender: sender.to_owned(),
+            text: text.to_owned(),
+        }
+    }
+}
+
+/// A run that waits.
+struct Waiting {
+    run: Arc<Run>,
+    since: Mono,
+    /// It came while a run was under way.
+    behind: bool,
+    /// Its text was put into the run under way already.
+    steered: bool,
+}
+
+impl Waiting {
+    fn queueing(&self) -> Option<&Queueing> {
+        self.run.request.queueing.as_ref()
+    }
+}
+
+/// Messages beyond the cap: a line each, and the inbound records that the next run answers with them.
+#[derive(Default)]
+struct Overflow {
+    lines: VecDeque<String>,
+    count: usize,
+    inbox: Vec<String>,
+}
+
+/// One session's runs.
+#[derive(Default)]
+pub struct Lane {
+    current: Option<Arc<Run>>,
+    waiting: VecDeque<Waiting>,
+    overflow: Overflow,
+}
+
+/// What has to be done with a message that came beyond the cap.
+pub enum Pushed {
+    /// It waits.
+    Waits,
+    /// These inbound records are not answered; their run never comes.
+    Dropped(Arc<Run>),
+    /// The oldest is told about in a line of the next run; it has no run of its own any more.
+    Summarised(Arc<Run>),
+}
+
+/// What the next step of a lane is.
+pub enum Next {
+    /// Nothing waits.
+    Idle,
+    /// Somebody may still be writing.
+    Quiet(Mono),
+    /// It may begin.
+    Ready,
+}
+
+impl Lane {
+    /// Runs under way and waiting.
+    pub fn len(&self) -> usize {
+        usize::from(self.current.is_some()) + self.waiting.len()
+    }
+
+    /// True when nothing is under way and nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The run under way and those that wait, in order.
+    pub fn runs(&self) -> impl Iterator<Item = &Arc<Run>> {
+        self.current.iter().chain(self.waiting.iter().map(|w| &w.run))
+    }
+
+    /// The run under way.
+    pub fn current(&self) -> Option<&Arc<Run>> {
+        self.current.as_ref()
+    }
+
+    /// Puts a run at the end.
+    pub fn push(&mut self, run: Arc<Run>, now: Mono) -> Pushed {
+        let behind = self.current.is_some() || self.waiting.iter().any(|w| w.behind);
+        let limits = run.request.queueing.as_ref().map(|q| (q.cap, q.drop));
+        self.waiting.push_back(Waiting { run, since: now, behind, steered: false });
+        let Some((cap, drop)) = limits else { return Pushed::Waits };
+        let chats = self.waiting.iter().filter(|w| w.queueing().is_some() && !w.run.cancel.is_cancelled());
+        if chats.count() <= cap {
+            return Pushed::Waits;
+        }
+        let victim = match drop {
+            QueueDrop::New => self.waiting.pop_back(),
+            QueueDrop::Old | QueueDrop::Summarize => {
+                let oldest = self.waiting.iter().position(|w| w.queueing().is_some());
+                oldest.and_then(|at| self.waiting.remove(at))
+            }
+        };
+        let Some(victim) = victim else { return Pushed::Waits };
+        if drop != QueueDrop::Summarize {
+            return Pushed::Dropped(victim.run);
+        }
+        self.overflow.count += 1;
+        self.overflow.inbox.extend(victim.run.request.inbox.iter().cloned());
+        self.overflow.lines.push_back(line(victim.queueing().map_or("", |q| &q.text)));
+        while self.overflow.lines.len() > cap {
+            self.overflow.lines.pop_front();
+        }
+        Pushed::Summarised(victim.run)
+    }
+
+    /// Whether the next run may begin at `now`.
+    pub fn next(&self, now: Mono) -> Next {
+        let Some(head) = self.waiting.front() else { return Next::Idle };
+        let Some(queueing) = head.queueing().filter(|_| !head.run.cancel.is_cancelled()) else { return Next::Ready };
+        let quiet = match queueing.mode {
+            Mode::Interrupt => Duration::ZERO,
+            _ if head.behind => queueing.debounce.max(queueing.join),
+            _ if has_media(&head.run.request) => Duration::ZERO,
+            _ => queueing.join,
+        };
+        let last = self.waiting.iter().take_while(|w| self.joins(w)).last().map_or(head.since, |w| w.since);
+        let at = (last + quiet).min(head.since + quiet.max(QUEUE_PATIENCE));
+        if at > now { Next::Quiet(at) } else { Next::Ready }
+    }
+
+    /// Whether `later` would be answered together with the first that waits.
+    fn joins(&self, later: &Waiting) -> bool {
+        let Some(first) = self.waiting.front() else { return false };
+        if Arc::ptr_eq(&first.run, &later.run) {
+            return true;
+        }
+        let (Some(a), Some(b)) = (first.queueing(), later.queueing()) else { return false };
+        let (x, y) = (&first.run.request, &later.run.request);
+        let routes = |r: &RunRequest| r.deliver.as_ref().map(|d| d.route.clone());
+        let alive = !first.run.cancel.is_cancelled() && !later.run.cancel.is_cancelled();
+        let collected = a.mode == Mode::Collect && b.mode == Mode::Collect && first.behind && later.behind;
+        let joined = !a.join.is_zero()
+            && a.sender == b.sender
+            && later.since.duration_since(first.since) <= QUEUE_PATIENCE
+            && !has_media(x)
+            && !has_media(y);
+        alive && routes(x) == routes(y) && (collected || joined)
+    }
+
+    /// Takes what is answered next as one run; also gives the runs that are part of it now and have none of their own.
+    pub fn begin(&mut self) -> Option<(Arc<Run>, Vec<Arc<Run>>)> {
+        let n = self.waiting.iter().take_while(|w| self.joins(w)).count();
+        let parts: Vec<Waiting> = self.waiting.drain(..n.max(1).min(self.waiting.len())).collect();
+        let first = parts.first()?;
+        let is_chat = first.queueing().is_some() && !first.run.cancel.is_cancelled();
+        let overflow = if is_chat { std::mem::take(&mut self.overflow) } else { Overflow::default() };
+        if parts.len() == 1 && overflow.count == 0 {
+            self.current = Some(first.run.clone());
+            return self.current.clone().map(|run| (run, vec![]));
+        }
+        let run = Arc::new(Run::new(merge(&parts, overflow)));
+        self.current = Some(run.clone());
+        Some((run, parts.into_iter().map(|w| w.run).collect()))
+    }
+
+    /// The run under way has ended.
+    pub fn end(&mut self) {
+        self.current = None;
+    }
+
+    /// Takes the texts that are to be put into the run under way now. The messages that need no run of their own any more
+    /// come with them.
+    pub fn steer(&mut self) -> (Vec<Content>, Vec<Arc<Run>>) {
+        let (mut texts, mut taken) = (Vec::new(), Vec::new());
+        let mut at = 0;
+        while let Some(waiting) = self.waiting.get_mut(at) {
+            let mode = waiting.run.request.queueing.as_ref().map(|q| q.mode);
+            let Some(Mode::Steer { backlog }) = mode else { break };
+            if waiting.run.cancel.is_cancelled() || has_media(&waiting.run.request) {
+                break;
+            }
+            if !std::mem::replace(&mut waiting.steered, true) {
+                texts.extend(waiting.run.request.input.iter().cloned());
+            }
+            if backlog {
+                at += 1;
+            } else {
+                taken.extend(self.waiting.remove(at).map(|w| w.run));
+            }
+        }
+        (texts, taken)
+    }
+}
+
+fn has_media(request: &RunRequest) -> bool {
+    request.attachments.is_some()
+}
+
+/// The beginning of a text on one line.
+fn line(text: &str) -> String {
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    text.chars().take(QUEUE_SUMMARY).collect()
+}
+
+/// One request from several: the first one's, with all texts, attachments and inbound records.
+fn merge(parts: &[Waiting], overflow: Overflow) -> RunRequest {
+    let mut request = parts[0].run.request.clone();
+    let behind = parts[0].behind && parts.len() > 1;
+    let mut input = Vec::new();
+    if overflow.count > 0 {
+        let (count, lines) = (overflow.count, Vec::from(overflow.lines).join("\n- "));
+        input.push(Content::text(format!("[{count} earlier messages were too many to be kept in full:\n- {lines}]")));
+    }
+    if behind {
+        input.push(Content::text("[Messages that came while you were busy]"));
+    }
+    for (n, part) in (1..).zip(parts) {
+        if behind {
+            input.push(Content::text(format!("---\nQueued #{n}")));
+        }
+        input.extend(part.run.request.input.iter().cloned());
+    }
+    request.input = input;
+    request.inbox = overflow.inbox.into_iter().chain(parts.iter().flat_map(|p| p.run.request.inbox.clone())).collect();
+    let media: Vec<_> =
+        parts.iter().filter_map(|p| p.run.request.attachments.as_ref()).flat_map(|a| a.media.clone()).collect();
+    request.attachments = parts.iter().find_map(|p| p.run.request.attachments.clone());
+    if let Some(pending) = &mut request.attachments {
+        pending.media = media;
+    }
+    // The latest message says where the session is now.
+    if let Some(last) = parts.last() {
+        request.touch = last.run.request.touch.clone();
+    }
+    request
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{runs::manager::Delivery, sessions::entry::Route};
+
+    fn message(n: usize, mode: Mode, sender: &str, join: u64, drop: QueueDrop) -> Arc<Run> {
+        let route = Route { channel: "telegram".into(), to: "1".into(), account_id: "default".into() };
+        Arc::new(Run::new(RunRequest {
+            run_id: format!("r{n}"),
+            session_key: "s".into(),
+            shown_key: "s".into(),
+            input: vec![Content::text(format!("m{n}"))],
+            attachments: None,
+            timeout: Duration::from_secs(1),
+            thinking: None,
+            extra_system: None,
+            deliver: Some(Delivery { route, reply_to: None, required: false }),
+            trusted: false,
+            chat_events: true,
+            touch: None,
+            dedupe: None,
+            inbox: vec![format!("i{n}")],
+            attempts: 0,
+            queueing: Some(Queueing {
+                mode,
+                debounce: Duration::from_secs(1),
+                join: Duration::from_millis(join),
+                cap: 3,
+                drop,
+                sender: sender.into(),
+                text: format!("m{n}"),
+            }),
+        }))
+    }
+
+    fn texts(run: &Run) -> String {
+        let text = |c: &Content| match c {
+            Content::Text { text } => text.clone(),
+            _ => String::new(),
+        };
+        run.request.input.iter().map(text).collect::<Vec<_>>().join("|")
+    }
+
+    fn begin(lane: &mut Lane) -> String {
+        lane.begin().map(|(run, _)| format!("{} {:?}", texts(&run), run.request.inbox)).unwrap_or_default()
+    }
+
+    /// Collected: one run answers all that waited behind a run, and marks all their inbound records (F05, F17).
+    #[test]
+    fn f17_collected_messages_are_one_run_with_all_their_records() {
+        let (mut lane, now) = (Lane::default(), Mono::now());
+        for n in 0..4 {
+            lane.push(message(n, Mode::Collect, "a", 0, QueueDrop::Summarize), now);
+            if n == 0 {
+                assert_eq!(begin(&mut lane), r#"m0 ["i0"]"#);
+            }
+        }
+        lane.end();
+        assert!(matches!(lane.next(now), Next::Quiet(at) if at == now + Duration::from_secs(1)));
+        assert!(matches!(lane.next(now + Duration::from_secs(1)), Next::Ready));
+        let all = "[Messages that came while you were busy]|---\nQueued #1|m1|---\nQueued #2|m2|---\nQueued #3|m3";
+        assert_eq!(begin(&mut lane), format!("{all} [\"i1\", \"i2\", \"i3\"]"));
+        lane.end();
+        assert!(matches!(lane.next(now), Next::Idle));
+    }
+
+    #[test]
+    fn followups_have_a_run_each() {
+        let (mut lane, now) = (Lane::default(), Mono::now());
+        for n in 0..3 {
+            lane.push(message(n, Mode::Followup, "a", 0, QueueDrop::Summarize), now);
+        }
+        for n in 0..3 {
+            assert_eq!(begin(&mut lane), format!("m{n} [\"i{n}\"]"));
+            lane.end();
+        }
+    }
+
+    /// Beyond the cap: the oldest becomes a line of the next run, which answers for its record; or it is dropped; or the
+    /// newest is (F04).
+    #[test]
+    fn f04_the_queue_of_a_session_is_bounded() {
+        let now = Mono::now();
+        for drop in [QueueDrop::Summarize, QueueDrop::Old, QueueDrop::New] {
+            let mut lane = Lane::default();
+            let mut dropped = Vec::new();
+            for n in 0..6 {
+                if let Pushed::Dropped(run) = lane.push(message(n, Mode::Followup, "a", 0, drop), now) {
+                    dropped.push(run.request.run_id.clone());
+                }
+            }
+            assert_eq!(lane.len(), 3);
+            match drop {
+                QueueDrop::Old => assert_eq!(dropped, ["r0", "r1", "r2"]),
+                QueueDrop::New => assert_eq!(dropped, ["r3", "r4", "r5"]),
+                QueueDrop::Summarize => {
+                    let text = "[3 earlier messages were too many to be kept in full:\n- m0\n- m1\n- m2]|m3";
+                    assert_eq!(begin(&mut lane), format!("{text} [\"i0\", \"i1\", \"i2\", \"i3\"]"));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn quick_texts_of_one_sender_are_joined() {
+        let (mut lane, now) = (Lane::default(), Mono::now());
+        let ms = Duration::from_millis;
+        lane.push(message(0, Mode::Collect, "a", 300, QueueDrop::Old), now);
+        lane.push(message(1, Mode::Collect, "a", 300, QueueDrop::Old), now + ms(200));
+        lane.push(message(2, Mode::Collect, "b", 300, QueueDrop::Old), now + ms(250));
+        assert!(matches!(lane.next(now + ms(250)), Next::Quiet(at) if at == now + ms(500)));
+        assert_eq!(begin(&mut lane), r#"m0|m1 ["i0", "i1"]"#);
+        lane.end();
+        assert_eq!(begin(&mut lane), r#"m2 ["i2"]"#);
+    }
+
+    #[test]
+    fn steered_texts_go_into_the_run_and_come_back_only_as_backlog() {
+        let (mut lane, now) = (Lane::default(), Mono::now());
+        for (n, backlog) in [(0, false), (1, false), (2, true)] {
+            lane.push(message(n, Mode::Steer { backlog }, "a", 0, QueueDrop::Old), now);
+            if n == 0 {
+                lane.begin();
+            }
+        }
+        let (texts, taken) = lane.steer();
+        assert_eq!((texts.len(), taken.len(), lane.len()), (2, 1, 2));
+        assert!(lane.steer().0.is_empty(), "only once");
+        lane.end();
+        assert_eq!(begin(&mut lane), r#"m2 ["i2"]"#);
+    }
+
+    /// What a person ended is not put together with what came later.
+    #[test]
+    fn a_cancelled_message_stands_alone() {
+        let (mut lane, now) = (Lane::default(), Mono::now());
+        for n in 0..4 {
+            lane.push(message(n, Mode::Collect, "a", 0, QueueDrop::Old), now);
+            if n == 0 {
+                lane.begin();
+            }
+        }
+        lane.waiting[0].run.cancel.cancel();
+        lane.end();
+        assert!(matches!(lane.next(now), Next::Ready));
+        assert_eq!(begin(&mut lane), r#"m1 ["i1"]"#);
+        lane.end();
+        assert!(begin(&mut lane).contains("Queued #2|m3"));
+    }
+}

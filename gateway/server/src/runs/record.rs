@@ -1,0 +1,146 @@
+//! What the database knows about runs: those that were accepted and have not ended, and the last that ended.
+
+use std::time::Duration;
+
+use openclaw_platform::Millis;
+use openclaw_protocol::{message::Content, params::AgentWait};
+use redb::WriteTransaction;
+use serde::{Deserialize, Serialize};
+
+use super::{RunRequest, manager::Delivery};
+use crate::{
+    gateway::Gateway,
+    idempotency::Claim,
+    limits::CHECKPOINT_TEXT,
+    store::{self, StoreError},
+};
+
+/// A run that was accepted: written before the caller is told so, taken away in the transaction that stores its end.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunRecord {
+    /// Canonical session key.
+    pub session_key: String,
+    /// As the caller wrote it.
+    pub shown_key: String,
+    /// When it was accepted.
+    pub accepted_at: Millis,
+    /// When it began, as far as the last checkpoint knows.
+    #[serde(default)]
+    pub started_at: Option<Millis>,
+    /// What was said by the last checkpoint.
+    #[serde(default)]
+    pub text: String,
+    /// Times it was begun by an earlier process.
+    #[serde(default)]
+    pub attempts: u32,
+    /// The key that names it.
+    #[serde(default)]
+    pub claim: Option<Claim>,
+    /// What the user said.
+    pub input: Vec<Content>,
+    /// Deadline.
+    pub timeout_ms: u64,
+    #[serde(default)]
+    thinking: Option<String>,
+    #[serde(default)]
+    extra_system: Option<String>,
+    #[serde(default)]
+    deliver: Option<Delivery>,
+    trusted: bool,
+    chat_events: bool,
+}
+
+impl RunRecord {
+    fn of(request: &RunRequest, accepted_at: Millis) -> Self {
+        Self {
+            session_key: request.session_key.clone(),
+            shown_key: request.shown_key.clone(),
+            accepted_at,
+            started_at: None,
+            text: String::new(),
+            attempts: request.attempts,
+            claim: request.dedupe.clone(),
+            input: request.input.clone(),
+            timeout_ms: request.timeout.as_millis() as u64,
+            thinking: request.thinking.clone(),
+            extra_system: request.extra_system.clone(),
+            deliver: request.deliver.clone(),
+            trusted: request.trusted,
+            chat_events: request.chat_events,
+        }
+    }
+
+    /// The request again, for a run that is begun anew.
+    pub fn request(&self, run_id: &str) -> RunRequest {
+        RunRequest {
+            run_id: run_id.to_owned(),
+            session_key: self.session_key.clone(),
+            shown_key: self.shown_key.clone(),
+            input: self.input.clone(),
+            attachments: None,
+            timeout: Duration::from_millis(self.timeout_ms),
+            thinking: self.thinking.clone(),
+            extra_system: self.extra_system.clone(),
+            deliver: self.deliver.clone(),
+            trusted: self.trusted,
+            chat_events: self.chat_events,
+            touch: None,
+            dedupe: self.claim.clone(),
+            inbox: vec![],
+            queueing: None,
+            attempts: self.attempts + 1,
+        }
+    }
+}
+
+/// Stores that a run was accepted; only then may the caller be told so.
+///
+/// # Errors
+/// When it cannot be stored: nothing was accepted.
+pub async fn accept(gateway: &Gateway, request: &RunRequest) -> Result<(), StoreError> {
+    let (id, record) = (request.run_id.clone(), RunRecord::of(request, gateway.clock.wall()));
+    gateway.store.write(move |tx| store::put(&mut tx.open_table(store::RUNS)?, &id, &record)).await
+}
+
+/// Forgets a run that was refused after all.
+pub async fn refuse(gateway: &Gateway, run_id: String) {
+    let remove = move |tx: &WriteTransaction| Ok(tx.open_table(store::RUNS)?.remove(run_id.as_str()).map(drop)?);
+    if let Err(error) = gateway.store.write(remove).await {
+        tracing::error!(%error, "record of a refused run");
+    }
+}
+
+/// Keeps how far a run has come, when it has a record.
+///
+/// # Errors
+/// When it cannot be stored; the run goes on.
+pub async fn checkpoint(
+    gateway: &Gateway,
+    run_id: &str,
+    started_at: Millis,
+    mut text: String,
+) -> Result<(), StoreError> {
+    let mut end = text.len().min(CHECKPOINT_TEXT);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
+    let id = run_id.to_owned();
+    let keep = move |tx: &WriteTransaction| {
+        let mut table = tx.open_table(store::RUNS)?;
+        let Some(record) = store::get::<RunRecord>(&table, &id)? else { return Ok(()) };
+        let record = RunRecord { started_at: Some(started_at), text: text.clone(), ..record };
+        store::put(&mut table, &id, &record)
+    };
+    gateway.store.write(keep).await
+}
+
+/// Ends a run within the transaction that stores what came of it; `agent.wait` answers `end` from now on.
+///
+/// # Errors
+/// When the database refuses.
+pub fn end(tx: &WriteTransaction, end: &AgentWait) -> Result<(), StoreError> {
+    tx.open_table(store::RUNS)?.remove(end.run_id.as_str())?;
+    store::put(&mut tx.open_table(store::RUNS_ENDED)?, &end.run_id, end)
+}

@@ -1,0 +1,132 @@
+//! Runs that an earlier process accepted and did not end: reported or begun anew, never silently gone (F13, F14, F16).
+
+use std::sync::Arc;
+
+use openclaw_config::OnRestart;
+use openclaw_platform::{Millis, SpawnerExt as _};
+use openclaw_protocol::{
+    error::ErrorShape,
+    message::{Content, Message, StopReason, Usage},
+    params::AgentWait,
+};
+
+use super::{
+    Outcome,
+    record::{self, RunRecord},
+};
+use crate::{
+    gateway::Gateway,
+    idempotency, sessions,
+    sessions::entry::SessionEntry,
+    store::{self, StoreError},
+};
+
+/// A run is begun anew so often; one that takes the process down each time must not do so for ever.
+const ATTEMPTS: u32 = 1;
+
+/// What the caller is told about a run that a crash ended.
+pub fn interrupted() -> ErrorShape {
+    let text = "the gateway ended before this run did; what it had said is in the transcript: send the message again with \
+                a new idempotencyKey if it is still wanted";
+    ErrorShape::unavailable("RUN_INTERRUPTED", text)
+}
+
+/// Takes up what is left, before anything new is accepted.
+///
+/// # Errors
+/// When the database cannot be read or written.
+pub async fn recover(gateway: &Arc<Gateway>) -> Result<(), StoreError> {
+    let mut left: Vec<(String, RunRecord)> = gateway.store.read(|tx| store::all(tx, store::RUNS))?;
+    left.sort_by_key(|(_, r)| r.accepted_at);
+    for (run_id, record) in left {
+        let again = gateway.config().agents.defaults.on_restart == OnRestart::Rerun && record.attempts < ATTEMPTS;
+        tracing::warn!(run_id = %run_id.escape_debug(), session = record.session_key, again, "run interrupted");
+        if again {
+            rerun(gateway, &run_id, &record).await?;
+        } else {
+            report(gateway, run_id, record).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The transcript keeps what was asked and what was said, the key and `agent.wait` answer with the reason, and the agent
+/// hears of it with its next message.
+async fn report(gateway: &Gateway, run_id: String, record: RunRecord) -> Result<(), StoreError> {
+    let now = gateway.clock.wall();
+    let error = interrupted();
+    let end = AgentWait {
+        run_id: run_id.clone(),
+        status: "error".into(),
+        started_at: record.started_at,
+        ended_at: Some(now),
+        error: Some(format!("RUN_INTERRUPTED: {}", error.message)),
+        aborted: None,
+    };
+    let answer = record.claim.as_ref().map(|claim| {
+        claim.record(&record.request(&run_id), &Outcome::Failed(error.clone()), now)
+    });
+    let lines: Vec<_> = transcript(&record, now).into_iter().map(|m| (gateway.sessions.line_id(), m)).collect();
+    let change = |entry: &mut SessionEntry| {
+        entry.updated_at = now;
+        entry.aborted_last_run = true;
+    };
+    let stored = gateway.sessions.update(&record.session_key, now, change, {
+        let (end, answer) = (end.clone(), answer.clone());
+        move |tx, entry| {
+            sessions::store::append(tx, &entry.session_id, now, &lines)?;
+            if let Some((key, answer)) = &answer {
+                idempotency::store(tx, key, answer)?;
+            }
+            record::end(tx, &end)
+        }
+    });
+    stored.await?;
+    if let (Some(claim), Some((_, answer))) = (&record.claim, answer) {
+        gateway.idempotency.finish(claim, answer);
+    }
+    gateway.runs.remember(end, gateway.clock.mono());
+    let said = if record.text.is_empty() { "nothing had been said yet" } else { "part of the answer was said" };
+    let note = format!("The previous run of this session was interrupted by a restart of the gateway ({said}).");
+    gateway.system_events.add(&record.session_key, &note);
+    Ok(())
+}
+
+fn transcript(record: &RunRecord, now: Millis) -> [Message; 2] {
+    let text = Some(Content::text(record.text.as_str())).filter(|_| !record.text.is_empty());
+    [
+        Message::User { content: record.input.clone(), timestamp: record.accepted_at },
+        Message::Assistant {
+            content: text.into_iter().collect(),
+            api: "injected".into(),
+            provider: "openclaw".into(),
+            model: "gateway-injected".into(),
+            usage: Usage::default(),
+            stop_reason: StopReason::Aborted,
+            error_message: Some("interrupted: the gateway ended before this run did".into()),
+            timestamp: now,
+        },
+    ]
+}
+
+/// The same request again, under its own id and key.
+async fn rerun(gateway: &Arc<Gateway>, run_id: &str, record: &RunRecord) -> Result<(), StoreError> {
+    let request = record.request(run_id);
+    record::accept(gateway, &request).await?;
+    if let Some(claim) = &record.claim {
+        gateway.idempotency.resume(claim);
+    }
+    match gateway.runs.submit(gateway, request) {
+        Err(error) => tracing::error!(%error, "a run could not be begun anew"),
+        Ok(run) => {
+            let (gateway, claim) = (gateway.clone(), record.claim.clone());
+            gateway.clone().tasks.spawn("agent", async move {
+                if let (Some(ended), Some(claim)) = (run.ended().await, claim) {
+                    let (_, answer) = claim.record(&run.request, &ended.outcome, ended.ended_at);
+                    gateway.idempotency.finish(&claim, answer);
+                }
+            });
+        }
+    }
+    Ok(())
+}
