@@ -63,9 +63,8 @@ async fn report(gateway: &Gateway, run_id: String, record: RunRecord) -> Result<
         error: Some(format!("RUN_INTERRUPTED: {}", error.message)),
         aborted: None,
     };
-    let answer = record.claim.as_ref().map(|claim| {
-        claim.record(&record.request(&run_id), &Outcome::Failed(error.clone()), now)
-    });
+    let answer =
+        record.claim.as_ref().map(|claim| claim.record(&record.request(&run_id), &Outcome::Failed(error.clone()), now));
     let lines: Vec<_> = transcript(&record, now).into_iter().map(|m| (gateway.sessions.line_id(), m)).collect();
     let change = |entry: &mut SessionEntry| {
         entry.updated_at = now;

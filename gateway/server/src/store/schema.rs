@@ -3,7 +3,9 @@
 use redb::{Database, ReadableDatabase as _, TableError, WriteTransaction};
 use serde::de::DeserializeOwned;
 
-use super::{CURSORS, DEDUPE, DEVICES, INBOX, INBOX_SEEN, META, RUNS, RUNS_ENDED, SESSIONS, StoreError, TRANSCRIPTS, get, put};
+use super::{
+    CURSORS, DEDUPE, DEVICES, INBOX, INBOX_SEEN, META, RUNS, RUNS_ENDED, SESSIONS, StoreError, TRANSCRIPTS, get, put,
+};
 
 /// One step; it may be run only on the version before it.
 type Step = fn(&WriteTransaction) -> Result<(), StoreError>;
