@@ -317,7 +317,7 @@ fn merge(parts: &[Waiting], overflow: Overflow) -> RunRequest {
     }
     // The latest message says where the session is now.
     if let Some(last) = parts.last() {
-        request.touch = last.run.request.touch.clone();
+        request.touch.clone_from(&last.run.request.touch);
     }
     request
 }
@@ -357,6 +357,10 @@ mod tests {
         }))
     }
 
+    fn mono() -> Mono {
+        openclaw_platform::os::without_files().clock.mono()
+    }
+
     fn texts(run: &Run) -> String {
         let text = |c: &Content| match c {
             Content::Text { text } => text.clone(),
@@ -372,7 +376,7 @@ mod tests {
     /// Collected: one run answers all that waited behind a run, and marks all their inbound records (F05, F17).
     #[test]
     fn f17_collected_messages_are_one_run_with_all_their_records() {
-        let (mut lane, now) = (Lane::default(), Mono::now());
+        let (mut lane, now) = (Lane::default(), mono());
         for n in 0..4 {
             lane.push(message(n, Mode::Collect, "a", 0, QueueDrop::Summarize), now);
             if n == 0 {
@@ -390,7 +394,7 @@ mod tests {
 
     #[test]
     fn followups_have_a_run_each() {
-        let (mut lane, now) = (Lane::default(), Mono::now());
+        let (mut lane, now) = (Lane::default(), mono());
         for n in 0..3 {
             lane.push(message(n, Mode::Followup, "a", 0, QueueDrop::Summarize), now);
         }
@@ -404,7 +408,7 @@ mod tests {
     /// newest is (F04).
     #[test]
     fn f04_the_queue_of_a_session_is_bounded() {
-        let now = Mono::now();
+        let now = mono();
         for drop in [QueueDrop::Summarize, QueueDrop::Old, QueueDrop::New] {
             let mut lane = Lane::default();
             let mut dropped = Vec::new();
@@ -427,7 +431,7 @@ mod tests {
 
     #[test]
     fn quick_texts_of_one_sender_are_joined() {
-        let (mut lane, now) = (Lane::default(), Mono::now());
+        let (mut lane, now) = (Lane::default(), mono());
         let ms = Duration::from_millis;
         lane.push(message(0, Mode::Collect, "a", 300, QueueDrop::Old), now);
         lane.push(message(1, Mode::Collect, "a", 300, QueueDrop::Old), now + ms(200));
@@ -440,7 +444,7 @@ mod tests {
 
     #[test]
     fn steered_texts_go_into_the_run_and_come_back_only_as_backlog() {
-        let (mut lane, now) = (Lane::default(), Mono::now());
+        let (mut lane, now) = (Lane::default(), mono());
         for (n, backlog) in [(0, false), (1, false), (2, true)] {
             lane.push(message(n, Mode::Steer { backlog }, "a", 0, QueueDrop::Old), now);
             if n == 0 {
@@ -457,7 +461,7 @@ mod tests {
     /// What a person ended is not put together with what came later.
     #[test]
     fn a_cancelled_message_stands_alone() {
-        let (mut lane, now) = (Lane::default(), Mono::now());
+        let (mut lane, now) = (Lane::default(), mono());
         for n in 0..4 {
             lane.push(message(n, Mode::Collect, "a", 0, QueueDrop::Old), now);
             if n == 0 {
