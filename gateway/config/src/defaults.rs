@@ -2,8 +2,8 @@
 
 use crate::{
     AgentDefaults, Auto, AutoBool, Bind, CanvasHost, ConsoleStyle, ControlUi, DmScope, Gateway, GatewayAuth,
-    GatewayNodes, GatewayReload, GatewayRemote, Heartbeat, Limits, LogLevel, Logging, OnRestart, ReloadMode, ResetMode, Retry,
-    Session, SessionReset, SessionScope,
+    GatewayNodes, GatewayReload, GatewayRemote, Heartbeat, Limits, LogLevel, Logging, OnRestart, ReloadMode, ResetMode,
+    Retry, Session, SessionReset, SessionScope,
 };
 
 /// Port when no flag, variable or key says otherwise (manual: port precedence).

@@ -90,7 +90,9 @@ impl Gateway {
             chat_events: true,
             touch: None,
             dedupe: None,
-            inbox_key: None,
+            inbox: vec![],
+            queueing: None,
+            attempts: 0,
         };
         if let Err(error) = self.runs.submit(self, request) {
             tracing::warn!(%error, "a node's request was not queued");

@@ -89,7 +89,9 @@ async fn never_began(gateway: &Arc<Gateway>, run: &Run, error: &ErrorShape) {
             if !inbox.is_empty() {
                 // The session waits with them, so that the order of its messages stays.
                 tokio::time::sleep(STORAGE_PAUSE).await;
-                inbox.iter().for_each(|key| gateway.channels.inbox.again(key));
+                for key in &inbox {
+                    gateway.channels.inbox.again(key);
+                }
             }
         }
     }

@@ -4,14 +4,15 @@ use redb::{Database, ReadableDatabase as _, TableError, WriteTransaction};
 use serde::de::DeserializeOwned;
 
 use super::{
-    CURSORS, DEDUPE, DEVICES, INBOX, INBOX_SEEN, META, RUNS, RUNS_ENDED, SESSIONS, StoreError, TRANSCRIPTS, get, put,
+    CURSORS, DEAD_LETTERS, DEDUPE, DEVICES, INBOX, INBOX_SEEN, META, NODE_NAMES, NODE_PAIRS, NODE_REQUESTS, OUTBOX,
+    RUNS, RUNS_ENDED, SESSIONS, StoreError, TRANSCRIPTS, get, put,
 };
 
 /// One step; it may be run only on the version before it.
 type Step = fn(&WriteTransaction) -> Result<(), StoreError>;
 
 /// Step `n` makes version `n + 1`. Never changed once released: only added to.
-const STEPS: &[Step] = &[first, runs];
+const STEPS: &[Step] = &[first, second];
 
 /// The schema of this program.
 pub const SCHEMA: u32 = STEPS.len() as u32;
@@ -25,10 +26,11 @@ fn first(tx: &WriteTransaction) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Version 2: runs outlive the process.
-fn runs(tx: &WriteTransaction) -> Result<(), StoreError> {
-    tx.open_table(RUNS)?;
-    tx.open_table(RUNS_ENDED)?;
+/// Version 2: outbox, runs that outlive the process, nodes.
+fn second(tx: &WriteTransaction) -> Result<(), StoreError> {
+    for table in [RUNS, RUNS_ENDED, OUTBOX, DEAD_LETTERS, NODE_NAMES, NODE_REQUESTS, NODE_PAIRS] {
+        tx.open_table(table)?;
+    }
     Ok(())
 }
 
