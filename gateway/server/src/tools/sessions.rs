@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::own::{Context, Failed, params, text, timeout, told};
 use crate::{
     methods,
-    runs::{Outcome, RunRequest, Waited, execute},
+    runs::{Outcome, RunRequest, execute},
     sessions::key,
 };
 
@@ -60,13 +60,15 @@ pub async fn send(context: &Context, arguments: &Value) -> Result<Value, Failed>
         chat_events: true,
         touch: None,
         dedupe: None,
-        inbox_key: None,
+        inbox: vec![],
+        queueing: None,
+        attempts: 0,
     };
     let run_id = request.run_id.clone();
-    gateway.runs.submit(gateway, request).map_err(|e| e.message)?;
-    match gateway.runs.wait(&run_id, timeout(arguments)).await {
-        Waited::TimedOut => Ok(json!({"status": "pending", "runId": run_id})),
-        Waited::Ended(ended) => match &ended.outcome {
+    let run = gateway.runs.submit(gateway, request).map_err(|e| e.message)?;
+    match tokio::time::timeout(timeout(arguments), run.ended()).await {
+        Err(_) | Ok(None) => Ok(json!({"status": "pending", "runId": run_id})),
+        Ok(Some(ended)) => match &ended.outcome {
             Outcome::Failed(error) => Err(error.message.clone()),
             Outcome::Ok { result, .. } => {
                 let texts: Vec<&str> = result.payloads.iter().map(|p| p.text.as_str()).collect();
