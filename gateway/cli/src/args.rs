@@ -124,6 +124,11 @@ pub enum Command {
         /// What to do.
         #[command(subcommand)]
         command: Box<crate::commands::approvals::ApprovalsCommand>,
+    /// Messages that are not delivered
+    Delivery {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: crate::commands::delivery::DeliveryCommand,
     },
     /// Read and edit the configuration file
     Config {

@@ -4,6 +4,7 @@ pub mod agent;
 pub mod approvals;
 pub mod channels;
 pub mod config;
+pub mod delivery;
 pub mod devices;
 pub mod gateway_status;
 pub mod hash_password;

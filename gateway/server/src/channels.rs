@@ -120,6 +120,12 @@ impl Channels {
         Ok(Self { accounts, pairing, problems, whatsapp, inbox, probes: Mutex::default() })
     }
 
+    /// Adds an account.
+    #[cfg(test)]
+    pub fn put(&mut self, channel: Arc<dyn Channel>) {
+        self.accounts.insert((channel.id().to_owned(), channel.account().to_owned()), channel);
+    }
+
     /// An account of a channel; `None` for the id means its only or first one.
     pub fn account(&self, channel: &str, account: Option<&str>) -> Option<Arc<dyn Channel>> {
         let mut of_channel = self.accounts.iter().filter(|((c, _), _)| c == channel);

@@ -11,6 +11,8 @@ mod lanes;
 pub mod letter;
 mod recovery;
 pub mod table;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::BTreeMap,

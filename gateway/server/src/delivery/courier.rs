@@ -137,6 +137,7 @@ async fn attempt(gateway: &Arc<Gateway>, slot: &Slot) -> Step {
         let hold = channel.hold(&letter.to);
         let marked = hold.is_none() && !delivery.stop.is_cancelled();
         letter.state = if marked { State::Attempting } else { State::Queued };
+        letter.next_attempt_at = letter.next_attempt_at.filter(|_| !marked);
         letter.attempts += u32::from(marked);
         letter.tries += u32::from(marked);
         letter.plan = Some(plan.clone());
@@ -162,7 +163,7 @@ async fn attempt(gateway: &Arc<Gateway>, slot: &Slot) -> Step {
                 plan.left.remove(0);
                 letter.to.chat = delivered.chat_id;
                 letter.message_id = Some(delivered.message_id);
-                (letter.tries, letter.next_attempt_at) = (0, None);
+                letter.tries = 0;
             }
             Err(error) => match failed(gateway, &*channel, &mut letter, &mut plan, &error) {
                 Next::GoOn => {}

@@ -1,0 +1,438 @@
+//! Letters against a channel that does what it is told, and processes that end at any moment.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use openclaw_channels::{
+    AccountStatus, Attachment, Channel, ChannelError, Delivered, InboundMedia, InboundSink, Media, Part, Piece,
+    SendError, Styled, Target,
+};
+use openclaw_config::{AuthMode, Config};
+use openclaw_platform::{BoxFuture, MemoryStorage, Storage as _};
+use tokio::{sync::oneshot, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Draft, desk,
+    desk::Which,
+    letter::{Cause, Letter, Promise, State},
+    post, start, table,
+};
+use crate::{
+    HostInfo, ServerOptions, SharedAuth,
+    gateway::Gateway,
+    idempotency::Check,
+    limits::{DEAD_LETTERS, SEND_TRIES},
+    sessions::entry::Route,
+    store,
+};
+
+enum Answer {
+    Fails(SendError),
+    /// It is on its way, and nothing more is heard of it until the process ends.
+    Hangs(oneshot::Sender<()>),
+}
+
+/// Cuts texts at `|`; whatever is not told to fail is delivered.
+#[derive(Default)]
+struct Wire {
+    answers: Mutex<BTreeMap<String, VecDeque<Answer>>>,
+    /// Chat and text of each part that was sent, confirmed or not.
+    sent: Mutex<Vec<(String, String)>>,
+    held: Mutex<BTreeMap<String, Instant>>,
+    knows_repeats: bool,
+}
+
+impl Wire {
+    fn answer(&self, chat: &str, answer: Answer) {
+        self.answers.lock().unwrap().entry(chat.to_owned()).or_default().push_back(answer);
+    }
+    fn fail(&self, chat: &str, error: SendError) {
+        self.answer(chat, Answer::Fails(error));
+    }
+    /// The next part for `chat` gets no answer; the receiver hears when it is sent.
+    fn hang(&self, chat: &str) -> oneshot::Receiver<()> {
+        let (sender, receiver) = oneshot::channel();
+        self.answer(chat, Answer::Hangs(sender));
+        receiver
+    }
+    fn texts(&self) -> Vec<String> {
+        self.sent.lock().unwrap().iter().map(|(_, text)| text.clone()).collect()
+    }
+}
+
+impl Channel for Wire {
+    fn id(&self) -> &'static str {
+        "telegram"
+    }
+    fn account(&self) -> &'static str {
+        "default"
+    }
+    fn receive<'a>(&'a self, _: &'a dyn InboundSink, _: CancellationToken) -> BoxFuture<'a, Result<(), ChannelError>> {
+        Box::pin(std::future::pending())
+    }
+    fn render(&self, text: &str, media: &[Attachment]) -> Vec<Part> {
+        let styled = |s: &str| Styled { markup: s.to_owned(), plain: s.to_owned() };
+        let files = (0..media.len()).map(|media| Part::File { media, caption: None, photo: false });
+        let texts = text.split('|').filter(|s| !s.is_empty()).map(|s| Part::Text { text: styled(s) });
+        files.chain(texts).collect()
+    }
+    fn hold(&self, to: &Target) -> Option<Duration> {
+        let until = *self.held.lock().unwrap().get(&to.chat)?;
+        Some(until.saturating_duration_since(Instant::now())).filter(|wait| !wait.is_zero())
+    }
+    fn send<'a>(&'a self, piece: Piece<'a>) -> BoxFuture<'a, Result<Delivered, SendError>> {
+        Box::pin(async move {
+            let text = match (piece.part, &piece.media) {
+                (Part::Text { text }, _) => text.plain.clone(),
+                (Part::File { .. }, media) => format!("{} bytes", media.as_ref().unwrap().bytes.len()),
+            };
+            let chat = piece.to.chat.clone();
+            self.sent.lock().unwrap().push((chat.clone(), text));
+            let answer = self.answers.lock().unwrap().get_mut(&chat).and_then(VecDeque::pop_front);
+            match answer {
+                None => Ok(Delivered { message_id: self.texts().len().to_string(), chat_id: chat }),
+                Some(Answer::Fails(error)) => {
+                    if let SendError::RateLimited { after, .. } = &error {
+                        self.held.lock().unwrap().insert(chat, Instant::now() + *after);
+                    }
+                    Err(error)
+                }
+                Some(Answer::Hangs(heard)) => {
+                    let _ = heard.send(());
+                    std::future::pending().await
+                }
+            }
+        })
+    }
+    fn knows_repeats(&self) -> bool {
+        self.knows_repeats
+    }
+    fn typing<'a>(&'a self, _: &'a Target) -> BoxFuture<'a, ()> {
+        Box::pin(std::future::ready(()))
+    }
+    fn download<'a>(&'a self, _: &'a InboundMedia, _: usize) -> BoxFuture<'a, Result<Bytes, SendError>> {
+        Box::pin(std::future::pending())
+    }
+    fn parse_target(&self, to: &str) -> Result<Target, SendError> {
+        Ok(Target { chat: to.to_owned(), thread: None })
+    }
+    fn status(&self) -> AccountStatus {
+        AccountStatus::default()
+    }
+    fn probe(&self, _: u64) -> BoxFuture<'_, serde_json::Value> {
+        Box::pin(std::future::pending())
+    }
+}
+
+/// A process on a disk.
+struct Process {
+    gateway: Arc<Gateway>,
+    wire: Arc<Wire>,
+    disk: MemoryStorage,
+}
+
+impl Process {
+    fn new(disk: MemoryStorage, wire: Wire) -> Self {
+        let wire = Arc::new(wire);
+        let mut platform = openclaw_platform::os::without_files();
+        platform.storage = Arc::new(disk.clone());
+        let options = ServerOptions {
+            config: Arc::new(Config::default()),
+            config_path: "/state/openclaw.json".into(),
+            read_config: Arc::new(|| Ok(None)),
+            state_dir: "/state".into(),
+            workspace: "/workspace".into(),
+            listen: vec![],
+            auth: SharedAuth { mode: AuthMode::Token, token: None, password: None, file: None },
+            version: "0.0.0-test".into(),
+            host: HostInfo { name: "h".into(), platform: "p".into(), family: "f".into(), model: "m".into() },
+            channels: true,
+            time_zone: jiff::tz::TimeZone::UTC,
+            read_media: Arc::new(|_, _| Err(std::io::ErrorKind::NotFound.into())),
+            read_secret: Arc::new(|_| Err(std::io::ErrorKind::NotFound.into())),
+            telegram_token: None,
+            log_file: None,
+        };
+        let mut gateway = Gateway::open(platform, options).unwrap();
+        Arc::get_mut(&mut gateway).unwrap().channels.put(wire.clone());
+        Self { gateway, wire, disk }
+    }
+
+    async fn started(disk: MemoryStorage, wire: Wire) -> Self {
+        let process = Self::new(disk, wire);
+        start(&process.gateway).await.unwrap();
+        process
+    }
+
+    async fn first() -> Self {
+        Self::started(MemoryStorage::new(), Wire::default()).await
+    }
+
+    /// The disk as a process that ends now leaves it; what still runs of this one writes to its own.
+    fn killed(&self) -> MemoryStorage {
+        let left = MemoryStorage::new();
+        for dir in ["", "media/outbound"] {
+            for name in self.disk.list(dir).unwrap() {
+                let path = if dir.is_empty() { name } else { format!("{dir}/{name}") };
+                left.write_atomic(&path, &self.disk.read(&path).unwrap()).unwrap();
+            }
+        }
+        left
+    }
+
+    fn letter(&self, to: &str, text: &str, cause: Cause) -> Letter {
+        let route = Route { channel: "telegram".into(), to: to.into(), account_id: "default".into() };
+        let draft = Draft { route, text: text.into(), reply_to: None, cause };
+        self.gateway.delivery.compose(&self.gateway.channels, draft).unwrap()
+    }
+
+    async fn post(&self, to: &str, text: &str) -> Letter {
+        let letter = self.letter(to, text, Cause::default());
+        post(&self.gateway, &letter, |_| Ok(())).await.unwrap();
+        letter
+    }
+
+    /// Waits until nothing can go out now.
+    async fn settled(&self) {
+        self.gateway.delivery.settled().await;
+    }
+
+    fn states(&self) -> Vec<String> {
+        desk::list(&self.gateway, None, 1000).unwrap().into_iter().map(|row| row.state).collect()
+    }
+}
+
+fn passing() -> SendError {
+    SendError::Unavailable("502".into())
+}
+
+#[tokio::test(start_paused = true)]
+async fn f09_a_limited_chat_waits_in_order_and_holds_nobody_else() {
+    let p = Process::first().await;
+    p.wire.fail("42", SendError::RateLimited { after: Duration::from_secs(7), text: "429".into() });
+    let begun = Instant::now();
+    p.post("42", "first").await;
+    p.post("42", "second").await;
+    p.post("43", "other").await;
+    p.settled().await;
+    assert_eq!((p.wire.texts(), begun.elapsed().as_secs()), (vec!["first".to_owned(), "other".into()], 0));
+    tokio::time::sleep(Duration::from_millis(7100)).await;
+    p.settled().await;
+    assert_eq!(p.wire.texts(), ["first", "other", "first", "second"]);
+    assert_eq!(p.gateway.delivery.counts(None), super::Counts::default());
+}
+
+#[tokio::test(start_paused = true)]
+async fn passing_faults_are_tried_again_within_bounds_and_in_order() {
+    let p = Process::first().await;
+    for _ in 0..3 {
+        p.wire.fail("42", passing());
+    }
+    let begun = Instant::now();
+    p.post("42", "first").await;
+    p.post("42", "second").await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    p.settled().await;
+    assert_eq!(p.wire.texts(), ["first", "first", "first", "first", "second"]);
+    assert!(begun.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn f07_what_is_refused_for_good_dies_at_once_and_stays_dead_until_a_person_wants_it() {
+    let p = Process::first().await;
+    p.wire.fail("42", SendError::Permanent("403: bot was blocked".into()));
+    let letter = p.post("42", "x").await;
+    p.settled().await;
+    assert_eq!((p.states(), p.wire.texts().len()), (vec!["dead".to_owned()], 1));
+    let next = Process::started(p.killed(), Wire::default()).await;
+    tokio::time::sleep(Duration::from_hours(1)).await;
+    next.settled().await;
+    assert_eq!(next.wire.texts(), [""; 0]);
+    assert_eq!(next.gateway.delivery.counts(Some(("telegram", "default"))).dead, 1);
+    assert!(desk::retry(&next.gateway, Which::One("nobody".into())).await.is_err());
+    assert_eq!(desk::retry(&next.gateway, Which::One(letter.id.clone())).await.unwrap(), [letter.id]);
+    next.settled().await;
+    assert_eq!((next.wire.texts(), next.states()), (vec!["x".to_owned()], vec![]));
+}
+
+/// Killed while a part is on its way: what was confirmed is not repeated, what may have arrived is not sent again, what
+/// surely was not goes out.
+#[tokio::test(start_paused = true)]
+async fn f06_recovery_goes_on_at_the_right_part() {
+    let p = Process::first().await;
+    p.wire.answer("42", Answer::Fails(passing()));
+    let letter = p.post("42", "a|b|c").await;
+    p.post("42", "next").await;
+    p.settled().await;
+    let on_its_way = p.wire.hang("42"); // the second try of a ...
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    on_its_way.await.unwrap();
+    let second = Process::started(p.killed(), Wire::default()).await;
+    second.settled().await;
+    assert_eq!(second.wire.texts(), ["b", "c", "next"]);
+    assert_eq!(second.states(), ["unknown"]);
+    let rows = desk::list(&second.gateway, Some("unknown"), 1).unwrap();
+    assert!(rows[0].error.as_ref().unwrap().starts_with("1 of 3 parts"), "{rows:?}");
+
+    // The person decides: only the doubtful part goes out again.
+    let third = Process::started(second.killed(), Wire::default()).await;
+    assert_eq!(desk::retry(&third.gateway, Which::Unknown).await.unwrap(), [letter.id]);
+    third.settled().await;
+    assert_eq!((third.wire.texts(), third.states()), (vec!["a".to_owned()], vec![]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn f06_confirmed_parts_are_not_repeated() {
+    let p = Process::first().await;
+    p.wire.fail("43", passing());
+    p.post("42", "whole").await;
+    p.settled().await;
+    let first = p.post("42", "a|b").await;
+    p.settled().await;
+    assert_eq!(p.wire.texts(), ["whole", "a", "b"]);
+    // Between two parts: `a` is confirmed, `b` surely not sent.
+    let q = Process::first().await;
+    q.wire.held.lock().unwrap().insert("44".into(), Instant::now());
+    let mut cut = first.clone();
+    cut.plan = Some(super::letter::Plan::new(q.wire.render("a|b", &[])));
+    cut.plan.as_mut().unwrap().left.remove(0);
+    q.gateway.store.write(move |tx| table::put(tx, &cut)).await.unwrap();
+    let next = Process::started(q.killed(), Wire::default()).await;
+    next.settled().await;
+    assert_eq!((next.wire.texts(), next.states()), (vec!["b".to_owned()], vec![]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn f06_a_channel_that_knows_repeats_gets_it_again() {
+    let p = Process::first().await;
+    let on_its_way = p.wire.hang("42");
+    p.post("42", "x").await;
+    on_its_way.await.unwrap();
+    let disk = p.killed();
+    let wire = Wire { knows_repeats: true, ..Wire::default() };
+    let next = Process::started(disk, wire).await;
+    next.settled().await;
+    assert_eq!((next.wire.texts(), next.states()), (vec!["x".to_owned()], vec![]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn f06_what_is_older_than_its_time_to_live_is_not_sent() {
+    let p = Process::first().await;
+    let mut old = p.letter("42", "news of last week", Cause::default());
+    old.created_at -= 8 * 86_400_000;
+    old.expires_at -= 8 * 86_400_000;
+    p.gateway.store.write(move |tx| table::put(tx, &old)).await.unwrap();
+    let next = Process::started(p.killed(), Wire::default()).await;
+    next.settled().await;
+    assert_eq!((next.wire.texts(), next.states()), (vec![], vec!["dead".to_owned()]));
+    assert_eq!(desk::list(&next.gateway, None, 1).unwrap()[0].reason.as_deref(), Some("expired"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn f05_everything_queued_goes_out_in_order_after_a_kill() {
+    let p = Process::first().await;
+    p.wire.fail("42", SendError::RateLimited { after: Duration::from_mins(1), text: "429".into() });
+    for n in 0..20 {
+        p.post("42", &format!("{n}")).await;
+    }
+    p.settled().await;
+    let next = Process::started(p.killed(), Wire::default()).await;
+    assert_eq!(next.wire.texts(), [""; 0], "the time that the service asked for counts over a restart");
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    next.settled().await;
+    assert_eq!(next.wire.texts(), (0..20).map(|n| n.to_string()).collect::<Vec<_>>());
+    assert_eq!(next.states(), [""; 0]);
+}
+
+fn claim(p: &Process, key: &str) -> Check {
+    p.gateway.idempotency.check("send", "shared", key, &"params", 1).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn f16_a_key_finds_its_letter_after_a_kill_and_gets_its_result() {
+    let p = Process::first().await;
+    let Check::New(mine) = claim(&p, "k") else { panic!("a new key") };
+    p.wire.fail("42", SendError::RateLimited { after: Duration::from_secs(9), text: "429".into() });
+    let cause = Cause { promise: Some(Promise { claim: mine, answer: None }), ..Cause::default() };
+    let letter = p.letter("42", "once", cause);
+    post(&p.gateway, &letter, |_| Ok(())).await.unwrap();
+    p.settled().await;
+    let next = Process::new(p.killed(), Wire::default());
+    let Check::InFlight(_, pending) = claim(&next, "k") else { panic!("the key is in use before anything goes out") };
+    start(&next.gateway).await.unwrap();
+    let (payload, error) = pending.answer().await.unwrap().into_parts();
+    assert_eq!((payload.unwrap()["messageId"].as_str(), error), (Some("1"), None));
+    assert_eq!(next.wire.texts(), ["once"]);
+    let third = Process::started(next.killed(), Wire::default()).await;
+    assert!(matches!(claim(&third, "k"), Check::Done(_)), "what was answered is on disk with the end of the letter");
+    assert_eq!(third.wire.texts(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_waits_is_answered_after_few_tries() {
+    let p = Process::first().await;
+    let Check::New(mine) = claim(&p, "k") else { panic!("a new key") };
+    let pending = p.gateway.idempotency.pending(&mine).unwrap();
+    for _ in 0..10 {
+        p.wire.fail("42", passing());
+    }
+    let cause = Cause { promise: Some(Promise { claim: mine, answer: None }), ..Cause::default() };
+    let letter = p.letter("42", "x", cause);
+    post(&p.gateway, &letter, |_| Ok(())).await.unwrap();
+    let (_, error) = pending.answer().await.unwrap().into_parts();
+    let error = error.unwrap();
+    assert_eq!((error.details.unwrap()["code"].as_str(), error.retryable), (Some("DELIVERY_FAILED"), Some(true)));
+    assert_eq!(p.wire.texts().len(), SEND_TRIES as usize);
+    assert_eq!(p.states(), ["dead"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn f04_dead_letters_are_bounded_and_files_leave_with_their_letters() {
+    let p = Process::first().await;
+    let mut letter = p.letter("42", "see", Cause::default());
+    let file = Media { name: "a.txt".into(), mime: "text/plain".into(), bytes: Bytes::from_static(b"12345") };
+    p.gateway.delivery.enclose(&mut letter, vec![file]).await.unwrap();
+    assert_eq!(p.disk.list("media/outbound").unwrap().len(), 1);
+    p.disk.write_atomic("media/outbound/0000000099-cafe-0", b"nobody's").unwrap();
+    p.gateway
+        .store
+        .write({
+            let letter = letter.clone();
+            move |tx| table::put(tx, &letter)
+        })
+        .await
+        .unwrap();
+    let next = Process::started(p.killed(), Wire::default()).await;
+    next.settled().await;
+    assert_eq!(next.wire.texts(), ["5 bytes", "see"]);
+    assert_eq!(next.disk.list("media/outbound").unwrap(), [""; 0]);
+
+    for n in 0..DEAD_LETTERS + 5 {
+        next.wire.fail(&n.to_string(), SendError::Permanent("400".into()));
+        next.post(&n.to_string(), "x").await;
+    }
+    next.settled().await;
+    assert_eq!(next.states().len(), DEAD_LETTERS);
+    assert_eq!(next.gateway.delivery.counts(None).dead, DEAD_LETTERS);
+    assert_eq!(desk::drop(&next.gateway, Which::Dead).await.unwrap().len(), DEAD_LETTERS);
+    assert_eq!(next.states(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_person_drops_what_waits_but_not_what_is_on_its_way() {
+    let p = Process::first().await;
+    let on_its_way = p.wire.hang("42");
+    let first = p.post("42", "first").await;
+    let second = p.post("42", "second").await;
+    on_its_way.await.unwrap();
+    assert!(desk::drop(&p.gateway, Which::One(first.id)).await.is_err());
+    assert_eq!(desk::drop(&p.gateway, Which::One(second.id.clone())).await.unwrap(), [second.id]);
+    assert_eq!(p.states(), ["attempting"]);
+    let live: Vec<(String, Letter)> = p.gateway.store.read(|tx| store::all(tx, store::OUTBOX)).unwrap();
+    assert_eq!(live[0].1.state, State::Attempting);
+}

@@ -1,0 +1,189 @@
+//! Nothing lost, nothing doubled: people write while the gateway is killed again and again (F05, F06).
+//!
+//! Every part is a process of its own. The fake Telegram's log is the judge: it knows what it received and what it did
+//! with it, whatever the gateway believed when it was killed.
+//!
+//! A small version runs with the other tests. The full size takes minutes and wants the release build:
+//!
+//! ```sh
+//! OPENCLAW_TEST_MESSAGES=1000 OPENCLAW_TEST_KILLS=60 cargo test --release -p tests --test delivery_kills -- --nocapture
+//! ```
+
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::disallowed_types)] // outside of the gateway
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tests::{Fake, Gateway, RawClient, TOKEN, http_json};
+
+const CHATS: usize = 20;
+/// After the last kill everything is answered within this time.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().map_or(default, |v| v.parse().unwrap_or_else(|_| panic!("{name}={v} is no number")))
+}
+
+/// splitmix64: the same seed, the same messages and pauses.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % bound
+    }
+}
+
+fn config(model: &Fake, telegram: &Fake) -> Value {
+    json!({
+        "agents": { "defaults": { "model": "fake/m1", "maxConcurrent": 8 } },
+        "models": { "providers": { "fake": {
+            "baseUrl": format!("{}/v1", model.url), "apiKey": "sk-test", "models": [{ "id": "m1" }],
+        } } },
+        "session": { "dmScope": "per-channel-peer" },
+        // Each message has an answer of its own.
+        "messages": { "queue": { "mode": "followup" } },
+        "channels": { "telegram": {
+            "botToken": "111111:TESTTOKEN", "apiRoot": telegram.url, "dmPolicy": "open", "allowFrom": ["*"],
+        } },
+    })
+}
+
+/// What the fake Telegram knows about one answer.
+#[derive(Default)]
+struct Seen {
+    /// Numbers of the calls that it carried out.
+    done: Vec<u64>,
+    /// Calls whose connection ended before it carried them out.
+    cut_off: usize,
+}
+
+async fn log(telegram: &Fake) -> BTreeMap<(u64, usize), Seen> {
+    let log = http_json("GET", &format!("{}/_log", telegram.url), None).await;
+    let mut seen: BTreeMap<(u64, usize), Seen> = BTreeMap::new();
+    for call in log.as_array().unwrap().iter().filter(|c| c["method"] == "sendMessage") {
+        let text = call["params"]["text"].as_str().unwrap();
+        let name = text.strip_prefix("answer ").and_then(|rest| rest.split_once(' '));
+        let (chat, n) = name.unwrap_or_else(|| panic!("a message that answers nothing: {call}"));
+        assert_eq!(call["params"]["chat_id"], chat, "an answer in the wrong chat: {call}");
+        let entry = seen.entry((chat.parse().unwrap(), n.parse().unwrap())).or_default();
+        match call["status"].as_u64() {
+            Some(200) => entry.done.push(call["index"].as_u64().unwrap()),
+            Some(499) => entry.cut_off += 1,
+            None => {}
+            Some(other) => panic!("the fake answered {other}: {call}"),
+        }
+    }
+    seen
+}
+
+/// Answers that the gateway reports as unknown, and letters of another state.
+async fn undelivered(gateway: &Gateway) -> (Vec<(u64, usize)>, Vec<Value>) {
+    let (mut client, _) = RawClient::hello(gateway.port, TOKEN, &[]).await;
+    client.send(&json!({ "type": "req", "id": "d", "method": "delivery.list", "params": { "limit": 1000 } })).await;
+    let (_, answer) = client.until(|f| f["type"] == "res" && f["id"] == "d").await;
+    let rows = answer["payload"]["deliveries"].as_array().unwrap_or_else(|| panic!("{answer}"));
+    let (unknown, others): (Vec<_>, Vec<_>) = rows.iter().cloned().partition(|r| r["state"] == "unknown");
+    let name = |row: &Value| {
+        let (chat, n) = row["text"].as_str()?.strip_prefix("answer ")?.split_once(' ')?;
+        Some((chat.parse().ok()?, n.parse().ok()?))
+    };
+    (unknown.iter().map(|row| name(row).unwrap_or_else(|| panic!("{row}"))).collect(), others)
+}
+
+async fn write(telegram: &str, chat: u64, n: usize) {
+    let message = json!({ "message": {
+        "from": { "id": chat, "is_bot": false, "first_name": "Person" },
+        "chat": { "id": chat, "type": "private" }, "text": format!("[[say:answer {chat} {n}]]"),
+    } });
+    http_json("POST", &format!("{telegram}/_push"), Some(&message)).await;
+}
+
+#[tokio::test]
+async fn f05_f06_every_message_is_answered_once_whatever_is_killed() {
+    let messages = setting("OPENCLAW_TEST_MESSAGES", 200) as usize;
+    let kills = setting("OPENCLAW_TEST_KILLS", 10) as usize;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
+    let seed = setting("OPENCLAW_TEST_SEED", now);
+    println!("OPENCLAW_TEST_SEED={seed} OPENCLAW_TEST_MESSAGES={messages} OPENCLAW_TEST_KILLS={kills}");
+    let mut random = Random(seed);
+    let (model, telegram) = (Fake::start("model"), Fake::start("telegram"));
+    // Answers take a while to arrive, so that a kill finds some of them on their way.
+    let slow = json!({ "fail": [{ "method": "sendMessage", "times": 1_000_000, "status": 200, "delayMs": 25 }] });
+    http_json("POST", &format!("{}/_control", telegram.url), Some(&slow)).await;
+    let mut gateway = Gateway::start(config(&model, &telegram), &[]).await;
+
+    // People write in bursts, one for each life of the gateway.
+    let order: Vec<u64> = (0..messages).map(|_| 100 + random.below(CHATS as u64)).collect();
+    let allowed = Arc::new(AtomicUsize::new(0));
+    let (writers, url, may) = (order.clone(), telegram.url.clone(), allowed.clone());
+    let people = tokio::spawn(async move {
+        for (n, chat) in writers.into_iter().enumerate() {
+            while n >= may.load(Ordering::Acquire) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            write(&url, chat, n).await;
+        }
+    });
+    for kill in 1..=kills {
+        allowed.store(messages * kill / kills, Ordering::Release);
+        tokio::time::sleep(Duration::from_millis(5 + random.below(500))).await;
+        gateway.signal(Signal::KILL);
+        gateway.restart().await;
+    }
+    people.await.unwrap();
+
+    let healed = Instant::now();
+    let (seen, unknown) = loop {
+        let ((unknown, waiting), seen) = (undelivered(&gateway).await, log(&telegram).await);
+        let answered = |n: &usize| {
+            let name = (order[*n], *n);
+            seen.get(&name).is_some_and(|s| !s.done.is_empty()) || unknown.contains(&name)
+        };
+        let missing: Vec<usize> = (0..messages).filter(|n| !answered(n)).collect();
+        if missing.is_empty() && waiting.is_empty() {
+            break (seen, unknown);
+        }
+        assert!(
+            healed.elapsed() < PATIENCE,
+            "LOST {} of {messages}: {missing:?}; waiting: {waiting:?}\n{}",
+            missing.len(),
+            gateway.output()
+        );
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    };
+
+    let none = Seen::default();
+    let of = |n: usize| seen.get(&(order[n], n)).unwrap_or(&none);
+    let doubled: Vec<usize> = (0..messages).filter(|n| of(*n).done.len() > 1).collect();
+    assert!(doubled.is_empty(), "DOUBLED {doubled:?}\n{}", gateway.output());
+    // What the gateway could not know, and what the fake knows about it.
+    let arrived = unknown.iter().filter(|(_, n)| !of(*n).done.is_empty()).count();
+    let cut_off = unknown.iter().filter(|(_, n)| of(*n).done.is_empty() && of(*n).cut_off > 0).count();
+    let never = unknown.len() - arrived - cut_off;
+    let mut last: BTreeMap<u64, (u64, usize)> = BTreeMap::new();
+    for (n, chat) in order.iter().enumerate() {
+        let Some(&at) = of(n).done.first() else { continue };
+        if let Some((before, m)) = last.insert(*chat, (at, n)) {
+            assert!(before < at, "chat {chat}: {n} was answered before {m}");
+        }
+    }
+    let answered = messages - cut_off - never;
+    println!(
+        "{messages} messages, {kills} kills: {answered} answered once, 0 lost, 0 doubled, order kept in {} chats; \
+         unknown to the gateway: {} ({arrived} arrived, {cut_off} were cut off at the service, {never} never left)",
+        last.len(),
+        unknown.len(),
+    );
+}
