@@ -124,6 +124,7 @@ pub enum Command {
         /// What to do.
         #[command(subcommand)]
         command: Box<crate::commands::approvals::ApprovalsCommand>,
+    },
     /// Messages that are not delivered
     Delivery {
         /// What to do with them.
