@@ -26,7 +26,10 @@ fn whole(text: &str) {
             assert!(!problems.is_empty());
             let read = read_value(text).ok();
             for problem in &problems {
-                assert!(!problem.message.is_empty());
+                assert!(
+                    !problem.message.is_empty() && !problem.to_string().chars().any(char::is_control),
+                    "{problem:?}"
+                );
                 let somewhere = !problem.path.is_empty() || problem.line.is_some();
                 assert!(
                     somewhere || !read.as_ref().is_some_and(Value::is_object),

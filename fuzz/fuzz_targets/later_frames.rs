@@ -1,4 +1,4 @@
-//! Everything that a signed-in client may send: any method with parameters that nearly fit, and any text. Each request
+//! Everything that a signed-in operator or node may send: any method with parameters that nearly fit, and any text. Each request
 //! is answered, or the connection is closed with a proper close frame; events keep their numbers (F01); nothing panics.
 
 #![no_main]
@@ -20,13 +20,14 @@ use serde_json::{Value, json};
 /// Requests of one connection.
 const MOST: usize = 12;
 /// Methods whose answer may wait for something else, as long as the caller likes.
-const PATIENT: [&str; 3] = ["agent", "agent.wait", "channels.status"];
+const PATIENT: [&str; 4] = ["agent", "agent.wait", "channels.status", "node.invoke"];
 
 fuzz_target!(|input: &[u8]| {
     let mut u = Unstructured::new(input);
+    let role = if u.int_in_range(0..=3).is_ok_and(|n| n == 3) { "node" } else { "operator" };
     let frames = frames(&mut u).unwrap_or_default();
     World::with(|world| {
-        world.visit(async |socket| talk(socket, &frames).await);
+        world.visit(async |socket| talk(socket, role, &frames).await);
         true
     });
 });
@@ -51,10 +52,13 @@ fn frames(u: &mut Unstructured<'_>) -> Result<Vec<String>> {
     Ok(frames)
 }
 
-async fn talk(mut socket: Socket, frames: &[String]) {
+async fn talk(mut socket: Socket, role: &str, frames: &[String]) {
     socket.upgrade().await;
     let client = json!({ "id": "test", "version": "1", "platform": "fuzz", "mode": "ui" });
-    let connect = json!({ "minProtocol": 3, "maxProtocol": 3, "client": client, "auth": { "token": TOKEN } });
+    let connect = json!({
+        "minProtocol": 3, "maxProtocol": 3, "client": client, "auth": { "token": TOKEN }, "role": role,
+        "commands": ["canvas.eval", "system.run"],
+    });
     let hello = json!({ "type": "req", "id": "hello", "method": "connect", "params": connect }).to_string();
     socket.send(&message(1, hello.as_bytes())).await;
     for text in frames {

@@ -7,7 +7,7 @@ use serde_json::{Map, Number, Value, json};
 /// Levels of nesting at most.
 const DEPTH: u32 = 8;
 /// Words that mean something somewhere.
-const WORDS: [&str; 40] = [
+const WORDS: [&str; 54] = [
     "main",
     "agent:main:main",
     "global",
@@ -47,6 +47,20 @@ const WORDS: [&str; 40] = [
     "${HOME}",
     "3.0",
     "\u{0}",
+    "voice.transcript",
+    "agent.request",
+    "exec.finished",
+    "chat.subscribe",
+    "canvas.eval",
+    "camera.snap",
+    "system.run",
+    "sessionKey",
+    "message",
+    "payload",
+    "test",
+    "{\"text\":\"a\",\"message\":\"b\",\"sessionKey\":\"main\"}",
+    "allow-once",
+    "every",
     "é😀\u{202e}",
 ];
 /// Numbers at which something changes.

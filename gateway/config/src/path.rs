@@ -46,7 +46,9 @@ impl Path {
                 let end = rest.find(['.', '[']).unwrap_or(rest.len());
                 (Segment::Key(rest[..end].to_owned()), &rest[end..])
             };
-            if segment == Segment::Key(String::new()) || after == "." {
+            // An empty key can stand in a file; it has to be written in quotes.
+            let quoted = rest.starts_with(['[', '"', '\'']);
+            if (segment == Segment::Key(String::new()) && !quoted) || after == "." {
                 return Err(fail("empty key"));
             }
             if segments.len() == MAX_SEGMENTS {
@@ -158,6 +160,7 @@ mod tests {
         let key = |k: &str| Segment::Key(k.to_owned());
         assert_eq!(path.segments(), [key("a"), key("b"), Segment::Index(0), key("x.y"), key("z")]);
         assert_eq!(path.to_string(), r#"a.b[0]["x.y"].z"#);
+        assert_eq!(Path::parse(r#"a[""].b"#).unwrap().segments(), [key("a"), key(""), key("b")]);
         for bad in ["a..b", ".a", "a.", "a[", "a[x]", "a[\"x]", "a[0", "a[0]b", "a[99999999999999999999]"] {
             assert!(Path::parse(bad).is_err(), "{bad}");
         }

@@ -28,10 +28,16 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Keys and values of a file may hold what a terminal takes for an order (S18).
+        let (path, message) = (clean(&self.path), clean(&self.message));
         match (self.line, self.column) {
-            (Some(line), Some(column)) => write!(f, "line {line}, column {column}: {}", self.message),
-            _ if self.path.is_empty() => f.write_str(&self.message),
-            _ => write!(f, "{}: {}", self.path, self.message),
+            (Some(line), Some(column)) => write!(f, "line {line}, column {column}: {message}"),
+            _ if path.is_empty() => f.write_str(&message),
+            _ => write!(f, "{path}: {message}"),
         }
     }
+}
+
+fn clean(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_control() { c.escape_debug().collect() } else { vec![c] }).collect()
 }

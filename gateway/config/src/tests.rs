@@ -372,3 +372,15 @@ fn a_bare_json_value_is_no_configuration() {
     assert_eq!(problems("5"), ["expected object, found 5"]);
     assert_eq!(json!(problems("null")), json!(["expected object, found null"]));
 }
+
+#[test]
+fn s18_a_problem_shows_no_control_characters() {
+    let problems = parse("{'a\\x1b[31m': 1, models: {'': 1}}", &|_| None).unwrap_err();
+    let shown: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    assert!(shown.iter().any(|p| p.starts_with("[\"a\\u{1b}")), "{shown:?}");
+    assert!(!shown.concat().chars().any(char::is_control), "{shown:?}");
+    // Every path can be used to take out what it names.
+    for problem in problems {
+        assert!(crate::Path::parse(&problem.path).is_ok(), "{problem:?}");
+    }
+}

@@ -12,6 +12,9 @@ use serde_json::Value;
 
 /// How many problems an explanation lists: a hostile frame could have thousands.
 const MAX_PROBLEMS: usize = 16;
+/// Characters of a client's own word in an explanation, and of a path.
+const MAX_NAME: usize = 64;
+const MAX_PATH: usize = 256;
 
 /// The JSON Schema (draft 2020-12) of `T` as it is read from the wire.
 pub fn of<T: JsonSchema>() -> Value {
@@ -49,13 +52,14 @@ pub fn explain<T: JsonSchema + 'static>(value: &Value) -> String {
 
 /// One or more lines for one error, in the grammar of protocol-core.md section 4.
 fn lines(error: &ValidationError<'_>) -> Vec<String> {
-    let path = error.instance_path().to_string();
+    // Keys in it may be the client's own.
+    let path = clean(error.instance_path().as_str(), MAX_PATH);
     let at = if path.is_empty() { "root" } else { path.as_str() };
     match error.kind() {
         ValidationErrorKind::AdditionalProperties { unexpected } => unexpected
             .iter()
             .take(MAX_PROBLEMS)
-            .map(|p| format!("at {at}: unexpected property '{}'", clean(p)))
+            .map(|p| format!("at {at}: unexpected property '{}'", clean(p, MAX_NAME)))
             .collect(),
         ValidationErrorKind::Required { property } => {
             let what = format!("must have required property '{}'", property.as_str().unwrap_or_default());
@@ -87,6 +91,6 @@ fn type_names(kind: &jsonschema::error::TypeKind) -> String {
 }
 
 /// Bounded and without control characters: it goes into logs and close reasons (S18).
-fn clean(name: &str) -> String {
-    name.chars().take(64).flat_map(char::escape_debug).collect()
+fn clean(name: &str, most: usize) -> String {
+    name.chars().take(most).flat_map(char::escape_debug).collect()
 }

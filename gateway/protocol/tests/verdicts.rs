@@ -155,6 +155,18 @@ fn s21_open_params_are_read_as_strictly_as_closed_ones() {
     assert!(typed::<method::SystemEvent>(text) && by_schema::<method::SystemEvent>(text));
 }
 
+/// An explanation never carries a client's control characters or endless keys into a log or a terminal (S18).
+#[test]
+fn s18_explanations_are_clean() {
+    let key = format!("a\u{1b}[31m\u{0}{}", "x".repeat(5000));
+    let mut params = json!({"minProtocol": 3, "maxProtocol": 3, "permissions": {}});
+    params["permissions"][&key] = json!(1);
+    params[&key] = json!(1);
+    let message = method::Connect::parse(&params.to_string()).unwrap_err().message;
+    assert!(message.contains("/permissions/a\\u{1b}[31m") && message.contains("'a\\u{1b}[31m"), "{message}");
+    assert!(message.len() < 1000 && !message.chars().any(char::is_control), "{message:?}");
+}
+
 /// Text that is no request at all, or a hostile one, gets one verdict too (S21).
 #[test]
 fn s21_hostile_text_gets_one_verdict() {

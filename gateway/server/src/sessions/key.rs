@@ -5,6 +5,9 @@ use openclaw_config::{Config, DmScope, SessionScope};
 
 use crate::limits::SESSION_KEY;
 
+/// Characters of an agent's id.
+const AGENT_ID: usize = 64;
+
 /// The agent of requests that name none: the one marked as default, else the first, else `main`.
 pub fn default_agent(config: &Config) -> &str {
     let list = &config.agents.list;
@@ -32,7 +35,9 @@ pub fn canonical(config: &Config, key: &str) -> Option<String> {
     }
     if let Some(rest) = key.strip_prefix("agent:") {
         let (agent, rest) = rest.split_once(':')?;
-        return (!agent.is_empty() && !rest.is_empty()).then(|| format!("agent:{agent}:{rest}"));
+        // What no agent can be called is no agent (as in the configuration).
+        let named = agent.len() <= AGENT_ID && agent.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+        return (named && !agent.is_empty() && !rest.is_empty()).then(|| format!("agent:{agent}:{rest}"));
     }
     let agent = default_agent(config);
     if key == "main" || key == config.session.main_key {
@@ -104,8 +109,22 @@ mod tests {
     fn s11_what_is_no_key_is_refused() {
         let c = Config::default();
         let long = "x".repeat(SESSION_KEY + 1);
-        for bad in ["", " ", "../etc/passwd", "a/b", "a\\b", "a\nb", "a\u{0}b", "agent:", "agent::x", "agent:x:", &long]
-        {
+        for bad in [
+            "agent: ops:x",
+            "agent:o.p:x",
+            "agent:é:x",
+            "",
+            " ",
+            "../etc/passwd",
+            "a/b",
+            "a\\b",
+            "a\nb",
+            "a\u{0}b",
+            "agent:",
+            "agent::x",
+            "agent:x:",
+            &long,
+        ] {
             assert_eq!(canonical(&c, bad), None, "{bad:?}");
         }
     }
