@@ -20,7 +20,7 @@ use support::{Device, TOKEN, call, enter, gateway, local};
 /// Each line: what it takes, and for what. `node`: the role node, whatever its scopes.
 const METHOD_TABLE: &[(&str, &str)] = &[
     ("node", "node.invoke.result node.event skills.bins"),
-    ("operator.approvals", "exec.approval.request exec.approval.resolve"),
+    ("operator.approvals", "exec.approval.request exec.approval.resolve exec.approval.list"),
     (
         "operator.pairing",
         "node.pair.request node.pair.list node.pair.approve node.pair.reject node.pair.verify node.rename \
@@ -31,12 +31,13 @@ const METHOD_TABLE: &[(&str, &str)] = &[
         "operator.read",
         "health status logs.tail channels.status usage.status usage.cost tts.status tts.providers models.list \
          agents.list agent.identity.get skills.status voicewake.get sessions.list sessions.preview cron.list \
-         cron.status cron.runs system-presence last-heartbeat node.list node.describe chat.history",
+         cron.status cron.runs system-presence last-heartbeat node.list node.describe chat.history \
+         delivery.list",
     ),
     (
         "operator.write",
         "send agent agent.wait wake talk.mode tts.enable tts.disable tts.convert tts.setProvider voicewake.set \
-         node.invoke node.invoke.cancel chat.send chat.abort browser.request",
+         node.invoke node.invoke.cancel chat.send chat.abort browser.request delivery.retry",
     ),
     (
         "operator.admin",
@@ -44,7 +45,7 @@ const METHOD_TABLE: &[(&str, &str)] = &[
          cron.update cron.remove cron.run exec.approvals.get exec.approvals.set exec.approvals.node.get \
          exec.approvals.node.set poll sessions.patch sessions.reset sessions.delete sessions.compact sessions.resolve \
          set-heartbeats skills.install skills.update system-event update.run web.login.start web.login.wait \
-         wizard.start wizard.next wizard.cancel wizard.status",
+         wizard.start wizard.next wizard.cancel wizard.status delivery.drop",
     ),
 ];
 

@@ -6,7 +6,13 @@ mod support;
 
 use std::{sync::Arc, time::Duration};
 
-use openclaw_server::{gateway::Gateway, hub::Member, limits::PENDING_DEVICE_TTL};
+use openclaw_protocol::scope::{Role, Scopes};
+use openclaw_server::{
+    devices::{About, Ask},
+    gateway::Gateway,
+    hub::Member,
+    limits::PENDING_DEVICE_TTL,
+};
 use serde_json::{Value, json};
 use support::{Device, TOKEN, call, enter, frames, gateway, local, remote};
 
@@ -106,6 +112,30 @@ async fn s06_rotation_only_narrows() {
     assert!(enter(&gateway, remote(1), Some(&device), "operator", &["operator.read"], token).await.is_ok());
     // What was taken away comes back by approval only, also with the shared secret.
     ask(&gateway, &device, "operator", &["operator.write"]).await;
+}
+
+/// A handshake that was looked at before a rotation does not end in a connection after it (D15): rotation closes what is
+/// attached, and that one is not yet.
+#[tokio::test]
+async fn s04_a_handshake_that_overlaps_a_rotation_is_refused() {
+    let gateway = gateway();
+    let device = Device::new(1);
+    let admin = owner(&gateway, &["operator.admin"]).await;
+    enter(&gateway, local(), Some(&device), "operator", &["operator.read"], TOKEN).await.unwrap();
+    let ask = Ask {
+        device_id: device.id(),
+        public_key: device.public_key(),
+        role: Role::Operator,
+        scopes: Scopes::new(["operator.read".to_owned()]),
+        about: About::default(),
+        remote_ip: None,
+    };
+    for method in ["device.token.rotate", "device.token.revoke"] {
+        let before = gateway.devices.epoch(&ask.device_id);
+        assert!(gateway.devices.admits(&ask, before), "{method}");
+        call(&gateway, &admin, method, json!({ "deviceId": device.id(), "role": "operator" })).await.unwrap();
+        assert!(!gateway.devices.admits(&ask, before), "{method}");
+    }
 }
 
 /// An approval that comes too late grants nothing; at the last moment it does.
