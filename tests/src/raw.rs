@@ -76,6 +76,18 @@ impl RawClient {
         let _ = tokio::time::timeout(PATIENCE, self.ws.send(message)).await.expect("the socket takes it");
     }
 
+    /// Sends the same JSON `count` times in as few writes as it goes, before anything is read.
+    pub async fn send_burst(&mut self, frame: &Value, count: usize) {
+        let text = frame.to_string();
+        let burst = async {
+            for _ in 0..count {
+                self.ws.feed(Message::text(text.clone())).await?;
+            }
+            self.ws.flush().await
+        };
+        tokio::time::timeout(PATIENCE, burst).await.expect("the socket takes it").expect("the connection is open");
+    }
+
     /// The next text frame as JSON; `Err` says how the connection ended.
     ///
     /// # Errors

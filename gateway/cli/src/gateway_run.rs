@@ -53,6 +53,7 @@ async fn serve(session: &Session, plan: Plan, elapsed: impl Fn() -> u128) -> Res
         state_dir.display(),
         plan.log_file.display()
     );
+    more_files();
     let (port, source) = (plan.port, plan.port_source.as_str());
     make_workspace(&plan.workspace)?;
     let options = options(session, plan, log_file);
@@ -82,6 +83,16 @@ async fn serve(session: &Session, plan: Plan, elapsed: impl Fn() -> u128) -> Res
             )))
         }
         Err(error) => Err(Failure::Runtime(error.to_string())),
+    }
+}
+
+/// Every connection is an open file, and the usual soft limit is 1024: as many as this process may have.
+fn more_files() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Frames: `req` from the client, `res` and `event` from the server (protocol-core.md section 2).
 
-use std::borrow::Cow;
+use std::{borrow::Cow, marker::PhantomData, sync::Arc};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -133,6 +133,48 @@ enum ResTag {
     Res,
 }
 
+/// A `T` that was encoded once and is sent many times. Copies share the text.
+#[derive(Debug)]
+pub struct Encoded<T> {
+    text: Arc<RawValue>,
+    of: PhantomData<fn() -> T>,
+}
+
+impl<T: Serialize> Encoded<T> {
+    /// Encodes `value`.
+    pub fn new(value: &T) -> serde_json::Result<Self> {
+        Ok(Self { text: serde_json::value::to_raw_value(value)?.into(), of: PhantomData })
+    }
+}
+
+impl<T> Encoded<T> {
+    /// The text of a response to `id` with this as its payload.
+    pub fn response(&self, id: &str) -> String {
+        const REST: usize = r#"{"type":"res","id":"","ok":true,"payload":}"#.len();
+        // An id is written twice as long at most, unless somebody sends control characters in it.
+        let mut text = Vec::with_capacity(REST + 2 * id.len() + self.text.get().len());
+        text.extend_from_slice(br#"{"type":"res","id":"#);
+        // Writing a string into memory cannot fail.
+        let _ = serde_json::to_writer(&mut text, id);
+        text.extend_from_slice(br#","ok":true,"payload":"#);
+        text.extend_from_slice(self.text.get().as_bytes());
+        text.push(b'}');
+        String::from_utf8(text).unwrap_or_default()
+    }
+}
+
+impl<T> Clone for Encoded<T> {
+    fn clone(&self) -> Self {
+        Self { text: self.text.clone(), of: PhantomData }
+    }
+}
+
+impl<T> Serialize for Encoded<T> {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        self.text.serialize(s)
+    }
+}
+
 /// The encoded text of a success.
 pub fn encode_ok(id: &str, payload: &impl Serialize) -> serde_json::Result<String> {
     #[derive(Serialize)]
@@ -205,10 +247,16 @@ impl EventBody {
     }
     /// The whole frame.
     pub fn with_seq(&self, seq: Option<u64>) -> String {
-        match seq {
-            Some(n) => format!("{},\"seq\":{n}}}", self.0),
-            None => format!("{}}}", self.0),
+        use std::fmt::Write as _;
+        // `,"seq":` and the longest number.
+        let mut text = String::with_capacity(self.0.len() + 28);
+        text.push_str(&self.0);
+        if let Some(n) = seq {
+            // Writing to a string cannot fail.
+            let _ = write!(text, ",\"seq\":{n}");
         }
+        text.push('}');
+        text
     }
     /// Bytes of the frame without its `seq`.
     pub fn len(&self) -> usize {
@@ -247,6 +295,16 @@ mod tests {
             RequestFrame::parse(r#"{"type":"req","id":"1","id":"2","method":"m"}"#).unwrap_err(),
             Refusal::NotJson
         );
+    }
+
+    #[test]
+    fn an_encoded_answer_is_the_same() {
+        let value = serde_json::json!({ "a": [1, "\u{1}ä"] });
+        let encoded = Encoded::new(&value).unwrap();
+        for id in ["1", "", "\"\\\n\u{0}ü"] {
+            assert_eq!(encoded.response(id), encode_ok(id, &value).unwrap());
+            assert_eq!(encoded.response(id), encode_ok(id, &encoded).unwrap());
+        }
     }
 
     #[test]

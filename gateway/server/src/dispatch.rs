@@ -1,11 +1,17 @@
 //! From a request to its response: shutdown, role, scope, parameters, handler.
 
-use std::{collections::BTreeMap, future::Future, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    sync::{Arc, OnceLock},
+};
 
 use openclaw_platform::BoxFuture;
 use openclaw_protocol::{
+    connect::Features,
     error::ErrorShape,
-    frame::{RequestFrame, encode_error, encode_ok},
+    event::EVENTS,
+    frame::{Encoded, RequestFrame, encode_error, encode_ok},
     method::{self, Method, MethodSpec},
     scope::Role,
 };
@@ -33,14 +39,19 @@ impl Call {
 
 /// A result, and what happens right after its response was queued (D34: the response precedes its first event).
 pub struct Reply<R> {
-    value: R,
+    value: Answer<R>,
     then: Option<Box<dyn FnOnce() + Send>>,
+}
+
+enum Answer<R> {
+    Value(R),
+    Encoded(Encoded<R>),
 }
 
 impl<R> Reply<R> {
     /// `then` runs once the response is queued.
     pub fn then(value: R, then: impl FnOnce() + Send + 'static) -> Self {
-        Self { value, then: Some(Box::new(then)) }
+        Self { value: Answer::Value(value), then: Some(Box::new(then)) }
     }
 }
 
@@ -56,7 +67,13 @@ impl<R> Reply<R> {
 
 impl<R> From<R> for Reply<R> {
     fn from(value: R) -> Self {
-        Self { value, then: None }
+        Self { value: Answer::Value(value), then: None }
+    }
+}
+
+impl<R> From<Encoded<R>> for Reply<R> {
+    fn from(value: Encoded<R>) -> Self {
+        Self { value: Answer::Encoded(value), then: None }
     }
 }
 
@@ -78,6 +95,12 @@ impl Failure {
 impl From<ErrorShape> for Failure {
     fn from(error: ErrorShape) -> Self {
         Self::new(error, None)
+    }
+}
+
+impl From<serde_json::Error> for Failure {
+    fn from(error: serde_json::Error) -> Self {
+        unencodable(&error).into()
     }
 }
 
@@ -114,6 +137,7 @@ type Handler = Box<dyn Fn(Call, &str) -> BoxFuture<'static, Response> + Send + S
 #[derive(Default)]
 pub struct Registry {
     handlers: BTreeMap<&'static str, Handler>,
+    features: OnceLock<Encoded<Features>>,
 }
 
 impl Registry {
@@ -136,6 +160,16 @@ impl Registry {
             }
         });
         self.handlers.insert(M::SPEC.name, boxed);
+    }
+
+    /// What hello-ok tells of methods and events. Complete once all handlers were added.
+    pub fn features(&self) -> serde_json::Result<Encoded<Features>> {
+        if let Some(features) = self.features.get() {
+            return Ok(features.clone());
+        }
+        let events = EVENTS.iter().map(|e| e.name.to_owned()).collect();
+        let features = Encoded::new(&Features { methods: self.listed(), events })?;
+        Ok(self.features.get_or_init(|| features).clone())
     }
 
     /// Methods with a handler, in the table's order, for `features.methods`.
@@ -204,12 +238,15 @@ fn encode<R: serde::Serialize>(id: &str, result: Result<Reply<R>, Failure>) -> R
             let (error, payload) = *failure;
             Response { text: encode_error(id, &error, payload.as_ref()), then: None }
         }
-        Ok(Reply { value, then }) => match encode_ok(id, &value) {
+        Ok(Reply { value: Answer::Encoded(value), then }) => Response { text: value.response(id), then },
+        Ok(Reply { value: Answer::Value(value), then }) => match encode_ok(id, &value) {
             Ok(text) => Response { text, then },
-            Err(error) => {
-                tracing::error!(%error, "a result cannot be encoded");
-                Response::error(id, &ErrorShape::unavailable("INTERNAL", "the result cannot be encoded"))
-            }
+            Err(error) => Response::error(id, &unencodable(&error)),
         },
     }
+}
+
+fn unencodable(error: &serde_json::Error) -> ErrorShape {
+    tracing::error!(%error, "a result cannot be encoded");
+    ErrorShape::unavailable("INTERNAL", "the result cannot be encoded")
 }

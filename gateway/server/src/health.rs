@@ -9,6 +9,7 @@ use openclaw_config::Config;
 use openclaw_platform::Mono;
 use openclaw_protocol::{
     event::HEALTH,
+    frame::Encoded,
     params::{
         AgentHealth, AgentSessions, Health, HeartbeatOf, ModelDefaults, RecentSession, SessionRow, SessionsHealth,
         Status, StatusHeartbeat, StatusSessions,
@@ -17,6 +18,7 @@ use openclaw_protocol::{
 use serde_json::{Value, json};
 
 use crate::{
+    dispatch::Reply,
     gateway::Gateway,
     sessions::{
         entry::SessionEntry,
@@ -39,6 +41,8 @@ struct Cached {
     version: u64,
     taken: Option<Mono>,
     health: Option<Health>,
+    /// The same, encoded.
+    text: Option<Encoded<Health>>,
 }
 
 impl HealthCache {
@@ -49,9 +53,9 @@ impl HealthCache {
     pub fn version(&self) -> u64 {
         self.lock().version
     }
-    /// As JSON, for the connection snapshot.
-    pub fn value(&self) -> Value {
-        self.lock().health.as_ref().and_then(|h| serde_json::to_value(h).ok()).unwrap_or_else(|| json!({}))
+    /// Encoded, for the connection snapshot; none before the first.
+    pub fn encoded(&self) -> Option<Encoded<Health>> {
+        self.lock().text.clone()
     }
 }
 
@@ -79,13 +83,13 @@ fn strip_times(value: &mut Value) {
 
 impl Gateway {
     /// The snapshot, at most a second old: it costs a look at every session.
-    pub fn recent_health(&self) -> Health {
+    pub fn recent_health(&self) -> Reply<Health> {
         let cached = {
             let cache = self.health.lock();
             let fresh = cache.taken.is_some_and(|t| self.clock.mono().duration_since(t) < FRESH);
-            cache.health.clone().filter(|_| fresh)
+            cache.text.clone().filter(|_| fresh)
         };
-        cached.unwrap_or_else(|| self.refresh_health())
+        cached.map_or_else(|| self.refresh_health().into(), Reply::from)
     }
 
     /// A fresh snapshot; told to everybody when it differs from the last one told.
@@ -106,6 +110,7 @@ impl Gateway {
             let mut cache = self.health.lock();
             let changed = tell || cache.health.as_ref().is_none_or(|old| !same(old, &health));
             cache.version += u64::from(changed);
+            cache.text = Encoded::new(&health).ok();
             cache.health = Some(health.clone());
             cache.taken = Some(self.clock.mono());
             changed

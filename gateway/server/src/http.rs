@@ -16,7 +16,7 @@ use axum::{
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use http_body_util::Limited;
 use hyper_util::rt::TokioIo;
-use openclaw_platform::SpawnerExt as _;
+use openclaw_platform::{BoxIo, SpawnerExt as _};
 use serde_json::json;
 
 use crate::{
@@ -112,8 +112,16 @@ async fn fallback(State(gateway): State<Arc<Gateway>>, mut request: Request<Body
     let origin = Origin::of(peer.addr, request.headers(), gateway.trusted_proxies());
     let tasks = gateway.tasks.clone();
     tasks.spawn("connection", async move {
-        match hyper::upgrade::on(&mut request).await {
-            Ok(upgraded) => ws::connection::serve(gateway, Box::new(TokioIo::new(upgraded)), origin, slot).await,
+        let upgraded = hyper::upgrade::on(&mut request).await;
+        // What the request was needed for is done; the connection may last for weeks.
+        drop(request);
+        match upgraded.map(hyper::upgrade::Upgraded::downcast::<TokioIo<BoxIo>>) {
+            // The stream as it was accepted, without hyper's layers and buffers around it.
+            Ok(Ok(parts)) => {
+                let (io, read) = (parts.io.into_inner(), parts.read_buf.to_vec());
+                Box::pin(ws::connection::serve(gateway, io, read, origin, slot)).await;
+            }
+            Ok(Err(_)) => tracing::error!("upgraded a stream that was not accepted here"),
             Err(error) => tracing::debug!(%error, "upgrade failed"),
         }
     });

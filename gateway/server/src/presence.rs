@@ -2,7 +2,12 @@
 
 use indexmap::IndexMap;
 use openclaw_platform::Millis;
-use openclaw_protocol::{connect::Presence, params::SystemEventParams};
+use openclaw_protocol::{
+    connect::Presence,
+    frame::Encoded,
+    params::{PresenceList, SystemEventParams},
+};
+use serde::Serialize;
 
 use crate::{
     limits::{PRESENCE_ENTRIES, PRESENCE_LIST, PRESENCE_TEXT, PRESENCE_TTL_MS},
@@ -15,6 +20,15 @@ pub struct PresenceMap {
     entries: IndexMap<String, Entry>,
     version: u64,
     own: Presence,
+    /// The list as it was encoded last: for which version, at which time.
+    encoded: Option<(u64, Millis, Encoded<PresenceList>)>,
+}
+
+/// Payload of a `presence` event whose list is encoded already.
+#[derive(Debug, Serialize)]
+pub struct Told {
+    /// The whole list.
+    pub presence: Encoded<PresenceList>,
 }
 
 #[derive(Debug)]
@@ -39,7 +53,7 @@ impl PresenceMap {
             text: Some(text),
             ..empty(now)
         };
-        Self { entries: IndexMap::new(), version: 1, own }
+        Self { entries: IndexMap::new(), version: 1, own, encoded: None }
     }
 
     /// Grows with every change.
@@ -54,6 +68,18 @@ impl PresenceMap {
         list.sort_by_key(|p| std::cmp::Reverse(p.ts));
         list.insert(0, Presence { ts: now, ..self.own.clone() });
         list
+    }
+
+    /// The same as text: encoded once however many ask within a millisecond, and for the event and the answers alike.
+    pub fn encoded(&mut self, now: Millis) -> serde_json::Result<Encoded<PresenceList>> {
+        if let Some((version, at, list)) = &self.encoded
+            && (*version, *at) == (self.version, now)
+        {
+            return Ok(list.clone());
+        }
+        let list = Encoded::new(&self.list(now))?;
+        self.encoded = Some((self.version, now, list.clone()));
+        Ok(list)
     }
 
     /// A connection under `key` came. Explicit members overwrite, roles and scopes are united.
@@ -263,6 +289,24 @@ mod tests {
         assert!(m.disconnect("I", 4));
         assert_eq!(m.list(5)[1].reason.as_deref(), Some("disconnect"));
         assert_eq!(m.list(4 + PRESENCE_TTL_MS).len(), 1);
+    }
+
+    /// What was encoded is never older than the list.
+    #[test]
+    fn the_encoded_list_follows_changes_and_time() {
+        let mut m = map();
+        let same = |m: &mut PresenceMap, now: Millis| {
+            let text = serde_json::to_string(&m.encoded(now).unwrap()).unwrap();
+            assert_eq!(text, serde_json::to_string(&m.list(now)).unwrap());
+        };
+        same(&mut m, 1);
+        m.connect("a", empty(1), 1);
+        same(&mut m, 1);
+        m.note("note", &SystemEventParams::default(), "box", 1);
+        same(&mut m, 1);
+        m.disconnect("a", 1);
+        same(&mut m, 1);
+        same(&mut m, 1 + PRESENCE_TTL_MS);
     }
 
     #[test]

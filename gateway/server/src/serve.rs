@@ -2,19 +2,19 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
+use http::Request;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use openclaw_platform::{Listener, Platform, SpawnerExt as _};
 use openclaw_protocol::event::{SHUTDOWN, Shutdown, TICK, Tick};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+use tower_service::Service as _;
 
 use crate::{
     gateway::Gateway,
     heartbeat::Heartbeats,
-    http::{self, TcpPeer},
+    http::{TcpPeer, router},
     limits::{CLOSE_FLUSH, HEALTH_INTERVAL},
     options::ServerOptions,
     outbox::Close,
@@ -138,7 +138,7 @@ async fn bind(
 }
 
 async fn accept(gateway: Arc<Gateway>, mut listener: Box<dyn Listener>, slots: Arc<Slots>, stop: CancellationToken) {
-    let router = http::router(gateway.clone());
+    let router = router(gateway.clone());
     let timeout = Duration::from_millis(gateway.config().gateway.limits.handshake_timeout_ms);
     loop {
         let accepted = openclaw_platform::select! {
@@ -158,7 +158,12 @@ async fn accept(gateway: Arc<Gateway>, mut listener: Box<dyn Listener>, slots: A
             continue;
         };
         let peer = TcpPeer { addr, slot: Arc::new(std::sync::Mutex::new(Some(slot))) };
-        let service = TowerToHyperService::new(router.clone().layer(axum::Extension(peer)));
+        let router = router.clone();
+        // A layer of its own for each connection would build all routes anew.
+        let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer.clone());
+            router.clone().call(request)
+        });
         let stop = stop.clone();
         gateway.tasks.spawn("http", async move {
             let connection = hyper::server::conn::http1::Builder::new()

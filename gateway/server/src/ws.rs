@@ -3,6 +3,7 @@
 pub mod budget;
 pub mod connection;
 pub mod handshake;
+mod hello;
 pub mod identity;
 pub mod slots;
 pub mod upgrade;

@@ -3,12 +3,13 @@
 use openclaw_protocol::{
     connect::Presence,
     error::ErrorShape,
-    event::{PRESENCE, PresenceEvent},
+    event::PRESENCE,
     params::{self as p, Empty, Health, Heartbeat, Ok as Done, PresenceList, Status, WakeMode},
 };
 
 use crate::{
     dispatch::{Call, Failure, Reply},
+    presence::Told,
     sessions::key::{default_agent, main_key},
 };
 
@@ -21,7 +22,7 @@ pub async fn health(call: Call, params: p::HealthParams) -> Answer<Health> {
         call.gateway.channels.status(now, Some(limit)).await;
         return Ok(call.gateway.refresh_health().into());
     }
-    Ok(call.gateway.recent_health().into())
+    Ok(call.gateway.recent_health())
 }
 
 pub async fn status(call: Call, _: Empty) -> Answer<Status> {
@@ -30,7 +31,7 @@ pub async fn status(call: Call, _: Empty) -> Answer<Status> {
 
 pub async fn presence(call: Call, _: Empty) -> Answer<PresenceList> {
     let now = call.gateway.clock.wall();
-    Ok(call.gateway.presence().list(now).into())
+    Ok(call.gateway.presence().encoded(now)?.into())
 }
 
 pub async fn event(call: Call, params: p::SystemEventParams) -> Answer<Done> {
@@ -41,9 +42,9 @@ pub async fn event(call: Call, params: p::SystemEventParams) -> Answer<Done> {
     let hub = gateway.hub.ordered();
     let mut presence = gateway.presence();
     let (old, new) = presence.note(text, &params, &gateway.options.host.name, now);
-    let (list, version) = (presence.list(now), gateway.state_version(&presence));
+    let (list, version) = (presence.encoded(now)?, gateway.state_version(&presence));
     drop(presence);
-    hub.publish(&PRESENCE, &PresenceEvent { presence: list }, Some(version));
+    hub.publish(&PRESENCE, &Told { presence: list }, Some(version));
     drop(hub);
     let config = gateway.config();
     let session = main_key(&config, default_agent(&config));

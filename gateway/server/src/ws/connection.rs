@@ -11,7 +11,7 @@ use openclaw_platform::{BoxIo, SpawnerExt as _};
 use openclaw_protocol::{
     connect::Challenge,
     error::ErrorShape,
-    event::{CHALLENGE, PRESENCE, PresenceEvent},
+    event::{CHALLENGE, PRESENCE},
     frame::{EventBody, Refusal, RequestFrame},
 };
 use tokio::{
@@ -38,6 +38,7 @@ use crate::{
     gateway::Gateway,
     limits::{CLOSE_FLUSH, LINGER, LINGER_BYTES, REFUSED_FLUSH, REQUESTS_IN_FLIGHT, WRITE_BATCH},
     outbox::{Close, Frame, Outbox},
+    presence::Told,
 };
 
 /// The peer is gone without a close frame; none is sent either (RFC 6455 reserves this code).
@@ -45,8 +46,8 @@ const GONE: u16 = 1006;
 /// Buffers per connection: tungstenite's default would cost 128 KiB each.
 const READ_BUFFER: usize = 4 << 10;
 
-/// Serves an upgraded stream to its end.
-pub async fn serve(gateway: Arc<Gateway>, io: BoxIo, origin: Origin, slot: Slot) {
+/// Serves an upgraded stream to its end. `read` is what came after the upgrade and was read with it.
+pub async fn serve(gateway: Arc<Gateway>, io: BoxIo, read: Vec<u8>, origin: Origin, slot: Slot) {
     let limits = gateway.config().gateway.limits.clone();
     let payload = limits.max_payload as usize;
     let config = WebSocketConfig::default()
@@ -57,7 +58,7 @@ pub async fn serve(gateway: Arc<Gateway>, io: BoxIo, origin: Origin, slot: Slot)
         .max_frame_size(Some(payload));
     let meter = Meter::new(&gateway.preauth);
     let io: BoxIo = Box::new(Metered::new(io, meter.clone()));
-    let ws = WebSocketStream::from_raw_socket(io, WsRole::Server, Some(config)).await;
+    let ws = WebSocketStream::from_partially_read(io, read, WsRole::Server, Some(config)).await;
     let (mut sink, mut stream) = ws.split();
     let peer = Peer {
         conn_id: gateway.uuid(),
@@ -74,7 +75,7 @@ pub async fn serve(gateway: Arc<Gateway>, io: BoxIo, origin: Origin, slot: Slot)
 
     // Its place among strangers is kept until hello, or to the very end.
     let stranger = Stranger(Mutex::new(Some((slot, meter))));
-    let mut reader = Box::pin(read(&gateway, &peer, &mut stream, &stranger).fuse());
+    let mut reader = Box::pin(requests(&gateway, &peer, &mut stream, &stranger).fuse());
     let mut writer = Box::pin(write(&outbox, &mut sink).fuse());
     // The writer ends after the close frame; the reader's end only orders one. A peer that does not read it is cut off.
     let mut closing = pin!(outbox.closing().fuse());
@@ -172,7 +173,7 @@ async fn write(outbox: &Outbox, sink: &mut Sink) {
 }
 
 /// Reads until the connection has to close; says how.
-async fn read(gateway: &Arc<Gateway>, peer: &Peer, stream: &mut Stream, stranger: &Stranger) -> Close {
+async fn requests(gateway: &Arc<Gateway>, peer: &Peer, stream: &mut Stream, stranger: &Stranger) -> Close {
     let limits = gateway.config().gateway.limits.clone();
     let deadline = gateway.clock.mono() + Duration::from_millis(limits.handshake_timeout_ms);
     let accepted = loop {
@@ -186,7 +187,8 @@ async fn read(gateway: &Arc<Gateway>, peer: &Peer, stream: &mut Stream, stranger
         if text.len() > limits.max_handshake_payload as usize {
             return Close::new(1009, "");
         }
-        match handshake::first_frame(gateway, peer, &text).await {
+        // Boxed: what it needs is given back once the connection idles.
+        match Box::pin(handshake::first_frame(gateway, peer, &text)).await {
             Ok(accepted) => break accepted,
             Err(refused) => {
                 refused.send(&peer.outbox);
@@ -221,13 +223,26 @@ async fn read(gateway: &Arc<Gateway>, peer: &Peer, stream: &mut Stream, stranger
             }
         };
         tracing::debug!(conn = %peer.conn_id, method = %frame.method.escape_debug(), "req");
-        let Ok(permit) = in_flight.clone().acquire_owned().await else { return Close::new(1011, "internal error") };
+        // Only this task takes permits, so that one is left below for whatever is not done at once.
+        if in_flight.available_permits() == 0 && in_flight.acquire().await.is_err() {
+            return Close::new(1011, "internal error");
+        }
         let call = Call { gateway: gateway.clone(), member: member.clone(), id: frame.id.clone().into_owned() };
         let mut work = gateway.registry.dispatch(call, &frame);
         // Most answers are ready at once; the others go on in a task of their own, also when the caller leaves.
         match (&mut work).now_or_never() {
-            Some(response) => response.send(&member),
+            Some(response) => {
+                response.send(&member);
+                // A peer that sends many requests at once gets its first answers before its last one was read, and is
+                // not taken for one that does not read.
+                if peer.outbox.load().0 >= WRITE_BATCH {
+                    tokio::task::yield_now().await;
+                }
+            }
             None => {
+                let Ok(permit) = in_flight.clone().try_acquire_owned() else {
+                    return Close::new(1011, "internal error");
+                };
                 let member = member.clone();
                 gateway.tasks.spawn("request", async move {
                     work.await.send(&member);
@@ -277,9 +292,12 @@ impl Gateway {
         let now = self.clock.wall();
         let mut present = self.presence();
         if present.disconnect(&key, now) {
-            let (list, version) = (present.list(now), self.state_version(&present));
+            let (list, version) = (present.encoded(now), self.state_version(&present));
             drop(present);
-            hub.publish(&PRESENCE, &PresenceEvent { presence: list }, Some(version));
+            match list {
+                Ok(list) => hub.publish(&PRESENCE, &Told { presence: list }, Some(version)),
+                Err(error) => tracing::error!(%error, "presence cannot be encoded"),
+            }
         }
     }
 }

@@ -6,18 +6,15 @@
 use std::sync::Arc;
 
 use openclaw_protocol::{
-    connect::{
-        ClientId, ClientMode, ConnectParams, Features, HelloAuth, HelloOk, HelloTag, PROTOCOL, Policy, ServerInfo,
-        Snapshot, wire_name,
-    },
+    connect::{ClientId, ClientMode, ConnectParams, HelloAuth, PROTOCOL, wire_name},
     error::{ErrorCode, ErrorShape},
-    event::{EVENTS, PRESENCE},
-    frame::{Refusal, RequestFrame, encode_error, encode_ok},
+    event::PRESENCE,
+    frame::{Refusal, RequestFrame, encode_error},
     method::{Connect, Method as _},
     scope::{Role, Scopes},
 };
 
-use super::identity;
+use super::{hello, identity};
 use crate::{
     auth::{Admission, Origin, Via},
     devices::Ask,
@@ -26,7 +23,7 @@ use crate::{
     limits::{CLOSE_REASON, SCOPE_TEXT, SCOPES},
     nodes::Node,
     outbox::{Close, Outbox},
-    presence,
+    presence::{self, Told},
 };
 
 /// What the handshake knows about its connection.
@@ -260,43 +257,13 @@ fn attach(
     if let Some(key) = &presence_key {
         present.connect(key, shown, now);
     }
-    let list = present.list(now);
+    let list = present.encoded(now);
     let version = gateway.state_version(&present);
     drop(present);
-    if presence_key.is_some() {
-        hub.publish(&PRESENCE, &openclaw_protocol::event::PresenceEvent { presence: list.clone() }, Some(version));
+    if let (Some(_), Ok(list)) = (&presence_key, &list) {
+        hub.publish(&PRESENCE, &Told { presence: list.clone() }, Some(version));
     }
-    let limits = &gateway.config().gateway.limits;
-    let hello = HelloOk {
-        r#type: HelloTag::HelloOk,
-        protocol: PROTOCOL,
-        server: ServerInfo {
-            version: gateway.options.version.clone(),
-            host: gateway.options.host.name.clone(),
-            conn_id: peer.conn_id.clone(),
-        },
-        features: Features {
-            methods: gateway.registry.listed(),
-            events: EVENTS.iter().map(|e| e.name.to_owned()).collect(),
-        },
-        snapshot: Snapshot {
-            presence: list,
-            health: gateway.health.value(),
-            state_version: version,
-            uptime_ms: gateway.uptime_ms(),
-            config_path: gateway.options.config_path.display().to_string(),
-            state_dir: gateway.options.state_dir.display().to_string(),
-            session_defaults: gateway.session_defaults(),
-        },
-        canvas_host_url: None,
-        auth: issued,
-        policy: Policy {
-            max_payload: limits.max_payload,
-            max_buffered_bytes: limits.max_buffered_bytes,
-            tick_interval_ms: limits.tick_interval_ms,
-        },
-    };
-    match encode_ok(id, &hello) {
+    match list.and_then(|list| hello::ok(gateway, &peer.conn_id, id, list, version, issued)) {
         Ok(text) => peer.outbox.push(text),
         Err(error) => {
             tracing::error!(%error, "hello-ok cannot be encoded");
