@@ -57,8 +57,8 @@ impl Meter {
         self.budget.left.fetch_add(self.taken.swap(0, Ordering::AcqRel), Ordering::AcqRel);
     }
 
-    /// False when neither the own share nor the pot has room.
-    fn count(&self, bytes: usize) -> bool {
+    /// Counts bytes that were read. False when neither the own share nor the pot has room.
+    pub fn count(&self, bytes: usize) -> bool {
         if self.open.load(Ordering::Acquire) {
             return true;
         }

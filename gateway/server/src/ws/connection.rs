@@ -57,6 +57,9 @@ pub async fn serve(gateway: Arc<Gateway>, io: BoxIo, read: Vec<u8>, origin: Orig
         .max_message_size(Some(payload))
         .max_frame_size(Some(payload));
     let meter = Meter::new(&gateway.preauth);
+    if !meter.count(read.len()) {
+        return tracing::debug!("too many bytes of strangers wait already");
+    }
     let io: BoxIo = Box::new(Metered::new(io, meter.clone()));
     let ws = WebSocketStream::from_partially_read(io, read, WsRole::Server, Some(config)).await;
     let (mut sink, mut stream) = ws.split();
