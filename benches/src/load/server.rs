@@ -5,6 +5,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -24,7 +25,7 @@ use crate::{
 /// Whose child the floor and the gateway are, or whether somebody else started the gateway.
 #[derive(Debug)]
 enum Process {
-    Own { child: Box<Child>, _home: Option<TempDir> },
+    Own { child: Box<Child>, _home: Option<Arc<TempDir>> },
     Foreign(Option<u32>),
 }
 
@@ -74,10 +75,14 @@ const TOKEN: &str = "load-token-0123456789abcdef";
 impl Server {
     /// Starts the gateway with an empty home.
     pub async fn gateway(program: &Path) -> Result<(Self, Started)> {
-        let home = TempDir::new()?;
+        Self::gateway_in(program, &Arc::new(TempDir::new()?)).await
+    }
+
+    /// Starts the gateway with this home, where it may have been before.
+    pub async fn gateway_in(program: &Path, home: &Arc<TempDir>) -> Result<(Self, Started)> {
         let port = free_port()?;
         let state = home.path().join("state");
-        fs::create_dir(&state)?;
+        fs::create_dir_all(&state)?;
         let config = json!({
             "gateway": {
                 "mode": "local",
@@ -91,7 +96,7 @@ impl Server {
         let mut command = Command::new(program);
         command.args(["gateway", "--port", &port.to_string()]).env_clear();
         command.env("HOME", home.path()).env("OPENCLAW_STATE_DIR", &state).env("PATH", "/usr/bin:/bin");
-        Self::spawn("gateway", command, port, Some(home)).await
+        Self::spawn("gateway", command, port, Some(home.clone())).await
     }
 
     /// Starts a floor with answers of these sizes.
@@ -102,7 +107,12 @@ impl Server {
         Self::spawn("floor", command, port, None).await
     }
 
-    async fn spawn(name: &'static str, command: Command, port: u16, home: Option<TempDir>) -> Result<(Self, Started)> {
+    async fn spawn(
+        name: &'static str,
+        command: Command,
+        port: u16,
+        home: Option<Arc<TempDir>>,
+    ) -> Result<(Self, Started)> {
         let mut command = tokio::process::Command::from(command);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
         let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
