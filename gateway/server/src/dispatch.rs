@@ -15,6 +15,7 @@ use openclaw_protocol::{
     method::{self, Method, MethodSpec},
     scope::Role,
 };
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::{gateway::Gateway, hub::Member};
@@ -55,13 +56,16 @@ impl<R> Reply<R> {
     }
 }
 
-impl<R> Reply<R> {
+impl<R: Serialize> Reply<R> {
     /// The result, for a caller that is no connection; what follows the response happens now.
-    pub fn settle(self) -> R {
+    pub fn settle(self) -> serde_json::Result<Value> {
         if let Some(then) = self.then {
             then();
         }
-        self.value
+        match self.value {
+            Answer::Value(value) => serde_json::to_value(value),
+            Answer::Encoded(value) => serde_json::to_value(value),
+        }
     }
 }
 
@@ -232,7 +236,7 @@ fn shown(name: &str) -> String {
     name.chars().take(64).flat_map(|c| if c.is_control() { c.escape_debug().collect() } else { vec![c] }).collect()
 }
 
-fn encode<R: serde::Serialize>(id: &str, result: Result<Reply<R>, Failure>) -> Response {
+fn encode<R: Serialize>(id: &str, result: Result<Reply<R>, Failure>) -> Response {
     match result {
         Err(Failure(failure)) => {
             let (error, payload) = *failure;

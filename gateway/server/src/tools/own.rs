@@ -79,7 +79,7 @@ pub type Failed = String;
 /// Its message.
 pub fn told<R: serde::Serialize>(result: Result<Reply<R>, Failure>) -> Result<Value, Failed> {
     match result {
-        Ok(reply) => serde_json::to_value(reply.settle()).map_err(|e| e.to_string()),
+        Ok(reply) => reply.settle().map_err(|e| e.to_string()),
         Err(failure) => Err(failure.error().message.clone()),
     }
 }
