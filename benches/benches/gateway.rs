@@ -4,13 +4,17 @@
 
 #![allow(missing_docs, clippy::expect_used)] // criterion's macros make a public function
 
-use std::{hint::black_box, sync::Arc};
+use std::{
+    hint::black_box,
+    sync::{Arc, Mutex},
+};
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use futures_util::FutureExt as _;
 use openclaw_config::{AuthMode, Config};
 use openclaw_platform::os;
 use openclaw_protocol::{
+    connect::ClientMode,
     event::{AGENT, CHAT_DELTA, PRESENCE},
     frame::{EventBody, RequestFrame},
     params::SystemEventParams,
@@ -18,6 +22,7 @@ use openclaw_protocol::{
 };
 use openclaw_server::{
     HostInfo, ServerOptions, SharedAuth,
+    auth::Via,
     dispatch::Call,
     gateway::Gateway,
     hub::{EventHub, Member},
@@ -46,7 +51,7 @@ fn gateway() -> Arc<Gateway> {
         state_dir: "/state".into(),
         workspace: "/workspace".into(),
         listen: vec![],
-        auth: SharedAuth { mode: AuthMode::Token, token: None, password: None },
+        auth: SharedAuth { mode: AuthMode::Token, token: None, password: None, file: None },
         version: "0.0.0-bench".to_owned(),
         host: host(),
         channels: false,
@@ -65,7 +70,11 @@ fn member(n: usize, budget: usize) -> Arc<Member> {
         role: Role::Operator,
         scopes: Scopes::new(["operator.read".to_owned(), "operator.write".to_owned(), "operator.admin".to_owned()]),
         device_id: None,
+        node_id: None,
+        via: Via::Shared(0),
         client_name: "bench".to_owned(),
+        client_mode: ClientMode::Test,
+        subscriptions: Mutex::default(),
         outbox: Arc::new(Outbox::new(budget)),
     })
 }
