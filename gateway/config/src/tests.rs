@@ -384,3 +384,14 @@ fn s18_a_problem_shows_no_control_characters() {
         assert!(crate::Path::parse(&problem.path).is_ok(), "{problem:?}");
     }
 }
+
+#[test]
+fn f19_a_number_beyond_its_type_is_found_where_it_stands() {
+    let text = "{models: {providers: {o: {baseUrl: 'http://h', models: [{id: 'm', contextWindow: 1e22}]}}}}";
+    let problems = parse(text, &no_env).unwrap_err();
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert_eq!(problems[0].path, "models.providers.o.models[0].contextWindow");
+    let most =
+        "{models: {providers: {o: {baseUrl: 'http://h', models: [{id: 'm', contextWindow: 18446744073709551615}]}}}}";
+    assert!(parse(most, &no_env).is_ok());
+}
