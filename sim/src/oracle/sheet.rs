@@ -25,6 +25,8 @@ pub enum Need {
     Admin,
     /// Role node.
     Node,
+    /// [`Need::Read`], or role node.
+    ReadOrNode,
 }
 
 /// What a connection is: from its `connect` parameters.
@@ -60,6 +62,7 @@ impl Rights {
             Need::Pairing => operator(&["operator.pairing"]),
             Need::Admin => operator(&[]),
             Need::Node => self.node,
+            Need::ReadOrNode => self.node || self.meet(Need::Read),
         }
     }
 }
@@ -68,14 +71,13 @@ impl Rights {
 pub fn event(name: &str) -> Option<Need> {
     Some(match name {
         "tick" | "shutdown" => Need::Nothing,
-        "agent" | "chat" | "presence" | "health" | "heartbeat" | "cron" | "talk.mode" | "voicewake.changed" => {
-            Need::Read
-        }
+        "agent" | "chat" | "presence" | "health" | "heartbeat" | "cron" => Need::Read,
+        "talk.mode" | "voicewake.changed" => Need::ReadOrNode,
         "exec.approval.requested" | "exec.approval.resolved" => Need::Approvals,
         "device.pair.requested" | "device.pair.resolved" | "node.pair.requested" | "node.pair.resolved" => {
             Need::Pairing
         }
-        "node.invoke.request" => Need::Node,
+        "node.invoke.request" | "node.invoke.cancel" => Need::Node,
         _ => return None,
     })
 }

@@ -30,6 +30,9 @@ pub fn config(scenario: &Scenario) -> Result<String, String> {
             "dmPolicy": "open", "allowFrom": ["*"],
         });
         merge(&mut value, json!({ "channels": { "telegram": telegram } }));
+        // Without it a message that was being sent when the gateway died is left to a person, and no oracle could tell
+        // it from a lost one.
+        merge(&mut value, json!({ "messages": { "delivery": { "resendUnknown": true } } }));
     }
     if !scenario.gateway.config.trim().is_empty() {
         let own = openclaw_config::read_value(&scenario.gateway.config).map_err(|e| e.to_string())?;

@@ -38,6 +38,8 @@ const BACKOFF: (u64, f64, u64, f64) = (500, 1.7, 8000, 0.2);
 const ATTEMPTS: u32 = 8;
 /// How long `agent.wait` waits for a run that was accepted on an earlier connection.
 const WAIT_MS: u64 = 60_000;
+/// Between an `agent.wait` that nobody could answer and the next question.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Everything that a client's life needs.
 #[derive(Clone)]
@@ -364,7 +366,9 @@ impl Client {
                 call.accepted = payload["runId"].as_str().map(str::to_owned);
                 self.calls.insert(id.to_owned(), call);
             } else if payload["status"] == "timeout" && call.accepted.is_some() {
-                self.again.push((Instant::now(), call));
+                // A run that a crash took with it is asked for once more: its key tells what became of it.
+                call.accepted = None;
+                self.again.push((Instant::now() + ASK_AGAIN, call));
             }
         } else if retry && call.accepted.is_none() && call.attempts < ATTEMPTS {
             let error = &frame["error"];
