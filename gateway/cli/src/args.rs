@@ -101,6 +101,12 @@ pub enum Command {
         #[command(subcommand)]
         command: PairingCommand,
     },
+    /// Copies of the state database
+    Backup {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: crate::commands::backup::BackupCommand,
+    },
     /// Apps and tools that may connect, and those that ask to
     Devices {
         /// What to do with them.

@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod approvals;
+pub mod backup;
 pub mod channels;
 pub mod config;
 pub mod delivery;

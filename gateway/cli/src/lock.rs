@@ -59,7 +59,8 @@ impl StateLock {
             return Ok(None);
         }
         file.set_len(0).and_then(|()| file.rewind()).map_err(io)?;
-        writeln!(file, "pid {}, port {port}", std::process::id()).map_err(io)?;
+        let since = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M:%S UTC");
+        writeln!(file, "pid {}, port {port}, since {since}", std::process::id()).map_err(io)?;
         Ok(Some(Self { path, file }))
     }
 }
@@ -81,8 +82,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let first = StateLock::take(dir.path(), 7).unwrap();
         let Err(Failure::Temporary(text)) = StateLock::take(dir.path(), 8) else { panic!("taken twice") };
-        assert!(text.contains(&format!("pid {}, port 7", std::process::id())), "{text}");
+        assert!(text.contains(&format!("pid {}, port 7, since 2", std::process::id())), "{text}");
         drop(first);
+        assert!(StateLock::take(dir.path(), 8).is_ok());
+        // A file that a killed process left behind holds nobody off.
+        std::fs::write(dir.path().join(FILE), "pid 1, port 7").unwrap();
         assert!(StateLock::take(dir.path(), 8).is_ok());
     }
 }

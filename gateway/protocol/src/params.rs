@@ -581,7 +581,10 @@ DeliverySelectParams { ; id: NonEmpty, all: DeliveryState, } }
 wire! { /// Which messages were meant.
 DeliverySelected { ok: bool, ids: Vec<String>, } }
 
-// ---- logs and config ----
+// ---- backups, logs and config ----
+
+wire! { /// A copy of the state database: its file, and what is in it.
+BackupCreate { ok: bool, path: String, bytes: u64, records: u64, } }
 
 wire! { /// From a byte offset, or the end.
 LogsTailParams { ; cursor: Count, limit: Int<1, 5000>, max_bytes: Int<1, 1_000_000>, } }

@@ -4,6 +4,7 @@ mod agent;
 mod agents;
 mod approvals;
 mod attachments;
+mod backup;
 mod channels;
 pub mod chat;
 pub mod commands;
@@ -53,6 +54,7 @@ pub fn registry() -> Registry {
     r.on::<m::ChannelsLogout, _, _>(channels::logout);
     r.on::<m::PairingList, _, _>(channels::pairing_list);
     r.on::<m::PairingApprove, _, _>(channels::pairing_approve);
+    r.on::<m::BackupCreate, _, _>(backup::create);
     r.on::<m::DeliveryList, _, _>(delivery::list);
     r.on::<m::DeliveryRetry, _, _>(delivery::retry);
     r.on::<m::DeliveryDrop, _, _>(delivery::drop);

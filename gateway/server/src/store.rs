@@ -2,6 +2,7 @@
 //!
 //! `store/commit.rs` has the committer and what happens when the disk fails, `store/schema.rs` the versions.
 
+pub mod backup;
 mod commit;
 mod schema;
 
@@ -87,8 +88,8 @@ pub enum StoreError {
     Open(String),
     /// The file is not what this program wrote.
     #[error(
-        "the state database {FILE} is damaged: {0}. It was left as it is. `openclaw doctor` looks at all of it; \
-         `openclaw backup list` shows what `openclaw backup restore` can put in its place (the damaged file is kept)"
+        "the state database {FILE} is damaged: {0}. It was left as it is. `openclaw backup list` shows what \
+         `openclaw backup restore FILE` can put in its place (the damaged file is kept)"
     )]
     Damaged(String),
     /// Made by a newer program.
@@ -435,7 +436,7 @@ mod tests {
         platform.storage.write_atomic(FILE, &bytes).unwrap();
         let Err(error) = Store::open(&platform) else { panic!("opened") };
         let text = error.to_string();
-        for part in [FILE, "damaged", "openclaw backup restore", "openclaw doctor"] {
+        for part in [FILE, "damaged", "openclaw backup restore", "openclaw backup list"] {
             assert!(text.contains(part), "{part}: {text}");
         }
         assert!(bytes == platform.storage.read(FILE).unwrap());

@@ -1,0 +1,159 @@
+//! `backup ...`: copies of the state database.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)] // the binary's own file access, outside the storage seam
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+};
+
+use clap::Subcommand;
+use openclaw_platform::Platform;
+use openclaw_server::store::{
+    Store, StoreError,
+    backup::{self, DIRECTORY},
+};
+use serde_json::json;
+
+use crate::{Session, args::ReadArgs, client::call_once, failure::Failure, lock::StateLock, output};
+
+/// `backup ...`
+#[derive(Debug, Subcommand)]
+pub enum BackupCommand {
+    /// Copy the state database (sessions, transcripts, pairings, what waits), while the gateway runs or not; the copy is
+    /// read again before it counts
+    Create {
+        /// Put it there (default: a new file in backups/ of the state directory)
+        file: Option<PathBuf>,
+        /// Which gateway; only one on this machine has its files here.
+        #[command(flatten)]
+        read: ReadArgs,
+    },
+    /// Put a copy in the place of the state database; the gateway must be stopped, the old state is kept beside it
+    Restore {
+        /// The copy
+        file: PathBuf,
+    },
+    /// Show the copies in backups/ of the state directory
+    List,
+}
+
+/// Runs one of them.
+///
+/// # Errors
+/// Temporary: restore while a gateway runs. Runtime: a damaged copy, a disk that refuses.
+pub async fn run(session: &Session, command: &BackupCommand) -> Result<(), Failure> {
+    match command {
+        BackupCommand::Create { file, read } => create(session, file.as_deref(), read).await,
+        BackupCommand::Restore { file } => restore(session, file),
+        BackupCommand::List => list(session),
+    }
+}
+
+fn platform(session: &Session) -> Result<Platform, Failure> {
+    let dir = &session.paths.state_dir;
+    openclaw_platform::os::platform(dir)
+        .map_err(|e| Failure::Runtime(format!("cannot use the state directory {}: {e}", dir.display())))
+}
+
+fn failed(error: &StoreError) -> Failure {
+    Failure::Runtime(error.to_string())
+}
+
+fn refused(path: &Path) -> impl Fn(std::io::Error) -> Failure + '_ {
+    move |e| Failure::Runtime(format!("{}: {e}", path.display()))
+}
+
+async fn create(session: &Session, file: Option<&Path>, read: &ReadArgs) -> Result<(), Failure> {
+    if let Some(file) = file.filter(|f| f.exists()) {
+        return Err(Failure::Runtime(format!("{} is there already: name another file", file.display())));
+    }
+    let made = match StateLock::take(&session.paths.state_dir, 0) {
+        // A gateway has the state: it makes the copy itself.
+        Err(Failure::Temporary(_)) => call_once(session, read, "backup.create", json!({})).await?,
+        Err(other) => return Err(other),
+        Ok(_lock) => offline(session)?,
+    };
+    let mut path = PathBuf::from(made["path"].as_str().unwrap_or_default());
+    if let Some(file) = file {
+        copy(&path, file)?;
+        fs::remove_file(&path).map_err(refused(&path))?;
+        file.clone_into(&mut path);
+    }
+    let shown = path.display().to_string();
+    if session.out.json {
+        return output::json(&json!({ "path": shown, "bytes": made["bytes"], "records": made["records"] }));
+    }
+    output::line(format!("{shown}: {} records, {} bytes, read again and whole", made["records"], made["bytes"]))
+}
+
+fn offline(session: &Session) -> Result<serde_json::Value, Failure> {
+    let platform = platform(session)?;
+    let now = jiff::Timestamp::from_millisecond(platform.clock.wall() as i64).unwrap_or_default();
+    let name = format!("{DIRECTORY}/openclaw-{}.redb", now.strftime("%Y%m%dT%H%M%S.%3fZ"));
+    let made = Store::open(&platform).and_then(|s| s.back_up(&*platform.storage, &name)).map_err(|e| failed(&e))?;
+    let path = session.paths.state_dir.join(name);
+    Ok(json!({ "path": path.display().to_string(), "bytes": made.bytes, "records": made.records }))
+}
+
+/// A whole copy or none, durable, readable by its owner only.
+fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut unfinished = to.as_os_str().to_owned();
+    unfinished.push(".new");
+    let unfinished = PathBuf::from(unfinished);
+    let write = || {
+        let mut out = File::options().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+        std::io::copy(&mut File::open(from)?, &mut out)?;
+        out.sync_all()?;
+        fs::rename(&unfinished, to)?;
+        File::open(to.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))?.sync_all()
+    };
+    write().map_err(refused(to))
+}
+
+fn restore(session: &Session, file: &Path) -> Result<(), Failure> {
+    if !file.is_file() {
+        return Err(Failure::Runtime(format!("no file {}; see openclaw backup list", file.display())));
+    }
+    let platform = platform(session)?;
+    let dir = &session.paths.state_dir;
+    let _lock = StateLock::take(dir, 0)?;
+    // The copy that was named stays where it is.
+    let name = "gateway.redb.restoring";
+    copy(file, &dir.join(name))?;
+    let old = backup::restore(&*platform.storage, name).map_err(|e| {
+        let _ = platform.storage.remove(name);
+        failed(&e)
+    })?;
+    let old = old.map(|old| dir.join(old).display().to_string());
+    if session.out.json {
+        return output::json(&json!({ "restored": file.display().to_string(), "previous": old }));
+    }
+    output::line(format!("{} is the state now", file.display()))?;
+    old.map_or(Ok(()), |old| output::line(format!("the state before it is kept in {old}")))
+}
+
+fn list(session: &Session) -> Result<(), Failure> {
+    let dir = session.paths.state_dir.join(DIRECTORY);
+    let mut rows = Vec::new();
+    let entries = match fs::read_dir(&dir) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+        other => Some(other.map_err(refused(&dir))?),
+    };
+    for entry in entries.into_iter().flatten() {
+        let entry = entry.map_err(refused(&dir))?;
+        let bytes = entry.metadata().map_err(refused(&dir))?.len();
+        if entry.path().extension().is_some_and(|e| e == "redb") {
+            rows.push((entry.path().display().to_string(), bytes));
+        }
+    }
+    rows.sort();
+    if session.out.json {
+        let rows: Vec<_> = rows.iter().map(|(path, bytes)| json!({ "path": path, "bytes": bytes })).collect();
+        return output::json(&json!({ "backups": rows }));
+    }
+    if rows.is_empty() {
+        return output::line(format!("no backups in {}; openclaw backup create makes one", dir.display()));
+    }
+    rows.iter().try_for_each(|(path, bytes)| output::line(format!("{path}  {bytes} bytes")))
+}

@@ -1,0 +1,196 @@
+//! A whole copy of the database, made while it is in use: every table of one snapshot, written to a new file that is read
+//! again before it counts.
+
+use std::{io::ErrorKind, sync::Arc};
+
+use openclaw_platform::Storage;
+use redb::{
+    Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, TableDefinition, TableError, TableHandle as _,
+};
+
+use super::{FILE, Store, StoreError, database, remove, schema};
+
+/// Where backups are, below the state directory.
+pub const DIRECTORY: &str = "backups";
+/// The state database before a restore, kept beside it.
+const BEFORE: &str = "gateway.redb.before-restore";
+
+/// What a backup has in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backup {
+    /// Bytes of the file.
+    pub bytes: u64,
+    /// Records in all tables.
+    pub records: u64,
+    /// Version of the schema.
+    pub schema: u32,
+}
+
+impl Store {
+    /// Writes a copy under `name`. It blocks for as long as that takes.
+    ///
+    /// # Errors
+    /// When it cannot be written, or does not read as what was written; then there is no such file.
+    pub fn back_up(&self, storage: &dyn Storage, name: &str) -> Result<Backup, StoreError> {
+        let unfinished = format!("{name}.new");
+        let io = |e: std::io::Error| StoreError::Open(format!("{name}: {e}"));
+        remove(storage, &unfinished).map_err(io)?;
+        let copy = database(storage, &unfinished, &Arc::default())?;
+        let copied = self.read(|from| copy_all(from, &copy));
+        drop(copy);
+        let checked = copied.and_then(|records| {
+            let found = check(storage, &unfinished)?;
+            let whole = found.records == records;
+            if whole { Ok(found) } else { Err(StoreError::Damaged(format!("{records} records written, {found:?}"))) }
+        });
+        match checked {
+            Err(error) => {
+                let _ = storage.remove(&unfinished);
+                Err(error)
+            }
+            Ok(backup) => storage.rename(&unfinished, name).map_err(io).map(|()| backup),
+        }
+    }
+}
+
+/// Reads all of a backup.
+///
+/// # Errors
+/// When it is damaged, no database of this gateway, or made by a newer program.
+pub fn check(storage: &dyn Storage, name: &str) -> Result<Backup, StoreError> {
+    let bytes = storage.len(name).map_err(|e| StoreError::Open(format!("{name}: {e}")))?;
+    let mut db = database(storage, name, &Arc::default())?;
+    if !db.check_integrity()? {
+        return Err(StoreError::Damaged(format!("{name} does not agree with its checksums")));
+    }
+    let schema = schema::version(&db)?;
+    match schema {
+        0 => Err(StoreError::Damaged(format!("{name} is no state database of this gateway"))),
+        found if found > super::SCHEMA => Err(StoreError::Newer { found }),
+        _ => Ok(Backup { bytes, records: count(&db.begin_read()?)?, schema }),
+    }
+}
+
+/// Puts a checked backup in the place of the state database; gives the name under which the old one is kept. Only while no
+/// gateway runs on the state directory.
+///
+/// # Errors
+/// When the backup is damaged, or a file cannot be written; then the state is as it was.
+pub fn restore(storage: &dyn Storage, name: &str) -> Result<Option<String>, StoreError> {
+    check(storage, name)?;
+    let io = |e: std::io::Error| StoreError::Open(e.to_string());
+    let old = match storage.len(FILE) {
+        Err(e) if e.kind() == ErrorKind::NotFound => None,
+        _ => Some(free_name(storage)?),
+    };
+    if let Some(old) = &old {
+        storage.rename(FILE, old).map_err(io)?;
+    }
+    match storage.rename(name, FILE).map_err(io) {
+        Ok(()) => Ok(old),
+        Err(error) => {
+            if let Some(old) = &old {
+                storage.rename(old, FILE).map_err(io)?;
+            }
+            Err(error)
+        }
+    }
+}
+
+fn free_name(storage: &dyn Storage) -> Result<String, StoreError> {
+    let taken = storage.list("").map_err(|e| StoreError::Open(e.to_string()))?;
+    let names = std::iter::once(BEFORE.to_owned()).chain((2..1000).map(|n| format!("{BEFORE}-{n}")));
+    let mut free = names.filter(|name| !taken.contains(name));
+    free.next().ok_or_else(|| StoreError::Open(format!("too many files {BEFORE}-N: remove some")))
+}
+
+fn copy_all(from: &ReadTransaction, copy: &Database) -> Result<u64, StoreError> {
+    let to = copy.begin_write()?;
+    let mut records = 0;
+    for table in from.list_tables()? {
+        let name = table.name();
+        let by_text: TableDefinition<&str, &[u8]> = TableDefinition::new(name);
+        match from.open_table(by_text) {
+            Ok(table) => {
+                let mut to = to.open_table(by_text)?;
+                for row in table.iter()? {
+                    let (key, value) = row?;
+                    to.insert(key.value(), value.value())?;
+                    records += 1;
+                }
+            }
+            Err(TableError::TableTypeMismatch { .. }) => {
+                let lines: TableDefinition<(&str, u64), &[u8]> = TableDefinition::new(name);
+                let (table, mut to) = (from.open_table(lines)?, to.open_table(lines)?);
+                for row in table.iter()? {
+                    let (key, value) = row?;
+                    to.insert(key.value(), value.value())?;
+                    records += 1;
+                }
+            }
+            Err(other) => return Err(other.into()),
+        }
+    }
+    to.commit()?;
+    Ok(records)
+}
+
+fn count(tx: &ReadTransaction) -> Result<u64, StoreError> {
+    use redb::ReadableTableMetadata as _;
+    tx.list_tables()?.try_fold(0, |sum, table| Ok(sum + tx.open_untyped_table(table)?.len()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use openclaw_platform::{MemoryStorage, Platform};
+
+    use super::*;
+    use crate::store::{CURSORS, TRANSCRIPTS, all, put};
+
+    fn platform() -> Platform {
+        Platform { storage: Arc::new(MemoryStorage::new()), ..openclaw_platform::os::without_files() }
+    }
+
+    async fn write(store: &Store, n: i64) {
+        let work = move |tx: &redb::WriteTransaction| {
+            tx.open_table(TRANSCRIPTS)?.insert(("s", n as u64), [7; 300].as_slice())?;
+            put(&mut tx.open_table(CURSORS)?, &n.to_string(), &n)
+        };
+        store.write(work).await.unwrap();
+    }
+
+    /// A backup is a snapshot; restored, it is the state again, and what it took the place of is kept.
+    #[tokio::test]
+    async fn a_backup_is_restored_and_the_old_state_kept() {
+        let platform = platform();
+        let storage = &*platform.storage;
+        let store = Store::open(&platform).unwrap();
+        for n in 0..50 {
+            write(&store, n).await;
+        }
+        let made = store.back_up(storage, "backups/a.redb").unwrap();
+        assert_eq!(made.records, check(storage, "backups/a.redb").unwrap().records);
+        write(&store, 50).await;
+        drop(store);
+        assert_eq!(restore(storage, "backups/a.redb").unwrap().as_deref(), Some(BEFORE));
+        let numbers = |store: &Store| store.read(|tx| all::<i64>(tx, CURSORS)).unwrap().len();
+        assert_eq!(numbers(&Store::open(&platform).unwrap()), 50);
+        assert!(storage.len(BEFORE).unwrap() > 0, "the old state is kept");
+    }
+
+    /// A damaged backup is refused and the state stays as it is.
+    #[tokio::test]
+    async fn f18_a_damaged_backup_is_refused() {
+        let platform = platform();
+        let storage = &*platform.storage;
+        let store = Store::open(&platform).unwrap();
+        write(&store, 1).await;
+        store.back_up(storage, "backups/a.redb").unwrap();
+        drop(store);
+        storage.write_atomic("backups/b.redb", b"no database").unwrap();
+        assert!(restore(storage, "backups/b.redb").is_err());
+        assert!(restore(storage, "backups/none.redb").is_err());
+        let store = Store::open(&platform).unwrap();
+        assert_eq!(store.read(|tx| all::<i64>(tx, CURSORS)).unwrap().len(), 1);
+    }
+}
