@@ -13,6 +13,7 @@ pub mod http;
 pub mod os;
 mod probe;
 mod process;
+pub mod public;
 mod spawner;
 mod storage;
 pub mod tls;

@@ -1,6 +1,9 @@
 //! Sockets as a seam. TLS is a layer on top ([`crate::tls`]), the same for real and simulated streams.
 
-use std::{io, net::SocketAddr};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -19,6 +22,11 @@ pub trait Transport: Send + Sync {
     fn bind(&self, addr: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listener>>>;
     /// Connects to `host` (a name or an address) and `port`.
     fn connect<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<BoxIo>>;
+    /// The addresses of the name `host`. A transport without names of its own has none.
+    fn resolve<'a>(&'a self, host: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
+        let _ = host;
+        Box::pin(std::future::ready(Err(io::ErrorKind::Unsupported.into())))
+    }
 }
 
 /// Accepts connections.

@@ -16,7 +16,7 @@ use openclaw_protocol::{connect::SessionDefaults, error::ErrorShape, frame::Stat
 use crate::{
     approvals::Approvals,
     auth::Credentials,
-    channels::Channels,
+    channels::{Channels, fetch::MediaFetch},
     delivery::Delivery,
     devices::Devices,
     dispatch::Registry,
@@ -71,6 +71,8 @@ pub struct Gateway {
     pub approvals: Approvals,
     /// Which programs may run.
     pub exec_policy: ApprovalsStore,
+    /// Fetches media by address.
+    pub media_fetch: MediaFetch,
     /// Words that wake the assistant.
     pub wake_words: WakeWords,
     /// Sessions and transcripts.
@@ -134,6 +136,7 @@ impl Gateway {
                 entropy.fork("exec-policy"),
                 &options.state_dir,
             ),
+            media_fetch: MediaFetch::new(&platform),
             wake_words: WakeWords::load(platform.storage.clone(), platform.tasks.clone()),
             sessions: Sessions::load(store.clone(), entropy.fork("sessions"))?,
             runs: Runs::load(&store, (now, clock.mono()), parallel, limits.max_queued_per_session as usize)?,

@@ -24,6 +24,7 @@ use crate::{
     browser,
     gateway::Gateway,
     limits::HTTP_BODY,
+    request_path,
     ws::{self, slots::Slot},
 };
 
@@ -46,9 +47,13 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
         .with_state(gateway)
 }
 
-/// Before every route: pages of other origins and bodies beyond all measure. After every route: what a browser has to
+/// Before every route: paths with two readings (S08), pages of other origins and bodies beyond all measure. After every route: what a browser has to
 /// know.
 async fn guard(State(gateway): State<Arc<Gateway>>, request: Request<Body>, next: Next) -> Response {
+    if let Err(why) = request_path::judge(request.uri().path()) {
+        let body = json!({ "error": { "code": "BAD_PATH", "message": why } }).to_string();
+        return plain(StatusCode::BAD_REQUEST, body, "application/json");
+    }
     let allowed = &gateway.config().gateway.control_ui.allowed_origins;
     let mut response = match browser::judge(request.headers(), &gateway.options.listen, allowed) {
         Err(why) => {

@@ -27,6 +27,7 @@ pub mod options;
 pub mod outbox;
 pub mod presence;
 pub mod providers;
+pub mod request_path;
 pub mod runs;
 pub mod serve;
 pub mod sessions;

@@ -108,6 +108,12 @@ pub const TOOL_TIMEOUT: Duration = Duration::from_mins(1);
 pub const TOOL_TIMEOUT_MAX: Duration = Duration::from_mins(10);
 /// Characters of a tool's output that a model is given.
 pub const TOOL_OUTPUT: usize = 20_000;
+/// A media file behind an address has this long, redirects included.
+pub const MEDIA_FETCH: Duration = Duration::from_secs(30);
+/// Redirects followed on the way to a media file.
+pub const MEDIA_REDIRECTS: usize = 3;
+/// Bytes of an address of a media file.
+pub const MEDIA_URL: usize = 2048;
 /// Node pairing requests that wait for a decision, and for how long.
 pub const PENDING_NODES: usize = 64;
 /// See [`PENDING_NODES`].

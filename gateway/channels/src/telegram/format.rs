@@ -247,6 +247,10 @@ mod tests {
         }
         assert_eq!(html("![alt](https://x.y/z.png)"), "<a href=\"https://x.y/z.png\">alt</a>");
         assert_eq!(html("![](https://x.y/z.png)"), "<a href=\"https://x.y/z.png\">https://x.y/z.png</a>");
+    }
+
+    #[test]
+    fn s22_html_of_the_text_is_escaped() {
         assert_eq!(html("<script>alert(1)</script>"), "&lt;script&gt;alert(1)&lt;/script&gt;");
         assert_eq!(html("a <b>c</b> &amp;"), "a &lt;b&gt;c&lt;/b&gt; &amp;");
     }

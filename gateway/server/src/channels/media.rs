@@ -44,23 +44,26 @@ impl Gateway {
         }
     }
 
-    /// Loads files that are to be sent.
+    /// Loads what is to be sent: files under the allowed roots, and `https` addresses of the public internet (S16).
     ///
     /// # Errors
-    /// INVALID_REQUEST when one is no file under an allowed root, or too large.
-    pub fn load_media(&self, urls: &[String]) -> Result<Vec<Media>, ErrorShape> {
+    /// INVALID_REQUEST when one is neither, or too large; UNAVAILABLE when an address does not answer.
+    pub async fn load_media(&self, urls: &[String]) -> Result<Vec<Media>, ErrorShape> {
         if urls.len() > ATTACHMENTS {
             let text = format!("at most {ATTACHMENTS} media files, found {}", urls.len());
             return Err(ErrorShape::invalid("TOO_MANY_MEDIA", text));
         }
-        urls.iter().map(|url| self.load_one(url)).collect()
+        let mut loaded = Vec::new();
+        for url in urls {
+            loaded.push(self.load_one(url).await?);
+        }
+        Ok(loaded)
     }
 
-    fn load_one(&self, url: &str) -> Result<Media, ErrorShape> {
+    async fn load_one(&self, url: &str) -> Result<Media, ErrorShape> {
         let path = url.strip_prefix("file://").unwrap_or(url);
         if path.contains("://") {
-            let text = "media must be a file on the gateway's machine; addresses are not fetched";
-            return Err(ErrorShape::invalid("MEDIA_URL", text));
+            return self.media_fetch.get(path, MEDIA_BYTES).await.map_err(ErrorShape::from);
         }
         let read = (self.options.read_media)(path, MEDIA_BYTES);
         let (name, bytes) = read.map_err(|e| ErrorShape::invalid("MEDIA_FILE", format!("media {path}: {e}")))?;

@@ -67,7 +67,7 @@ pub async fn send(call: Call, params: SendParams) -> Result<Reply<Send>, Failure
 async fn post(gateway: &Arc<Gateway>, params: &SendParams, route: Route, claim: &Claim) -> Result<(), Failure> {
     gateway.delivery.has_room()?;
     let urls: Vec<String> = params.media_url.iter().chain(params.media_urls.iter().flatten()).cloned().collect();
-    let media = gateway.load_media(&urls)?;
+    let media = gateway.load_media(&urls).await?;
     if params.message.trim().is_empty() && media.is_empty() {
         return Err(ErrorShape::invalid("EMPTY_MESSAGE", "message or media required").into());
     }

@@ -27,7 +27,7 @@ pub fn agent_ids(config: &Config) -> Vec<&str> {
 pub fn canonical(config: &Config, key: &str) -> Option<String> {
     let key = key.trim().to_lowercase();
     let sound = |c: char| c.is_alphanumeric() || matches!(c, ':' | '-' | '_' | '.' | '@' | '+' | '#' | '=' | ' ');
-    if key.is_empty() || key.chars().count() > SESSION_KEY || !key.chars().all(sound) {
+    if key.is_empty() || key.chars().count() > SESSION_KEY || !key.chars().all(sound) || key.contains("..") {
         return None;
     }
     if matches!(key.as_str(), "global" | "unknown") {
@@ -115,6 +115,9 @@ mod tests {
             "agent:é:x",
             "",
             " ",
+            "..",
+            "agent:..:x",
+            "a..b",
             "../etc/passwd",
             "a/b",
             "a\\b",

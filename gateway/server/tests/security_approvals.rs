@@ -1,0 +1,76 @@
+//! Questions to a person, against the clock and against those who go away (S19).
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::time::Duration;
+
+use openclaw_protocol::approvals::{Decision, ExecApprovalAsk};
+use support::gateway;
+
+fn ask() -> ExecApprovalAsk {
+    ExecApprovalAsk {
+        command: "ls".into(),
+        cwd: None,
+        host: None,
+        security: None,
+        ask: None,
+        agent_id: None,
+        resolved_path: None,
+        session_key: None,
+        argv: Some(vec!["ls".into()]),
+        env_hash: Some("h".into()),
+        node_id: None,
+    }
+}
+
+/// A decision that comes just before, at, or just after the deadline: either it counts for both sides, or for neither.
+#[tokio::test(start_paused = true)]
+async fn s19_a_decision_and_the_deadline_have_one_winner() {
+    let gateway = gateway();
+    let (mut decided, mut late) = (0, 0);
+    for (n, at) in [900u64, 998, 999, 1000, 1001, 1002, 1100].into_iter().enumerate() {
+        let id = format!("q{n}");
+        let question = gateway.ask_approval(Some(id.clone()), ask(), Duration::from_millis(1000));
+        let person = async {
+            tokio::time::sleep(Duration::from_millis(at)).await;
+            gateway.resolve_approval(&id, Decision::AllowOnce, "p")
+        };
+        let (outcome, resolved) = tokio::join!(question, person);
+        let told = outcome.unwrap().decision.is_some();
+        assert_eq!(told, resolved.is_ok(), "at {at} ms");
+        if told { decided += 1 } else { late += 1 }
+    }
+    assert!(decided >= 3 && late >= 2, "{decided} decided, {late} late");
+}
+
+/// Who asked and went away leaves no question behind, and a question is no answer for the next one of its name.
+#[tokio::test(start_paused = true)]
+async fn s19_a_question_ends_with_who_asked() {
+    let gateway = gateway();
+    let minute = Duration::from_mins(1);
+    let question = gateway.ask_approval(Some("q".into()), ask(), minute);
+    assert!(tokio::time::timeout(Duration::from_millis(10), question).await.is_err());
+    assert!(gateway.approvals.list().is_empty());
+    assert!(gateway.resolve_approval("q", Decision::AllowOnce, "p").is_err());
+    let two = async {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let again = gateway.ask_approval(Some("q".into()), ask(), minute).await;
+        assert_eq!(again.unwrap_err().message, "approval id already pending");
+        gateway.resolve_approval("q", Decision::Deny, "p").unwrap();
+    };
+    let (outcome, ()) = tokio::join!(gateway.ask_approval(Some("q".into()), ask(), minute), two);
+    assert_eq!(outcome.unwrap().decision, Some(Decision::Deny));
+}
+
+/// However many ask, the list has a bound (F04).
+#[tokio::test(start_paused = true)]
+async fn f04_questions_are_bounded() {
+    let gateway = gateway();
+    let all = (0..300).map(|_| gateway.ask_approval(None, ask(), Duration::from_secs(1)));
+    let outcomes = futures_util::future::join_all(all).await;
+    let refused = outcomes.iter().filter(|o| o.is_err()).count();
+    assert_eq!(refused, 300 - openclaw_server::limits::APPROVALS);
+    assert!(gateway.approvals.list().is_empty());
+}
