@@ -45,7 +45,7 @@ const METHOD_TABLE: &[(&str, &str)] = &[
          cron.update cron.remove cron.run exec.approvals.get exec.approvals.set exec.approvals.node.get \
          exec.approvals.node.set poll sessions.patch sessions.reset sessions.delete sessions.compact sessions.resolve \
          set-heartbeats skills.install skills.update system-event update.run web.login.start web.login.wait \
-         wizard.start wizard.next wizard.cancel wizard.status delivery.drop",
+         wizard.start wizard.next wizard.cancel wizard.status delivery.drop backup.create",
     ),
 ];
 
