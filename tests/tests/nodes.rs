@@ -1,6 +1,6 @@
 //! Nodes and approvals from outside: a node host as a process, clients that overreach, restarts in between.
 
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::disallowed_types)] // outside of the gateway
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, clippy::disallowed_types)] // outside of the gateway
 
 use std::{path::Path, process::Stdio, time::Duration};
 

@@ -201,9 +201,9 @@ mod tests {
         Bench { commands, home }
     }
 
-    fn policy(security: &str, ask: &str, patterns: &[&str]) -> Option<Value> {
+    fn policy(security: &str, ask: &str, patterns: &[&str]) -> Value {
         let list: Vec<Value> = patterns.iter().map(|p| json!({ "pattern": p })).collect();
-        Some(json!({"version": 1, "agents": {"main": {"security": security, "ask": ask, "allowlist": list}}}))
+        json!({"version": 1, "agents": {"main": {"security": security, "ask": ask, "allowlist": list}}})
     }
 
     async fn run(bench: &Bench, params: Value) -> Result<Value, &'static str> {
@@ -214,14 +214,14 @@ mod tests {
     async fn s19_without_a_policy_nothing_runs() {
         let b = bench(None).await;
         assert_eq!(run(&b, json!({"command": ["echo", "hi"]})).await, Err("SYSTEM_RUN_DENIED"));
-        let b = bench(policy("deny", "off", &["/**"])).await;
+        let b = bench(Some(policy("deny", "off", &["/**"]))).await;
         let approved = json!({"command": ["echo", "hi"], "approved": true});
         assert_eq!(run(&b, approved).await, Err("SYSTEM_RUN_DENIED"));
     }
 
     #[tokio::test]
     async fn s22_programs_run_without_a_shell_and_in_the_home_directory() {
-        let b = bench(policy("full", "off", &[])).await;
+        let b = bench(Some(policy("full", "off", &[]))).await;
         let out = run(&b, json!({"command": ["echo", "$HOME;", "a b"], "env": {"X": "1"}})).await.unwrap();
         assert_eq!(
             (&out["stdout"], &out["exitCode"], &out["success"]),
@@ -237,7 +237,7 @@ mod tests {
     #[tokio::test]
     async fn s19_the_allowlist_asks_for_the_rest_and_always_is_remembered() {
         let ls = OsProcesses.which("ls", None).unwrap().display().to_string();
-        let b = bench(policy("allowlist", "on-miss", &[&ls])).await;
+        let b = bench(Some(policy("allowlist", "on-miss", &[&ls]))).await;
         assert!(run(&b, json!({"command": ["ls"]})).await.is_ok());
         let echo = |extra: Value| {
             let mut params = json!({"command": ["echo", "hi"]});
@@ -255,7 +255,7 @@ mod tests {
 
     #[tokio::test]
     async fn output_is_bounded_and_bad_requests_are_refused() {
-        let b = bench(policy("full", "off", &[])).await;
+        let b = bench(Some(policy("full", "off", &[]))).await;
         let out = run(&b, json!({"command": ["head", "-c", "100000", "/dev/zero"]})).await.unwrap();
         assert_eq!((out["stdout"].as_str().unwrap().len(), &out["truncated"]), (MAX_OUTPUT, &json!(true)));
         assert!(out.to_string().len() < 512 << 10);

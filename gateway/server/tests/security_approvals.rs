@@ -32,7 +32,7 @@ async fn s19_a_decision_and_the_deadline_have_one_winner() {
     let (mut decided, mut late) = (0, 0);
     for (n, at) in [900u64, 998, 999, 1000, 1001, 1002, 1100].into_iter().enumerate() {
         let id = format!("q{n}");
-        let question = gateway.ask_approval(Some(id.clone()), ask(), Duration::from_millis(1000));
+        let question = gateway.ask_approval(Some(id.clone()), ask(), Duration::from_secs(1));
         let person = async {
             tokio::time::sleep(Duration::from_millis(at)).await;
             gateway.resolve_approval(&id, Decision::AllowOnce, "p")

@@ -141,7 +141,7 @@ impl ApprovalsStore {
 
     async fn write(&self, before: Option<ExecApprovalsFile>, mut file: ExecApprovalsFile) -> io::Result<Snapshot> {
         let old = before.and_then(|b| b.socket);
-        let socket = file.socket.get_or_insert_with(|| ExecSocket { path: None, token: None });
+        let socket = file.socket.get_or_insert(ExecSocket { path: None, token: None });
         let path = || self.dir.join(SOCKET).display().to_string();
         socket.path = socket.path.take().or_else(|| old.as_ref()?.path.clone()).or_else(|| Some(path()));
         let token = || self.entropy.hex(24);

@@ -73,7 +73,8 @@ pub enum AllowlistCommand {
 #[derive(Debug, Args)]
 pub struct Pattern {
     /// An absolute path; *, ** and ? as in a shell, for example '/usr/bin/*'
-    pub pattern: String,
+    #[arg(value_name = "PATTERN")]
+    pub path: String,
     /// For this agent; '*' means all
     #[arg(long, value_name = "ID", default_value = "main")]
     pub agent: String,
@@ -168,8 +169,8 @@ pub async fn run(session: &Session, command: &ApprovalsCommand) -> Result<(), Fa
             .await
         }
         ApprovalsCommand::Allowlist { command: AllowlistCommand::Add(p) } => {
-            if !p.pattern.starts_with('/') && !p.pattern.starts_with("~/") {
-                let text = format!("expected the path of a program (/usr/bin/ls, ~/bin/*), found {:?}", p.pattern);
+            if !p.path.starts_with('/') && !p.path.starts_with("~/") {
+                let text = format!("expected the path of a program (/usr/bin/ls, ~/bin/*), found {:?}", p.path);
                 return Err(Failure::Usage(text));
             }
             edit(session, &p.place, |file| {
@@ -179,8 +180,8 @@ pub async fn run(session: &Session, command: &ApprovalsCommand) -> Result<(), Fa
                 }
                 let rows = list.as_array_mut().into_iter();
                 for rows in rows {
-                    if !rows.iter().any(|row| row["pattern"] == p.pattern.as_str()) {
-                        rows.push(json!({ "pattern": p.pattern }));
+                    if !rows.iter().any(|row| row["pattern"] == p.path.as_str()) {
+                        rows.push(json!({ "pattern": p.path }));
                     }
                 }
             })
@@ -189,7 +190,7 @@ pub async fn run(session: &Session, command: &ApprovalsCommand) -> Result<(), Fa
         ApprovalsCommand::Allowlist { command: AllowlistCommand::Remove(p) } => {
             edit(session, &p.place, |file| {
                 if let Some(rows) = file["agents"][p.agent.as_str()]["allowlist"].as_array_mut() {
-                    rows.retain(|row| row["pattern"] != p.pattern.as_str());
+                    rows.retain(|row| row["pattern"] != p.path.as_str());
                 }
             })
             .await

@@ -1,5 +1,7 @@
 //! Letters against a channel that does what it is told, and processes that end at any moment.
 
+#![allow(clippy::disallowed_methods)] // the service keeps its own time
+
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex},

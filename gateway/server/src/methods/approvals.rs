@@ -66,19 +66,19 @@ pub async fn node_set(call: Call, params: x::ExecApprovalsNodeSetParams) -> Outc
 }
 
 pub async fn request(call: Call, p: x::ExecApprovalRequestParams) -> Outcome<x::ExecApprovalOutcome> {
-    fn text<const MIN: usize, const MAX: usize>(t: Option<Option<Text<MIN, MAX>>>) -> Option<String> {
-        t.flatten().map(Text::into_string)
+    fn text<const MIN: usize, const MAX: usize>(t: Option<Text<MIN, MAX>>) -> Option<String> {
+        t.map(Text::into_string)
     }
     let timeout = p.timeout_ms.map_or(APPROVAL_DEFAULT, |t| Duration::from_millis(Int::unsigned(t)));
     let ask = x::ExecApprovalAsk {
         command: p.command.into_string(),
-        cwd: text(p.cwd),
-        host: text(p.host),
-        security: text(p.security),
-        ask: text(p.ask),
-        agent_id: text(p.agent_id),
-        resolved_path: text(p.resolved_path),
-        session_key: text(p.session_key),
+        cwd: text(p.cwd.flatten()),
+        host: text(p.host.flatten()),
+        security: text(p.security.flatten()),
+        ask: text(p.ask.flatten()),
+        agent_id: text(p.agent_id.flatten()),
+        resolved_path: text(p.resolved_path.flatten()),
+        session_key: text(p.session_key.flatten()),
         argv: p.argv.map(|a| a.0),
         env_hash: p.env_hash.map(Text::into_string),
         node_id: p.node_id.map(Text::into_string),

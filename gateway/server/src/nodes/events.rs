@@ -21,12 +21,11 @@ impl Gateway {
     pub fn node_event(self: &Arc<Self>, member: &Member, params: NodeEventParams) {
         let Some(node_id) = member.node_id.as_deref() else { return };
         let payload = match (params.payload, params.payloadJSON) {
-            (Some(Json(payload)), _) => payload,
             (None, Some(Json(Value::String(text)))) => match serde_json::from_str::<Json>(&text) {
                 Ok(Json(payload)) => payload,
                 Err(_) => return,
             },
-            (None, Some(Json(payload))) => payload,
+            (Some(Json(payload)), _) | (None, Some(Json(payload))) => payload,
             (None, None) => Value::Null,
         };
         let config = self.config();
