@@ -150,7 +150,8 @@ fn fan_out(criterion: &mut Criterion) {
 fn slow_readers(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("20 of 100 stalled");
     for budget in [64 << 10, 512 << 10, BUDGET] {
-        for bytes in [256, 4 << 10, 64 << 10] {
+        // An event as large as the budget goes through an empty queue all the same: it says nothing about the bound.
+        for bytes in [256, 4 << 10, 64 << 10].into_iter().filter(|bytes| *bytes < budget) {
             let hub = EventHub::default();
             let members: Vec<_> = (0..100).map(|n| member(n, budget)).collect();
             for member in &members {

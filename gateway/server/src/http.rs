@@ -47,33 +47,38 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
         .with_state(gateway)
 }
 
-/// Before every route: paths with two readings (S08), pages of other origins and bodies beyond all measure. After every route: what a browser has to
-/// know.
+/// Before every route: what is refused whatever the route. After it, refused or not: what a browser has to know.
 async fn guard(State(gateway): State<Arc<Gateway>>, request: Request<Body>, next: Next) -> Response {
-    if let Err(why) = request_path::judge(request.uri().path()) {
-        let body = json!({ "error": { "code": "BAD_PATH", "message": why } }).to_string();
-        return plain(StatusCode::BAD_REQUEST, body, "application/json");
-    }
-    let allowed = &gateway.config().gateway.control_ui.allowed_origins;
-    let mut response = match browser::judge(request.headers(), &gateway.options.listen, allowed) {
-        Err(why) => {
-            let origin = request.headers().get(header::ORIGIN).map(|o| o.to_str().unwrap_or("?").escape_debug());
-            let origin = origin.map(|o| o.take(128).collect::<String>()).unwrap_or_default();
-            tracing::warn!(origin, why, "a web page's request was refused");
-            let body = json!({ "error": { "code": "ORIGIN_REFUSED", "message": why } }).to_string();
-            plain(StatusCode::FORBIDDEN, body, "application/json")
-        }
-        Ok(()) if declared(request.headers()) > HTTP_BODY => {
-            let message = format!("a body may have {HTTP_BODY} bytes");
-            let body = json!({ "error": { "code": "BODY_TOO_LARGE", "message": message } }).to_string();
-            plain(StatusCode::PAYLOAD_TOO_LARGE, body, "application/json")
-        }
-        Ok(()) => next.run(request.map(|body| Body::new(Limited::new(body, HTTP_BODY as usize)))).await,
+    let mut response = match refusal(&gateway, &request) {
+        Some(refusal) => refusal,
+        None => next.run(request.map(|body| Body::new(Limited::new(body, HTTP_BODY as usize)))).await,
     };
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         browser::harden(response.headers_mut());
     }
     response
+}
+
+/// Paths with two readings (S08), pages of other origins (S02), bodies beyond all measure (D26).
+fn refusal(gateway: &Gateway, request: &Request<Body>) -> Option<Response> {
+    let refuse = |status, code, message: &str| {
+        let body = json!({ "error": { "code": code, "message": message } }).to_string();
+        Some(plain(status, body, "application/json"))
+    };
+    if let Err(why) = request_path::judge(request.uri().path()) {
+        return refuse(StatusCode::BAD_REQUEST, "BAD_PATH", why);
+    }
+    let allowed = &gateway.config().gateway.control_ui.allowed_origins;
+    if let Err(why) = browser::judge(request.headers(), &gateway.options.listen, allowed) {
+        let origin = request.headers().get(header::ORIGIN).map(|o| o.to_str().unwrap_or("?").escape_debug());
+        let origin = origin.map(|o| o.take(128).collect::<String>()).unwrap_or_default();
+        tracing::warn!(origin, why, "a web page's request was refused");
+        return refuse(StatusCode::FORBIDDEN, "ORIGIN_REFUSED", why);
+    }
+    if declared(request.headers()) > HTTP_BODY {
+        return refuse(StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE", &format!("a body may have {HTTP_BODY} bytes"));
+    }
+    None
 }
 
 /// The length that a request says its body has.
