@@ -52,8 +52,8 @@ fn config(model: &Fake, telegram: &Fake) -> Value {
             "baseUrl": format!("{}/v1", model.url), "apiKey": "sk-test", "models": [{ "id": "m1" }],
         } } },
         "session": { "dmScope": "per-channel-peer" },
-        // Each message has an answer of its own.
-        "messages": { "queue": { "mode": "followup" } },
+        // Each message has an answer of its own, however many of them wait.
+        "messages": { "queue": { "mode": "followup", "cap": 1000 } },
         "channels": { "telegram": {
             "botToken": "111111:TESTTOKEN", "apiRoot": telegram.url, "dmPolicy": "open", "allowFrom": ["*"],
         } },
