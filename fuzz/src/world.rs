@@ -100,7 +100,7 @@ fn options() -> ServerOptions {
         state_dir: PathBuf::from("/state"),
         workspace: PathBuf::from("/workspace"),
         listen: vec![(Ipv4Addr::LOCALHOST, 18789).into()],
-        auth: SharedAuth { mode: AuthMode::Token, token: Some(Secret::new(TOKEN)), password: None },
+        auth: SharedAuth { mode: AuthMode::Token, token: Some(Secret::new(TOKEN)), password: None, file: None },
         version: "0.0.0-fuzz".into(),
         host: HostInfo {
             name: "gateway".into(),
