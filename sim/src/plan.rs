@@ -65,6 +65,9 @@ pub struct Client {
     pub role: String,
     /// Scopes asked for; none means admin.
     pub scopes: Vec<String>,
+    /// A node: how long it takes for the answer to an invoke, on average.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answers_ms: Option<u64>,
     /// `client.mode`.
     pub mode: String,
     /// What it shows; the gateway's token when absent.

@@ -102,8 +102,10 @@ fn is_witness(w: &Conn, c: &Conn, facts: &Facts) -> bool {
 }
 
 fn same_view(a: &Conn, b: &Conn) -> bool {
-    let kinds = [sheet::Need::Read, sheet::Need::Pairing, sheet::Need::Approvals, sheet::Need::Node];
-    a.hello.is_some() && b.hello.is_some() && kinds.iter().all(|n| a.sees(*n) == b.sees(*n))
+    let kinds = [sheet::Need::Read, sheet::Need::Pairing, sheet::Need::Approvals];
+    // Nodes are sent events of their own.
+    let node = a.sees(sheet::Need::Node) || b.sees(sheet::Need::Node);
+    !node && a.hello.is_some() && b.hello.is_some() && kinds.iter().all(|n| a.sees(*n) == b.sees(*n))
 }
 
 fn is_same(a: &Event, b: &Event) -> bool {

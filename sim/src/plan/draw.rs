@@ -125,6 +125,7 @@ fn client(group: &Group, n: u32, name: String, length_ms: u64, dice: &Dice) -> C
         via: group.via,
         start_ms,
         role: group.role.clone(),
+        answers_ms: group.answers.map(Span::ms),
         scopes: group.scopes.clone(),
         mode: group.mode.clone(),
         token: group.token.clone(),

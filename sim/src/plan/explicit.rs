@@ -24,6 +24,7 @@ impl Plan {
             doubled: false,
             scopes: c.scopes.clone(),
             role: c.role.clone(),
+            answers: c.answers_ms.map(Span),
             mode: c.mode.clone(),
             token: c.token.clone(),
             reconnect: c.reconnect,

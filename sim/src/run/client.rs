@@ -98,7 +98,16 @@ pub(super) async fn live(start: Start) {
     let epoch = Instant::now();
     let canary = Duration::from_millis(crate::canary::disturbance());
     tokio::time::sleep_until(epoch + Duration::from_millis(start.plan.start_ms) + canary).await;
-    let mut client = Client { epoch, next: 0, visits: 0, calls: BTreeMap::new(), again: Vec::new(), start };
+    let mut client = Client {
+        epoch,
+        next: 0,
+        visits: 0,
+        calls: BTreeMap::new(),
+        again: vec![],
+        answers: vec![],
+        answered: 0,
+        start,
+    };
     let only_visits = {
         let actions = &client.start.plan.actions;
         !actions.is_empty() && actions.iter().all(|a| matches!(a.deed, Deed::Visit { .. }))
@@ -159,12 +168,17 @@ struct Client {
     calls: BTreeMap<String, Call>,
     /// Calls to be made (again), and not before when.
     again: Vec<(Instant, Call)>,
+    /// A node's answers on the connection of now, and when they are ready.
+    answers: Vec<(Instant, Value)>,
+    answered: u64,
 }
 
 /// A frame that came.
 enum Heard {
     /// To a request.
     Answer(Frame),
+    /// A node is to do something.
+    Asked(Frame),
     /// Anything else.
     Event,
 }
@@ -220,6 +234,7 @@ impl Client {
         let now = Instant::now();
         let open = std::mem::take(&mut self.calls).into_values();
         self.again.extend(open.map(|call| (now, call)));
+        self.answers.clear();
         self.serve(&mut live).await;
         After::Hello
     }
@@ -234,6 +249,9 @@ impl Client {
             "client": { "id": "test", "mode": plan.mode, "version": "1", "platform": "sim", "displayName": plan.name,
                 "instanceId": plan.name },
         });
+        if plan.answers_ms.is_some() {
+            params["commands"] = json!(["system.run"]);
+        }
         if !plan.scopes.is_empty() {
             params["scopes"] = json!(plan.scopes);
         }
@@ -263,6 +281,7 @@ impl Client {
             openclaw_platform::select! {
                 frame = self.receive(live), if live.reading => match frame {
                     Some(Heard::Answer(frame)) => self.answered(&frame),
+                    Some(Heard::Asked(frame)) => self.asked(&frame),
                     Some(Heard::Event) => {}
                     None => return,
                 },
@@ -284,7 +303,8 @@ impl Client {
         let again = self.again.iter().map(|(at, _)| *at).min();
         let silence = live.reading.then_some(live.heard + live.tick);
         let far = Instant::now() + Duration::from_hours(1);
-        [action, again, silence].into_iter().flatten().min().unwrap_or(far)
+        let answer = self.answers.iter().map(|(at, _)| *at).min();
+        [action, again, answer, silence].into_iter().flatten().min().unwrap_or(far)
     }
 
     /// Does what is due. `Err`: the connection is over.
@@ -297,6 +317,13 @@ impl Client {
         if let Some(at) = self.again.iter().position(|(at, _)| *at <= now) {
             let (_, call) = self.again.remove(at);
             return self.call(live, call).await;
+        }
+        if let Some(at) = self.answers.iter().position(|(at, _)| *at <= now) {
+            let (_, params) = self.answers.remove(at);
+            self.answered += 1;
+            let id = format!("answer.{}", self.answered);
+            let frame = json!({ "type": "req", "id": id, "method": "node.invoke.result", "params": params });
+            return self.send(live, frame).await;
         }
         let Some(action) = self.start.plan.actions.get(self.next).cloned() else { return Ok(()) };
         if self.epoch + Duration::from_millis(action.at_ms) > now {
@@ -354,6 +381,16 @@ impl Client {
         self.send(live, json!({ "type": "req", "id": id, "method": method, "params": params })).await
     }
 
+    /// A node thinks for a while, half to one and a half times as long as it does on average.
+    fn asked(&mut self, frame: &Frame) {
+        let Some(mean) = self.start.plan.answers_ms else { return };
+        let request = &frame["payload"];
+        let wait = mean as f64 * self.start.entropy.jitter(0.5);
+        let answer =
+            json!({ "id": request["id"], "nodeId": request["nodeId"], "ok": true, "payload": { "exitCode": 0 } });
+        self.answers.push((Instant::now() + Duration::from_millis(wait as u64), answer));
+    }
+
     /// Takes note of an answer.
     fn answered(&mut self, frame: &Frame) {
         let Some(id) = frame["id"].as_str() else { return };
@@ -409,7 +446,11 @@ impl Client {
                     let frame = self.start.decode(&text);
                     live.heard = Instant::now();
                     // Most frames are events, which only the history needs.
-                    let heard = if frame["type"] == "res" { Heard::Answer(frame.clone()) } else { Heard::Event };
+                    let heard = match frame["type"] == "res" {
+                        true => Heard::Answer(frame.clone()),
+                        false if frame["event"] == "node.invoke.request" => Heard::Asked(frame.clone()),
+                        false => Heard::Event,
+                    };
                     self.start.record(What::Received { conn: live.conn.to_owned(), frame });
                     return Some(heard);
                 }

@@ -54,6 +54,9 @@ pub struct Group {
     /// `operator` or `node`.
     #[serde(default = "operator")]
     pub role: String,
+    /// A node that offers `system.run` and answers each invoke after about this long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answers: Option<Span>,
     /// `client.mode` of connect: `ui` is shown in presence, `cli` is not.
     #[serde(default = "ui")]
     pub mode: String,
