@@ -11,7 +11,7 @@ use tokio::{
 
 use crate::{
     Session, args::RunArgs, commands::health::stopwatch, config_file, failure::Failure, force, gateway_plan::Plan,
-    lock::StateLock, logging, media::MediaRoots,
+    lock::StateLock, logging, logging::LogGuard, media::MediaRoots,
 };
 
 /// Checks everything, starts logging, frees the port when asked to, serves until stopped.
@@ -29,7 +29,7 @@ pub async fn run(session: &Session, args: &RunArgs) -> Result<(), Failure> {
     for warning in &plan.warnings {
         tracing::warn!("{warning}");
     }
-    let result = serve(session, plan, elapsed).await;
+    let result = serve(session, plan, log.clone(), elapsed).await;
     if let Err(failure) = &result {
         tracing::error!("{failure}");
     }
@@ -37,7 +37,7 @@ pub async fn run(session: &Session, args: &RunArgs) -> Result<(), Failure> {
     result
 }
 
-async fn serve(session: &Session, plan: Plan, elapsed: impl Fn() -> u128) -> Result<(), Failure> {
+async fn serve(session: &Session, plan: Plan, log: LogGuard, elapsed: impl Fn() -> u128) -> Result<(), Failure> {
     let state_dir = session.paths.state_dir.clone();
     let platform = openclaw_platform::os::platform(&state_dir)
         .map_err(|e| Failure::Runtime(format!("cannot use the state directory {}: {e}", state_dir.display())))?;
@@ -56,7 +56,7 @@ async fn serve(session: &Session, plan: Plan, elapsed: impl Fn() -> u128) -> Res
     more_files();
     let (port, source) = (plan.port, plan.port_source.as_str());
     make_workspace(&plan.workspace)?;
-    let options = options(session, plan, log_file);
+    let options = options(session, plan, log_file, log);
     let (control, orders) = mpsc::channel(4);
     watch_signals(control).map_err(|e| Failure::Runtime(format!("cannot watch signals: {e}")))?;
     let (ready, bound) = oneshot::channel();
@@ -105,7 +105,7 @@ fn make_workspace(dir: &std::path::Path) -> Result<(), Failure> {
     })
 }
 
-fn options(session: &Session, plan: Plan, log_file: Option<String>) -> ServerOptions {
+fn options(session: &Session, plan: Plan, log_file: Option<String>, log: LogGuard) -> ServerOptions {
     let paths = session.paths.clone();
     let roots = vec![plan.workspace.clone(), paths.state_dir.join("media")];
     let media = MediaRoots::new(paths.home.clone(), roots);
@@ -123,7 +123,10 @@ fn options(session: &Session, plan: Plan, log_file: Option<String>) -> ServerOpt
         channels: plan.channels,
         time_zone: jiff::tz::TimeZone::system(),
         read_media: Arc::new(move |path, max| media.read(path, max)),
-        read_secret: Arc::new(move |path| config_file::read_secret(&secrets.expand(path))),
+        // Files are read again when they change: what they hold now must not be seen in the log either (S17).
+        read_secret: Arc::new(move |path| {
+            config_file::read_secret(&secrets.expand(path)).inspect(|secret| log.hide(secret))
+        }),
         telegram_token: session.env.secret("TELEGRAM_BOT_TOKEN"),
         log_file,
     }

@@ -44,12 +44,20 @@ pub struct LogOptions {
 
 /// Keeps logging alive; [`LogGuard::flush`] before the process ends.
 #[derive(Clone)]
-pub struct LogGuard(Arc<Sinks>);
+pub struct LogGuard {
+    sinks: Arc<Sinks>,
+    redactor: Arc<Redactor>,
+}
 
 impl LogGuard {
     /// Waits until the console has everything.
     pub fn flush(&self) {
-        self.0.console.flush();
+        self.sinks.console.flush();
+    }
+
+    /// Hides this value from now on, wherever it stands (S17).
+    pub fn hide(&self, secret: &str) {
+        self.redactor.learn(secret);
     }
 }
 
@@ -64,10 +72,11 @@ pub fn start(options: LogOptions) -> (LogGuard, Option<std::io::Error>) {
         Err(error) => (None, Some(error)),
     };
     let sinks = Arc::new(Sinks::new(Console::start(Stdout), file));
-    let guard = LogGuard(sinks.clone());
+    let redactor = Arc::new(Redactor::new(options.secrets));
+    let guard = LogGuard { sinks: sinks.clone(), redactor: redactor.clone() };
     let layer = LogLayer {
         sinks,
-        redactor: Redactor::new(options.secrets),
+        redactor,
         console: options.console,
         style: options.style,
         color: options.color,

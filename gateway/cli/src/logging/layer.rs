@@ -2,7 +2,7 @@ use std::{
     fmt,
     fmt::Write as _,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -50,8 +50,8 @@ impl Sinks {
 
 /// Turns events into lines.
 pub(super) struct LogLayer {
-    pub(super) sinks: std::sync::Arc<Sinks>,
-    pub(super) redactor: Redactor,
+    pub(super) sinks: Arc<Sinks>,
+    pub(super) redactor: Arc<Redactor>,
     pub(super) console: LevelFilter,
     pub(super) style: ConsoleStyle,
     pub(super) color: bool,
@@ -235,11 +235,7 @@ impl Visit for Record<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        path::Path,
-        sync::{Arc, Mutex},
-        time::Duration,
-    };
+    use std::{path::Path, time::Duration};
 
     use tracing_subscriber::layer::SubscriberExt as _;
 
@@ -268,7 +264,7 @@ mod tests {
         let sinks = Arc::new(Sinks::new(Console::start(buffer.clone()), Some(file)));
         let mut layer = LogLayer {
             sinks: sinks.clone(),
-            redactor: Redactor::new(["hunter2".to_owned()]),
+            redactor: Arc::new(Redactor::new(["hunter2".to_owned()])),
             console: LevelFilter::INFO,
             style: ConsoleStyle::Compact,
             color: false,

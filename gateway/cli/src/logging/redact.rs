@@ -1,34 +1,54 @@
 //! Secrets out of log lines (S17): those known by value, and those that look like one.
 
-use std::borrow::Cow;
+use std::{
+    borrow::Cow,
+    sync::{PoisonError, RwLock},
+};
 
 const MASK: &str = "***";
 /// Shorter values would hit ordinary words.
 const MIN_SECRET: usize = 6;
+/// Values known at a time. Files with secrets are read again and again, and what they held goes when this is full.
+const MAX_SECRETS: usize = 256;
 
 /// What is known by value.
 #[derive(Default)]
 pub struct Redactor {
-    /// Longest first, so that no secret is cut by another one inside it.
-    secrets: Vec<String>,
+    secrets: RwLock<Vec<String>>,
 }
 
 impl Redactor {
     /// Hides these values wherever they stand.
     pub fn new(secrets: impl IntoIterator<Item = String>) -> Self {
-        let mut secrets: Vec<String> = secrets.into_iter().filter(|s| s.len() >= MIN_SECRET).collect();
-        secrets.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
-        secrets.dedup();
-        Self { secrets }
+        let redactor = Self::default();
+        secrets.into_iter().for_each(|secret| redactor.learn(&secret));
+        redactor
+    }
+
+    /// Hides this one, too, from now on: a secret that was replaced while the gateway runs (S04).
+    pub fn learn(&self, secret: &str) {
+        let known = |secrets: &[String]| secrets.iter().any(|s| s == secret);
+        if secret.len() < MIN_SECRET || known(&self.secrets.read().unwrap_or_else(PoisonError::into_inner)) {
+            return;
+        }
+        let mut secrets = self.secrets.write().unwrap_or_else(PoisonError::into_inner);
+        if !known(&secrets) {
+            if secrets.len() == MAX_SECRETS {
+                secrets.remove(0);
+            }
+            secrets.push(secret.to_owned());
+        }
     }
 
     /// `text` without secrets.
     pub fn clean<'t>(&self, text: &'t str) -> Cow<'t, str> {
         let mut out = Cow::Borrowed(text);
-        for secret in &self.secrets {
-            if out.contains(secret.as_str()) {
-                out = Cow::Owned(out.replace(secret.as_str(), MASK));
-            }
+        let secrets = self.secrets.read().unwrap_or_else(PoisonError::into_inner);
+        let mut found: Vec<&String> = secrets.iter().filter(|s| text.contains(s.as_str())).collect();
+        // Longest first, so that no secret is cut by another one inside it.
+        found.sort_by_key(|s| std::cmp::Reverse(s.len()));
+        for secret in found {
+            out = Cow::Owned(out.replace(secret.as_str(), MASK));
         }
         match patterns(&out) {
             Some(cleaned) => Cow::Owned(cleaned),
@@ -132,6 +152,17 @@ mod tests {
     fn s17_known_values_are_masked_wherever_they_stand() {
         let r = Redactor::new(["hunter2".to_owned(), "hunter2-long".to_owned(), "ab".to_owned()]);
         assert_eq!(r.clean("x=hunter2-long&y=hunter2, ab"), "x=***&y=***, ab");
+    }
+
+    #[test]
+    fn s17_a_secret_that_comes_later_is_masked_from_then_on() {
+        let r = Redactor::new(["hunter2".to_owned()]);
+        assert_eq!(r.clean("swordfish hunter2"), "swordfish ***");
+        r.learn("swordfish");
+        assert_eq!(r.clean("swordfish hunter2"), "*** ***");
+        (0..1000).for_each(|n| r.learn(&format!("secret number {n}")));
+        assert_eq!(r.clean("secret number 999"), "***");
+        assert!(r.secrets.read().unwrap().len() <= MAX_SECRETS);
     }
 
     proptest! {
