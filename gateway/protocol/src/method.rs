@@ -28,10 +28,11 @@ pub trait Method: 'static {
     /// # Errors
     /// INVALID_REQUEST `invalid <method> params: ...` with every problem.
     fn parse(text: &str) -> Result<Self::Params, ErrorShape> {
-        serde_json::from_str(text).map_err(|e| {
+        serde_json::from_str(text).map_err(|_| {
             let why = match serde_json::from_str::<Json>(text) {
                 Ok(Json(value)) => crate::schema::explain::<Self::Params>(&value),
-                Err(_) => format!("at root: must be valid JSON ({e})"),
+                // Not what the type says of it: that quotes members as they came (S18).
+                Err(syntax) => format!("at root: must be valid JSON ({syntax})"),
             };
             ErrorShape::invalid("INVALID_PARAMS", format!("invalid {} params: {why}", Self::SPEC.name))
         })

@@ -165,6 +165,8 @@ fn s18_explanations_are_clean() {
     let message = method::Connect::parse(&params.to_string()).unwrap_err().message;
     assert!(message.contains("/permissions/a\\u{1b}[31m") && message.contains("'a\\u{1b}[31m"), "{message}");
     assert!(message.len() < 1000 && !message.chars().any(char::is_control), "{message:?}");
+    let message = method::GetStatus::parse(r#"{"ty\u0000eq",,"id":"1"}"#).unwrap_err().message;
+    assert!(message.contains("must be valid JSON") && !message.chars().any(char::is_control), "{message:?}");
 }
 
 /// Text that is no request at all, or a hostile one, gets one verdict too (S21).
