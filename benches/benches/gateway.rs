@@ -11,7 +11,7 @@ use std::{
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use futures_util::FutureExt as _;
-use openclaw_config::{AuthMode, Config};
+use openclaw_config::Config;
 use openclaw_platform::os;
 use openclaw_protocol::{
     connect::ClientMode,
@@ -21,7 +21,7 @@ use openclaw_protocol::{
     scope::{Role, Scopes},
 };
 use openclaw_server::{
-    HostInfo, ServerOptions, SharedAuth,
+    HostInfo, ServerOptions,
     auth::Via,
     dispatch::Call,
     gateway::Gateway,
@@ -44,23 +44,7 @@ fn host() -> HostInfo {
 }
 
 fn gateway() -> Arc<Gateway> {
-    let options = ServerOptions {
-        config: Arc::new(Config::default()),
-        config_path: "/state/openclaw.json".into(),
-        read_config: Arc::new(|| Ok(None)),
-        state_dir: "/state".into(),
-        workspace: "/workspace".into(),
-        listen: vec![],
-        auth: SharedAuth { mode: AuthMode::Token, token: None, password: None, file: None },
-        version: "0.0.0-bench".to_owned(),
-        host: host(),
-        channels: false,
-        time_zone: jiff::tz::TimeZone::UTC,
-        read_media: Arc::new(|_, _| Err(std::io::ErrorKind::NotFound.into())),
-        read_secret: Arc::new(|_| Err(std::io::ErrorKind::NotFound.into())),
-        telegram_token: None,
-        log_file: None,
-    };
+    let options = ServerOptions::bare(Arc::new(Config::default()));
     Gateway::open(os::without_files(), options).expect("a gateway in memory")
 }
 

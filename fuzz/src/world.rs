@@ -2,7 +2,6 @@ use std::{
     cell::RefCell,
     io,
     net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -10,7 +9,7 @@ use openclaw_config::{AuthMode, Secret};
 use openclaw_platform::{
     BoxFuture, BoxIo, Clock, Entropy as _, Listener, MemoryStorage, Millis, Mono, NoProbe, Platform, Transport,
 };
-use openclaw_server::{Control, HostInfo, ServerOptions, SharedAuth};
+use openclaw_server::{Control, ServerOptions, SharedAuth};
 use sim::{NoProcesses, SimEntropy, SimSpawner};
 use tokio::{
     io::DuplexStream,
@@ -94,26 +93,11 @@ fn platform(dialled: mpsc::UnboundedReceiver<(BoxIo, SocketAddr)>) -> Platform {
 fn options() -> ServerOptions {
     let loaded = openclaw_config::parse(CONFIG, &|_| None).expect("the configuration above is one");
     ServerOptions {
-        config: Arc::new(loaded.config),
-        config_path: PathBuf::from("/state/openclaw.json"),
         read_config: Arc::new(|| Ok(Some(CONFIG.to_owned()))),
-        state_dir: PathBuf::from("/state"),
-        workspace: PathBuf::from("/workspace"),
         listen: vec![(Ipv4Addr::LOCALHOST, 18789).into()],
         auth: SharedAuth { mode: AuthMode::Token, token: Some(Secret::new(TOKEN)), password: None, file: None },
-        version: "0.0.0-fuzz".into(),
-        host: HostInfo {
-            name: "gateway".into(),
-            platform: "linux 6.0".into(),
-            family: "Linux".into(),
-            model: "x86_64".into(),
-        },
         channels: true,
-        time_zone: jiff::tz::TimeZone::UTC,
-        read_media: Arc::new(|_, _| Err(io::ErrorKind::NotFound.into())),
-        read_secret: Arc::new(|_| Err(io::ErrorKind::NotFound.into())),
-        telegram_token: None,
-        log_file: None,
+        ..ServerOptions::bare(Arc::new(loaded.config))
     }
 }
 

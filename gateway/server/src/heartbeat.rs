@@ -124,24 +124,9 @@ async fn beat(gateway: &Arc<Gateway>, key: &str) -> Heartbeat {
     let began = gateway.clock.mono();
     let config = gateway.config();
     let prompt = config.agents.defaults.heartbeat.prompt.clone().unwrap_or_else(|| PROMPT.to_owned());
-    let request = RunRequest {
-        run_id: gateway.uuid(),
-        session_key: key.to_owned(),
-        shown_key: key.to_owned(),
-        input: vec![Content::text(prompt)],
-        attachments: None,
-        timeout: crate::runs::execute::default_timeout(gateway),
-        thinking: None,
-        extra_system: None,
-        deliver: None,
-        trusted: false,
-        chat_events: false,
-        touch: None,
-        dedupe: None,
-        inbox: vec![],
-        queueing: None,
-        attempts: 0,
-    };
+    let timeout = crate::runs::execute::default_timeout(gateway);
+    let input = vec![Content::text(prompt)];
+    let request = RunRequest { chat_events: false, ..RunRequest::new(gateway.uuid(), key.to_owned(), input, timeout) };
     let ended = match gateway.runs.submit(gateway, request) {
         Ok(run) => run.ended().await,
         Err(_) => None,

@@ -48,6 +48,36 @@ pub struct ServerOptions {
     pub log_file: Option<String>,
 }
 
+impl ServerOptions {
+    /// A gateway that is given nothing from outside: no files to read, no credential, no addresses, no channels. What the
+    /// simulator, benchmarks and tests start from.
+    pub fn bare(config: Arc<Config>) -> Self {
+        let none = std::io::ErrorKind::NotFound;
+        Self {
+            config,
+            config_path: "/state/openclaw.json".into(),
+            read_config: Arc::new(|| Ok(None)),
+            state_dir: "/state".into(),
+            workspace: "/workspace".into(),
+            listen: vec![],
+            auth: SharedAuth { mode: AuthMode::Token, token: None, password: None, file: None },
+            version: "0.0.0".into(),
+            host: HostInfo {
+                name: "gateway".into(),
+                platform: "linux 6.0".into(),
+                family: "Linux".into(),
+                model: "x86_64".into(),
+            },
+            channels: false,
+            time_zone: jiff::tz::TimeZone::UTC,
+            read_media: Arc::new(move |_, _| Err(none.into())),
+            read_secret: Arc::new(move |_| Err(none.into())),
+            telegram_token: None,
+            log_file: None,
+        }
+    }
+}
+
 /// The shared credential in force; flags beat the file, the file beats the environment.
 #[derive(Debug, Clone)]
 pub struct SharedAuth {

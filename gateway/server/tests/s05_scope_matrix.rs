@@ -2,7 +2,7 @@
 //! written from the protocol's description (protocol-core.md sections 9 and 10, decision D7), not from the code; a method
 //! or event that is new has to be added here by hand.
 
-#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+#![allow(clippy::unwrap_used)]
 
 mod support;
 

@@ -3,7 +3,7 @@
 //!
 //! `PROPTEST_CASES=10000 cargo test -p openclaw-server --test s06_device_model` for the long run.
 
-#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+#![allow(clippy::unwrap_used)]
 
 mod support;
 
@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use openclaw_platform::Platform;
+use openclaw_platform::{Platform, SpawnerExt as _};
 use openclaw_server::{gateway::Gateway, hub::Member};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -214,8 +214,9 @@ async fn released(platform: &Platform, free: usize) {
         if Arc::strong_count(&platform.storage) <= free {
             return;
         }
-        let nap = tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_millis(1)));
-        nap.await.unwrap();
+        #[allow(clippy::disallowed_methods)] // a thread is waited for, for which virtual time does not pass
+        let nap = || std::thread::sleep(Duration::from_millis(1));
+        platform.tasks.blocking(nap).await.unwrap();
     }
     panic!("the gateway that was stopped still holds its files");
 }
@@ -362,13 +363,8 @@ async fn rotate(gateway: &Arc<Gateway>, m: &mut Model, devices: &[Device], by: u
     m.closed(key);
 }
 
-/// 256 in the daily run; `PROPTEST_CASES` says otherwise.
-fn cases() -> u32 {
-    std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(256)
-}
-
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases()) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn s06_nobody_holds_what_no_approval_granted(steps in prop::collection::vec(step(), 1..40)) {

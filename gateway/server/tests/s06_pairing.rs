@@ -1,6 +1,6 @@
 //! S06, D15, D16: who may see and decide pairing, in small stories; the model in `s06_device_model.rs` has the long ones.
 
-#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+#![allow(clippy::unwrap_used)]
 
 mod support;
 

@@ -1,14 +1,11 @@
-use std::{
-    path::PathBuf,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering},
 };
 
 use openclaw_config::{AuthMode, Config, Secret};
 use openclaw_platform::{Entropy as _, Platform, Probe};
-use openclaw_server::{Control, HostInfo, ServerOptions, SharedAuth};
+use openclaw_server::{Control, ServerOptions, SharedAuth};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{GATEWAY_PORT, TOKEN, recorder::Recorder};
@@ -131,26 +128,11 @@ impl GatewayHost {
     fn options(&self) -> ServerOptions {
         let text = self.text.clone();
         ServerOptions {
-            config: self.config.clone(),
-            config_path: PathBuf::from("/state/openclaw.json"),
             read_config: Arc::new(move || Ok(Some(lock(&text).clone()))),
-            state_dir: PathBuf::from("/state"),
-            workspace: PathBuf::from("/workspace"),
             listen: vec![([0, 0, 0, 0], GATEWAY_PORT).into()],
             auth: SharedAuth { mode: AuthMode::Token, token: Some(Secret::new(TOKEN)), password: None, file: None },
-            version: "0.0.0-sim".into(),
-            host: HostInfo {
-                name: "gateway".into(),
-                platform: "linux 6.0".into(),
-                family: "Linux".into(),
-                model: "x86_64".into(),
-            },
             channels: true,
-            time_zone: jiff::tz::TimeZone::UTC,
-            read_media: Arc::new(|_, _| Err(std::io::ErrorKind::NotFound.into())),
-            read_secret: Arc::new(|_| Err(std::io::ErrorKind::NotFound.into())),
-            telegram_token: None,
-            log_file: None,
+            ..ServerOptions::bare(self.config.clone())
         }
     }
 

@@ -132,7 +132,7 @@ mod tests {
         sync::Mutex,
     };
 
-    use openclaw_platform::{BoxFuture, BoxIo, Listener, Transport, os};
+    use openclaw_platform::{BoxFuture, BoxIo, Listener, SpawnerExt as _, Transport, os};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
@@ -152,8 +152,7 @@ mod tests {
         fn connect<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<BoxIo>> {
             self.0.lock().unwrap().push(format!("{host}:{port}"));
             let (ours, mut theirs) = tokio::io::duplex(1 << 20);
-            #[allow(clippy::disallowed_methods)] // the other end, outside of the gateway
-            tokio::spawn(async move {
+            let far_end = async move {
                 let mut head = vec![0; 4096];
                 while let Ok(n @ 1..) = theirs.read(&mut head).await {
                     let path = String::from_utf8_lossy(&head[..n]).split(' ').nth(1).unwrap_or("").to_owned();
@@ -173,7 +172,8 @@ mod tests {
                     };
                     let _ = theirs.write_all(answer.as_bytes()).await;
                 }
-            });
+            };
+            os::OsSpawner.spawn("far end", far_end);
             Box::pin(std::future::ready(Ok(Box::new(ours) as BoxIo)))
         }
     }

@@ -240,23 +240,14 @@ async fn handle(gateway: &Arc<Gateway>, key: &str, record: &Record) -> bool {
         entry.chat_type = Some(if kind == ChatKind::Direct { "direct" } else { "group" }.to_owned());
         entry.subject = title.clone().or(entry.subject.take());
     };
+    let (input, timeout) = (vec![Content::text(envelope(id, message))], execute::default_timeout(gateway));
     let request = RunRequest {
-        run_id: gateway.uuid(),
-        session_key: session_key.clone(),
-        shown_key: session_key,
-        input: vec![Content::text(envelope(id, message))],
         attachments: (!message.media.is_empty()).then(|| Pending { channel, media: message.media.clone() }),
-        timeout: execute::default_timeout(gateway),
-        thinking: None,
-        extra_system: None,
         deliver: Some(Delivery { route, reply_to: None, required: false }),
-        trusted: false,
-        chat_events: true,
         touch: Some(Arc::new(touch)),
-        dedupe: None,
         inbox: vec![key.to_owned()],
         queueing: Some(queueing),
-        attempts: 0,
+        ..RunRequest::new(gateway.uuid(), session_key, input, timeout)
     };
     gateway.runs.submit(gateway, request).is_ok()
 }

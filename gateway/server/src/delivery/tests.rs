@@ -1,7 +1,5 @@
 //! Letters against a channel that does what it is told, and processes that end at any moment.
 
-#![allow(clippy::disallowed_methods)] // the service keeps its own time
-
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex},
@@ -13,9 +11,9 @@ use openclaw_channels::{
     AccountStatus, Attachment, Channel, ChannelError, Delivered, InboundMedia, InboundSink, Media, Part, Piece,
     SendError, Styled, Target,
 };
-use openclaw_config::{AuthMode, Config};
-use openclaw_platform::{BoxFuture, MemoryStorage, Storage as _};
-use tokio::{sync::oneshot, time::Instant};
+use openclaw_config::Config;
+use openclaw_platform::{BoxFuture, Clock as _, MemoryStorage, Mono, Storage as _, os::OsClock};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -25,7 +23,7 @@ use super::{
     post, start, table,
 };
 use crate::{
-    HostInfo, ServerOptions, SharedAuth,
+    ServerOptions,
     gateway::Gateway,
     idempotency::Check,
     limits::{DEAD_LETTERS, SEND_TRIES},
@@ -45,7 +43,7 @@ struct Wire {
     answers: Mutex<BTreeMap<String, VecDeque<Answer>>>,
     /// Chat and text of each part that was sent, confirmed or not.
     sent: Mutex<Vec<(String, String)>>,
-    held: Mutex<BTreeMap<String, Instant>>,
+    held: Mutex<BTreeMap<String, Mono>>,
     knows_repeats: bool,
 }
 
@@ -85,7 +83,7 @@ impl Channel for Wire {
     }
     fn hold(&self, to: &Target) -> Option<Duration> {
         let until = *self.held.lock().unwrap().get(&to.chat)?;
-        Some(until.saturating_duration_since(Instant::now())).filter(|wait| !wait.is_zero())
+        Some(until.saturating_duration_since(OsClock.mono())).filter(|wait| !wait.is_zero())
     }
     fn send<'a>(&'a self, piece: Piece<'a>) -> BoxFuture<'a, Result<Delivered, SendError>> {
         Box::pin(async move {
@@ -100,7 +98,7 @@ impl Channel for Wire {
                 None => Ok(Delivered { message_id: self.texts().len().to_string(), chat_id: chat }),
                 Some(Answer::Fails(error)) => {
                     if let SendError::RateLimited { after, .. } = &error {
-                        self.held.lock().unwrap().insert(chat, Instant::now() + *after);
+                        self.held.lock().unwrap().insert(chat, OsClock.mono() + *after);
                     }
                     Err(error)
                 }
@@ -143,23 +141,7 @@ impl Process {
         let wire = Arc::new(wire);
         let mut platform = openclaw_platform::os::without_files();
         platform.storage = Arc::new(disk.clone());
-        let options = ServerOptions {
-            config: Arc::new(Config::default()),
-            config_path: "/state/openclaw.json".into(),
-            read_config: Arc::new(|| Ok(None)),
-            state_dir: "/state".into(),
-            workspace: "/workspace".into(),
-            listen: vec![],
-            auth: SharedAuth { mode: AuthMode::Token, token: None, password: None, file: None },
-            version: "0.0.0-test".into(),
-            host: HostInfo { name: "h".into(), platform: "p".into(), family: "f".into(), model: "m".into() },
-            channels: true,
-            time_zone: jiff::tz::TimeZone::UTC,
-            read_media: Arc::new(|_, _| Err(std::io::ErrorKind::NotFound.into())),
-            read_secret: Arc::new(|_| Err(std::io::ErrorKind::NotFound.into())),
-            telegram_token: None,
-            log_file: None,
-        };
+        let options = ServerOptions { channels: true, ..ServerOptions::bare(Arc::new(Config::default())) };
         let mut gateway = Gateway::open(platform, options).unwrap();
         Arc::get_mut(&mut gateway).unwrap().channels.put(wire.clone());
         Self { gateway, wire, disk }
@@ -217,7 +199,7 @@ fn passing() -> SendError {
 async fn f09_a_limited_chat_waits_in_order_and_holds_nobody_else() {
     let p = Process::first().await;
     p.wire.fail("42", SendError::RateLimited { after: Duration::from_secs(7), text: "429".into() });
-    let begun = Instant::now();
+    let begun = OsClock.mono();
     p.post("42", "first").await;
     p.post("42", "second").await;
     p.post("43", "other").await;
@@ -235,7 +217,7 @@ async fn passing_faults_are_tried_again_within_bounds_and_in_order() {
     for _ in 0..3 {
         p.wire.fail("42", passing());
     }
-    let begun = Instant::now();
+    let begun = OsClock.mono();
     p.post("42", "first").await;
     p.post("42", "second").await;
     tokio::time::sleep(Duration::from_secs(4)).await;
@@ -299,7 +281,6 @@ async fn f06_confirmed_parts_are_not_repeated() {
     assert_eq!(p.wire.texts(), ["whole", "a", "b"]);
     // Between two parts: `a` is confirmed, `b` surely not sent.
     let q = Process::first().await;
-    q.wire.held.lock().unwrap().insert("44".into(), Instant::now());
     let mut cut = first.clone();
     cut.plan = Some(super::letter::Plan::new(q.wire.render("a|b", &[])));
     cut.plan.as_mut().unwrap().left.remove(0);

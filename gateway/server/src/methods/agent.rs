@@ -184,23 +184,16 @@ fn request_of(call: &Call, params: &AgentParams, claim: &Claim) -> Result<RunReq
     if params.deliver == Some(true) {
         gateway.delivery.has_room()?;
     }
+    let run_id = params.idempotency_key.as_str().to_owned();
     Ok(RunRequest {
-        run_id: params.idempotency_key.as_str().to_owned(),
-        deliver: delivery(params, entry.as_ref())?,
-        session_key,
         shown_key,
-        input,
-        attachments: None,
-        timeout,
+        deliver: delivery(params, entry.as_ref())?,
         thinking,
         extra_system: named(&params.extra_system_prompt),
         trusted: true,
-        chat_events: true,
         touch: label_touch(params),
         dedupe: Some(claim.clone()),
-        inbox: vec![],
-        queueing: None,
-        attempts: 0,
+        ..RunRequest::new(run_id, session_key, input, timeout)
     })
 }
 

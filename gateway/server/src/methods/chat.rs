@@ -77,22 +77,11 @@ pub async fn send(call: Call, params: ChatSendParams) -> Result<Reply<ChatSend>,
         Some(ms) => Duration::from_millis(ms.min(24 * 3_600_000)),
     };
     let request = RunRequest {
-        run_id,
-        session_key: key,
         shown_key: shown,
-        input,
-        attachments: None,
-        timeout,
         thinking: params.thinking.as_deref().map(str::trim).filter(|t| !t.is_empty()).map(str::to_lowercase),
-        extra_system: None,
-        deliver: None,
         trusted: true,
-        chat_events: true,
-        touch: None,
         dedupe: Some(claim.clone()),
-        inbox: vec![],
-        queueing: None,
-        attempts: 0,
+        ..RunRequest::new(run_id, key, input, timeout)
     };
     if let Err(error) = record::accept(&gateway, &request).await {
         gateway.idempotency.release(&claim);

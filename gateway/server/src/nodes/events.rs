@@ -75,24 +75,10 @@ impl Gateway {
         timeout: Option<Duration>,
         deliver: Option<Delivery>,
     ) {
-        let request = RunRequest {
-            run_id: self.nodes.entropy.uuid(),
-            session_key,
-            shown_key,
-            input: vec![Content::text(text)],
-            attachments: None,
-            timeout: timeout.unwrap_or_else(|| execute::default_timeout(self)).min(Duration::from_hours(24)),
-            thinking,
-            extra_system: None,
-            deliver,
-            trusted: false,
-            chat_events: true,
-            touch: None,
-            dedupe: None,
-            inbox: vec![],
-            queueing: None,
-            attempts: 0,
-        };
+        let timeout = timeout.unwrap_or_else(|| execute::default_timeout(self)).min(Duration::from_hours(24));
+        let (run_id, input) = (self.nodes.entropy.uuid(), vec![Content::text(text)]);
+        let request =
+            RunRequest { shown_key, thinking, deliver, ..RunRequest::new(run_id, session_key, input, timeout) };
         if let Err(error) = self.runs.submit(self, request) {
             tracing::warn!(%error, "a node's request was not queued");
         }

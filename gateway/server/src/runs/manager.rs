@@ -71,6 +71,30 @@ pub struct RunRequest {
     pub attempts: u32,
 }
 
+impl RunRequest {
+    /// A turn that nobody waits for: its reply stays in the transcript, and it may not run commands.
+    pub fn new(run_id: String, session_key: String, input: Vec<Content>, timeout: Duration) -> Self {
+        Self {
+            run_id,
+            shown_key: session_key.clone(),
+            session_key,
+            input,
+            attachments: None,
+            timeout,
+            thinking: None,
+            extra_system: None,
+            deliver: None,
+            trusted: false,
+            chat_events: true,
+            touch: None,
+            dedupe: None,
+            inbox: vec![],
+            queueing: None,
+            attempts: 0,
+        }
+    }
+}
+
 /// Where a reply goes.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Delivery {

@@ -329,22 +329,10 @@ mod tests {
 
     fn message(n: usize, mode: Mode, sender: &str, join: u64, drop: QueueDrop) -> Arc<Run> {
         let route = Route { channel: "telegram".into(), to: "1".into(), account_id: "default".into() };
+        let input = vec![Content::text(format!("m{n}"))];
         Arc::new(Run::new(RunRequest {
-            run_id: format!("r{n}"),
-            session_key: "s".into(),
-            shown_key: "s".into(),
-            input: vec![Content::text(format!("m{n}"))],
-            attachments: None,
-            timeout: Duration::from_secs(1),
-            thinking: None,
-            extra_system: None,
             deliver: Some(Delivery { route, reply_to: None, required: false }),
-            trusted: false,
-            chat_events: true,
-            touch: None,
-            dedupe: None,
             inbox: vec![format!("i{n}")],
-            attempts: 0,
             queueing: Some(Queueing {
                 mode,
                 debounce: Duration::from_secs(1),
@@ -354,6 +342,7 @@ mod tests {
                 sender: sender.into(),
                 text: format!("m{n}"),
             }),
+            ..RunRequest::new(format!("r{n}"), "s".into(), input, Duration::from_secs(1))
         }))
     }
 

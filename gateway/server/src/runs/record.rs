@@ -73,23 +73,17 @@ impl RunRecord {
 
     /// The request again, for a run that is begun anew.
     pub fn request(&self, run_id: &str) -> RunRequest {
+        let timeout = Duration::from_millis(self.timeout_ms);
         RunRequest {
-            run_id: run_id.to_owned(),
-            session_key: self.session_key.clone(),
             shown_key: self.shown_key.clone(),
-            input: self.input.clone(),
-            attachments: None,
-            timeout: Duration::from_millis(self.timeout_ms),
             thinking: self.thinking.clone(),
             extra_system: self.extra_system.clone(),
             deliver: self.deliver.clone(),
             trusted: self.trusted,
             chat_events: self.chat_events,
-            touch: None,
             dedupe: self.claim.clone(),
-            inbox: vec![],
-            queueing: None,
             attempts: self.attempts + 1,
+            ..RunRequest::new(run_id.to_owned(), self.session_key.clone(), self.input.clone(), timeout)
         }
     }
 }

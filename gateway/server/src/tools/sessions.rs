@@ -46,23 +46,10 @@ pub async fn send(context: &Context, arguments: &Value) -> Result<Value, Failed>
     if gateway.sessions.get(&session_key).is_none() {
         return Err("no such session; see sessions_list".into());
     }
+    let (input, timeout_of_run) = (vec![Content::text(text(arguments, "message")?)], execute::default_timeout(gateway));
     let request = RunRequest {
-        run_id: context.key(),
-        session_key,
         shown_key: shown.to_owned(),
-        input: vec![Content::text(text(arguments, "message")?)],
-        attachments: None,
-        timeout: execute::default_timeout(gateway),
-        thinking: None,
-        extra_system: None,
-        deliver: None,
-        trusted: false,
-        chat_events: true,
-        touch: None,
-        dedupe: None,
-        inbox: vec![],
-        queueing: None,
-        attempts: 0,
+        ..RunRequest::new(context.key(), session_key, input, timeout_of_run)
     };
     let run_id = request.run_id.clone();
     let run = gateway.runs.submit(gateway, request).map_err(|e| e.message)?;

@@ -1,7 +1,7 @@
 //! A gateway in memory: handshakes and calls without sockets.
 
 #![allow(dead_code)] // each test file uses a part
-#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+#![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use openclaw_protocol::{
     frame::RequestFrame,
 };
 use openclaw_server::{
-    HostInfo, ServerOptions, SharedAuth,
+    ServerOptions, SharedAuth,
     auth::Origin,
     dispatch::Call,
     gateway::Gateway,
@@ -29,28 +29,8 @@ pub const TOKEN: &str = "shared-secret";
 
 /// What a gateway is started with.
 pub fn options(config: Config) -> ServerOptions {
-    ServerOptions {
-        config: Arc::new(config),
-        config_path: "/state/openclaw.json".into(),
-        read_config: Arc::new(|| Ok(None)),
-        state_dir: "/state".into(),
-        workspace: "/workspace".into(),
-        listen: vec![],
-        auth: SharedAuth { mode: AuthMode::Token, token: Some(Secret::new(TOKEN)), password: None, file: None },
-        version: "0.0.0-test".into(),
-        host: HostInfo {
-            name: "host".into(),
-            platform: "linux 6.0".into(),
-            family: "Linux".into(),
-            model: "x86_64".into(),
-        },
-        channels: false,
-        time_zone: jiff::tz::TimeZone::UTC,
-        read_media: Arc::new(|_, _| Err(std::io::ErrorKind::NotFound.into())),
-        read_secret: Arc::new(|_| Err(std::io::ErrorKind::NotFound.into())),
-        telegram_token: None,
-        log_file: None,
-    }
+    let auth = SharedAuth { mode: AuthMode::Token, token: Some(Secret::new(TOKEN)), password: None, file: None };
+    ServerOptions { auth, ..ServerOptions::bare(Arc::new(config)) }
 }
 
 /// A gateway with its files in memory.
