@@ -16,6 +16,7 @@ use openclaw_protocol::{
     device::{MAX_SKEW_MS, PublicKey, Signed, signed_text},
     schema,
 };
+use openclaw_server::limits::{SCOPE_TEXT, SCOPES};
 use serde_json::{Map, Value, json};
 
 #[derive(Arbitrary, Debug)]
@@ -229,6 +230,11 @@ fn is_right(params: &Value, nonce: &str, now: u64) -> bool {
     if whole("minProtocol") > 3 || whole("maxProtocol") < 3 {
         return false;
     }
+    let scopes: Vec<String> =
+        params["scopes"].as_array().into_iter().flatten().map(|s| s.as_str().unwrap_or_default().to_owned()).collect();
+    if scopes.len() > SCOPES || scopes.iter().any(|scope| scope.chars().count() > SCOPE_TEXT) {
+        return false;
+    }
     let role = params.get("role").map_or(Some("operator"), Value::as_str).unwrap_or_default();
     if !["operator", "node"].contains(&role) || params["auth"]["token"] != TOKEN {
         return false;
@@ -243,8 +249,6 @@ fn is_right(params: &Value, nonce: &str, now: u64) -> bool {
     if signed_at.abs_diff(now) > MAX_SKEW_MS || said.is_some_and(|said| said != nonce) {
         return false;
     }
-    let scopes: Vec<String> =
-        params["scopes"].as_array().into_iter().flatten().map(|s| s.as_str().unwrap_or_default().to_owned()).collect();
     let signed = Signed {
         device_id: text("id"),
         client_id: params["client"]["id"].as_str().unwrap_or_default(),

@@ -42,15 +42,15 @@ pub fn parse(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded,
 
 /// Types alone, with all reasons when they do not fit.
 pub(crate) fn typed(value: &Value) -> Result<Config, Vec<Problem>> {
-    let error = match Config::deserialize(value) {
+    let (place, error) = match serde_path_to_error::deserialize(value) {
         Ok(config) if !list_read_as_object(value, &config) => return Ok(config),
-        Ok(_) => "expected an object, found a list".to_owned(),
-        Err(error) => error.to_string(),
+        Ok(_) => (Path::default(), "expected an object, found a list".to_owned()),
+        Err(error) => (Path::of(error.path()), error.inner().to_string()),
     };
     let found = explain(value).unwrap_or_default();
     if found.is_empty() {
-        // The types are stricter than the schema in corners such as numbers beyond 64 bits.
-        return Err(vec![Problem::at(&Path::default(), error)]);
+        // The types are stricter than the schema in corners: numbers beyond 64 bits, or 5.0 for a whole number.
+        return Err(vec![Problem::at(&place, error)]);
     }
     let (paths, mut problems): (Vec<Path>, Vec<Problem>) = found.into_iter().unzip();
     // What is left without the faulty parts may break rules as well: an operator wants to hear everything at once.

@@ -60,6 +60,17 @@ impl Path {
         Ok(Self(segments))
     }
 
+    /// The same place as serde names it.
+    pub(crate) fn of(place: &serde_path_to_error::Path) -> Self {
+        use serde_path_to_error::Segment as Step;
+        let steps = place.iter().filter_map(|step| match step {
+            Step::Seq { index } => Some(Segment::Index(*index)),
+            Step::Map { key } => Some(Segment::Key(key.clone())),
+            Step::Enum { .. } | Step::Unknown => None,
+        });
+        Self(steps.take(MAX_SEGMENTS).collect())
+    }
+
     /// The steps from the root.
     pub fn segments(&self) -> &[Segment] {
         &self.0

@@ -394,4 +394,9 @@ fn f19_a_number_beyond_its_type_is_found_where_it_stands() {
     let most =
         "{models: {providers: {o: {baseUrl: 'http://h', models: [{id: 'm', contextWindow: 18446744073709551615}]}}}}";
     assert!(parse(most, &no_env).is_ok());
+    for number in ["-4.8e153", "5.5", "1e22"] {
+        let text = format!("{{channels: {{telegram: {{groupAllowFrom: [1, {number}]}}}}}}");
+        let problems = parse(&text, &no_env).unwrap_err();
+        assert_eq!(problems[0].path, "channels.telegram.groupAllowFrom[1]", "{number}: {problems:?}");
+    }
 }

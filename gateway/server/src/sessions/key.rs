@@ -23,11 +23,15 @@ pub fn agent_ids(config: &Config) -> Vec<&str> {
 }
 
 /// The canonical key of what a client wrote: lower-case, `agent:<id>:<rest>`, or `global`/`unknown`.
-/// `None` when it is no key: empty, too long, or with characters that no key has.
+/// `None` when it is no key: empty, too long in this form, or with characters that no key has.
 pub fn canonical(config: &Config, key: &str) -> Option<String> {
-    let key = key.trim().to_lowercase();
+    let key = in_full(config, key.trim().to_lowercase())?;
+    (key.chars().count() <= SESSION_KEY).then_some(key)
+}
+
+fn in_full(config: &Config, key: String) -> Option<String> {
     let sound = |c: char| c.is_alphanumeric() || matches!(c, ':' | '-' | '_' | '.' | '@' | '+' | '#' | '=' | ' ');
-    if key.is_empty() || key.chars().count() > SESSION_KEY || !key.chars().all(sound) || key.contains("..") {
+    if key.is_empty() || !key.chars().all(sound) || key.contains("..") {
         return None;
     }
     if matches!(key.as_str(), "global" | "unknown") {
@@ -103,6 +107,16 @@ mod tests {
         assert_eq!(of(" Work ").as_deref(), Some("agent:main:work"));
         assert_eq!(of("Agent:Ops:X:1").as_deref(), Some("agent:ops:x:1"));
         assert_eq!(of("global").as_deref(), Some("global"));
+    }
+
+    /// What a client is told is a session's key can be used as one.
+    #[test]
+    fn s11_a_canonical_key_is_a_key() {
+        let c = Config::default();
+        let most = SESSION_KEY - "agent:main:".len();
+        let key = canonical(&c, &"x".repeat(most)).unwrap();
+        assert_eq!(canonical(&c, &key), Some(key));
+        assert_eq!(canonical(&c, &"x".repeat(most + 1)), None);
     }
 
     #[test]
