@@ -127,12 +127,15 @@ impl Approvals {
     }
 }
 
-/// A question that nobody waits for any more is withdrawn.
+/// A question that nobody waits for any more is withdrawn. Its id may be in use for the next one already, which is not.
 struct Guard<'a>(&'a Approvals, String);
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
-        self.0.withdraw(&self.1);
+        let mut state = self.0.lock();
+        if state.pending.get(&self.1).is_some_and(|p| p.decide.is_closed()) {
+            state.pending.remove(&self.1);
+        }
     }
 }
 
@@ -152,6 +155,8 @@ impl Gateway {
         let created_at_ms = self.clock.wall();
         let expires_at_ms = created_at_ms.saturating_add(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
         let shown = ExecApprovalRequested { id: id.clone(), request: ask, created_at_ms, expires_at_ms };
+        // Made before the channel, so that it goes after the receiver.
+        let _guard = Guard(&self.approvals, id.clone());
         let (decide, mut decided) = oneshot::channel();
         {
             let hub = self.hub.ordered();
@@ -168,7 +173,6 @@ impl Gateway {
             drop(state);
             hub.publish(&EXEC_APPROVAL_REQUESTED, &shown, None);
         }
-        let guard = Guard(&self.approvals, id.clone());
         let decision = openclaw_platform::select! {
             decision = &mut decided => decision.ok(),
             () = tokio::time::sleep(timeout) => match self.approvals.withdraw(&id) {
@@ -176,7 +180,6 @@ impl Gateway {
                 None => decided.await.ok(),
             },
         };
-        drop(guard);
         Ok(ExecApprovalOutcome { id, decision, created_at_ms, expires_at_ms })
     }
 

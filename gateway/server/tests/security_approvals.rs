@@ -74,3 +74,23 @@ async fn f04_questions_are_bounded() {
     assert_eq!(refused, 300 - openclaw_server::limits::APPROVALS);
     assert!(gateway.approvals.list().is_empty());
 }
+
+/// The id of a question that was decided can be used for the next one before its asker has heard of it: that one waits.
+#[tokio::test(start_paused = true)]
+async fn s19_the_end_of_a_question_does_not_withdraw_the_next_one() {
+    let gateway = gateway();
+    let question = || Box::pin(gateway.ask_approval(Some("q".into()), ask(), Duration::from_secs(9)));
+    let mut first = question();
+    assert!(futures_util::poll!(&mut first).is_pending());
+    gateway.resolve_approval("q", Decision::AllowOnce, "p").unwrap();
+    let mut second = question();
+    assert!(futures_util::poll!(&mut second).is_pending());
+    assert_eq!(first.await.unwrap().decision, Some(Decision::AllowOnce));
+    gateway.resolve_approval("q", Decision::Deny, "p").unwrap();
+    assert_eq!(second.await.unwrap().decision, Some(Decision::Deny));
+    // One that is given up is withdrawn.
+    let mut third = question();
+    assert!(futures_util::poll!(&mut third).is_pending());
+    drop(third);
+    assert!(gateway.resolve_approval("q", Decision::Deny, "p").is_err());
+}

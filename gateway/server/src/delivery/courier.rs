@@ -32,6 +32,9 @@ const JITTER: f64 = 0.1;
 /// The database cannot be written: the same again after this.
 const STORAGE_PAUSE: Duration = Duration::from_secs(1);
 
+/// A file cannot be read: the part again after this.
+const FILE_PAUSE: Duration = Duration::from_secs(30);
+
 /// What became of a letter for now.
 enum Step {
     /// It is over.
@@ -126,15 +129,19 @@ async fn attempt(gateway: &Arc<Gateway>, slot: &Slot) -> Step {
             letter.plan = Some(plan);
             return finish(gateway, letter).await;
         };
-        let media = match enclosed(gateway, &letter, &part).await {
-            Ok(media) => media,
-            Err(text) => {
+        // Known before anything is marked: no mark, no doubt after a crash.
+        let (media, hold) = match enclosed(gateway, &letter, &part).await {
+            Ok(media) => (media, channel.hold(&letter.to)),
+            Err(Missing::ForGood(text)) => {
                 letter.plan = Some(plan);
                 return bury(gateway, letter, Reason::NoMedia, text).await;
             }
+            Err(Missing::ForNow(text)) => {
+                tracing::error!(id = letter.id, "{text}");
+                letter.last_error = Some(text);
+                (None, Some(FILE_PAUSE))
+            }
         };
-        // Known before anything is marked: no mark, no doubt after a crash.
-        let hold = channel.hold(&letter.to);
         let marked = hold.is_none() && !delivery.stop.is_cancelled();
         letter.state = if marked { State::Attempting } else { State::Queued };
         letter.next_attempt_at = letter.next_attempt_at.filter(|_| !marked);
@@ -215,10 +222,19 @@ fn failed(gateway: &Gateway, channel: &dyn Channel, letter: &mut Letter, plan: &
     Next::Wait(after.unwrap_or(grown))
 }
 
+/// Why a part has no file.
+enum Missing {
+    /// There is none.
+    ForGood(String),
+    /// It cannot be read now.
+    ForNow(String),
+}
+
 /// The file of a part.
-async fn enclosed(gateway: &Gateway, letter: &Letter, part: &Part) -> Result<Option<Media>, String> {
+async fn enclosed(gateway: &Gateway, letter: &Letter, part: &Part) -> Result<Option<Media>, Missing> {
     let Part::File { media: number, .. } = part else { return Ok(None) };
-    let Some(attachment) = letter.media.get(*number) else { return Err("the message has no such file".to_owned()) };
+    let none = || Missing::ForGood("the message has no such file".to_owned());
+    let attachment = letter.media.get(*number).ok_or_else(none)?;
     let (storage, file) = (gateway.platform.storage.clone(), letter.file(*number));
     let read = gateway.tasks.blocking(move || storage.read(&file)).await;
     match read {
@@ -226,8 +242,12 @@ async fn enclosed(gateway: &Gateway, letter: &Letter, part: &Part) -> Result<Opt
             let (name, mime) = (attachment.name.clone(), attachment.mime.clone());
             Ok(Some(Media { name, mime, bytes: bytes.into() }))
         }
-        Some(Err(error)) => Err(format!("its file {} cannot be read: {error}", attachment.name)),
-        None => Err("the gateway stops".to_owned()),
+        Some(Err(error)) => {
+            let text = format!("its file {} cannot be read: {error}", attachment.name);
+            let gone = error.kind() == std::io::ErrorKind::NotFound;
+            Err(if gone { Missing::ForGood(text) } else { Missing::ForNow(text) })
+        }
+        None => Err(Missing::ForNow("the gateway stops".to_owned())),
     }
 }
 

@@ -2,7 +2,11 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex},
+    io,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -12,7 +16,7 @@ use openclaw_channels::{
     SendError, Styled, Target,
 };
 use openclaw_config::Config;
-use openclaw_platform::{BoxFuture, Clock as _, MemoryStorage, Mono, Storage as _, os::OsClock};
+use openclaw_platform::{BlockFile, BoxFuture, Clock as _, MemoryStorage, Mono, Storage, os::OsClock};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -138,9 +142,15 @@ struct Process {
 
 impl Process {
     fn new(disk: MemoryStorage, wire: Wire) -> Self {
+        let storage = Arc::new(disk.clone());
+        Self::over(storage, disk, wire)
+    }
+
+    /// The same with something between the process and its disk.
+    fn over(storage: Arc<dyn Storage>, disk: MemoryStorage, wire: Wire) -> Self {
         let wire = Arc::new(wire);
         let mut platform = openclaw_platform::os::without_files();
-        platform.storage = Arc::new(disk.clone());
+        platform.storage = storage;
         let options = ServerOptions { channels: true, ..ServerOptions::bare(Arc::new(Config::default())) };
         let mut gateway = Gateway::open(platform, options).unwrap();
         Arc::get_mut(&mut gateway).unwrap().channels.put(wire.clone());
@@ -188,6 +198,49 @@ impl Process {
 
     fn states(&self) -> Vec<String> {
         desk::list(&self.gateway, None, 1000).unwrap().into_iter().map(|row| row.state).collect()
+    }
+}
+
+/// A disk on which one file cannot be read for a while.
+struct Sick {
+    disk: MemoryStorage,
+    file: String,
+    fails: AtomicBool,
+}
+
+impl Storage for Sick {
+    fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        if name.ends_with(&self.file) && self.fails.load(Ordering::Relaxed) {
+            return Err(io::Error::other("input/output error"));
+        }
+        self.disk.read(name)
+    }
+    fn write_atomic(&self, name: &str, data: &[u8]) -> io::Result<()> {
+        self.disk.write_atomic(name, data)
+    }
+    fn append(&self, name: &str, data: &[u8]) -> io::Result<()> {
+        self.disk.append(name, data)
+    }
+    fn sync(&self, name: &str) -> io::Result<()> {
+        self.disk.sync(name)
+    }
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.disk.remove(name)
+    }
+    fn list(&self, dir: &str) -> io::Result<Vec<String>> {
+        self.disk.list(dir)
+    }
+    fn block_file(&self, name: &str) -> io::Result<BlockFile> {
+        self.disk.block_file(name)
+    }
+    fn len(&self, name: &str) -> io::Result<u64> {
+        self.disk.len(name)
+    }
+    fn read_at(&self, name: &str, offset: u64, max: usize) -> io::Result<Vec<u8>> {
+        self.disk.read_at(name, offset, max)
     }
 }
 
@@ -372,6 +425,32 @@ async fn a_request_that_waits_is_answered_after_few_tries() {
     assert_eq!((error.details.unwrap()["code"].as_str(), error.retryable), (Some("DELIVERY_FAILED"), Some(true)));
     assert_eq!(p.wire.texts().len(), SEND_TRIES as usize);
     assert_eq!(p.states(), ["dead"]);
+}
+
+/// A file that cannot be read now is no reason to give a message up, nor to send again what went out before it.
+#[tokio::test(start_paused = true)]
+async fn f07_a_file_that_cannot_be_read_now_waits_and_repeats_nothing() {
+    let disk = MemoryStorage::new();
+    let sick = Arc::new(Sick { disk: disk.clone(), file: "-1".into(), fails: AtomicBool::new(true) });
+    let p = Process::over(sick.clone(), disk, Wire::default());
+    start(&p.gateway).await.unwrap();
+    let mut letter = p.letter("42", "see", Cause::default());
+    let file = |bytes| Media { name: "a.txt".into(), mime: "text/plain".into(), bytes: Bytes::from_static(bytes) };
+    p.gateway.delivery.enclose(&mut letter, vec![file(b"1"), file(b"22")]).await.unwrap();
+    post(&p.gateway, &letter, |_| Ok(())).await.unwrap();
+    p.settled().await;
+    assert_eq!((p.wire.texts(), p.states()), (vec!["1 bytes".to_owned()], vec!["queued".to_owned()]));
+    sick.fails.store(false, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(31)).await;
+    p.settled().await;
+    assert_eq!(p.wire.texts(), ["1 bytes", "2 bytes", "see"]);
+    // One that is gone never comes back.
+    let mut lost = p.letter("42", "", Cause::default());
+    p.gateway.delivery.enclose(&mut lost, vec![file(b"333")]).await.unwrap();
+    p.disk.remove(&lost.file(0)).unwrap();
+    post(&p.gateway, &lost, |_| Ok(())).await.unwrap();
+    p.settled().await;
+    assert_eq!((p.wire.texts().len(), p.states()), (3, vec!["dead".to_owned()]));
 }
 
 #[tokio::test(start_paused = true)]

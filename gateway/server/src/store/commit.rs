@@ -12,7 +12,7 @@ use openclaw_platform::{Clock, Mono, Spawner, SpawnerExt as _, Storage};
 use redb::{Database, WriteTransaction};
 use tokio::sync::oneshot;
 
-use super::{META, StoreError, put, recover, schema};
+use super::{META, StoreError, recover, schema};
 use crate::limits::{COMMIT_BATCH, COMMIT_QUEUE, COMMIT_TIME, STORAGE_RETRY};
 
 /// A queued write.
@@ -264,11 +264,8 @@ impl Commits {
             ran += 1;
         }
         let number = self.last.load(Ordering::Relaxed) + 1;
-        match tx.open_table(META).map_err(Into::into).and_then(|mut meta| put(&mut meta, "commit", &number)) {
-            Err(StoreError::Database(error)) => return Err(error.into()),
-            Err(_) => return Err(Ended::Work),
-            Ok(()) => {}
-        }
+        // A number is its own JSON.
+        tx.open_table(META)?.insert("commit", number.to_string().as_bytes())?;
         tx.commit().map_err(|e| Ended::Storage(e.into(), ran))?;
         Ok(ran)
     }
