@@ -1,12 +1,13 @@
 //! What the fuzz targets share: a whole gateway in memory, a WebSocket client that need not behave, values out of a
-//! JSON Schema, and a strict reader of Telegram's HTML.
+//! JSON Schema, a strict reader of Telegram's HTML, and the rules of exec approvals a second time.
 //!
 //! Start reading at [`World`].
 
+pub mod exec;
 pub mod generate;
 pub mod html;
 mod socket;
 mod world;
 
 pub use socket::{Frame, Socket, UPGRADE, message};
-pub use world::{TOKEN, World};
+pub use world::{Stored, TOKEN, World};

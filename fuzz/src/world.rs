@@ -3,13 +3,17 @@ use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use openclaw_config::{AuthMode, Secret};
 use openclaw_platform::{
     BoxFuture, BoxIo, Clock, Entropy as _, Listener, MemoryStorage, Millis, Mono, NoProbe, Platform, Transport,
 };
-use openclaw_server::{Control, ServerOptions, SharedAuth};
+use openclaw_server::{
+    Control, ServerOptions, SharedAuth,
+    store::{Records, Store},
+};
 use sim::{NoProcesses, SimEntropy, SimSpawner};
 use tokio::{
     io::DuplexStream,
@@ -31,6 +35,12 @@ const CONFIG: &str = r#"{
     agents: { defaults: { model: { primary: "builtin/echo" }, workspace: "/workspace" } },
 }"#;
 
+const CONFIG_CHANNELS: &str = r#"{
+    gateway: { mode: "local", auth: { mode: "token" } },
+    agents: { defaults: { model: { primary: "builtin/echo" }, workspace: "/workspace" } },
+    channels: { telegram: { botToken: "111:fuzz", dmPolicy: "open", allowFrom: ["*"] } },
+}"#;
+
 /// A gateway that serves in memory: the program's own code on virtual time, which moves on when nobody has anything
 /// left to do. A panic in any of its tasks ends the fuzzer.
 pub struct World {
@@ -44,16 +54,31 @@ impl World {
     /// A gateway with nothing on its disk.
     #[allow(clippy::new_without_default)]
     pub fn new() -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-        let runtime = runtime.expect("a runtime without I/O can always be had");
+        Self::start(MemoryStorage::new(), CONFIG).expect("a gateway in memory can always be started")
+    }
+
+    /// A gateway over what is stored, with a Telegram account that reaches nobody; the error is why it refuses to start.
+    ///
+    /// # Errors
+    /// The gateway's own.
+    pub fn over(stored: &Stored) -> Result<Self, String> {
+        Self::start(stored.0.clone(), CONFIG_CHANNELS)
+    }
+
+    fn start(storage: MemoryStorage, config: &'static str) -> Result<Self, String> {
+        let runtime = runtime();
         let (dial, dialled) = mpsc::unbounded_channel();
         let (control, orders) = mpsc::channel(1);
         let (ready, bound) = oneshot::channel();
         runtime.block_on(async {
-            tokio::spawn(openclaw_server::run(platform(dialled), options(), orders, ready));
-            bound.await.expect("a gateway in memory can always be started");
-        });
-        Self { runtime, dial, dialled: 0, _control: control }
+            let run = openclaw_server::run(platform(storage, Some(dialled)), options(config), orders, ready);
+            let running = tokio::spawn(run);
+            match bound.await {
+                Ok(_) => Ok(()),
+                Err(_) => Err(running.await.expect("a start does not panic").expect_err("it ended").to_string()),
+            }
+        })?;
+        Ok(Self { runtime, dial, dialled: 0, _control: control })
     }
 
     /// A new connection, and what is done with it.
@@ -67,6 +92,11 @@ impl World {
         self.runtime.block_on(async { visit(Socket::new(near)).await })
     }
 
+    /// Lets virtual time pass.
+    pub fn pass(&mut self, time: Duration) {
+        self.runtime.block_on(async { tokio::time::sleep(time).await });
+    }
+
     /// Does `work` with this thread's world; after `true` (something was left behind) the next one gets a new world.
     pub fn with(work: impl FnOnce(&mut Self) -> bool) {
         thread_local!(static WORLD: RefCell<Option<World>> = const { RefCell::new(None) });
@@ -78,22 +108,49 @@ impl World {
     }
 }
 
-fn platform(dialled: mpsc::UnboundedReceiver<(BoxIo, SocketAddr)>) -> Platform {
+/// A disk in memory with a gateway's database on it.
+pub struct Stored(MemoryStorage);
+
+impl Stored {
+    /// These records in a database of the present schema: table, key, JSON.
+    pub fn with(records: &[(Records, String, String)]) -> Self {
+        let storage = MemoryStorage::new();
+        runtime().block_on(async {
+            let store = Store::open(&platform(storage.clone(), None)).expect("memory takes everything");
+            let records = records.to_vec();
+            let written = store.write(move |tx| {
+                for (table, key, text) in &records {
+                    tx.open_table(*table)?.insert(key.as_str(), text.as_bytes())?;
+                }
+                Ok(())
+            });
+            written.await.expect("memory takes everything");
+        });
+        Self(storage)
+    }
+}
+
+fn runtime() -> Runtime {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.expect("a runtime without I/O can always be had")
+}
+
+fn platform(storage: MemoryStorage, dialled: Option<mpsc::UnboundedReceiver<(BoxIo, SocketAddr)>>) -> Platform {
     Platform {
-        transport: Arc::new(Memory(Mutex::new(Some(dialled)))),
+        transport: Arc::new(Memory(Mutex::new(dialled))),
         clock: Arc::new(Virtual(Mono::now())),
         entropy: SimEntropy::new(1).fork("fuzz"),
-        storage: Arc::new(MemoryStorage::new()),
+        storage: Arc::new(storage),
         tasks: Arc::new(SimSpawner::default()),
         processes: Arc::new(NoProcesses),
         probe: Arc::new(NoProbe),
     }
 }
 
-fn options() -> ServerOptions {
-    let loaded = openclaw_config::parse(CONFIG, &|_| None).expect("the configuration above is one");
+fn options(config: &'static str) -> ServerOptions {
+    let loaded = openclaw_config::parse(config, &|_| None).expect("the configurations above are right");
     ServerOptions {
-        read_config: Arc::new(|| Ok(Some(CONFIG.to_owned()))),
+        read_config: Arc::new(move || Ok(Some(config.to_owned()))),
         listen: vec![(Ipv4Addr::LOCALHOST, 18789).into()],
         auth: SharedAuth { mode: AuthMode::Token, token: Some(Secret::new(TOKEN)), password: None, file: None },
         channels: true,
