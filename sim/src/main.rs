@@ -19,6 +19,9 @@ use sim::{
     trace,
 };
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Runs the gateway in a simulated world: one scenario file, one story; one seed, one history.
 #[derive(Parser)]
 #[command(name = "sim", version)]

@@ -90,6 +90,31 @@ impl<'a> Request<'a> {
     }
 }
 
+/// What an event says of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// Its agent lifecycle begins.
+    Start,
+    /// Its agent lifecycle is over, well or not.
+    End,
+    /// Anything else.
+    Other,
+}
+
+impl Turn {
+    /// Of an event.
+    pub fn of(event: &str, payload: &Value) -> Self {
+        if event != "agent" || payload["stream"] != "lifecycle" {
+            return Self::Other;
+        }
+        match payload["data"]["phase"].as_str() {
+            Some("start") => Self::Start,
+            Some("end" | "error") => Self::End,
+            _ => Self::Other,
+        }
+    }
+}
+
 /// An event received after hello-ok.
 #[derive(Debug, Clone, Copy)]
 pub struct Event<'a> {
@@ -99,6 +124,10 @@ pub struct Event<'a> {
     pub name: &'a str,
     /// Its payload.
     pub payload: &'a Value,
+    /// `runId`; empty when it has none.
+    pub run: &'a str,
+    /// What it says of its run.
+    pub turn: Turn,
     /// Its number.
     pub seq: Option<u64>,
     /// `stateVersion`: presence, health.

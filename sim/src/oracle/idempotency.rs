@@ -107,7 +107,7 @@ fn starts(conns: &[Conn], facts: &Facts, out: &mut Findings) {
     let mut begun: BTreeMap<&str, (usize, u64, Option<u64>)> = BTreeMap::new();
     for c in conns {
         for e in c.events.iter().filter(|e| e.name == "agent" && e.payload["stream"] == "lifecycle") {
-            let run = e.payload["runId"].as_str().unwrap_or_default();
+            let run = e.run;
             let phase = e.payload["data"]["phase"].as_str();
             let entry = begun.entry(run).or_insert((c.life, e.at.t, None));
             if phase == Some("start") && entry.0 < c.life {

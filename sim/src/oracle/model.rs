@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     Expect,
-    conn::{Answer, Closed, Conn, Event, Hello, Phase, Request},
+    conn::{Answer, Closed, Conn, Event, Hello, Phase, Request, Turn},
     facts::{Facts, Mark},
     findings::Findings,
     sheet::{self, Rights},
@@ -178,10 +178,13 @@ fn event<'a>(c: &mut Conn<'a>, at: Mark, frame: &'a Frame, out: &mut Findings) {
     if version.is_some() != stateful {
         out.broken("frames", at.i, format!("{name}: stateVersion belongs to presence and health, here {what:?}"));
     }
+    let payload = &frame["payload"];
     c.events.push(Event {
         at,
         name: what,
-        payload: &frame["payload"],
+        payload,
+        run: payload["runId"].as_str().unwrap_or_default(),
+        turn: Turn::of(what, payload),
         seq: number,
         version: version.filter(|_| stateful),
     });
@@ -467,9 +470,7 @@ fn bound(c: &Conn, r: &Request, asked: u64, expect: &Expect) -> u64 {
         "agent.wait" => {
             let wait = r.params["timeoutMs"].as_u64().unwrap_or(30_000).min(86_400_000);
             // Whoever sees the run end soon has the answer.
-            let is_its_end = |e: &&super::conn::Event| {
-                e.at.t >= asked && e.payload["runId"] == r.params["runId"] && super::runs::is_end(e)
-            };
+            let is_its_end = |e: &&Event| e.at.t >= asked && e.turn == Turn::End && r.params["runId"] == e.run;
             let ended = c.events.iter().find(is_its_end).map(|e| (e.at.t - asked) / 1000 + within);
             wait.min(ended.unwrap_or(wait)) + within
         }

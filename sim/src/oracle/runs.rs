@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use indexmap::{IndexMap, map::Entry};
 use serde_json::Value;
 
 use super::{
     Expect,
-    conn::{Answer, Conn, Event},
+    conn::{Answer, Conn, Event, Turn},
     facts::{Facts, Mark},
     findings::Findings,
     sheet::Need,
@@ -43,17 +44,18 @@ pub fn check(conns: &[Conn], facts: &Facts, expect: &Expect, out: &mut Findings)
     for c in conns.iter().filter(|c| c.hello.is_some()) {
         requests(c, &mut runs);
         final_responses(c, &claims, facts, expect, out);
-        let mut watched = Watch { c, hints: &hints, facts, runs: BTreeMap::new(), sessions: BTreeMap::new() };
+        let mut watched = Watch { c, hints: &hints, facts, runs: IndexMap::new(), sessions: BTreeMap::new() };
         for e in &c.events {
             watched.event(e, out);
         }
+        let gap = c.has_gap();
         for (id, run) in watched.runs {
             let known = runs.entry((c.life, id.to_owned())).or_default();
             known.latest = known.latest.max(run.latest);
             known.ended |= run.ended.is_some() || run.chat_ended.is_some();
             // Who was shown what is being said is shown the end of it.
             let told = run.chat.is_none() || run.chat_ended.is_some();
-            let cannot_tell = c.has_gap() || c.may_lag(facts, facts.end) || c.until(facts) < run.latest + CHAT_END;
+            let cannot_tell = gap || c.may_lag(facts, facts.end) || c.until(facts) < run.latest + CHAT_END;
             if let Some(at) = run.ended.filter(|_| !told && !cannot_tell) {
                 out.broken("chat_text", at, format!("{}: run {id} has ended, its chat has not", c.name));
             }
@@ -150,8 +152,8 @@ fn result_text(a: &Answer) -> Option<String> {
 /// A run that ended before the eyes of its caller is also answered to it.
 fn final_responses(c: &Conn, claims: &BTreeMap<&str, u64>, facts: &Facts, expect: &Expect, out: &mut Findings) {
     let mut ends: BTreeMap<&str, Mark> = BTreeMap::new();
-    for e in c.events.iter().filter(|e| is_end(e)) {
-        ends.entry(e.payload["runId"].as_str().unwrap_or_default()).or_insert(e.at);
+    for e in c.events.iter().filter(|e| e.turn == Turn::End) {
+        ends.entry(e.run).or_insert(e.at);
     }
     for r in c.requests.iter().filter(|r| r.is_accepted() && r.last.is_none()) {
         let Some(end) = r.key().and_then(|key| ends.get(key)) else { continue };
@@ -170,15 +172,6 @@ fn final_responses(c: &Conn, claims: &BTreeMap<&str, u64>, facts: &Facts, expect
             );
         }
     }
-}
-
-fn is_start(e: &Event) -> bool {
-    e.name == "agent" && e.payload["stream"] == "lifecycle" && e.payload["data"]["phase"] == "start"
-}
-
-pub(super) fn is_end(e: &Event) -> bool {
-    let phase = e.payload["data"]["phase"].as_str();
-    e.name == "agent" && e.payload["stream"] == "lifecycle" && matches!(phase, Some("end" | "error"))
 }
 
 /// One run as one connection sees it.
@@ -200,21 +193,28 @@ struct Seen {
     started: bool,
 }
 
+/// The run `id`; true when it is seen for the first time.
+fn seen<'r, 'a>(runs: &'r mut IndexMap<&'a str, Seen>, id: &'a str) -> (bool, &'r mut Seen) {
+    match runs.entry(id) {
+        Entry::Vacant(e) => (true, e.insert(Seen::default())),
+        Entry::Occupied(e) => (false, e.into_mut()),
+    }
+}
+
 struct Watch<'c, 'a> {
     c: &'c Conn<'a>,
     hints: &'c Hints,
     facts: &'c Facts<'a>,
-    runs: BTreeMap<&'a str, Seen>,
+    runs: IndexMap<&'a str, Seen>,
     /// The run under way, by session.
     sessions: BTreeMap<String, &'a str>,
 }
 
 impl<'a> Watch<'_, 'a> {
     fn event(&mut self, e: &Event<'a>, out: &mut Findings) {
-        let Some(id) = e.payload["runId"].as_str() else { return };
         match e.name {
-            "agent" => self.agent(id, e, out),
-            "chat" => self.chat(id, e, out),
+            "agent" if !e.run.is_empty() => self.agent(e.run, e, out),
+            "chat" if !e.run.is_empty() => self.chat(e.run, e, out),
             _ => {}
         }
     }
@@ -222,8 +222,7 @@ impl<'a> Watch<'_, 'a> {
     fn agent(&mut self, id: &'a str, e: &Event<'a>, out: &mut Findings) {
         let (name, at) = (self.c.name, e.at.i);
         let seq = e.payload["seq"].as_u64().unwrap_or_default();
-        let new = !self.runs.contains_key(id);
-        let run = self.runs.entry(id).or_default();
+        let (new, run) = seen(&mut self.runs, id);
         run.latest = e.at.t;
         if new || (run.seq == 0 && !run.whole) {
             run.whole = seq == 1;
@@ -233,22 +232,22 @@ impl<'a> Watch<'_, 'a> {
             out.broken("agent_seq", at, format!("{name}: run {id}: seq {seq} after {}, events are missing", run.seq));
         }
         // A start that this connection was there for has the number 1.
-        if is_start(e) && seq != 1 {
+        if e.turn == Turn::Start && seq != 1 {
             out.broken("agent_seq", at, format!("{name}: run {id}: starts with seq {seq}"));
         }
         run.seq = run.seq.max(seq);
         if let Some(ended) = run.ended {
-            let what = if is_end(e) { "ends a second time" } else { "goes on after its end" };
+            let what = if e.turn == Turn::End { "ends a second time" } else { "goes on after its end" };
             out.broken("runs_end", at, format!("{name}: run {id} {what} (end at record {ended})"));
         }
-        if is_start(e) && std::mem::replace(&mut run.started, true) {
+        if e.turn == Turn::Start && std::mem::replace(&mut run.started, true) {
             out.broken("runs_end", at, format!("{name}: run {id} starts a second time"));
         }
         if e.payload["stream"] == "assistant" {
             Self::assistant(self.c, run, id, e, out);
         }
         let aborted = e.payload["data"]["aborted"] == true;
-        if is_end(e) {
+        if e.turn == Turn::End {
             run.ended = Some(at);
             run.failed = aborted || e.payload["data"]["phase"] == "error";
             if run.whole && !run.failed {
@@ -276,17 +275,17 @@ impl<'a> Watch<'_, 'a> {
 
     /// One run at a time in a session.
     fn session(&mut self, id: &'a str, e: &Event<'a>, out: &mut Findings) {
-        if !is_start(e) && !is_end(e) {
+        if e.turn == Turn::Other {
             return;
         }
         let (Some(key), Some(hello)) = (e.payload["sessionKey"].as_str(), &self.c.hello) else { return };
         let key = hello.session(key);
-        if is_start(e) {
+        if e.turn == Turn::Start {
             if let Some(other) = self.sessions.insert(key.clone(), id).filter(|o| *o != id) {
                 let text = format!("{}: run {id} starts in {key} while run {other} is under way", self.c.name);
                 out.broken("one_run", e.at.i, text);
             }
-        } else if is_end(e) && self.sessions.get(&key) == Some(&id) {
+        } else if e.turn == Turn::End && self.sessions.get(&key) == Some(&id) {
             self.sessions.remove(&key);
         }
     }
@@ -294,8 +293,7 @@ impl<'a> Watch<'_, 'a> {
     fn chat(&mut self, id: &'a str, e: &Event<'a>, out: &mut Findings) {
         let (name, at) = (self.c.name, e.at.i);
         let lags = self.c.may_lag(self.facts, e.at.t);
-        let known = self.runs.contains_key(id);
-        let run = self.runs.entry(id).or_default();
+        let (new, run) = seen(&mut self.runs, id);
         run.latest = e.at.t;
         let state = e.payload["state"].as_str().unwrap_or_default();
         if let Some(ended) = run.chat_ended {
@@ -313,7 +311,7 @@ impl<'a> Watch<'_, 'a> {
                 _ if replaces => Some(String::new()),
                 Some(text) => Some(text.clone()),
                 // The first delta that is seen: it is the first one at all if the run began here.
-                None if known && run.whole => Some(String::new()),
+                None if !new && run.whole => Some(String::new()),
                 None => None,
             };
             // A delta may be withheld from a slow reader; `message` makes up for it.
@@ -357,8 +355,8 @@ fn order(c: &Conn, out: &mut Findings) {
     }
     asked.sort_by_key(|(.., at)| *at);
     let mut starts: BTreeMap<&str, u64> = BTreeMap::new();
-    for e in c.events.iter().filter(|e| is_start(e)) {
-        starts.entry(e.payload["runId"].as_str().unwrap_or_default()).or_insert(e.at.i);
+    for e in c.events.iter().filter(|e| e.turn == Turn::Start) {
+        starts.entry(e.run).or_insert(e.at.i);
     }
     let mut last: BTreeMap<&str, (&str, u64)> = BTreeMap::new();
     for (key, session, accepted) in &asked {
@@ -387,13 +385,17 @@ fn unfinished(
     out: &mut Findings,
 ) {
     let patience = if hints.stuck { expect.run_deadline_ms + 60_000 } else { expect.recover_within_ms } * 1000;
+    let mut latest: BTreeMap<usize, u64> = BTreeMap::new();
+    for ((life, _), run) in runs {
+        let of_life = latest.entry(*life).or_default();
+        *of_life = run.latest.max(*of_life);
+    }
     for ((life, id), run) in runs {
         let Some((at, by)) = run.accepted.filter(|_| !run.ended) else { continue };
         let life_ = &facts.lives[*life];
         let end = life_.stop.map_or(life_.to, |m| m.t).min(facts.end);
         // The queue of the session moves on: only a run of a session at rest is forgotten.
-        let rest =
-            runs.iter().filter(|((l, _), _)| l == life).map(|(_, r)| r.latest).max().unwrap_or(0).max(run.latest);
+        let rest = latest.get(life).copied().unwrap_or(0);
         let due = rest.max(facts.healed().min(end)) + patience;
         // Somebody was there to see it end.
         let seen = conns.iter().any(|c| {

@@ -10,6 +10,7 @@ use http_body_util::{BodyDataStream, BodyExt as _, Limited};
 use hyper::body::Incoming;
 use openclaw_config::Secret;
 use openclaw_platform::http::{Body, HttpClient, HttpError};
+use serde::Serialize;
 use serde_json::Value;
 
 use super::{
@@ -81,9 +82,21 @@ impl Endpoint {
     }
 
     /// Posts `body` to `url` and reads the streamed reply with `decoder`.
-    pub(super) fn post(&self, url: String, own: HeaderMap, body: &Value, decoder: impl Decoder) -> ModelStream {
-        let (endpoint, body) = (self.clone(), Bytes::from(body.to_string()));
+    pub(super) fn post(
+        &self,
+        url: String,
+        own: HeaderMap,
+        body: &impl Serialize,
+        decoder: impl Decoder,
+    ) -> ModelStream {
+        let (endpoint, body) = (self.clone(), serde_json::to_vec(body));
         let opening = async move {
+            let unsendable =
+                |e| stream::iter([Err(ModelError::Protocol(format!("the request cannot be written: {e}")))]);
+            let body = match body {
+                Ok(body) => Bytes::from(body),
+                Err(e) => return unsendable(e).boxed(),
+            };
             match endpoint.open(&url, own, body).await {
                 Ok(response) => reply(response, decoder),
                 Err(e) => stream::iter([Err(e)]).boxed(),

@@ -2,6 +2,7 @@ use std::collections::VecDeque;
 
 use http::{HeaderMap, header::AUTHORIZATION};
 use openclaw_protocol::message::{Content, StopReason, Usage};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{
@@ -41,74 +42,123 @@ impl Provider for OpenAi {
         let base = self.endpoint.base();
         let mut headers = HeaderMap::new();
         headers.extend(self.endpoint.key("Bearer ").map(|key| (AUTHORIZATION, key)));
-        let body = body(&request, base.contains("//api.openai.com"));
+        let body = Body::of(&request, base.contains("//api.openai.com"));
         self.endpoint.post(format!("{base}/chat/completions"), headers, &body, Chat::default())
     }
 }
 
-/// The request. `official`: OpenAI itself, whose newer models know only the new name of the token bound.
-fn body(request: &ModelRequest, official: bool) -> Value {
-    let mut messages = Vec::new();
-    if !request.system.is_empty() {
-        messages.push(json!({"role": "system", "content": request.system}));
-    }
-    messages.extend(entries(&request.messages).into_iter().map(message));
-    let mut body = json!({
-        "model": request.model,
-        "messages": messages,
-        "stream": true,
-        "stream_options": {"include_usage": true},
-    });
-    if !request.tools.is_empty() {
+/// The request: written once, straight from the history, which may hold images of megabytes.
+#[derive(Serialize)]
+struct Body<'a> {
+    model: &'a str,
+    messages: Vec<Outgoing<'a>>,
+    stream: bool,
+    stream_options: Value,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tools: Vec<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_completion_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_effort: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "role", rename_all = "lowercase")]
+enum Outgoing<'a> {
+    System {
+        content: &'a str,
+    },
+    User {
+        content: Said<'a>,
+    },
+    Assistant {
+        content: Option<String>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        tool_calls: Vec<Value>,
+    },
+    Tool {
+        tool_call_id: &'a str,
+        content: String,
+    },
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Said<'a> {
+    Text(&'a str),
+    Parts(Vec<Part<'a>>),
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Part<'a> {
+    Text { text: &'a str },
+    ImageUrl { image_url: ImageUrl },
+}
+
+#[derive(Serialize)]
+struct ImageUrl {
+    url: String,
+}
+
+impl<'a> Body<'a> {
+    /// `official`: OpenAI itself, whose newer models know only the new name of the token bound.
+    fn of(request: &'a ModelRequest, official: bool) -> Self {
+        let system = (!request.system.is_empty()).then_some(Outgoing::System { content: &request.system });
         let tools = request.tools.iter().map(|tool| {
             let function = json!({"name": tool.name, "description": tool.description, "parameters": tool.parameters});
             json!({"type": "function", "function": function})
         });
-        body["tools"] = tools.collect();
-    }
-    if let Some(max) = request.max_tokens {
-        body[if official { "max_completion_tokens" } else { "max_tokens" }] = max.into();
-    }
-    let effort = match request.thinking.as_deref() {
-        Some(level @ ("minimal" | "low" | "medium" | "high")) => Some(level),
-        Some("xhigh") => Some("high"), // few servers know more
-        _ => None,
-    };
-    if let Some(effort) = effort {
-        body["reasoning_effort"] = effort.into();
-    }
-    body
-}
-
-fn message(entry: Entry<'_>) -> Value {
-    match entry {
-        Entry::User(parts) => {
-            if let [Content::Text { text }] = parts[..] {
-                return json!({"role": "user", "content": text});
-            }
-            json!({"role": "user", "content": parts.into_iter().filter_map(user_part).collect::<Vec<_>>()})
+        Self {
+            model: &request.model,
+            messages: system.into_iter().chain(entries(&request.messages).into_iter().map(Outgoing::from)).collect(),
+            stream: true,
+            stream_options: json!({"include_usage": true}),
+            tools: tools.collect(),
+            max_tokens: request.max_tokens.filter(|_| !official),
+            max_completion_tokens: request.max_tokens.filter(|_| official),
+            reasoning_effort: match request.thinking.as_deref() {
+                Some("minimal") => Some("minimal"),
+                Some("low") => Some("low"),
+                Some("medium") => Some("medium"),
+                Some("high" | "xhigh") => Some("high"), // few servers know more
+                _ => None,
+            },
         }
-        Entry::Assistant { texts, calls } => {
-            let mut message = json!({"role": "assistant"});
-            message["content"] = if texts.is_empty() { Value::Null } else { texts.join("\n").into() };
-            if !calls.is_empty() {
-                let calls = calls.into_iter().map(|call| {
-                    let function = json!({"name": call.name, "arguments": call.arguments.to_string()});
-                    json!({"id": call.id, "type": "function", "function": function})
-                });
-                message["tool_calls"] = calls.collect();
-            }
-            message
-        }
-        Entry::ToolResult { id, text, .. } => json!({"role": "tool", "tool_call_id": id, "content": text}),
     }
 }
 
-fn user_part(part: &Content) -> Option<Value> {
+impl<'a> From<Entry<'a>> for Outgoing<'a> {
+    fn from(entry: Entry<'a>) -> Self {
+        match entry {
+            Entry::User(parts) => Self::User {
+                content: match parts[..] {
+                    [Content::Text { text }] => Said::Text(text),
+                    _ => Said::Parts(parts.into_iter().filter_map(part).collect()),
+                },
+            },
+            Entry::Assistant { texts, calls } => Self::Assistant {
+                content: (!texts.is_empty()).then(|| texts.join("\n")),
+                tool_calls: calls
+                    .into_iter()
+                    .map(|call| {
+                        let function = json!({"name": call.name, "arguments": call.arguments.to_string()});
+                        json!({"id": call.id, "type": "function", "function": function})
+                    })
+                    .collect(),
+            },
+            Entry::ToolResult { id, text, .. } => Self::Tool { tool_call_id: id, content: text },
+        }
+    }
+}
+
+fn part(part: &Content) -> Option<Part<'_>> {
     match part {
-        Content::Text { text } => Some(json!({"type": "text", "text": text})),
+        Content::Text { text } => Some(Part::Text { text }),
         Content::Image { data, mime_type } => {
-            Some(json!({"type": "image_url", "image_url": {"url": format!("data:{mime_type};base64,{data}")}}))
+            Some(Part::ImageUrl { image_url: ImageUrl { url: format!("data:{mime_type};base64,{data}") } })
         }
         Content::Thinking { .. } | Content::ToolCall { .. } => None,
     }

@@ -15,7 +15,7 @@ use crate::store::{self, Store, StoreError};
 
 /// A line of a transcript.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "camelCase")]
+#[serde(tag = "type", rename_all = "camelCase", try_from = "Row")]
 pub enum Line {
     /// Begins each transcript.
     #[serde(rename_all = "camelCase")]
@@ -35,6 +35,38 @@ pub enum Line {
         /// The message.
         message: Message,
     },
+}
+
+/// A line as it is read: serde would go through a tagged enum's members twice, and every run reads its whole context.
+#[derive(Deserialize)]
+struct Row {
+    r#type: Kind,
+    id: String,
+    version: Option<u32>,
+    timestamp: Option<Millis>,
+    message: Option<Message>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum Kind {
+    Session,
+    Message,
+}
+
+impl TryFrom<Row> for Line {
+    type Error = &'static str;
+
+    fn try_from(row: Row) -> Result<Self, Self::Error> {
+        let Row { r#type, id, version, timestamp, message } = row;
+        match r#type {
+            Kind::Session => {
+                let version = version.ok_or("a header without version")?;
+                Ok(Self::Session { version, id, timestamp: timestamp.ok_or("a header without timestamp")? })
+            }
+            Kind::Message => Ok(Self::Message { id, message: message.ok_or("a line without its message")? }),
+        }
+    }
 }
 
 /// All sessions.
