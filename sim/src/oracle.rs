@@ -10,6 +10,7 @@ mod findings;
 mod idempotency;
 mod lifecycle;
 mod model;
+mod pairing;
 mod presence;
 mod process;
 mod runs;
@@ -65,6 +66,8 @@ pub struct Expect {
     pub run_deadline_ms: u64,
     /// Clients that connect through the tunnel.
     pub tunnelled: Vec<String>,
+    /// Those of them that the gateway takes for its own machine's: they ask for a local name.
+    pub local: Vec<String>,
 }
 
 impl Default for Expect {
@@ -81,6 +84,7 @@ impl Default for Expect {
             drain_ms: 4_000,
             run_deadline_ms: 600_000,
             tunnelled: Vec::new(),
+            local: Vec::new(),
         }
     }
 }
@@ -93,7 +97,8 @@ impl Expect {
     pub fn of(plan: &Plan) -> Result<Self, String> {
         let config = crate::plan::config_of(&plan.config)?;
         let limits = &config.gateway.limits;
-        let tunnelled = plan.clients.iter().filter(|c| c.via == Route::Tunnel).map(|c| c.name.clone());
+        let tunnelled = plan.clients.iter().filter(|c| c.via == Route::Tunnel);
+        let local = tunnelled.clone().filter(|c| c.host.is_none());
         Ok(Self {
             off: plan.expect.off.clone(),
             recover_within_ms: plan.expect.recover_within.ms(),
@@ -104,14 +109,15 @@ impl Expect {
             handshake_timeout_ms: limits.handshake_timeout_ms,
             drain_ms: limits.drain_ms,
             run_deadline_ms: config.agents.defaults.timeout_seconds * 1000,
-            tunnelled: tunnelled.collect(),
+            tunnelled: tunnelled.map(|c| c.name.clone()).collect(),
+            local: local.map(|c| c.name.clone()).collect(),
             ..Self::default()
         })
     }
 }
 
 /// Every oracle and what it says.
-pub const ORACLES: [(&str, &str); 37] = [
+pub const ORACLES: [(&str, &str); 41] = [
     ("frames", "received frames have the form of the sheets: no unknown or null member, known error codes"),
     ("challenge", "the first frame is connect.challenge, once, without seq"),
     ("hello", "the response to connect comes before any event and any other response"),
@@ -119,6 +125,10 @@ pub const ORACLES: [(&str, &str); 37] = [
     ("answered", "a request is answered unless its connection or the run ended"),
     ("latency", "on a quiet connection the answer comes in time, whatever others do"),
     ("scopes", "no event and no success for a connection that may not see or do it"),
+    ("grants", "no device holds a role or scope that no approval granted, or that was taken away again"),
+    ("admitted", "a device that was approved for what it asks need not be approved again"),
+    ("revocation", "a rotated or revoked device is disconnected at once"),
+    ("pairing_requests", "a device that waits is asked about once, until that is decided or out of time"),
     ("refusals", "a bad first frame is refused with the right answer, code and reason, at once"),
     ("timeouts", "deadlines are kept on the monotonic clock: handshake, agent.wait"),
     ("closes", "the gateway closes a connection only for a reason, with the code for it"),
@@ -156,6 +166,7 @@ pub fn judge(history: &[Record], expect: &Expect) -> Vec<Verdict> {
     let facts = Facts::of(history, expect);
     let mut out = Findings::default();
     let conns = model::read(&facts, expect, &mut out);
+    pairing::check(&conns, &facts, expect, &mut out);
     stream::check(&conns, &facts, expect, &mut out);
     presence::check(&conns, &facts, expect, &mut out);
     lifecycle::shutdown(&conns, &facts, expect, &mut out);

@@ -3,6 +3,7 @@
 //! down piece by piece; a plan is a JSON file, and can be written as a scenario again.
 
 mod config;
+mod device;
 mod draw;
 mod explicit;
 
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use config::{config, config_of};
+pub use device::{DeviceSeed, named};
 
 use crate::scenario::{Expect, FaultName, Leave, Network, Route};
 
@@ -73,6 +75,18 @@ pub struct Client {
     /// What it shows; the gateway's token when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
+    /// The secret of its device key, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<DeviceSeed>,
+    /// Name by which it asks for the gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Approves pairing requests, after about this long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approves_ms: Option<u64>,
+    /// Rejects them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejects_ms: Option<u64>,
     /// Connects again after a loss.
     pub reconnect: bool,
     /// What it does, in order of time.

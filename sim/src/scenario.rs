@@ -178,6 +178,11 @@ impl Scenario {
         for (n, group) in scenario.clients.iter().enumerate() {
             group.check().map_err(|why| ScenarioError(format!("{name}:{}:1: {why}", at_table("[[clients]]", n))))?;
         }
+        let devices: Vec<String> = scenario.clients.iter().filter(|g| g.device).flat_map(Group::names).collect();
+        for (n, group) in scenario.clients.iter().enumerate() {
+            let line = || at_table("[[clients]]", n);
+            group.check_devices(&devices).map_err(|why| ScenarioError(format!("{name}:{}:1: {why}", line())))?;
+        }
         if let Some(swarm) = &scenario.swarm {
             swarm.check().map_err(|why| ScenarioError(format!("{name}:{}:1: {why}", at_table("[swarm]", 0))))?;
         }

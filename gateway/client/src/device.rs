@@ -67,8 +67,9 @@ pub(crate) fn device_id(public_key: &[u8; 32]) -> String {
     })
 }
 
-/// The `device` block of connect. `claims` names everything that is signed besides the device itself.
-pub(crate) fn block(signer: &dyn DeviceSigner, claims: &Signed<'_>) -> Value {
+/// The `device` block of connect. `claims` names everything that is signed besides the device itself: its `device_id`
+/// does not count, the signer's does.
+pub fn block(signer: &dyn DeviceSigner, claims: &Signed<'_>) -> Value {
     let public_key = signer.public_key();
     let id = device_id(&public_key);
     let signature = signer.sign(signed_text(&Signed { device_id: &id, ..*claims }).as_bytes());

@@ -23,7 +23,7 @@ pub use backoff::Backoff;
 pub use call::{Call, CallError, Final, GatewayError};
 pub use connect::ConnectError;
 pub use connection::{Client, Closed};
-pub use device::{DeviceKey, DeviceSigner};
+pub use device::{DeviceKey, DeviceSigner, block as device_block};
 pub use event::{ClientEvent, RawEvent};
 pub use options::{ConnectOptions, NodeOffer};
 pub use session::{Session, SessionEvent, Stopped};

@@ -112,7 +112,9 @@ pub fn reconnect(conns: &[Conn], facts: &Facts, expect: &Expect, out: &mut Findi
             let unwanted = c.refusal.is_some_and(|a| a.reason() != "SHUTTING_DOWN");
             let Some(end) = c.lost().filter(|_| !unwanted) else { continue };
             let due = end.at.t.max(healed) + within;
-            let back = list[n + 1..].iter().any(|o| o.hello.as_ref().is_some_and(|h| h.at.t <= due));
+            // Who is told that a person has to let it in was heard; whether that was right is another question.
+            let heard = |o: &Conn| o.refusal.is_some_and(|a| a.reason() == "PAIRING_REQUIRED" && a.at.t <= due);
+            let back = list[n + 1..].iter().any(|o| o.hello.as_ref().is_some_and(|h| h.at.t <= due) || heard(o));
             let tried =
                 failed.get(client).is_some_and(|list| list.iter().any(|m| m.t > end.at.t)) || list.len() > n + 1;
             if !back && due < facts.finish() && (tried || returns(c.group)) {

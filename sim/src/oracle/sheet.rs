@@ -50,6 +50,12 @@ impl Rights {
         Self { node, scopes }
     }
 
+    /// This very scope, or one that implies it, is in force.
+    pub fn hold(&self, scope: &str) -> bool {
+        let has = |scope: &str| self.scopes.iter().any(|s| s == scope);
+        has(scope) || has("operator.admin") || (scope == "operator.read" && has("operator.write"))
+    }
+
     /// Admin implies all, write implies read, nothing else implies anything (section 9).
     pub fn meet(&self, need: Need) -> bool {
         let has = |scope: &str| self.scopes.iter().any(|s| s == scope);

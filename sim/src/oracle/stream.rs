@@ -103,6 +103,15 @@ fn is_witness(w: &Conn, c: &Conn, facts: &Facts) -> bool {
 
 fn same_view(a: &Conn, b: &Conn) -> bool {
     let kinds = [sheet::Need::Read, sheet::Need::Pairing, sheet::Need::Approvals];
+    // A device without the admin scope is shown the pairing of its own key only (S06).
+    let own = |c: &Conn| {
+        let hello =
+            c.hello.as_ref().filter(|h| h.rights.meet(sheet::Need::Pairing) && !h.rights.meet(sheet::Need::Admin))?;
+        hello.params["device"]["id"].as_str().map(str::to_owned)
+    };
+    if own(a) != own(b) {
+        return false;
+    }
     // Nodes are sent events of their own.
     let node = a.sees(sheet::Need::Node) || b.sees(sheet::Need::Node);
     !node && a.hello.is_some() && b.hello.is_some() && kinds.iter().all(|n| a.sees(*n) == b.sees(*n))

@@ -3,6 +3,7 @@
 
 mod channel;
 mod handshake;
+mod pairing;
 mod run;
 mod stream;
 mod world;

@@ -4,7 +4,8 @@ use openclaw_platform::{Entropy, EntropyExt as _};
 use serde_json::{Value, json};
 
 use super::{
-    Action, Client, Deed, Disk, Fault, Message, Model, Opening, Plan, PlannedFault, Telegram, VERSION, config::config,
+    Action, Client, Deed, DeviceSeed, Disk, Fault, Message, Model, Opening, Plan, PlannedFault, Telegram, VERSION,
+    config::config, device::name_devices,
 };
 use crate::{
     SimEntropy,
@@ -48,12 +49,13 @@ impl Plan {
         let length_ms = scenario.run.length.ms();
         let mut clients = Vec::new();
         for group in &scenario.clients {
-            for n in 1..=group.count {
-                let name = group.client.clone().unwrap_or_else(|| format!("{}-{n}", group.group));
+            for (n, name) in (1..).zip(group.names()) {
                 let dice = Dice(root.fork(&format!("client {name}")));
-                clients.push(client(group, n, name, length_ms, &dice));
+                let device = group.device.then(|| DeviceSeed::draw(&*root.fork(&format!("device {name}"))));
+                clients.push(Client { device, ..client(group, n, name, length_ms, &dice) });
             }
         }
+        name_devices(&mut clients);
         let explicit = scenario.fault.iter().map(|f| (f.at.ms(), f.lasts.map(Span::ms), f.fault()));
         let mut faults: Vec<_> = explicit.collect();
         if let Some(swarm) = &scenario.swarm {
@@ -126,6 +128,10 @@ fn client(group: &Group, n: u32, name: String, length_ms: u64, dice: &Dice) -> C
         start_ms,
         role: group.role.clone(),
         answers_ms: group.answers.map(Span::ms),
+        device: None,
+        host: group.host.clone(),
+        approves_ms: group.approves.map(Span::ms),
+        rejects_ms: group.rejects.map(Span::ms),
         scopes: group.scopes.clone(),
         mode: group.mode.clone(),
         token: group.token.clone(),

@@ -2,7 +2,11 @@
 
 #![allow(clippy::disallowed_methods)] // a client is no part of the gateway: its clock is the runtime's
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
 use openclaw_platform::{Entropy, EntropyExt as _, Spawner, SpawnerExt as _, Transport};
@@ -16,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     TOKEN,
+    device::Device,
     recorder::Recorder,
     socket::{self, Socket},
     visit,
@@ -40,6 +45,9 @@ const ATTEMPTS: u32 = 8;
 const WAIT_MS: u64 = 60_000;
 /// Between an `agent.wait` that nobody could answer and the next question.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Events to which a client may have to do something.
+const TELLING: [&str; 3] = ["connect.challenge", "node.invoke.request", "device.pair.requested"];
 
 /// Everything that a client's life needs.
 #[derive(Clone)]
@@ -104,6 +112,8 @@ pub(super) async fn live(start: Start) {
         visits: 0,
         calls: BTreeMap::new(),
         again: vec![],
+        device: start.plan.device.as_ref().map(|seed| Device::new(seed.key())),
+        decided: BTreeSet::new(),
         answers: vec![],
         answered: 0,
         start,
@@ -168,17 +178,21 @@ struct Client {
     calls: BTreeMap<String, Call>,
     /// Calls to be made (again), and not before when.
     again: Vec<(Instant, Call)>,
-    /// A node's answers on the connection of now, and when they are ready.
-    answers: Vec<(Instant, Value)>,
+    /// What it answers to events on the connection of now, and when that is ready: method and parameters.
+    answers: Vec<(Instant, &'static str, Value)>,
     answered: u64,
+    /// Its key and token, if it has them.
+    device: Option<Device>,
+    /// Pairing requests that it has seen on the connection of now.
+    decided: BTreeSet<String>,
 }
 
 /// A frame that came.
 enum Heard {
     /// To a request.
     Answer(Frame),
-    /// A node is to do something.
-    Asked(Frame),
+    /// An event to which something may have to be done.
+    Told(Frame),
     /// Anything else.
     Event,
 }
@@ -213,7 +227,7 @@ impl Client {
     }
 
     async fn connection(&mut self, conn: &str) -> After {
-        let ws = match socket::open(&*self.start.net, self.start.plan.via).await {
+        let ws = match socket::open(&*self.start.net, self.start.plan.via, self.start.plan.host.as_deref()).await {
             Ok(ws) => ws,
             Err(error) => {
                 self.start.failed(error);
@@ -235,15 +249,21 @@ impl Client {
         let open = std::mem::take(&mut self.calls).into_values();
         self.again.extend(open.map(|call| (now, call)));
         self.answers.clear();
+        self.decided.clear();
+        // Requests that came while it was away.
+        if self.decision().is_some() {
+            self.answers.push((now, "device.pair.list", json!({})));
+        }
         self.serve(&mut live).await;
         After::Hello
     }
 
     /// Reads the challenge, asks, reads the answer.
     async fn hello(&mut self, live: &mut Live<'_>) -> Result<(), After> {
-        let Some(_) = self.receive(live).await else { return Err(After::Failure) };
-        let plan = &self.start.plan;
-        let token = plan.token.as_deref().unwrap_or(TOKEN);
+        let Some(first) = self.receive(live).await else { return Err(After::Failure) };
+        let plan = self.start.plan.clone();
+        let shared = plan.token.as_deref().unwrap_or(TOKEN);
+        let token = self.device.as_ref().and_then(|d| d.token.as_deref()).unwrap_or(shared);
         let mut params = json!({
             "minProtocol": 3, "maxProtocol": 3, "role": plan.role, "auth": { "token": token },
             "client": { "id": "test", "mode": plan.mode, "version": "1", "platform": "sim", "displayName": plan.name,
@@ -255,6 +275,9 @@ impl Client {
         if !plan.scopes.is_empty() {
             params["scopes"] = json!(plan.scopes);
         }
+        if let (Some(device), Heard::Told(challenge)) = (&self.device, &first) {
+            params["device"] = device.block(&plan, token, &challenge["payload"]);
+        }
         self.send(live, json!({ "type": "req", "id": "hello", "method": "connect", "params": params })).await?;
         loop {
             let frame = match self.receive(live).await {
@@ -265,11 +288,19 @@ impl Client {
             if frame["ok"] == true {
                 let interval = frame["payload"]["policy"]["tickIntervalMs"].as_u64().unwrap_or(30_000);
                 live.tick = Duration::from_millis(interval * 2 + 1000);
+                if let (Some(device), Some(own)) = (&mut self.device, frame["payload"]["auth"]["deviceToken"].as_str())
+                {
+                    device.token = Some(own.to_owned());
+                }
                 return Ok(());
             }
             // The close frame follows.
             while self.receive(live).await.is_some() {}
-            let passing = frame["error"]["code"] == "UNAVAILABLE";
+            // Who has a device asks until somebody lets it in, and without its token when that is not taken any more.
+            let own = self.device.as_mut().is_some_and(|d| d.token.take().is_some());
+            let passing = frame["error"]["code"] == "UNAVAILABLE"
+                || own
+                || (self.device.is_some() && frame["error"]["code"] == "NOT_PAIRED");
             return Err(if passing { After::Failure } else { After::Refused });
         }
     }
@@ -281,7 +312,7 @@ impl Client {
             openclaw_platform::select! {
                 frame = self.receive(live), if live.reading => match frame {
                     Some(Heard::Answer(frame)) => self.answered(&frame),
-                    Some(Heard::Asked(frame)) => self.asked(&frame),
+                    Some(Heard::Told(frame)) => self.told(&frame),
                     Some(Heard::Event) => {}
                     None => return,
                 },
@@ -303,7 +334,7 @@ impl Client {
         let again = self.again.iter().map(|(at, _)| *at).min();
         let silence = live.reading.then_some(live.heard + live.tick);
         let far = Instant::now() + Duration::from_hours(1);
-        let answer = self.answers.iter().map(|(at, _)| *at).min();
+        let answer = self.answers.iter().map(|(at, ..)| *at).min();
         [action, again, answer, silence].into_iter().flatten().min().unwrap_or(far)
     }
 
@@ -318,11 +349,11 @@ impl Client {
             let (_, call) = self.again.remove(at);
             return self.call(live, call).await;
         }
-        if let Some(at) = self.answers.iter().position(|(at, _)| *at <= now) {
-            let (_, params) = self.answers.remove(at);
+        if let Some(at) = self.answers.iter().position(|(at, ..)| *at <= now) {
+            let (_, method, params) = self.answers.remove(at);
             self.answered += 1;
             let id = format!("answer.{}", self.answered);
-            let frame = json!({ "type": "req", "id": id, "method": "node.invoke.result", "params": params });
+            let frame = json!({ "type": "req", "id": id, "method": method, "params": params });
             return self.send(live, frame).await;
         }
         let Some(action) = self.start.plan.actions.get(self.next).cloned() else { return Ok(()) };
@@ -381,18 +412,44 @@ impl Client {
         self.send(live, json!({ "type": "req", "id": id, "method": method, "params": params })).await
     }
 
-    /// A node thinks for a while, half to one and a half times as long as it does on average.
-    fn asked(&mut self, frame: &Frame) {
-        let Some(mean) = self.start.plan.answers_ms else { return };
+    /// Who has to answer an event does so after a while.
+    fn told(&mut self, frame: &Frame) {
         let request = &frame["payload"];
-        let wait = mean as f64 * self.start.entropy.jitter(0.5);
-        let answer =
-            json!({ "id": request["id"], "nodeId": request["nodeId"], "ok": true, "payload": { "exitCode": 0 } });
-        self.answers.push((Instant::now() + Duration::from_millis(wait as u64), answer));
+        if frame["event"] == "device.pair.requested" {
+            self.decide(request);
+        } else if let (true, Some(mean)) = (frame["event"] == "node.invoke.request", self.start.plan.answers_ms) {
+            let answer =
+                json!({ "id": request["id"], "nodeId": request["nodeId"], "ok": true, "payload": { "exitCode": 0 } });
+            self.answer(mean, "node.invoke.result", answer);
+        }
+    }
+
+    /// How this person decides about devices, if at all, and how long that takes.
+    fn decision(&self) -> Option<(u64, &'static str)> {
+        let plan = &self.start.plan;
+        let approves = plan.approves_ms.map(|mean| (mean, "device.pair.approve"));
+        approves.or_else(|| plan.rejects_ms.map(|mean| (mean, "device.pair.reject")))
+    }
+
+    /// Decides a pairing request, once on each connection.
+    fn decide(&mut self, request: &Value) {
+        let (Some((mean, method)), Some(id)) = (self.decision(), request["requestId"].as_str()) else { return };
+        if self.decided.insert(id.to_owned()) {
+            self.answer(mean, method, json!({ "requestId": id }));
+        }
+    }
+
+    /// Half to one and a half times as long as it takes on average.
+    fn answer(&mut self, mean_ms: u64, method: &'static str, params: Value) {
+        let wait = mean_ms as f64 * self.start.entropy.jitter(0.5);
+        self.answers.push((Instant::now() + Duration::from_millis(wait as u64), method, params));
     }
 
     /// Takes note of an answer.
     fn answered(&mut self, frame: &Frame) {
+        for request in frame["payload"]["pending"].as_array().into_iter().flatten() {
+            self.decide(request);
+        }
         let Some(id) = frame["id"].as_str() else { return };
         let Some(mut call) = self.calls.remove(id) else { return };
         let retry =
@@ -448,7 +505,7 @@ impl Client {
                     // Most frames are events, which only the history needs.
                     let heard = match frame["type"] == "res" {
                         true => Heard::Answer(frame.clone()),
-                        false if frame["event"] == "node.invoke.request" => Heard::Asked(frame.clone()),
+                        false if TELLING.iter().any(|event| frame["event"] == *event) => Heard::Told(frame.clone()),
                         false => Heard::Event,
                     };
                     self.start.record(What::Received { conn: live.conn.to_owned(), frame });

@@ -30,13 +30,16 @@ pub(super) async fn connect(net: &dyn Transport, via: Route) -> Result<BoxIo, St
 }
 
 /// Connects and upgrades.
-pub(super) async fn open(net: &dyn Transport, via: Route) -> Result<Socket, String> {
+///
+/// `host` is the name that it asks for, when another one than the way itself suggests.
+pub(super) async fn open(net: &dyn Transport, via: Route, host: Option<&str>) -> Result<Socket, String> {
     let io = connect(net, via).await?;
     // Through a tunnel the gateway is asked for by a local name.
-    let url = match via {
-        Route::Gateway => "ws://gateway:18789/",
-        Route::Tunnel => "ws://127.0.0.1:18790/",
-    };
+    let host = host.unwrap_or(match via {
+        Route::Gateway => "gateway:18789",
+        Route::Tunnel => "127.0.0.1:18790",
+    });
+    let url = format!("ws://{host}/");
     let config = WebSocketConfig::default().read_buffer_size(BUFFER);
     match tokio::time::timeout(CONNECT, client_async_with_config(url, io, Some(config))).await {
         Err(_) => Err("no upgrade in time".into()),

@@ -63,6 +63,20 @@ pub struct Group {
     /// Another token than the gateway's: clients that are refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
+    /// Has a device key of its own, signs with it, keeps the device token that it is given and shows that from then on.
+    /// Who is not let in yet asks again with back-off.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub device: bool,
+    /// Name by which it asks for the gateway (the `Host` header): through the tunnel another one than the loopback
+    /// address makes it a stranger, who needs a person's approval.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// A person who approves each pairing request of a device after about this long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approves: Option<Span>,
+    /// A person who rejects each of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejects: Option<Span>,
     /// Connects again after a loss, with back-off, and sends again what was not answered.
     #[serde(default = "yes")]
     pub reconnect: bool,
@@ -126,7 +140,7 @@ pub struct Step {
     /// Calls this method.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub call: Option<String>,
-    /// With these parameters.
+    /// With these parameters. A text `device:NAME` stands for the device id of the client of that name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub params: Option<Value>,
     /// Sends it again after a reconnect when it was not answered.
@@ -166,6 +180,11 @@ pub enum Leave {
 }
 
 impl Group {
+    /// Names of its clients.
+    pub fn names(&self) -> impl Iterator<Item = String> {
+        (1..=self.count).map(|n| self.client.clone().unwrap_or_else(|| format!("{}-{n}", self.group)))
+    }
+
     /// What does not fit together.
     pub(super) fn check(&self) -> Result<(), String> {
         let name = &self.group;
@@ -180,6 +199,12 @@ impl Group {
         }
         if (self.workload == Workload::Script) == self.script.is_empty() {
             return Err(format!("group \"{name}\": workload \"script\" and `script` need each other"));
+        }
+        if self.host.as_ref().is_some_and(|h| !h.chars().all(|c| c.is_ascii_alphanumeric() || ".-:[]".contains(c))) {
+            return Err(format!("group \"{name}\": `host` is the name of a machine, a port may follow"));
+        }
+        if self.approves.is_some() && self.rejects.is_some() {
+            return Err(format!("group \"{name}\": `approves` and `rejects` exclude each other"));
         }
         for step in &self.script {
             let kinds = [
@@ -196,6 +221,15 @@ impl Group {
             }
         }
         Ok(())
+    }
+
+    /// Devices that steps speak of and that no client is.
+    pub(super) fn check_devices(&self, known: &[String]) -> Result<(), String> {
+        let params = self.script.iter().filter_map(|step| step.params.as_ref());
+        match params.flat_map(crate::plan::named).find(|device| !known.contains(device)) {
+            Some(device) => Err(format!("group \"{}\": no client \"{device}\" has `device = true`", self.group)),
+            None => Ok(()),
+        }
     }
 }
 
