@@ -79,6 +79,8 @@ pub enum Command {
     Health(ReadArgs),
     /// Show a summary of the running gateway
     Status(ReadArgs),
+    /// Look for what is wrong with this installation and say what to do; 0 when nothing is, else 1
+    Doctor(Box<crate::commands::doctor::DoctorArgs>),
     /// Run one agent turn and print the reply
     Agent(Box<AgentArgs>),
     /// Send messages through a channel

@@ -7,6 +7,7 @@ pub mod channels;
 pub mod config;
 pub mod delivery;
 pub mod devices;
+pub mod doctor;
 pub mod gateway_status;
 pub mod hash_password;
 pub mod health;

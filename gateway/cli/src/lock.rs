@@ -3,7 +3,7 @@
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
-    io::{Read as _, Seek as _, Write as _},
+    io::{Seek as _, Write as _},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
@@ -11,6 +11,29 @@ use std::{
 use crate::failure::Failure;
 
 const FILE: &str = "gateway.lock";
+
+/// Who has the lock, as it wrote itself down; an unlocked file may name one that was killed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// Its line: `pid 7, port 18789, since ...`.
+    line: String,
+    /// The gateway's port; `None` for other commands.
+    pub port: Option<u16>,
+}
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.line)
+    }
+}
+
+/// Who wrote itself into the lock of `state_dir`.
+pub fn holder(state_dir: &Path) -> Option<Holder> {
+    let text = std::fs::read_to_string(state_dir.join(FILE)).ok()?;
+    let line = text.trim().to_owned();
+    let port = line.split(", ").find_map(|part| part.strip_prefix("port ")?.parse().ok()).filter(|port| *port > 0);
+    (!line.is_empty()).then_some(Holder { line, port })
+}
 
 /// The lock; the operating system lets go of it when the process ends, however it ends.
 #[derive(Debug)]
@@ -43,10 +66,7 @@ impl StateLock {
             Ok(()) => {}
             Err(TryLockError::Error(e)) => return Err(io(e)),
             Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                let _ = file.read_to_string(&mut holder);
-                let holder = holder.trim();
-                let holder = if holder.is_empty() { "holder unknown" } else { holder };
+                let holder = holder(state_dir).map_or_else(|| "holder unknown".to_owned(), |h| h.to_string());
                 let dir = state_dir.display();
                 return Err(Failure::Temporary(format!(
                     "a gateway is already running on the state directory {dir} ({holder}); stop it first, or give this \
@@ -83,6 +103,7 @@ mod tests {
         let first = StateLock::take(dir.path(), 7).unwrap();
         let Err(Failure::Temporary(text)) = StateLock::take(dir.path(), 8) else { panic!("taken twice") };
         assert!(text.contains(&format!("pid {}, port 7, since 2", std::process::id())), "{text}");
+        assert_eq!(holder(dir.path()).unwrap().port, Some(7));
         drop(first);
         assert!(StateLock::take(dir.path(), 8).is_ok());
         // A file that a killed process left behind holds nobody off.

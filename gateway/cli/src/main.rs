@@ -72,6 +72,7 @@ fn run(session: &Session, command: Command) -> Result<(), Failure> {
             output::raw(&String::from_utf8_lossy(&script))
         }
         Command::Health(args) => ask(commands::health::health(session, &args)),
+        Command::Doctor(args) => ask(commands::doctor::run(session, &args)),
         Command::Status(args) => ask(commands::health::status(session, &args)),
         Command::Agent(args) => ask(commands::agent::run(session, &args)),
         Command::Message { command: MessageCommand::Send(args) } => ask(commands::message::send(session, &args)),

@@ -98,11 +98,19 @@ async fn healthz() -> Response {
     plain(StatusCode::OK, json!({ "ok": true }).to_string(), "application/json")
 }
 
-/// Ready: 503 while it stops (D27).
+/// Ready: 503 while it stops, and while its database takes no writes and so nothing new is accepted (D27).
 async fn readyz(State(gateway): State<Arc<Gateway>>) -> Response {
-    let ready = gateway.draining().is_none();
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    plain(status, json!({ "ready": ready }).to_string(), "application/json")
+    let reason = match (gateway.draining(), gateway.store.trouble()) {
+        (Some(_), _) => Some("stopping"),
+        // Not the error itself: whoever asks has shown no credential. The log and `openclaw doctor` have more.
+        (None, Some(_)) => Some("storage"),
+        (None, None) => None,
+    };
+    let Some(reason) = reason else {
+        return plain(StatusCode::OK, json!({ "ready": true }).to_string(), "application/json");
+    };
+    let body = json!({ "ready": false, "reason": reason }).to_string();
+    plain(StatusCode::SERVICE_UNAVAILABLE, body, "application/json")
 }
 
 async fn fallback(State(gateway): State<Arc<Gateway>>, mut request: Request<Body>) -> Response {

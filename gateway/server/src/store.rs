@@ -4,6 +4,7 @@
 
 pub mod backup;
 mod commit;
+pub mod inspect;
 mod schema;
 
 use std::{
@@ -226,8 +227,16 @@ fn remove(storage: &dyn Storage, name: &str) -> std::io::Result<()> {
 
 fn database(storage: &dyn Storage, name: &str, sync_failed: &Arc<AtomicBool>) -> Result<Database, StoreError> {
     let file = storage.block_file(name).map_err(|e| StoreError::Open(e.to_string()))?;
-    let file = Backend { file, sync_failed: sync_failed.clone() };
-    let db = Database::builder().set_cache_size(CACHE).create_with_backend(file);
+    opened(builder().create_with_backend(Backend { file, sync_failed: sync_failed.clone() }))
+}
+
+fn builder() -> redb::Builder {
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE);
+    builder
+}
+
+fn opened(db: Result<Database, redb::DatabaseError>) -> Result<Database, StoreError> {
     db.map_err(|e| match e {
         redb::DatabaseError::Storage(redb::StorageError::Corrupted(why)) => StoreError::Damaged(why),
         // A file that does not begin as redb's do.

@@ -135,7 +135,7 @@ fn copy_all(from: &ReadTransaction, copy: &Database) -> Result<u64, StoreError> 
     Ok(records)
 }
 
-fn count(tx: &ReadTransaction) -> Result<u64, StoreError> {
+pub(super) fn count(tx: &ReadTransaction) -> Result<u64, StoreError> {
     use redb::ReadableTableMetadata as _;
     tx.list_tables()?.try_fold(0, |sum, table| Ok(sum + tx.open_untyped_table(table)?.len()?))
 }

@@ -1,0 +1,93 @@
+//! The configuration file: there, private, readable, and enough for a start.
+
+use super::{check::Check, files};
+use crate::{
+    Session,
+    args::RunArgs,
+    config_file::{self, State},
+    gateway_plan::Plan,
+};
+
+/// `config`, `config.permissions`, `config.warnings`.
+pub fn checks(session: &Session, is_running: bool, fix: bool) -> Vec<Check> {
+    let (path, command) = (&session.paths.config, session.paths.command());
+    let shown = path.display();
+    let correct =
+        format!("correct the file, then `{command} config validate`; `{command} config set PATH VALUE` keeps comments");
+    match config_file::read(path) {
+        Err(failure) => return vec![Check::error("config", failure.to_string(), "see who may read it")],
+        Ok(None) => {
+            let text = format!("there is no configuration {shown}");
+            return vec![Check::warn("config", text, format!("`{command} setup` writes one with a fresh token"))];
+        }
+        Ok(Some(_)) => {}
+    }
+    let mut checks = match config_file::load(path, &session.env) {
+        Ok(State::Valid(_)) => start(session, is_running),
+        Ok(State::Invalid(problems)) => {
+            let list: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            vec![Check::error("config", format!("{shown} cannot be used:\n{}", list.join("\n")), correct)]
+        }
+        Err(failure) => vec![Check::error("config", failure.to_string(), correct)],
+    };
+    checks.extend(files::private("config.permissions", std::slice::from_ref(path), fix));
+    checks
+}
+
+/// Whether a gateway would start with it, without further flags.
+fn start(session: &Session, is_running: bool) -> Vec<Check> {
+    let shown = session.paths.config.display();
+    match Plan::make(session, &RunArgs::default()) {
+        Ok(plan) if plan.warnings.is_empty() => vec![Check::ok("config", format!("{shown} is valid"))],
+        Ok(plan) => vec![
+            Check::ok("config", format!("{shown} is valid")),
+            Check::note("config.warnings", plan.warnings.join("\n")),
+        ],
+        Err(failure) => {
+            let text = format!("{shown} is valid, but a start would be refused: {failure}");
+            let fix = "see above; what is given to `openclaw gateway` as a flag or variable needs no place in the file";
+            // One that was given flags runs.
+            let check = if is_running { Check::warn } else { Check::error };
+            vec![check("config", text, fix.to_owned())]
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::check::Verdict, *};
+    use crate::tests::session;
+
+    fn of(text: &str) -> (Verdict, String) {
+        let dir = tempfile::tempdir().unwrap();
+        let session = session(dir.path(), false);
+        config_file::replace(&session.paths.config, text).unwrap();
+        let check = checks(&session, false, false).remove(0);
+        assert_eq!(check.id, "config");
+        (check.verdict, check.text)
+    }
+
+    #[test]
+    fn f19_every_problem_of_the_file_is_shown() {
+        let (verdict, text) = of("{gateway:{mode:'lokal', prot:5}}");
+        assert_eq!(verdict, Verdict::Error);
+        for part in ["openclaw.json", "gateway.mode", "prot"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        let (verdict, text) = of("{gateway:{mode:'local'\n port:5}}");
+        assert!(verdict == Verdict::Error && text.contains("line 2"), "{text}");
+    }
+
+    #[test]
+    fn a_start_that_would_be_refused_is_named() {
+        let (verdict, text) = of("{gateway:{mode:'local'}}");
+        assert!(verdict == Verdict::Error && text.contains("gateway.auth.token"), "{text}");
+        assert_eq!(of("{gateway:{mode:'local', auth:{token:'t'}}}").0, Verdict::Ok);
+    }
+
+    #[test]
+    fn s17_no_secret_is_shown() {
+        let text = "{gateway:{mode:'local', auth:{token:'hunter2hunter2'}}, cron:{}, bogus:'hunter2hunter2'}";
+        assert!(!of(text).1.contains("hunter2"), "{text}");
+    }
+}

@@ -1,0 +1,76 @@
+//! A running gateway: whether it answers, is ready and well, and what waits in it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
+use openclaw_platform::http::HttpClient;
+use serde_json::{Value, json};
+
+use super::{check::Check, database};
+use crate::{
+    Session,
+    args::{ConnectionArgs, ReadArgs},
+    client::{self, Connection},
+    failure::Failure,
+    lock::Holder,
+};
+
+/// Bytes of an answer to `/readyz`.
+const READY_BYTES: usize = 4096;
+
+/// `gateway`, `gateway.ready`, `delivery`.
+pub async fn checks(session: &Session, holder: Option<&Holder>, read: &ReadArgs) -> Vec<Check> {
+    let timeout = Duration::from_millis(read.timeout);
+    // The one that holds the lock, also when it was started with another port than the file's.
+    let local = holder.and_then(|h| h.port).map(|port| format!("ws://127.0.0.1:{port}"));
+    let args = ConnectionArgs { url: read.connection.url.clone().or(local), ..read.connection.clone() };
+    match ask(session, &args, timeout).await {
+        Err(failure) => {
+            let text = format!("it runs, but does not answer: {failure}");
+            let fix = format!("`{} logs` and the log file say more; a restart may help", session.paths.command());
+            vec![Check::error("gateway", text, fix)]
+        }
+        Ok((url, status)) => {
+            let count = |name: &str| status["delivery"][name].as_u64().unwrap_or(0);
+            let sessions = status["sessions"]["count"].as_u64().unwrap_or(0);
+            vec![
+                Check::ok("gateway", format!("it answers at {url}; {sessions} sessions")),
+                ready(&url, timeout).await,
+                database::delivery(session, count("queued"), count("dead"), count("unknown")),
+            ]
+        }
+    }
+}
+
+async fn ask(session: &Session, args: &ConnectionArgs, timeout: Duration) -> Result<(String, Value), Failure> {
+    let connection = Connection::open(session, args, timeout).await?;
+    let status = connection.call("status", json!({})).await;
+    connection.close().await;
+    Ok((connection.url.clone(), status?))
+}
+
+/// What a supervisor would be told.
+async fn ready(url: &str, timeout: Duration) -> Check {
+    let id = "gateway.ready";
+    let address = url.replacen("ws", "http", 1);
+    let address = format!("{}/readyz", address.trim_end_matches('/'));
+    let Ok(request) = Request::get(&address).body(Full::new(Bytes::new())) else {
+        return Check::note(id, format!("{address} cannot be asked"));
+    };
+    let answer = HttpClient::new(&client::platform()).fetch(request, timeout, READY_BYTES).await;
+    match answer.map(|a| (a.status().is_success(), serde_json::from_slice::<Value>(a.body()).unwrap_or_default())) {
+        Err(error) => Check::warn(id, format!("{address}: {error}"), "see the gateway's log"),
+        Ok((true, _)) => Check::ok(id, "it accepts requests and messages"),
+        Ok((false, body)) if body["reason"] == "storage" => {
+            let text = "its database takes no writes at present: nothing new is accepted, nothing is lost";
+            let fix = "see `disk` above and the gateway's log; it goes on by itself once the disk takes writes again";
+            Check::error(id, text, fix)
+        }
+        Ok((false, body)) => {
+            let reason = body["reason"].as_str().unwrap_or("no reason given");
+            Check::warn(id, format!("it is not ready: {reason}"), "ask again in a moment")
+        }
+    }
+}
