@@ -26,6 +26,12 @@ pub(crate) fn check(config: &Config) -> Vec<Problem> {
     if !is_id(key) {
         check.add("session.mainKey", format!("expected letters, digits, _ and -, at most 64, found {key:?}"));
     }
+    let maintenance = &config.session.maintenance;
+    if maintenance.prune_after().is_none() {
+        let found = &maintenance.prune_after;
+        check
+            .add("session.maintenance.pruneAfter", format!("expected a time from 1h on, such as 90d, found {found:?}"));
+    }
     check.problems
 }
 

@@ -20,6 +20,8 @@ pub struct Session {
     pub dm_scope: DmScope,
     /// When a session begins anew.
     pub reset: SessionReset,
+    /// What of old conversations is kept, and for how long (F04).
+    pub maintenance: SessionMaintenance,
     /// Texts that begin a session anew.
     pub reset_triggers: Vec<String>,
     /// Older form of `reset` with `mode: "idle"`.
@@ -95,6 +97,37 @@ pub enum ResetMode {
     Daily,
     /// After `idleMinutes`.
     Idle,
+}
+
+/// `session.maintenance`: what of old conversations is kept, and for how long (F04). Main sessions, sessions with a run and
+/// sessions whose messages wait to be delivered always stay.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct SessionMaintenance {
+    /// Whether it is done, or only told in the log.
+    pub mode: MaintenanceMode,
+    /// A session that was silent for this long goes, with its transcript: `90d`, `12h`. The same for transcripts that a
+    /// reset ended, and for archived ones.
+    pub prune_after: String,
+    /// Sessions kept; beyond it those that were silent longest go. As many ended transcripts, and as many archived ones.
+    #[serde(deserialize_with = "bounds::within::<1, 100000, _>")]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub max_entries: u64,
+    /// Lines of one transcript; beyond it the oldest go.
+    #[serde(deserialize_with = "bounds::within::<500, 1000000, _>")]
+    #[schemars(range(min = 500, max = 1_000_000))]
+    pub max_transcript_lines: u64,
+}
+
+/// Whether old conversations go.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum MaintenanceMode {
+    /// They go.
+    #[default]
+    Enforce,
+    /// They stay, and the log says what would go.
+    Warn,
 }
 
 /// `messages`: queueing, acknowledgements, mention rules.

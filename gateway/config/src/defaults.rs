@@ -2,8 +2,8 @@
 
 use crate::{
     AgentDefaults, Auto, AutoBool, Bind, CanvasHost, ConsoleStyle, ControlUi, DmScope, Gateway, GatewayAuth,
-    GatewayNodes, GatewayReload, GatewayRemote, Heartbeat, Limits, LogLevel, Logging, OnRestart, ReloadMode, ResetMode,
-    Retry, Session, SessionReset, SessionScope,
+    GatewayNodes, GatewayReload, GatewayRemote, Heartbeat, Limits, LogLevel, Logging, MaintenanceMode, OnRestart,
+    ReloadMode, ResetMode, Retry, Session, SessionMaintenance, SessionReset, SessionScope,
 };
 
 /// Port when no flag, variable or key says otherwise (manual: port precedence).
@@ -138,6 +138,7 @@ impl Default for Session {
             scope: SessionScope::PerSender,
             dm_scope: DmScope::Main,
             reset: SessionReset::default(),
+            maintenance: SessionMaintenance::default(),
             reset_triggers: vec!["/new".to_owned(), "/reset".to_owned()],
             idle_minutes: None,
             reset_by_type: None,
@@ -155,6 +156,17 @@ impl Default for Session {
 impl Default for SessionReset {
     fn default() -> Self {
         Self { mode: ResetMode::Daily, at_hour: 4, idle_minutes: None }
+    }
+}
+
+impl Default for SessionMaintenance {
+    fn default() -> Self {
+        Self {
+            mode: MaintenanceMode::Enforce,
+            prune_after: "90d".to_owned(),
+            max_entries: 10_000,
+            max_transcript_lines: 20_000,
+        }
     }
 }
 

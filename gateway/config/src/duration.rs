@@ -33,6 +33,13 @@ impl crate::Heartbeat {
     }
 }
 
+impl crate::SessionMaintenance {
+    /// `pruneAfter`; `None` when it cannot be read or is less than an hour.
+    pub fn prune_after(&self) -> Option<Duration> {
+        parse_duration(&self.prune_after).filter(|d| *d >= Duration::from_hours(1))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

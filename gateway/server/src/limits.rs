@@ -48,6 +48,12 @@ pub const ATTACHMENTS: usize = 10;
 pub const MEDIA_BYTES: usize = 50 << 20;
 /// Characters of a session key (S11).
 pub const SESSION_KEY: usize = 256;
+/// Old sessions and transcripts are looked for this often (`session.maintenance`) ...
+pub const MAINTENANCE: Duration = Duration::from_mins(5);
+/// ... so many sessions go in one transaction, ...
+pub const MAINTENANCE_SESSIONS: usize = 64;
+/// ... and so many lines of a transcript.
+pub const MAINTENANCE_LINES: usize = 1000;
 /// Sessions kept; a new one beyond that is refused.
 pub const SESSIONS: usize = 100_000;
 /// Pairing requests of devices that wait for a decision, and for how long.

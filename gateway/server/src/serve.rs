@@ -15,9 +15,10 @@ use crate::{
     gateway::Gateway,
     heartbeat::Heartbeats,
     http::{TcpPeer, router},
-    limits::{CLOSE_FLUSH, HEALTH_INTERVAL},
+    limits::{CLOSE_FLUSH, HEALTH_INTERVAL, MAINTENANCE},
     options::ServerOptions,
     outbox::Close,
+    sessions::maintenance::Maintenance,
     store::StoreError,
     ws::slots::Slots,
 };
@@ -197,6 +198,7 @@ async fn tick(gateway: Arc<Gateway>, stop: CancellationToken) {
 async fn housekeeping(gateway: Arc<Gateway>, stop: CancellationToken) {
     let mut health = gateway.clock.mono() + HEALTH_INTERVAL;
     let mut sweep = gateway.clock.mono() + SWEEP;
+    let (mut maintenance, mut maintain) = (Maintenance::default(), gateway.clock.mono());
     loop {
         openclaw_platform::select! {
             () = stop.cancelled() => return,
@@ -224,6 +226,12 @@ async fn housekeeping(gateway: Arc<Gateway>, stop: CancellationToken) {
             }
             if let Err(error) = gateway.runs.sweep(&gateway.store, now).await {
                 tracing::error!(%error, "sweeping ended runs");
+            }
+        }
+        if now >= maintain {
+            maintain = now + MAINTENANCE;
+            if let Err(error) = maintenance.run(&gateway).await {
+                tracing::error!(%error, "maintenance of sessions");
             }
         }
     }

@@ -69,6 +69,33 @@ impl TryFrom<Row> for Line {
     }
 }
 
+impl Line {
+    /// When it was written.
+    pub fn timestamp(&self) -> Millis {
+        match self {
+            Self::Session { timestamp, .. } => *timestamp,
+            Self::Message { message, .. } => match message {
+                Message::User { timestamp, .. }
+                | Message::Assistant { timestamp, .. }
+                | Message::ToolResult { timestamp, .. } => *timestamp,
+            },
+        }
+    }
+}
+
+/// A transcript as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transcript {
+    /// The session id that it is of.
+    pub session_id: String,
+    /// Position of its oldest line.
+    pub first: u64,
+    /// Position of its newest line.
+    pub last: u64,
+    /// When that was written.
+    pub written: Millis,
+}
+
 /// All sessions.
 pub struct Sessions {
     store: Store,
@@ -149,6 +176,86 @@ impl Sessions {
             })
             .await?;
         Ok(Some((entry, lines)))
+    }
+
+    /// Removes those of these sessions (last change, canonical key) that were not changed since and that `may_go` still
+    /// lets go, in one transaction; their transcripts stay. Gives their number.
+    ///
+    /// # Errors
+    /// When it cannot be stored; then they are all there.
+    pub async fn prune(&self, silent: &[(Millis, String)], may_go: impl Fn(&str) -> bool) -> Result<usize, StoreError> {
+        let gone: Vec<(String, SessionEntry)> = {
+            let mut map = self.lock();
+            let unchanged = silent.iter().filter(|(at, key)| map.get(key).is_some_and(|e| e.updated_at == *at));
+            let keys: Vec<&String> = unchanged.map(|(_, key)| key).filter(|key| may_go(key)).collect();
+            keys.into_iter().filter_map(|key| map.remove_entry(key)).collect()
+        };
+        let removed = gone.clone();
+        let write = move |tx: &WriteTransaction| {
+            let mut table = tx.open_table(store::SESSIONS)?;
+            for (key, entry) in &removed {
+                // One that was begun under the same key meanwhile is another.
+                let stored: Option<SessionEntry> = store::get(&table, key)?;
+                if stored.is_some_and(|stored| stored.session_id == entry.session_id) {
+                    table.remove(key.as_str())?;
+                }
+            }
+            Ok(())
+        };
+        if let Err(error) = self.store.write(write).await {
+            let mut map = self.lock();
+            for (key, entry) in gone {
+                map.entry(key).or_insert(entry);
+            }
+            return Err(error);
+        }
+        Ok(gone.len())
+    }
+
+    /// Every transcript, in the order of session ids.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn transcripts(&self) -> Result<Vec<Transcript>, StoreError> {
+        self.store.read(|tx| {
+            let table = tx.open_table(store::TRANSCRIPTS)?;
+            let mut out: Vec<Transcript> = Vec::new();
+            loop {
+                // From one to the next, whatever lies between.
+                let after = out.last().map_or_else(String::new, |t| format!("{}\0", t.session_id));
+                let Some(row) = table.range((after.as_str(), 0)..)?.next().transpose()? else { return Ok(out) };
+                let (id, first) = row.0.value();
+                let newest = table.range((id, first)..=(id, u64::MAX))?.next_back().transpose()?;
+                let (key, line) = newest.as_ref().unwrap_or(&row);
+                let (last, line) = (key.value().1, store::decode::<Line>(id, line.value())?);
+                out.push(Transcript { session_id: id.to_owned(), first, last, written: line.timestamp() });
+            }
+        })
+    }
+
+    /// Removes the lines of a transcript before the position `end`, at most `batch` in one transaction. Gives their number.
+    ///
+    /// # Errors
+    /// When it cannot be stored; what earlier transactions removed is gone.
+    pub async fn cut(&self, session_id: &str, end: u64, batch: usize) -> Result<usize, StoreError> {
+        let mut gone = 0;
+        loop {
+            let id = session_id.to_owned();
+            let write = move |tx: &WriteTransaction| {
+                let mut table = tx.open_table(store::TRANSCRIPTS)?;
+                let rows = table.range((id.as_str(), 0)..(id.as_str(), end))?.take(batch);
+                let positions = rows.map(|row| Ok(row?.0.value().1)).collect::<Result<Vec<u64>, StoreError>>()?;
+                for at in &positions {
+                    table.remove((id.as_str(), *at))?;
+                }
+                Ok(positions.len())
+            };
+            let removed = self.store.write(write).await?;
+            gone += removed;
+            if removed < batch {
+                return Ok(gone);
+            }
+        }
     }
 
     /// Keeps the newest `keep` lines; gives the whole transcript as it was and how many are kept, or `None` when it was
