@@ -229,11 +229,11 @@ impl Idempotency {
     /// When the database cannot be written.
     pub async fn sweep(&self) -> Result<(), StoreError> {
         self.lock().retain(|_, s| !self.is_expired(s));
-        let stored: Vec<(String, Record)> = self.store.read(|tx| store::all(tx, store::DEDUPE))?;
+        let stored = self.store.read(|tx| store::keys(tx, store::DEDUPE))?;
         // A key is in memory for as long as it counts, and while its run goes on.
         let old: Vec<String> = {
             let slots = self.lock();
-            stored.into_iter().map(|(key, _)| key).filter(|key| !slots.contains_key(key)).collect()
+            stored.into_iter().filter(|key| !slots.contains_key(key)).collect()
         };
         if old.is_empty() {
             return Ok(());

@@ -278,6 +278,15 @@ pub fn all<T: DeserializeOwned>(tx: &ReadTransaction, table: Records) -> Result<
     Ok(out)
 }
 
+/// The keys of a table, in order; its records are not read.
+pub fn keys(tx: &ReadTransaction, table: Records) -> Result<Vec<String>, StoreError> {
+    let table = match tx.open_table(table) {
+        Err(TableError::TableDoesNotExist(_)) => return Ok(vec![]),
+        other => other?,
+    };
+    table.iter()?.map(|row| Ok(row?.0.value().to_owned())).collect()
+}
+
 /// Writes one record.
 pub fn put<T: Serialize>(
     table: &mut redb::Table<'_, &'static str, &'static [u8]>,

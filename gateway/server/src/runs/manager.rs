@@ -366,11 +366,11 @@ impl Runs {
     /// When the database cannot be used.
     pub async fn sweep(&self, store: &Store, now: Mono) -> Result<(), StoreError> {
         self.lock().expire(now);
-        let stored: Vec<(String, AgentWait)> = store.read(|tx| store::all(tx, store::RUNS_ENDED))?;
+        let stored = store.read(|tx| store::keys(tx, store::RUNS_ENDED))?;
         let old: Vec<String> = {
             let state = self.lock();
             let known = |id: &String| state.ended.contains_key(id) || state.live.contains_key(id);
-            stored.into_iter().map(|(id, _)| id).filter(|id| !known(id)).collect()
+            stored.into_iter().filter(|id| !known(id)).collect()
         };
         if old.is_empty() {
             return Ok(());
