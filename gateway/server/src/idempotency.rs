@@ -341,3 +341,36 @@ fn hash(params: &impl Serialize) -> String {
         s
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use openclaw_platform::os;
+
+    use super::*;
+
+    /// What is too old goes from memory and from the database; what still counts, and what is under way, stays.
+    #[tokio::test(start_paused = true)]
+    async fn f16_the_sweep_removes_what_is_too_old_and_nothing_else() {
+        let platform = os::without_files();
+        let store = Store::open(&platform).unwrap();
+        let keys = Idempotency::load(store.clone(), platform.clock.clone(), 60_000, 100).unwrap();
+        let claim = |key: &str| match keys.check("send", "me", key, &1, 1).unwrap() {
+            Check::New(claim) => claim,
+            Check::InFlight(..) | Check::Done(_) => panic!("{key} is new"),
+        };
+        let stored = || store.read(|tx| store::keys(tx, store::DEDUPE)).unwrap();
+        let (old, under_way) = (claim("old"), claim("under way"));
+        keys.finish_durably(&old, old.answered(None, None)).await.unwrap();
+        tokio::time::advance(Duration::from_secs(59)).await;
+        let young = claim("young");
+        keys.finish_durably(&young, young.answered(None, None)).await.unwrap();
+        keys.sweep().await.unwrap();
+        assert_eq!(stored(), ["send:me:old", "send:me:young"]);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        keys.sweep().await.unwrap();
+        assert_eq!(stored(), ["send:me:young"]);
+        assert!(keys.pending(&under_way).is_some());
+        assert!(matches!(keys.check("send", "me", "young", &1, 1), Ok(Check::Done(_))));
+        assert!(matches!(keys.check("send", "me", "old", &1, 1), Ok(Check::New(_))));
+    }
+}
