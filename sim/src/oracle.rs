@@ -20,6 +20,7 @@ mod telegram;
 #[cfg(test)]
 mod tests;
 
+use openclaw_config::QueueMode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -64,6 +65,10 @@ pub struct Expect {
     pub drain_ms: u64,
     /// `agents.defaults.timeoutSeconds`, in milliseconds: how long a model may hold a run.
     pub run_deadline_ms: u64,
+    /// `messages.queue.mode` is `interrupt`: a message ends the run of the one before it.
+    pub interrupts: bool,
+    /// It is `steer`: a message may go into a run that is under way, and is answered by that.
+    pub steers: bool,
     /// Clients that connect through the tunnel.
     pub tunnelled: Vec<String>,
     /// Those of them that the gateway takes for its own machine's: they ask for a local name.
@@ -83,6 +88,8 @@ impl Default for Expect {
             handshake_timeout_ms: 10_000,
             drain_ms: 4_000,
             run_deadline_ms: 600_000,
+            interrupts: false,
+            steers: false,
             tunnelled: Vec::new(),
             local: Vec::new(),
         }
@@ -109,6 +116,8 @@ impl Expect {
             handshake_timeout_ms: limits.handshake_timeout_ms,
             drain_ms: limits.drain_ms,
             run_deadline_ms: config.agents.defaults.timeout_seconds * 1000,
+            interrupts: config.messages.queue.mode == QueueMode::Interrupt,
+            steers: matches!(config.messages.queue.mode, QueueMode::Steer | QueueMode::Queue),
             tunnelled: tunnelled.map(|c| c.name.clone()).collect(),
             local: local.map(|c| c.name.clone()).collect(),
             ..Self::default()
@@ -117,7 +126,7 @@ impl Expect {
 }
 
 /// Every oracle and what it says.
-pub const ORACLES: [(&str, &str); 41] = [
+pub const ORACLES: [(&str, &str); 42] = [
     ("frames", "received frames have the form of the sheets: no unknown or null member, known error codes"),
     ("challenge", "the first frame is connect.challenge, once, without seq"),
     ("hello", "the response to connect comes before any event and any other response"),
@@ -155,6 +164,7 @@ pub const ORACLES: [(&str, &str); 41] = [
     ("telegram_429", "nothing is sent to a chat before its retry_after is over"),
     ("telegram_answered", "every update is answered"),
     ("telegram_once", "no update is answered twice"),
+    ("telegram_order", "the answers of a chat come in the order of its messages"),
     ("starts", "the gateway starts whenever it is told to, soon, with whatever a crash has left"),
     ("panics", "no task panics"),
     ("probes", "no assertion of the gateway fails"),

@@ -17,6 +17,8 @@ const TRIES: usize = 5;
 const BACKEND: u64 = 60_000_000;
 /// By then the gateway has stored that a send went through, in microseconds.
 const KNOWN: u64 = 3_000_000;
+/// A run whose model was asked at last has ended within this time, in microseconds.
+const RUN: u64 = 5_000_000;
 /// Longer texts go out in several messages, which cannot be counted.
 const CHUNK: usize = 3000;
 
@@ -174,10 +176,10 @@ struct Update<'a> {
     sends: Vec<&'a Call<'a>>,
 }
 
-/// The message that an answer quotes: an echoing model repeats the envelope that it was given.
-fn quoted(words: &str) -> Option<i64> {
-    let (_, rest) = words.split_once("[message_id: ")?;
-    rest.split_once(']')?.0.parse().ok()
+/// The messages that an answer quotes: an echoing model repeats the envelopes that it was given, of each message that
+/// was answered with it.
+fn quoted(words: &str) -> impl Iterator<Item = i64> {
+    words.split("[message_id: ").skip(1).filter_map(|rest| rest.split_once(']')?.0.parse().ok())
 }
 
 /// Each update is answered, once.
@@ -195,9 +197,12 @@ fn answers(calls: &[Call], facts: &Facts, expect: &Expect, out: &mut Findings) {
     for (chat, updates) in &mut chats {
         let (mut others, mut quoting) = (Vec::new(), BTreeMap::<i64, Vec<&Call>>::new());
         for c in calls.iter().filter(|c| c.is_send() && c.chat() == *chat) {
-            match quoted(c.words()) {
-                Some(message) => quoting.entry(message).or_default().push(c),
-                None => others.push(c),
+            let messages: BTreeSet<i64> = quoted(c.words()).collect();
+            if messages.is_empty() {
+                others.push(c);
+            }
+            for message in messages {
+                quoting.entry(message).or_default().push(c);
             }
         }
         // Message ids grow in the order of updates.
@@ -219,6 +224,7 @@ fn answers(calls: &[Call], facts: &Facts, expect: &Expect, out: &mut Findings) {
             }
         }
         once(updates, &others, facts, out);
+        in_order(chat, updates, out);
         at_all(chat, updates, &others, facts, expect, out);
     }
 }
@@ -228,8 +234,10 @@ fn once(updates: &[Update], others: &[&Call], facts: &Facts, out: &mut Findings)
     for u in updates {
         let mut seen: Option<&Call> = None;
         for c in u.sends.iter().filter(|c| c.status() == 200) {
+            // Another text is a second answer as well, unless they are parts of a long one.
+            let whole = |c: &Call| c.words().len() < CHUNK;
             if let Some(before) = seen
-                && c.words() == before.words()
+                && (whole(c) && whole(before) || c.words() == before.words())
                 && !doubtful(before, c, facts)
             {
                 out.broken(
@@ -254,6 +262,21 @@ fn once(updates: &[Update], others: &[&Call], facts: &Facts, out: &mut Findings)
     }
 }
 
+/// Answers go out in the order of the messages: nothing of a later one before the last that arrived of an earlier one.
+fn in_order(chat: &str, updates: &[Update], out: &mut Findings) {
+    for (n, u) in updates.iter().enumerate() {
+        let Some(last) = u.sends.iter().rfind(|c| c.status() == 200) else { continue };
+        let later = updates[n + 1..].iter().find_map(|later| {
+            let first = later.sends.first()?;
+            (first.at.i < last.at.i).then_some((later, first))
+        });
+        if let Some((later, first)) = later {
+            let text = format!("chat {chat}: update {} was answered before update {}", later.id, u.id);
+            out.broken("telegram_order", first.at.i, text);
+        }
+    }
+}
+
 /// An end of the gateway before it could know of the first answer: a second one is counted (see [`doubled`]), not
 /// condemned. What it knew for [`KNOWN`] must not be said again, whatever happens to the process (F06).
 fn doubtful(first: &Call, second: &Call, facts: &Facts) -> bool {
@@ -267,7 +290,7 @@ fn doubtful(first: &Call, second: &Call, facts: &Facts) -> bool {
 pub fn doubled(facts: &Facts) -> usize {
     let calls = calls(facts);
     let mut answers: BTreeMap<(String, &str), u32> = BTreeMap::new();
-    for c in calls.iter().filter(|c| c.is_send() && c.status() == 200 && quoted(c.words()).is_some()) {
+    for c in calls.iter().filter(|c| c.is_send() && c.status() == 200 && quoted(c.words()).next().is_some()) {
         *answers.entry((c.chat(), c.words())).or_default() += 1;
     }
     answers.values().filter(|n| **n > 1).count()
@@ -281,8 +304,12 @@ fn at_all(chat: &str, updates: &[Update], others: &[&Call], facts: &Facts, expec
     // The last thing that went on in this chat: a queue that moves is alive.
     let moved = calls_end(updates, others);
     let mut spare: Vec<&&Call> = others.iter().filter(|c| delivered(c)).collect();
-    for u in updates {
+    for (n, u) in updates.iter().enumerate() {
         if u.sends.iter().any(|c| delivered(c)) {
+            continue;
+        }
+        // The next message has put an end to its run.
+        if expect.interrupts && n + 1 < updates.len() || expect.steers && is_steered(u, facts) {
             continue;
         }
         if let Some(n) = spare.iter().position(|c| c.at.t >= u.at.t) {
@@ -302,6 +329,13 @@ fn at_all(chat: &str, updates: &[Update], others: &[&Call], facts: &Facts, expec
             );
         }
     }
+}
+
+/// The model was asked with it, and the process lived on long enough to end that run.
+fn is_steered(u: &Update, facts: &Facts) -> bool {
+    let words = format!("] {}\n[message_id", u.text);
+    let asked = facts.history.iter().filter(|r| matches!(&r.what, What::Model { text, .. } if text.contains(&words)));
+    asked.map(|r| r.t_us).any(|t| !facts.ended_between(t, t + RUN))
 }
 
 /// The message is there, or may be (the connection went away in mid-call).

@@ -155,3 +155,63 @@ fn f06_no_update_is_answered_twice() {
     }
     s.breaks("telegram_once", "2 answers to 1 messages");
 }
+
+/// F17: one answer may be for several messages, each has one.
+#[test]
+fn f17_messages_that_waited_are_answered_together() {
+    let mut s = Story::new();
+    for (id, text) in [(1, "one"), (2, "two"), (3, "three")] {
+        update(&mut s, id, 7, text);
+    }
+    let quote = |text: &str, message: i64| format!("[Telegram P id:7 now] {text}\n[message_id: {message}]");
+    let together = format!("{}\n---\n{}", quote("two", 51), quote("three", 52));
+    reply(&mut s, "7", "one", 50, 200);
+    whole(&mut s, "sendMessage", json!({ "chat_id": "7", "text": together }), 200);
+    s.at(20_000).note().holds();
+    s.but(|s| reply(s, "7", "three", 52, 200)).breaks("telegram_once", "update 3 was answered again");
+}
+
+#[test]
+fn answers_come_in_the_order_of_messages() {
+    let mut s = Story::new();
+    update(&mut s, 1, 7, "one");
+    update(&mut s, 2, 7, "two");
+    s.but(|s| {
+        reply(s, "7", "two", 51, 200);
+        reply(s, "7", "one", 50, 200);
+    })
+    .breaks("telegram_order", "update 2 was answered before update 1");
+    // What was refused for good holds nobody up.
+    s.but(|s| {
+        reply(s, "7", "two", 51, 200);
+        reply(s, "7", "one", 50, 403);
+    })
+    .holds();
+}
+
+/// What a mode of the queue takes from a message has to be there all the same.
+#[test]
+fn f17_who_is_interrupted_or_steered_needs_no_answer_of_his_own() {
+    let mut s = Story::new();
+    update(&mut s, 1, 7, "one");
+    update(&mut s, 2, 7, "two");
+    let ask = |s: &mut Story| {
+        let text = "[Telegram P id:7 now] one\n[message_id: 50]".to_owned();
+        s.add(What::Model { request: 1, text, answer: String::new() });
+    };
+    let two = |s: &mut Story| {
+        reply(s, "7", "two", 51, 200);
+        s.at(20_000).note();
+    };
+    s.but(two).breaks("telegram_answered", "update 1 (\"one\") was never answered");
+    let mut interrupts = s.clone();
+    interrupts.expect.interrupts = true;
+    interrupts.but(two).holds();
+    interrupts.at(20_000).note().breaks("telegram_answered", "update 2 (\"two\") was never answered");
+    s.expect.steers = true;
+    s.but(two).breaks("telegram_answered", "update 1 (\"one\") was never answered");
+    ask(&mut s);
+    s.but(two).holds();
+    s.process("crash").process("start").process("listening");
+    s.but(two).breaks("telegram_answered", "update 1 (\"one\") was never answered");
+}
