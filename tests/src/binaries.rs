@@ -7,9 +7,9 @@ use std::{
 };
 
 /// Packages whose programs the tests run.
-const PACKAGES: [&str; 2] = ["openclaw", "fakes"];
+const PACKAGES: [&str; 3] = ["openclaw", "fakes", "benches"];
 
-/// The program `name` (`openclaw` or `fakes`) of the same profile as this test, up to date.
+/// The program `name` (`openclaw`, `fakes` or `load`) of the same profile as this test, up to date.
 ///
 /// # Panics
 /// When it cannot be built; the message has the command.

@@ -6,6 +6,7 @@
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // outside of the gateway: real processes, files and time
 
+mod churn;
 mod curve;
 mod fanout;
 mod floor;
@@ -170,7 +171,19 @@ enum Command {
         #[arg(long, default_value_t = 30.0)]
         minutes: f64,
     },
-    /// All of the above but the soak, with fewer garbage frames and no picture
+    /// Very many requests and connections; resident memory has to come back to what it was after the warm-up
+    Churn {
+        /// Requests after the warm-up; one in a hundred is a turn of an agent
+        #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(100..))]
+        requests: u64,
+        /// Connections after the warm-up
+        #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(10..))]
+        connections: u64,
+        /// Percent above the memory after the warm-up
+        #[arg(long, default_value_t = 10.0)]
+        bound: f64,
+    },
+    /// All of the above but soak and churn, with fewer garbage frames and no picture
     All {
         /// Garbage first frames
         #[arg(long, default_value_t = 100_000)]
@@ -234,6 +247,9 @@ async fn run(cli: Cli) -> Result<bool> {
         Command::Start => figures.extend(bench.start().await?),
         Command::Curve { method, plot } => return bench.curve(method, plot).await,
         Command::Soak { minutes } => return bench.soak(minutes).await,
+        Command::Churn { requests, connections, bound } => {
+            return bench.churn(churn::Amount { requests, connections, bound }).await;
+        }
         Command::All { frames } => {
             figures.extend(bench.start().await?);
             figures.extend(bench.handshakes(8).await?);
@@ -525,6 +541,30 @@ impl Bench {
             }
         }
         Ok(true)
+    }
+
+    async fn churn(&self, amount: churn::Amount) -> Result<bool> {
+        let gateway = self.which.start().await?;
+        let churn = churn::run(&gateway, amount).await?;
+        gateway.stop().await;
+        if self.global.json {
+            println!("{}", serde_json::to_string_pretty(&churn)?);
+        } else {
+            println!(
+                "{} requests ({} of them turns) and {} connections in {:.1} s: {} KiB at first, {} KiB in the end, {:+.1} % \
+                 (allowed {} %): {}",
+                churn.requests,
+                churn.turns,
+                churn.connections,
+                churn.seconds,
+                churn.base_kib,
+                churn.end_kib,
+                churn.grown_percent,
+                churn.bound_percent,
+                if churn.is_bounded() { "bounded" } else { "GREW" },
+            );
+        }
+        Ok(churn.is_bounded())
     }
 
     async fn soak(&self, minutes: f64) -> Result<bool> {

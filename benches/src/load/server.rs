@@ -88,7 +88,11 @@ impl Server {
                 "mode": "local",
                 "auth": { "token": TOKEN },
                 // Ten thousand idle ones, and storms of connects from one address.
-                "limits": { "maxConnections": 65536, "maxUnauthenticated": 4096, "maxUnauthenticatedPerAddress": 4096 },
+                "limits": {
+                    "maxConnections": 65536, "maxUnauthenticated": 4096, "maxUnauthenticatedPerAddress": 4096,
+                    // Reached within a warm-up: what grows after it has no bound.
+                    "maxDedupeEntries": 256,
+                },
             },
             "agents": { "defaults": { "model": "builtin/echo" } },
         });

@@ -6,6 +6,9 @@ use std::time::Duration;
 pub const REQUESTS_IN_FLIGHT: usize = 64;
 /// A closing connection gets this long to read what is queued and the close frame.
 pub const CLOSE_FLUSH: Duration = Duration::from_secs(30);
+/// A stop waits so long for callers to be told how their runs ended. Who waits for a delivery that cannot be made now is not
+/// waited for any longer.
+pub const LAST_ANSWERS: Duration = Duration::from_millis(500);
 /// After a refused frame, what the peer still sends is read and dropped for this long, so that it sees the close frame.
 pub const LINGER: Duration = Duration::from_secs(2);
 /// ... and at most this many bytes of it.

@@ -15,7 +15,7 @@ use crate::{
     gateway::Gateway,
     heartbeat::Heartbeats,
     http::{TcpPeer, router},
-    limits::{CLOSE_FLUSH, HEALTH_INTERVAL, MAINTENANCE},
+    limits::{CLOSE_FLUSH, HEALTH_INTERVAL, LAST_ANSWERS, MAINTENANCE},
     options::ServerOptions,
     outbox::Close,
     sessions::maintenance::Maintenance,
@@ -97,6 +97,8 @@ pub async fn run(
     let reason = "gateway stopping".to_owned();
     gateway.hub.publish(&SHUTDOWN, &Shutdown { reason, restart_expected_ms: None });
     let cut_off = drain(&gateway, Duration::from_millis(limits.drain_ms), &mut control).await;
+    // A run is over before its caller has been told; behind the close frame nobody would hear it (F13).
+    let _ = tokio::time::timeout(LAST_ANSWERS, gateway.runs.answered()).await;
     gateway.hub.close_all(&Close::new(1012, "service stop"));
     stop.cancel();
     let gone = async {

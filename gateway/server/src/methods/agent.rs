@@ -76,11 +76,12 @@ pub async fn agent(call: Call, params: AgentParams) -> Result<Reply<AgentAnswer>
             gateway.clone().tasks.spawn("agent", async move { record::refuse(&gateway, run_id).await });
         }
         Ok(run) => {
-            let tasks = gateway.tasks.clone();
+            let (tasks, owed) = (gateway.tasks.clone(), gateway.runs.owe(&gateway));
             tasks.spawn("agent", async move {
                 if let Some(answer) = settle(&gateway, &run, &claim, &pending).await {
                     member.outbox.push(encode(&id, answer));
                 }
+                drop(owed);
             });
         }
     }))

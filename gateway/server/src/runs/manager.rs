@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -172,7 +172,19 @@ pub struct Runs {
     parallel: Arc<Semaphore>,
     per_session: usize,
     idle: tokio::sync::Notify,
+    /// Callers that are to be told how their run ended.
+    owed: AtomicUsize,
     cut_off: AtomicBool,
+}
+
+/// Held until the caller of a run has been told how it ended.
+pub struct Owed(Arc<Gateway>);
+
+impl Drop for Owed {
+    fn drop(&mut self) {
+        self.0.runs.owed.fetch_sub(1, Ordering::AcqRel);
+        self.0.runs.idle.notify_waiters();
+    }
 }
 
 impl Runs {
@@ -202,6 +214,7 @@ impl Runs {
             parallel: Arc::new(Semaphore::new(parallel.max(1))),
             per_session,
             idle: tokio::sync::Notify::new(),
+            owed: AtomicUsize::new(0),
             cut_off: AtomicBool::new(false),
         })
     }
@@ -414,6 +427,23 @@ impl Runs {
         loop {
             let idle = self.idle.notified();
             if self.count() == 0 {
+                return;
+            }
+            idle.await;
+        }
+    }
+
+    /// Somebody is to be told how a run ended; a stop waits for that ([`Self::answered`]).
+    pub fn owe(&self, gateway: &Arc<Gateway>) -> Owed {
+        self.owed.fetch_add(1, Ordering::AcqRel);
+        Owed(gateway.clone())
+    }
+
+    /// Waits until every caller has been told.
+    pub async fn answered(&self) {
+        loop {
+            let idle = self.idle.notified();
+            if self.owed.load(Ordering::Acquire) == 0 {
                 return;
             }
             idle.await;
