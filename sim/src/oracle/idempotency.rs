@@ -148,14 +148,13 @@ fn asked_once(uses: &BTreeMap<Name, Vec<(&Conn, &Request)>>, facts: &Facts, out:
 fn sent_once(uses: &BTreeMap<Name, Vec<(&Conn, &Request)>>, facts: &Facts, out: &mut Findings) {
     let texts = unique_texts(uses, &["send"]);
     let mut sent: BTreeMap<&str, u64> = BTreeMap::new();
-    for r in facts.history {
-        let What::Telegram { method, params, status: Some(200) } = &r.what else { continue };
-        let Some(mine) = texts.get(params["text"].as_str().unwrap_or_default()).filter(|_| method == "sendMessage")
-        else {
-            continue;
-        };
-        if let Some(before) = sent.insert(mine, r.t_us).filter(|t| !facts.ended_between(*t, r.t_us)) {
-            out.broken("idempotency", r.i, format!("{mine:?} was sent twice, first at {} ms", before / 1000));
+    // By when a call began: one that a dead process has left behind may end long after the next process sent it again.
+    for c in super::telegram::calls(facts) {
+        let words = c.params["text"].as_str().unwrap_or_default();
+        let Some(mine) = texts.get(words).filter(|_| c.method == "sendMessage" && c.status() == 200) else { continue };
+        if let Some(before) = sent.insert(mine, c.at.t).filter(|t| !facts.ended_between(*t, c.at.t)) {
+            let at = c.end.map_or(c.at.i, |(end, _)| end.i);
+            out.broken("idempotency", at, format!("{mine:?} was sent twice, first at {} ms", before / 1000));
         }
     }
 }

@@ -26,12 +26,15 @@ const CHUNK: usize = 3000;
 const NO_ANSWER: [u16; 2] = [499, 444];
 
 /// A call at the Bot API.
-struct Call<'a> {
-    at: Mark,
-    method: &'a str,
-    params: &'a Value,
+pub struct Call<'a> {
+    /// When it came.
+    pub at: Mark,
+    /// Its method.
+    pub method: &'a str,
+    /// Its parameters.
+    pub params: &'a Value,
     /// When it ended, and how.
-    end: Option<(Mark, u16)>,
+    pub end: Option<(Mark, u16)>,
 }
 
 impl Call<'_> {
@@ -41,7 +44,8 @@ impl Call<'_> {
     fn is_send(&self) -> bool {
         matches!(self.method, "sendMessage" | "sendPhoto" | "sendDocument")
     }
-    fn status(&self) -> u16 {
+    /// Of its answer; 0 without one.
+    pub fn status(&self) -> u16 {
         self.end.map_or(0, |(_, s)| s)
     }
     fn words(&self) -> &str {
@@ -63,7 +67,7 @@ pub fn check(facts: &Facts, expect: &Expect, out: &mut Findings) {
 }
 
 /// Joins the beginning of each call with its end: the oldest open one with the same method and parameters.
-fn calls<'a>(facts: &Facts<'a>) -> Vec<Call<'a>> {
+pub fn calls<'a>(facts: &Facts<'a>) -> Vec<Call<'a>> {
     let mut calls: Vec<Call> = Vec::new();
     let mut open: BTreeMap<(&str, String), Vec<usize>> = BTreeMap::new();
     for r in facts.history {

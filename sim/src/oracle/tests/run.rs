@@ -288,6 +288,22 @@ fn f16_one_message_per_key() {
         sent(s);
     })
     .breaks("idempotency", "was sent twice");
+    // What a dead process has begun may end after the next process has sent it again.
+    s.but(|s| {
+        s.add(What::Telegram {
+            method: "sendMessage".into(),
+            params: json!({ "chat_id": "5", "text": "hey" }),
+            status: None,
+        });
+        s.at(10).process("crash").closed("a-1/1", None, "ended").at(20).process("start").process("listening");
+        sent(s);
+        s.add(What::Telegram {
+            method: "sendMessage".into(),
+            params: json!({ "chat_id": "5", "text": "hey" }),
+            status: Some(200),
+        });
+    })
+    .holds();
     let mut other = s.clone();
     other.call(
         "a-1/1",
