@@ -457,6 +457,14 @@ mod tests {
     }
 
     #[test]
+    fn s15_a_person_is_a_number_whatever_the_name() {
+        let from = json!({"id": 43, "first_name": "42", "username": "ann", "is_bot": false});
+        for got in [message(json!({"text": "x", "from": from})), group(json!({"text": "x", "from": from}))] {
+            assert_eq!(got.unwrap().message.sender.id, "43");
+        }
+    }
+
+    #[test]
     fn s15_who_writes_in_the_name_of_a_chat_is_that_chat() {
         let got = group(json!({"text": "x", "from": {"id": 1_087_968_824, "is_bot": true},
             "sender_chat": {"id": -1002, "type": "supergroup", "title": "Grp"}}));
