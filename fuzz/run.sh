@@ -26,7 +26,7 @@ export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_odr_violation=0}
 targets() { sed -n '/^\[\[bin\]\]/,/^$/s/^name = "\(.*\)"/\1/p' Cargo.toml; }
 
 build() {
-  RUSTFLAGS="$flags" CARGO_INCREMENTAL=0 cargo +nightly build --quiet --locked --profile "$profile" --bins --target "$host" --target-dir "$built"
+  RUSTFLAGS="$flags" CARGO_INCREMENTAL=0 cargo +nightly build --quiet --profile "$profile" --bins --target "$host" --target-dir "$built"
 }
 
 # Fuzzes $1; new inputs go to corpus/, which is not in the repository, what breaks to artifacts/.
