@@ -30,6 +30,11 @@ use crate::{
     output::Output,
 };
 
+/// Gives back what a burst of connections took; its own thread does that (see `background_threads` in Cargo.toml).
+#[cfg(target_os = "linux")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// What every command knows.
 pub struct Session {
     /// The environment as it was at the start.
