@@ -69,8 +69,10 @@ impl ApprovalsStore {
             other => other?,
         };
         let file = serde_json::from_slice(&text).map_err(|e| {
+            // It quotes what it met, control characters included (S18).
+            let why: String = e.to_string().chars().flat_map(char::escape_debug).collect();
             let text =
-                format!("{} is not a version 1 approvals file ({e}): correct or remove it", self.path().display());
+                format!("{} is not a version 1 approvals file ({why}): correct or remove it", self.path().display());
             io::Error::new(io::ErrorKind::InvalidData, text)
         })?;
         Ok(Some(Snapshot { file, hash: hash(&text) }))
@@ -260,8 +262,9 @@ mod tests {
     #[tokio::test]
     async fn a_broken_file_allows_nothing_and_is_kept() {
         let (storage, store) = store();
-        for broken in ["{", "[]", r#"{"version":2}"#, r#"{"version":1,"x":1}"#] {
+        for broken in ["{", "[]", r#"{"version":2}"#, r#"{"version":1,"x":1}"#, "{\"version\":1,\"\u{7f}x\":1}"] {
             storage.write_atomic(FILE, broken.as_bytes()).unwrap();
+            assert!(!store.read().unwrap_err().to_string().contains(char::is_control), "{broken:?}");
             assert!(
                 store.read().is_err() && store.get().await.is_err() && store.allow("a", "/b", "", 0).await.is_err()
             );
