@@ -266,12 +266,13 @@ fn once(updates: &[Update], others: &[&Call], facts: &Facts, out: &mut Findings)
     }
 }
 
-/// Answers go out in the order of the messages: nothing of a later one before the last that arrived of an earlier one.
+/// Answers go out in the order of the messages: nothing of a later one before the last that arrived of an earlier one. One
+/// answer to both, tried twice, says nothing of their order.
 fn in_order(chat: &str, updates: &[Update], out: &mut Findings) {
     for (n, u) in updates.iter().enumerate() {
         let Some(last) = u.sends.iter().rfind(|c| c.status() == 200) else { continue };
         let later = updates[n + 1..].iter().find_map(|later| {
-            let first = later.sends.first()?;
+            let first = later.sends.iter().find(|c| u.sends.iter().all(|own| own.at != c.at))?;
             (first.at.i < last.at.i).then_some((later, first))
         });
         if let Some((later, first)) = later {

@@ -187,6 +187,18 @@ fn answers_come_in_the_order_of_messages() {
         reply(s, "7", "one", 50, 403);
     })
     .holds();
+    // One answer to both whose first sending the service did not confirm; then the later message is answered alone, first.
+    let quote = |text: &str, message: i64| format!("[Telegram P id:7 now] {text}\n[message_id: {message}]");
+    let together = format!("{}\n---\n{}", quote("one", 50), quote("two", 51));
+    let send = |s: &mut Story, text: &str, status: u16| {
+        whole(s, "sendMessage", json!({ "chat_id": "7", "text": text }), status);
+    };
+    s.but(|s| [444, 200].into_iter().for_each(|status| send(s, &together, status))).holds();
+    s.but(|s| {
+        send(s, &quote("two", 51), 444);
+        send(s, &together, 200);
+    })
+    .breaks("telegram_order", "update 2 was answered before update 1");
 }
 
 /// What a mode of the queue takes from a message has to be there all the same.
