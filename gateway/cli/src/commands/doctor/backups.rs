@@ -1,9 +1,12 @@
 //! Copies of the state database: whether there are any, how old the newest is, and that it can be read.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // the binary's own file access, outside the storage seam
 
-use std::{fs, sync::Arc, time::SystemTime};
+use std::{fs, sync::Arc, time::UNIX_EPOCH};
 
-use openclaw_platform::os::OsStorage;
+use openclaw_platform::{
+    Clock as _, Millis,
+    os::{OsClock, OsStorage},
+};
 use openclaw_server::store::{FILE, backup::DIRECTORY, inspect::look};
 
 use super::check::Check;
@@ -19,16 +22,17 @@ pub fn checks(session: &Session) -> Vec<Check> {
         return vec![];
     }
     let entries = fs::read_dir(dir.join(DIRECTORY)).into_iter().flatten().flatten();
-    let mut files: Vec<(SystemTime, String)> = entries
+    let made_at = |e: &fs::DirEntry| e.metadata().ok()?.modified().ok()?.duration_since(UNIX_EPOCH).ok();
+    let mut files: Vec<(Millis, String)> = entries
         .filter(|e| e.path().extension().is_some_and(|e| e == "redb"))
-        .filter_map(|e| Some((e.metadata().ok()?.modified().ok()?, e.file_name().into_string().ok()?)))
+        .filter_map(|e| Some((made_at(&e)?.as_millis() as Millis, e.file_name().into_string().ok()?)))
         .collect();
     files.sort();
     let Some((made, newest)) = files.last() else {
         let text = format!("there is none in {}; `{command} backup create` makes one", dir.join(DIRECTORY).display());
         return vec![Check::note("backups", text)];
     };
-    let age = SystemTime::now().duration_since(*made).map_or(0, |age| age.as_millis() as u64);
+    let age = OsClock.wall().saturating_sub(*made);
     let file = dir.join(DIRECTORY).join(newest);
     let text = format!("{} of them; the newest, {}, is {} old", files.len(), file.display(), ago(age));
     vec![match look(Arc::new(OsStorage::as_it_is(dir)), &format!("{DIRECTORY}/{newest}")) {
