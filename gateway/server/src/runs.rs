@@ -4,8 +4,10 @@
 pub mod emitter;
 pub mod execute;
 pub mod manager;
+pub mod place;
 pub mod queue;
 pub mod record;
 pub mod recover;
 
 pub use manager::{Outcome, RunRequest, Runs, Waited};
+pub use place::{Accepted, Place};

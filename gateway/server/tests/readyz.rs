@@ -5,11 +5,7 @@
 mod support;
 
 use std::{
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -17,7 +13,7 @@ use axum::body::Body;
 use http::{Request, header};
 use http_body_util::BodyExt as _;
 use openclaw_config::Config;
-use openclaw_platform::{BlockFile, MemoryStorage, Platform, Storage, os};
+use openclaw_platform::os;
 use openclaw_server::{
     gateway::Gateway,
     http::router,
@@ -26,69 +22,6 @@ use openclaw_server::{
 };
 use serde_json::{Value, json};
 use tower_service::Service as _;
-
-/// A disk whose database file takes no writes while it is told so.
-struct Full {
-    disk: MemoryStorage,
-    full: Arc<AtomicBool>,
-}
-
-#[derive(Debug)]
-struct FullFile {
-    file: BlockFile,
-    full: Arc<AtomicBool>,
-}
-
-impl redb::StorageBackend for FullFile {
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
-    }
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.file.read(offset, out)
-    }
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.file.set_len(len)
-    }
-    fn sync_data(&self) -> io::Result<()> {
-        if self.full.load(Ordering::Relaxed) { Err(io::ErrorKind::StorageFull.into()) } else { self.file.sync_data() }
-    }
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.file.write(offset, data)
-    }
-}
-
-impl Storage for Full {
-    fn read(&self, name: &str) -> io::Result<Vec<u8>> {
-        self.disk.read(name)
-    }
-    fn write_atomic(&self, name: &str, data: &[u8]) -> io::Result<()> {
-        self.disk.write_atomic(name, data)
-    }
-    fn append(&self, name: &str, data: &[u8]) -> io::Result<()> {
-        self.disk.append(name, data)
-    }
-    fn sync(&self, name: &str) -> io::Result<()> {
-        self.disk.sync(name)
-    }
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.disk.rename(from, to)
-    }
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.disk.remove(name)
-    }
-    fn list(&self, dir: &str) -> io::Result<Vec<String>> {
-        self.disk.list(dir)
-    }
-    fn block_file(&self, name: &str) -> io::Result<BlockFile> {
-        Ok(Box::new(FullFile { file: self.disk.block_file(name)?, full: self.full.clone() }))
-    }
-    fn len(&self, name: &str) -> io::Result<u64> {
-        self.disk.len(name)
-    }
-    fn read_at(&self, name: &str, offset: u64, max: usize) -> io::Result<Vec<u8>> {
-        self.disk.read_at(name, offset, max)
-    }
-}
 
 async fn get(gateway: &Arc<Gateway>, path: &str) -> (u16, Value) {
     let request = Request::get(path).header(header::HOST, "127.0.0.1").body(Body::empty()).unwrap();
@@ -102,9 +35,8 @@ async fn get(gateway: &Arc<Gateway>, path: &str) -> (u16, Value) {
 /// same, and ready again once a write went through.
 #[tokio::test]
 async fn d27_not_ready_while_the_database_takes_no_writes() {
-    let full = Arc::new(AtomicBool::new(false));
-    let storage = Arc::new(Full { disk: MemoryStorage::new(), full: full.clone() });
-    let gateway = support::gateway_on(Platform { storage, ..os::without_files() }, Config::default());
+    let (platform, full) = support::full_disk::with(os::without_files());
+    let gateway = support::gateway_on(platform, Config::default());
     let write = || gateway.store.write(|tx| put(&mut tx.open_table(CURSORS)?, "a", &1));
     assert_eq!(get(&gateway, "/readyz").await, (200, json!({ "ready": true })));
 

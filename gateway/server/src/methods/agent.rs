@@ -51,7 +51,7 @@ pub async fn agent(call: Call, params: AgentParams) -> Result<Reply<AgentAnswer>
         Check::InFlight(since, _) => return Ok(accepted(since).into()),
         Check::Done(record) => return record.answer::<AgentAnswer>().map(Reply::from),
     };
-    // Until the run is submitted, a refusal must not use the key up.
+    // Until the run is accepted, a refusal must not use the key up.
     let request = match request_of(&call, &params, &claim) {
         Ok(request) => request,
         Err(error) if reason(&error) == NO_SELECTOR => return Ok(fails_late(call, claim, accepted(now), error)),
@@ -60,31 +60,25 @@ pub async fn agent(call: Call, params: AgentParams) -> Result<Reply<AgentAnswer>
             return Err(error.into());
         }
     };
-    if let Err(error) = record::accept(gateway, &request).await {
-        gateway.idempotency.release(&claim);
-        return Err(error.into());
-    }
-    let answer = accepted(now);
-    let pending = gateway.idempotency.pending(&claim).unwrap_or_default();
-    let gateway = gateway.clone();
-    let (id, member) = (call.id.clone(), call.member.clone());
-    Ok(Reply::then(answer, move || match gateway.runs.submit(&gateway, request) {
+    let turn = match record::accept(gateway, request).await {
+        Ok(turn) => turn,
         Err(error) => {
             gateway.idempotency.release(&claim);
-            member.outbox.push(encode_error(&id, &error, None));
-            let run_id = claim.run_id().to_owned();
-            gateway.clone().tasks.spawn("agent", async move { record::refuse(&gateway, run_id).await });
+            return Err(error);
         }
-        Ok(run) => {
-            let (tasks, owed) = (gateway.tasks.clone(), gateway.runs.owe(&gateway));
-            tasks.spawn("agent", async move {
-                if let Some(answer) = settle(&gateway, &run, &claim, &pending).await {
-                    member.outbox.push(encode(&id, answer));
-                }
-                drop(owed);
-            });
+    };
+    let answer = accepted(now);
+    let pending = gateway.idempotency.pending(&claim).unwrap_or_default();
+    let (gateway, run) = (gateway.clone(), turn.run());
+    let (id, member) = (call.id.clone(), call.member.clone());
+    let (tasks, owed) = (gateway.tasks.clone(), gateway.runs.owe(&gateway));
+    tasks.spawn("agent", async move {
+        if let Some(answer) = settle(&gateway, &run, &claim, &pending).await {
+            member.outbox.push(encode(&id, answer));
         }
-    }))
+        drop(owed);
+    });
+    Ok(Reply::then(answer, move || drop(turn)))
 }
 
 fn encode(id: &str, (payload, error): (Option<Value>, Option<ErrorShape>)) -> String {

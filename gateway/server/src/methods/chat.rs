@@ -37,7 +37,7 @@ pub async fn send(call: Call, params: ChatSendParams) -> Result<Reply<ChatSend>,
     let key = canonical(&config, &params.session_key)?;
     let text = params.message.trim();
     if commands::is_stop(text) {
-        return Ok(ChatSend::Aborted(abort_session(gateway, &key, None, "stop").await).into());
+        return Ok(ChatSend::Aborted(end_runs(gateway, &key, |_| true, "stop")).into());
     }
     let now = gateway.clock.wall();
     let run_id = params.idempotency_key.as_str().to_owned();
@@ -83,32 +83,25 @@ pub async fn send(call: Call, params: ChatSendParams) -> Result<Reply<ChatSend>,
         dedupe: Some(claim.clone()),
         ..RunRequest::new(run_id, key, input, timeout)
     };
-    if let Err(error) = record::accept(&gateway, &request).await {
-        gateway.idempotency.release(&claim);
-        return Err(error.into());
-    }
-    if mode_in_force(&config, gateway.sessions.get(&request.session_key).as_ref(), "webchat") == QueueMode::Interrupt {
-        abort_session(&gateway, &request.session_key, None, "stop").await;
-    }
-    Ok(Reply::then(started, move || match gateway.runs.submit(&gateway, request.clone()) {
-        Ok(run) => {
-            let tasks = gateway.tasks.clone();
-            tasks.spawn("chat", async move {
-                if let Some(ended) = run.ended().await {
-                    let (_, record) = claim.record(&run.request, &ended.outcome, ended.ended_at);
-                    gateway.idempotency.finish(&claim, record);
-                }
-            });
-        }
+    let accepted = match record::accept(&gateway, request).await {
+        Ok(accepted) => accepted,
         Err(error) => {
             gateway.idempotency.release(&claim);
-            let mut event = ChatEvent::new(&request.run_id, &request.shown_key, 0, ChatState::Error);
-            event.error_message = Some(error.message);
-            gateway.hub.publish_of(&request.session_key, &CHAT, &event);
-            let run_id = request.run_id;
-            gateway.clone().tasks.spawn("chat", async move { record::refuse(&gateway, run_id).await });
+            return Err(error);
         }
-    }))
+    };
+    let run = accepted.run();
+    let key = &run.request.session_key;
+    if mode_in_force(&config, gateway.sessions.get(key).as_ref(), "webchat") == QueueMode::Interrupt {
+        end_runs(&gateway, key, |id| id != run.request.run_id, "stop");
+    }
+    gateway.clone().tasks.spawn("chat", async move {
+        if let Some(ended) = run.ended().await {
+            let (_, record) = claim.record(&run.request, &ended.outcome, ended.ended_at);
+            gateway.idempotency.finish(&claim, record);
+        }
+    });
+    Ok(Reply::then(started, move || drop(accepted)))
 }
 
 /// A slash command answers without the model, and its answer is kept in the transcript.
@@ -201,15 +194,15 @@ pub async fn abort(call: Call, params: ChatAbortParams) -> Result<Reply<ChatAbor
     {
         return Err(ErrorShape::invalid("RUN_SESSION_MISMATCH", "runId does not match sessionKey").into());
     }
-    Ok(abort_session(gateway, &key, run_id, "rpc").await.into())
+    Ok(end_runs(gateway, &key, |id| run_id.is_none_or(|wanted| wanted == id), "rpc").into())
 }
 
-/// Ends one run of a session, or all of them, also those that `agent` started (D28). Chat clients hear of it before the
-/// caller does.
-pub async fn abort_session(gateway: &Arc<Gateway>, key: &str, run_id: Option<&str>, reason: &str) -> ChatAbort {
+/// Ends runs of a session by their ids, also those that `agent` started (D28). Chat clients hear of it before the caller
+/// does.
+pub fn end_runs(gateway: &Gateway, key: &str, which: impl Fn(&str) -> bool, reason: &str) -> ChatAbort {
     let mut run_ids = Vec::new();
     for run in gateway.runs.of_session(key) {
-        if run.cancel.is_cancelled() || run_id.is_some_and(|id| id != run.request.run_id) {
+        if run.cancel.is_cancelled() || !which(&run.request.run_id) {
             continue;
         }
         run.cancel.cancel();

@@ -2,7 +2,7 @@
 
 use openclaw_config::ModelRef;
 
-use super::chat::abort_session;
+use super::chat::end_runs;
 use crate::{
     gateway::Gateway,
     runs::queue::{mode_in_force, mode_of},
@@ -34,7 +34,7 @@ pub fn is_command(text: &str) -> bool {
 /// The answer to a stop word or command; `None` for a message to the model.
 pub async fn answer(gateway: &std::sync::Arc<Gateway>, key: &str, text: &str) -> Option<String> {
     if is_stop(text) {
-        let aborted = abort_session(gateway, key, None, "stop").await.aborted;
+        let aborted = end_runs(gateway, key, |_| true, "stop").aborted;
         return Some(if aborted { "Stopped." } else { "Nothing is running." }.to_owned());
     }
     Some(match command(text)? {

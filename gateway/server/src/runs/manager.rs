@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     emitter::Emitter,
     execute,
+    place::Place,
     queue::{Lane, Mode, Next, Pushed, Queueing},
 };
 use crate::{
@@ -132,6 +133,10 @@ pub struct Run {
     /// Wakes waiters in the order in which they came; `watch` would draw that order from ambient randomness.
     done: tokio::sync::Notify,
     started_at: Mutex<Option<Millis>>,
+    /// It may begin: its request is accepted, and its caller has been told so.
+    is_released: AtomicBool,
+    /// Wakes the lane, the only one that waits for it.
+    turn: tokio::sync::Notify,
     /// Its request is answered by the end of its reply's letter.
     pub promised: AtomicBool,
     /// Inbound records of messages that were put into it while it went on.
@@ -223,11 +228,19 @@ impl Runs {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues a run and starts its session's lane when that was idle.
+    /// Queues a run that is accepted already.
+    ///
+    /// # Errors
+    /// As [`Self::reserve`].
+    pub fn submit(&self, gateway: &Arc<Gateway>, request: RunRequest) -> Result<Arc<Run>, ErrorShape> {
+        self.reserve(gateway, request).map(|place| place.accept().run())
+    }
+
+    /// Queues a run whose request may still be refused, and starts its session's lane when that was idle.
     ///
     /// # Errors
     /// INVALID_REQUEST when the id is in use, UNAVAILABLE when the session's queue is full.
-    pub fn submit(&self, gateway: &Arc<Gateway>, request: RunRequest) -> Result<Arc<Run>, ErrorShape> {
+    pub fn reserve(&self, gateway: &Arc<Gateway>, request: RunRequest) -> Result<Place, ErrorShape> {
         let mut state = self.lock();
         if state.live.contains_key(&request.run_id) {
             return Err(ErrorShape::invalid("RUN_ID_IN_USE", "this idempotencyKey names a run that is under way"));
@@ -272,7 +285,21 @@ impl Runs {
             let (gateway, key) = (gateway.clone(), run.request.session_key.clone());
             gateway.clone().tasks.spawn("session", async move { gateway.runs.lane(&gateway, &key).await });
         }
-        Ok(run)
+        Ok(Place::new(gateway, run))
+    }
+
+    /// Takes a run out of its queue that was not accepted after all. Whoever waited for it is told that it did not end.
+    pub(super) fn withdraw(&self, run: &Arc<Run>) {
+        {
+            let mut state = self.lock();
+            state.live.remove(&run.request.run_id);
+            if let Some(lane) = state.lanes.get_mut(&run.request.session_key) {
+                lane.remove(run);
+            }
+        }
+        run.release();
+        run.done.notify_waiters();
+        self.idle.notify_waiters();
     }
 
     /// Runs one session's queue to its end.
@@ -307,25 +334,28 @@ impl Runs {
         }
     }
 
-    /// Waits until nobody is still writing; false when nothing waits any more.
+    /// Waits until the next run is accepted and nobody is still writing; false when nothing waits any more.
     async fn quiet(&self, gateway: &Arc<Gateway>, key: &str) -> bool {
         loop {
-            let (at, head) = {
+            let (next, head) = {
                 let mut state = self.lock();
                 let Some(lane) = state.lanes.get(key) else { return false };
                 let (next, head) = (lane.next(gateway.clock.mono()), lane.runs().next().cloned());
                 match (next, head) {
                     (Next::Ready, _) => return true,
-                    (Next::Quiet(at), Some(head)) => (at, head),
-                    _ => {
+                    (Next::Idle, _) | (_, None) => {
                         state.lanes.remove(key);
                         return false;
                     }
+                    (next, Some(head)) => (next, head),
                 }
             };
-            openclaw_platform::select! {
-                () = head.cancel.cancelled() => {}
-                () = tokio::time::sleep_until(at) => {}
+            match next {
+                Next::Quiet(at) => openclaw_platform::select! {
+                    () = head.cancel.cancelled() => {}
+                    () = tokio::time::sleep_until(at) => {}
+                },
+                _ => head.released().await,
             }
         }
     }
@@ -494,6 +524,8 @@ impl Run {
             started_at: Mutex::new(None),
             steered: Mutex::default(),
             promised: AtomicBool::new(false),
+            is_released: AtomicBool::new(false),
+            turn: tokio::sync::Notify::new(),
             request,
         }
     }
@@ -507,6 +539,23 @@ impl Run {
     /// What the current reply has said so far.
     pub fn said(&self) -> String {
         self.emitter.lock().unwrap_or_else(PoisonError::into_inner).text().to_owned()
+    }
+
+    /// It may begin in its turn from now on.
+    pub(super) fn release(&self) {
+        self.is_released.store(true, Ordering::Release);
+        self.turn.notify_one();
+    }
+
+    /// True once it may begin.
+    pub fn is_released(&self) -> bool {
+        self.is_released.load(Ordering::Acquire)
+    }
+
+    async fn released(&self) {
+        while !self.is_released() {
+            self.turn.notified().await;
+        }
     }
 
     /// When it began.

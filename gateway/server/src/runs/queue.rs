@@ -145,6 +145,8 @@ pub enum Next {
     Idle,
     /// Somebody may still be writing.
     Quiet(Mono),
+    /// The first that waits is not accepted yet.
+    Held,
     /// It may begin.
     Ready,
 }
@@ -203,6 +205,9 @@ impl Lane {
     /// Whether the next run may begin at `now`.
     pub fn next(&self, now: Mono) -> Next {
         let Some(head) = self.waiting.front() else { return Next::Idle };
+        if !head.run.is_released() {
+            return Next::Held;
+        }
         let Some(queueing) = head.queueing().filter(|_| !head.run.cancel.is_cancelled()) else { return Next::Ready };
         let quiet = match queueing.mode {
             Mode::Interrupt => Duration::ZERO,
@@ -248,6 +253,11 @@ impl Lane {
         let run = Arc::new(Run::new(merge(&parts, overflow)));
         self.current = Some(run.clone());
         Some((run, parts.into_iter().map(|w| w.run).collect()))
+    }
+
+    /// Takes a run out that waits.
+    pub fn remove(&mut self, run: &Arc<Run>) {
+        self.waiting.retain(|w| !Arc::ptr_eq(&w.run, run));
     }
 
     /// The run under way has ended.
@@ -330,7 +340,7 @@ mod tests {
     fn message(n: usize, mode: Mode, sender: &str, join: u64, drop: QueueDrop) -> Arc<Run> {
         let route = Route { channel: "telegram".into(), to: "1".into(), account_id: "default".into() };
         let input = vec![Content::text(format!("m{n}"))];
-        Arc::new(Run::new(RunRequest {
+        let run = Run::new(RunRequest {
             deliver: Some(Delivery { route, reply_to: None, required: false }),
             inbox: vec![format!("i{n}")],
             queueing: Some(Queueing {
@@ -343,7 +353,9 @@ mod tests {
                 text: format!("m{n}"),
             }),
             ..RunRequest::new(format!("r{n}"), "s".into(), input, Duration::from_secs(1))
-        }))
+        });
+        run.release();
+        Arc::new(run)
     }
 
     fn mono() -> Mono {

@@ -1,14 +1,15 @@
 //! What the database knows about runs: those that were accepted and have not ended, and the last that ended.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use openclaw_platform::Millis;
 use openclaw_protocol::{message::Content, params::AgentWait};
 use redb::WriteTransaction;
 use serde::{Deserialize, Serialize};
 
-use super::{RunRequest, manager::Delivery};
+use super::{Accepted, RunRequest, manager::Delivery};
 use crate::{
+    dispatch::Failure,
     gateway::Gateway,
     idempotency::Claim,
     limits::CHECKPOINT_TEXT,
@@ -88,21 +89,24 @@ impl RunRecord {
     }
 }
 
-/// Stores that a run was accepted; only then may the caller be told so.
+/// Gives a run its place in the queue and stores that it was accepted; only then may the caller be told so. The place
+/// comes first: a request that is refused must not touch the record of another run of that id.
 ///
 /// # Errors
-/// When it cannot be stored: nothing was accepted.
-pub async fn accept(gateway: &Gateway, request: &RunRequest) -> Result<(), StoreError> {
-    let (id, record) = (request.run_id.clone(), RunRecord::of(request, gateway.clock.wall()));
-    gateway.store.write(move |tx| store::put(&mut tx.open_table(store::RUNS)?, &id, &record)).await
+/// As [`Runs::reserve`](super::Runs::reserve), and UNAVAILABLE when it cannot be stored: nothing was accepted.
+pub async fn accept(gateway: &Arc<Gateway>, request: RunRequest) -> Result<Accepted, Failure> {
+    let place = gateway.runs.reserve(gateway, request)?;
+    write(gateway, place.request()).await?;
+    Ok(place.accept())
 }
 
-/// Forgets a run that was refused after all.
-pub async fn refuse(gateway: &Gateway, run_id: String) {
-    let remove = move |tx: &WriteTransaction| Ok(tx.open_table(store::RUNS)?.remove(run_id.as_str()).map(drop)?);
-    if let Err(error) = gateway.store.write(remove).await {
-        tracing::error!(%error, "record of a refused run");
-    }
+/// Stores that a run was accepted.
+///
+/// # Errors
+/// When it cannot be stored.
+pub async fn write(gateway: &Gateway, request: &RunRequest) -> Result<(), StoreError> {
+    let (id, record) = (request.run_id.clone(), RunRecord::of(request, gateway.clock.wall()));
+    gateway.store.write(move |tx| store::put(&mut tx.open_table(store::RUNS)?, &id, &record)).await
 }
 
 /// Keeps how far a run has come, when it has a record.

@@ -111,7 +111,7 @@ fn transcript(record: &RunRecord, now: Millis) -> [Message; 2] {
 /// The same request again, under its own id and key.
 async fn rerun(gateway: &Arc<Gateway>, run_id: &str, record: &RunRecord) -> Result<(), StoreError> {
     let request = record.request(run_id);
-    record::accept(gateway, &request).await?;
+    record::write(gateway, &request).await?;
     if let Some(claim) = &record.claim {
         gateway.idempotency.resume(claim);
     }

@@ -3,6 +3,8 @@
 #![allow(dead_code)] // each test file uses a part
 #![allow(clippy::unwrap_used)]
 
+pub mod full_disk;
+
 use std::sync::Arc;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -16,7 +18,7 @@ use openclaw_protocol::{
 use openclaw_server::{
     ServerOptions, SharedAuth,
     auth::Origin,
-    dispatch::Call,
+    dispatch::{Call, Response},
     gateway::Gateway,
     hub::Member,
     outbox::{Frame, Outbox},
@@ -143,12 +145,17 @@ pub async fn enter(
 /// Calls a method; payload or error.
 pub async fn call(gateway: &Arc<Gateway>, member: &Arc<Member>, method: &str, params: Value) -> Result<Value, Value> {
     frames(&member.outbox);
-    let text = json!({ "type": "req", "id": "1", "method": method, "params": params }).to_string();
-    let frame = RequestFrame::parse(&text).unwrap();
-    let call = Call { gateway: gateway.clone(), member: member.clone(), id: "1".into() };
-    gateway.registry.dispatch(call, &frame).await.send(member);
+    response(gateway, member, "1", method, params).await.send(member);
     let answer = frames(&member.outbox).into_iter().find(|f| f["id"] == "1").unwrap_or_default();
     if answer["ok"] == true { Ok(answer["payload"].clone()) } else { Err(answer["error"].clone()) }
+}
+
+/// Calls a method, and keeps back what it answers.
+pub async fn response(gateway: &Arc<Gateway>, member: &Arc<Member>, id: &str, method: &str, params: Value) -> Response {
+    let text = json!({ "type": "req", "id": id, "method": method, "params": params }).to_string();
+    let frame = RequestFrame::parse(&text).unwrap();
+    let call = Call { gateway: gateway.clone(), member: member.clone(), id: id.into() };
+    gateway.registry.dispatch(call, &frame).await
 }
 
 /// What waits to be sent.
