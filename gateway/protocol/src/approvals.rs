@@ -1,13 +1,11 @@
 //! Exec approvals: the stored policy and the questions to a person (nodes-config-lifecycle.md part A4, S19).
 #![allow(missing_docs)]
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 use crate::{
     nodes::Short,
     wire,
     wire::{Count, Dict, Int, List, MAX_SAFE, NonEmpty, Text},
+    words,
 };
 
 wire! { /// `exec-approvals.json`: which programs may run, per agent.
@@ -104,34 +102,14 @@ ExecApprovalResolveParams { id: NonEmpty, decision: NonEmpty, } }
 wire! { /// Payload of `exec.approval.resolved`.
 ExecApprovalResolved { id: String, decision: Decision, resolved_by: String, ts: u64, } }
 
-/// What a person said to a command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Decision {
-    /// This once.
-    AllowOnce,
-    /// And put it on the allowlist.
-    AllowAlways,
-    /// No.
-    Deny,
-}
-
-impl Decision {
-    /// The decision by its wire name.
-    pub fn parse(name: &str) -> Option<Self> {
-        match name {
-            "allow-once" => Some(Self::AllowOnce),
-            "allow-always" => Some(Self::AllowAlways),
-            "deny" => Some(Self::Deny),
-            _ => None,
-        }
-    }
-    /// Its wire name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::AllowOnce => "allow-once",
-            Self::AllowAlways => "allow-always",
-            Self::Deny => "deny",
-        }
+words! {
+    /// What a person said to a command.
+    pub enum Decision {
+        /// This once.
+        AllowOnce = "allow-once",
+        /// And put it on the allowlist.
+        AllowAlways = "allow-always",
+        /// No.
+        Deny = "deny",
     }
 }

@@ -9,6 +9,7 @@ use crate::{
     scope::{Role, Scopes},
     wire,
     wire::{Count, Dict, Int, MAX_SAFE, NonEmpty},
+    words,
 };
 
 /// The protocol version served.
@@ -80,37 +81,35 @@ wire! {
     }
 }
 
-/// Programs that may connect (closed list, case-sensitive).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[allow(missing_docs)]
-pub enum ClientId {
-    WebchatUi,
-    OpenclawControlUi,
-    Webchat,
-    Cli,
-    GatewayClient,
-    OpenclawMacos,
-    OpenclawIos,
-    OpenclawAndroid,
-    NodeHost,
-    Test,
-    Fingerprint,
-    OpenclawProbe,
+words! {
+    /// Programs that may connect (closed list, case-sensitive).
+    pub enum ClientId {
+        WebchatUi = "webchat-ui",
+        OpenclawControlUi = "openclaw-control-ui",
+        Webchat = "webchat",
+        Cli = "cli",
+        GatewayClient = "gateway-client",
+        OpenclawMacos = "openclaw-macos",
+        OpenclawIos = "openclaw-ios",
+        OpenclawAndroid = "openclaw-android",
+        NodeHost = "node-host",
+        Test = "test",
+        Fingerprint = "fingerprint",
+        OpenclawProbe = "openclaw-probe",
+    }
 }
 
-/// Kinds of programs (closed list).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-#[allow(missing_docs)]
-pub enum ClientMode {
-    Webchat,
-    Cli,
-    Ui,
-    Backend,
-    Node,
-    Probe,
-    Test,
+words! {
+    /// Kinds of programs (closed list).
+    pub enum ClientMode {
+        Webchat = "webchat",
+        Cli = "cli",
+        Ui = "ui",
+        Backend = "backend",
+        Node = "node",
+        Probe = "probe",
+        Test = "test",
+    }
 }
 
 /// The wire name of a unit enum.
@@ -173,12 +172,12 @@ pub struct HelloOk {
     pub policy: Policy,
 }
 
-/// The constant `hello-ok`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum HelloTag {
-    /// `hello-ok`.
-    #[serde(rename = "hello-ok")]
-    HelloOk,
+words! {
+    /// The constant `hello-ok`.
+    pub enum HelloTag {
+        /// `hello-ok`.
+        HelloOk = "hello-ok",
+    }
 }
 
 wire! {

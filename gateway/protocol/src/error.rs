@@ -4,20 +4,22 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// Error codes (manual, 'Error codes'; NOT_PAIRED as the reference uses it in `connect`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum ErrorCode {
-    /// The messaging service is not signed in.
-    NotLinked,
-    /// The device has to be approved first.
-    NotPaired,
-    /// The agent did not answer within its deadline.
-    AgentTimeout,
-    /// Parameters, identity or rights do not fit.
-    InvalidRequest,
-    /// Shutting down, or something needed is not there.
-    Unavailable,
+use crate::words;
+
+words! {
+    /// Error codes (manual, 'Error codes'; NOT_PAIRED as the reference uses it in `connect`).
+    pub enum ErrorCode {
+        /// The messaging service is not signed in.
+        NotLinked = "NOT_LINKED",
+        /// The device has to be approved first.
+        NotPaired = "NOT_PAIRED",
+        /// The agent did not answer within its deadline.
+        AgentTimeout = "AGENT_TIMEOUT",
+        /// Parameters, identity or rights do not fit.
+        InvalidRequest = "INVALID_REQUEST",
+        /// Shutting down, or something needed is not there.
+        Unavailable = "UNAVAILABLE",
+    }
 }
 
 /// `{code, message, details?, retryable?, retryAfterMs?}`; absent members are omitted, never null.

@@ -1,11 +1,10 @@
 //! Events: their names, who may see them, what may be withheld (protocol-core.md section 10, decisions D7, D10).
 #![allow(missing_docs)]
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 
-use crate::{connect::Presence, message::Content, scope::Scope, wire};
+use crate::{connect::Presence, message::Content, scope::Scope, wire, words};
 
 /// An event that the gateway can send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,14 +144,14 @@ impl ChatEvent {
     }
 }
 
-/// Where a chat run is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum ChatState {
-    Delta,
-    Final,
-    Aborted,
-    Error,
+words! {
+    /// Where a chat run is.
+    pub enum ChatState {
+        Delta = "delta",
+        Final = "final",
+        Aborted = "aborted",
+        Error = "error",
+    }
 }
 wire! { /// The text so far in a `chat` event.
 ChatText { role: String, content: Vec<Content>, timestamp: u64, } }

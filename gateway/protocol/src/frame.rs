@@ -9,6 +9,7 @@ use serde_json::{Value, value::RawValue};
 use crate::{
     error::ErrorShape,
     wire::{Json, NonEmpty},
+    words,
 };
 
 /// Milliseconds or counters that go with state events.
@@ -38,10 +39,10 @@ pub struct RequestFrame<'a> {
     pub params: Option<&'a RawValue>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-enum ReqTag {
-    #[serde(rename = "req")]
-    Req,
+words! {
+    enum ReqTag {
+        Req = "req",
+    }
 }
 
 /// The request frame as the schema describes it; [`RequestFrame`] is the same without copying.
@@ -127,10 +128,10 @@ pub struct ResponseFrame {
     pub error: Option<ErrorShape>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-enum ResTag {
-    #[serde(rename = "res")]
-    Res,
+words! {
+    enum ResTag {
+        Res = "res",
+    }
 }
 
 /// A `T` that was encoded once and is sent many times. Copies share the text.
@@ -219,10 +220,10 @@ pub struct EventFrame {
     pub seq: Option<u64>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-enum EventTag {
-    #[serde(rename = "event")]
-    Event,
+words! {
+    enum EventTag {
+        Event = "event",
+    }
 }
 
 /// An event encoded once for all its receivers; each adds its own `seq` with [`EventBody::with_seq`].

@@ -4,6 +4,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::words;
+
 /// One message of a transcript; times are wall milliseconds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "role", rename_all = "camelCase", rename_all_fields = "camelCase")]
@@ -89,22 +91,22 @@ impl Content {
     }
 }
 
-/// Why an assistant message ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum StopReason {
-    /// The model was done.
-    Stop,
-    /// It wants tools called.
-    ToolUse,
-    /// It ran into its token limit.
-    Length,
-    /// It failed.
-    Error,
-    /// A person or a deadline ended it; the text is partial.
-    Aborted,
-    /// Not from a model.
-    Injected,
+words! {
+    /// Why an assistant message ended.
+    pub enum StopReason {
+        /// The model was done.
+        Stop = "stop",
+        /// It wants tools called.
+        ToolUse = "toolUse",
+        /// It ran into its token limit.
+        Length = "length",
+        /// It failed.
+        Error = "error",
+        /// A person or a deadline ended it; the text is partial.
+        Aborted = "aborted",
+        /// Not from a model.
+        Injected = "injected",
+    }
 }
 
 /// Tokens used by one or more model calls.

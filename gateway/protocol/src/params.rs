@@ -13,6 +13,7 @@ use crate::{
     message::{Message, Usage},
     wire,
     wire::{Count, Int, Json, List, NonEmpty, Text},
+    words,
 };
 
 wire! { /// No parameters.
@@ -146,12 +147,12 @@ wire! { /// The switch as it is now.
 SetHeartbeats { ok: bool, enabled: bool, } }
 wire! { /// A note for the main session.
 WakeParams { mode: WakeMode, text: NonEmpty, } }
-/// When the agent should look at the note.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum WakeMode {
-    Now,
-    NextHeartbeat,
+words! {
+    /// When the agent should look at the note.
+    pub enum WakeMode {
+        Now = "now",
+        NextHeartbeat = "next-heartbeat",
+    }
 }
 wire! { /// Outcome of a heartbeat.
     Heartbeat {
@@ -166,15 +167,15 @@ wire! { /// Outcome of a heartbeat.
         indicator_type: String,
     }
 }
-/// What became of a heartbeat.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum HeartbeatStatus {
-    Sent,
-    OkEmpty,
-    OkToken,
-    Skipped,
-    Failed,
+words! {
+    /// What became of a heartbeat.
+    pub enum HeartbeatStatus {
+        Sent = "sent",
+        OkEmpty = "ok-empty",
+        OkToken = "ok-token",
+        Skipped = "skipped",
+        Failed = "failed",
+    }
 }
 
 // ---- agent ----
@@ -404,19 +405,19 @@ wire! { /// Settings of a session; null clears.
         group_activation: GroupActivation,
     }
 }
-/// Whether a session takes new input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum SendPolicy {
-    Allow,
-    Deny,
+words! {
+    /// Whether a session takes new input.
+    pub enum SendPolicy {
+        Allow = "allow",
+        Deny = "deny",
+    }
 }
-/// When a group session answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum GroupActivation {
-    Mention,
-    Always,
+words! {
+    /// When a group session answers.
+    pub enum GroupActivation {
+        Mention = "mention",
+        Always = "always",
+    }
 }
 wire! { /// A changed session.
 SessionChanged { ok: bool, key: String, entry: Value, ; path: String, } }
@@ -541,15 +542,14 @@ wire! { /// Messages that have to go out, that were given up, and that may or ma
 DeliveryCounts { queued: u64, dead: u64, unknown: u64, } }
 wire! { /// Only those in this state: `queued`, `attempting`, `dead` or `unknown`; at most 200 when not said.
 DeliveryListParams { ; state: DeliveryState, limit: Int<1, 1000>, } }
-/// Where an outbound message is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-#[allow(missing_docs)]
-pub enum DeliveryState {
-    Queued,
-    Attempting,
-    Dead,
-    Unknown,
+words! {
+    /// Where an outbound message is in its life.
+    pub enum DeliveryState {
+        Queued = "queued",
+        Attempting = "attempting",
+        Dead = "dead",
+        Unknown = "unknown",
+    }
 }
 wire! { /// Messages that are not delivered, and how many there are in all.
 DeliveryList { counts: DeliveryCounts, deliveries: Vec<DeliveryRow>, } }

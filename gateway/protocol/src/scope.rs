@@ -3,31 +3,15 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What a connection is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// A person's tool: command line, app, web page.
-    Operator,
-    /// A device that offers commands.
-    Node,
-}
+use crate::words;
 
-impl Role {
-    /// The role by its wire name.
-    pub fn parse(name: &str) -> Option<Self> {
-        match name {
-            "operator" => Some(Self::Operator),
-            "node" => Some(Self::Node),
-            _ => None,
-        }
-    }
-    /// Its wire name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Operator => "operator",
-            Self::Node => "node",
-        }
+words! {
+    /// What a connection is.
+    pub enum Role {
+        /// A person's tool: command line, app, web page.
+        Operator = "operator",
+        /// A device that offers commands.
+        Node = "node",
     }
 }
 

@@ -57,6 +57,82 @@ macro_rules! wire {
     };
 }
 
+/// Declares a closed list of words, each a unit variant. A string and nothing else is read: serde's derive would also
+/// take `{"word": null}`, which the schema refuses.
+#[macro_export]
+macro_rules! words {
+    ($(#[doc = $doc:literal])* $vis:vis enum $name:ident {
+        $($(#[doc = $vd:literal])* $variant:ident = $word:literal,)*
+    }) => {
+        $(#[doc = $doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        #[allow(missing_docs)]
+        $vis enum $name {
+            $($(#[doc = $vd])* $variant,)*
+        }
+        impl $name {
+            const WORDS: &'static [&'static str] = &[$($word),*];
+            /// Its word on the wire.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)*
+                }
+            }
+            /// What a word means.
+            pub fn parse(word: &str) -> Option<Self> {
+                match word {
+                    $($word => Some(Self::$variant),)*
+                    _ => None,
+                }
+            }
+        }
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                s.serialize_str(self.as_str())
+            }
+        }
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                d.deserialize_str($crate::wire::WordVisitor { parse: Self::parse, words: Self::WORDS })
+            }
+        }
+        impl schemars::JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                $crate::wire::word_schema(&[$($doc),*], Self::WORDS)
+            }
+        }
+    };
+}
+
+/// Reads one of `words`; for [`words!`].
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct WordVisitor<T> {
+    pub parse: fn(&str) -> Option<T>,
+    pub words: &'static [&'static str],
+}
+
+impl<T> de::Visitor<'_> for WordVisitor<T> {
+    type Value = T;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "one of {}", self.words.join(", "))
+    }
+    fn visit_str<E: de::Error>(self, word: &str) -> Result<T, E> {
+        (self.parse)(word).ok_or_else(|| E::unknown_variant(word, self.words))
+    }
+}
+
+/// The schema of a closed list of words; for [`words!`].
+#[doc(hidden)]
+pub fn word_schema(docs: &[&str], words: &[&str]) -> Schema {
+    let mut schema = json_schema!({ "type": "string", "enum": words });
+    describe(&mut schema, docs);
+    schema
+}
+
 /// The schema of a closed object under construction; for [`wire!`].
 #[doc(hidden)]
 #[derive(Debug)]

@@ -144,6 +144,19 @@ fn nested_objects_are_not_read_from_lists() {
     assert!(!typed::<method::Connect>(&text) && !by_schema::<method::Connect>(&text));
 }
 
+/// Nor is a word read from an object whose key it is.
+#[test]
+fn words_are_not_read_from_objects() {
+    for word in [json!({"deny": null}), json!({"deny": {}}), json!(["deny"]), json!("Deny"), json!(1)] {
+        let text = frame::<method::SessionsPatch>(json!({"key": "main", "sendPolicy": word})).to_string();
+        assert!(!typed::<method::SessionsPatch>(&text) && !by_schema::<method::SessionsPatch>(&text), "{text}");
+    }
+    for kind in [r#"{"req":null}"#, r#""res""#, r#"["req"]"#] {
+        let text = format!(r#"{{"type":{kind},"id":"1","method":"status"}}"#);
+        assert!(!typed::<method::GetStatus>(&text) && !by_schema::<method::GetStatus>(&text), "{text}");
+    }
+}
+
 /// The one method that takes any object still takes only objects, and only sound ones (S21).
 #[test]
 fn s21_open_params_are_read_as_strictly_as_closed_ones() {

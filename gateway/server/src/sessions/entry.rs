@@ -132,7 +132,7 @@ impl SessionEntry {
             verbose_level: self.verbose_level.clone(),
             reasoning_level: self.reasoning_level.clone(),
             elevated_level: self.elevated_level.clone(),
-            send_policy: self.send_policy.map(|p| openclaw_protocol::connect::wire_name(&p)),
+            send_policy: self.send_policy.map(|p| p.as_str().to_owned()),
             input_tokens: Some(self.input_tokens),
             output_tokens: Some(self.output_tokens),
             total_tokens: Some(self.total_tokens),

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use openclaw_protocol::{
-    connect::{ClientId, ClientMode, ConnectParams, HelloAuth, PROTOCOL, wire_name},
+    connect::{ClientId, ClientMode, ConnectParams, HelloAuth, PROTOCOL},
     error::{ErrorCode, ErrorShape},
     event::PRESENCE,
     frame::{Refusal, RequestFrame, encode_error},
@@ -203,10 +203,10 @@ fn attach(
     let client = &params.client;
     let scopes = effective_scopes(params, role);
     let device_id = ask.as_ref().map(|(ask, _)| ask.device_id.clone());
-    let node_id = (role == Role::Node).then(|| device_id.clone().unwrap_or_else(|| wire_name(&client.id)));
+    let node_id = (role == Role::Node).then(|| device_id.clone().unwrap_or_else(|| client.id.as_str().to_owned()));
     let text = |t: &Option<openclaw_protocol::wire::NonEmpty>| t.as_ref().map(|t| t.as_str().to_owned());
-    let client_name = text(&client.display_name).unwrap_or_else(|| wire_name(&client.id));
-    let mode = wire_name(&client.mode);
+    let client_name = text(&client.display_name).unwrap_or_else(|| client.id.as_str().to_owned());
+    let mode = client.mode.as_str().to_owned();
     let instance_id = device_id.clone().or_else(|| text(&client.instance_id));
     let now = gateway.clock.wall();
     let shown = openclaw_protocol::connect::Presence {

@@ -9,7 +9,7 @@ use std::{
 
 use openclaw_platform::Mono;
 use openclaw_protocol::{
-    connect::{ConnectParams, DeviceBlock, wire_name},
+    connect::{ConnectParams, DeviceBlock},
     device::{MAX_SKEW_MS, PublicKey, Signed, signed_text, signed_text_v3},
     error::{ErrorCode, ErrorShape},
     event::{DEVICE_PAIR_REQUESTED, DEVICE_PAIR_RESOLVED, DevicePairResolved},
@@ -73,8 +73,8 @@ pub fn signed(
     let scopes: Vec<String> = p.scopes.iter().flatten().map(|s| s.as_str().to_owned()).collect();
     let fields = Signed {
         device_id: &device.id,
-        client_id: &wire_name(&p.client.id),
-        client_mode: &wire_name(&p.client.mode),
+        client_id: p.client.id.as_str(),
+        client_mode: p.client.mode.as_str(),
         role: role.as_str(),
         scopes: &scopes,
         signed_at,
@@ -106,8 +106,8 @@ pub fn signed(
         about: About {
             display_name: p.client.display_name.as_deref().map(cut),
             platform: Some(cut(&p.client.platform)),
-            client_id: Some(wire_name(&p.client.id)),
-            client_mode: Some(wire_name(&p.client.mode)),
+            client_id: Some(p.client.id.as_str().to_owned()),
+            client_mode: Some(p.client.mode.as_str().to_owned()),
         },
         remote_ip: peer.origin.shown_ip.map(|ip| ip.to_string()),
     })
