@@ -84,8 +84,12 @@ impl Commands {
 
     async fn set_policy(&self, mut params: Value) -> Result<Value, Refusal> {
         let base = params["baseHash"].as_str().map(str::to_owned);
-        let file: ExecApprovalsFile = serde_json::from_value(params["file"].take())
-            .map_err(|e| Refusal::new("INVALID_PARAMS", format!("file: {e}")))?;
+        let file = params["file"].take();
+        // What the type says of it quotes members as they came (S18).
+        let file = serde_json::from_value(file.clone()).map_err(|_| {
+            let why = openclaw_protocol::schema::explain::<ExecApprovalsFile>(&file);
+            Refusal::new("INVALID_PARAMS", format!("file: {why}"))
+        })?;
         let set = self.policy.set(file, base.as_deref()).await;
         let snapshot = set.map_err(|e| {
             let code = match e {
@@ -217,6 +221,18 @@ mod tests {
         let b = bench(Some(policy("deny", "off", &["/**"]))).await;
         let approved = json!({"command": ["echo", "hi"], "approved": true});
         assert_eq!(run(&b, approved).await, Err("SYSTEM_RUN_DENIED"));
+    }
+
+    /// What is wrong with a policy is said without control characters of whoever sent it.
+    #[tokio::test]
+    async fn s18_a_refused_policy_is_explained_in_clean_text() {
+        let b = bench(None).await;
+        let mut file = policy("full", "off", &[]);
+        file["a\u{1b}[31m\u{0}"] = json!(1);
+        let refused = b.commands.run("system.execApprovals.set", json!({ "file": file })).await.unwrap_err();
+        assert_eq!(refused.code, "INVALID_PARAMS");
+        assert!(refused.message.contains("unexpected property 'a\\u{1b}[31m"), "{}", refused.message);
+        assert!(!refused.message.chars().any(char::is_control), "{:?}", refused.message);
     }
 
     #[tokio::test]
