@@ -4,6 +4,7 @@
 //! and revocation only ever narrow that.
 
 mod authority;
+mod listing;
 mod pending;
 mod record;
 
@@ -13,8 +14,9 @@ use std::{
 };
 
 pub use authority::Authority;
+use listing::Listing;
 use openclaw_config::Secret;
-use openclaw_platform::{Clock, Entropy, EntropyExt as _};
+use openclaw_platform::{Clock, Entropy, EntropyExt as _, Platform};
 use openclaw_protocol::{
     event::DevicePairRequested,
     params::PairedDevice,
@@ -82,6 +84,7 @@ pub struct Devices {
     store: Store,
     entropy: Arc<dyn Entropy>,
     clock: Arc<dyn Clock>,
+    listing: Listing,
     state: Mutex<State>,
     /// One change at a time, so that what is stored last is what is in memory.
     changing: tokio::sync::Mutex<()>,
@@ -103,11 +106,14 @@ impl Devices {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn load(store: Store, entropy: Arc<dyn Entropy>, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+    pub fn load(platform: &Platform, store: Store, entropy: Arc<dyn Entropy>) -> Result<Self, StoreError> {
         let paired = store.read(|tx| store::all(tx, store::DEVICES))?.into_iter().collect();
+        let listing = Listing::new(platform.storage.clone(), platform.tasks.clone());
+        listing.begin(&paired);
         let seen = store.read(|tx| store::all(tx, store::DEVICES_SEEN))?.into_iter().collect();
         let state = Mutex::new(State { paired, seen, ..State::default() });
-        Ok(Self { store, entropy, clock, state, changing: tokio::sync::Mutex::default() })
+        let clock = platform.clock.clone();
+        Ok(Self { store, entropy, clock, listing, state, changing: tokio::sync::Mutex::default() })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -432,6 +438,7 @@ impl Devices {
             state.epochs.remove(&gone);
         }
         state.paired.insert(device.device_id.clone(), device.clone());
+        self.listing.write(&state.paired);
         Ok(device)
     }
 }

@@ -124,7 +124,7 @@ impl Gateway {
         let proxies = config.gateway.trusted_proxies.iter().filter_map(|p| Network::parse(p)).collect();
         let gateway = Arc::new(Self {
             credentials: Credentials::new(&platform, options.auth.clone()),
-            devices: Devices::load(store.clone(), entropy.fork("devices"), clock.clone())?,
+            devices: Devices::load(&platform, store.clone(), entropy.fork("devices"))?,
             preauth: Arc::default(),
             used_signatures: UsedSignatures::default(),
             nodes: Nodes::load(store.clone(), entropy.fork("nodes"))?,

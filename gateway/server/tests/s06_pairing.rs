@@ -210,3 +210,36 @@ async fn d15_approvals_and_revocations_outlive_a_restart() {
     let local = enter(&gateway, local(), Some(&gone), "operator", &["operator.read"], TOKEN).await.unwrap_err();
     assert_eq!(local["code"], "NOT_PAIRED", "revoked on this machine, too");
 }
+
+/// `devices/paired.json` says who is paired, and gives nothing away; what a backup put back is written at the start.
+#[tokio::test(start_paused = true)]
+async fn s17_the_list_of_devices_on_disk_holds_no_token() {
+    let platform = openclaw_platform::os::without_files();
+    let read = || platform.storage.read("devices/paired.json").map(|text| String::from_utf8(text).unwrap());
+    let device = Device::new(1);
+    {
+        let gateway = support::gateway_on(platform.clone(), openclaw_config::Config::default());
+        assert!(read().is_err(), "nobody is paired");
+        let admin = owner(&gateway, &["operator.admin"]).await;
+        let id = ask(&gateway, &device, "node", &[]).await;
+        approve(&gateway, &admin, &id).await.unwrap();
+        let (_, hello) = enter(&gateway, remote(9), Some(&device), "node", &[], TOKEN).await.unwrap();
+        let token = hello["auth"]["deviceToken"].as_str().unwrap();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let text = read().unwrap();
+        let list: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(list[device.id()]["roles"], json!(["node"]));
+        assert!(!text.contains(token) && !text.contains(TOKEN), "{text}");
+
+        let params = json!({ "deviceId": device.id(), "role": "node" });
+        call(&gateway, &admin, "device.token.revoke", params).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let list: Value = serde_json::from_str(&read().unwrap()).unwrap();
+        assert_eq!(list[device.id()]["roles"], json!([]));
+        assert!(list[device.id()]["tokens"][0]["revokedAtMs"].is_u64(), "{list}");
+    }
+    let before = read().unwrap();
+    platform.storage.write_atomic("devices/paired.json", b"{}").unwrap();
+    drop(support::gateway_on(platform.clone(), openclaw_config::Config::default()));
+    assert_eq!(read().unwrap(), before);
+}
