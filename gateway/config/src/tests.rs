@@ -122,6 +122,27 @@ fn s15_only_numeric_ids_are_allowed() {
     assert!(found[0].starts_with("channels.telegram.allowFrom[3]: a user name can be given up"), "{found:?}");
     assert!(found[1].starts_with("channels.telegram.allowFrom[4]: expected a numeric user id"), "{found:?}");
     assert!(found[2].starts_with("channels.telegram.groups.x: expected a numeric chat id"), "{found:?}");
+    for (list, place) in [
+        ("groupAllowFrom:['@a']", "groupAllowFrom[0]"),
+        ("groups:{'-1':{allowFrom:['@a']}}", "groups.-1.allowFrom[0]"),
+        ("groups:{'-1':{topics:{'2':{allowFrom:[1,'@a']}}}}", "groups.-1.topics.2.allowFrom[1]"),
+        ("accounts:{b:{allowFrom:['@a']}}", "accounts.b.allowFrom[0]"),
+    ] {
+        let found = problems(&format!("{{channels:{{telegram:{{{list}}}}}}}"));
+        assert_eq!(found.len(), 1, "{list}: {found:?}");
+        let expected = format!("channels.telegram.{place}: a user name can be given up");
+        assert!(found[0].starts_with(&expected), "{list}: {found:?}");
+    }
+}
+
+/// Who can reach a webhook without a secret is everybody whom Telegram has ever heard of.
+#[test]
+fn s15_a_webhook_needs_a_secret() {
+    let found = problems("{channels:{telegram:{webhookUrl:'https://h/x'}}}");
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].starts_with("channels.telegram.webhookSecret: missing"), "{found:?}");
+    let secret = "{channels:{telegram:{webhookUrl:'https://h/x', webhookSecret:'s'}}}";
+    assert!(parse(secret, &no_env).is_ok(), "{:?}", problems(secret));
 }
 
 #[test]
