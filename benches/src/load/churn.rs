@@ -36,10 +36,11 @@ const TURNS_PER_SESSION: u64 = 50;
 const TENTHS: u64 = 10;
 /// Tenths before memory is looked at: the pages that the database keeps (4 MiB) are full after about three.
 const WARM_UP: u64 = 3;
-/// Before memory is looked at: connections end, tasks finish.
+/// Before memory is looked at on the way: connections end, tasks finish.
 const PAUSE: Duration = Duration::from_secs(1);
-/// The same at the end.
-const REST: Duration = Duration::from_secs(5);
+/// The same after the warm-up and at the end, for the two figures that are compared: the allocator gives unused pages back
+/// over ten seconds.
+const REST: Duration = Duration::from_secs(15);
 
 /// How much.
 #[derive(Debug, Clone, Copy)]
@@ -68,7 +69,7 @@ pub struct Churn {
     pub base_kib: u64,
     /// After each tenth.
     pub course_kib: Vec<u64>,
-    /// A few seconds after the last.
+    /// After the last, and a rest as long as the one before the base was taken.
     pub end_kib: u64,
     /// The end above the base.
     pub grown_percent: f64,
@@ -96,6 +97,7 @@ pub async fn run(server: &Server, amount: Amount) -> Result<Churn> {
     for n in 0..WARM_UP {
         tenth(server, n, part).await?;
     }
+    tokio::time::sleep(REST).await;
     let base_kib = server.rss();
     progress(&format!("{base_kib} KiB after the warm-up"));
     let begun = Instant::now();
