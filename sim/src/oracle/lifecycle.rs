@@ -13,6 +13,8 @@ use crate::history::What;
 
 /// A cut-off run gets a second to store what it has; the rest is spread.
 const GRACE: u64 = 3_000_000;
+/// What was sent last may be under way for so long, also when the process is gone.
+const TRANSIT: u64 = 500_000;
 
 /// Orderly stops.
 pub fn shutdown(conns: &[Conn], facts: &Facts, expect: &Expect, out: &mut Findings) {
@@ -64,11 +66,11 @@ fn stopped(c: &Conn, facts: &Facts, stop: Mark, to: u64, out: &mut Findings) {
             );
         }
     }
-    let was_there = c.hello.as_ref().is_some_and(|h| h.at.t + 500_000 < stop.t) && until > stop.t;
-    let left = c.closed.is_some_and(|e| e.by_client && e.at.t < to);
+    let was_there = c.hello.as_ref().is_some_and(|h| h.at.t + TRANSIT < stop.t) && until > stop.t;
+    let left = c.closed.is_some_and(|e| e.by_client && e.at.t < to.saturating_add(TRANSIT));
     // The machine went down before its last words were out.
     let silenced = facts.power_losses.iter().any(|t| (stop.t..=until).contains(t));
-    if !was_there || left || silenced || c.is_disturbed(facts, stop.t.saturating_sub(500_000), until.min(to)) {
+    if !was_there || left || silenced || c.is_disturbed(facts, stop.t.saturating_sub(TRANSIT), until.min(to)) {
         return;
     }
     let slow = c.closed.is_some_and(|e| e.reason == "slow consumer" || e.reason == "invalid JSON");

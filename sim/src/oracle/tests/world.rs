@@ -40,6 +40,15 @@ fn f21_a_stop_is_told_to_everybody() {
             s.event("a-1/1", 1, "shutdown", plain.clone());
         })
         .breaks("shutdown", "nobody asked");
+    // It hangs up by itself while the last words are on their way (seeds 96 and 105 of f20_first_hello).
+    let leaves = |at: u64| {
+        ready().but(|s| {
+            s.process("stop").at(2005).process("stopped").at(at).leave("a-1/1").at(20_000).note();
+        })
+    };
+    leaves(2005).holds();
+    leaves(2019).holds();
+    leaves(4000).breaks("shutdown", "was shown no shutdown event");
     // Its machine goes down while the last words are on their way.
     let lost = |power_loss: u64| {
         ready().but(|s| {
