@@ -159,3 +159,27 @@ async fn f21_a_hanging_run_does_not_hold_up_the_stop() {
     let status = gateway.wait(Duration::from_secs(10)).await;
     assert!(status.success(), "{status}");
 }
+
+/// A reply that is at the service when the drain deadline passes is waited for: after the start it is neither sent again nor
+/// reported as one that may have arrived (F06, F21).
+#[tokio::test]
+async fn f06_a_reply_on_its_way_at_the_deadline_is_known() {
+    let (model, telegram) = (Fake::start("model"), Fake::start("telegram"));
+    let slow = json!({ "fail": [{ "method": "sendMessage", "times": 10, "status": 200, "delayMs": 800 }] });
+    http_json("POST", &format!("{}/_control", telegram.url), Some(&slow)).await;
+    let mut config = config(&model, &telegram);
+    config["gateway"] = json!({ "limits": { "drainMs": 50 } });
+    let mut gateway = Gateway::start(config, &[]).await;
+    http_json("POST", &format!("{}/_push", telegram.url), Some(&from_ann("hello"))).await;
+    telegram_call(&telegram, |c| c["method"] == "sendMessage").await;
+    gateway.signal(rustix::process::Signal::TERM);
+    assert!(gateway.wait(Duration::from_secs(20)).await.success());
+    gateway.restart().await;
+    let (mut client, _) = RawClient::hello(gateway.port, TOKEN, &[]).await;
+    client.send(&json!({ "type": "req", "id": "d", "method": "delivery.list", "params": {} })).await;
+    let (_, list) = client.until(|f| f["id"] == "d").await;
+    assert_eq!(list["payload"]["counts"], json!({ "queued": 0, "dead": 0, "unknown": 0 }), "{list}");
+    let log = http_json("GET", &format!("{}/_log", telegram.url), None).await;
+    let sent = log.as_array().unwrap().iter().filter(|c| c["method"] == "sendMessage").count();
+    assert_eq!(sent, 1);
+}

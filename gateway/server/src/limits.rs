@@ -9,6 +9,8 @@ pub const CLOSE_FLUSH: Duration = Duration::from_secs(30);
 /// A stop waits so long for callers to be told how their runs ended. Who waits for a delivery that cannot be made now is not
 /// waited for any longer.
 pub const LAST_ANSWERS: Duration = Duration::from_millis(500);
+/// After the drain deadline: for runs to store what they have, and for parts that are at a service to arrive there.
+pub const LAST_WORK: Duration = Duration::from_secs(1);
 /// After a refused frame, what the peer still sends is read and dropped for this long, so that it sees the close frame.
 pub const LINGER: Duration = Duration::from_secs(2);
 /// ... and at most this many bytes of it.

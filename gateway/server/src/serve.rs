@@ -15,7 +15,7 @@ use crate::{
     gateway::Gateway,
     heartbeat::Heartbeats,
     http::{TcpPeer, router},
-    limits::{CLOSE_FLUSH, HEALTH_INTERVAL, LAST_ANSWERS, MAINTENANCE},
+    limits::{CLOSE_FLUSH, HEALTH_INTERVAL, LAST_ANSWERS, LAST_WORK, MAINTENANCE},
     options::ServerOptions,
     outbox::Close,
     sessions::maintenance::Maintenance,
@@ -259,7 +259,12 @@ async fn drain(gateway: &Arc<Gateway>, limit: Duration, control: &mut mpsc::Rece
     let cut_off = gateway.runs.count();
     tracing::warn!(cut_off, "runs are cut off");
     gateway.runs.cut_off();
-    // A cancelled run still stores what it has.
-    let _ = tokio::time::timeout(Duration::from_secs(1), gateway.runs.drained()).await;
+    // A cancelled run still stores what it has, and a part that is at the service hears whether it arrived: otherwise the
+    // next process would have to send it again or report it (F06).
+    let last = async {
+        gateway.runs.drained().await;
+        gateway.delivery.settled().await;
+    };
+    let _ = tokio::time::timeout(LAST_WORK, last).await;
     cut_off
 }

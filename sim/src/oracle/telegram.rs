@@ -288,7 +288,9 @@ fn doubtful(first: &Call, second: &Call, facts: &Facts) -> bool {
     let known = first.end.map_or(u64::MAX, |(at, _)| at.t.saturating_add(KNOWN));
     let disturbed = facts.faults.iter().any(|f| f.is_telegram() && f.from <= known && f.to >= first.at.t);
     let until = if disturbed { second.at.t } else { second.at.t.min(known) };
-    facts.ended_between(first.at.t, until)
+    // It may arrive when the process that sent it is gone already.
+    let sender_ended = facts.lives.iter().rfind(|l| l.from <= first.at.t).is_some_and(|l| l.to <= until);
+    sender_ended || facts.ended_between(first.at.t, until)
 }
 
 /// Messages that were answered more than once, an end of the gateway between the answers: for the report.
