@@ -147,6 +147,20 @@ fn f06_no_update_is_answered_twice() {
     let verdicts = super::judge(&crash.records, &crash.expect);
     let once = verdicts.iter().find(|v| v.oracle == "telegram_once").unwrap();
     assert_eq!(once.detail, "1 updates were answered twice, an end of the gateway between the answers");
+    // It arrives when the process that sent it is gone (seed 120 of f05_telegram_restart); the next one knows what it sent.
+    let late = Story::new().but(|s| {
+        update(s, 1, 7, "hello");
+        s.process("stop").at(20).process("stopped").at(23);
+        reply(s, "7", "hello", 50, 200);
+        s.at(1000).process("start").process("listening").at(1020);
+        reply(s, "7", "hello", 50, 200);
+    });
+    late.holds();
+    late.but(|s| {
+        s.at(3000);
+        reply(s, "7", "hello", 50, 200);
+    })
+    .breaks("telegram_once", "update 1 was answered again");
     // Answers that quote nothing can only be counted.
     let mut s = Story::new();
     update(&mut s, 1, 7, "hello");
