@@ -76,8 +76,8 @@ pub enum StoreError {
     /// The database itself.
     #[error("state database: {0}")]
     Database(#[from] redb::Error),
-    /// A record that is not what it should be.
-    #[error("state database: record {key}: {source}")]
+    /// A record that is not what it should be. Key and reason quote what stands there, control characters included (S18).
+    #[error("state database: record {}: {}", key.escape_debug(), source.to_string().escape_debug())]
     Record {
         /// Where.
         key: String,
@@ -353,6 +353,16 @@ mod tests {
 
     fn numbers(store: &Store) -> Vec<i64> {
         store.read(|tx| all::<i64>(tx, CURSORS)).unwrap().into_iter().map(|(_, n)| n).collect()
+    }
+
+    /// Found by the fuzz target stored_state: a key and a value of a damaged record stand in the reason.
+    #[test]
+    fn s18_a_damaged_record_is_named_without_its_control_characters() {
+        for (key, text) in [("a\u{4}", "\"3.0\""), ("a", "\"\\u0004\"")] {
+            let error = decode::<u8>(key, text.as_bytes()).unwrap_err().to_string();
+            assert!(error.starts_with("state database: record a") && error.contains("invalid type"), "{error}");
+            assert!(!error.contains(char::is_control), "{error:?}");
+        }
     }
 
     #[tokio::test]
