@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     Expect,
-    facts::{Facts, Mark},
+    facts::{Facts, Fault, Mark},
     findings::Findings,
 };
 use crate::history::What;
@@ -282,11 +282,16 @@ fn in_order(chat: &str, updates: &[Update], out: &mut Findings) {
     }
 }
 
-/// An end of the gateway before it could know of the first answer: a second one is counted (see [`doubled`]), not
+/// An end of the gateway, or of the link, before it could know of the first answer: a second one is counted (see [`doubled`]), not
 /// condemned. What it knew for [`KNOWN`] must not be said again, whatever happens to the process (F06).
 fn doubtful(first: &Call, second: &Call, facts: &Facts) -> bool {
     let known = first.end.map_or(u64::MAX, |(at, _)| at.t.saturating_add(KNOWN));
-    let disturbed = facts.faults.iter().any(|f| f.is_telegram() && f.from <= known && f.to >= first.at.t);
+    let around = || facts.faults.iter().filter(|f| f.is_telegram() && f.from <= known && f.to >= first.at.t);
+    // The answer of the service was on its way through a link that broke: nobody can tell it from a lost message.
+    if around().any(Fault::is_network) {
+        return true;
+    }
+    let disturbed = around().next().is_some();
     let until = if disturbed { second.at.t } else { second.at.t.min(known) };
     // It may arrive when the process that sent it is gone already.
     let sender_ended = facts.lives.iter().rfind(|l| l.from <= first.at.t).is_some_and(|l| l.to <= until);

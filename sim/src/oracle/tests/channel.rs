@@ -161,6 +161,19 @@ fn f06_no_update_is_answered_twice() {
         reply(s, "7", "hello", 50, 200);
     })
     .breaks("telegram_once", "update 1 was answered again");
+    // The service's answer is lost on a link that falls silent (seed 150 of f12_telegram_silence).
+    let silence = |from: u64| {
+        let link = json!({ "kind": "half_open", "target": "telegram" });
+        Story::new().but(|s| {
+            update(s, 1, 7, "hello");
+            s.at(10);
+            reply(s, "7", "hello", 50, 200);
+            s.at(from).fault(1, true, link.clone()).at(from + 1000).fault(1, false, link).at(40_000);
+            reply(s, "7", "hello", 50, 200);
+        })
+    };
+    silence(16).holds();
+    silence(5000).breaks("telegram_once", "update 1 was answered again");
     // Answers that quote nothing can only be counted.
     let mut s = Story::new();
     update(&mut s, 1, 7, "hello");
