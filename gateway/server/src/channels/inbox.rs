@@ -73,7 +73,7 @@ impl Inbox {
         let waiting: Vec<(String, Record)> = store.read(|tx| store::all(tx, store::INBOX))?;
         let seen: Vec<(String, Seen)> = store.read(|tx| store::all(tx, store::INBOX_SEEN))?;
         let last = seen.iter().map(|(_, s)| s.order).max();
-        let next = AtomicU64::new(last.map_or(0, |n| n + 1));
+        let next = AtomicU64::new(last.map_or(0, |n| n.saturating_add(1)));
         Ok(Self { store, next, waiting: Mutex::new(waiting), bell: Notify::new() })
     }
 
