@@ -7,9 +7,8 @@
 #   run.sh long SECONDS [TARGET...]    the same one at a time with the lowest priority; prints a table
 #   run.sh list                        names the targets
 #
-# SEED=1 takes the same inputs in the same order each time, RUNS=N at most so many. SANITIZER=address finds more in
-# dependencies with unsafe code, and is several times slower. PROFILE=quick builds in a third of the time what runs at a
-# third of the speed.
+# RUNS=N takes at most so many inputs, 0 only those that are there. SANITIZER=address finds more in dependencies with unsafe
+# code, and is several times slower. PROFILE=quick builds in a third of the time what runs at a third of the speed.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -44,7 +43,7 @@ fuzz() {
 timed() {
   local target=$1 seconds=$2 log=artifacts/$1.log
   mkdir -p artifacts "corpus/$target"
-  if fuzz "$target" -max_total_time="$seconds" ${SEED:+-seed="$SEED"} ${RUNS:+-runs="$RUNS"} -verbosity=0 "corpus/$target" "seeds/$target" >"$log" 2>&1; then
+  if fuzz "$target" -max_total_time="$seconds" ${RUNS:+-runs="$RUNS"} -verbosity=0 "corpus/$target" "seeds/$target" >"$log" 2>&1; then
     awk -v t="$target" '
       /number_of_executed_units/ { runs = $2 } /average_exec_per_sec/ { speed = $2 } /peak_rss_mb/ { rss = $2 }
       END { printf "%-18s %12d executions %9d/s %5d MB\n", t, runs, speed, rss }' "$log"
@@ -68,7 +67,7 @@ run)
 all)
   build
   export -f fuzz timed
-  export built host profile SEED RUNS
+  export built host profile RUNS
   targets | xargs -P 2 -I{} bash -c 'timed {} '"$2"
   ;;
 long)

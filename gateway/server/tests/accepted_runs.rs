@@ -20,8 +20,12 @@ fn gateway() -> Arc<Gateway> {
 }
 
 fn on(platform: Platform) -> Arc<Gateway> {
-    let config = openclaw_config::parse("{agents:{defaults:{model:'builtin/echo'}}}", &|_| None).unwrap().config;
-    gateway_on(platform, config)
+    configured(platform, "")
+}
+
+fn configured(platform: Platform, more: &str) -> Arc<Gateway> {
+    let text = format!("{{agents:{{defaults:{{model:'builtin/echo'}}}}{more}}}");
+    gateway_on(platform, openclaw_config::parse(&text, &|_| None).unwrap().config)
 }
 
 async fn operator(gateway: &Arc<Gateway>, n: u8) -> Arc<Member> {
@@ -75,6 +79,20 @@ async fn d28_a_run_can_be_aborted_before_its_caller_is_told() {
     held.send(&asks);
     let end = call(&gateway, &other, "agent.wait", json!({ "runId": "r1" })).await.unwrap();
     assert_eq!((&end["status"], &end["aborted"]), (&json!("ok"), &json!(true)));
+}
+
+/// A message that interrupts ends what went before it, and not itself.
+#[tokio::test(start_paused = true)]
+async fn an_interrupting_message_does_not_end_its_own_run() {
+    let gateway = configured(os::without_files(), ", messages:{queue:{mode:'interrupt'}}");
+    let asks = operator(&gateway, 1).await;
+    let held = response(&gateway, &asks, "1", "chat.send", request("chat.send", "r1")).await;
+    call(&gateway, &asks, "chat.send", request("chat.send", "r2")).await.unwrap();
+    held.send(&asks);
+    for (id, aborted) in [("r1", json!(true)), ("r2", Value::Null)] {
+        let end = call(&gateway, &asks, "agent.wait", json!({ "runId": id })).await.unwrap();
+        assert_eq!((&end["status"], &end["aborted"]), (&json!("ok"), &aborted), "{id}");
+    }
 }
 
 /// An accepted run belongs to its session: it runs when nobody can be told any more (F13).

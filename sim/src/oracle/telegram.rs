@@ -17,6 +17,8 @@ const TRIES: usize = 5;
 const BACKEND: u64 = 60_000_000;
 /// By then the gateway has stored that a send went through, in microseconds.
 const KNOWN: u64 = 3_000_000;
+/// An answer is no longer under way than this on a link that carries, in microseconds.
+const TRANSIT: u64 = 500_000;
 /// A run whose model was asked at last has ended within this time, in microseconds.
 const RUN: u64 = 5_000_000;
 /// Longer texts go out in several messages, which cannot be counted.
@@ -286,12 +288,13 @@ fn in_order(chat: &str, updates: &[Update], out: &mut Findings) {
 /// condemned. What it knew for [`KNOWN`] must not be said again, whatever happens to the process (F06).
 fn doubtful(first: &Call, second: &Call, facts: &Facts) -> bool {
     let known = first.end.map_or(u64::MAX, |(at, _)| at.t.saturating_add(KNOWN));
-    let around = || facts.faults.iter().filter(|f| f.is_telegram() && f.from <= known && f.to >= first.at.t);
     // The answer of the service was on its way through a link that broke: nobody can tell it from a lost message.
-    if around().any(Fault::is_network) {
+    let arrives = first.end.map_or(u64::MAX, |(at, _)| at.t.saturating_add(TRANSIT));
+    let breaks = |f: &&Fault| f.is_telegram() && matches!(f.kind, "half_open" | "stall" | "cut" | "reset");
+    if facts.faults.iter().filter(breaks).any(|f| f.from <= arrives && f.to >= first.at.t) {
         return true;
     }
-    let disturbed = around().next().is_some();
+    let disturbed = facts.faults.iter().any(|f| f.is_telegram() && f.from <= known && f.to >= first.at.t);
     let until = if disturbed { second.at.t } else { second.at.t.min(known) };
     // It may arrive when the process that sent it is gone already.
     let sender_ended = facts.lives.iter().rfind(|l| l.from <= first.at.t).is_some_and(|l| l.to <= until);

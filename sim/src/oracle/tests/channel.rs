@@ -173,7 +173,7 @@ fn f06_no_update_is_answered_twice() {
         })
     };
     silence(16).holds();
-    silence(5000).breaks("telegram_once", "update 1 was answered again");
+    silence(1000).breaks("telegram_once", "update 1 was answered again");
     // Answers that quote nothing can only be counted.
     let mut s = Story::new();
     update(&mut s, 1, 7, "hello");
