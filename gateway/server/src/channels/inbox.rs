@@ -329,6 +329,15 @@ mod tests {
         Store::open(&platform).unwrap()
     }
 
+    /// Found by the fuzz target stored_state.
+    #[tokio::test]
+    async fn f18_an_order_at_its_limit_is_read() {
+        let store = store();
+        let seen = Seen { order: u64::MAX };
+        store.write(move |tx| store::put(&mut tx.open_table(store::INBOX_SEEN)?, "a", &seen)).await.unwrap();
+        assert_eq!(Inbox::load(store).unwrap().next.into_inner(), u64::MAX);
+    }
+
     fn keys(inbox: &Inbox) -> Vec<String> {
         inbox.lock().iter().map(|(_, r)| r.message.key.clone()).collect()
     }
