@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 /// Requests of one connection.
 const MOST: usize = 12;
 /// Methods whose answer may wait for something else, as long as the caller likes.
-const PATIENT: [&str; 4] = ["agent", "agent.wait", "channels.status", "node.invoke"];
+const PATIENT: [&str; 5] = ["agent", "agent.wait", "channels.status", "exec.approval.request", "node.invoke"];
 
 fuzz_target!(|input: &[u8]| {
     let mut u = Unstructured::new(input);
@@ -87,7 +87,7 @@ async fn talk(mut socket: Socket, role: &str, frames: &[String]) {
             }
             Some(Frame::Ping(payload)) => {
                 rounds += 1;
-                assert!(rounds < 20, "no answer to {open:?}");
+                assert!(rounds < 20, "no answer to {open:?} of {frames:#?}");
                 socket.send(&message(10, &payload)).await;
             }
             Some(Frame::Pong) => {}

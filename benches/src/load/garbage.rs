@@ -1,6 +1,10 @@
 //! First frames that are none, by the hundred thousand, and a good client beside them.
+//!
+//! The flood has a thread of its own: on the good clients' thread their answers would wait for it, and the figure would
+//! be the generator's.
 
 use std::{
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -80,7 +84,7 @@ pub async fn run(server: &Server, count: u64, connections: usize, window: Durati
         sample.ok_or_else(|| crate::Error::from("the good clients were left behind"))
     };
     // Memory is compared from the second thousand on: what is made once has been made then.
-    flood(server, 1000.min(count), connections).await?;
+    flood(server.addr, 1000.min(count), connections).await?;
     let before = good(window).await?;
     let rss = server.rss();
     let cpu = server.cpu();
@@ -89,7 +93,7 @@ pub async fn run(server: &Server, count: u64, connections: usize, window: Durati
         tokio::time::sleep(window / 4).await;
         good(window).await
     };
-    let (flood, meanwhile) = tokio::join!(flood(server, count, connections), meanwhile);
+    let (flood, meanwhile) = tokio::join!(flood(server.addr, count, connections), meanwhile);
     let took = flood?;
     let cpu_us = server.cpu().saturating_sub(cpu).as_secs_f64() * 1e6 / count as f64;
     progress(&format!("{count} refused in {:.1} s", begun.elapsed().as_secs_f64()));
@@ -101,8 +105,17 @@ pub async fn run(server: &Server, count: u64, connections: usize, window: Durati
     Ok(Garbage { refused_per_s, cpu_us, grown_kib, good: [before, meanwhile?, after] })
 }
 
-async fn flood(server: &Server, count: u64, connections: usize) -> Result<Duration> {
-    let (addr, kinds) = (server.addr, Arc::new(kinds()));
+/// How long it took.
+async fn flood(addr: SocketAddr, count: u64, connections: usize) -> Result<Duration> {
+    let apart = tokio::task::spawn_blocking(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(send_all(addr, count, connections))
+    });
+    apart.await?
+}
+
+async fn send_all(addr: SocketAddr, count: u64, connections: usize) -> Result<Duration> {
+    let kinds = Arc::new(kinds());
     let (next, failure) = (Arc::new(AtomicU64::new(0)), Arc::new(FirstError::default()));
     let begun = Instant::now();
     let mut tasks = JoinSet::new();
@@ -129,7 +142,7 @@ async fn flood(server: &Server, count: u64, connections: usize) -> Result<Durati
 }
 
 /// One frame; the server has to refuse it and close.
-pub async fn refused(addr: std::net::SocketAddr, frame: &[u8]) -> Result<()> {
+pub async fn refused(addr: SocketAddr, frame: &[u8]) -> Result<()> {
     let mut conn = Conn::open(addr).await?;
     conn.next().await?;
     conn.send(frame).await?;

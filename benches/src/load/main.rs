@@ -16,6 +16,7 @@ mod identity;
 mod idle;
 mod measure;
 mod plot;
+mod policies;
 mod report;
 mod requests;
 mod rpc;
@@ -27,6 +28,7 @@ mod wire;
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
+use serde_json::json;
 
 use crate::{
     curve::Curves,
@@ -36,6 +38,7 @@ use crate::{
     requests::Request,
     rpc::Pace,
     server::{Server, Which},
+    slow::Readers,
 };
 
 /// What can go wrong is told to a person.
@@ -144,6 +147,8 @@ enum Command {
         #[arg(long, default_value_t = 15_000, value_parser = clap::value_parser!(u32).range(1..=15_500))]
         bytes: u32,
     },
+    /// maxBufferedBytes and maxPayload: sizes of events and frames over bounds for them
+    Policies,
     /// Garbage first frames beside good clients
     Garbage {
         /// How many
@@ -243,6 +248,7 @@ async fn run(cli: Cli) -> Result<bool> {
             figures.extend(bench.idle(connections, Duration::from_secs_f64(hold)).await?);
         }
         Command::Slow { fast, stalled, bytes } => figures.extend(bench.slow(fast, stalled, bytes as usize).await?),
+        Command::Policies => figures.extend(bench.policies().await?),
         Command::Garbage { frames, connections } => figures.extend(bench.garbage(frames, connections).await?),
         Command::Start => figures.extend(bench.start().await?),
         Command::Curve { method, plot } => return bench.curve(method, plot).await,
@@ -256,6 +262,7 @@ async fn run(cli: Cli) -> Result<bool> {
             figures.extend(bench.rpc(None, 8, None).await?);
             figures.extend(bench.fanout(None, None).await?);
             figures.extend(bench.slow(16, 4, 15_000).await?);
+            figures.extend(bench.policies().await?);
             figures.extend(bench.garbage(frames, 8).await?);
             figures.extend(bench.idle(10_000, Duration::from_secs(61)).await?);
         }
@@ -437,27 +444,21 @@ impl Bench {
     async fn slow(&self, fast: usize, stalled: usize, bytes: usize) -> Result<Vec<Figure>> {
         let load = format!("{stalled} stalled of {}, events of {bytes} B", fast + stalled);
         progress(&load);
+        let readers = Readers { fast, stalled, bytes, budget: 1536 << 10 };
         let mut rounds = Vec::new();
         for _ in 0..self.rounds() {
             let gateway = self.which.start().await?;
-            rounds.push(slow::run(&gateway, fast, stalled, bytes, self.window()).await?);
+            rounds.push(slow::run(&gateway, readers, self.window()).await?);
             gateway.stop().await;
         }
-        let rate = |samples: &[Sample]| measure::median(samples.iter().map(Sample::rate));
-        let p99 = |samples: &[Sample]| measure::median(samples.iter().map(|s| s.latencies.percentile(99.0)));
-        let figure = |what: &str, f: &dyn Fn(&slow::Slow) -> f64, target: Target| {
-            Figure::new(&load, what, &rounds.iter().map(f).collect::<Vec<_>>(), &[], target)
+        Ok(slow::figures(&load, &rounds, readers, Target::AtMost(5.0)))
+    }
+
+    async fn policies(&self) -> Result<Vec<Figure>> {
+        let Which::Program(program) = &self.which else {
+            return Err("policies starts gateways with limits of its own: leave --url out".into());
         };
-        let lost = |s: &slow::Slow| 100.0 * (1.0 - rate(&s.beside) / rate(&s.alone));
-        let budget = 1536.0 * stalled as f64;
-        Ok(vec![
-            figure("alone: deliveries/s", &|s| rate(&s.alone), Target::None),
-            figure("beside: deliveries/s", &|s| rate(&s.beside), Target::None),
-            figure("throughput lost, %", &lost, Target::AtMost(5.0)),
-            figure("alone: p99 ms", &|s| p99(&s.alone), Target::None),
-            figure("beside: p99 ms", &|s| p99(&s.beside), Target::None),
-            figure("KiB grown", &|s| s.grown_kib, Target::AtMost(budget)),
-        ])
+        policies::run(program, self.rounds(), self.window()).await
     }
 
     async fn garbage(&self, frames: u64, connections: usize) -> Result<Vec<Figure>> {
@@ -475,9 +476,11 @@ impl Bench {
             figure("server CPU us each", &|g| g.cpu_us, Target::None),
             figure("KiB grown", &|g| g.grown_kib, Target::AtMost(1024.0)),
             figure("good clients before: p50 ms", &|g| p(&g.good[0], 50.0), Target::None),
+            figure("before: p99 ms", &|g| p(&g.good[0], 99.0), Target::None),
             figure("meanwhile: p50 ms", &|g| p(&g.good[1], 50.0), Target::None),
             figure("meanwhile: p99 ms", &|g| p(&g.good[1], 99.0), Target::None),
             figure("afterwards: p50 ms", &|g| p(&g.good[2], 50.0), Target::None),
+            figure("p50 meanwhile / before", &|g| p(&g.good[1], 50.0) / p(&g.good[0], 50.0), Target::AtMost(1.1)),
             figure("p50 after / before", &|g| p(&g.good[2], 50.0) / p(&g.good[0], 50.0), Target::AtMost(1.1)),
         ])
     }
@@ -489,7 +492,7 @@ impl Bench {
         progress("start to first hello-ok");
         let home = Arc::new(tempfile::TempDir::new()?);
         let sizes = {
-            let (gateway, _) = Server::gateway_in(program, &home).await?;
+            let (gateway, _) = Server::gateway_in(program, &home, &json!({})).await?;
             let sizes = gateway.sizes().await?;
             gateway.stop().await;
             sizes
@@ -501,8 +504,8 @@ impl Bench {
             for _ in 0..4 * self.rounds() {
                 for at in 0..=usize::from(!self.global.no_floor) {
                     let (server, started) = match (at, warm) {
-                        (0, true) => Server::gateway_in(program, &home).await?,
-                        (0, false) => Server::gateway(program).await?,
+                        (0, true) => Server::gateway_in(program, &home, &json!({})).await?,
+                        (0, false) => Server::gateway(program, &json!({})).await?,
                         _ => Server::floor(&sizes).await?,
                     };
                     took[at].push(started.took.as_secs_f64() * 1e3);

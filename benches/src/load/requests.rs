@@ -69,6 +69,13 @@ impl Request {
         }
     }
 
+    /// Its frame with a message of `bytes` bytes: blanks before the closing brace.
+    pub fn padded(self, bytes: usize) -> Vec<u8> {
+        let text = self.text("");
+        let blanks = " ".repeat(bytes.saturating_sub(text.len()));
+        client_text(self.text(&blanks).as_bytes())
+    }
+
     fn text(self, params: &str) -> String {
         format!(r#"{{"type":"req","id":"{}","method":"{}"{params}}}"#, self.letter(), self.method())
     }
@@ -100,5 +107,13 @@ mod tests {
             assert_eq!(Request::of_letter(payload[ID_AT]), Some(request));
             serde_json::from_slice::<Value>(payload).unwrap();
         }
+    }
+
+    #[test]
+    fn padded_requests_have_their_length() {
+        let frame = Request::Health.padded(70_000);
+        let payload = &frame[find(&frame, 0).unwrap().payload];
+        assert_eq!(payload.len(), 70_000);
+        serde_json::from_slice::<Value>(payload).unwrap();
     }
 }

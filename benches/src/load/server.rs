@@ -10,7 +10,7 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Child;
 
@@ -61,7 +61,7 @@ impl Which {
     /// The gateway: started, or as it is.
     pub async fn start(&self) -> Result<Server> {
         match self {
-            Self::Program(program) => Ok(Server::gateway(program).await?.0),
+            Self::Program(program) => Ok(Server::gateway(program, &json!({})).await?.0),
             Self::Running(addr, token, pid) => {
                 let (addr, token, process) = (*addr, token.clone(), Process::Foreign(*pid));
                 Ok(Server { addr, token, process })
@@ -73,17 +73,17 @@ impl Which {
 const TOKEN: &str = "load-token-0123456789abcdef";
 
 impl Server {
-    /// Starts the gateway with an empty home.
-    pub async fn gateway(program: &Path) -> Result<(Self, Started)> {
-        Self::gateway_in(program, &Arc::new(TempDir::new()?)).await
+    /// Starts the gateway with an empty home and these of `gateway.limits`.
+    pub async fn gateway(program: &Path, limits: &Value) -> Result<(Self, Started)> {
+        Self::gateway_in(program, &Arc::new(TempDir::new()?), limits).await
     }
 
     /// Starts the gateway with this home, where it may have been before.
-    pub async fn gateway_in(program: &Path, home: &Arc<TempDir>) -> Result<(Self, Started)> {
+    pub async fn gateway_in(program: &Path, home: &Arc<TempDir>, limits: &Value) -> Result<(Self, Started)> {
         let port = free_port()?;
         let state = home.path().join("state");
         fs::create_dir_all(&state)?;
-        let config = json!({
+        let mut config = json!({
             "gateway": {
                 "mode": "local",
                 "auth": { "token": TOKEN },
@@ -96,6 +96,9 @@ impl Server {
             },
             "agents": { "defaults": { "model": "builtin/echo" } },
         });
+        for (name, limit) in limits.as_object().into_iter().flatten() {
+            config["gateway"]["limits"][name] = limit.clone();
+        }
         fs::write(state.join("openclaw.json"), config.to_string())?;
         let mut command = Command::new(program);
         command.args(["gateway", "--port", &port.to_string()]).env_clear();

@@ -1,0 +1,175 @@
+//! What the bounds on a connection's bytes do, for several values of each: `maxBufferedBytes` with readers that stall,
+//! `maxPayload` with senders whose frames are as large as it lets them.
+
+use std::{path::Path, time::Duration};
+
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use crate::{
+    Result,
+    measure::{FirstError, Sample},
+    progress,
+    report::{Figure, Target},
+    requests::Request,
+    rpc::{self, Pace},
+    server::Server,
+    slow::{self, Readers},
+    wire::{Conn, Got, short},
+};
+
+/// Values of `maxBufferedBytes`; the last one is the default.
+const BUDGETS: [usize; 3] = [64 << 10, 512 << 10, 1536 << 10];
+/// Bytes of an event, about.
+const EVENTS: [usize; 3] = [1, 4000, 15_000];
+const FAST: usize = 16;
+const STALLED: usize = 4;
+
+/// Values of `maxPayload`; the default is the middle one.
+const PAYLOADS: [usize; 3] = [64 << 10, 512 << 10, 4 << 20];
+const SENDERS: usize = 8;
+/// Clients beside them that ask for little.
+const GOOD: usize = 2;
+const GOOD_PACE: Pace = Pace::Rate(500.0);
+
+/// Both sweeps, a fresh gateway for each round of each value.
+pub async fn run(program: &Path, rounds: usize, window: Duration) -> Result<Vec<Figure>> {
+    let mut figures = Vec::new();
+    for budget in BUDGETS {
+        for bytes in EVENTS {
+            let load = format!("maxBufferedBytes {} KiB, events of {bytes} B", budget >> 10);
+            progress(&load);
+            let readers = Readers { fast: FAST, stalled: STALLED, bytes, budget };
+            let mut all = Vec::new();
+            for _ in 0..rounds {
+                let (gateway, _) = Server::gateway(program, &json!({ "maxBufferedBytes": budget })).await?;
+                all.push(slow::run(&gateway, readers, window).await?);
+                gateway.stop().await;
+            }
+            figures.extend(slow::figures(&load, &all, readers, Target::None));
+        }
+    }
+    for payload in PAYLOADS {
+        let load = format!("maxPayload {} KiB, {SENDERS} senders", payload >> 10);
+        progress(&load);
+        let mut all = Vec::new();
+        for _ in 0..rounds {
+            let (gateway, _) = Server::gateway(program, &json!({ "maxPayload": payload })).await?;
+            all.push(large_frames(&gateway, payload, window).await?);
+            gateway.stop().await;
+        }
+        figures.extend(figures_of(&load, &all));
+    }
+    Ok(figures)
+}
+
+/// What frames of the largest size do.
+struct Large {
+    /// Resident memory for frames of which the last byte is missing, KiB.
+    held_kib: f64,
+    /// Resident memory on top of the beginning when all senders have sent for a while, KiB.
+    grown_kib: f64,
+    /// Answered per second.
+    frames_per_s: f64,
+    /// Good clients alone, and beside the senders.
+    good: [Sample; 2],
+}
+
+fn figures_of(load: &str, rounds: &[Large]) -> Vec<Figure> {
+    let figure = |what: &str, f: &dyn Fn(&Large) -> f64| {
+        Figure::new(load, what, &rounds.iter().map(f).collect::<Vec<_>>(), &[], Target::None)
+    };
+    let p99 = |sample: &Sample| sample.latencies.percentile(99.0);
+    vec![
+        figure("unfinished frames: KiB held", &|l| l.held_kib),
+        figure("frames/s", &|l| l.frames_per_s),
+        figure("KiB grown", &|l| l.grown_kib),
+        figure("good clients alone: p99 ms", &|l| p99(&l.good[0])),
+        figure("beside: p99 ms", &|l| p99(&l.good[1])),
+    ]
+}
+
+async fn large_frames(server: &Server, payload: usize, window: Duration) -> Result<Large> {
+    let good = async || {
+        let sample = rpc::run(server, Request::Health, GOOD, GOOD_PACE, window).await?;
+        sample.ok_or_else(|| crate::Error::from("the good clients were left behind"))
+    };
+    let alone = good().await?;
+    refused_when_larger(server, payload).await?;
+    let frame = Request::Health.padded(payload);
+    let mut senders = Vec::new();
+    for _ in 0..SENDERS {
+        senders.push(Conn::hello(server.addr, &server.connect()).await?.0);
+    }
+    let before = server.rss();
+    for conn in &mut senders {
+        conn.send(&frame[..frame.len() - 1]).await?;
+    }
+    // What the kernel has taken the gateway has yet to read.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let held_kib = server.rss().saturating_sub(before) as f64;
+    for conn in &mut senders {
+        conn.send(&frame[frame.len() - 1..]).await?;
+        answer(conn).await?;
+    }
+    let (addr, failure) = (server.addr, std::sync::Arc::new(FirstError::default()));
+    // A thread of their own, so that good clients wait for the gateway and not for the generator.
+    let sending = {
+        let (connect, failure) = (server.connect(), failure.clone());
+        tokio::task::spawn_blocking(move || -> Result<u64> {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(async {
+                let (frame, mut tasks) = (std::sync::Arc::new(frame), JoinSet::new());
+                let until = tokio::time::Instant::now() + window;
+                for _ in 0..SENDERS {
+                    let (mut conn, _) = Conn::hello(addr, &connect).await?;
+                    let (frame, failure) = (frame.clone(), failure.clone());
+                    tasks.spawn(async move {
+                        let mut done = 0;
+                        while tokio::time::Instant::now() < until {
+                            if let Err(error) = async {
+                                conn.send(&frame).await?;
+                                answer(&mut conn).await
+                            }
+                            .await
+                            {
+                                failure.keep(error);
+                                break;
+                            }
+                            done += 1;
+                        }
+                        done
+                    });
+                }
+                Ok(tasks.join_all().await.into_iter().sum())
+            })
+        })
+    };
+    let (beside, frames) = tokio::join!(good(), sending);
+    failure.check()?;
+    let frames_per_s = frames?? as f64 / window.as_secs_f64();
+    let grown_kib = server.rss().saturating_sub(before) as f64;
+    Ok(Large { held_kib, grown_kib, frames_per_s, good: [alone, beside?] })
+}
+
+async fn answer(conn: &mut Conn) -> Result<()> {
+    let ok = Request::Health.ok();
+    loop {
+        match conn.next().await? {
+            Got::Text(text) if text.starts_with(&ok) => return Ok(()),
+            Got::Text(text) if text.starts_with(b"{\"type\":\"event\"") => {}
+            Got::Text(text) => return Err(short(text).into()),
+            Got::Closed(code) => return Err(format!("closed with {code}").into()),
+        }
+    }
+}
+
+/// One byte more than the bound ends the connection: else the bound is none, and its figures mean nothing.
+async fn refused_when_larger(server: &Server, payload: usize) -> Result<()> {
+    let (mut conn, _) = Conn::hello(server.addr, &server.connect()).await?;
+    conn.send(&Request::Health.padded(payload + 1)).await?;
+    match answer(&mut conn).await {
+        Ok(()) => Err(format!("a frame of {} bytes was answered, maxPayload is {payload}", payload + 1).into()),
+        Err(_) => Ok(()),
+    }
+}
