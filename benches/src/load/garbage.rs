@@ -77,14 +77,26 @@ pub fn kinds() -> Vec<Vec<u8>> {
     ]
 }
 
-/// Sends `count` of them over `connections` at a time.
-pub async fn run(server: &Server, count: u64, connections: usize, window: Duration) -> Result<Garbage> {
+/// How a flood comes.
+#[derive(Debug, Clone, Copy)]
+pub struct Flood {
+    /// Frames in all.
+    pub count: u64,
+    /// Under way at a time.
+    pub connections: usize,
+    /// A second; as many as go when there is none.
+    pub rate: Option<f64>,
+}
+
+/// Sends it, and a few before it.
+pub async fn run(server: &Server, flood: Flood, window: Duration) -> Result<Garbage> {
+    let count = flood.count;
     let good = async |window| {
         let sample = rpc::run(server, Request::Health, GOOD, GOOD_PACE, window).await?;
         sample.ok_or_else(|| crate::Error::from("the good clients were left behind"))
     };
     // Memory is compared from the second thousand on: what is made once has been made then.
-    flood(server.addr, 1000.min(count), connections).await?;
+    send(server.addr, Flood { count: 1000.min(count), rate: None, ..flood }).await?;
     let before = good(window).await?;
     let rss = server.rss();
     let cpu = server.cpu();
@@ -93,8 +105,8 @@ pub async fn run(server: &Server, count: u64, connections: usize, window: Durati
         tokio::time::sleep(window / 4).await;
         good(window).await
     };
-    let (flood, meanwhile) = tokio::join!(flood(server.addr, count, connections), meanwhile);
-    let took = flood?;
+    let (took, meanwhile) = tokio::join!(send(server.addr, flood), meanwhile);
+    let took = took?;
     let cpu_us = server.cpu().saturating_sub(cpu).as_secs_f64() * 1e6 / count as f64;
     progress(&format!("{count} refused in {:.1} s", begun.elapsed().as_secs_f64()));
     // The lingering ends of the last ones.
@@ -106,15 +118,16 @@ pub async fn run(server: &Server, count: u64, connections: usize, window: Durati
 }
 
 /// How long it took.
-async fn flood(addr: SocketAddr, count: u64, connections: usize) -> Result<Duration> {
+async fn send(addr: SocketAddr, flood: Flood) -> Result<Duration> {
     let apart = tokio::task::spawn_blocking(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(send_all(addr, count, connections))
+        runtime.block_on(send_all(addr, flood))
     });
     apart.await?
 }
 
-async fn send_all(addr: SocketAddr, count: u64, connections: usize) -> Result<Duration> {
+async fn send_all(addr: SocketAddr, flood: Flood) -> Result<Duration> {
+    let Flood { count, connections, rate } = flood;
     let kinds = Arc::new(kinds());
     let (next, failure) = (Arc::new(AtomicU64::new(0)), Arc::new(FirstError::default()));
     let begun = Instant::now();
@@ -129,6 +142,10 @@ async fn send_all(addr: SocketAddr, count: u64, connections: usize) -> Result<Du
                 }
                 if number > 0 && number.is_multiple_of(100_000) {
                     progress(&format!("{number} of {count}"));
+                }
+                if let Some(rate) = rate {
+                    let at = begun + Duration::from_secs_f64(number as f64 / rate);
+                    tokio::time::sleep_until(at.into()).await;
                 }
                 if let Err(error) = refused(addr, &kinds[(number % kinds.len() as u64) as usize]).await {
                     return failure.keep(error);

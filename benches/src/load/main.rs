@@ -33,6 +33,7 @@ use serde_json::json;
 use crate::{
     curve::Curves,
     floor::Sizes,
+    garbage::Flood,
     measure::{Pair, Rounds, Sample},
     report::{Figure, Report, Target},
     requests::Request,
@@ -97,6 +98,11 @@ fn seconds(text: &str) -> std::result::Result<f64, String> {
     seconds.ok_or_else(|| format!("expected seconds from 0.05 to 600, found {text:?}"))
 }
 
+fn rate(text: &str) -> std::result::Result<f64, String> {
+    let rate = text.parse().ok().filter(|r| (1.0..=1e6).contains(r));
+    rate.ok_or_else(|| format!("expected frames a second from 1 to 1000000, found {text:?}"))
+}
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Connections opened to hello-ok and dropped: with a token, then with a device signature
@@ -157,6 +163,9 @@ enum Command {
         /// At a time
         #[arg(long, default_value_t = 8)]
         connections: usize,
+        /// A second (else as many as go, which takes all cores that there are)
+        #[arg(long, value_parser = rate)]
+        rate: Option<f64>,
     },
     /// From the start of the process to the first hello-ok
     Start,
@@ -249,7 +258,9 @@ async fn run(cli: Cli) -> Result<bool> {
         }
         Command::Slow { fast, stalled, bytes } => figures.extend(bench.slow(fast, stalled, bytes as usize).await?),
         Command::Policies => figures.extend(bench.policies().await?),
-        Command::Garbage { frames, connections } => figures.extend(bench.garbage(frames, connections).await?),
+        Command::Garbage { frames: count, connections, rate } => {
+            figures.extend(bench.garbage(Flood { count, connections, rate }).await?);
+        }
         Command::Start => figures.extend(bench.start().await?),
         Command::Curve { method, plot } => return bench.curve(method, plot).await,
         Command::Soak { minutes } => return bench.soak(minutes).await,
@@ -263,7 +274,7 @@ async fn run(cli: Cli) -> Result<bool> {
             figures.extend(bench.fanout(None, None).await?);
             figures.extend(bench.slow(16, 4, 15_000).await?);
             figures.extend(bench.policies().await?);
-            figures.extend(bench.garbage(frames, 8).await?);
+            figures.extend(bench.garbage(Flood { count: frames, connections: 8, rate: None }).await?);
             figures.extend(bench.idle(10_000, Duration::from_secs(61)).await?);
         }
         Command::Floor { .. } => {}
@@ -461,11 +472,12 @@ impl Bench {
         policies::run(program, self.rounds(), self.window()).await
     }
 
-    async fn garbage(&self, frames: u64, connections: usize) -> Result<Vec<Figure>> {
-        let load = format!("garbage, {frames} first frames");
+    async fn garbage(&self, flood: Flood) -> Result<Vec<Figure>> {
+        let pace = flood.rate.map_or_else(String::new, |rate| format!(", {rate} a second"));
+        let load = format!("garbage, {} first frames{pace}", flood.count);
         progress(&load);
-        let sample = async |server: &Server| garbage::run(server, frames, connections, self.window()).await;
-        let rounds = self.fresh(1, sample).await?;
+        let sample = async |server: &Server| garbage::run(server, flood, self.window()).await;
+        let rounds = self.fresh(self.rounds(), sample).await?;
         let figure = |what: &str, f: &dyn Fn(&garbage::Garbage) -> f64, target: Target| {
             let values = |list: &[garbage::Garbage]| list.iter().map(f).collect::<Vec<_>>();
             Figure::new(&load, what, &values(&rounds.gateway), &values(&rounds.floor), target)

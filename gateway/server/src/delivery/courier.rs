@@ -145,8 +145,9 @@ async fn attempt(gateway: &Arc<Gateway>, slot: &Slot) -> Step {
         let marked = hold.is_none() && !delivery.stop.is_cancelled();
         letter.state = if marked { State::Attempting } else { State::Queued };
         letter.next_attempt_at = letter.next_attempt_at.filter(|_| !marked);
-        letter.attempts += u32::from(marked);
-        letter.tries += u32::from(marked);
+        if marked {
+            letter.count_try();
+        }
         letter.plan = Some(plan.clone());
         if news {
             if !persist(gateway, &letter).await {

@@ -159,6 +159,12 @@ impl Plan {
 }
 
 impl Letter {
+    /// One more call of the channel; a stored count at its limit stays there.
+    pub fn count_try(&mut self) {
+        self.attempts = self.attempts.saturating_add(1);
+        self.tries = self.tries.saturating_add(1);
+    }
+
     /// As a new one that has not been tried: what arrived stays out, what is doubtful goes out again.
     pub fn again(mut self, now: Millis, ttl: Duration) -> Self {
         if let Some(plan) = &mut self.plan {

@@ -279,6 +279,18 @@ async fn passing_faults_are_tried_again_within_bounds_and_in_order() {
     assert!(begun.elapsed() < Duration::from_secs(5));
 }
 
+/// Found by the fuzz target stored_state.
+#[tokio::test(start_paused = true)]
+async fn f18_a_number_of_attempts_at_its_limit_stays_there() {
+    let p = Process::first().await;
+    p.wire.fail("42", SendError::Permanent("403: bot was blocked".into()));
+    let worn = Letter { attempts: u32::MAX, ..p.letter("42", "x", Cause::default()) };
+    post(&p.gateway, &worn, |_| Ok(())).await.unwrap();
+    p.settled().await;
+    let rows = desk::list(&p.gateway, None, 1).unwrap();
+    assert_eq!((rows[0].state.as_str(), rows[0].attempts), ("dead", u64::from(u32::MAX)));
+}
+
 #[tokio::test(start_paused = true)]
 async fn f07_what_is_refused_for_good_dies_at_once_and_stays_dead_until_a_person_wants_it() {
     let p = Process::first().await;

@@ -83,7 +83,7 @@ impl RunRecord {
             trusted: self.trusted,
             chat_events: self.chat_events,
             dedupe: self.claim.clone(),
-            attempts: self.attempts + 1,
+            attempts: self.attempts.saturating_add(1),
             ..RunRequest::new(run_id.to_owned(), self.session_key.clone(), self.input.clone(), timeout)
         }
     }
@@ -141,4 +141,20 @@ pub async fn checkpoint(
 pub fn end(tx: &WriteTransaction, end: &AgentWait) -> Result<(), StoreError> {
     tx.open_table(store::RUNS)?.remove(end.run_id.as_str())?;
     store::put(&mut tx.open_table(store::RUNS_ENDED)?, &end.run_id, end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Found by the fuzz target stored_state.
+    #[test]
+    fn f18_a_number_of_starts_at_its_limit_stays_there() {
+        let stored = serde_json::json!({
+            "sessionKey": "agent:main:main", "shownKey": "main", "acceptedAt": 1, "attempts": u32::MAX, "input": [],
+            "timeoutMs": 1, "trusted": false, "chatEvents": false,
+        });
+        let record: RunRecord = serde_json::from_value(stored).unwrap();
+        assert_eq!(record.request("run").attempts, u32::MAX);
+    }
 }

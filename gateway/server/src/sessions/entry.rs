@@ -99,11 +99,11 @@ impl SessionEntry {
         }
     }
 
-    /// Adds what a turn used.
+    /// Adds what a turn used; a stored sum at its limit stays there.
     pub fn count(&mut self, usage: Usage) {
-        self.input_tokens += usage.input;
-        self.output_tokens += usage.output;
-        self.total_tokens += usage.total_tokens;
+        self.input_tokens = self.input_tokens.saturating_add(usage.input);
+        self.output_tokens = self.output_tokens.saturating_add(usage.output);
+        self.total_tokens = self.total_tokens.saturating_add(usage.total_tokens);
         self.context_used = usage.total_tokens;
     }
 
@@ -137,7 +137,7 @@ impl SessionEntry {
             output_tokens: Some(self.output_tokens),
             total_tokens: Some(self.total_tokens),
             remaining_tokens: context.map(|c| c.saturating_sub(self.context_used)),
-            percent_used: context.filter(|c| *c > 0).map(|c| self.context_used.min(c) * 100 / c),
+            percent_used: context.filter(|c| *c > 0).map(|c| self.context_used.min(c).saturating_mul(100) / c),
             model: self.model.clone().or_else(|| model_id.map(str::to_owned)),
             model_provider: self.model_provider.clone().or_else(|| provider.map(str::to_owned)),
             context_tokens: context,
@@ -147,5 +147,22 @@ impl SessionEntry {
             last_to: route.map(|r| r.to.clone()),
             last_account_id: route.map(|r| r.account_id.clone()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Found beside the fuzz target stored_state.
+    #[test]
+    fn f18_a_sum_of_tokens_at_its_limit_stays_there() {
+        let stored = serde_json::json!({
+            "sessionId": "s", "updatedAt": 1, "inputTokens": u64::MAX, "outputTokens": u64::MAX, "totalTokens": u64::MAX,
+        });
+        let mut entry: SessionEntry = serde_json::from_value(stored).unwrap();
+        entry.count(Usage { input: 1, output: 2, total_tokens: 3, ..Usage::default() });
+        assert_eq!((entry.input_tokens, entry.output_tokens, entry.total_tokens), (u64::MAX, u64::MAX, u64::MAX));
+        assert_eq!(entry.context_used, 3);
     }
 }
