@@ -41,14 +41,17 @@ fuzz() {
 
 # The same for $2 seconds, its output in artifacts/TARGET.log; says one line, and all of them when something was found.
 timed() {
-  local target=$1 seconds=$2 log=artifacts/$1.log
+  local target=$1 seconds=$2 log=artifacts/$1.log started=artifacts/$1.started
   mkdir -p artifacts "corpus/$target"
+  touch "$started"
   if fuzz "$target" -max_total_time="$seconds" ${RUNS:+-runs="$RUNS"} -verbosity=0 "corpus/$target" "seeds/$target" >"$log" 2>&1; then
     awk -v t="$target" '
       /number_of_executed_units/ { runs = $2 } /average_exec_per_sec/ { speed = $2 } /peak_rss_mb/ { rss = $2 }
       END { printf "%-18s %12d executions %9d/s %5d MB\n", t, runs, speed, rss }' "$log"
   else
     tail -n 60 "$log"
+    # Whole, for whoever has only the output: `base64 -d` makes the file again.
+    find "artifacts/$target" -type f -newer "$started" -printf '%f: ' -exec base64 -w 0 {} \; -printf '\n'
     echo "$target: an input that breaks it is under fuzz/artifacts/$target" >&2
     return 1
   fi

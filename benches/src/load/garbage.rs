@@ -109,8 +109,8 @@ pub async fn run(server: &Server, flood: Flood, window: Duration) -> Result<Garb
     let took = took?;
     let cpu_us = server.cpu().saturating_sub(cpu).as_secs_f64() * 1e6 / count as f64;
     progress(&format!("{count} refused in {:.1} s", begun.elapsed().as_secs_f64()));
-    // The lingering ends of the last ones.
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    // The last ones linger, and the allocator gives unused pages back over ten seconds.
+    tokio::time::sleep(Duration::from_secs(12)).await;
     let grown_kib = server.rss().saturating_sub(rss) as f64;
     let after = good(window).await?;
     let refused_per_s = count as f64 / took.as_secs_f64();
