@@ -1,21 +1,21 @@
 //! What the bounds on a connection's bytes do, for several values of each: `maxBufferedBytes` with readers that stall,
 //! `maxPayload` with senders whose frames are as large as it lets them.
 
-use std::{path::Path, time::Duration};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::{
     Result,
-    measure::{FirstError, Sample},
+    measure::Sample,
     progress,
     report::{Figure, Target},
     requests::Request,
     rpc::{self, Pace},
     server::Server,
     slow::{self, Readers},
-    wire::{Conn, Got, short},
+    wire::{Conn, Connect, Got, short},
 };
 
 /// Values of `maxBufferedBytes`; the last one is the default.
@@ -67,8 +67,8 @@ pub async fn run(program: &Path, rounds: usize, window: Duration) -> Result<Vec<
 struct Large {
     /// Resident memory for frames of which the last byte is missing, KiB.
     held_kib: f64,
-    /// Resident memory on top of the beginning when all senders have sent for a while, KiB.
-    grown_kib: f64,
+    /// The same when they have been answered and their senders say nothing more.
+    kept_kib: f64,
     /// Answered per second.
     frames_per_s: f64,
     /// Good clients alone, and beside the senders.
@@ -82,8 +82,8 @@ fn figures_of(load: &str, rounds: &[Large]) -> Vec<Figure> {
     let p99 = |sample: &Sample| sample.latencies.percentile(99.0);
     vec![
         figure("unfinished frames: KiB held", &|l| l.held_kib),
+        figure("answered: KiB kept", &|l| l.kept_kib),
         figure("frames/s", &|l| l.frames_per_s),
-        figure("KiB grown", &|l| l.grown_kib),
         figure("good clients alone: p99 ms", &|l| p99(&l.good[0])),
         figure("beside: p99 ms", &|l| p99(&l.good[1])),
     ]
@@ -97,59 +97,63 @@ async fn large_frames(server: &Server, payload: usize, window: Duration) -> Resu
     let alone = good().await?;
     refused_when_larger(server, payload).await?;
     let frame = Request::Health.padded(payload);
+    let (held_kib, kept_kib) = hold(server, &frame).await?;
+    let (addr, connect) = (server.addr, server.connect());
+    // A thread of their own, so that good clients wait for the gateway and not for the generator.
+    let sending = tokio::task::spawn_blocking(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(send_for(addr, &connect, frame.into(), window))
+    });
+    let (beside, frames) = tokio::join!(good(), sending);
+    let frames_per_s = frames?? as f64 / window.as_secs_f64();
+    Ok(Large { held_kib, kept_kib, frames_per_s, good: [alone, beside?] })
+}
+
+/// Memory for unfinished frames, and what of it is left when they have been answered.
+async fn hold(server: &Server, frame: &[u8]) -> Result<(f64, f64)> {
+    let (last, most) = frame.split_last().ok_or("an empty frame")?;
     let mut senders = Vec::new();
     for _ in 0..SENDERS {
         senders.push(Conn::hello(server.addr, &server.connect()).await?.0);
     }
     let before = server.rss();
     for conn in &mut senders {
-        conn.send(&frame[..frame.len() - 1]).await?;
+        conn.send(most).await?;
     }
     // What the kernel has taken the gateway has yet to read.
     tokio::time::sleep(Duration::from_millis(300)).await;
-    let held_kib = server.rss().saturating_sub(before) as f64;
+    let held = server.rss().saturating_sub(before) as f64;
     for conn in &mut senders {
-        conn.send(&frame[frame.len() - 1..]).await?;
+        conn.send(&[*last]).await?;
         answer(conn).await?;
     }
-    let (addr, failure) = (server.addr, std::sync::Arc::new(FirstError::default()));
-    // A thread of their own, so that good clients wait for the gateway and not for the generator.
-    let sending = {
-        let (connect, failure) = (server.connect(), failure.clone());
-        tokio::task::spawn_blocking(move || -> Result<u64> {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(async {
-                let (frame, mut tasks) = (std::sync::Arc::new(frame), JoinSet::new());
-                let until = tokio::time::Instant::now() + window;
-                for _ in 0..SENDERS {
-                    let (mut conn, _) = Conn::hello(addr, &connect).await?;
-                    let (frame, failure) = (frame.clone(), failure.clone());
-                    tasks.spawn(async move {
-                        let mut done = 0;
-                        while tokio::time::Instant::now() < until {
-                            if let Err(error) = async {
-                                conn.send(&frame).await?;
-                                answer(&mut conn).await
-                            }
-                            .await
-                            {
-                                failure.keep(error);
-                                break;
-                            }
-                            done += 1;
-                        }
-                        done
-                    });
-                }
-                Ok(tasks.join_all().await.into_iter().sum())
-            })
-        })
-    };
-    let (beside, frames) = tokio::join!(good(), sending);
-    failure.check()?;
-    let frames_per_s = frames?? as f64 / window.as_secs_f64();
-    let grown_kib = server.rss().saturating_sub(before) as f64;
-    Ok(Large { held_kib, grown_kib, frames_per_s, good: [alone, beside?] })
+    // The allocator gives unused pages back over ten seconds.
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    Ok((held, server.rss().saturating_sub(before) as f64))
+}
+
+/// One frame after the other on each connection; how many were answered.
+async fn send_for(addr: SocketAddr, connect: &Connect, frame: Arc<[u8]>, window: Duration) -> Result<u64> {
+    let until = tokio::time::Instant::now() + window;
+    let mut senders: JoinSet<Result<u64>> = JoinSet::new();
+    for _ in 0..SENDERS {
+        let (mut conn, _) = Conn::hello(addr, connect).await?;
+        let frame = frame.clone();
+        senders.spawn(async move {
+            let mut done = 0;
+            while tokio::time::Instant::now() < until {
+                conn.send(&frame).await?;
+                answer(&mut conn).await?;
+                done += 1;
+            }
+            Ok(done)
+        });
+    }
+    let mut done = 0;
+    while let Some(sender) = senders.join_next().await {
+        done += sender??;
+    }
+    Ok(done)
 }
 
 async fn answer(conn: &mut Conn) -> Result<()> {
