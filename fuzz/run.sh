@@ -8,7 +8,7 @@
 #   run.sh list                        names the targets
 #
 # RUNS=N takes at most so many inputs, 0 only those that are there. SANITIZER=address finds more in dependencies with unsafe
-# code, and is several times slower. PROFILE=quick builds in a third of the time what runs at a third of the speed.
+# code, and is several times slower. PROFILE=quick builds in less time what runs slower.
 set -euo pipefail
 cd "$(dirname "$0")"
 
