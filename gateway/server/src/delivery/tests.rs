@@ -286,7 +286,7 @@ async fn f18_a_number_of_attempts_at_its_limit_stays_there() {
     p.wire.fail("42", SendError::Permanent("403: bot was blocked".into()));
     let worn = Letter { attempts: u32::MAX, ..p.letter("42", "x", Cause::default()) };
     post(&p.gateway, &worn, |_| Ok(())).await.unwrap();
-    p.settled().await;
+    tokio::time::timeout(Duration::from_mins(1), p.settled()).await.unwrap();
     let rows = desk::list(&p.gateway, None, 1).unwrap();
     assert_eq!((rows[0].state.as_str(), rows[0].attempts), ("dead", u64::from(u32::MAX)));
 }
