@@ -51,7 +51,10 @@ timed() {
   else
     tail -n 60 "$log"
     # Whole, for whoever has only the output: `base64 -d` makes the file again.
-    find "artifacts/$target" -type f -newer "$started" -printf '%f: ' -exec base64 -w 0 {} \; -printf '\n'
+    local input
+    for input in "artifacts/$target"/*; do
+      if [ "$input" -nt "$started" ]; then printf '%s: %s\n' "$input" "$(base64 <"$input" | tr -d '\n')"; fi
+    done
     echo "$target: an input that breaks it is under fuzz/artifacts/$target" >&2
     return 1
   fi

@@ -1,7 +1,4 @@
 //! First frames that are none, by the hundred thousand, and a good client beside them.
-//!
-//! The flood has a thread of its own: on the good clients' thread their answers would wait for it, and the figure would
-//! be the generator's.
 
 use std::{
     net::SocketAddr,
@@ -16,10 +13,9 @@ use tokio::task::JoinSet;
 
 use crate::{
     Result,
-    measure::{FirstError, Sample},
+    measure::{FirstError, Sample, apart},
     progress,
-    requests::Request,
-    rpc::{self, Pace},
+    rpc::good_clients,
     server::Server,
     wire::{Conn, client_frame, client_text},
 };
@@ -36,10 +32,6 @@ pub struct Garbage {
     /// Good clients before it, meanwhile, and afterwards.
     pub good: [Sample; 3],
 }
-
-/// Good clients and how they ask.
-const GOOD: usize = 2;
-const GOOD_PACE: Pace = Pace::Rate(500.0);
 
 /// Every kind once.
 pub fn kinds() -> Vec<Vec<u8>> {
@@ -91,42 +83,30 @@ pub struct Flood {
 /// Sends it, and a few before it.
 pub async fn run(server: &Server, flood: Flood, window: Duration) -> Result<Garbage> {
     let count = flood.count;
-    let good = async |window| {
-        let sample = rpc::run(server, Request::Health, GOOD, GOOD_PACE, window).await?;
-        sample.ok_or_else(|| crate::Error::from("the good clients were left behind"))
-    };
     // Memory is compared from the second thousand on: what is made once has been made then.
-    send(server.addr, Flood { count: 1000.min(count), rate: None, ..flood }).await?;
-    let before = good(window).await?;
+    apart(send(server.addr, Flood { count: 1000.min(count), rate: None, ..flood })).await?;
+    let before = good_clients(server, window).await?;
     let rss = server.rss();
     let cpu = server.cpu();
     let begun = Instant::now();
     let meanwhile = async {
         tokio::time::sleep(window / 4).await;
-        good(window).await
+        good_clients(server, window).await
     };
-    let (took, meanwhile) = tokio::join!(send(server.addr, flood), meanwhile);
+    let (took, meanwhile) = tokio::join!(apart(send(server.addr, flood)), meanwhile);
     let took = took?;
     let cpu_us = server.cpu().saturating_sub(cpu).as_secs_f64() * 1e6 / count as f64;
     progress(&format!("{count} refused in {:.1} s", begun.elapsed().as_secs_f64()));
     // The last ones linger, and the allocator gives unused pages back over ten seconds.
     tokio::time::sleep(Duration::from_secs(12)).await;
     let grown_kib = server.rss().saturating_sub(rss) as f64;
-    let after = good(window).await?;
+    let after = good_clients(server, window).await?;
     let refused_per_s = count as f64 / took.as_secs_f64();
     Ok(Garbage { refused_per_s, cpu_us, grown_kib, good: [before, meanwhile?, after] })
 }
 
 /// How long it took.
 async fn send(addr: SocketAddr, flood: Flood) -> Result<Duration> {
-    let apart = tokio::task::spawn_blocking(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(send_all(addr, flood))
-    });
-    apart.await?
-}
-
-async fn send_all(addr: SocketAddr, flood: Flood) -> Result<Duration> {
     let Flood { count, connections, rate } = flood;
     let kinds = Arc::new(kinds());
     let (next, failure) = (Arc::new(AtomicU64::new(0)), Arc::new(FirstError::default()));

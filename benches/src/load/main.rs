@@ -462,7 +462,7 @@ impl Bench {
             rounds.push(slow::run(&gateway, readers, self.window()).await?);
             gateway.stop().await;
         }
-        Ok(slow::figures(&load, &rounds, readers, Target::AtMost(5.0)))
+        Ok(slow::figures(&load, &rounds, Target::AtMost(5.0), Target::AtMost(readers.may_wait_kib())))
     }
 
     async fn policies(&self) -> Result<Vec<Figure>> {

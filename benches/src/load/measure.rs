@@ -91,6 +91,15 @@ impl Pair<'_> {
     }
 }
 
+/// Runs on a thread of its own: those who are measured meanwhile wait for the server, and not for the generator.
+pub async fn apart<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+    let thread = tokio::task::spawn_blocking(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(work)
+    });
+    thread.await?
+}
+
 /// The middle one.
 pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.into_iter().collect();

@@ -8,11 +8,11 @@ use tokio::task::JoinSet;
 
 use crate::{
     Result,
-    measure::Sample,
+    measure::{Sample, apart},
     progress,
     report::{Figure, Target},
     requests::Request,
-    rpc::{self, Pace},
+    rpc::good_clients,
     server::Server,
     slow::{self, Readers},
     wire::{Conn, Connect, Got, short},
@@ -24,13 +24,12 @@ const BUDGETS: [usize; 3] = [64 << 10, 512 << 10, 1536 << 10];
 const EVENTS: [usize; 3] = [1, 4000, 15_000];
 const FAST: usize = 16;
 const STALLED: usize = 4;
+/// What a few more connections cost whatever their bound is, and what the allocator does not give back at once, KiB.
+const BASE_KIB: f64 = 1024.0;
 
 /// Values of `maxPayload`; the default is the middle one.
 const PAYLOADS: [usize; 3] = [64 << 10, 512 << 10, 4 << 20];
 const SENDERS: usize = 8;
-/// Clients beside them that ask for little.
-const GOOD: usize = 2;
-const GOOD_PACE: Pace = Pace::Rate(500.0);
 
 /// Both sweeps, a fresh gateway for each round of each value.
 pub async fn run(program: &Path, rounds: usize, window: Duration) -> Result<Vec<Figure>> {
@@ -46,7 +45,7 @@ pub async fn run(program: &Path, rounds: usize, window: Duration) -> Result<Vec<
                 all.push(slow::run(&gateway, readers, window).await?);
                 gateway.stop().await;
             }
-            figures.extend(slow::figures(&load, &all, readers, Target::None));
+            figures.extend(slow::figures(&load, &all, Target::None, Target::AtMost(readers.may_wait_kib() + BASE_KIB)));
         }
     }
     for payload in PAYLOADS {
@@ -90,22 +89,13 @@ fn figures_of(load: &str, rounds: &[Large]) -> Vec<Figure> {
 }
 
 async fn large_frames(server: &Server, payload: usize, window: Duration) -> Result<Large> {
-    let good = async || {
-        let sample = rpc::run(server, Request::Health, GOOD, GOOD_PACE, window).await?;
-        sample.ok_or_else(|| crate::Error::from("the good clients were left behind"))
-    };
-    let alone = good().await?;
+    let alone = good_clients(server, window).await?;
     refused_when_larger(server, payload).await?;
     let frame = Request::Health.padded(payload);
     let (held_kib, kept_kib) = hold(server, &frame).await?;
-    let (addr, connect) = (server.addr, server.connect());
-    // A thread of their own, so that good clients wait for the gateway and not for the generator.
-    let sending = tokio::task::spawn_blocking(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(send_for(addr, &connect, frame.into(), window))
-    });
-    let (beside, frames) = tokio::join!(good(), sending);
-    let frames_per_s = frames?? as f64 / window.as_secs_f64();
+    let sending = apart(send_for(server.addr, server.connect(), frame.into(), window));
+    let (beside, frames) = tokio::join!(good_clients(server, window), sending);
+    let frames_per_s = frames? as f64 / window.as_secs_f64();
     Ok(Large { held_kib, kept_kib, frames_per_s, good: [alone, beside?] })
 }
 
@@ -133,11 +123,11 @@ async fn hold(server: &Server, frame: &[u8]) -> Result<(f64, f64)> {
 }
 
 /// One frame after the other on each connection; how many were answered.
-async fn send_for(addr: SocketAddr, connect: &Connect, frame: Arc<[u8]>, window: Duration) -> Result<u64> {
+async fn send_for(addr: SocketAddr, connect: Connect, frame: Arc<[u8]>, window: Duration) -> Result<u64> {
     let until = tokio::time::Instant::now() + window;
     let mut senders: JoinSet<Result<u64>> = JoinSet::new();
     for _ in 0..SENDERS {
-        let (mut conn, _) = Conn::hello(addr, connect).await?;
+        let (mut conn, _) = Conn::hello(addr, &connect).await?;
         let frame = frame.clone();
         senders.spawn(async move {
             let mut done = 0;
@@ -168,12 +158,20 @@ async fn answer(conn: &mut Conn) -> Result<()> {
     }
 }
 
-/// One byte more than the bound ends the connection: else the bound is none, and its figures mean nothing.
+/// A frame of one byte more than the bound is refused by its head: else the bound is none, and its figures mean nothing.
 async fn refused_when_larger(server: &Server, payload: usize) -> Result<()> {
     let (mut conn, _) = Conn::hello(server.addr, &server.connect()).await?;
-    conn.send(&Request::Health.padded(payload + 1)).await?;
-    match answer(&mut conn).await {
-        Ok(()) => Err(format!("a frame of {} bytes was answered, maxPayload is {payload}", payload + 1).into()),
-        Err(_) => Ok(()),
+    conn.send(&Request::Health.padded(payload + 1)[..100]).await?;
+    loop {
+        match conn.next().await? {
+            Got::Closed(1009) => return Ok(()),
+            Got::Text(text) if text.starts_with(b"{\"type\":\"event\"") => {}
+            other => {
+                let bytes = payload + 1;
+                return Err(
+                    format!("expected 1009 for {bytes} bytes with maxPayload {payload}, found {other:?}").into()
+                );
+            }
+        }
     }
 }

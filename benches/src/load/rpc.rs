@@ -28,6 +28,12 @@ pub enum Pace {
     Rate(f64),
 }
 
+/// Clients that ask for little, beside those that do what they should not.
+pub async fn good_clients(server: &Server, window: Duration) -> Result<Sample> {
+    let sample = run(server, Request::Health, 2, Pace::Rate(500.0), window).await?;
+    sample.ok_or_else(|| "the good clients were left behind".into())
+}
+
 /// `None` when the server could not keep the pace.
 pub async fn run(
     server: &Server,

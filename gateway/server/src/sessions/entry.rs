@@ -137,7 +137,7 @@ impl SessionEntry {
             output_tokens: Some(self.output_tokens),
             total_tokens: Some(self.total_tokens),
             remaining_tokens: context.map(|c| c.saturating_sub(self.context_used)),
-            percent_used: context.filter(|c| *c > 0).map(|c| self.context_used.min(c).saturating_mul(100) / c),
+            percent_used: context.and_then(|c| percent(self.context_used, c)),
             model: self.model.clone().or_else(|| model_id.map(str::to_owned)),
             model_provider: self.model_provider.clone().or_else(|| provider.map(str::to_owned)),
             context_tokens: context,
@@ -150,9 +150,23 @@ impl SessionEntry {
     }
 }
 
+/// How much of a context is used, 0 to 100; nothing of none.
+fn percent(used: u64, context: u64) -> Option<u64> {
+    (u128::from(used.min(context)) * 100).checked_div(context.into()).and_then(|p| p.try_into().ok())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn f18_percents_of_any_size_are_right() {
+        for (used, context, right) in
+            [(0, 0, None), (1, 3, Some(33)), (5, 3, Some(100)), (u64::MAX, u64::MAX, Some(100))]
+        {
+            assert_eq!(percent(used, context), right, "{used} of {context}");
+        }
+    }
 
     /// Found beside the fuzz target stored_state.
     #[test]
