@@ -209,7 +209,7 @@ fn run() -> Value {
     json!({ "sessionKey": "agent:main:main", "shownKey": "main", "acceptedAt": NOW, "startedAt": NOW, "text": "he",
         "attempts": 0, "claim": { "key": "agent:shared:k1", "hash": "00", "at": NOW },
         "input": [{ "type": "text", "text": "hello" }], "timeoutMs": 60_000, "thinking": "high", "extraSystem": "x",
-        "deliver": { "route": route, "reply_to": "1", "required": false }, "trusted": true, "chatEvents": true })
+        "deliver": { "route": route, "reply_to": "1", "required": false }, "by": { "kind": "gateway" }, "chatEvents": true })
 }
 
 fn session() -> Value {

@@ -16,8 +16,8 @@ pub struct Session {
     pub main_key: String,
     /// One conversation per sender, or one for all.
     pub scope: SessionScope,
-    /// Which private chats share a session.
-    pub dm_scope: DmScope,
+    /// Which private chats share a session. Unset: the owner's are the main session, everybody else has one of his own (D46).
+    pub dm_scope: Option<DmScope>,
     /// When a session begins anew.
     pub reset: SessionReset,
     /// What of old conversations is kept, and for how long (F04).
@@ -58,11 +58,10 @@ pub enum SessionScope {
 }
 
 /// Which private chats share a session.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum DmScope {
     /// All: the main session.
-    #[default]
     Main,
     /// Those of one person.
     PerPeer,

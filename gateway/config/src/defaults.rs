@@ -1,9 +1,9 @@
 //! Every default that is not zero, empty or off, in one place.
 
 use crate::{
-    AgentDefaults, Auto, AutoBool, Bind, CanvasHost, ConsoleStyle, ControlUi, DmScope, Gateway, GatewayAuth,
-    GatewayNodes, GatewayReload, GatewayRemote, Heartbeat, Limits, LogLevel, Logging, MaintenanceMode, OnRestart,
-    ReloadMode, ResetMode, Retry, Session, SessionMaintenance, SessionReset, SessionScope,
+    AgentDefaults, Auto, AutoBool, Bind, CanvasHost, ConsoleStyle, ControlUi, Gateway, GatewayAuth, GatewayNodes,
+    GatewayReload, GatewayRemote, Heartbeat, Limits, LogLevel, Logging, MaintenanceMode, OnRestart, ReloadMode,
+    ResetMode, Retry, Session, SessionMaintenance, SessionReset, SessionScope,
 };
 
 /// Port when no flag, variable or key says otherwise (manual: port precedence).
@@ -136,7 +136,7 @@ impl Default for Session {
         Self {
             main_key: "main".to_owned(),
             scope: SessionScope::PerSender,
-            dm_scope: DmScope::Main,
+            dm_scope: None,
             reset: SessionReset::default(),
             maintenance: SessionMaintenance::default(),
             reset_triggers: vec!["/new".to_owned(), "/reset".to_owned()],

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Secret, bounds};
+use crate::{ListEntry, Secret, bounds};
 
 /// `gateway`: how this process listens, whom it lets in, its limits.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -130,10 +130,23 @@ pub struct GatewayRemote {
     pub tls_fingerprint: Option<String>,
 }
 
-/// `gateway.nodes`: which commands nodes may offer.
+/// `gateway.nodes.bind.<nodeId>`: what a node may name besides its own session (S24).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct NodeBinding {
+    /// Sessions that it may follow and put requests into.
+    pub sessions: Vec<String>,
+    /// Chats that replies to its requests may be sent to: `channel:chat`, for example `telegram:42`.
+    pub targets: Vec<String>,
+}
+
+/// `gateway.nodes`: which commands nodes may offer, and what they may name.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct GatewayNodes {
+    /// By node id: sessions and chats that a node may name besides its own session (S24).
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub bind: BTreeMap<String, NodeBinding>,
     /// Allowed besides what the node's platform allows; exact names.
     pub allow_commands: Vec<String>,
     /// Never allowed; beats every other list.
@@ -261,8 +274,8 @@ pub struct Commands {
     pub restart: bool,
     /// Check commands against the channel's lists.
     pub use_access_groups: Option<bool>,
-    /// Who owns the gateway in chats.
-    pub owner_allow_from: Option<Value>,
+    /// Who owns the gateway in chats (D46): `42` or `telegram:42`. Unset: the first entry of each account's `allowFrom`.
+    pub owner_allow_from: Option<Vec<ListEntry>>,
 }
 
 /// `true`, `false` or `"auto"`.
@@ -321,6 +334,10 @@ pub struct Tools {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct ExecTool {
+    /// Whose runs have tools that run commands, besides those of owners and of operators with admin (D47):
+    /// `operator:write`, `telegram:<id>`, `node:<id>`, `hook:<name>`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub callers: Vec<String>,
     /// Where they run.
     pub host: Option<ExecHost>,
     /// Which are allowed.

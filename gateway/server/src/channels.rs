@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use openclaw_channels::{AccountStatus, Channel, ChannelError, Target, access::PairingStore};
+use openclaw_channels::{AccountStatus, Channel, ChannelError, Inbound, Target, access::PairingStore};
 use openclaw_config::Config;
 use openclaw_platform::{Millis, Platform, SpawnerExt as _};
 use openclaw_protocol::{
@@ -25,7 +25,8 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     gateway::Gateway,
     options::ServerOptions,
-    sessions::entry::Route,
+    rights::{self, Principal, Standing},
+    sessions::{self, entry::Route},
     store::{Store, StoreError},
 };
 
@@ -95,6 +96,14 @@ pub fn is_known(channel: &str) -> bool {
     KNOWN.contains(&channel)
 }
 
+/// The chat of a message as [`Channel::parse_target`] reads it.
+fn address(message: &Inbound) -> String {
+    match message.chat.thread {
+        Some(thread) => format!("{}:topic:{thread}", message.chat.chat),
+        None => message.chat.chat.clone(),
+    }
+}
+
 impl Channels {
     /// Makes the configured accounts; nothing connects yet.
     ///
@@ -139,6 +148,27 @@ impl Channels {
     /// The sender approvals of a channel.
     pub fn pairing(&self, channel: &str) -> Option<&Arc<PairingStore>> {
         self.pairing.get(channel)
+    }
+
+    /// Who wrote a message that came in: the one place where people of chats become principals.
+    pub fn person(&self, config: &Config, channel: &str, account: &str, message: &Inbound) -> Principal {
+        let sender = message.sender.id.as_str();
+        let pairing = self.pairing(channel).map(|p| &**p);
+        let is_owner = rights::owner_of(config, channel, account, pairing).is(sender);
+        let (session, is_shared) = sessions::key::of_inbound(config, channel, account, message, is_owner);
+        let standing = match (is_owner, is_shared) {
+            (true, _) => Standing::Owner,
+            (false, false) => Standing::Alone,
+            (false, true) => Standing::Sharing,
+        };
+        Principal::Person {
+            channel: channel.to_owned(),
+            account: account.to_owned(),
+            id: sender.to_owned(),
+            chat: address(message),
+            session,
+            standing,
+        }
     }
 
     /// All channels with sender approvals.

@@ -35,9 +35,9 @@ use self::{
     letter::{Cause, Letter, State},
 };
 use crate::{
-    channels::Channels,
     gateway::Gateway,
     limits::{DELIVERIES_AT_ONCE, OUTBOX},
+    rights::{self, Effect, Principal},
     sessions::entry::Route,
     store::{Store, StoreError},
 };
@@ -132,36 +132,6 @@ impl Delivery {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A letter with an identity of its own, not stored yet.
-    ///
-    /// # Errors
-    /// INVALID_REQUEST for a channel or target that is none, NOT_LINKED.
-    pub fn compose(&self, channels: &Channels, draft: Draft) -> Result<Letter, ErrorShape> {
-        let Draft { route, text, reply_to, cause } = draft;
-        let (account, to) = channels.resolve(&route)?;
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let now = self.clock.wall();
-        Ok(Letter {
-            id: format!("{number:010}-{}", self.entropy.hex(4)),
-            channel: route.channel,
-            account: account.account().to_owned(),
-            to,
-            text,
-            media: vec![],
-            reply_to,
-            created_at: now,
-            expires_at: now.saturating_add(self.ttl.as_millis() as u64),
-            state: State::Queued,
-            plan: None,
-            attempts: 0,
-            tries: 0,
-            last_error: None,
-            next_attempt_at: None,
-            message_id: None,
-            cause,
-        })
-    }
-
     /// Keeps the content of files until the letter is gone.
     ///
     /// # Errors
@@ -242,6 +212,44 @@ impl Delivery {
         let wait = letter.next_attempt_at.map_or(0, |at| at.saturating_sub(wall));
         let wait = Duration::from_millis(wait).min(courier::MAX_DELAY);
         Slot { id: letter.id.clone(), due: mono + wait, expires: mono + Duration::from_millis(left) }
+    }
+}
+
+impl Gateway {
+    /// A letter with an identity of its own, not stored yet. Every message to a chat is made here, in the name of `by`.
+    ///
+    /// # Errors
+    /// INVALID_REQUEST for a channel or target that is none, or that is not for `by` (S24, D48); NOT_LINKED.
+    pub fn compose(&self, by: &Principal, draft: Draft) -> Result<Letter, ErrorShape> {
+        let Draft { mut route, text, reply_to, cause } = draft;
+        let (account, to) = self.channels.resolve(&route)?;
+        account.account().clone_into(&mut route.account_id);
+        let effect = Effect::Send(Some(&route));
+        if !rights::may(&self.config(), by, effect) {
+            return Err(rights::refusal(by, effect));
+        }
+        let delivery = &self.delivery;
+        let number = delivery.next.fetch_add(1, Ordering::Relaxed);
+        let now = delivery.clock.wall();
+        Ok(Letter {
+            id: format!("{number:010}-{}", delivery.entropy.hex(4)),
+            channel: route.channel,
+            account: route.account_id,
+            to,
+            text,
+            media: vec![],
+            reply_to,
+            created_at: now,
+            expires_at: now.saturating_add(delivery.ttl.as_millis() as u64),
+            state: State::Queued,
+            plan: None,
+            attempts: 0,
+            tries: 0,
+            last_error: None,
+            next_attempt_at: None,
+            message_id: None,
+            cause,
+        })
     }
 }
 

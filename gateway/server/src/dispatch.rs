@@ -18,7 +18,11 @@ use openclaw_protocol::{
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{gateway::Gateway, hub::Member};
+use crate::{
+    gateway::Gateway,
+    hub::Member,
+    rights::{self, Effect},
+};
 
 /// Who calls.
 #[derive(Clone)]
@@ -32,6 +36,15 @@ pub struct Call {
 }
 
 impl Call {
+    /// Refuses what the caller may not cause.
+    ///
+    /// # Errors
+    /// INVALID_REQUEST with MISSING_SCOPE.
+    pub fn require(&self, effect: Effect<'_>) -> Result<(), ErrorShape> {
+        let who = self.member.principal();
+        if rights::may(&self.gateway.config(), &who, effect) { Ok(()) } else { Err(rights::refusal(&who, effect)) }
+    }
+
     /// Whose idempotency keys these are: the device's, else the shared credential's (D19).
     pub fn identity(&self) -> &str {
         self.member.device_id.as_deref().unwrap_or("shared")

@@ -33,11 +33,12 @@ impl Gate {
         Self { gateway, agent_id: agent_id.to_owned(), session_key: session_key.to_owned(), asked }
     }
 
-    /// The stored policy, made stricter by `tools.exec` and by the session. An operator who has said nothing trusts runs
-    /// of operators; a file that cannot be read allows nothing.
+    /// The stored policy, made stricter by `tools.exec` and by the session. Where the file is silent `tools.exec` counts, and
+    /// where both are, a person is asked about what is on no list (D47); a file that cannot be read allows nothing.
     fn policy(&self) -> Result<Policy, String> {
         let file = self.gateway.exec_policy.read().map_err(|e| e.to_string())?;
-        let unset = (ExecSecurity::Full, ExecAsk::Off);
+        let said = &self.gateway.config().tools.exec;
+        let unset = (said.security.unwrap_or(ExecSecurity::Allowlist), said.ask.unwrap_or(ExecAsk::OnMiss));
         let policy = match file {
             Some(snapshot) => Policy::of(&snapshot.file, &self.agent_id, unset),
             None => Policy { security: unset.0, ask: unset.1, fallback: ExecSecurity::Deny, allowlist: vec![] },

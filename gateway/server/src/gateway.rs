@@ -30,6 +30,7 @@ use crate::{
     outbox::Close,
     presence::PresenceMap,
     providers::Providers,
+    rights::{Principal, Rights},
     runs::Runs,
     sessions::{self, entry::SessionEntry, store::Sessions},
     store::{Store, StoreError},
@@ -253,6 +254,12 @@ impl Gateway {
             main_session_key: sessions::key::main_key(&config, agent),
             scope: openclaw_protocol::connect::wire_name(&config.session.scope),
         }
+    }
+
+    /// Leaves a note for the next run of a session that may be told it (S23).
+    pub fn note(&self, by: &Principal, session: &str, text: &str) {
+        let rights = Rights::of(&self.config(), by, session);
+        self.system_events.add(session, (by, rights), text);
     }
 
     /// True when the session's reset is due: past the daily hour, or idle too long (section 6).

@@ -22,6 +22,7 @@ use crate::{
     gateway::Gateway,
     health::heartbeat_ms,
     limits::DELIVERY_WAIT,
+    rights::{Principal, Rights},
     runs::{Outcome, RunRequest},
     sessions::{
         entry::Route,
@@ -100,7 +101,12 @@ impl Heartbeats {
                     () = tokio::time::sleep(BUSY_RETRY) => {}
                 }
             }
+            let waited = gateway.system_events.count(&key);
             let outcome = beat(&gateway, &key).await;
+            // What is of yet other rights is read by a heartbeat of its own.
+            if (1..waited).contains(&gateway.system_events.count(&key)) {
+                this.wake();
+            }
             *this.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome.clone());
             gateway.hub.publish(&HEARTBEAT, &outcome);
         }
@@ -126,7 +132,13 @@ async fn beat(gateway: &Arc<Gateway>, key: &str) -> Heartbeat {
     let prompt = config.agents.defaults.heartbeat.prompt.clone().unwrap_or_else(|| PROMPT.to_owned());
     let timeout = crate::runs::execute::default_timeout(gateway);
     let input = vec![Content::text(prompt)];
-    let request = RunRequest { chat_events: false, ..RunRequest::new(gateway.uuid(), key.to_owned(), input, timeout) };
+    // It acts for the owner, unless something less trusted waits to be read: then for whoever left that (D47).
+    let whole = Rights::of(&config, &Principal::Gateway, key);
+    let by = gateway.system_events.least(key, &whole).unwrap_or(Principal::Gateway);
+    let request = RunRequest {
+        chat_events: false,
+        ..RunRequest::new(by.clone(), gateway.uuid(), key.to_owned(), input, timeout)
+    };
     let ended = match gateway.runs.submit(gateway, request) {
         Ok(run) => run.ended().await,
         Err(_) => None,
@@ -134,7 +146,7 @@ async fn beat(gateway: &Arc<Gateway>, key: &str) -> Heartbeat {
     let mut beat = match ended.as_deref().map(|e| &e.outcome) {
         Some(Outcome::Ok { result, .. }) => {
             let text = result.payloads.first().map(|p| p.text.trim().to_owned()).unwrap_or_default();
-            reply(gateway, key, &text).await
+            reply(gateway, &by, key, &text).await
         }
         Some(Outcome::Failed(error)) => {
             Heartbeat { reason: Some(error.message.clone()), ..outcome(gateway, HeartbeatStatus::Failed) }
@@ -145,8 +157,8 @@ async fn beat(gateway: &Arc<Gateway>, key: &str) -> Heartbeat {
     beat
 }
 
-/// Sends what the agent had to say to where the main session last heard from.
-async fn reply(gateway: &Arc<Gateway>, key: &str, text: &str) -> Heartbeat {
+/// Sends what the agent had to say to where the main session last heard from, if `by` may write there.
+async fn reply(gateway: &Arc<Gateway>, by: &Principal, key: &str, text: &str) -> Heartbeat {
     if text.is_empty() {
         return outcome(gateway, HeartbeatStatus::OkEmpty);
     }
@@ -160,17 +172,17 @@ async fn reply(gateway: &Arc<Gateway>, key: &str, text: &str) -> Heartbeat {
         return Heartbeat { reason: Some(reason.into()), preview: Some(preview), ..skipped };
     };
     let (channel, to) = (Some(route.channel.clone()), Some(route.to.clone()));
-    match deliver(gateway, key, route, text.to_owned()).await {
+    match deliver(gateway, by, key, route, text.to_owned()).await {
         Ok(()) => Heartbeat { channel, to, preview: Some(preview), ..outcome(gateway, HeartbeatStatus::Sent) },
         Err(reason) => Heartbeat { channel, to, reason: Some(reason), ..outcome(gateway, HeartbeatStatus::Failed) },
     }
 }
 
 /// Waits for the delivery, within bounds; a message that is on its way still counts as sent.
-async fn deliver(gateway: &Arc<Gateway>, key: &str, route: Route, text: String) -> Result<(), String> {
+async fn deliver(gateway: &Arc<Gateway>, by: &Principal, key: &str, route: Route, text: String) -> Result<(), String> {
     let cause = Cause { session_key: Some(key.to_owned()), ..Cause::default() };
-    let letter = gateway.delivery.compose(&gateway.channels, Draft { route, text, reply_to: None, cause });
-    let letter = letter.map_err(|e| e.message)?;
+    let draft = Draft { route, text, reply_to: None, cause };
+    let letter = gateway.compose(by, draft).map_err(|e| e.message)?;
     let end = gateway.delivery.expect(&letter);
     delivery::post(gateway, &letter, |_| Ok(())).await.map_err(|e| e.to_string())?;
     match tokio::time::timeout(DELIVERY_WAIT, end).await {

@@ -18,6 +18,7 @@ use crate::{
     auth::Via,
     devices::Authority,
     outbox::{Close, Outbox},
+    rights::Principal,
 };
 
 /// A connection that said hello.
@@ -46,6 +47,11 @@ pub struct Member {
 }
 
 impl Member {
+    /// Who it is where something is done.
+    pub fn principal(&self) -> Principal {
+        Principal::of(self)
+    }
+
     /// What it may do to devices.
     pub fn authority(&self) -> Authority {
         Authority { scopes: self.scopes.clone(), device_id: self.device_id.clone() }

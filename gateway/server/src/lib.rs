@@ -28,6 +28,7 @@ pub mod outbox;
 pub mod presence;
 pub mod providers;
 pub mod request_path;
+pub mod rights;
 pub mod runs;
 pub mod serve;
 pub mod sessions;

@@ -15,6 +15,7 @@ use openclaw_config::{ExecAsk, ExecSecurity, Tools};
 use crate::{
     exec_gate::Gate,
     gateway::Gateway,
+    rights::{self, Effect},
     runs::manager::Run,
     sessions::{entry::SessionEntry, key},
 };
@@ -46,16 +47,16 @@ pub fn is_open_over_http(tools: &Tools, allowed: &[String], name: &str) -> bool 
     is_allowed(tools, name) && known.is_some_and(|(_, dangerous)| !dangerous || named)
 }
 
-/// The tools of a run. Only operators' runs have any: what comes from a channel or a node has none.
+/// The tools of a run: none unless who asked may have commands run (D47).
 pub fn for_run(gateway: &Arc<Gateway>, run: &Run, entry: &SessionEntry) -> Vec<Arc<dyn Tool>> {
-    if !run.request.trusted {
+    let config = gateway.config();
+    if run.request.is_nested || !rights::may(&config, &run.request.by, Effect::Commands) {
         return vec![];
     }
-    let config = gateway.config();
     let session = run.request.session_key.as_str();
     let agent = key::agent_of(&config, session);
     let asked = (security(entry.exec_security.as_deref()), ask(entry.exec_ask.as_deref()));
-    let context = own::Context::new(gateway.clone(), agent, session);
+    let context = own::Context::new(gateway.clone(), &run.request.by, agent, session);
     let exec = || {
         let gate = Arc::new(Gate::new(gateway.clone(), agent, session, asked));
         let processes = gateway.platform.processes.clone();

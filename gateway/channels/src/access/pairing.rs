@@ -207,6 +207,13 @@ impl PairingStore {
         Ok(self.names(&self.read::<AllowFile>(&self.allow_file())?.allow_from, id))
     }
 
+    /// The sender who was let in first: the owner, where the configuration names none (D46).
+    pub fn first_allowed(&self) -> Result<Option<String>, PairingError> {
+        let list = self.read::<AllowFile>(&self.allow_file())?.allow_from;
+        let prefix = format!("{}:", self.channel);
+        Ok(list.first().map(|entry| bare_id(entry, &[&prefix]).to_owned()))
+    }
+
     fn names(&self, list: &[String], id: &str) -> bool {
         let prefix = format!("{}:", self.channel);
         list.iter().any(|entry| bare_id(entry, &[&prefix]) == id)

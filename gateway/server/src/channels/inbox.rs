@@ -21,11 +21,9 @@ use crate::{
     gateway::Gateway,
     limits::{INBOX, INBOX_SEEN},
     methods::commands,
+    rights::{self, Effect, Principal, Where},
     runs::{RunRequest, execute, manager::Delivery, queue::Queueing},
-    sessions::{
-        self,
-        entry::{Route, SessionEntry},
-    },
+    sessions::entry::{Route, SessionEntry},
     store::{self, Store, StoreError},
 };
 
@@ -218,24 +216,28 @@ async fn handle(gateway: &Arc<Gateway>, key: &str, record: &Record) -> bool {
     let Some(channel) = gateway.channels.account(id, Some(account)) else {
         return forget(gateway, key, "its account is configured no more").await;
     };
-    let session_key = sessions::key::of_inbound(&config, id, account, message);
+    let by = gateway.channels.person(&config, id, account, message);
+    let Principal::Person { session: session_key, .. } = &by else { return true };
+    let session_key = session_key.clone();
     if gateway.sessions.get(&session_key).is_some_and(|e| e.send_policy == Some(DENY)) {
         return forget(gateway, key, "send blocked by session policy").await;
     }
-    let to = match message.chat.thread {
-        Some(thread) => format!("{}:topic:{thread}", message.chat.chat),
-        None => message.chat.chat.clone(),
-    };
-    let route = Route { channel: id.clone(), to, account_id: account.clone() };
+    let route = Route { channel: id.clone(), to: super::address(message), account_id: account.clone() };
     let text = message.text.trim();
-    if let Some(answer) = commands::answer(gateway, &session_key, text).await {
-        return answered(gateway, key, session_key, route, answer).await;
+    if let Some(answer) = commands::answer(gateway, &by, &session_key, text).await {
+        return answered(gateway, key, &by, session_key, route, answer).await;
     }
     let entry = gateway.sessions.get(&session_key);
     let queueing = Queueing::of(&config, entry.as_ref(), id, &message.sender.id, text);
     let (context, kind) = (route.clone(), message.kind);
     let title = message.title.clone();
+    // Where the configuration makes private chats share a session, only the owner says where its news go (D46).
+    let is_guest =
+        message.kind == ChatKind::Direct && !rights::may(&config, &by, Effect::Change(Where::Session(&session_key)));
     let touch = move |entry: &mut SessionEntry| {
+        if is_guest {
+            return;
+        }
         entry.delivery_context = Some(context.clone());
         entry.chat_type = Some(if kind == ChatKind::Direct { "direct" } else { "group" }.to_owned());
         entry.subject = title.clone().or(entry.subject.take());
@@ -247,15 +249,22 @@ async fn handle(gateway: &Arc<Gateway>, key: &str, record: &Record) -> bool {
         touch: Some(Arc::new(touch)),
         inbox: vec![key.to_owned()],
         queueing: Some(queueing),
-        ..RunRequest::new(gateway.uuid(), session_key, input, timeout)
+        ..RunRequest::new(by, gateway.uuid(), session_key, input, timeout)
     };
     gateway.runs.submit(gateway, request).is_ok()
 }
 
 /// The answer to a command and the mark of its message, in one transaction; false when they cannot be stored now.
-async fn answered(gateway: &Arc<Gateway>, key: &str, session: String, route: Route, text: String) -> bool {
+async fn answered(
+    gateway: &Arc<Gateway>,
+    key: &str,
+    by: &Principal,
+    session: String,
+    route: Route,
+    text: String,
+) -> bool {
     let cause = Cause { session_key: Some(session), ..Cause::default() };
-    let letter = match gateway.delivery.compose(&gateway.channels, Draft { route, text, reply_to: None, cause }) {
+    let letter = match gateway.compose(by, Draft { route, text, reply_to: None, cause }) {
         Ok(letter) => letter,
         Err(error) => return forget(gateway, key, &error.message).await,
     };

@@ -31,6 +31,7 @@ use crate::{
     gateway::Gateway,
     idempotency::Check,
     limits::{DEAD_LETTERS, SEND_TRIES},
+    rights::Principal,
     sessions::entry::Route,
     store,
 };
@@ -182,7 +183,7 @@ impl Process {
     fn letter(&self, to: &str, text: &str, cause: Cause) -> Letter {
         let route = Route { channel: "telegram".into(), to: to.into(), account_id: "default".into() };
         let draft = Draft { route, text: text.into(), reply_to: None, cause };
-        self.gateway.delivery.compose(&self.gateway.channels, draft).unwrap()
+        self.gateway.compose(&Principal::Gateway, draft).unwrap()
     }
 
     async fn post(&self, to: &str, text: &str) -> Letter {

@@ -21,6 +21,7 @@ use crate::{
     dispatch::{Call, Failure, Reply},
     idempotency::{Check, Claim, Pending, final_of},
     limits::{AGENT_WAIT_MAX, DELIVERY_WAIT},
+    rights::{Effect, Where},
     runs::{
         Outcome, RunRequest, Waited, execute,
         manager::{Delivery, Run, Touch},
@@ -162,6 +163,11 @@ fn request_of(call: &Call, params: &AgentParams, claim: &Claim) -> Result<RunReq
     }
     let (session_key, shown_key) = session_of(call, params, agent.as_deref())?;
     let entry = gateway.sessions.get(&session_key);
+    // A label is the session's: naming a new one is part of beginning it, renaming is not (D48).
+    let label = params.label.as_ref().map(|l| l.as_str());
+    if label.is_some() && entry.as_ref().is_some_and(|e| e.label.as_deref() != label) {
+        call.require(Effect::Change(Where::Session(&session_key)))?;
+    }
     if entry.as_ref().is_some_and(|e| e.send_policy == Some(SendPolicy::Deny)) {
         return Err(ErrorShape::invalid("SEND_POLICY", "send blocked by session policy"));
     }
@@ -185,10 +191,9 @@ fn request_of(call: &Call, params: &AgentParams, claim: &Claim) -> Result<RunReq
         deliver: delivery(params, entry.as_ref())?,
         thinking,
         extra_system: named(&params.extra_system_prompt),
-        trusted: true,
         touch: label_touch(params),
         dedupe: Some(claim.clone()),
-        ..RunRequest::new(run_id, session_key, input, timeout)
+        ..RunRequest::new(call.member.principal(), run_id, session_key, input, timeout)
     })
 }
 

@@ -15,6 +15,7 @@ use crate::{
     delivery::{self, Draft, letter::Cause},
     dispatch::{Call, Failure, Reply},
     gateway::Gateway,
+    rights::Principal,
     sessions::entry::Route,
 };
 
@@ -102,7 +103,7 @@ pub async fn pairing_approve(call: Call, p: PairingApproveParams) -> Result<Repl
         let route = Route { channel: channel.clone(), to: id.clone(), account_id: account_id.unwrap_or_default() };
         let text = "You are approved. Write to me and I answer.".to_owned();
         let draft = Draft { route, text, reply_to: None, cause: Cause::default() };
-        match gateway.delivery.compose(&gateway.channels, draft) {
+        match gateway.compose(&Principal::Gateway, draft) {
             Ok(letter) => delivery::post(gateway, &letter, |_| Ok(())).await?,
             Err(error) => tracing::warn!(channel, %error, "the sender could not be told"),
         }

@@ -25,7 +25,8 @@ use crate::{
     gateway::Gateway,
     idempotency::{Check, Claim},
     limits::HISTORY_BYTES,
-    runs::{RunRequest, execute, queue::mode_in_force, record},
+    rights::{Effect, Principal, Where},
+    runs::{RunRequest, execute, manager::Run, queue::mode_in_force, record},
     sessions,
 };
 
@@ -37,6 +38,7 @@ pub async fn send(call: Call, params: ChatSendParams) -> Result<Reply<ChatSend>,
     let key = canonical(&config, &params.session_key)?;
     let text = params.message.trim();
     if commands::is_stop(text) {
+        call.require(Effect::Stop(Where::Session(&key)))?;
         return Ok(ChatSend::Aborted(end_runs(gateway, &key, |_| true, "stop")).into());
     }
     let now = gateway.clock.wall();
@@ -61,10 +63,10 @@ pub async fn send(call: Call, params: ChatSendParams) -> Result<Reply<ChatSend>,
     let started = run("started");
     let (gateway, shown) = (gateway.clone(), params.session_key.as_str().to_owned());
     if commands::is_command(text) {
-        let text = text.to_owned();
+        let (text, by) = (text.to_owned(), call.member.principal());
         return Ok(Reply::then(started, move || {
             let tasks = gateway.tasks.clone();
-            tasks.spawn("command", async move { command(&gateway, &claim, &key, &shown, &text, &run_id).await });
+            tasks.spawn("command", async move { command(&gateway, &by, &claim, &key, &shown, &text, &run_id).await });
         }));
     }
     let mut input = Vec::new();
@@ -79,9 +81,8 @@ pub async fn send(call: Call, params: ChatSendParams) -> Result<Reply<ChatSend>,
     let request = RunRequest {
         shown_key: shown,
         thinking: params.thinking.as_deref().map(str::trim).filter(|t| !t.is_empty()).map(str::to_lowercase),
-        trusted: true,
         dedupe: Some(claim.clone()),
-        ..RunRequest::new(run_id, key, input, timeout)
+        ..RunRequest::new(call.member.principal(), run_id, key, input, timeout)
     };
     let accepted = match record::accept(&gateway, request).await {
         Ok(accepted) => accepted,
@@ -93,7 +94,8 @@ pub async fn send(call: Call, params: ChatSendParams) -> Result<Reply<ChatSend>,
     let run = accepted.run();
     let key = &run.request.session_key;
     if mode_in_force(&config, gateway.sessions.get(key).as_ref(), "webchat") == QueueMode::Interrupt {
-        end_runs(&gateway, key, |id| id != run.request.run_id, "stop");
+        // It ends what asked for no more than it may itself (S23).
+        end_runs(&gateway, key, |other| !Arc::ptr_eq(other, &run) && run.rights.cover(&other.rights), "stop");
     }
     gateway.clone().tasks.spawn("chat", async move {
         if let Some(ended) = run.ended().await {
@@ -105,8 +107,16 @@ pub async fn send(call: Call, params: ChatSendParams) -> Result<Reply<ChatSend>,
 }
 
 /// A slash command answers without the model, and its answer is kept in the transcript.
-async fn command(gateway: &Arc<Gateway>, claim: &Claim, key: &str, shown: &str, text: &str, run_id: &str) {
-    let answer = commands::answer(gateway, key, text).await.unwrap_or_default();
+async fn command(
+    gateway: &Arc<Gateway>,
+    by: &Principal,
+    claim: &Claim,
+    key: &str,
+    shown: &str,
+    text: &str,
+    run_id: &str,
+) {
+    let answer = commands::answer(gateway, by, key, text).await.unwrap_or_default();
     let mut event = ChatEvent::new(run_id, shown, 1, ChatState::Final);
     match note(gateway, key, answer, true).await {
         Ok((_, message)) => event.message = serde_json::to_value(message).ok(),
@@ -155,6 +165,7 @@ async fn note(gateway: &Gateway, key: &str, text: String, create: bool) -> Resul
 pub async fn history(call: Call, params: ChatHistoryParams) -> Result<Reply<ChatHistory>, Failure> {
     let gateway = &call.gateway;
     let key = canonical(&gateway.config(), &params.session_key)?;
+    call.require(Effect::See(Where::Session(&key)))?;
     let entry = gateway.sessions.get(&key);
     let limit = params.limit.map_or(DEFAULT_HISTORY, |l| l.get() as usize);
     let mut messages = match &entry {
@@ -188,21 +199,22 @@ pub async fn history(call: Call, params: ChatHistoryParams) -> Result<Reply<Chat
 pub async fn abort(call: Call, params: ChatAbortParams) -> Result<Reply<ChatAbort>, Failure> {
     let gateway = &call.gateway;
     let key = canonical(&gateway.config(), &params.session_key)?;
+    call.require(Effect::Stop(Where::Session(&key)))?;
     let run_id = params.run_id.as_deref();
     if let Some(run) = run_id.and_then(|id| gateway.runs.live(id))
         && run.request.session_key != key
     {
         return Err(ErrorShape::invalid("RUN_SESSION_MISMATCH", "runId does not match sessionKey").into());
     }
-    Ok(end_runs(gateway, &key, |id| run_id.is_none_or(|wanted| wanted == id), "rpc").into())
+    Ok(end_runs(gateway, &key, |run| run_id.is_none_or(|wanted| wanted == run.request.run_id), "rpc").into())
 }
 
-/// Ends runs of a session by their ids, also those that `agent` started (D28). Chat clients hear of it before the caller
+/// Ends runs of a session, also those that `agent` started (D28). Chat clients hear of it before the caller
 /// does.
-pub fn end_runs(gateway: &Gateway, key: &str, which: impl Fn(&str) -> bool, reason: &str) -> ChatAbort {
+pub fn end_runs(gateway: &Gateway, key: &str, which: impl Fn(&Arc<Run>) -> bool, reason: &str) -> ChatAbort {
     let mut run_ids = Vec::new();
     for run in gateway.runs.of_session(key) {
-        if run.cancel.is_cancelled() || !which(&run.request.run_id) {
+        if run.cancel.is_cancelled() || !which(&run) {
             continue;
         }
         run.cancel.cancel();
@@ -215,6 +227,7 @@ pub fn end_runs(gateway: &Gateway, key: &str, which: impl Fn(&str) -> bool, reas
 pub async fn inject(call: Call, params: ChatInjectParams) -> Result<Reply<ChatInject>, Failure> {
     let gateway = &call.gateway;
     let key = canonical(&gateway.config(), &params.session_key)?;
+    call.require(Effect::Change(Where::Session(&key)))?;
     let label = params.label.as_deref().map(str::trim).filter(|l| !l.is_empty());
     let text = label.map_or_else(|| params.message.to_string(), |l| format!("[{l}]\n\n{}", params.message));
     let (message_id, message) = note(gateway, &key, text, false).await?;

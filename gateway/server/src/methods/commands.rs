@@ -1,10 +1,13 @@
 //! What a message can say to the gateway instead of the model: stop words and slash commands (section 4).
 
+use std::sync::Arc;
+
 use openclaw_config::ModelRef;
 
 use super::chat::end_runs;
 use crate::{
     gateway::Gateway,
+    rights::{self, Effect, Principal, Where},
     runs::queue::{mode_in_force, mode_of},
     sessions::{entry::SessionEntry, key::agent_of},
 };
@@ -31,13 +34,27 @@ pub fn is_command(text: &str) -> bool {
     command(text).is_some()
 }
 
-/// The answer to a stop word or command; `None` for a message to the model.
-pub async fn answer(gateway: &std::sync::Arc<Gateway>, key: &str, text: &str) -> Option<String> {
+/// What somebody hears who may not do that to a session; nothing is done.
+const NOT_YOURS: &str = "Only the owner can do that here. In a private chat of your own you can.";
+
+/// The answer to a stop word or command of `by`; `None` for a message to the model. Changing a session needs the right to
+/// (D46, D48).
+pub async fn answer(gateway: &Arc<Gateway>, by: &Principal, key: &str, text: &str) -> Option<String> {
+    let here = Where::Session(key);
+    let may = |effect| rights::may(&gateway.config(), by, effect);
     if is_stop(text) {
+        if !may(Effect::Stop(here)) {
+            return Some(refused(by, Effect::Stop(here)));
+        }
         let aborted = end_runs(gateway, key, |_| true, "stop").aborted;
         return Some(if aborted { "Stopped." } else { "Nothing is running." }.to_owned());
     }
-    Some(match command(text)? {
+    let command = command(text)?;
+    let changes = matches!(command, "/new" | "/reset") || (command == "/queue" && text.split_whitespace().count() > 1);
+    if changes && !may(Effect::Change(here)) {
+        return Some(refused(by, Effect::Change(here)));
+    }
+    Some(match command {
         "/status" => status(gateway, key),
         "/new" | "/reset" => reset(gateway, key).await,
         "/model" => format!("Model: {}", model_of(gateway, key)),
@@ -45,6 +62,14 @@ pub async fn answer(gateway: &std::sync::Arc<Gateway>, key: &str, text: &str) ->
         "/start" => format!("Hello. Write to me and I answer.\n\n{HELP}"),
         _ => HELP.to_owned(),
     })
+}
+
+/// Operators are told the scope that they lack, people what to do.
+fn refused(by: &Principal, effect: Effect<'_>) -> String {
+    match by {
+        Principal::Operator { .. } => rights::refusal(by, effect).message,
+        _ => NOT_YOURS.to_owned(),
+    }
 }
 
 fn model_of(gateway: &Gateway, key: &str) -> String {

@@ -1,7 +1,5 @@
 //! send (agent-chat-channels.md section 8): through a channel, once per key.
 
-use std::sync::Arc;
-
 use openclaw_protocol::{
     error::ErrorShape,
     params::{Send, SendParams},
@@ -14,7 +12,6 @@ use crate::{
         letter::{Cause, Promise},
     },
     dispatch::{Call, Failure, Reply},
-    gateway::Gateway,
     idempotency::{Check, Claim, Pending},
     limits::DELIVERY_WAIT,
     sessions::{self, entry::Route},
@@ -52,7 +49,7 @@ pub async fn send(call: Call, params: SendParams) -> Result<Reply<Send>, Failure
     let pending = gateway.idempotency.pending(&claim);
     let account_id = account.as_ref().map(|a| a.account().to_owned()).unwrap_or_default();
     let route = Route { channel, to: params.to.as_str().trim().to_owned(), account_id };
-    if let Err(error) = post(gateway, &params, route, &claim).await {
+    if let Err(error) = post(&call, &params, route, &claim).await {
         // It had no effect, so the key is free again.
         gateway.idempotency.release(&claim);
         return Err(error);
@@ -64,7 +61,8 @@ pub async fn send(call: Call, params: SendParams) -> Result<Reply<Send>, Failure
 }
 
 /// Stores the message; from then on the key has its answer to come, also over a restart (F16).
-async fn post(gateway: &Arc<Gateway>, params: &SendParams, route: Route, claim: &Claim) -> Result<(), Failure> {
+async fn post(call: &Call, params: &SendParams, route: Route, claim: &Claim) -> Result<(), Failure> {
+    let gateway = &call.gateway;
     gateway.delivery.has_room()?;
     let urls: Vec<String> = params.media_url.iter().chain(params.media_urls.iter().flatten()).cloned().collect();
     let media = gateway.load_media(&urls).await?;
@@ -79,7 +77,7 @@ async fn post(gateway: &Arc<Gateway>, params: &SendParams, route: Route, claim: 
         run_id: None,
     };
     let draft = Draft { route, text: params.message.as_str().to_owned(), reply_to: None, cause };
-    let mut letter = gateway.delivery.compose(&gateway.channels, draft)?;
+    let mut letter = gateway.compose(&call.member.principal(), draft)?;
     gateway.delivery.enclose(&mut letter, media).await?;
     delivery::post(gateway, &letter, |_| Ok(())).await?;
     Ok(())

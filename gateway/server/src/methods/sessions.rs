@@ -19,6 +19,7 @@ use crate::{
     dispatch::{Call, Failure, Reply},
     gateway::Gateway,
     limits::SESSIONS,
+    rights::{Effect, Where},
     sessions::{
         entry::SessionEntry,
         key::{agent_of, default_agent, kind, main_key},
@@ -39,6 +40,7 @@ const TITLE: usize = 60;
 const LAST_MESSAGE: usize = 120;
 
 pub async fn list(call: Call, p: SessionsListParams) -> Result<Reply<SessionsList>, Failure> {
+    call.require(Effect::See(Where::Any))?;
     let gateway = &call.gateway;
     let config = gateway.config();
     let now = gateway.clock.wall();
@@ -99,6 +101,7 @@ fn cut(text: &str, max: usize) -> String {
 }
 
 pub async fn preview(call: Call, p: SessionsPreviewParams) -> Result<Reply<SessionsPreview>, Failure> {
+    call.require(Effect::See(Where::Any))?;
     let gateway = &call.gateway;
     let config = gateway.config();
     let limit = p.limit.map_or(12, |l| l.unsigned() as usize);
@@ -210,6 +213,7 @@ pub async fn patch(call: Call, p: SessionsPatchParams) -> Result<Reply<SessionCh
     let gateway = &call.gateway;
     let config = gateway.config();
     let key = canonical(&config, &p.key)?;
+    call.require(Effect::Change(Where::Session(&key)))?;
     const ON_OFF: [(&str, &str); 7] =
         [("true", "on"), ("yes", "on"), ("1", "on"), ("false", "off"), ("no", "off"), ("0", "off"), ("all", "full")];
     let thinking = checked("thinkingLevel", p.thinking_level.as_ref(), &THINKING, &[])?;
@@ -299,6 +303,7 @@ fn changed(gateway: &Gateway, key: String, entry: &SessionEntry) -> SessionChang
 pub async fn reset(call: Call, p: SessionKeyParams) -> Result<Reply<SessionChanged>, Failure> {
     let gateway = &call.gateway;
     let key = canonical(&gateway.config(), &p.key)?;
+    call.require(Effect::Change(Where::Session(&key)))?;
     let now = gateway.clock.wall();
     let id = gateway.sessions.new_id();
     let change = |e: &mut SessionEntry| *e = e.restarted(id, now);
@@ -310,6 +315,7 @@ pub async fn delete(call: Call, p: SessionsDeleteParams) -> Result<Reply<Session
     let gateway = &call.gateway;
     let config = gateway.config();
     let key = canonical(&config, &p.key)?;
+    call.require(Effect::Change(Where::Session(&key)))?;
     if key == main_key(&config, agent_of(&config, &key)) || key == main_key(&config, default_agent(&config)) {
         let text = format!("the main session cannot be deleted ({key}); sessions.reset begins it anew");
         return Err(ErrorShape::invalid("MAIN_SESSION", text).into());
@@ -335,6 +341,7 @@ pub async fn delete(call: Call, p: SessionsDeleteParams) -> Result<Reply<Session
 pub async fn compact(call: Call, p: SessionsCompactParams) -> Result<Reply<SessionsCompact>, Failure> {
     let gateway = &call.gateway;
     let key = canonical(&gateway.config(), &p.key)?;
+    call.require(Effect::Change(Where::Session(&key)))?;
     let answer = |compacted, kept, archived, reason: Option<&str>| SessionsCompact {
         ok: true,
         key: key.clone(),

@@ -10,6 +10,7 @@ use openclaw_protocol::{
 use crate::{
     dispatch::{Call, Failure, Reply},
     presence::Told,
+    rights::{Effect, Where},
     sessions::key::{default_agent, main_key},
 };
 
@@ -50,7 +51,7 @@ pub async fn event(call: Call, params: p::SystemEventParams) -> Answer<Done> {
     let session = main_key(&config, default_agent(&config));
     let note = if text.starts_with("Node:") { changes(old.as_ref(), &new) } else { Some(text.to_owned()) };
     if let Some(note) = note {
-        gateway.system_events.add(&session, &note);
+        gateway.note(&call.member.principal(), &session, &note);
     }
     Ok(Done { ok: true }.into())
 }
@@ -92,7 +93,9 @@ pub async fn wake(call: Call, params: p::WakeParams) -> Answer<Done> {
         return Ok(Done { ok: false }.into());
     }
     let config = call.gateway.config();
-    call.gateway.system_events.add(&main_key(&config, default_agent(&config)), text);
+    let session = main_key(&config, default_agent(&config));
+    call.require(Effect::Run(Where::Session(&session)))?;
+    call.gateway.note(&call.member.principal(), &session, text);
     if params.mode == WakeMode::Now {
         call.gateway.heartbeats.wake();
     }

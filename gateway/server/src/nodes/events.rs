@@ -12,6 +12,7 @@ use crate::{
     gateway::Gateway,
     hub::Member,
     limits::{NODE_EVENT_TEXT, NODE_OUTPUT, NODE_SUBSCRIPTIONS},
+    rights::{self, Effect, Principal, Where},
     runs::{RunRequest, execute, manager::Delivery},
     sessions::{entry::Route, key},
 };
@@ -29,46 +30,84 @@ impl Gateway {
             (None, None) => Value::Null,
         };
         let config = self.config();
+        let by = member.principal();
         let named = payload["sessionKey"].as_str().map(str::trim).filter(|k| !k.is_empty());
-        let own = format!("node-{node_id}");
-        let session = |default: &str| {
-            let shown = named.unwrap_or(default).to_owned();
-            // Not a key by its grammar (S11): nothing happens.
-            key::canonical(&config, &shown).map(|canonical| (canonical, shown))
+        // A node names its own session or one that is bound to it; anything else has no effect (S24).
+        let session = || {
+            let shown = named.map_or_else(|| format!("node-{node_id}"), str::to_owned);
+            let canonical = match named {
+                // Not a key by its grammar (S11): nothing happens.
+                Some(shown) => key::canonical(&config, shown)?,
+                None => key::of_node(&config, node_id)?,
+            };
+            if rights::may(&config, &by, Effect::See(Where::Session(&canonical))) {
+                return Some((canonical, shown));
+            }
+            let event = params.event.as_str();
+            tracing::warn!(
+                node = %node_id.escape_debug(),
+                event = %event.escape_debug(),
+                session = %canonical.escape_debug(),
+                "a node named a session that is not bound to it (gateway.nodes.bind): nothing was done"
+            );
+            None
         };
         match params.event.as_str() {
             "chat.subscribe" | "chat.unsubscribe" => {
-                let Some((session, _)) = named.and_then(|_| session("")) else { return };
-                let mut held = member.subscriptions();
+                let Some((session, _)) = named.and_then(|_| session()) else { return };
                 if params.event.as_str() == "chat.unsubscribe" {
-                    held.remove(&session);
-                } else if held.len() < NODE_SUBSCRIPTIONS {
-                    held.insert(session);
+                    member.subscriptions().remove(&session);
+                } else {
+                    follow(member, session);
                 }
             }
             "voice.transcript" => {
-                let (Some(text), Some(session)) = (said(&payload["text"]), session("main")) else { return };
-                self.node_run(session, text, Some("low".into()), None, None);
+                let (Some(text), Some(session)) = (said(&payload["text"]), session()) else { return };
+                self.node_run(member, session, text, Some("low".into()), None, None);
             }
             "agent.request" => {
-                let (Some(text), Some(session)) = (said(&payload["message"]), session(&own)) else { return };
+                let (Some(text), Some(session)) = (said(&payload["message"]), session()) else { return };
                 let thinking = payload["thinking"].as_str().map(|t| t.trim().to_lowercase());
                 let thinking = thinking.filter(|t| crate::methods::sessions::THINKING.contains(&t.as_str()));
                 let timeout = payload["timeoutSeconds"].as_u64().filter(|s| *s > 0).map(Duration::from_secs);
-                self.node_run(session, text, thinking, timeout, delivery(&payload));
+                self.node_run(member, session, text, thinking, timeout, self.node_delivery(&by, &payload));
             }
             "exec.started" | "exec.finished" | "exec.denied" => {
-                let Some((session, _)) = session(&own) else { return };
-                self.system_events.add(&session, &exec_note(params.event.as_str(), node_id, &payload));
-                self.heartbeats.wake();
+                let Some((session, _)) = session() else { return };
+                self.note(&by, &session, &exec_note(params.event.as_str(), node_id, &payload));
+                // Only a heartbeat reads the main session's notes; a note elsewhere wakes nobody.
+                if session == key::main_key(&config, key::default_agent(&config)) {
+                    self.heartbeats.wake();
+                }
             }
             _ => {}
         }
     }
 
-    /// A run that a node asked for. No tool that runs commands: a node is no operator.
+    /// Where a node wants its reply sent, if that chat is bound to it (S24).
+    fn node_delivery(&self, by: &Principal, payload: &Value) -> Option<Delivery> {
+        let text = |key: &str| payload[key].as_str().map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned);
+        if payload["deliver"] != true {
+            return None;
+        }
+        let (channel, to) = (text("channel").filter(|c| channels::is_known(c))?, text("to")?);
+        let account_id = self.channels.account(&channel, None).map(|c| c.account().to_owned()).unwrap_or_default();
+        let route = Route { channel, to, account_id };
+        if rights::may(&self.config(), by, Effect::Send(Some(&route))) {
+            return Some(Delivery { route, reply_to: None, required: false });
+        }
+        let channel = route.channel.as_str();
+        tracing::warn!(
+            channel,
+            "a node named a chat that is not bound to it (gateway.nodes.bind): nothing is sent there"
+        );
+        None
+    }
+
+    /// A run that a node asked for. Its node follows the session from then on, so that the reply goes to whoever asked.
     fn node_run(
         self: &Arc<Self>,
+        member: &Member,
         (session_key, shown_key): (String, String),
         text: String,
         thinking: Option<String>,
@@ -77,8 +116,13 @@ impl Gateway {
     ) {
         let timeout = timeout.unwrap_or_else(|| execute::default_timeout(self)).min(Duration::from_hours(24));
         let (run_id, input) = (self.nodes.entropy.uuid(), vec![Content::text(text)]);
-        let request =
-            RunRequest { shown_key, thinking, deliver, ..RunRequest::new(run_id, session_key, input, timeout) };
+        follow(member, session_key.clone());
+        let request = RunRequest {
+            shown_key,
+            thinking,
+            deliver,
+            ..RunRequest::new(member.principal(), run_id, session_key, input, timeout)
+        };
         if let Err(error) = self.runs.submit(self, request) {
             tracing::warn!(%error, "a node's request was not queued");
         }
@@ -91,12 +135,12 @@ fn said(text: &Value) -> Option<String> {
     (!text.is_empty() && text.chars().count() <= NODE_EVENT_TEXT).then(|| text.to_owned())
 }
 
-fn delivery(payload: &Value) -> Option<Delivery> {
-    let text = |key: &str| payload[key].as_str().map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned);
-    let channel = text("channel").filter(|c| channels::is_known(c))?;
-    let to = text("to")?;
-    let route = Route { channel, to, account_id: String::new() };
-    (payload["deliver"] == true).then_some(Delivery { route, reply_to: None, required: false })
+/// The node hears of a session from now on, within bounds.
+fn follow(member: &Member, session: String) {
+    let mut held = member.subscriptions();
+    if held.len() < NODE_SUBSCRIPTIONS {
+        held.insert(session);
+    }
 }
 
 /// One note for the session: bounded, whatever the node sent.

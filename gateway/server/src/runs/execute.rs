@@ -275,9 +275,9 @@ fn system_prompt(gateway: &Gateway, run: &Run, now: Millis) -> String {
     prompt::SystemPrompt { name: name.unwrap_or("Assistant"), now: &now, workspace, extra }.build()
 }
 
-/// Waiting system events come before what the user said (section 9).
+/// Waiting system events come before what the user said (section 9); those of lesser rights wait for a run of theirs (S23).
 fn with_system_events(gateway: &Gateway, run: &Run, now: Millis) -> Vec<Content> {
-    let notes = gateway.system_events.take(&run.request.session_key);
+    let notes = gateway.system_events.take(&run.request.session_key, &run.rights);
     let when = jiff::Timestamp::from_millisecond(i64::try_from(now).unwrap_or(0)).unwrap_or_default();
     let stamp = when.strftime("%Y-%m-%d %H:%M UTC").to_string();
     let lines = notes.iter().map(|note| Content::text(format!("System: [{stamp}] {note}")));
@@ -428,7 +428,7 @@ fn compose(gateway: &Gateway, run: &Run, text: String, promise: Option<Promise>)
         mirror: false,
     };
     let draft = Draft { route: delivery.route.clone(), text, reply_to: delivery.reply_to.clone(), cause };
-    gateway.delivery.compose(&gateway.channels, draft).map(Some)
+    gateway.compose(&run.request.by, draft).map(Some)
 }
 
 /// The deadline of a run in the configuration.

@@ -28,6 +28,7 @@ use super::{
 use crate::{
     gateway::Gateway,
     limits::{ENDED_RUN_TTL, ENDED_RUNS},
+    rights::{self, Effect, Principal, Rights, Where},
     sessions::entry::{Route, SessionEntry},
     store::{self, Store, StoreError},
 };
@@ -56,8 +57,10 @@ pub struct RunRequest {
     pub extra_system: Option<String>,
     /// Send the reply there.
     pub deliver: Option<Delivery>,
-    /// Tools that run commands may be offered: the caller is an operator of this machine.
-    pub trusted: bool,
+    /// Who asks, and so what the run may do (S23).
+    pub by: Principal,
+    /// No tools at all, whoever asks: an agent asked, and two agents must not keep each other busy for ever.
+    pub is_nested: bool,
     /// Chat events are shown (a heartbeat's are not).
     pub chat_events: bool,
     /// Changes the session entry when the run begins.
@@ -73,9 +76,10 @@ pub struct RunRequest {
 }
 
 impl RunRequest {
-    /// A turn that nobody waits for: its reply stays in the transcript, and it may not run commands.
-    pub fn new(run_id: String, session_key: String, input: Vec<Content>, timeout: Duration) -> Self {
+    /// A turn that `by` asks for and nobody waits for: its reply stays in the transcript.
+    pub fn new(by: Principal, run_id: String, session_key: String, input: Vec<Content>, timeout: Duration) -> Self {
         Self {
+            by,
             run_id,
             shown_key: session_key.clone(),
             session_key,
@@ -85,7 +89,7 @@ impl RunRequest {
             thinking: None,
             extra_system: None,
             deliver: None,
-            trusted: false,
+            is_nested: false,
             chat_events: true,
             touch: None,
             dedupe: None,
@@ -125,6 +129,8 @@ pub enum Outcome {
 pub struct Run {
     /// What was asked.
     pub request: RunRequest,
+    /// What it may do: those of who asked. Nothing of other rights enters it.
+    pub rights: Rights,
     /// Ends it.
     pub cancel: CancellationToken,
     /// Its events.
@@ -239,8 +245,15 @@ impl Runs {
     /// Queues a run whose request may still be refused, and starts its session's lane when that was idle.
     ///
     /// # Errors
-    /// INVALID_REQUEST when the id is in use, UNAVAILABLE when the session's queue is full.
+    /// INVALID_REQUEST when the id is in use or the session is not for who asks, UNAVAILABLE when the session's queue is
+    /// full.
     pub fn reserve(&self, gateway: &Arc<Gateway>, request: RunRequest) -> Result<Place, ErrorShape> {
+        let config = gateway.config();
+        let effect = Effect::Run(Where::Session(&request.session_key));
+        if !rights::may(&config, &request.by, effect) {
+            return Err(rights::refusal(&request.by, effect));
+        }
+        let rights = Rights::of(&config, &request.by, &request.session_key);
         let mut state = self.lock();
         if state.live.contains_key(&request.run_id) {
             return Err(ErrorShape::invalid("RUN_ID_IN_USE", "this idempotencyKey names a run that is under way"));
@@ -251,9 +264,11 @@ impl Runs {
             return Err(ErrorShape::unavailable("SESSION_QUEUE_FULL", text).retry(Some(5000)));
         }
         let starts = lane.is_empty();
-        let run = Arc::new(Run::new(request));
+        let run = Arc::new(Run::new(request, rights));
+        // A message ends what asked for no more than it may itself (S23).
+        let gives_way = |r: &&Arc<Run>| !r.cancel.is_cancelled() && rights.cover(&r.rights);
         let interrupted: Vec<Arc<Run>> = match run.request.queueing.as_ref().map(|q| q.mode) {
-            Some(Mode::Interrupt) => lane.runs().filter(|r| !r.cancel.is_cancelled()).cloned().collect(),
+            Some(Mode::Interrupt) => lane.runs().filter(gives_way).cloned().collect(),
             _ => vec![],
         };
         let pushed = lane.push(run.clone(), gateway.clock.mono());
@@ -375,7 +390,7 @@ impl Runs {
     pub fn steer(&self, run: &Run) -> Vec<Content> {
         let mut state = self.lock();
         let Some(lane) = state.lanes.get_mut(&run.request.session_key) else { return vec![] };
-        let (texts, taken) = lane.steer();
+        let (texts, taken) = lane.steer(&run.rights);
         for message in taken {
             state.live.remove(&message.request.run_id);
             run.steered.lock().unwrap_or_else(PoisonError::into_inner).extend(message.request.inbox.iter().cloned());
@@ -515,8 +530,9 @@ impl State {
 
 impl Run {
     /// Asked for, not begun.
-    pub fn new(request: RunRequest) -> Self {
+    pub fn new(request: RunRequest, rights: Rights) -> Self {
         Self {
+            rights,
             emitter: Mutex::new(Emitter::new(&request)),
             cancel: CancellationToken::new(),
             outcome: Mutex::new(None),

@@ -9,6 +9,7 @@ use openclaw_protocol::message::Content;
 use super::{RunRequest, manager::Run};
 use crate::{
     limits::{QUEUE_CAP, QUEUE_DEBOUNCE, QUEUE_PATIENCE, QUEUE_SUMMARY},
+    rights::Rights,
     sessions::entry::SessionEntry,
 };
 
@@ -113,7 +114,8 @@ impl Waiting {
     }
 }
 
-/// Messages beyond the cap: a line each, and the inbound records that the next run answers with them.
+/// Messages beyond the cap, all of the same rights: a line each, and the inbound records that the next run of these rights
+/// answers with them.
 #[derive(Default)]
 struct Overflow {
     lines: VecDeque<String>,
@@ -126,7 +128,7 @@ struct Overflow {
 pub struct Lane {
     current: Option<Arc<Run>>,
     waiting: VecDeque<Waiting>,
-    overflow: Overflow,
+    overflow: Vec<(Rights, Overflow)>,
 }
 
 /// What has to be done with a message that came beyond the cap.
@@ -176,16 +178,19 @@ impl Lane {
     pub fn push(&mut self, run: Arc<Run>, now: Mono) -> Pushed {
         let behind = self.current.is_some() || self.waiting.iter().any(|w| w.behind);
         let limits = run.request.queueing.as_ref().map(|q| (q.cap, q.drop));
+        let rights = run.rights;
         self.waiting.push_back(Waiting { run, since: now, behind, steered: false });
         let Some((cap, drop)) = limits else { return Pushed::Waits };
-        let chats = self.waiting.iter().filter(|w| w.queueing().is_some() && !w.run.cancel.is_cancelled());
+        // Each makes room among his equals: many messages of one cannot push out another's.
+        let is_equal = |w: &Waiting| w.queueing().is_some() && w.run.rights == rights;
+        let chats = self.waiting.iter().filter(|w| is_equal(w) && !w.run.cancel.is_cancelled());
         if chats.count() <= cap {
             return Pushed::Waits;
         }
         let victim = match drop {
             QueueDrop::New => self.waiting.pop_back(),
             QueueDrop::Old | QueueDrop::Summarize => {
-                let oldest = self.waiting.iter().position(|w| w.queueing().is_some());
+                let oldest = self.waiting.iter().position(is_equal);
                 oldest.and_then(|at| self.waiting.remove(at))
             }
         };
@@ -193,11 +198,15 @@ impl Lane {
         if drop != QueueDrop::Summarize {
             return Pushed::Dropped(victim.run);
         }
-        self.overflow.count += 1;
-        self.overflow.inbox.extend(victim.run.request.inbox.iter().cloned());
-        self.overflow.lines.push_back(line(victim.queueing().map_or("", |q| &q.text)));
-        while self.overflow.lines.len() > cap {
-            self.overflow.lines.pop_front();
+        let overflow = match self.overflow.iter().position(|(of, _)| *of == rights) {
+            Some(at) => &mut self.overflow[at].1,
+            None => &mut self.overflow.push_mut((rights, Overflow::default())).1,
+        };
+        overflow.count += 1;
+        overflow.inbox.extend(victim.run.request.inbox.iter().cloned());
+        overflow.lines.push_back(line(victim.queueing().map_or("", |q| &q.text)));
+        while overflow.lines.len() > cap {
+            overflow.lines.pop_front();
         }
         Pushed::Summarised(victim.run)
     }
@@ -236,7 +245,7 @@ impl Lane {
             && later.since.duration_since(first.since) <= QUEUE_PATIENCE
             && !has_media(x)
             && !has_media(y);
-        alive && routes(x) == routes(y) && (collected || joined)
+        alive && first.run.rights == later.run.rights && routes(x) == routes(y) && (collected || joined)
     }
 
     /// Takes what is answered next as one run; also gives the runs that are part of it now and have none of their own.
@@ -245,12 +254,14 @@ impl Lane {
         let parts: Vec<Waiting> = self.waiting.drain(..n.max(1).min(self.waiting.len())).collect();
         let first = parts.first()?;
         let is_chat = first.queueing().is_some() && !first.run.cancel.is_cancelled();
-        let overflow = if is_chat { std::mem::take(&mut self.overflow) } else { Overflow::default() };
+        let rights = first.run.rights;
+        let summed_up = self.overflow.iter().position(|(of, _)| is_chat && *of == rights);
+        let overflow = summed_up.map(|at| self.overflow.remove(at).1).unwrap_or_default();
         if parts.len() == 1 && overflow.count == 0 {
             self.current = Some(first.run.clone());
             return self.current.clone().map(|run| (run, vec![]));
         }
-        let run = Arc::new(Run::new(merge(&parts, overflow)));
+        let run = Arc::new(Run::new(merge(&parts, overflow), rights));
         self.current = Some(run.clone());
         Some((run, parts.into_iter().map(|w| w.run).collect()))
     }
@@ -265,12 +276,16 @@ impl Lane {
         self.current = None;
     }
 
-    /// Takes the texts that are to be put into the run under way now. The messages that need no run of their own any more
-    /// come with them.
-    pub fn steer(&mut self) -> (Vec<Content>, Vec<Arc<Run>>) {
+    /// Takes the texts that are to be put now into the run under way, which has these rights. The messages that need no run
+    /// of their own any more come with them. A message of other rights waits for a run of its own (S23).
+    pub fn steer(&mut self, rights: &Rights) -> (Vec<Content>, Vec<Arc<Run>>) {
         let (mut texts, mut taken) = (Vec::new(), Vec::new());
         let mut at = 0;
         while let Some(waiting) = self.waiting.get_mut(at) {
+            if waiting.run.rights != *rights {
+                at += 1;
+                continue;
+            }
             let mode = waiting.run.request.queueing.as_ref().map(|q| q.mode);
             let Some(Mode::Steer { backlog }) = mode else { break };
             if waiting.run.cancel.is_cancelled() || has_media(&waiting.run.request) {
@@ -335,12 +350,28 @@ fn merge(parts: &[Waiting], overflow: Overflow) -> RunRequest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{runs::manager::Delivery, sessions::entry::Route};
+    use crate::{
+        rights::{Principal, Standing},
+        runs::manager::Delivery,
+        sessions::entry::Route,
+    };
 
     fn message(n: usize, mode: Mode, sender: &str, join: u64, drop: QueueDrop) -> Arc<Run> {
+        message_of(&Principal::Gateway, n, mode, sender, join, drop)
+    }
+
+    /// Somebody in a group.
+    fn guest() -> Principal {
+        let text = |t: &str| t.to_owned();
+        let (channel, account, chat, session) = (text("telegram"), text("default"), text("1"), text("s"));
+        Principal::Person { channel, account, id: text("7"), chat, session, standing: Standing::Sharing }
+    }
+
+    fn message_of(by: &Principal, n: usize, mode: Mode, sender: &str, join: u64, drop: QueueDrop) -> Arc<Run> {
+        let rights = Rights::of(&Config::default(), by, "s");
         let route = Route { channel: "telegram".into(), to: "1".into(), account_id: "default".into() };
         let input = vec![Content::text(format!("m{n}"))];
-        let run = Run::new(RunRequest {
+        let request = RunRequest {
             deliver: Some(Delivery { route, reply_to: None, required: false }),
             inbox: vec![format!("i{n}")],
             queueing: Some(Queueing {
@@ -352,8 +383,9 @@ mod tests {
                 sender: sender.into(),
                 text: format!("m{n}"),
             }),
-            ..RunRequest::new(format!("r{n}"), "s".into(), input, Duration::from_secs(1))
-        });
+            ..RunRequest::new(by.clone(), format!("r{n}"), "s".into(), input, Duration::from_secs(1))
+        };
+        let run = Run::new(request, rights);
         run.release();
         Arc::new(run)
     }
@@ -452,11 +484,59 @@ mod tests {
                 lane.begin();
             }
         }
-        let (texts, taken) = lane.steer();
+        let trusted = Rights::of(&Config::default(), &Principal::Gateway, "s");
+        let (texts, taken) = lane.steer(&trusted);
         assert_eq!((texts.len(), taken.len(), lane.len()), (2, 1, 2));
-        assert!(lane.steer().0.is_empty(), "only once");
+        assert!(lane.steer(&trusted).0.is_empty(), "only once");
         lane.end();
         assert_eq!(begin(&mut lane), r#"m2 ["i2"]"#);
+    }
+
+    /// A stranger's message neither enters the owner's run nor is summed up or joined with what the owner wrote, and stands in
+    /// the way of nobody (S23).
+    #[test]
+    fn s23_what_is_less_trusted_has_a_run_of_its_own() {
+        let (trusted, less) = (Principal::Gateway, guest());
+        let rights = |by: &Principal| Rights::of(&Config::default(), by, "s");
+        let steer = Mode::Steer { backlog: false };
+        let (mut lane, now) = (Lane::default(), mono());
+        lane.push(message_of(&trusted, 0, steer, "a", 0, QueueDrop::Old), now);
+        lane.begin();
+        lane.push(message_of(&less, 1, steer, "b", 0, QueueDrop::Old), now);
+        lane.push(message_of(&trusted, 2, steer, "a", 0, QueueDrop::Old), now);
+        let (texts, taken) = lane.steer(&rights(&trusted));
+        assert_eq!((texts, taken[0].request.run_id.as_str()), (vec![Content::text("m2")], "r2"));
+        lane.end();
+        assert_eq!(begin(&mut lane), r#"m1 ["i1"]"#);
+        // The other way round: the owner's words do not go into a run that others steer.
+        lane.push(message_of(&trusted, 3, steer, "a", 0, QueueDrop::Old), now);
+        assert!(lane.steer(&rights(&less)).0.is_empty());
+
+        for mode in [Mode::Collect, Mode::Followup] {
+            let mut lane = Lane::default();
+            lane.push(message_of(&trusted, 0, mode, "a", 0, QueueDrop::Old), now);
+            lane.begin();
+            for (n, by) in [(1, &trusted), (2, &less), (3, &less)] {
+                lane.push(message_of(by, n, mode, "a", 500, QueueDrop::Old), now);
+            }
+            lane.end();
+            assert_eq!(begin(&mut lane), r#"m1 ["i1"]"#, "{mode:?}");
+        }
+    }
+
+    /// Many messages of one push out and sum up only those of his equals (S23).
+    #[test]
+    fn s23_a_flood_sums_up_its_own_only() {
+        let (trusted, less) = (Principal::Gateway, guest());
+        let (mut lane, now) = (Lane::default(), mono());
+        lane.push(message_of(&trusted, 0, Mode::Followup, "a", 0, QueueDrop::Summarize), now);
+        for n in 1..6 {
+            lane.push(message_of(&less, n, Mode::Followup, "b", 0, QueueDrop::Summarize), now);
+        }
+        assert_eq!(begin(&mut lane), r#"m0 ["i0"]"#);
+        lane.end();
+        let text = "[2 earlier messages were too many to be kept in full:\n- m1\n- m2]|m3";
+        assert_eq!(begin(&mut lane), format!("{text} [\"i1\", \"i2\", \"i3\"]"));
     }
 
     /// What a person ended is not put together with what came later.

@@ -13,6 +13,7 @@ use crate::{
     gateway::Gateway,
     idempotency::Claim,
     limits::CHECKPOINT_TEXT,
+    rights::Principal,
     store::{self, StoreError},
 };
 
@@ -48,7 +49,8 @@ pub struct RunRecord {
     extra_system: Option<String>,
     #[serde(default)]
     deliver: Option<Delivery>,
-    trusted: bool,
+    #[serde(default = "Principal::unknown")]
+    by: Principal,
     chat_events: bool,
 }
 
@@ -67,7 +69,7 @@ impl RunRecord {
             thinking: request.thinking.clone(),
             extra_system: request.extra_system.clone(),
             deliver: request.deliver.clone(),
-            trusted: request.trusted,
+            by: request.by.clone(),
             chat_events: request.chat_events,
         }
     }
@@ -80,11 +82,10 @@ impl RunRecord {
             thinking: self.thinking.clone(),
             extra_system: self.extra_system.clone(),
             deliver: self.deliver.clone(),
-            trusted: self.trusted,
             chat_events: self.chat_events,
             dedupe: self.claim.clone(),
             attempts: self.attempts.saturating_add(1),
-            ..RunRequest::new(run_id.to_owned(), self.session_key.clone(), self.input.clone(), timeout)
+            ..RunRequest::new(self.by.clone(), run_id.to_owned(), self.session_key.clone(), self.input.clone(), timeout)
         }
     }
 }
@@ -152,9 +153,11 @@ mod tests {
     fn f18_a_number_of_starts_at_its_limit_stays_there() {
         let stored = serde_json::json!({
             "sessionKey": "agent:main:main", "shownKey": "main", "acceptedAt": 1, "attempts": u32::MAX, "input": [],
-            "timeoutMs": 1, "trusted": false, "chatEvents": false,
+            "timeoutMs": 1, "trusted": true, "chatEvents": false,
         });
         let record: RunRecord = serde_json::from_value(stored).unwrap();
         assert_eq!(record.request("run").attempts, u32::MAX);
+        // Stored before runs knew who asked: it may go on, without tools that run commands (S23).
+        assert_eq!(record.request("run").by, Principal::unknown());
     }
 }

@@ -16,7 +16,9 @@ use super::{
 };
 use crate::{
     gateway::Gateway,
-    idempotency, sessions,
+    idempotency,
+    rights::Principal,
+    sessions,
     sessions::entry::SessionEntry,
     store::{self, StoreError},
 };
@@ -87,7 +89,7 @@ async fn report(gateway: &Gateway, run_id: String, record: RunRecord) -> Result<
     gateway.runs.remember(end, gateway.clock.mono());
     let said = if record.text.is_empty() { "nothing had been said yet" } else { "part of the answer was said" };
     let note = format!("The previous run of this session was interrupted by a restart of the gateway ({said}).");
-    gateway.system_events.add(&record.session_key, &note);
+    gateway.note(&Principal::Gateway, &record.session_key, &note);
     Ok(())
 }
 

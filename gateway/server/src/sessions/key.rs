@@ -64,22 +64,33 @@ pub fn agent_of<'a>(config: &'a Config, key: &'a str) -> &'a str {
     key.strip_prefix("agent:").and_then(|r| r.split(':').next()).unwrap_or_else(|| default_agent(config))
 }
 
-/// The session of an inbound message.
-pub fn of_inbound(config: &Config, channel: &str, account: &str, message: &Inbound) -> String {
+/// A node's own session (S24); `None` when its id fits into no key.
+pub fn of_node(config: &Config, node_id: &str) -> Option<String> {
+    canonical(config, &format!("agent:{}:node-{node_id}", default_agent(config)))
+}
+
+/// The session of an inbound message, and whether others may write in it as well. Without `session.dmScope` the owner's
+/// private chats are the main session, and everybody else has one of his own (D46).
+pub fn of_inbound(config: &Config, channel: &str, account: &str, message: &Inbound, is_owner: bool) -> (String, bool) {
     let agent = default_agent(config);
     let chat = message.chat.chat.to_lowercase();
     match message.kind {
         ChatKind::Group => {
             let base = format!("agent:{agent}:{channel}:group:{chat}");
-            message.chat.thread.map_or(base.clone(), |t| format!("{base}:topic:{t}"))
+            (message.chat.thread.map_or(base.clone(), |t| format!("{base}:topic:{t}")), true)
         }
         ChatKind::Direct => {
             let peer = message.sender.id.to_lowercase();
-            match config.session.dm_scope {
-                DmScope::Main => main_key(config, agent),
-                DmScope::PerPeer => format!("agent:{agent}:dm:{peer}"),
-                DmScope::PerChannelPeer => format!("agent:{agent}:{channel}:dm:{peer}"),
-                DmScope::PerAccountChannelPeer => format!("agent:{agent}:{channel}:{account}:dm:{peer}"),
+            let scope = match (config.session.dm_scope, is_owner) {
+                (Some(scope), _) => scope,
+                (None, true) => DmScope::Main,
+                (None, false) => DmScope::PerChannelPeer,
+            };
+            match scope {
+                DmScope::Main => (main_key(config, agent), true),
+                DmScope::PerPeer => (format!("agent:{agent}:dm:{peer}"), false),
+                DmScope::PerChannelPeer => (format!("agent:{agent}:{channel}:dm:{peer}"), false),
+                DmScope::PerAccountChannelPeer => (format!("agent:{agent}:{channel}:{account}:dm:{peer}"), false),
             }
         }
     }

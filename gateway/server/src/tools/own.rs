@@ -26,12 +26,16 @@ use crate::{
     limits::{TOOL_OUTPUT, TOOL_TIMEOUT, TOOL_TIMEOUT_MAX},
     methods,
     outbox::Outbox,
+    rights::{self, Effect, Principal},
+    sessions::entry::Route,
 };
 
 /// For whom a tool works.
 pub struct Context {
     /// The gateway.
     pub gateway: Arc<Gateway>,
+    /// Who asked for the run: a tool reaches no further than he may.
+    pub by: Principal,
     /// The run's agent.
     pub agent_id: String,
     /// The run's session.
@@ -41,12 +45,25 @@ pub struct Context {
 
 impl Context {
     /// For one run.
-    pub fn new(gateway: Arc<Gateway>, agent: &str, session: &str) -> Arc<Self> {
+    pub fn new(gateway: Arc<Gateway>, by: &Principal, agent: &str, session: &str) -> Arc<Self> {
         let entropy = gateway.platform.entropy.fork("tools");
-        Arc::new(Self { gateway, agent_id: agent.to_owned(), session_key: session.to_owned(), entropy })
+        Arc::new(Self { gateway, by: by.clone(), agent_id: agent.to_owned(), session_key: session.to_owned(), entropy })
     }
 
-    /// A caller of methods that is no connection: it may look and act, and nothing else.
+    /// Refuses what who asked for the run may not cause.
+    ///
+    /// # Errors
+    /// That it is not his.
+    pub fn require(&self, effect: Effect<'_>) -> Result<(), Failed> {
+        if rights::may(&self.gateway.config(), &self.by, effect) {
+            Ok(())
+        } else {
+            Err(rights::refusal(&self.by, effect).message)
+        }
+    }
+
+    /// A caller of methods that is no connection: it may look and act, and nothing else. What the run's own principal may
+    /// is asked before ([`Self::require`]).
     pub fn call(&self) -> Call {
         let scopes = [Scope::Read, Scope::Write].map(|s| s.as_str().to_owned());
         let member = Member {
@@ -121,6 +138,7 @@ impl Own {
 
     async fn run(&self, arguments: Value) -> Result<Value, Failed> {
         let context = &*self.context;
+        context.require(Effect::Commands)?;
         match self.name {
             "nodes_list" => super::nodes::list(context).await,
             "node_invoke" => super::nodes::invoke(context, &arguments).await,
@@ -135,8 +153,10 @@ impl Own {
 
 /// Through the same door as every client's `send`.
 async fn message_send(context: &Context, mut arguments: Value) -> Result<Value, Failed> {
-    text(&arguments, "to")?;
-    text(&arguments, "channel")?;
+    let (to, channel) = (text(&arguments, "to")?.to_owned(), text(&arguments, "channel")?.to_lowercase());
+    let account = context.gateway.channels.account(&channel, arguments["accountId"].as_str());
+    let account_id = account.map(|c| c.account().to_owned()).unwrap_or_default();
+    context.require(Effect::Send(Some(&Route { channel, to, account_id })))?;
     let members = arguments.as_object_mut().ok_or("expected an object")?;
     members.retain(|name, _| matches!(name.as_str(), "to" | "message" | "channel" | "accountId" | "mediaUrl"));
     members.insert("idempotencyKey".to_owned(), context.key().into());

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::own::{Context, Failed, params, text, timeout, told};
 use crate::{
     methods,
+    rights::{self, Effect, Where},
     runs::{Outcome, RunRequest, execute},
     sessions::key,
 };
@@ -24,12 +25,20 @@ pub async fn list(context: &Context, arguments: &Value) -> Result<Value, Failed>
     }
     let found = told(methods::sessions::list(context.call(), params::<SessionsListParams>(wanted)?).await)?;
     let kept = ["key", "label", "displayName", "derivedTitle", "channel", "updatedAt"];
+    let config = context.gateway.config();
+    let is_seen = |row: &&Value| {
+        let key = row["key"].as_str().unwrap_or_default();
+        rights::may(&config, &context.by, Effect::See(Where::Session(key)))
+    };
     let row = |row: &Value| kept.iter().filter_map(|k| Some(((*k).to_owned(), row.get(*k)?.clone()))).collect();
-    Ok(found["sessions"].as_array().into_iter().flatten().map(row).collect::<Vec<Value>>().into())
+    Ok(found["sessions"].as_array().into_iter().flatten().filter(is_seen).map(row).collect::<Vec<Value>>().into())
 }
 
 pub async fn history(context: &Context, arguments: &Value) -> Result<Value, Failed> {
-    let wanted = json!({"sessionKey": text(arguments, "sessionKey")?, "limit": limit(arguments)});
+    let shown = text(arguments, "sessionKey")?;
+    let key = key::canonical(&context.gateway.config(), shown).ok_or("`sessionKey` is no session key")?;
+    context.require(Effect::See(Where::Session(&key)))?;
+    let wanted = json!({"sessionKey": shown, "limit": limit(arguments)});
     let found = told(methods::chat::history(context.call(), params::<ChatHistoryParams>(wanted)?).await)?;
     Ok(found["messages"].clone())
 }
@@ -43,13 +52,15 @@ pub async fn send(context: &Context, arguments: &Value) -> Result<Value, Failed>
     if session_key == context.session_key {
         return Err("this is the present session: answer here instead".into());
     }
+    context.require(Effect::Run(Where::Session(&session_key)))?;
     if gateway.sessions.get(&session_key).is_none() {
         return Err("no such session; see sessions_list".into());
     }
     let (input, timeout_of_run) = (vec![Content::text(text(arguments, "message")?)], execute::default_timeout(gateway));
     let request = RunRequest {
         shown_key: shown.to_owned(),
-        ..RunRequest::new(context.key(), session_key, input, timeout_of_run)
+        is_nested: true,
+        ..RunRequest::new(context.by.clone(), context.key(), session_key, input, timeout_of_run)
     };
     let run_id = request.run_id.clone();
     let run = gateway.runs.submit(gateway, request).map_err(|e| e.message)?;

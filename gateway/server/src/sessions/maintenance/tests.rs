@@ -11,6 +11,7 @@ use serde_json::json;
 use super::{super::store::append, *};
 use crate::{
     ServerOptions,
+    rights::Principal,
     runs::{
         RunRequest,
         queue::{Mode, Queueing},
@@ -143,7 +144,8 @@ async fn f04_what_is_in_use_stays() {
     }
     house.session("now", 0, 1).await;
     let text = vec![Content::text("hello")];
-    let mut request = RunRequest::new("r".into(), "agent:main:running".into(), text, Duration::from_mins(1));
+    let mut request =
+        RunRequest::new(Principal::Gateway, "r".into(), "agent:main:running".into(), text, Duration::from_mins(1));
     request.queueing = Some(Queueing {
         mode: Mode::Followup,
         debounce: Duration::from_mins(10),
