@@ -81,6 +81,16 @@ pub struct Target {
     pub thread: Option<i64>,
 }
 
+impl Target {
+    /// As [`Channel::parse_target`] reads it.
+    pub fn address(&self) -> String {
+        match self.thread {
+            Some(thread) => format!("{}:topic:{thread}", self.chat),
+            None => self.chat.clone(),
+        }
+    }
+}
+
 /// A private chat, or one with several people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -96,14 +96,6 @@ pub fn is_known(channel: &str) -> bool {
     KNOWN.contains(&channel)
 }
 
-/// The chat of a message as [`Channel::parse_target`] reads it.
-fn address(message: &Inbound) -> String {
-    match message.chat.thread {
-        Some(thread) => format!("{}:topic:{thread}", message.chat.chat),
-        None => message.chat.chat.clone(),
-    }
-}
-
 impl Channels {
     /// Makes the configured accounts; nothing connects yet.
     ///
@@ -165,7 +157,7 @@ impl Channels {
             channel: channel.to_owned(),
             account: account.to_owned(),
             id: sender.to_owned(),
-            chat: address(message),
+            chat: message.chat.address(),
             session,
             standing,
         }

@@ -13,6 +13,7 @@ mod recovery;
 pub mod table;
 #[cfg(test)]
 mod tests;
+pub mod unknown;
 
 use std::{
     collections::BTreeMap,

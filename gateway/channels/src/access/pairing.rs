@@ -207,11 +207,16 @@ impl PairingStore {
         Ok(self.names(&self.read::<AllowFile>(&self.allow_file())?.allow_from, id))
     }
 
-    /// The sender who was let in first: the owner, where the configuration names none (D46).
-    pub fn first_allowed(&self) -> Result<Option<String>, PairingError> {
+    /// Who was let in, in the order of approval.
+    pub fn allowed(&self) -> Result<Vec<String>, PairingError> {
         let list = self.read::<AllowFile>(&self.allow_file())?.allow_from;
         let prefix = format!("{}:", self.channel);
-        Ok(list.first().map(|entry| bare_id(entry, &[&prefix]).to_owned()))
+        Ok(list.iter().map(|entry| bare_id(entry, &[&prefix]).to_owned()).collect())
+    }
+
+    /// The sender who was let in first: the owner, where the configuration names none (D46).
+    pub fn first_allowed(&self) -> Result<Option<String>, PairingError> {
+        Ok(self.allowed()?.into_iter().next())
     }
 
     fn names(&self, list: &[String], id: &str) -> bool {

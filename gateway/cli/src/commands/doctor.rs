@@ -9,6 +9,7 @@ mod config;
 mod database;
 mod files;
 mod gateway;
+mod people;
 
 use clap::Args;
 use serde_json::json;
@@ -84,6 +85,7 @@ async fn look(session: &Session, args: &DoctorArgs) -> Vec<Check> {
     let lock = if there { Some(StateLock::take(dir, 0)) } else { None };
     let is_running = matches!(lock, Some(Err(Failure::Temporary(_))));
     checks.extend(config::checks(session, is_running, args.fix));
+    checks.extend(people::checks(session));
     if there {
         checks.extend(files::private_files(session, args.fix));
         checks.extend(files::disk(session));

@@ -222,7 +222,7 @@ async fn handle(gateway: &Arc<Gateway>, key: &str, record: &Record) -> bool {
     if gateway.sessions.get(&session_key).is_some_and(|e| e.send_policy == Some(DENY)) {
         return forget(gateway, key, "send blocked by session policy").await;
     }
-    let route = Route { channel: id.clone(), to: super::address(message), account_id: account.clone() };
+    let route = Route { channel: id.clone(), to: message.chat.address(), account_id: account.clone() };
     let text = message.text.trim();
     if let Some(answer) = commands::answer(gateway, &by, &session_key, text).await {
         return answered(gateway, key, &by, session_key, route, answer).await;

@@ -11,10 +11,10 @@ use openclaw_protocol::message::{Content, Message, StopReason, Usage};
 use redb::WriteTransaction;
 
 use super::{
-    Grave,
+    Grave, dispatch,
     lanes::{ChatKey, Slot},
     letter::{Letter, Plan, Reason, State, Verdict, judge},
-    table,
+    table, unknown,
 };
 use crate::{
     gateway::Gateway,
@@ -314,10 +314,14 @@ async fn end(gateway: &Arc<Gateway>, letter: Letter) -> Step {
             letter.state
         );
     }
+    let notice = unknown::notice(gateway, &letter);
     loop {
-        match write_end(gateway, &letter, is_dead).await {
+        match write_end(gateway, &letter, is_dead, notice.as_ref()).await {
             Ok(forgotten) => {
                 gateway.delivery.ended(gateway, letter, is_dead, forgotten).await;
+                if let Some(notice) = notice {
+                    dispatch(gateway, &notice);
+                }
                 return Step::Over;
             }
             Err(error) if pause(gateway, &error).await => {}
@@ -326,10 +330,18 @@ async fn end(gateway: &Arc<Gateway>, letter: Letter) -> Step {
     }
 }
 
-async fn write_end(gateway: &Arc<Gateway>, letter: &Letter, is_dead: bool) -> Result<Vec<Letter>, StoreError> {
+async fn write_end(
+    gateway: &Arc<Gateway>,
+    letter: &Letter,
+    is_dead: bool,
+    notice: Option<&Letter>,
+) -> Result<Vec<Letter>, StoreError> {
     let now = gateway.delivery.clock.wall();
-    let ending = letter.clone();
-    let also = move |tx: &WriteTransaction| table::end(tx, &ending, is_dead, now);
+    let (ending, notice) = (letter.clone(), notice.cloned());
+    let also = move |tx: &WriteTransaction| {
+        unknown::put(tx, notice.as_ref())?;
+        table::end(tx, &ending, is_dead, now)
+    };
     let session = letter.cause.session_key.as_deref().filter(|_| letter.cause.mirror && !is_dead);
     match session.filter(|key| gateway.sessions.get(key).is_some()) {
         None => gateway.store.write(also).await,

@@ -74,10 +74,7 @@ fn row(letter: &Letter) -> DeliveryRow {
         State::Dead { reason, at } => ("dead", serde_json::to_value(reason).ok(), Some(at)),
         State::Unknown { at } => ("unknown", None, Some(at)),
     };
-    let to = match letter.to.thread {
-        Some(thread) => format!("{}:topic:{thread}", letter.to.chat),
-        None => letter.to.chat.clone(),
-    };
+    let to = letter.to.address();
     let parts = letter.plan.as_ref().map(|p| p.parts.len() as u64);
     DeliveryRow {
         id: letter.id.clone(),

@@ -131,6 +131,9 @@ pub struct Cause {
     /// A copy goes into the session's transcript when it is delivered.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub mirror: bool,
+    /// It says that another message may not have arrived; whether this one did is never asked about (D49).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_notice: bool,
 }
 
 /// A request that waits for the delivery, over restarts (D19).

@@ -24,7 +24,7 @@ use super::{
     Draft, desk,
     desk::Which,
     letter::{Cause, Letter, Promise, State},
-    post, start, table,
+    post, start, table, unknown,
 };
 use crate::{
     ServerOptions,
@@ -324,7 +324,7 @@ async fn f06_recovery_goes_on_at_the_right_part() {
     on_its_way.await.unwrap();
     let second = Process::started(p.killed(), Wire::default()).await;
     second.settled().await;
-    assert_eq!(second.wire.texts(), ["b", "c", "next"]);
+    assert_eq!(second.wire.texts(), ["b", "c", "next", unknown::NOTICE]);
     assert_eq!(second.states(), ["unknown"]);
     let rows = desk::list(&second.gateway, Some("unknown"), 1).unwrap();
     assert!(rows[0].error.as_ref().unwrap().starts_with("1 of 3 parts"), "{rows:?}");
@@ -334,6 +334,58 @@ async fn f06_recovery_goes_on_at_the_right_part() {
     assert_eq!(desk::retry(&third.gateway, Which::Unknown).await.unwrap(), [letter.id]);
     third.settled().await;
     assert_eq!((third.wire.texts(), third.states()), (vec!["a".to_owned()], vec![]));
+}
+
+/// The chat of a message whose fate is unknown hears of it once, and gets the message when it asks; whether the line itself
+/// arrived is never asked about, and nothing goes to another chat (D49).
+#[tokio::test(start_paused = true)]
+async fn d49_a_chat_is_told_that_its_answer_may_be_missing() {
+    let p = Process::first().await;
+    for chat in ["42", "43"] {
+        let on_its_way = p.wire.hang(chat);
+        p.post(chat, chat).await;
+        on_its_way.await.unwrap();
+    }
+    let second = Process::new(p.killed(), Wire::default());
+    // What becomes of the line is unknown as well.
+    second.wire.fail("43", SendError::Unknown("no answer".into()));
+    start(&second.gateway).await.unwrap();
+    second.settled().await;
+    let told = |chat: &str, wire: &Wire| {
+        wire.sent.lock().unwrap().iter().filter(|(to, _)| to == chat).map(|(_, text)| text.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (told("42", &second.wire), told("43", &second.wire)),
+        (vec![unknown::NOTICE.into()], vec![unknown::NOTICE.into()])
+    );
+    assert_eq!(unknown::resend(&second.gateway, "telegram", "default", "42").await.unwrap(), 1);
+    assert_eq!(unknown::resend(&second.gateway, "telegram", "default", "42").await.unwrap(), 0, "once");
+    second.settled().await;
+    assert_eq!(told("42", &second.wire), [unknown::NOTICE, "42"]);
+    assert_eq!(told("43", &second.wire), [unknown::NOTICE]);
+    // A restart says nothing again, and the line is no message to ask for.
+    let third = Process::started(second.killed(), Wire::default()).await;
+    third.settled().await;
+    assert_eq!(third.wire.texts(), [""; 0]);
+    assert_eq!(unknown::resend(&third.gateway, "telegram", "default", "43").await.unwrap(), 1);
+    third.settled().await;
+    assert_eq!(third.wire.texts(), ["43"]);
+}
+
+/// Nobody is told of, or can ask for, what would not be delivered any more (D49, F06).
+#[tokio::test(start_paused = true)]
+async fn d49_what_is_too_old_is_not_asked_about() {
+    let p = Process::first().await;
+    let on_its_way = p.wire.hang("42");
+    let letter = p.post("42", "old").await;
+    on_its_way.await.unwrap();
+    let mut old = p.gateway.store.read(|tx| table::get(tx, &letter.id)).unwrap().unwrap();
+    old.expires_at = 1;
+    p.gateway.store.write(move |tx| table::put(tx, &old)).await.unwrap();
+    let second = Process::started(p.killed(), Wire::default()).await;
+    second.settled().await;
+    assert_eq!(second.wire.texts(), [""; 0]);
+    assert_eq!(unknown::resend(&second.gateway, "telegram", "default", "42").await.unwrap(), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,6 +6,7 @@ use openclaw_config::ModelRef;
 
 use super::chat::end_runs;
 use crate::{
+    delivery::unknown,
     gateway::Gateway,
     rights::{self, Effect, Principal, Where},
     runs::queue::{mode_in_force, mode_of},
@@ -14,7 +15,7 @@ use crate::{
 
 const STOP: [&str; 7] = ["/stop", "stop", "esc", "abort", "wait", "exit", "interrupt"];
 const HELP: &str = "Commands: /status shows the session, /new or /reset starts it anew, /model names the model, /queue says \
-                    what happens to messages that come during a run, /stop ends the run under way, /help shows this.";
+                    what happens to messages that come during a run, /stop ends the run under way, /resend sends again what may not have arrived, /help shows this.";
 
 /// True for a whole message that means: end what you are doing.
 pub fn is_stop(text: &str) -> bool {
@@ -25,7 +26,7 @@ fn command(text: &str) -> Option<&str> {
     let word = text.split_whitespace().next()?;
     // In groups Telegram writes `/status@name_of_the_bot`.
     let word = word.split('@').next()?;
-    let known = ["/status", "/new", "/reset", "/model", "/help", "/commands", "/queue", "/start"];
+    let known = ["/status", "/new", "/reset", "/model", "/help", "/commands", "/queue", "/start", "/resend"];
     known.into_iter().find(|k| word.eq_ignore_ascii_case(k))
 }
 
@@ -59,6 +60,7 @@ pub async fn answer(gateway: &Arc<Gateway>, by: &Principal, key: &str, text: &st
         "/new" | "/reset" => reset(gateway, key).await,
         "/model" => format!("Model: {}", model_of(gateway, key)),
         "/queue" => queue(gateway, key, text).await,
+        "/resend" => resend(gateway, by).await,
         "/start" => format!("Hello. Write to me and I answer.\n\n{HELP}"),
         _ => HELP.to_owned(),
     })
@@ -120,6 +122,22 @@ async fn queue(gateway: &Gateway, key: &str, text: &str) -> String {
         Err(error) => {
             tracing::error!(%error, "queue mode by command");
             "The mode could not be stored: the state database cannot be used now.".to_owned()
+        }
+    }
+}
+
+/// What may not have arrived in the chat that asks goes out again, there and nowhere else (D49).
+async fn resend(gateway: &Arc<Gateway>, by: &Principal) -> String {
+    let Principal::Person { channel, account, chat, .. } = by else {
+        return "That is for chats of a channel: see openclaw delivery list and openclaw delivery retry.".to_owned();
+    };
+    let chat = chat.split(":topic:").next().unwrap_or_default();
+    match unknown::resend(gateway, channel, account, chat).await {
+        Ok(0) => "There is nothing to send again.".to_owned(),
+        Ok(_) => "Sent again.".to_owned(),
+        Err(failure) => {
+            tracing::error!(error = %failure.error(), "resend by command");
+            "It cannot be sent again now. Please try again later.".to_owned()
         }
     }
 }

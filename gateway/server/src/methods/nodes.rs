@@ -21,6 +21,7 @@ use crate::{
     idempotency::Check,
     limits::{APPROVAL_DEFAULT, NODE_ANSWER_GRACE, NODE_ANSWER_KEPT},
     nodes::{Answer, InvokeError, Node, Request, allowlist},
+    rights::Effect,
 };
 
 /// A node answers with this code when its policy wants a person's approval.
@@ -101,6 +102,11 @@ pub async fn invoke(call: Call, params: n::NodeInvokeParams) -> Outcome<n::NodeI
         let scope = Scope::Admin.as_str();
         let error = ErrorShape::invalid("MISSING_SCOPE", format!("missing scope: {scope}"));
         return Err(refused(error.with("scope", scope)));
+    }
+    // Running programs is for those who may have commands run; others need a person's approval of this very command (D47).
+    let has_approval = params.params.as_ref().is_some_and(|Json(p)| p["approvalId"].is_string());
+    if command == allowlist::SYSTEM_RUN && !has_approval {
+        call.require(Effect::Commands).map_err(refused)?;
     }
     let text = gateway.checked_params(node_id, command, params.params.as_ref()).map_err(refused)?;
     let request = Request {

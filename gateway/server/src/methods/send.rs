@@ -74,7 +74,7 @@ async fn post(call: &Call, params: &SendParams, route: Route, claim: &Claim) -> 
         session_key: params.session_key.as_deref().and_then(|key| sessions::key::canonical(&config, key)),
         promise: Some(Promise { claim: claim.clone(), answer: None }),
         mirror: true,
-        run_id: None,
+        ..Cause::default()
     };
     let draft = Draft { route, text: params.message.as_str().to_owned(), reply_to: None, cause };
     let mut letter = gateway.compose(&call.member.principal(), draft)?;

@@ -425,7 +425,7 @@ fn compose(gateway: &Gateway, run: &Run, text: String, promise: Option<Promise>)
         run_id: Some(run.request.run_id.clone()),
         session_key: Some(run.request.session_key.clone()),
         promise,
-        mirror: false,
+        ..Cause::default()
     };
     let draft = Draft { route: delivery.route.clone(), text, reply_to: delivery.reply_to.clone(), cause };
     gateway.compose(&run.request.by, draft).map(Some)

@@ -1,0 +1,63 @@
+//! A message that may not have arrived: it is not sent again by itself, and its chat is not left in silence (D49).
+
+use std::sync::Arc;
+
+use super::{
+    Draft, desk,
+    desk::Which,
+    letter::{Cause, Letter, State},
+};
+use crate::{
+    dispatch::Failure,
+    gateway::Gateway,
+    rights::Principal,
+    sessions::entry::Route,
+    store::{self, StoreError},
+};
+
+/// What the chat is told.
+pub(super) const NOTICE: &str = "My last message may not have reached you. Send /resend to get it again.";
+
+/// The line for the chat of a message whose fate is unknown; none for such a line itself, and none for a message that would
+/// not be delivered any more.
+pub(super) fn notice(gateway: &Gateway, letter: &Letter) -> Option<Letter> {
+    let is_asked_about = matches!(letter.state, State::Unknown { .. }) && !letter.cause.is_notice;
+    if !is_asked_about || letter.expires_at <= gateway.delivery.clock.wall() {
+        return None;
+    }
+    let route = Route { channel: letter.channel.clone(), to: letter.to.address(), account_id: letter.account.clone() };
+    let cause = Cause { is_notice: true, session_key: letter.cause.session_key.clone(), ..Cause::default() };
+    let draft = Draft { route, text: NOTICE.to_owned(), reply_to: None, cause };
+    match gateway.compose(&Principal::Gateway, draft) {
+        Ok(notice) => Some(Letter { expires_at: letter.expires_at, ..notice }),
+        Err(error) => {
+            tracing::warn!(id = letter.id, %error, "the chat cannot be told that a message may not have arrived");
+            None
+        }
+    }
+}
+
+/// Sends again what may not have arrived in one chat, in order, as far as it would still be delivered. Gives how many.
+///
+/// # Errors
+/// When the database cannot be used.
+pub async fn resend(gateway: &Arc<Gateway>, channel: &str, account: &str, chat: &str) -> Result<usize, Failure> {
+    let all: Vec<(String, Letter)> = gateway.store.read(|tx| store::all(tx, store::DEAD_LETTERS))?;
+    let now = gateway.delivery.clock.wall();
+    let is_meant = |letter: &Letter| {
+        matches!(letter.state, State::Unknown { .. })
+            && !letter.cause.is_notice
+            && letter.expires_at > now
+            && (letter.channel.as_str(), letter.account.as_str(), letter.to.chat.as_str()) == (channel, account, chat)
+    };
+    let mut count = 0;
+    for (id, _) in all.into_iter().filter(|(_, letter)| is_meant(letter)) {
+        count += desk::retry(gateway, Which::One(id)).await?.len();
+    }
+    Ok(count)
+}
+
+/// Stores the line for the chat together with the end of its message.
+pub(super) fn put(tx: &redb::WriteTransaction, notice: Option<&Letter>) -> Result<(), StoreError> {
+    notice.map_or(Ok(()), |notice| super::table::put(tx, notice))
+}
