@@ -65,6 +65,16 @@ pub const SESSIONS: usize = 100_000;
 pub const PENDING_DEVICES: usize = 64;
 /// See [`PENDING_DEVICES`].
 pub const PENDING_DEVICE_TTL: Duration = Duration::from_mins(5);
+/// Of [`PENDING_DEVICES`], those from one address.
+pub const PENDING_DEVICES_OF_ONE: usize = 8;
+/// A node that declares more than was approved works on with what was approved, so that its request can wait for longer.
+pub const PENDING_UPGRADE_TTL: Duration = Duration::from_hours(24);
+/// A request that waits for a person is not pushed out by others for this long (D46).
+pub const WAITING_PROTECTED: Duration = Duration::from_mins(1);
+/// Commands, caps or permissions that a node may declare, and characters of each: they are stored and shown.
+pub const DECLARED: usize = 256;
+/// See [`DECLARED`].
+pub const DECLARED_NAME: usize = 128;
 /// Longest text that a device may say about itself, in characters; longer ones are cut.
 pub const DEVICE_TEXT: usize = 128;
 /// Scopes that a connection may ask for, and characters of each: they are stored and shown.
@@ -127,6 +137,8 @@ pub const MEDIA_REDIRECTS: usize = 3;
 pub const MEDIA_URL: usize = 2048;
 /// Node pairing requests that wait for a decision, and for how long.
 pub const PENDING_NODES: usize = 64;
+/// Of [`PENDING_NODES`], those from one operator.
+pub const PENDING_NODES_OF_ONE: usize = 32;
 /// See [`PENDING_NODES`].
 pub const PENDING_NODE_TTL: Duration = Duration::from_mins(5);
 /// Paired nodes kept.
