@@ -33,8 +33,13 @@ pub const SYSTEM_EVENTS: usize = 20;
 pub const SYSTEM_EVENT_SESSIONS: usize = 256;
 /// A health event at least this often (decision D12).
 pub const HEALTH_INTERVAL: Duration = Duration::from_mins(1);
-/// Chat deltas of one run are at least this far apart.
-pub const CHAT_DELTA: Duration = Duration::from_millis(150);
+/// Events of the growing text of one run (`agent` and `chat`, each with the whole text) are at least this far apart ...
+pub const TEXT_EVENT: Duration = Duration::from_millis(150);
+/// ... and a text of more bytes than this ...
+pub const TEXT_EVENT_SMALL: usize = 8 << 10;
+/// ... is told again only when it has grown by one part in so many, so that all events of a text together are a small
+/// multiple of it (S36).
+pub const TEXT_EVENT_PART: usize = 10;
 /// Ended runs that can still be asked about, and for how long.
 pub const ENDED_RUNS: usize = 1000;
 /// See [`ENDED_RUNS`].
