@@ -53,12 +53,13 @@ pub struct Turn {
 /// What a listener is told while the turn goes on.
 #[derive(Debug, Clone, PartialEq)]
 pub enum TurnEvent {
-    /// More text of the current reply: `text` is the whole so far, `delta` the new tail.
-    /// `text` begins anew after [`TurnEvent::Restarted`], and in the reply that follows tool calls.
+    /// More text of the current reply, which is trimmed on the right. It begins anew after [`TurnEvent::Restarted`], and in
+    /// the reply that follows tool calls. Only what is new is told: the whole of a long reply with each of its words would
+    /// be copied thousands of times (S36).
     Text {
-        /// The current reply so far, trimmed on the right; never the same twice in a row.
-        text: String,
-        /// What is new.
+        /// Bytes of the reply that came before; 0 begins a reply.
+        at: usize,
+        /// What is new, never empty.
         delta: String,
     },
     /// The attempt failed half-way and is made again; text sent so far is void.

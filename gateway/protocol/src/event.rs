@@ -172,6 +172,14 @@ wire! { /// Payload of `device.pair.requested`.
         client_id: String,
         client_mode: String,
         remote_ip: String,
+        /// Of a node: this and the following are what an approval pins, beside `platform` (S33).
+        device_family: String,
+        /// What it says that it can do.
+        caps: Vec<String>,
+        /// What it offers.
+        commands: Vec<String>,
+        /// What the person allowed its app.
+        permissions: std::collections::BTreeMap<String, bool>,
     }
 }
 wire! { /// Payload of `device.pair.resolved`.

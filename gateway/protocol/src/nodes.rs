@@ -35,6 +35,19 @@ wire! { /// A node as lists show it; `ts` only in `node.describe`.
         permissions: BTreeMap<String, bool>,
         connected_at_ms: u64,
         ts: u64,
+        /// What it declared beyond what was approved: without effect until a person approves it (S33).
+        waiting: NodeWaiting,
+    }
+}
+wire! { /// The part of a node's declaration that nobody approved. `platform` and `deviceFamily` only when the node says that
+    /// it is of another kind than the one approved.
+    NodeWaiting {
+        caps: Vec<String>,
+        commands: Vec<String>,
+        permissions: Vec<String>,
+        ;
+        platform: String,
+        device_family: String,
     }
 }
 wire! { /// Connected nodes first, then by name.

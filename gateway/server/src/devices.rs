@@ -22,13 +22,15 @@ use openclaw_protocol::{
     params::PairedDevice,
     scope::{Role, Scopes},
 };
-use pending::PendingBook;
+use pending::{Filing, PendingBook};
 pub use record::{About, Device, DeviceToken, Seen};
 
 use crate::{
     auth::same_secret,
     limits::DEVICES,
+    nodes::Declared,
     store::{self, Store, StoreError},
+    waiting::Full,
 };
 
 /// What a device asks for when it connects.
@@ -44,6 +46,8 @@ pub struct Ask {
     pub scopes: Scopes,
     /// What it says about itself.
     pub about: About,
+    /// What it declares as a node; none for operators.
+    pub declared: Option<Declared>,
     /// Its address, when it is not local.
     pub remote_ip: Option<String>,
 }
@@ -127,7 +131,7 @@ impl Devices {
         let shown = |d: &Device| PairedNode {
             node_id: d.device_id.clone(),
             display_name: d.about.display_name.clone(),
-            platform: d.about.platform.clone(),
+            platform: d.pinned.as_ref().map(|p| p.platform.clone()).or_else(|| d.about.platform.clone()),
         };
         nodes.map(shown).collect()
     }
@@ -207,15 +211,59 @@ impl Devices {
         let _one = self.changing.lock().await;
         let mut device = self.device(ask);
         self.admit(&mut device, ask.role, &ask.scopes);
+        if device.pinned.is_none() {
+            device.pinned.clone_from(&ask.declared);
+        }
         self.put(device).await.map(drop)
     }
 
+    /// What was approved of what this device declares as a node.
+    pub fn pinned(&self, device_id: &str) -> Option<Declared> {
+        self.lock().paired.get(device_id).and_then(|d| d.pinned.clone())
+    }
+
+    /// Holds what an approved node declares against what was approved of it. What goes beyond that has to wait: the request
+    /// for a person to decide, when it is new (S33). A record without anything pinned gets this as its pin.
+    ///
+    /// # Errors
+    /// When it cannot be stored.
+    pub async fn pin(&self, ask: &Ask) -> Result<Option<DevicePairRequested>, StoreError> {
+        let Some(declared) = &ask.declared else { return Ok(None) };
+        if self.pinned(&ask.device_id).is_none() {
+            let _one = self.changing.lock().await;
+            let known = self.lock().paired.get(&ask.device_id).cloned();
+            if let Some(device) = known.filter(|d| d.pinned.is_none() && d.approved.contains_key(&ask.role)) {
+                self.put(Device { pinned: Some(declared.clone()), ..device }).await?;
+                return Ok(None);
+            }
+        }
+        let pinned = self.pinned(&ask.device_id);
+        if pinned.is_none_or(|pinned| declared.beyond(&pinned).is_none()) {
+            return Ok(None);
+        }
+        Ok(match self.file(ask, true) {
+            Ok((request, is_new)) => Some(request).filter(|_| is_new),
+            Err(Full { .. }) => {
+                tracing::warn!(device = ask.device_id, "no place for the request of a node that declares more");
+                None
+            }
+        })
+    }
+
     /// Files a request for a person to decide; true when it is new.
-    pub fn request(&self, ask: &Ask) -> (DevicePairRequested, bool) {
+    ///
+    /// # Errors
+    /// [`Full`] when too many wait.
+    pub fn request(&self, ask: &Ask) -> Result<(DevicePairRequested, bool), Full> {
+        self.file(ask, false)
+    }
+
+    fn file(&self, ask: &Ask, upgrade: bool) -> Result<(DevicePairRequested, bool), Full> {
         let mut state = self.lock();
         let is_repair = state.paired.contains_key(&ask.device_id);
         let id = || self.entropy.uuid();
-        state.pending.file(ask, id, is_repair, self.clock.mono(), self.clock.wall())
+        let filing = Filing { ask, upgrade, is_repair, now: self.clock.mono(), wall: self.clock.wall() };
+        state.pending.file(&filing, id)
     }
 
     /// What the caller may see: requests, newest first, and devices, latest approval first.
@@ -258,7 +306,10 @@ impl Devices {
             }
             let known = state.paired.get(id).cloned();
             let has_role = known.as_ref().is_some_and(|d| d.approved.contains_key(&found.role));
-            if !caller.may_admit(id, found.role, has_role) {
+            // A device no more widens what was pinned of itself than it lets itself into a role.
+            let pinned = known.as_ref().and_then(|d| d.pinned.as_ref());
+            let widens = found.declared.as_ref().is_some_and(|d| pinned.is_none_or(|p| d.beyond(p).is_some()));
+            if !caller.may_admit(id, found.role, has_role && !widens) {
                 return Err(DeviceError::MissingScope("operator.admin".to_owned()));
             }
             state.pending.take(request_id);
@@ -274,7 +325,14 @@ impl Devices {
         };
         let now = self.clock.wall();
         self.admit(&mut device, pending.role, &pending.scopes);
-        device.issue(pending.role, self.entropy.hex(16), pending.scopes.clone(), now);
+        if pending.declared.is_some() {
+            device.pinned.clone_from(&pending.declared);
+        }
+        // A node that is connected, and was only allowed more, keeps its token.
+        let fits = device.token(pending.role).is_some_and(|t| pending.scopes.subset_of(&t.scopes));
+        if !(pending.upgrade && fits) {
+            device.issue(pending.role, self.entropy.hex(16), pending.scopes.clone(), now);
+        }
         match self.put(device).await {
             Ok(device) => Ok(device.shown(self.lock().seen.get(&device.device_id))),
             Err(error) => {
@@ -363,6 +421,9 @@ impl Devices {
         let mut device = self.managed(caller, device_id)?;
         let now = self.clock.wall();
         let Some(scopes) = device.approved.remove(&role) else { return Err(DeviceError::UnknownDevice) };
+        if role == Role::Node {
+            device.pinned = None;
+        }
         // A role that never connected has no token yet; the mark is what keeps it out.
         if !device.tokens.contains_key(&role) {
             device.issue(role, self.entropy.hex(16), scopes, now);
@@ -399,6 +460,7 @@ impl Devices {
             public_key: public_key.to_owned(),
             about: About::default(),
             approved: BTreeMap::new(),
+            pinned: None,
             tokens: BTreeMap::new(),
             created_at_ms: now,
             approved_at_ms: now,

@@ -36,6 +36,7 @@ pub mod store;
 pub mod system_events;
 pub mod tools;
 pub mod voicewake;
+mod waiting;
 pub mod ws;
 
 pub use options::{HostInfo, ServerOptions, SharedAuth};

@@ -33,8 +33,13 @@ pub const SYSTEM_EVENTS: usize = 20;
 pub const SYSTEM_EVENT_SESSIONS: usize = 256;
 /// A health event at least this often (decision D12).
 pub const HEALTH_INTERVAL: Duration = Duration::from_mins(1);
-/// Chat deltas of one run are at least this far apart.
-pub const CHAT_DELTA: Duration = Duration::from_millis(150);
+/// Events of the growing text of one run (`agent` and `chat`, each with the whole text) are at least this far apart ...
+pub const TEXT_EVENT: Duration = Duration::from_millis(150);
+/// ... and a text of more bytes than this ...
+pub const TEXT_EVENT_SMALL: usize = 8 << 10;
+/// ... is told again only when it has grown by one part in so many, so that all events of a text together are a small
+/// multiple of it (S36).
+pub const TEXT_EVENT_PART: usize = 10;
 /// Ended runs that can still be asked about, and for how long.
 pub const ENDED_RUNS: usize = 1000;
 /// See [`ENDED_RUNS`].
@@ -65,6 +70,16 @@ pub const SESSIONS: usize = 100_000;
 pub const PENDING_DEVICES: usize = 64;
 /// See [`PENDING_DEVICES`].
 pub const PENDING_DEVICE_TTL: Duration = Duration::from_mins(5);
+/// Of [`PENDING_DEVICES`], those from one address.
+pub const PENDING_DEVICES_OF_ONE: usize = 8;
+/// A node that declares more than was approved works on with what was approved, so that its request can wait for longer.
+pub const PENDING_UPGRADE_TTL: Duration = Duration::from_hours(24);
+/// A request that waits for a person is not pushed out by others for this long (D46).
+pub const WAITING_PROTECTED: Duration = Duration::from_mins(1);
+/// Commands, caps or permissions that a node may declare, and characters of each: they are stored and shown.
+pub const DECLARED: usize = 256;
+/// See [`DECLARED`].
+pub const DECLARED_NAME: usize = 128;
 /// Longest text that a device may say about itself, in characters; longer ones are cut.
 pub const DEVICE_TEXT: usize = 128;
 /// Scopes that a connection may ask for, and characters of each: they are stored and shown.
@@ -127,6 +142,8 @@ pub const MEDIA_REDIRECTS: usize = 3;
 pub const MEDIA_URL: usize = 2048;
 /// Node pairing requests that wait for a decision, and for how long.
 pub const PENDING_NODES: usize = 64;
+/// Of [`PENDING_NODES`], those from one operator.
+pub const PENDING_NODES_OF_ONE: usize = 32;
 /// See [`PENDING_NODES`].
 pub const PENDING_NODE_TTL: Duration = Duration::from_mins(5);
 /// Paired nodes kept.

@@ -4,13 +4,15 @@
 //! keep by hand; `allowlist` says which commands a platform may offer at all.
 
 pub mod allowlist;
+mod declared;
 mod events;
 mod invoke;
 mod pairing;
 mod registry;
 
 pub use self::{
+    declared::Declared,
     invoke::{Answer, InvokeError, Request},
-    pairing::Pairings,
+    pairing::{NotFiled, Pairings},
     registry::{Node, Nodes},
 };

@@ -128,6 +128,7 @@ async fn s04_a_handshake_that_overlaps_a_rotation_is_refused() {
         role: Role::Operator,
         scopes: Scopes::new(["operator.read".to_owned()]),
         about: About::default(),
+        declared: None,
         remote_ip: None,
     };
     for method in ["device.token.rotate", "device.token.revoke"] {

@@ -74,7 +74,7 @@ impl Reply {
         // Text only grows, so what was shown is always a prefix of the trimmed text.
         let text = self.text.trim_end();
         let delta = text.get(self.shown..).filter(|delta| !delta.is_empty())?;
-        let event = TurnEvent::Text { text: text.to_owned(), delta: delta.to_owned() };
+        let event = TurnEvent::Text { at: self.shown, delta: delta.to_owned() };
         self.shown = text.len();
         Some(event)
     }
@@ -115,7 +115,10 @@ mod tests {
             reply.take(ModelEvent::Text(text.into()), &entropy());
             reply.show()
         };
-        let text = |text: &str, delta: &str| Some(TurnEvent::Text { text: text.into(), delta: delta.into() });
+        let text = |text: &str, delta: &str| {
+            let at = text.strip_suffix(delta).unwrap().len();
+            Some(TurnEvent::Text { at, delta: delta.into() })
+        };
         assert_eq!(say("  "), None);
         assert_eq!(say("a "), text("  a", "  a"));
         assert_eq!(say("\n "), None);

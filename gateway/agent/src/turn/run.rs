@@ -27,9 +27,6 @@ const WAITS: [Duration; 11] = {
     }
     [ms(250), ms(500), ms(2000), ms(250), ms(500), ms(4000), ms(250), ms(500), ms(8000), ms(250), ms(500)]
 };
-/// Least time between two text events. Each carries the whole text so far, so a reply that comes all at once would be
-/// more than a client that reads well can take in one go.
-const PACE: Duration = Duration::from_millis(1);
 /// Spread of each wait, so that many sessions do not come back at once.
 const JITTER: f64 = 0.2;
 /// Longest `retry-after` that is waited for.
@@ -182,7 +179,8 @@ impl<'a> Run<'a> {
             };
             if let Some(event) = self.reply.show() {
                 (self.on_event)(event);
-                tokio::time::sleep(PACE).await;
+                // A reply that comes all at once leaves room for others.
+                tokio::task::yield_now().await;
             }
             if let Some(end) = end {
                 return Ok(end);

@@ -136,7 +136,7 @@ async fn run(turn: Turn) -> (TurnReport, Vec<TurnEvent>) {
 }
 
 fn text_event(text: &str, delta: &str) -> TurnEvent {
-    TurnEvent::Text { text: text.into(), delta: delta.into() }
+    TurnEvent::Text { at: text.strip_suffix(delta).unwrap().len(), delta: delta.into() }
 }
 
 /// Role, text and stop reason of each message.

@@ -9,8 +9,11 @@ use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use super::bare_id;
 use crate::Sender;
 
-/// Requests open at a time.
-const MAX_PENDING: usize = 3;
+/// Requests open at a time, one for each person (D46).
+const MAX_PENDING: usize = 32;
+/// The oldest request makes room for a new one, but not while it is younger than this: else a crowd of strangers would push
+/// out the request that the owner has just made (D46).
+const PROTECTED_MS: Millis = 60 * 1000;
 /// A request that is older is forgotten.
 const REQUEST_TTL_MS: Millis = 60 * 60 * 1000;
 /// `lastSeenAt` is written at most this often, so that a stranger's messages do not become disk writes.
@@ -74,7 +77,7 @@ pub enum PairingOutcome {
     New(String),
     /// There is one already: say nothing.
     Pending,
-    /// Too many are open: say nothing.
+    /// Too many are open, and all of them younger than a minute: say nothing.
     Full,
 }
 
@@ -143,7 +146,8 @@ impl PairingStore {
         Ok(requests)
     }
 
-    /// Records that `sender` wants to be let in.
+    /// Records that `sender` wants to be let in. When too many wait already, the oldest request makes room, unless it is
+    /// younger than a minute (D46).
     pub fn request(&self, sender: &Sender) -> Result<PairingOutcome, PairingError> {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut requests, now) = (self.list()?, self.clock.wall());
@@ -154,8 +158,10 @@ impl PairingStore {
             }
             return Ok(PairingOutcome::Pending);
         }
-        if requests.len() >= MAX_PENDING {
-            return Ok(PairingOutcome::Full);
+        while requests.len() >= MAX_PENDING {
+            let gives_way = |request: &PairingRequest| now.abs_diff(request.created_at) >= PROTECTED_MS;
+            let Some(oldest) = requests.iter().position(gives_way) else { return Ok(PairingOutcome::Full) };
+            requests.remove(oldest);
         }
         let code = loop {
             let code = self.draw_code();
@@ -341,19 +347,64 @@ pub(super) mod tests {
     #[test]
     fn requests_are_bounded_and_expire() {
         let (store, _, clock) = store();
-        for id in ["1", "2", "3"] {
-            code(store.request(&sender(id)).unwrap());
+        for id in 0..MAX_PENDING {
+            code(store.request(&sender(&id.to_string())).unwrap());
         }
-        assert_eq!(store.request(&sender("4")).unwrap(), PairingOutcome::Full);
+        assert_eq!(store.request(&sender("99")).unwrap(), PairingOutcome::Full);
         store.withdraw("2").unwrap();
-        let late = code(store.request(&sender("4")).unwrap());
+        let late = code(store.request(&sender("99")).unwrap());
         clock.0.store(NOW + REQUEST_TTL_MS, Ordering::Relaxed);
         assert_eq!(store.list().unwrap(), []);
         assert!(matches!(store.approve(&late), Err(PairingError::NoSuchCode(_))));
-        code(store.request(&sender("5")).unwrap());
+        code(store.request(&sender("100")).unwrap());
         // The clock is set back by a day: nobody can be locked out by requests from the future.
         clock.0.store(NOW - 24 * 3_600_000, Ordering::Relaxed);
         assert_eq!(store.list().unwrap(), []);
+    }
+
+    /// Strangers neither push out what was just asked, nor hold all places for an hour.
+    #[test]
+    fn d46_the_oldest_request_makes_room_but_not_a_young_one() {
+        let (store, _, clock) = store();
+        let at = |millis: Millis| clock.0.store(NOW + millis, Ordering::Relaxed);
+        let waits = |id: &str| store.list().unwrap().iter().any(|request| request.id == id);
+        let strangers = |from: usize, count: usize| {
+            let asked = (from..from + count).map(|n| store.request(&sender(&format!("s{n}"))).unwrap());
+            asked.filter(|outcome| matches!(outcome, PairingOutcome::New(_))).count()
+        };
+        let owner = code(store.request(&sender("owner")).unwrap());
+        assert_eq!(strangers(0, 1000), MAX_PENDING - 1);
+        at(PROTECTED_MS - 1);
+        assert_eq!(strangers(1000, 1000), 0);
+        assert_eq!(store.list().unwrap().len(), MAX_PENDING);
+        assert!(waits("owner"));
+        assert_eq!(store.request(&sender("owner")).unwrap(), PairingOutcome::Pending, "one code for each person");
+
+        // A minute later all of them may be pushed out, the oldest first, and who comes then has a minute of his own.
+        at(PROTECTED_MS);
+        let second = code(store.request(&sender("second")).unwrap());
+        assert!(!waits("owner") && waits("second"));
+        assert!(matches!(store.approve(&owner), Err(PairingError::NoSuchCode(_))));
+        assert_eq!(strangers(2000, 1000), MAX_PENDING - 1);
+        assert!(waits("second"));
+        assert_eq!(store.approve(&second).unwrap(), "second");
+        assert_eq!(strangers(3000, 10), 1, "who is let in leaves a place");
+    }
+
+    #[test]
+    fn d46_requests_from_the_future_and_too_many_from_a_file_make_room() {
+        let (store, files, _) = store();
+        let requests: Vec<_> = (0..MAX_PENDING + 5)
+            .map(|n| {
+                let at = if n < 20 { NOW + 600_000 } else { NOW - 1000 };
+                let code = format!("AAAA{n:04}");
+                serde_json::json!({ "id": n.to_string(), "code": code, "createdAt": at, "lastSeenAt": at })
+            })
+            .collect();
+        let file = serde_json::json!({ "version": 1, "requests": requests });
+        files.write_atomic(PENDING, file.to_string().as_bytes()).unwrap();
+        code(store.request(&sender("99")).unwrap());
+        assert_eq!(store.list().unwrap().len(), MAX_PENDING);
     }
 
     #[test]

@@ -242,6 +242,9 @@ fn node_line(node: &Value) -> String {
     if commands > 0 {
         parts.push(format!("{commands} commands"));
     }
+    if node["waiting"].is_object() {
+        parts.push("declares more than was approved".to_owned());
+    }
     format!("{}  {}  {}", short(&id), text("displayName").unwrap_or_else(|| short(&id)), parts.join(", "))
 }
 
@@ -253,14 +256,45 @@ fn node_text(node: &Value) -> String {
             lines.push(format!("{key}: {}", list.join(", ")));
         }
     }
+    if let Some(waiting) = waiting(&node["waiting"]) {
+        lines.push(format!("waits for approval (`openclaw nodes pending`): {waiting}"));
+    }
     lines.join("\n")
+}
+
+/// What waits of a node, in one line; none when nothing does.
+fn waiting(row: &Value) -> Option<String> {
+    let kind = ["platform", "deviceFamily"];
+    let kind = kind.iter().filter_map(|key| Some(format!("{key} {}", row[*key].as_str()?.escape_debug())));
+    let parts: Vec<String> = kind.chain(offered(row)).collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+/// What a node offers, in one line; none when it is nothing.
+fn offered(row: &Value) -> Option<String> {
+    let mut parts = Vec::new();
+    for key in ["commands", "caps", "permissions"] {
+        let names: Vec<String> = match &row[key] {
+            Value::Array(names) => names.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+            Value::Object(names) => {
+                names.iter().filter(|(_, on)| **on == json!(true)).map(|(n, _)| n.clone()).collect()
+            }
+            _ => vec![],
+        };
+        if !names.is_empty() {
+            parts.push(format!("{key} {}", names.join(", ").escape_debug()));
+        }
+    }
+    (!parts.is_empty()).then(|| parts.join("; "))
 }
 
 fn waiting_line(row: &Value) -> String {
     let text = |key: &str| row[key].as_str().unwrap_or("?").to_owned();
     let id = row["nodeId"].as_str().or(row["deviceId"].as_str()).unwrap_or("?");
     let name = row["displayName"].as_str().map_or(String::new(), |n| format!(" {n}"));
-    format!("{}  {}{name} ({})", text("requestId"), short(id), row["platform"].as_str().unwrap_or("unknown platform"))
+    let platform = row["platform"].as_str().unwrap_or("unknown platform");
+    let asks = offered(row).map_or(String::new(), |offered| format!(": {offered}"));
+    format!("{}  {}{name} ({platform}){asks}", text("requestId"), short(id))
 }
 
 #[cfg(test)]
@@ -288,5 +322,19 @@ mod tests {
         let node = json!({"nodeId": "0123456789abcdef", "displayName": "Box", "connected": true, "paired": true,
             "platform": "linux", "commands": ["system.run", "system.which"]});
         assert_eq!(node_line(&node), "0123456789ab  Box  connected, paired, linux, 2 commands");
+    }
+
+    #[test]
+    fn s33_a_person_sees_what_waits_of_a_node() {
+        let mut node = json!({"nodeId": "0123456789abcdef", "connected": true, "paired": true, "commands": ["a.b"],
+            "waiting": {"platform": "linux", "commands": ["system.run", "x\ny"], "caps": [], "permissions": ["mic"]}});
+        assert!(node_line(&node).ends_with("1 commands, declares more than was approved"), "{}", node_line(&node));
+        let wanted = "(`openclaw nodes pending`): platform linux; commands system.run, x\\ny; permissions mic";
+        assert!(node_text(&node).ends_with(wanted), "{}", node_text(&node));
+        node["waiting"] = Value::Null;
+        assert!(!node_text(&node).contains("waits"));
+        let row = json!({"requestId": "r-1", "deviceId": "0123456789abcdef", "platform": "linux",
+            "commands": ["system.run"], "permissions": {"mic": true, "sms": false}});
+        assert_eq!(waiting_line(&row), "r-1  0123456789ab (linux): commands system.run; permissions mic");
     }
 }

@@ -9,7 +9,11 @@ use openclaw_protocol::{
 };
 
 use super::Ask;
-use crate::limits::{PENDING_DEVICE_TTL, PENDING_DEVICES};
+use crate::{
+    limits::{PENDING_DEVICE_TTL, PENDING_DEVICES, PENDING_DEVICES_OF_ONE, PENDING_UPGRADE_TTL},
+    nodes::Declared,
+    waiting::{Full, Room, Seat, origin, room},
+};
 
 /// A request and until when it can be decided.
 #[derive(Debug, Clone)]
@@ -20,8 +24,31 @@ pub struct Pending {
     pub role: Role,
     /// For which scopes.
     pub scopes: Scopes,
+    /// With which declaration as a node; it is what an approval pins.
+    pub declared: Option<Declared>,
+    /// Of a node that is let in already and declares more than was approved (S33).
+    pub upgrade: bool,
     /// Nobody can decide it from then on.
     expires: Mono,
+    /// Where it came from; see [`origin`].
+    from: String,
+    /// Since when its place is taken; see [`Seat::age`].
+    since: Mono,
+}
+
+/// What is to be filed, and when.
+#[derive(Debug)]
+pub struct Filing<'a> {
+    /// What is asked.
+    pub ask: &'a Ask,
+    /// See [`Pending::upgrade`].
+    pub upgrade: bool,
+    /// The device is known.
+    pub is_repair: bool,
+    /// Now.
+    pub now: Mono,
+    /// Now, for people.
+    pub wall: Millis,
 }
 
 /// Requests by id.
@@ -53,29 +80,42 @@ impl PendingBook {
         self.0.insert(pending.shown.request_id.clone(), pending);
     }
 
-    /// Files a request. One that waits for the same device, role and scopes is used again; one for anything else of that
-    /// device is superseded, so that an approval grants what was asked last (D16). True: it is new.
+    /// Files a request. One that waits for the same device, role, scopes and declaration is used again; one for anything
+    /// else of that device is superseded, so that an approval grants what was asked last (D16). True: it is new.
+    ///
+    /// # Errors
+    /// [`Full`]: no place (D46). Upgrades have places of their own: strangers do not take them.
     pub fn file(
         &mut self,
-        ask: &Ask,
+        filing: &Filing<'_>,
         id: impl FnOnce() -> String,
-        is_repair: bool,
-        now: Mono,
-        wall: Millis,
-    ) -> (DevicePairRequested, bool) {
+    ) -> Result<(DevicePairRequested, bool), Full> {
+        let &Filing { ask, upgrade, is_repair, now, wall } = filing;
         self.expire(now);
         let of_device = |p: &Pending| p.shown.device_id == ask.device_id;
-        let same = |p: &&Pending| of_device(p) && p.role == ask.role && p.scopes == ask.scopes;
+        let same =
+            |p: &&Pending| of_device(p) && p.role == ask.role && p.scopes == ask.scopes && p.declared == ask.declared;
         if let Some(found) = self.0.values().find(same) {
-            return (found.shown.clone(), false);
+            return Ok((found.shown.clone(), false));
         }
-        self.0.retain(|_, p| !of_device(p));
-        while self.0.len() >= PENDING_DEVICES {
-            let oldest = self.0.iter().min_by_key(|(_, p)| p.expires).map(|(id, _)| id.clone());
-            let Some(oldest) = oldest else { break };
-            self.0.remove(&oldest);
+        // What a node declares and what its device asks for in another role are two matters.
+        let superseded = |p: &Pending| of_device(p) && (p.upgrade == upgrade || p.role == ask.role);
+        let before: Vec<String> =
+            self.0.values().filter(|p| superseded(p)).map(|p| p.shown.request_id.clone()).collect();
+        let mut since = before.iter().filter_map(|id| self.0.remove(id)).map(|p| p.since).min();
+        let from = origin(ask.remote_ip.as_deref());
+        let seats = self.0.iter().filter(|(_, p)| p.upgrade == upgrade).map(|(id, p)| Seat {
+            id: id.clone(),
+            own: p.from == from,
+            age: now.duration_since(p.since),
+        });
+        if let Room::InsteadOf(id) = room(seats.collect(), PENDING_DEVICES, PENDING_DEVICES_OF_ONE)? {
+            let gone = self.0.remove(&id).filter(|p| p.from == from).map(|p| p.since);
+            since = since.into_iter().chain(gone).min();
         }
-        let about = ask.about.clone();
+        let (about, declared) = (ask.about.clone(), ask.declared.clone());
+        let node = declared.clone().unwrap_or_default();
+        let list = |names: Vec<String>| Some(names).filter(|n| !n.is_empty());
         let shown = DevicePairRequested {
             request_id: id(),
             device_id: ask.device_id.clone(),
@@ -91,10 +131,22 @@ impl PendingBook {
             client_id: about.client_id,
             client_mode: about.client_mode,
             remote_ip: ask.remote_ip.clone(),
+            device_family: node.device_family,
+            caps: list(node.caps),
+            commands: list(node.commands),
+            permissions: node.permissions.filter(|p| !p.is_empty()),
         };
-        let expires = now + PENDING_DEVICE_TTL;
-        self.restore(Pending { shown: shown.clone(), role: ask.role, scopes: ask.scopes.clone(), expires });
-        (shown, true)
+        self.restore(Pending {
+            shown: shown.clone(),
+            role: ask.role,
+            scopes: ask.scopes.clone(),
+            declared,
+            upgrade,
+            expires: now + if upgrade { PENDING_UPGRADE_TTL } else { PENDING_DEVICE_TTL },
+            from,
+            since: since.unwrap_or(now),
+        });
+        Ok((shown, true))
     }
 
     fn expire(&mut self, now: Mono) {

@@ -9,6 +9,8 @@ use openclaw_protocol::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::nodes::Declared;
+
 /// A device that may connect.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -22,6 +24,10 @@ pub struct Device {
     pub about: About,
     /// Roles approved, with the scopes approved for each.
     pub approved: BTreeMap<Role, Scopes>,
+    /// What was approved of what it declares as a node (S33). None for devices that are no nodes, and in records of
+    /// programs that did not keep it: then what it declares at its next connection counts as approved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pinned: Option<Declared>,
     /// One token per role; a revoked one stays, so that no silent approval undoes the revocation (D15).
     pub tokens: BTreeMap<Role, DeviceToken>,
     /// First pairing.

@@ -41,6 +41,10 @@ pub async fn approve(call: Call, p: DevicePairDecideParams) -> Result<Reply<Devi
     let device = call.gateway.devices.approve(&call.member.authority(), &request_id).await?;
     tracing::info!(device = device.device_id, by = %call.member.client_name.escape_debug(), "device approved");
     let device_id = device.device_id.clone();
+    {
+        let _ordered = call.gateway.hub.ordered();
+        call.gateway.nodes.approved(&call.gateway, &device_id);
+    }
     let resolved = resolved(&call, &request_id, device_id, "approved");
     Ok(Reply::then(DevicePairApprove { request_id, device }, resolved))
 }

@@ -10,6 +10,7 @@ use openclaw_protocol::{
 use crate::{
     dispatch::{Call, Failure, Reply},
     gateway::Gateway,
+    nodes::NotFiled,
 };
 
 type Outcome<T> = Result<Reply<T>, Failure>;
@@ -18,7 +19,14 @@ pub async fn request(call: Call, params: n::NodePairRequestParams) -> Outcome<n:
     if params.node_id.trim().is_empty() {
         return Err(ErrorShape::invalid("NODE_ID_REQUIRED", "nodeId required").into());
     }
-    let (request, created) = call.gateway.pairings.request(params).await?;
+    let filed = call.gateway.pairings.request(call.identity(), params).await;
+    let (request, created) = filed.map_err(|error| match error {
+        NotFiled::Full(full) => {
+            let wait = u64::try_from(full.retry.as_millis()).unwrap_or(u64::MAX);
+            ErrorShape::unavailable("PAIRING_QUEUE_FULL", full.to_string()).retry(Some(wait)).into()
+        }
+        NotFiled::Store(error) => Failure::from(error),
+    })?;
     if created {
         call.gateway.hub.publish(&NODE_PAIR_REQUESTED, &request);
     }

@@ -31,37 +31,70 @@ pub const SYSTEM_RUN: &str = "system.run";
 /// Read and write the policy of a node's own host.
 pub const POLICY: &str = "system.execApprovals.";
 
-/// The groups of commands that the platform's apps have.
-fn groups(platform: &str, family: Option<&str>) -> &'static [&'static [&'static str]] {
-    const IOS: &[&[&str]] = &[CANVAS, CAMERA, SCREEN, LOCATION];
-    const ANDROID: &[&[&str]] = &[CANVAS, CAMERA, SCREEN, LOCATION, SMS];
-    const MACOS: &[&[&str]] = &[CANVAS, CAMERA, SCREEN, LOCATION, SYSTEM];
-    const DESKTOP: &[&[&str]] = &[SYSTEM];
-    const UNKNOWN: &[&[&str]] = &[CANVAS, CAMERA, SCREEN, LOCATION, SMS, SYSTEM];
-    let platform = platform.trim().to_lowercase();
-    let by_platform =
-        [("ios", IOS), ("android", ANDROID), ("mac", MACOS), ("darwin", MACOS), ("win", DESKTOP), ("linux", DESKTOP)];
-    if let Some((_, groups)) = by_platform.iter().find(|(prefix, _)| platform.starts_with(prefix)) {
-        return groups;
+/// Which apps run on a node, so which commands it may offer. Versions do not count: an update of the operating system
+/// makes no other kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// iPhone, iPad.
+    Ios,
+    /// Phones and tablets of others.
+    Android,
+    /// A Mac.
+    Macos,
+    /// A PC.
+    Windows,
+    /// Anything with Linux but Android.
+    Linux,
+    /// None of these, by the first word that it says of itself.
+    Unknown(String),
+}
+
+impl Kind {
+    /// By the platform, else by the device family.
+    pub fn of(platform: &str, family: Option<&str>) -> Self {
+        let platform = platform.trim().to_lowercase();
+        let by_platform = [
+            ("ios", Self::Ios),
+            ("android", Self::Android),
+            ("mac", Self::Macos),
+            ("darwin", Self::Macos),
+            ("win", Self::Windows),
+            ("linux", Self::Linux),
+        ];
+        if let Some((_, kind)) = by_platform.into_iter().find(|(prefix, _)| platform.starts_with(prefix)) {
+            return kind;
+        }
+        let family = family.unwrap_or_default().to_lowercase();
+        let by_family = [
+            ("iphone", Self::Ios),
+            ("ipad", Self::Ios),
+            ("ios", Self::Ios),
+            ("android", Self::Android),
+            ("mac", Self::Macos),
+            ("windows", Self::Windows),
+            ("linux", Self::Linux),
+        ];
+        let known = by_family.into_iter().find(|(part, _)| family.contains(part)).map(|(_, kind)| kind);
+        known.unwrap_or_else(|| Self::Unknown(platform.split_whitespace().next().unwrap_or_default().to_owned()))
     }
-    let family = family.unwrap_or_default().to_lowercase();
-    let by_family = [
-        ("iphone", IOS),
-        ("ipad", IOS),
-        ("ios", IOS),
-        ("android", ANDROID),
-        ("mac", MACOS),
-        ("windows", DESKTOP),
-        ("linux", DESKTOP),
-    ];
-    by_family.iter().find(|(part, _)| family.contains(part)).map_or(UNKNOWN, |(_, groups)| groups)
+
+    /// The groups of commands that its apps have.
+    fn groups(&self) -> &'static [&'static [&'static str]] {
+        match self {
+            Self::Ios => &[CANVAS, CAMERA, SCREEN, LOCATION],
+            Self::Android => &[CANVAS, CAMERA, SCREEN, LOCATION, SMS],
+            Self::Macos => &[CANVAS, CAMERA, SCREEN, LOCATION, SYSTEM],
+            Self::Windows | Self::Linux => &[SYSTEM],
+            Self::Unknown(_) => &[CANVAS, CAMERA, SCREEN, LOCATION, SMS, SYSTEM],
+        }
+    }
 }
 
 /// True when the platform or `allowCommands` allows it and `denyCommands` does not.
 pub fn allows(config: &GatewayNodes, platform: &str, family: Option<&str>, command: &str) -> bool {
     let named = |list: &[String]| list.iter().any(|c| c.trim() == command);
     !named(&config.deny_commands)
-        && (named(&config.allow_commands) || groups(platform, family).iter().any(|g| g.contains(&command)))
+        && (named(&config.allow_commands) || Kind::of(platform, family).groups().iter().any(|g| g.contains(&command)))
 }
 
 #[cfg(test)]

@@ -12,8 +12,9 @@ use openclaw_protocol::nodes::{Names, NodePairRequest, NodePairRequestParams, No
 
 use crate::{
     auth::same_secret,
-    limits::{PAIRED_NODES, PENDING_NODE_TTL, PENDING_NODES},
+    limits::{PAIRED_NODES, PENDING_NODE_TTL, PENDING_NODES, PENDING_NODES_OF_ONE},
     store::{self, Store, StoreError},
+    waiting::{Full, Room, Seat, room},
 };
 
 /// The two tables, in memory and in the database.
@@ -26,17 +27,39 @@ pub struct Pairings {
     changing: tokio::sync::Mutex<()>,
 }
 
+/// A request that waits.
+struct Pending {
+    shown: NodePairRequest,
+    /// From here its age is reckoned (F23).
+    at: Mono,
+    /// Who filed it; unknown after a restart.
+    by: Option<String>,
+    /// Since when its place is taken; see [`Seat::age`].
+    since: Mono,
+}
+
+/// Why a request was not filed.
+#[derive(Debug, thiserror::Error)]
+pub enum NotFiled {
+    /// Too many wait.
+    #[error(transparent)]
+    Full(#[from] Full),
+    /// It could not be stored.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 #[derive(Default)]
 struct State {
-    /// By request id, with the moment from which its age is reckoned (F23).
-    pending: BTreeMap<String, (NodePairRequest, Mono)>,
+    /// By request id.
+    pending: BTreeMap<String, Pending>,
     /// By node id, with their tokens.
     paired: BTreeMap<String, NodePaired>,
 }
 
 impl State {
     fn expire(&mut self, now: Mono) {
-        self.pending.retain(|_, (_, since)| now.duration_since(*since) < PENDING_NODE_TTL);
+        self.pending.retain(|_, p| now.duration_since(p.at) < PENDING_NODE_TTL);
     }
 }
 
@@ -55,7 +78,11 @@ impl Pairings {
         // Over a restart only the wall clock tells how old a request is.
         let since = |ts: u64| mono.checked_sub(Duration::from_millis(wall.saturating_sub(ts))).unwrap_or(mono);
         let pending: Vec<(String, NodePairRequest)> = store.read(|tx| store::all(tx, store::NODE_REQUESTS))?;
-        let pending = pending.into_iter().map(|(id, r)| (id, (r.clone(), since(r.ts)))).collect();
+        let waiting = |shown: NodePairRequest| {
+            let at = since(shown.ts);
+            Pending { shown, at, by: None, since: at }
+        };
+        let pending = pending.into_iter().map(|(id, r)| (id, waiting(r))).collect();
         let paired = store.read(|tx| store::all(tx, store::NODE_PAIRS))?.into_iter().collect();
         let state = Mutex::new(State { pending, paired });
         Ok(Self { store, clock, entropy, state, changing: tokio::sync::Mutex::default() })
@@ -65,26 +92,31 @@ impl Pairings {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Files a request; the one that waits already stays as it is (`false`).
+    /// Files a request of `by` (a device, or the shared credential); the one that waits already stays as it is (`false`).
     ///
     /// # Errors
-    /// When it cannot be stored.
-    pub async fn request(&self, p: NodePairRequestParams) -> Result<(NodePairRequest, bool), StoreError> {
+    /// [`NotFiled`]: no place (D46), or it cannot be stored.
+    pub async fn request(&self, by: &str, p: NodePairRequestParams) -> Result<(NodePairRequest, bool), NotFiled> {
         let _one = self.changing.lock().await;
         let node_id = p.node_id.as_str().trim().to_owned();
         let mono = self.clock.mono();
-        let (made, gone) = {
+        let (made, gone, since) = {
             let mut state = self.lock();
             let before: Vec<String> = state.pending.keys().cloned().collect();
             state.expire(mono);
-            if let Some((waiting, _)) = state.pending.values().find(|(r, _)| r.node_id == node_id) {
-                return Ok((waiting.clone(), false));
+            if let Some(waiting) = state.pending.values().find(|p| p.shown.node_id == node_id) {
+                return Ok((waiting.shown.clone(), false));
             }
-            while state.pending.len() >= PENDING_NODES {
-                let Some(oldest) = state.pending.iter().min_by_key(|(_, (_, at))| *at).map(|(k, _)| k.clone()) else {
-                    break;
-                };
-                state.pending.remove(&oldest);
+            let seats = state.pending.iter().map(|(id, p)| Seat {
+                id: id.clone(),
+                own: p.by.as_deref() == Some(by),
+                age: mono.duration_since(p.since),
+            });
+            let mut since = mono;
+            if let Room::InsteadOf(id) = room(seats.collect(), PENDING_NODES, PENDING_NODES_OF_ONE)?
+                && let Some(gone) = state.pending.remove(&id).filter(|p| p.by.as_deref() == Some(by))
+            {
+                since = gone.since;
             }
             let gone: Vec<String> = before.into_iter().filter(|id| !state.pending.contains_key(id)).collect();
             let text = |t: Option<Short>| t.map(Short::into_string);
@@ -106,7 +138,7 @@ impl Pairings {
                 remote_ip: text(p.remote_ip),
                 silent: p.silent,
             };
-            (made, gone)
+            (made, gone, since)
         };
         let stored = made.clone();
         self.store
@@ -118,7 +150,8 @@ impl Pairings {
                 store::put(&mut table, &stored.request_id, &stored)
             })
             .await?;
-        self.lock().pending.insert(made.request_id.clone(), (made.clone(), mono));
+        let waiting = Pending { shown: made.clone(), at: mono, by: Some(by.to_owned()), since };
+        self.lock().pending.insert(made.request_id.clone(), waiting);
         Ok((made, true))
     }
 
@@ -126,7 +159,7 @@ impl Pairings {
     pub fn list(&self) -> (Vec<NodePairRequest>, Vec<NodePaired>) {
         let mut state = self.lock();
         state.expire(self.clock.mono());
-        let mut pending: Vec<NodePairRequest> = state.pending.values().map(|(r, _)| r.clone()).collect();
+        let mut pending: Vec<NodePairRequest> = state.pending.values().map(|p| p.shown.clone()).collect();
         pending.sort_by_key(|r| std::cmp::Reverse(r.ts));
         let mut paired: Vec<NodePaired> = state.paired.values().map(without_token).collect();
         paired.sort_by_key(|n| std::cmp::Reverse(n.approved_at_ms));
@@ -148,8 +181,8 @@ impl Pairings {
         let (node, evicted) = {
             let mut state = self.lock();
             state.expire(self.clock.mono());
-            let Some((request, _)) = state.pending.get(request_id) else { return Ok(None) };
-            let r = request.clone();
+            let Some(waiting) = state.pending.get(request_id) else { return Ok(None) };
+            let r = waiting.shown.clone();
             let created = state.paired.get(&r.node_id).map_or(now, |n| n.created_at_ms);
             let node = NodePaired {
                 node_id: r.node_id,
@@ -200,7 +233,7 @@ impl Pairings {
         let found = {
             let mut state = self.lock();
             state.expire(self.clock.mono());
-            state.pending.get(request_id).map(|(r, _)| r.node_id.clone())
+            state.pending.get(request_id).map(|p| p.shown.node_id.clone())
         };
         let Some(node_id) = found else { return Ok(None) };
         let id = request_id.to_owned();

@@ -10,12 +10,11 @@ use openclaw_protocol::{
     connect::ConnectParams,
     event::{EventSpec, VOICEWAKE_CHANGED},
     frame::EventBody,
-    nodes::{NodeEntry, VoiceWake},
-    wire::NonEmpty,
+    nodes::{NodeEntry, NodeWaiting, VoiceWake},
 };
 use serde::Serialize;
 
-use super::{allowlist, invoke::Waiting};
+use super::{Declared, allowlist, invoke::Waiting};
 use crate::{
     devices::PairedNode,
     gateway::Gateway,
@@ -25,8 +24,8 @@ use crate::{
     store::{self, Store, StoreError},
 };
 
-/// A connected node, as it described itself.
-#[derive(Debug)]
+/// A connected node: what it declared as far as it was approved (S33).
+#[derive(Debug, Clone)]
 pub struct Node {
     /// Its device id, else its client id.
     pub node_id: String,
@@ -36,7 +35,7 @@ pub struct Node {
     pub platform: String,
     /// `iPhone`, `Mac`.
     pub device_family: Option<String>,
-    /// Commands that it declared and its platform may offer, sorted.
+    /// Commands that it declared, that were approved and that its platform may offer, sorted.
     pub commands: Vec<String>,
     display_name: Option<String>,
     version: String,
@@ -46,33 +45,52 @@ pub struct Node {
     path_env: Option<String>,
     permissions: Option<BTreeMap<String, bool>>,
     connected_at_ms: Millis,
+    /// All that it declared.
+    declared: Declared,
+    /// What of that nobody approved.
+    waiting: Option<NodeWaiting>,
 }
 
 impl Node {
-    /// The node behind an accepted `connect`. Commands that are not allowed are left out here, and checked again at each
-    /// invoke.
-    pub fn new(gateway: &Gateway, member: Arc<Member>, params: &ConnectParams, remote_ip: Option<String>) -> Self {
+    /// The node behind an accepted `connect` that declared `declared`.
+    pub fn new(
+        gateway: &Gateway,
+        member: Arc<Member>,
+        params: &ConnectParams,
+        declared: Declared,
+        remote_ip: Option<String>,
+    ) -> Self {
         let client = &params.client;
-        let text = |t: &Option<NonEmpty>| t.as_ref().map(|t| t.as_str().to_owned());
-        let (platform, device_family) = (client.platform.as_str().to_owned(), text(&client.device_family));
-        let config = gateway.config();
-        let may =
-            |command: &String| allowlist::allows(&config.gateway.nodes, &platform, device_family.as_deref(), command);
-        Self {
+        let node = Self {
             node_id: member.node_id.clone().unwrap_or_default(),
-            commands: sorted(params.commands.as_deref()).into_iter().filter(may).collect(),
-            caps: sorted(params.caps.as_deref()),
-            display_name: text(&client.display_name),
+            display_name: client.display_name.as_ref().map(|t| t.as_str().to_owned()),
             version: client.version.as_str().to_owned(),
-            model_identifier: text(&client.model_identifier),
+            model_identifier: client.model_identifier.as_ref().map(|t| t.as_str().to_owned()),
             remote_ip,
             path_env: params.path_env.clone(),
-            permissions: params.permissions.as_ref().map(|p| p.0.clone()),
             connected_at_ms: gateway.clock.wall(),
-            platform,
-            device_family,
             member,
-        }
+            declared,
+            platform: String::new(),
+            device_family: None,
+            caps: vec![],
+            commands: vec![],
+            permissions: None,
+            waiting: None,
+        };
+        node.as_approved(gateway)
+    }
+
+    /// The node with what is approved now. Without a device nothing was approved, so nothing is pinned (S33). Commands that
+    /// are not allowed are left out here, and checked again at each invoke.
+    fn as_approved(&self, gateway: &Gateway) -> Self {
+        let pinned = self.member.device_id.as_ref().and_then(|id| gateway.devices.pinned(id));
+        let effective = pinned.as_ref().map_or_else(|| self.declared.clone(), |pinned| self.declared.within(pinned));
+        let Declared { platform, device_family, caps, mut commands, permissions } = effective;
+        let nodes = &gateway.config().gateway.nodes;
+        commands.retain(|command| allowlist::allows(nodes, &platform, device_family.as_deref(), command));
+        let waiting = pinned.and_then(|pinned| self.declared.beyond(&pinned));
+        Self { platform, device_family, caps, commands, permissions, waiting, ..self.clone() }
     }
 
     /// Sends it an event of its own, numbered like any other (D10).
@@ -97,6 +115,7 @@ impl Node {
             permissions: self.permissions.clone(),
             connected_at_ms: Some(self.connected_at_ms),
             ts: None,
+            waiting: self.waiting.clone(),
         }
     }
 }
@@ -106,14 +125,6 @@ fn tell(member: &Member, spec: &EventSpec, payload: &impl Serialize) {
         Ok(body) => member.outbox.event(spec, &Arc::new(body), false),
         Err(error) => tracing::error!(event = spec.name, %error, "event cannot be encoded"),
     }
-}
-
-fn sorted(names: Option<&[NonEmpty]>) -> Vec<String> {
-    let mut list: Vec<String> =
-        names.unwrap_or_default().iter().map(|n| n.trim().to_owned()).filter(|n| !n.is_empty()).collect();
-    list.sort();
-    list.dedup();
-    list
 }
 
 /// The connected nodes, the invokes under way, and the names that operators gave.
@@ -157,6 +168,15 @@ impl Nodes {
         }
         drop(state);
         node.tell(&VOICEWAKE_CHANGED, voice);
+    }
+
+    /// A person approved something of this node: it counts at once. Call it under the hub's lock, as [`Nodes::attach`], so
+    /// that a node that comes at the same time is not missed.
+    pub fn approved(&self, gateway: &Gateway, node_id: &str) {
+        let mut state = self.lock();
+        if let Some(node) = state.live.get_mut(node_id) {
+            *node = Arc::new(node.as_approved(gateway));
+        }
     }
 
     /// A connection went. One that was replaced does not take its successor with it (D18).
@@ -251,5 +271,6 @@ fn offline(node_id: &str) -> NodeEntry {
         permissions: None,
         connected_at_ms: None,
         ts: None,
+        waiting: None,
     }
 }

@@ -1,4 +1,8 @@
 //! The events of one run: `agent` events numbered from 1 within the run, `chat` events that mirror them.
+//!
+//! Each event of a growing text carries the whole text so far, because clients of version 3 read that. So they are few
+//! (S36): see [`TEXT_EVENT`], [`TEXT_EVENT_SMALL`] and [`TEXT_EVENT_PART`]. What was held back of a reply goes out before
+//! what follows it: a tool call, the next reply, an abort, the end of the run (D42).
 
 use openclaw_agent::turn::TurnEvent;
 use openclaw_platform::{Millis, Mono};
@@ -9,7 +13,10 @@ use openclaw_protocol::{
 use serde_json::{Value, json};
 
 use super::RunRequest;
-use crate::{hub::EventHub, limits::CHAT_DELTA as CHAT_DELTA_INTERVAL};
+use crate::{
+    hub::EventHub,
+    limits::{TEXT_EVENT, TEXT_EVENT_PART, TEXT_EVENT_SMALL},
+};
 
 /// Numbers and throttles the events of a run.
 pub struct Emitter {
@@ -19,9 +26,15 @@ pub struct Emitter {
     session: String,
     chat: bool,
     seq: u64,
+    /// The current reply so far.
     text: String,
+    /// Bytes of it that were told.
+    told: usize,
+    /// What chat clients were told last.
     chat_sent: String,
-    last_delta: Option<Mono>,
+    last_told: Option<Mono>,
+    /// Wall time of the latest text.
+    said_at: Millis,
     aborted: bool,
 }
 
@@ -35,8 +48,10 @@ impl Emitter {
             chat: request.chat_events,
             seq: 0,
             text: String::new(),
+            told: 0,
             chat_sent: String::new(),
-            last_delta: None,
+            last_told: None,
+            said_at: 0,
             aborted: false,
         }
     }
@@ -71,16 +86,19 @@ impl Emitter {
     /// Something happened in the turn. Tool events take a number also when `verbose` is off and nobody sees them.
     pub fn turn(&mut self, hub: &EventHub, event: TurnEvent, verbose: bool, wall: Millis, mono: Mono) {
         match event {
-            TurnEvent::Text { text, delta } => {
-                self.agent(hub, "assistant", json!({ "text": text, "delta": delta }), wall);
-                self.text = text;
-                if !self.aborted && self.last_delta.is_none_or(|t| mono.duration_since(t) >= CHAT_DELTA_INTERVAL) {
-                    self.last_delta = Some(mono);
-                    self.delta(hub, wall);
+            TurnEvent::Text { at, delta } => {
+                if at == 0 {
+                    self.tell(hub, wall, mono);
+                    self.forget();
                 }
+                self.text.push_str(&delta);
+                self.said_at = wall;
+                self.due(hub, wall, mono);
             }
-            TurnEvent::Restarted => self.text.clear(),
+            // What was said is void, also what nobody heard of it.
+            TurnEvent::Restarted => self.forget(),
             TurnEvent::ToolStart { id, name, args } => {
+                self.tell(hub, wall, mono);
                 let data = json!({ "phase": "start", "name": name, "toolCallId": id, "args": args });
                 self.tool(hub, data, verbose, wall);
             }
@@ -98,6 +116,39 @@ impl Emitter {
             self.agent(hub, "tool", data, now);
         } else {
             self.seq += 1;
+        }
+    }
+
+    fn forget(&mut self) {
+        self.text.clear();
+        self.told = 0;
+    }
+
+    /// Tells what was held back, once that is due. To be called also when nothing new is said: a model that pauses in the
+    /// middle of a sentence has said its first half.
+    pub fn due(&mut self, hub: &EventHub, wall: Millis, mono: Mono) {
+        let new = self.text.len() - self.told;
+        let is_enough = self.text.len() <= TEXT_EVENT_SMALL || new.saturating_mul(TEXT_EVENT_PART) >= self.told;
+        if new > 0 && is_enough && self.last_told.is_none_or(|t| mono.duration_since(t) >= TEXT_EVENT) {
+            self.tell(hub, wall, mono);
+        }
+    }
+
+    fn tell(&mut self, hub: &EventHub, wall: Millis, mono: Mono) {
+        if self.told < self.text.len() {
+            self.last_told = Some(mono);
+            self.flush(hub, wall);
+        }
+    }
+
+    /// Tells what was held back.
+    fn flush(&mut self, hub: &EventHub, wall: Millis) {
+        let Some(delta) = self.text.get(self.told..).filter(|delta| !delta.is_empty()) else { return };
+        let data = json!({ "text": self.text, "delta": delta });
+        self.told = self.text.len();
+        self.agent(hub, "assistant", data, wall);
+        if !self.aborted {
+            self.delta(hub, wall);
         }
     }
 
@@ -120,6 +171,7 @@ impl Emitter {
 
     /// The run ended with `text`.
     pub fn end(&mut self, hub: &EventHub, text: &str, started_at: Millis, now: Millis) {
+        self.flush(hub, now);
         self.agent(hub, "lifecycle", json!({ "phase": "end", "startedAt": started_at, "endedAt": now }), now);
         if self.chat {
             let mut event = self.chat(self.seq, ChatState::Final);
@@ -130,6 +182,7 @@ impl Emitter {
 
     /// A person or a deadline ended the run: `chat` is told at once, before the request that did it is answered.
     pub fn abort(&mut self, hub: &EventHub, reason: &str) {
+        self.flush(hub, self.said_at);
         if !std::mem::replace(&mut self.aborted, true) && self.chat {
             let mut event = self.chat(self.seq + 1, ChatState::Aborted);
             event.stop_reason = Some(reason.to_owned());
@@ -139,12 +192,14 @@ impl Emitter {
 
     /// The end of an aborted run (D28).
     pub fn aborted_end(&mut self, hub: &EventHub, started_at: Millis, now: Millis) {
+        self.flush(hub, now);
         let data = json!({ "phase": "end", "startedAt": started_at, "endedAt": now, "aborted": true });
         self.agent(hub, "lifecycle", data, now);
     }
 
     /// The run failed.
     pub fn failed(&mut self, hub: &EventHub, error: &str, started_at: Millis, now: Millis) {
+        self.flush(hub, now);
         let data = json!({ "phase": "error", "startedAt": started_at, "endedAt": now, "error": error });
         self.agent(hub, "lifecycle", data, now);
         if self.chat {

@@ -28,7 +28,7 @@ use crate::{
     },
     gateway::Gateway,
     idempotency::final_of,
-    limits::{CHECKPOINT, CONTEXT_MESSAGES, SESSIONS},
+    limits::{CHECKPOINT, CONTEXT_MESSAGES, SESSIONS, TEXT_EVENT},
     sessions,
     sessions::entry::SessionEntry,
     tools,
@@ -134,6 +134,7 @@ async fn attempt(gateway: &Arc<Gateway>, run: &Arc<Run>, started_at: Millis) -> 
         report = turn.run(&gateway.platform, &mut on_event) => report,
         never = typing(gateway, run) => match never {},
         never = checkpoints(gateway, run, started_at) => match never {},
+        never = held_back(gateway, run) => match never {},
     };
     let cut_off = report.end == TurnEnd::Aborted && gateway.runs.are_cut_off();
     if cut_off && !request.inbox.is_empty() {
@@ -169,6 +170,15 @@ async fn typing(gateway: &Gateway, run: &Run) -> std::convert::Infallible {
     loop {
         channel.typing(&to).await;
         tokio::time::sleep(TYPING_EVERY).await;
+    }
+}
+
+/// Tells what the emitter holds back while the model pauses (S36).
+async fn held_back(gateway: &Gateway, run: &Run) -> std::convert::Infallible {
+    loop {
+        tokio::time::sleep(TEXT_EVENT).await;
+        let mut emitter = run.emitter.lock().unwrap_or_else(PoisonError::into_inner);
+        emitter.due(&gateway.hub, gateway.clock.wall(), gateway.clock.mono());
     }
 }
 

@@ -21,7 +21,7 @@ use crate::{
     gateway::Gateway,
     hub::Member,
     limits::{CLOSE_REASON, SCOPE_TEXT, SCOPES},
-    nodes::Node,
+    nodes::{Declared, Node},
     outbox::{Close, Outbox},
     presence::{self, Told},
 };
@@ -203,6 +203,11 @@ fn attach(
     let client = &params.client;
     let scopes = effective_scopes(params, role);
     let device_id = ask.as_ref().map(|(ask, _)| ask.device_id.clone());
+    let declared = match &ask {
+        Some((ask, _)) => ask.declared.clone(),
+        None if role == Role::Node => Some(Declared::of(params)?),
+        None => None,
+    };
     let node_id = (role == Role::Node).then(|| device_id.clone().unwrap_or_else(|| client.id.as_str().to_owned()));
     let text = |t: &Option<openclaw_protocol::wire::NonEmpty>| t.as_ref().map(|t| t.as_str().to_owned());
     let client_name = text(&client.display_name).unwrap_or_else(|| client.id.as_str().to_owned());
@@ -271,8 +276,9 @@ fn attach(
         }
     }
     hub.attach(member.clone());
-    if role == Role::Node {
-        let node = Node::new(gateway, member.clone(), params, peer.origin.shown_ip.map(|ip| ip.to_string()));
+    if let Some(declared) = declared {
+        let remote_ip = peer.origin.shown_ip.map(|ip| ip.to_string());
+        let node = Node::new(gateway, member.clone(), params, declared, remote_ip);
         gateway.nodes.attach(Arc::new(node), &gateway.wake_words.get());
     }
     drop(hub);

@@ -22,6 +22,7 @@ use crate::{
     devices::{About, Ask},
     gateway::Gateway,
     limits::{DEVICE_TEXT, V1_SIGNATURES},
+    nodes::Declared,
 };
 
 /// Digests of version 1 texts whose signature was used: they carry no nonce, so that only memory keeps them from being used again.
@@ -109,19 +110,21 @@ pub fn signed(
             client_id: Some(p.client.id.as_str().to_owned()),
             client_mode: Some(p.client.mode.as_str().to_owned()),
         },
+        declared: (role == Role::Node).then(|| Declared::of(p)).transpose()?,
         remote_ip: peer.origin.shown_ip.map(|ip| ip.to_string()),
     })
 }
 
-/// Local devices are paired silently, unless somebody revoked them; others wait for a person.
+/// Local devices are paired silently, unless somebody revoked them; others wait for a person. A node that declares more
+/// than was approved is let in with what was approved, on this machine too (S33).
 ///
 /// # Errors
-/// NOT_PAIRED `pairing required` with `requestId` in the details.
+/// NOT_PAIRED `pairing required` with `requestId` in the details, or PAIRING_QUEUE_FULL there (D46).
 pub async fn paired(gateway: &Arc<Gateway>, peer: &Peer, ask: &Ask) -> Result<(), ErrorShape> {
-    if gateway.devices.is_approved(ask) {
-        return Ok(());
-    }
-    if peer.origin.local && !gateway.devices.was_revoked(ask) {
+    if !gateway.devices.is_approved(ask) {
+        if !peer.origin.local || gateway.devices.was_revoked(ask) {
+            return Err(waits(gateway, ask));
+        }
         gateway.devices.approve_silently(ask).await.map_err(|e| storage(&e))?;
         let payload = DevicePairResolved {
             request_id: gateway.uuid(),
@@ -130,12 +133,29 @@ pub async fn paired(gateway: &Arc<Gateway>, peer: &Peer, ask: &Ask) -> Result<()
             ts: gateway.clock.wall(),
         };
         gateway.hub.publish_about_device(&DEVICE_PAIR_RESOLVED, &payload, &ask.device_id);
-        return Ok(());
     }
-    let (request, is_new) = gateway.devices.request(ask);
-    if is_new {
+    let upgrade = gateway.devices.pin(ask).await.map_err(|e| storage(&e))?;
+    if let Some(request) = upgrade {
+        tracing::info!(device = ask.device_id, "a node declares more than was approved: that part waits");
         gateway.hub.publish_about_device(&DEVICE_PAIR_REQUESTED, &request, &ask.device_id);
     }
-    let error = ErrorShape::new(ErrorCode::NotPaired, "PAIRING_REQUIRED", "pairing required");
-    Err(error.with("requestId", request.request_id))
+    Ok(())
+}
+
+/// Files a request for a person; what the device is told.
+fn waits(gateway: &Gateway, ask: &Ask) -> ErrorShape {
+    match gateway.devices.request(ask) {
+        Ok((request, is_new)) => {
+            if is_new {
+                gateway.hub.publish_about_device(&DEVICE_PAIR_REQUESTED, &request, &ask.device_id);
+            }
+            let error = ErrorShape::new(ErrorCode::NotPaired, "PAIRING_REQUIRED", "pairing required");
+            error.with("requestId", request.request_id)
+        }
+        Err(full) => {
+            let text = format!("pairing required, but {full}");
+            let error = ErrorShape::new(ErrorCode::NotPaired, "PAIRING_QUEUE_FULL", text);
+            error.retry(Some(u64::try_from(full.retry.as_millis()).unwrap_or(u64::MAX)))
+        }
+    }
 }
