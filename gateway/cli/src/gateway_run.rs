@@ -107,8 +107,7 @@ fn make_workspace(dir: &std::path::Path) -> Result<(), Failure> {
 
 fn options(session: &Session, plan: Plan, log_file: Option<String>, log: LogGuard) -> ServerOptions {
     let paths = session.paths.clone();
-    let roots = vec![plan.workspace.clone(), paths.state_dir.join("media")];
-    let media = MediaRoots::new(paths.home.clone(), roots);
+    let media = MediaRoots::new(&paths.home, &paths.state_dir, &plan.workspaces, &plan.protected);
     let (config_path, secrets) = (paths.config.clone(), paths.clone());
     ServerOptions {
         config: plan.config,

@@ -48,7 +48,7 @@ pub use parse::{Loaded, parse};
 pub use path::{Path, PathError, Segment};
 pub use ports::{Ports, ports};
 pub use problem::Problem;
-pub use redact::{redacted, redacted_text, secrets_in};
+pub use redact::{redacted, redacted_text, secret_paths_in, secrets_in};
 pub use schema::schema;
 pub use secret::{REDACTED, Secret};
 pub use telegram::*;

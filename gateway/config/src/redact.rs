@@ -67,6 +67,32 @@ pub fn secrets_in(value: &Value) -> std::collections::BTreeSet<String> {
     out
 }
 
+/// Every path in `value` that names a file or directory with a secret in it: `tokenFile`, `keyPath`, `authDir` (S29).
+pub fn secret_paths_in(value: &Value) -> Vec<String> {
+    fn names_one(key: &str) -> bool {
+        let plain: String = key.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
+        let stem = ["file", "path", "dir"].iter().find_map(|ending| plain.strip_suffix(ending));
+        stem.is_some_and(|stem| is_secret_key(stem) || matches!(stem, "auth" | "oauth" | "credentials"))
+    }
+    fn collect(value: &Value, out: &mut Vec<String>) {
+        match value {
+            Value::Object(map) => {
+                for (key, item) in map {
+                    match item {
+                        Value::String(path) if names_one(key) && !path.is_empty() => out.push(path.clone()),
+                        _ => collect(item, out),
+                    }
+                }
+            }
+            Value::Array(list) => list.iter().for_each(|item| collect(item, out)),
+            _ => {}
+        }
+    }
+    let mut out = vec![];
+    collect(value, &mut out);
+    out
+}
+
 /// The file's text with [`REDACTED`] in place of every secret, comments and order kept. `None` when the text cannot be
 /// read: then nothing of it may be shown.
 pub fn redacted_text(text: &str) -> Option<String> {
