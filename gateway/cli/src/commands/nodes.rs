@@ -103,7 +103,7 @@ pub async fn run(session: &Session, command: &NodesCommand) -> Result<(), Failur
                 connection.call("node.describe", json!({ "nodeId": id })).await
             })
             .await?;
-            if session.out.json { output::json(&found) } else { output::line(node_text(&found)) }
+            if session.out.json { output::json(&found) } else { output::rows(node_text(&found)) }
         }
         NodesCommand::Invoke(args) => invoke(session, args).await,
         NodesCommand::Pending(read) => pending(session, read).await,
@@ -245,7 +245,7 @@ fn node_line(node: &Value) -> String {
     format!("{}  {}  {}", short(&id), text("displayName").unwrap_or_else(|| short(&id)), parts.join(", "))
 }
 
-fn node_text(node: &Value) -> String {
+fn node_text(node: &Value) -> Vec<String> {
     let mut lines = vec![node_line(node), format!("id: {}", node["nodeId"].as_str().unwrap_or_default())];
     for key in ["caps", "commands"] {
         let list: Vec<&str> = node[key].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
@@ -253,7 +253,7 @@ fn node_text(node: &Value) -> String {
             lines.push(format!("{key}: {}", list.join(", ")));
         }
     }
-    lines.join("\n")
+    lines
 }
 
 fn waiting_line(row: &Value) -> String {
