@@ -29,6 +29,7 @@ pub mod presence;
 pub mod providers;
 pub mod request_path;
 pub mod runs;
+pub mod secrets;
 pub mod serve;
 pub mod sessions;
 pub mod store;
