@@ -5,6 +5,7 @@ use std::time::Duration;
 use openclaw_client::{CallError, Client, ConnectError, ConnectOptions};
 use openclaw_config::{Config, GatewayMode, Secret, read_value};
 use openclaw_platform::{Platform, os};
+use openclaw_protocol::display;
 use openclaw_server::auth::is_hash;
 use serde_json::Value;
 
@@ -192,9 +193,12 @@ impl Connection {
         Failure::Runtime(match error {
             CallError::Gateway(refused) => {
                 let retry = refused.retry_after.map_or(String::new(), |after| format!("; try again in {after:?}"));
-                format!("{method} failed at {url}: {refused}{retry}")
+                format!("{method} failed at {url}: {}{retry}", display::line(&refused.to_string()))
             }
-            CallError::Closed(closed) => format!("{url} closed the connection before it answered {method}: {closed}"),
+            CallError::Closed(closed) => format!(
+                "{url} closed the connection before it answered {method}: {}",
+                display::line(&closed.to_string())
+            ),
             CallError::Timeout(after) => {
                 format!("{url} did not answer {method} within {after:?}; it may still do it. --timeout sets the limit")
             }

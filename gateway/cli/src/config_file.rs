@@ -2,13 +2,14 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // it may lie outside the state directory
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io::{self, Read as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
 };
 
 use openclaw_config::{Loaded, Problem, parse};
+use openclaw_platform::os::temporary::{self, Temporary};
 
 use crate::{env::Env, failure::Failure};
 
@@ -71,10 +72,13 @@ pub fn load(path: &Path, env: &Env) -> Result<State, Failure> {
 pub fn replace(path: &Path, text: &str) -> Result<(), Failure> {
     let write = || {
         make_parent(path)?;
+        temporary::sweep_beside(path);
         if let Some(old) = read_text(path)? {
-            write_private(&suffixed(path, ".bak"), &old)?;
+            temporary::replace(&suffixed(path, ".bak"), old.as_bytes())?;
         }
-        write_private(path, text)
+        // The target of a symbolic link is replaced, not the link: people keep their files in other places.
+        let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        temporary::replace(&target, text.as_bytes())
     };
     write().map_err(|e| Failure::Runtime(format!("cannot write the configuration {}: {e}", path.display())))
 }
@@ -86,15 +90,12 @@ pub fn replace(path: &Path, text: &str) -> Result<(), Failure> {
 pub fn create(path: &Path, text: &str) -> Result<bool, Failure> {
     let write = || {
         make_parent(path)?;
-        let temporary = suffixed(path, ".tmp");
-        write_synced(&temporary, text)?;
-        // A hard link fails when the name is taken: two set-ups at once cannot overwrite each other.
-        let linked = fs::hard_link(&temporary, path);
-        fs::remove_file(&temporary)?;
-        match linked {
+        let mut temporary = Temporary::beside(path)?;
+        temporary.file().write_all(text.as_bytes())?;
+        // Two set-ups at once cannot overwrite each other.
+        match temporary.create() {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-            Err(e) => Err(e),
-            Ok(()) => sync_parent(path).map(|()| true),
+            other => other.map(|()| true),
         }
     };
     write().map_err(|e| Failure::Runtime(format!("cannot write the configuration {}: {e}", path.display())))
@@ -118,29 +119,6 @@ fn suffixed(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-fn write_private(path: &Path, text: &str) -> io::Result<()> {
-    // The target of a symbolic link is replaced, not the link: people keep their files in other places.
-    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let temporary = suffixed(&target, ".tmp");
-    write_synced(&temporary, text)?;
-    fs::rename(&temporary, &target)?;
-    sync_parent(&target)
-}
-
-fn write_synced(path: &Path, text: &str) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
-}
-
-fn sync_parent(path: &Path) -> io::Result<()> {
-    path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -161,6 +139,21 @@ mod tests {
         assert_eq!(mode("state"), 0o700);
         assert_eq!((mode("state/openclaw.json"), mode("state/openclaw.json.bak")), (0o600, 0o600));
         assert_eq!(fs::read_dir(dir.path().join("state")).unwrap().count(), 2);
+    }
+
+    /// What was put there before is neither followed nor written to.
+    #[test]
+    fn s38_no_temporary_file_and_no_backup_is_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, victim) = (dir.path().join("openclaw.json"), dir.path().join("victim"));
+        fs::write(&victim, "v").unwrap();
+        for name in ["openclaw.json.tmp", "openclaw.json.bak", "openclaw.json.bak.tmp", "openclaw.json.new"] {
+            symlink(&victim, dir.path().join(name)).unwrap();
+        }
+        assert!(create(&path, "{}").unwrap());
+        replace(&path, "{a:1}").unwrap();
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "v");
+        assert_eq!(fs::read_to_string(dir.path().join("openclaw.json.bak")).unwrap(), "{}");
     }
 
     #[test]

@@ -41,6 +41,13 @@ impl Env {
         |name| self.get(name).map(str::to_owned)
     }
 
+    /// The values of all variables whose names say that they are secret.
+    pub fn secrets(&self) -> Vec<String> {
+        // A working directory is no password.
+        let is_secret = |name: &str| !name.ends_with("PWD") && openclaw_config::is_secret_name(name);
+        self.0.iter().filter(|(name, _)| is_secret(name)).map(|(_, value)| value.clone()).collect()
+    }
+
     /// A secret variable.
     pub fn secret(&self, name: &str) -> Option<Secret> {
         self.get(name).map(Secret::new)

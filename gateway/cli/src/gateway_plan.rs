@@ -7,7 +7,9 @@ use std::{
     time::Duration,
 };
 
-use openclaw_config::{AuthMode, Bind, Config, GatewayMode, Loaded, Secret, secrets_in, unused_sections};
+use openclaw_config::{
+    AuthMode, Bind, Config, GatewayMode, Loaded, Secret, secret_paths_in, secrets_in, unused_sections,
+};
 use openclaw_server::SharedAuth;
 use tracing::level_filters::LevelFilter;
 
@@ -36,6 +38,10 @@ pub struct Plan {
     pub auth: SharedAuth,
     /// Where agents work.
     pub workspace: PathBuf,
+    /// The same, and the working directories that single agents have of their own.
+    pub workspaces: Vec<PathBuf>,
+    /// Files and directories that are never sent as media: the configuration, what it names as secret, the log (S29).
+    pub protected: Vec<PathBuf>,
     /// Start the messaging channels.
     pub channels: bool,
     /// End other listeners first.
@@ -79,6 +85,10 @@ impl Plan {
             Some(file) => paths.expand(file),
             None => paths.state_dir.join("logs").join("gateway.log"),
         };
+        let own = config.agents.list.iter().filter_map(|agent| agent.workspace.as_ref());
+        let workspaces = std::iter::once(workspace.clone()).chain(own.map(|dir| paths.expand(dir))).collect();
+        let named = secret_paths_in(&value).into_iter().map(|path| paths.expand(&path));
+        let protected = named.chain([paths.config.clone(), log_file.clone()]).collect();
         let unused = unused_sections(&config);
         if !unused.is_empty() {
             warnings.push(format!("these sections of the configuration have no effect yet: {}", unused.join(", ")));
@@ -94,6 +104,8 @@ impl Plan {
             listen,
             auth,
             workspace,
+            workspaces,
+            protected,
             log_file,
             warnings,
             secrets,

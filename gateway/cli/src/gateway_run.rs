@@ -1,9 +1,14 @@
 //! `openclaw gateway`: from a checked plan to a running server.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use openclaw_platform::{SpawnerExt as _, os::OsSpawner, select};
-use openclaw_server::{Control, HostInfo, ServeError, ServerOptions};
+use openclaw_config::{own_secrets_in, parse, read_value};
+use openclaw_platform::{
+    SpawnerExt as _, Storage,
+    os::{OsSpawner, temporary},
+    select,
+};
+use openclaw_server::{Control, HostInfo, ServeError, ServerOptions, options::OwnSecrets};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, oneshot},
@@ -45,6 +50,7 @@ async fn serve(session: &Session, plan: Plan, log: LogGuard, elapsed: impl Fn() 
         force::free_port(&*platform.processes, session.env.get("PATH"), plan.port).await?;
     }
     let _lock = StateLock::take(&state_dir, plan.port)?;
+    remove_leftovers(&*platform.storage, session);
     let log_file = plan.log_file.strip_prefix(&state_dir).ok().and_then(|p| p.to_str()).map(str::to_owned);
     tracing::info!(
         "OpenClaw {} · config {} · state {} · log {}",
@@ -86,6 +92,18 @@ async fn serve(session: &Session, plan: Plan, log: LogGuard, elapsed: impl Fn() 
     }
 }
 
+/// What killed processes left half written in the state directory and beside the configuration (S38).
+fn remove_leftovers(storage: &dyn Storage, session: &Session) {
+    if let Err(error) = openclaw_server::store::backup::remove_leftovers(storage) {
+        tracing::warn!(%error, "leftovers of earlier backups cannot be removed");
+    }
+    let removed = temporary::sweep(&session.paths.state_dir);
+    if removed > 0 {
+        tracing::info!(removed, "files that were left half written are removed");
+    }
+    temporary::sweep_beside(&session.paths.config);
+}
+
 /// Every connection is an open file, and the usual soft limit is 1024: as many as this process may have.
 fn more_files() {
     use rustix::process::{Resource, getrlimit, setrlimit};
@@ -107,9 +125,10 @@ fn make_workspace(dir: &std::path::Path) -> Result<(), Failure> {
 
 fn options(session: &Session, plan: Plan, log_file: Option<String>, log: LogGuard) -> ServerOptions {
     let paths = session.paths.clone();
-    let roots = vec![plan.workspace.clone(), paths.state_dir.join("media")];
-    let media = MediaRoots::new(paths.home.clone(), roots);
+    let media = MediaRoots::new(&paths.home, &paths.state_dir, &plan.workspaces, &plan.protected);
     let (config_path, secrets) = (paths.config.clone(), paths.clone());
+    let masker = openclaw_config::Masker::default();
+    let in_files = masker.clone();
     ServerOptions {
         config: plan.config,
         config_path: paths.config.clone(),
@@ -125,11 +144,36 @@ fn options(session: &Session, plan: Plan, log_file: Option<String>, log: LogGuar
         read_media: Arc::new(move |path, max| media.read(path, max)),
         // Files are read again when they change: what they hold now must not be seen in the log either (S17).
         read_secret: Arc::new(move |path| {
-            config_file::read_secret(&secrets.expand(path)).inspect(|secret| log.hide(secret))
+            config_file::read_secret(&secrets.expand(path)).inspect(|secret| {
+                log.hide(secret);
+                in_files.learn([secret.clone()]);
+            })
         }),
+        own_secrets: own_secrets(session),
+        masker,
         telegram_token: session.env.secret("TELEGRAM_BOT_TOKEN"),
         log_file,
     }
+}
+
+/// What the environment and the configuration file hold; the file is read for every call and looked into when it changed.
+fn own_secrets(session: &Session) -> OwnSecrets {
+    let (env, path) = (session.env.clone(), session.paths.config.clone());
+    let in_environment = env.secrets();
+    let seen = Mutex::new((None, vec![]));
+    Arc::new(move || {
+        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        // While the file cannot be read, what it held last counts.
+        if let Ok(Some(text)) = config_file::read_text(&path)
+            && seen.0.as_ref() != Some(&text)
+        {
+            let written = read_value(&text).map(|value| own_secrets_in(&value)).unwrap_or_default();
+            let in_force = parse(&text, &env.lookup()).map(|loaded| own_secrets_in(&loaded.value)).unwrap_or_default();
+            let all = written.into_iter().chain(in_force).chain(in_environment.clone());
+            *seen = (Some(text), all.collect());
+        }
+        if seen.0.is_none() { in_environment.clone() } else { seen.1.clone() }
+    })
 }
 
 fn host() -> HostInfo {

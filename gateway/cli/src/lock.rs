@@ -60,7 +60,11 @@ impl StateLock {
     fn try_take(state_dir: &Path, port: u16) -> Result<Option<Self>, Failure> {
         let path = state_dir.join(FILE);
         let io = |e: std::io::Error| Failure::Runtime(format!("{}: {e}", path.display()));
-        let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+        // It is emptied and written: a link would do that to another file (S38).
+        let no_link = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+        let mut open = OpenOptions::new();
+        open.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(no_link);
+        let open = open.open(&path);
         let mut file = open.map_err(io)?;
         match file.try_lock() {
             Ok(()) => {}

@@ -4,12 +4,11 @@
 pub mod console;
 pub mod file;
 mod layer;
-pub mod redact;
 pub mod text;
 
 use std::{path::PathBuf, sync::Arc};
 
-use openclaw_config::{ConsoleStyle, LogLevel};
+use openclaw_config::{ConsoleStyle, LogLevel, Masker};
 use openclaw_platform::{Clock as _, os::OsClock};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -18,7 +17,6 @@ use self::{
     console::{Console, Stdout},
     file::{Bounds, RotatingFile},
     layer::{LogLayer, Sinks},
-    redact::Redactor,
 };
 use crate::args::WsLog;
 
@@ -46,7 +44,7 @@ pub struct LogOptions {
 #[derive(Clone)]
 pub struct LogGuard {
     sinks: Arc<Sinks>,
-    redactor: Arc<Redactor>,
+    masker: Masker,
 }
 
 impl LogGuard {
@@ -57,7 +55,7 @@ impl LogGuard {
 
     /// Hides this value from now on, wherever it stands (S17).
     pub fn hide(&self, secret: &str) {
-        self.redactor.learn(secret);
+        self.masker.learn([secret.to_owned()]);
     }
 }
 
@@ -72,11 +70,11 @@ pub fn start(options: LogOptions) -> (LogGuard, Option<std::io::Error>) {
         Err(error) => (None, Some(error)),
     };
     let sinks = Arc::new(Sinks::new(Console::start(Stdout), file));
-    let redactor = Arc::new(Redactor::new(options.secrets));
-    let guard = LogGuard { sinks: sinks.clone(), redactor: redactor.clone() };
+    let masker = Masker::new(options.secrets);
+    let guard = LogGuard { sinks: sinks.clone(), masker: masker.clone() };
     let layer = LogLayer {
         sinks,
-        redactor,
+        masker,
         console: options.console,
         style: options.style,
         color: options.color,

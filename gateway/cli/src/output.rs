@@ -2,9 +2,11 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 
+use openclaw_config::Masker;
+use openclaw_protocol::display;
 use serde_json::Value;
 
-use crate::{args::Global, env::Env, failure::Failure, logging::text::escape_controls};
+use crate::{args::Global, env::Env, failure::Failure};
 
 /// How to print.
 #[derive(Debug, Clone, Copy)]
@@ -23,19 +25,30 @@ impl Output {
     }
 }
 
-/// One or more lines; control characters from outside are escaped (S18), line ends are kept.
+/// One line, whatever is in it: no name from outside makes a second one or hides a part (S31).
 pub fn line(text: impl AsRef<str>) -> Result<(), Failure> {
-    raw(&(escape_lines(text.as_ref()) + "\n"))
+    raw(&format!("{}\n", display::line(text.as_ref())))
+}
+
+/// Rows of a table or a report, each of them one line as by [`line`].
+pub fn rows<T: AsRef<str>>(rows: impl IntoIterator<Item = T>) -> Result<(), Failure> {
+    rows.into_iter().try_for_each(line)
+}
+
+/// Text that is meant to have several lines: an agent's answer, a value of the configuration. What is not visible is
+/// escaped, line ends are not: never for a row with anybody's name in it.
+pub fn text(text: impl AsRef<str>) -> Result<(), Failure> {
+    raw(&format!("{}\n", display::lines(text.as_ref())))
 }
 
 /// A JSON value, indented.
 pub fn json(value: &Value) -> Result<(), Failure> {
-    raw(&format!("{value:#}\n"))
+    raw(&format!("{}\n", display::json(&format!("{value:#}"))))
 }
 
 /// A JSON value on one line.
 pub fn json_line(value: &Value) -> Result<(), Failure> {
-    raw(&format!("{value}\n"))
+    raw(&format!("{}\n", display::json(&value.to_string())))
 }
 
 /// Text of the program's own, as it is.
@@ -48,11 +61,7 @@ pub fn raw(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// A remark for the person that is no part of the result: stderr.
+/// A remark for the person that is no part of the result: stderr. Addresses in it lose their passwords (S34).
 pub fn note(text: impl AsRef<str>) {
-    let _ = writeln!(io::stderr(), "{}", escape_lines(text.as_ref()));
-}
-
-fn escape_lines(text: &str) -> String {
-    text.split('\n').map(escape_controls).collect::<Vec<_>>().join("\n")
+    let _ = writeln!(io::stderr(), "{}", display::lines(&Masker::default().mask(text.as_ref())));
 }

@@ -27,7 +27,7 @@ pub fn run(session: &Session, args: &SetupArgs) -> Result<(), Failure> {
     if !created {
         return output::line(format!("{} is already there; nothing was changed.", paths.config.display()));
     }
-    output::line(format!(
+    output::text(format!(
         "Wrote {} with a fresh token and the built-in model {ECHO_MODEL}, which repeats what it is told.\n\
          Start the gateway:  {1} gateway\n\
          Talk to it:         {1} agent --message hi",

@@ -13,6 +13,7 @@ use crate::{
     path::{Path, Segment},
     redact::is_secret_key,
     schema::schema,
+    shapes,
 };
 
 /// Problems listed at most.
@@ -120,7 +121,9 @@ fn found(error: &ValidationError<'_>, path: &Path) -> String {
         Value::Null => "null".to_owned(),
         Value::Object(_) => "an object".to_owned(),
         Value::Array(_) => "a list".to_owned(),
-        Value::String(s) if show_value => format!("{:?}", s.chars().take(40).collect::<String>()),
+        Value::String(s) if show_value && !shapes::is_secret(s) => {
+            format!("{:?}", s.chars().take(40).collect::<String>())
+        }
         Value::String(_) => "a string".to_owned(),
         Value::Number(_) if secret => "a number".to_owned(),
         other => other.to_string(),

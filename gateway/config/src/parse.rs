@@ -1,7 +1,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{Config, Problem, check, explain::explain, path::Path, read_value, vars::Variables};
+use crate::{Config, Problem, REDACTED, check, explain::explain, path::Path, read_value, vars::Variables};
 
 /// A valid configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,12 +32,29 @@ pub fn parse(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded,
         }
         Err(found) => problems.extend(found),
     }
+    markers(&value, &Path::default(), &mut problems);
     if !problems.is_empty() {
         return Err(problems);
     }
     let config = typed(&value)?;
     let warnings = check::warnings(&config);
     Ok(Loaded { config, value, warnings })
+}
+
+/// The marker of a secret that was not shown is no value, wherever it stands (D17).
+fn markers(value: &Value, path: &Path, problems: &mut Vec<Problem>) {
+    match value {
+        Value::String(text) if text.contains(REDACTED) => {
+            let text = format!("is {REDACTED}, which stands for a secret that was not shown; set the real value");
+            let problem = Problem::at(path, text);
+            if !problems.iter().any(|p| p.path == problem.path) {
+                problems.push(problem);
+            }
+        }
+        Value::Array(list) => list.iter().enumerate().for_each(|(i, item)| markers(item, &path.index(i), problems)),
+        Value::Object(map) => map.iter().for_each(|(key, item)| markers(item, &path.key(key), problems)),
+        _ => {}
+    }
 }
 
 /// Types alone, with all reasons when they do not fit.

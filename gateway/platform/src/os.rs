@@ -5,6 +5,7 @@
 
 mod processes;
 mod storage;
+pub mod temporary;
 mod transport;
 
 use std::{

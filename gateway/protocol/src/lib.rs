@@ -8,6 +8,7 @@
 pub mod approvals;
 pub mod connect;
 pub mod device;
+pub mod display;
 mod document;
 pub mod error;
 pub mod event;

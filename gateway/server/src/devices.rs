@@ -136,6 +136,13 @@ impl Devices {
         nodes.map(shown).collect()
     }
 
+    /// The tokens that are good for something, for hiding them (S28).
+    pub fn tokens(&self) -> Vec<String> {
+        let state = self.lock();
+        let tokens = state.paired.values().flat_map(|d| d.tokens.values()).filter(|t| t.revoked_at_ms.is_none());
+        tokens.map(|t| t.token.clone()).collect()
+    }
+
     /// True when `token` is the device's own for that role and good for these scopes.
     pub fn token_fits(&self, ask: &Ask, token: &str) -> bool {
         let state = self.lock();

@@ -9,6 +9,7 @@ use std::{
 use openclaw_platform::BoxFuture;
 use openclaw_protocol::{
     connect::Features,
+    display,
     error::ErrorShape,
     event::EVENTS,
     frame::{Encoded, RequestFrame, encode_error, encode_ok},
@@ -244,9 +245,9 @@ fn allowed(call: &Call, name: &str) -> Result<(), ErrorShape> {
     Ok(())
 }
 
-/// A client's own word, bounded and without control characters (S18).
+/// A client's own word, bounded and as it may be shown (S18, S31).
 fn shown(name: &str) -> String {
-    name.chars().take(64).flat_map(|c| if c.is_control() { c.escape_debug().collect() } else { vec![c] }).collect()
+    display::short(name, 64)
 }
 
 fn encode<R: Serialize>(id: &str, result: Result<Reply<R>, Failure>) -> Response {

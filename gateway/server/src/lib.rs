@@ -30,6 +30,7 @@ pub mod providers;
 pub mod request_path;
 pub mod rights;
 pub mod runs;
+pub mod secrets;
 pub mod serve;
 pub mod sessions;
 pub mod store;

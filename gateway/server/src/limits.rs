@@ -208,3 +208,9 @@ pub const QUEUE_SUMMARY: usize = 160;
 pub const CHECKPOINT: Duration = Duration::from_secs(2);
 /// Bytes of text that it keeps.
 pub const CHECKPOINT_TEXT: usize = 256 << 10;
+/// Characters of a sender's name, a chat's title or a file's name that the model is shown ...
+pub const ENVELOPE_NAME: usize = 80;
+/// ... of an id ...
+pub const ENVELOPE_ID: usize = 64;
+/// ... and of the message that is answered.
+pub const ENVELOPE_QUOTE: usize = 1000;

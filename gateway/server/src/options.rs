@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
-use openclaw_config::{AuthMode, Config, Secret};
+use openclaw_config::{AuthMode, Config, Masker, Secret};
 
 /// Reads the configuration file's text again; `None` when there is no file.
 pub type ReadConfig = Arc<dyn Fn() -> std::io::Result<Option<String>> + Send + Sync>;
@@ -12,6 +12,9 @@ pub type ReadMedia = Arc<dyn Fn(&str, usize) -> std::io::Result<(String, Vec<u8>
 
 /// Reads the text of a file that holds a secret.
 pub type ReadSecret = Arc<dyn Fn(&str) -> std::io::Result<String> + Send + Sync>;
+
+/// Every secret that the configuration and the environment hold at the moment.
+pub type OwnSecrets = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
 
 /// Everything that a start needs, resolved.
 #[derive(Clone)]
@@ -42,6 +45,10 @@ pub struct ServerOptions {
     pub read_media: ReadMedia,
     /// Reads a file that holds a secret (`tokenFile`).
     pub read_secret: ReadSecret,
+    /// Secrets to keep from agents and out of media (S28).
+    pub own_secrets: OwnSecrets,
+    /// What is known of them so far.
+    pub masker: Masker,
     /// `TELEGRAM_BOT_TOKEN`.
     pub telegram_token: Option<Secret>,
     /// The log file, relative to the state directory, when it lies there.
@@ -72,6 +79,8 @@ impl ServerOptions {
             time_zone: jiff::tz::TimeZone::UTC,
             read_media: Arc::new(move |_, _| Err(none.into())),
             read_secret: Arc::new(move |_| Err(none.into())),
+            own_secrets: Arc::new(Vec::new),
+            masker: Masker::default(),
             telegram_token: None,
             log_file: None,
         }

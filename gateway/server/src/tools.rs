@@ -3,12 +3,14 @@
 //! Tools go the way that clients go: they call the handlers of the methods, so that a message is sent, a node is asked
 //! and a transcript is read by one piece of code, with one set of checks.
 
+mod masked;
 mod nodes;
 mod own;
 mod sessions;
 
 use std::sync::Arc;
 
+pub use masked::Masked;
 use openclaw_agent::tool::{Exec, Tool};
 use openclaw_config::{ExecAsk, ExecSecurity, Tools};
 
@@ -70,6 +72,7 @@ pub fn for_run(gateway: &Arc<Gateway>, run: &Run, entry: &SessionEntry) -> Vec<A
             "node_run" if forbidden => None,
             name => own::Own::named(&context, name).map(|tool| Arc::new(tool) as Arc<dyn Tool>),
         })
+        .map(|tool| Arc::new(Masked::new(tool, gateway)) as Arc<dyn Tool>)
         .collect()
 }
 

@@ -10,6 +10,7 @@ use http_body_util::{BodyDataStream, BodyExt as _, Limited};
 use hyper::body::Incoming;
 use openclaw_config::Secret;
 use openclaw_platform::http::{Body, HttpClient, HttpError};
+use openclaw_protocol::display;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -187,9 +188,10 @@ fn reason(status: StatusCode) -> String {
     status.canonical_reason().unwrap_or("no message").to_owned()
 }
 
-/// A provider's text for one line of a log: bounded, without control characters (S18).
+/// A provider's text for one line of a log: bounded, as it may be shown (S18, S31).
 pub(super) fn bounded(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_ERROR_MESSAGE).collect()
+    let spaced: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_ERROR_MESSAGE).collect();
+    display::line(&spaced).into_owned()
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use openclaw_platform::{
     Entropy, EntropyExt as _, Platform,
     http::{Body, HttpClient, HttpError},
 };
+use openclaw_protocol::display;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
@@ -173,14 +174,15 @@ impl BotApi {
         })
     }
 
-    /// Text from outside without the token, without control characters (S18) and not too long.
+    /// Text from outside without the token, as it may be shown (S18, S31) and not too long.
     fn harmless(&self, text: &str) -> String {
         let text = if self.token.expose().is_empty() {
             text.to_owned()
         } else {
             text.replace(self.token.expose(), "<bot token>")
         };
-        text.chars().take(MAX_DESCRIPTION).map(|c| if c.is_control() { ' ' } else { c }).collect()
+        let spaced: String = text.chars().take(MAX_DESCRIPTION).map(|c| if c.is_control() { ' ' } else { c }).collect();
+        display::line(&spaced).into_owned()
     }
 }
 

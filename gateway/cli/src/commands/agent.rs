@@ -30,7 +30,7 @@ pub async fn run(session: &Session, args: &AgentArgs) -> Result<(), Failure> {
     if session.out.json {
         return output::json(&payload);
     }
-    output::line(reply(&payload))
+    output::text(reply(&payload))
 }
 
 fn params(args: &AgentArgs, key: String) -> Value {

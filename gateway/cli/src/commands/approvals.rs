@@ -244,10 +244,10 @@ async fn edit(session: &Session, place: &Place, change: impl FnOnce(&mut Value))
 }
 
 fn shown(session: &Session, policy: &Value) -> Result<(), Failure> {
-    if session.out.json { output::json(policy) } else { output::line(text(policy)) }
+    if session.out.json { output::json(policy) } else { output::rows(text(policy)) }
 }
 
-fn text(policy: &Value) -> String {
+fn text(policy: &Value) -> Vec<String> {
     let file = &policy["file"];
     let words = |entry: &Value| {
         let said = ["security", "ask", "askFallback"];
@@ -268,7 +268,7 @@ fn text(policy: &Value) -> String {
             lines.push(format!("  allows {}", entry["pattern"].as_str().unwrap_or("?")));
         }
     }
-    lines.join("\n")
+    lines
 }
 
 fn waiting_line(row: &Value) -> String {
@@ -294,7 +294,7 @@ mod tests {
             "version": 1, "defaults": {"security": "allowlist", "ask": "on-miss"},
             "agents": {"main": {"allowlist": [{"pattern": "/bin/ls"}]}}}});
         let expected = "/s/exec-approvals.json (0123456789ab)\ndefaults: security allowlist, ask on-miss\nagent main: nothing said\n  allows /bin/ls";
-        assert_eq!(text(&policy), expected);
+        assert_eq!(text(&policy).join("\n"), expected);
     }
 
     #[test]

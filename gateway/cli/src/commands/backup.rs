@@ -7,10 +7,13 @@ use std::{
 };
 
 use clap::Subcommand;
-use openclaw_platform::Platform;
+use openclaw_platform::{
+    EntropyExt as _, Platform,
+    os::temporary::{self, Temporary},
+};
 use openclaw_server::store::{
     Store, StoreError,
-    backup::{self, DIRECTORY},
+    backup::{self, DIRECTORY, RESTORING},
 };
 use serde_json::json;
 
@@ -64,7 +67,7 @@ fn refused(path: &Path) -> impl Fn(std::io::Error) -> Failure + '_ {
 }
 
 async fn create(session: &Session, file: Option<&Path>, read: &ReadArgs) -> Result<(), Failure> {
-    if let Some(file) = file.filter(|f| f.exists()) {
+    if let Some(file) = file.filter(|f| f.symlink_metadata().is_ok()) {
         return Err(Failure::Runtime(format!("{} is there already: name another file", file.display())));
     }
     let made = match StateLock::take(&session.paths.state_dir, 0) {
@@ -75,7 +78,9 @@ async fn create(session: &Session, file: Option<&Path>, read: &ReadArgs) -> Resu
     };
     let mut path = PathBuf::from(made["path"].as_str().unwrap_or_default());
     if let Some(file) = file {
-        copy(&path, file)?;
+        // What an earlier one that was killed left beside it.
+        temporary::sweep_beside(file);
+        copy(&path, file, Temporary::create)?;
         fs::remove_file(&path).map_err(refused(&path))?;
         file.clone_into(&mut path);
     }
@@ -90,23 +95,22 @@ fn offline(session: &Session) -> Result<serde_json::Value, Failure> {
     let platform = platform(session)?;
     let now = jiff::Timestamp::from_millisecond(platform.clock.wall() as i64).unwrap_or_default();
     let name = format!("{DIRECTORY}/openclaw-{}.redb", now.strftime("%Y%m%dT%H%M%S.%3fZ"));
-    let made = Store::open(&platform).and_then(|s| s.back_up(&*platform.storage, &name)).map_err(|e| failed(&e))?;
+    let dir = &session.paths.state_dir;
+    backup::remove_leftovers(&*platform.storage).map_err(refused(dir))?;
+    temporary::sweep(dir);
+    let tag = platform.entropy.hex(8);
+    let made =
+        Store::open(&platform).and_then(|s| s.back_up(&*platform.storage, &name, &tag)).map_err(|e| failed(&e))?;
     let path = session.paths.state_dir.join(name);
     Ok(json!({ "path": path.display().to_string(), "bytes": made.bytes, "records": made.records }))
 }
 
-/// A whole copy or none, durable, readable by its owner only.
-fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let mut unfinished = to.as_os_str().to_owned();
-    unfinished.push(".new");
-    let unfinished = PathBuf::from(unfinished);
+/// A whole copy or none, durable, readable by its owner only (S38).
+fn copy(from: &Path, to: &Path, finish: fn(Temporary) -> std::io::Result<()>) -> Result<(), Failure> {
     let write = || {
-        let mut out = File::options().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
-        std::io::copy(&mut File::open(from)?, &mut out)?;
-        out.sync_all()?;
-        fs::rename(&unfinished, to)?;
-        File::open(to.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")))?.sync_all()
+        let mut out = Temporary::beside(to)?;
+        std::io::copy(&mut File::open(from)?, out.file())?;
+        finish(out)
     };
     write().map_err(refused(to))
 }
@@ -119,8 +123,10 @@ fn restore(session: &Session, file: &Path) -> Result<(), Failure> {
     let dir = &session.paths.state_dir;
     let _lock = StateLock::take(dir, 0)?;
     // The copy that was named stays where it is.
-    let name = "gateway.redb.restoring";
-    copy(file, &dir.join(name))?;
+    let name = RESTORING;
+    backup::remove_leftovers(&*platform.storage).map_err(refused(dir))?;
+    temporary::sweep(dir);
+    copy(file, &dir.join(name), Temporary::replace)?;
     let old = backup::restore(&*platform.storage, name).map_err(|e| {
         let _ = platform.storage.remove(name);
         failed(&e)

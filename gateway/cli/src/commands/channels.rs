@@ -31,7 +31,7 @@ pub async fn run(session: &Session, command: &ChannelsCommand) -> Result<(), Fai
     if lines.is_empty() {
         lines.push("No channel is configured. Add channels.telegram.botToken to the configuration.".to_owned());
     }
-    output::line(lines.join("\n"))
+    output::rows(lines)
 }
 
 fn account_line(label: &str, account: &Value) -> String {

@@ -1,6 +1,6 @@
 //! `openclaw config ...`: the file itself, without a gateway.
 
-use openclaw_config::{Path, Problem, edit, parse, read_value, redacted};
+use openclaw_config::{Path, Problem, edit, parse, read_value, redacted, restored};
 use serde_json::{Value, json};
 
 use crate::{Session, args::ConfigCommand, config_file, failure::Failure, output};
@@ -15,7 +15,11 @@ pub fn run(session: &Session, command: &ConfigCommand) -> Result<(), Failure> {
         ConfigCommand::Set { path, value, string } => {
             let value = if *string { Value::from(value.as_str()) } else { parse_value(value) };
             let path = read_path(path)?;
-            change(session, &path, |text| edit::set(text, &path, &value))
+            change(session, &path, |text| {
+                // What was shown without its secrets may be written back (D17).
+                let stored = read_value(text).ok().and_then(|stored| path.get(&stored).cloned());
+                edit::set(text, &path, &restored(&value, &stored.unwrap_or_default()))
+            })
         }
         ConfigCommand::Unset { path } => {
             let path = read_path(path)?;
@@ -45,7 +49,7 @@ fn get(session: &Session, path: &Path, show_secrets: bool) -> Result<(), Failure
         Failure::Runtime(format!("nothing is set at {path} in {file}; defaults are in `openclaw config schema`"))
     })?;
     match found {
-        Value::String(text) if !session.out.json => output::line(text),
+        Value::String(text) if !session.out.json => output::text(text),
         other => output::json(other),
     }
 }

@@ -112,20 +112,20 @@ fn list(session: &Session, found: &Value) -> Result<(), Failure> {
     }
     let now = jiff::Timestamp::now().as_millisecond().unsigned_abs();
     for row in rows {
-        output::line(line(row, now))?;
+        output::rows(lines(row, now))?;
     }
     let counts = &found["counts"];
     output::line(format!("{} queued, {} given up, {} unknown", counts["queued"], counts["dead"], counts["unknown"]))
 }
 
-fn line(row: &Value, now: u64) -> String {
+fn lines(row: &Value, now: u64) -> Vec<String> {
     let text = |name: &str| row[name].as_str().unwrap_or_default();
     let state = match (text("state"), text("reason")) {
         (state, "") => state.to_owned(),
         (state, reason) => format!("{state} ({reason})"),
     };
     let said: String = text("text").chars().map(|c| if c == '\n' { ' ' } else { c }).collect();
-    let mut line = format!(
+    let mut lines = vec![format!(
         "{}  {state}  {} {} to {}, {} old, {} attempts: {said:?}",
         text("id"),
         text("channel"),
@@ -133,10 +133,7 @@ fn line(row: &Value, now: u64) -> String {
         text("to"),
         ago(now.saturating_sub(row["createdAt"].as_u64().unwrap_or(now))),
         row["attempts"],
-    );
-    if let Some(error) = row["error"].as_str() {
-        line.push_str("\n    ");
-        line.push_str(error);
-    }
-    line
+    )];
+    lines.extend(row["error"].as_str().map(|error| format!("    {error}")));
+    lines
 }

@@ -12,6 +12,7 @@ mod gateway;
 mod people;
 
 use clap::Args;
+use openclaw_config::Masker;
 use serde_json::json;
 
 use self::check::{Check, Verdict};
@@ -110,20 +111,21 @@ async fn look(session: &Session, args: &DoctorArgs) -> Vec<Check> {
 }
 
 fn print(session: &Session, checks: &[Check]) -> Result<(), Failure> {
+    let masker = Masker::default();
     let count = |verdict| checks.iter().filter(|c| c.verdict == verdict).count();
     let (errors, warnings) = (count(Verdict::Error), count(Verdict::Warn));
     if session.out.json {
-        return output::json(&json!({
+        return output::json(&masker.mask_value(&json!({
             "ok": errors + warnings == 0,
             "configPath": session.paths.config,
             "stateDir": session.paths.state_dir,
             "errors": errors,
             "warnings": warnings,
             "checks": checks,
-        }));
+        })));
     }
     for check in checks {
-        output::line(check.lines())?;
+        output::text(masker.mask(&check.lines()))?;
     }
     output::line(match (errors, warnings) {
         (0, 0) => "Nothing is wrong.".to_owned(),

@@ -55,6 +55,8 @@ pub async fn run(session: &Session, no_probe: bool, args: &ReadArgs) -> Result<(
         report["rpc"] = rpc;
         ok
     };
+    // Addresses may have passwords in them (S34).
+    let report = openclaw_config::Masker::default().mask_value(&report);
     if session.out.json {
         output::json(&report)?;
     } else {
@@ -137,7 +139,7 @@ fn print(report: &Value) -> Result<(), Failure> {
             format!("RPC probe: failed: {}", text(&rpc["error"]))
         });
     }
-    output::line(lines.join("\n"))
+    output::rows(lines)
 }
 
 #[cfg(test)]

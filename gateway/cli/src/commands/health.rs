@@ -109,7 +109,7 @@ pub async fn status(session: &Session, args: &ReadArgs) -> Result<(), Failure> {
     if queued > 0 {
         lines.push(format!("Notes:    {queued} waiting for the agent"));
     }
-    output::line(lines.join("\n"))
+    output::rows(lines)
 }
 
 /// `gateway call METHOD`.

@@ -103,7 +103,7 @@ pub async fn run(session: &Session, command: &NodesCommand) -> Result<(), Failur
                 connection.call("node.describe", json!({ "nodeId": id })).await
             })
             .await?;
-            if session.out.json { output::json(&found) } else { output::line(node_text(&found)) }
+            if session.out.json { output::json(&found) } else { output::rows(node_text(&found)) }
         }
         NodesCommand::Invoke(args) => invoke(session, args).await,
         NodesCommand::Pending(read) => pending(session, read).await,
@@ -248,7 +248,7 @@ fn node_line(node: &Value) -> String {
     format!("{}  {}  {}", short(&id), text("displayName").unwrap_or_else(|| short(&id)), parts.join(", "))
 }
 
-fn node_text(node: &Value) -> String {
+fn node_text(node: &Value) -> Vec<String> {
     let mut lines = vec![node_line(node), format!("id: {}", node["nodeId"].as_str().unwrap_or_default())];
     for key in ["caps", "commands"] {
         let list: Vec<&str> = node[key].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
@@ -259,13 +259,13 @@ fn node_text(node: &Value) -> String {
     if let Some(waiting) = waiting(&node["waiting"]) {
         lines.push(format!("waits for approval (`openclaw nodes pending`): {waiting}"));
     }
-    lines.join("\n")
+    lines
 }
 
 /// What waits of a node, in one line; none when nothing does.
 fn waiting(row: &Value) -> Option<String> {
     let kind = ["platform", "deviceFamily"];
-    let kind = kind.iter().filter_map(|key| Some(format!("{key} {}", row[*key].as_str()?.escape_debug())));
+    let kind = kind.iter().filter_map(|key| Some(format!("{key} {}", row[*key].as_str()?)));
     let parts: Vec<String> = kind.chain(offered(row)).collect();
     (!parts.is_empty()).then(|| parts.join("; "))
 }

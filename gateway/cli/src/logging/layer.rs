@@ -8,8 +8,9 @@ use std::{
 };
 
 use jiff::{Timestamp, tz::TimeZone};
-use openclaw_config::ConsoleStyle;
+use openclaw_config::{ConsoleStyle, Masker};
 use openclaw_platform::Millis;
+use openclaw_protocol::display;
 use serde_json::{Map, Value};
 use tracing::{
     Event, Level, Metadata, Subscriber,
@@ -18,7 +19,7 @@ use tracing::{
 };
 use tracing_subscriber::layer::{Context, Layer};
 
-use super::{console::Console, file::RotatingFile, redact::Redactor, text};
+use super::{console::Console, file::RotatingFile, text};
 use crate::args::WsLog;
 
 /// Longest text of one field.
@@ -51,7 +52,7 @@ impl Sinks {
 /// Turns events into lines.
 pub(super) struct LogLayer {
     pub(super) sinks: Arc<Sinks>,
-    pub(super) redactor: Arc<Redactor>,
+    pub(super) masker: Masker,
     pub(super) console: LevelFilter,
     pub(super) style: ConsoleStyle,
     pub(super) color: bool,
@@ -96,7 +97,7 @@ impl<S: Subscriber> Layer<S> for LogLayer {
 
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let meta = event.metadata();
-        let mut record = Record { redactor: &self.redactor, message: String::new(), fields: Map::new() };
+        let mut record = Record { masker: &self.masker, message: String::new(), fields: Map::new() };
         event.record(&mut record);
         let line = Line { at: (self.wall)(), meta, message: &record.message, fields: &record.fields };
         if self.to_file(meta) {
@@ -181,16 +182,17 @@ impl Line<'_> {
 
 /// Collects an event's fields, cleaned.
 struct Record<'a> {
-    redactor: &'a Redactor,
+    masker: &'a Masker,
     message: String,
     fields: Map<String, Value>,
 }
 
 impl Record<'_> {
     fn text(&mut self, field: &Field, value: &str) {
-        let short = text::shorten(value, MAX_TEXT);
-        let clean = self.redactor.clean(&short);
-        let clean = text::escape_controls(&clean);
+        // Masked as a whole: a secret that is cut is a secret still.
+        let masked = self.masker.mask(value);
+        let short = text::shorten(&masked, MAX_TEXT);
+        let clean = display::line(&short);
         if field.name() == "message" {
             self.message = clean.into_owned();
         } else {
@@ -264,7 +266,7 @@ mod tests {
         let sinks = Arc::new(Sinks::new(Console::start(buffer.clone()), Some(file)));
         let mut layer = LogLayer {
             sinks: sinks.clone(),
-            redactor: Arc::new(Redactor::new(["hunter2".to_owned()])),
+            masker: Masker::new(["hunter2".to_owned()]),
             console: LevelFilter::INFO,
             style: ConsoleStyle::Compact,
             color: false,

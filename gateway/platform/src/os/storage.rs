@@ -5,6 +5,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
+use super::temporary;
 use crate::{BlockFile, Storage};
 
 /// The state directory: files 0600, directories 0700 (known-failures S17).
@@ -74,15 +75,7 @@ impl Storage for OsStorage {
     }
 
     fn write_atomic(&self, name: &str, data: &[u8]) -> io::Result<()> {
-        let path = self.parent_of(name)?;
-        let mut tmp = path.clone().into_os_string();
-        tmp.push(".tmp");
-        let tmp = PathBuf::from(tmp);
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&tmp)?;
-        file.write_all(data)?;
-        file.sync_all()?;
-        fs::rename(&tmp, &path)?;
-        sync_dir(&path)
+        temporary::replace(&self.parent_of(name)?, data)
     }
 
     fn append(&self, name: &str, data: &[u8]) -> io::Result<()> {
@@ -127,12 +120,16 @@ impl Storage for OsStorage {
 
     fn block_file(&self, name: &str) -> io::Result<BlockFile> {
         let path = self.parent_of(name)?;
-        let is_new = !path.exists();
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path)?;
-        if is_new {
-            // Syncing a file does not make its name durable.
-            sync_dir(&path)?;
-        }
+        let file = match OpenOptions::new().read(true).write(true).open(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                // New, or nothing: a link to somewhere else is not followed (S38).
+                let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+                // Syncing a file does not make its name durable.
+                sync_dir(&path)?;
+                file
+            }
+            there => there?,
+        };
         Ok(Box::new(redb::backends::FileBackend::new(file).map_err(io::Error::other)?))
     }
 

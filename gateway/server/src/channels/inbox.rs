@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::envelope::envelope;
 use crate::{
     delivery::{self, Draft, letter::Cause},
     gateway::Gateway,
@@ -292,21 +293,6 @@ pub async fn dropped(gateway: &Gateway, keys: Vec<String>) {
     for key in keys {
         forget(gateway, &key, "the queue of its session is full").await;
     }
-}
-
-/// What the model is told about where a message comes from (section 10).
-fn envelope(channel: &str, m: &Inbound) -> String {
-    let label = super::label(channel);
-    let who = match &m.sender.username {
-        Some(username) => format!("{} (@{username})", m.sender.name),
-        None => m.sender.name.clone(),
-    };
-    let place = m.title.as_deref().map(|t| format!(" in \"{t}\"")).unwrap_or_default();
-    let at = jiff::Timestamp::from_millisecond(i64::try_from(m.sent_at).unwrap_or(0)).unwrap_or_default();
-    let when = at.strftime("%Y-%m-%d %H:%M UTC");
-    let quoted = m.quoted.as_deref().map(|q| format!("[in reply to: {q}]\n")).unwrap_or_default();
-    let (id, text, message_id) = (&m.sender.id, &m.text, &m.message_id);
-    format!("[{label} {who} id:{id}{place} {when}] {quoted}{text}\n[message_id: {message_id}]")
 }
 
 #[cfg(test)]

@@ -2,12 +2,12 @@
 
 use openclaw_channels::Media;
 use openclaw_platform::EntropyExt as _;
-use openclaw_protocol::{error::ErrorShape, message::Content};
+use openclaw_protocol::{display, error::ErrorShape, message::Content};
 
-use super::inbox::Pending;
+use super::{envelope::part, inbox::Pending};
 use crate::{
     gateway::Gateway,
-    limits::{ATTACHMENTS, MEDIA_BYTES},
+    limits::{ATTACHMENTS, ENVELOPE_NAME, MEDIA_BYTES, MEDIA_URL},
 };
 
 impl Gateway {
@@ -23,7 +23,10 @@ impl Gateway {
                 Ok(bytes) => out.push(Content::text(self.keep_file(&media.name, &bytes).await)),
                 Err(error) => {
                     tracing::warn!(channel = pending.channel.id(), %error, "attachment not fetched");
-                    out.push(Content::text(format!("[attachment {} could not be fetched: {error}]", media.name)));
+                    out.push(Content::text(format!(
+                        "[attachment {} could not be fetched: {error}]",
+                        part(&media.name, ENVELOPE_NAME)
+                    )));
                 }
             }
         }
@@ -35,7 +38,7 @@ impl Gateway {
         let extension: String = name.rsplit_once('.').map_or("bin", |(_, e)| e).chars().take(8).collect();
         let extension = if extension.chars().all(|c| c.is_ascii_alphanumeric()) { extension } else { "bin".into() };
         let file = format!("media/inbound/{}.{extension}", self.platform.entropy.hex(12));
-        let shown: String = name.chars().filter(|c| !c.is_control()).take(120).collect();
+        let shown = part(name, ENVELOPE_NAME);
         let (storage, path, data) = (self.platform.storage.clone(), file.clone(), bytes.clone());
         let work = openclaw_platform::SpawnerExt::blocking(&*self.tasks, move || storage.write_atomic(&path, &data));
         match work.await {
@@ -66,7 +69,14 @@ impl Gateway {
             return self.media_fetch.get(path, MEDIA_BYTES).await.map_err(ErrorShape::from);
         }
         let read = (self.options.read_media)(path, MEDIA_BYTES);
-        let (name, bytes) = read.map_err(|e| ErrorShape::invalid("MEDIA_FILE", format!("media {path}: {e}")))?;
+        let (name, bytes) = read.map_err(|e| {
+            ErrorShape::invalid("MEDIA_FILE", format!("media {}: {e}", display::short(path, MEDIA_URL)))
+        })?;
+        // A copy of the configuration is the configuration (S29).
+        if self.holds_secret(&bytes) {
+            let text = "media: the file holds a secret of this gateway (a token, a key or a password), it is not sent";
+            return Err(ErrorShape::invalid("MEDIA_FILE", text));
+        }
         let mime = mime_guess::from_path(&name).first_or_octet_stream().to_string();
         Ok(Media { name, mime, bytes: bytes.into() })
     }

@@ -155,6 +155,11 @@ impl Pairings {
         Ok((made, true))
     }
 
+    /// The tokens of all nodes, for hiding them (S28).
+    pub fn tokens(&self) -> Vec<String> {
+        self.lock().paired.values().filter_map(|node| node.token.clone()).collect()
+    }
+
     /// Pending and paired, newest first, without tokens (D17).
     pub fn list(&self) -> (Vec<NodePairRequest>, Vec<NodePaired>) {
         let mut state = self.lock();

@@ -12,6 +12,8 @@ use super::{FILE, Store, StoreError, database, remove, schema};
 
 /// Where backups are, below the state directory.
 pub const DIRECTORY: &str = "backups";
+/// A backup that is being put in the place of the state database.
+pub const RESTORING: &str = "gateway.redb.restoring";
 /// The state database before a restore, kept beside it.
 const BEFORE: &str = "gateway.redb.before-restore";
 
@@ -27,12 +29,13 @@ pub struct Backup {
 }
 
 impl Store {
-    /// Writes a copy under `name`. It blocks for as long as that takes.
+    /// Writes a copy under `name`; until it is whole it is called `NAME.TAG.new`, and nobody else knows the tag (S38). It
+    /// blocks for as long as that takes.
     ///
     /// # Errors
     /// When it cannot be written, or does not read as what was written; then there is no such file.
-    pub fn back_up(&self, storage: &dyn Storage, name: &str) -> Result<Backup, StoreError> {
-        let unfinished = format!("{name}.new");
+    pub fn back_up(&self, storage: &dyn Storage, name: &str, tag: &str) -> Result<Backup, StoreError> {
+        let unfinished = format!("{name}.{tag}.new");
         let io = |e: std::io::Error| StoreError::Open(format!("{name}: {e}"));
         remove(storage, &unfinished).map_err(io)?;
         let copy = database(storage, &unfinished, &Arc::default())?;
@@ -51,6 +54,22 @@ impl Store {
             Ok(backup) => storage.rename(&unfinished, name).map_err(io).map(|()| backup),
         }
     }
+}
+
+/// Removes what killed backups and restores left. Only while this process has the state directory to itself and makes no
+/// backup: at its start, and before it makes one without a gateway.
+///
+/// # Errors
+/// When a directory cannot be read or a file cannot be removed.
+pub fn remove_leftovers(storage: &dyn Storage) -> std::io::Result<()> {
+    for name in storage.list(DIRECTORY)?.iter().filter(|name| name.starts_with("openclaw-") && name.ends_with(".new")) {
+        remove(storage, &format!("{DIRECTORY}/{name}"))?;
+    }
+    for name in storage.list("")?.iter().filter(|name| *name == RESTORING || name.starts_with(&format!("{RESTORING}.")))
+    {
+        remove(storage, name)?;
+    }
+    Ok(())
 }
 
 /// Reads all of a backup.
@@ -168,7 +187,7 @@ mod tests {
         for n in 0..50 {
             write(&store, n).await;
         }
-        let made = store.back_up(storage, "backups/a.redb").unwrap();
+        let made = store.back_up(storage, "backups/a.redb", "t").unwrap();
         assert_eq!(made.records, check(storage, "backups/a.redb").unwrap().records);
         write(&store, 50).await;
         drop(store);
@@ -178,6 +197,21 @@ mod tests {
         assert!(storage.len(BEFORE).unwrap() > 0, "the old state is kept");
     }
 
+    #[tokio::test]
+    async fn s38_leftovers_of_killed_backups_and_restores_are_removed() {
+        let platform = platform();
+        let storage = &*platform.storage;
+        let store = Store::open(&platform).unwrap();
+        store.back_up(storage, "backups/openclaw-1.redb", "t").unwrap();
+        for left in ["backups/openclaw-2.redb.new", "backups/openclaw-3.redb.0af.new", "gateway.redb.restoring"] {
+            storage.write_atomic(left, b"half").unwrap();
+        }
+        storage.write_atomic("backups/mine.new", b"somebody's").unwrap();
+        remove_leftovers(storage).unwrap();
+        assert_eq!(storage.list("backups").unwrap(), ["mine.new", "openclaw-1.redb"]);
+        assert_eq!(storage.list("").unwrap(), ["gateway.redb"]);
+    }
+
     /// A damaged backup is refused and the state stays as it is.
     #[tokio::test]
     async fn f18_a_damaged_backup_is_refused() {
@@ -185,7 +219,7 @@ mod tests {
         let storage = &*platform.storage;
         let store = Store::open(&platform).unwrap();
         write(&store, 1).await;
-        store.back_up(storage, "backups/a.redb").unwrap();
+        store.back_up(storage, "backups/a.redb", "t").unwrap();
         drop(store);
         storage.write_atomic("backups/b.redb", b"no database").unwrap();
         assert!(restore(storage, "backups/b.redb").is_err());
