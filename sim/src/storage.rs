@@ -11,7 +11,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use openclaw_platform::{BlockFile, Entropy, Storage};
+use openclaw_platform::{BlockFile, Entropy, FileId, Storage};
 
 use self::file::File;
 use crate::SimEntropy;
@@ -335,6 +335,11 @@ impl Storage for SimStorage {
             disk.files.insert(name.to_owned(), File::default());
         }
         Ok(Box::new(SimBlock { storage: self.clone(), name: name.to_owned() }))
+    }
+
+    /// A file of this disk is its name: an open one follows it, so that only a removed one is gone.
+    fn identity(&self, name: &str) -> io::Result<FileId> {
+        self.lock()?.file(name).map(|_| FileId(0, 0))
     }
 
     fn len(&self, name: &str) -> io::Result<u64> {

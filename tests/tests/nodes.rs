@@ -16,11 +16,11 @@ const SECONDS: Duration = Duration::from_secs(20);
 async fn cli(home: &Path, gateway: &Gateway, args: &[&str]) -> (bool, Value) {
     let run = tokio::process::Command::new(binary("openclaw"))
         .args(args)
-        .arg("--json")
+        // Typed: from another home nobody vouches for the gateway of this port.
+        .args(["--json", "--token", TOKEN])
         .env_clear()
         .env("HOME", home)
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-        .env("OPENCLAW_GATEWAY_TOKEN", TOKEN)
         .env("OPENCLAW_GATEWAY_PORT", gateway.port.to_string())
         .stdin(Stdio::null())
         .kill_on_drop(true)

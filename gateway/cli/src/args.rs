@@ -193,12 +193,19 @@ pub struct RunArgs {
     /// Listen on: loopback (default), lan, tailnet, auto, custom (gateway.customBindHost)
     #[arg(long, value_name = "MODE")]
     pub bind: Option<BindMode>,
-    /// Clients must know this token (else gateway.auth.token, OPENCLAW_GATEWAY_TOKEN)
+    /// Clients must know this token (else gateway.auth.token, OPENCLAW_GATEWAY_TOKEN); better in a file, because other
+    /// users see command lines for a moment
     #[arg(long)]
     pub token: Option<String>,
-    /// Clients must know this password (else gateway.auth.password, OPENCLAW_GATEWAY_PASSWORD)
+    /// Clients must know the token in this file
+    #[arg(long, value_name = "PATH", conflicts_with = "token")]
+    pub token_file: Option<PathBuf>,
+    /// Clients must know this password (else gateway.auth.password, OPENCLAW_GATEWAY_PASSWORD); better in a file
     #[arg(long)]
     pub password: Option<String>,
+    /// Clients must know the password in this file
+    #[arg(long, value_name = "PATH", conflicts_with = "password")]
+    pub password_file: Option<PathBuf>,
     /// What clients must show
     #[arg(long, value_name = "MODE")]
     pub auth: Option<Auth>,
@@ -294,12 +301,19 @@ pub struct ConnectionArgs {
     /// The gateway's address, ws://HOST:PORT (default: the local one)
     #[arg(long)]
     pub url: Option<String>,
-    /// Its token (default: gateway.auth.token, else OPENCLAW_GATEWAY_TOKEN)
+    /// Its token (default: gateway.auth.token, else OPENCLAW_GATEWAY_TOKEN; on this machine they go only to this
+    /// profile's own gateway)
     #[arg(long)]
     pub token: Option<String>,
-    /// Its password (default: gateway.auth.password, else OPENCLAW_GATEWAY_PASSWORD)
+    /// Its token is in this file
+    #[arg(long, value_name = "PATH", conflicts_with = "token")]
+    pub token_file: Option<PathBuf>,
+    /// Its password (default: gateway.auth.password, else OPENCLAW_GATEWAY_PASSWORD, with the same limit)
     #[arg(long)]
     pub password: Option<String>,
+    /// Its password is in this file
+    #[arg(long, value_name = "PATH", conflicts_with = "password")]
+    pub password_file: Option<PathBuf>,
 }
 
 /// Which gateway to ask, and for how long to wait.

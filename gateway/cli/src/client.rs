@@ -1,8 +1,8 @@
 //! One connection to a running gateway: where it is, which credential is sent, and what to tell a person when it fails.
 
-use std::time::Duration;
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use openclaw_client::{CallError, Client, ConnectError, ConnectOptions};
+use openclaw_client::{CallError, Client, ConnectError, ConnectOptions, Vouch};
 use openclaw_config::{Config, GatewayMode, Secret, read_value};
 use openclaw_platform::{Platform, os};
 use openclaw_protocol::display;
@@ -15,8 +15,9 @@ use crate::{
     config_file::{self, State},
     env,
     failure::Failure,
-    gateway_plan::read_secret_file,
+    gateway_plan::{named_secret, read_secret_file},
     output,
+    vouch::LockFile,
 };
 
 /// What every command may do; the gateway grants it to the shared credential on a local connection (S05).
@@ -28,10 +29,15 @@ pub struct Target {
     pub url: String,
     token: Option<(Secret, &'static str)>,
     password: Option<(Secret, &'static str)>,
+    /// Asked before a credential that nobody typed is sent to this machine.
+    vouch: Option<Arc<dyn Vouch>>,
 }
 
 impl Target {
     /// Flags, then `gateway.remote` in remote mode, then the local gateway of this profile.
+    ///
+    /// A credential that was typed goes where it is told; one from the configuration or the environment goes to a port of
+    /// this machine only when [`LockFile`] vouches for who listens there.
     ///
     /// # Errors
     /// Config: no usable port, or a file that cannot be read.
@@ -58,17 +64,36 @@ impl Target {
             let password = in_file(auth.password, auth.password_file, "password");
             ((token, password), ("gateway.auth.token", "gateway.auth.password"))
         };
-        let pick = |flag: &Option<String>, flag_name, file: Option<Secret>, file_name, variable: &'static str| {
-            let flag = flag.as_deref().map(|v| (Secret::new(v), flag_name));
-            // A hash signs nobody in.
-            let file = file.filter(|v| use_file && !is_hash(v)).map(|v| (v, file_name));
-            flag.or(file).or_else(|| session.env.secret(variable).map(|v| (v, variable)))
+        let typed = |text: &Option<String>, file: &Option<PathBuf>, names: (&'static str, &'static str)| {
+            let secret = named_secret(text.as_deref(), file.as_deref().map(|f| (f, names.1)))?;
+            Ok::<_, Failure>(secret.map(|v| (v, if file.is_some() { names.1 } else { names.0 })))
         };
+        let token = typed(&args.token, &args.token_file, ("--token", "--token-file"))?;
+        let password = typed(&args.password, &args.password_file, ("--password", "--password-file"))?;
+        let is_typed = token.is_some() || password.is_some();
+        let pick = |file: Option<Secret>, file_name, variable: &'static str| {
+            // What was typed is all that is sent to a place that nobody vouches for; a hash signs nobody in.
+            let file = file.filter(|v| use_file && !is_typed && !is_hash(v)).map(|v| (v, file_name));
+            file.or_else(|| session.env.secret(variable).filter(|_| !is_typed).map(|v| (v, variable)))
+        };
+        let vouch = (is_loopback(&url) && !is_typed).then(|| Arc::new(LockFile::of(session)) as Arc<dyn Vouch>);
         Ok(Self {
-            token: pick(&args.token, "--token", section.0, name.0, env::TOKEN),
-            password: pick(&args.password, "--password", section.1, name.1, env::PASSWORD),
+            token: token.or_else(|| pick(section.0, name.0, env::TOKEN)),
+            password: password.or_else(|| pick(section.1, name.1, env::PASSWORD)),
+            vouch,
             url,
         })
+    }
+
+    /// For a node whose gateway was named with the command: a credential of the environment was given for that gateway, by
+    /// whoever wrote the service's unit, and a device token is of no use without the device's key. Only what the
+    /// configuration says still needs a witness.
+    pub fn named(mut self) -> Self {
+        let from_file = |secret: &Option<(Secret, &str)>| secret.as_ref().is_some_and(|s| s.1.starts_with("gateway."));
+        if !from_file(&self.token) && !from_file(&self.password) {
+            self.vouch = None;
+        }
+        self
     }
 
     /// Connects within `timeout`.
@@ -97,6 +122,7 @@ impl Target {
         let mut options = ConnectOptions::new(&self.url);
         options.token = self.token.as_ref().map(|(secret, _)| secret.expose().to_owned());
         options.password = self.password.as_ref().map(|(secret, _)| secret.expose().to_owned());
+        options.vouch.clone_from(&self.vouch);
         options
     }
 
@@ -115,7 +141,7 @@ impl Target {
             if sent.is_empty() { "no credential".to_owned() } else { format!("the one of {}", sent.join(" and ")) };
         let file = session.paths.config.display();
         format!(
-            "{error}\nSent was {sent}. Give the gateway's own token with --token, {} or gateway.auth.token in {file}.",
+            "{error}\nSent was {sent}. Give the gateway's own token with --token-file, --token, {} or gateway.auth.token in {file}.",
             env::TOKEN
         )
     }
@@ -275,6 +301,26 @@ mod tests {
             (t.url.as_str(), sent(t.token.as_ref())),
             ("wss://r.example", Some(("r".into(), "gateway.remote.token")))
         );
+    }
+
+    /// A witness is asked wherever a credential that nobody typed could go to a stranger on this machine.
+    #[test]
+    fn s17_what_was_typed_needs_no_witness_and_what_was_not_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let session = session_with(dir.path(), false, &[(env::TOKEN, "from-env")]);
+        let local = || Some("ws://127.0.0.1:5".to_owned());
+        let typed = ConnectionArgs { url: local(), token: Some("t".into()), ..Default::default() };
+        let t = target(&session, typed);
+        assert!(t.options().vouch.is_none() && t.password.is_none());
+        let by_env = || target(&session, ConnectionArgs { url: local(), ..Default::default() });
+        assert!(by_env().options().vouch.is_some() && target(&session, ConnectionArgs::default()).vouch.is_some());
+        assert!(by_env().named().options().vouch.is_none(), "a node's unit names both");
+        let remote = ConnectionArgs { url: Some("wss://r.example".to_owned()), ..Default::default() };
+        assert!(target(&session, remote).vouch.is_none());
+        config_file::replace(&session.paths.config, "{gateway:{auth:{token:'from-file', password:'p'}}}").unwrap();
+        assert!(by_env().named().options().vouch.is_some(), "the configuration's was given for its own gateway");
+        let typed = ConnectionArgs { token: Some("t".into()), ..Default::default() };
+        assert!(target(&session, typed).password.is_none(), "nothing goes along with what was typed");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::{
 
 use openclaw_config::{DEFAULT_PORT, DEV_PORT, Secret};
 
-use crate::{args::Global, failure::Failure};
+use crate::{args::Global, failure::Failure, private};
 
 /// A snapshot of the environment. Empty variables count as unset.
 #[derive(Clone, Default)]
@@ -24,6 +24,17 @@ impl Env {
     /// The real one; what is not UTF-8 is left out.
     pub fn read() -> Self {
         Self(std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect())
+    }
+
+    /// Takes the secrets that [`private::start_again`] took out of sight, if this program was started again.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn receive(&mut self) -> std::io::Result<()> {
+        if private::is_again(self.0.remove(private::MARK).as_deref()) {
+            self.0.extend(private::received()?);
+        }
+        Ok(())
     }
 
     /// A variable that is set and not empty.

@@ -13,7 +13,7 @@ use rustix::{
     process::{Pid, Signal, getpid, kill_process},
 };
 
-use crate::failure::Failure;
+use crate::{failure::Failure, lock};
 
 /// How long a listener has after SIGTERM, and in all.
 const TERM_WAIT: Duration = Duration::from_millis(700);
@@ -75,13 +75,21 @@ fn parse(output: &str) -> Vec<Listening> {
 ///
 /// # Errors
 /// Runtime: no lsof (at once), a process that may not be or does not want to be ended.
-pub async fn free_port(processes: &dyn Processes, path: Option<&str>, port: u16) -> Result<(), Failure> {
+///
+/// A gateway shows its sockets to nobody but root, so the one that holds the lock of `state_dir` counts beside what lsof
+/// finds.
+pub async fn free_port(
+    processes: &dyn Processes,
+    path: Option<&str>,
+    port: u16,
+    state_dir: &Path,
+) -> Result<(), Failure> {
     let lsof = find_lsof(path).ok_or_else(|| {
         Failure::Runtime(
             "--force needs lsof, which is not installed; install it or stop the other program by hand".to_owned(),
         )
     })?;
-    let found = listeners(processes, &lsof, port).await?;
+    let found = all_listeners(processes, &lsof, port, state_dir).await?;
     for Listening { pid, command } in &found {
         tracing::info!("--force: sending SIGTERM to pid {pid} ({command}), which listens on port {port}");
         signal(*pid, Signal::TERM)?;
@@ -95,7 +103,7 @@ pub async fn free_port(processes: &dyn Processes, path: Option<&str>, port: u16)
         }
         tokio::time::sleep(POLL).await;
         waited += POLL;
-        left = listeners(processes, &lsof, port).await?;
+        left = all_listeners(processes, &lsof, port, state_dir).await?;
         if waited >= TERM_WAIT && !killed {
             killed = true;
             for Listening { pid, command } in &left {
@@ -105,6 +113,21 @@ pub async fn free_port(processes: &dyn Processes, path: Option<&str>, port: u16)
         }
     }
     Ok(())
+}
+
+async fn all_listeners(
+    processes: &dyn Processes,
+    lsof: &Path,
+    port: u16,
+    state_dir: &Path,
+) -> Result<Vec<Listening>, Failure> {
+    let mut found = listeners(processes, lsof, port).await?;
+    let holder = lock::held_by(state_dir).filter(|holder| holder.port == Some(port));
+    let pid = holder.and_then(|holder| i32::try_from(holder.pid?).ok()).filter(|pid| *pid > 1);
+    if let Some(pid) = pid.filter(|pid| found.iter().all(|l| l.pid != *pid)) {
+        found.push(Listening { pid, command: "openclaw".to_owned() });
+    }
+    Ok(found)
 }
 
 fn signal(pid: i32, signal: Signal) -> Result<(), Failure> {
@@ -167,7 +190,7 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let path = fake_lsof(dir.path(), child.id());
-        free_port(&OsProcesses, Some(&path), 21352).await.unwrap();
+        free_port(&OsProcesses, Some(&path), 21352, Path::new("/nowhere")).await.unwrap();
         assert!(mark.exists());
         child.wait().unwrap();
         let args = fs::read_to_string(dir.path().join("args")).unwrap();
@@ -183,7 +206,7 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let path = fake_lsof(dir.path(), child.id());
-        free_port(&OsProcesses, Some(&path), 21353).await.unwrap();
+        free_port(&OsProcesses, Some(&path), 21353, Path::new("/nowhere")).await.unwrap();
         assert!(!child.wait().unwrap().success());
     }
 
@@ -191,7 +214,7 @@ mod tests {
     async fn a_free_port_needs_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let path = fake_lsof(dir.path(), 999_999_999);
-        free_port(&OsProcesses, Some(&path), 21354).await.unwrap();
+        free_port(&OsProcesses, Some(&path), 21354, Path::new("/nowhere")).await.unwrap();
     }
 
     #[test]

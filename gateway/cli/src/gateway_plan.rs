@@ -2,7 +2,7 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -205,8 +205,7 @@ fn tailnet_address() -> Option<IpAddr> {
 /// The shared secret: the flag beats the file, the file the environment. None at all is refused, on loopback, too.
 fn credentials(session: &Session, config: &Config, args: &RunArgs) -> Result<SharedAuth, Failure> {
     let auth = &config.gateway.auth;
-    let pick = |flag: &Option<String>, own: &Option<Secret>, file: &Option<String>, name: &str, variable| {
-        let flag = flag.as_deref().filter(|v| !v.is_empty()).map(Secret::new);
+    let pick = |flag: Option<Secret>, own: &Option<Secret>, file: &Option<String>, name: &str, variable| {
         if let Some(secret) = flag.or_else(|| own.clone()) {
             return Ok((Some(secret), None));
         }
@@ -215,9 +214,12 @@ fn credentials(session: &Session, config: &Config, args: &RunArgs) -> Result<Sha
             None => Ok((session.env.secret(variable), None)),
         }
     };
-    let (token, token_file) = pick(&args.token, &auth.token, &auth.token_file, "token", env::TOKEN)?;
+    let typed_token = named_secret(args.token.as_deref(), args.token_file.as_deref().map(|f| (f, "--token-file")))?;
+    let typed_password =
+        named_secret(args.password.as_deref(), args.password_file.as_deref().map(|f| (f, "--password-file")))?;
+    let (token, token_file) = pick(typed_token, &auth.token, &auth.token_file, "token", env::TOKEN)?;
     let (password, password_file) =
-        pick(&args.password, &auth.password, &auth.password_file, "password", env::PASSWORD)?;
+        pick(typed_password, &auth.password, &auth.password_file, "password", env::PASSWORD)?;
     let flag = args.auth.map(|mode| match mode {
         Auth::Token => AuthMode::Token,
         Auth::Password => AuthMode::Password,
@@ -242,6 +244,21 @@ fn credentials(session: &Session, config: &Config, args: &RunArgs) -> Result<Sha
     let shared = SharedAuth { mode, token, password, file };
     shared.validate().map_err(|e| Failure::Config(format!("gateway.auth.password {e}")))?;
     Ok(shared)
+}
+
+/// The secret that a command names: `text` itself, or what stands in a file (with the name of its flag). An empty text is
+/// none.
+///
+/// # Errors
+/// Config: the file cannot be read or is empty.
+pub fn named_secret(text: Option<&str>, file: Option<(&Path, &str)>) -> Result<Option<Secret>, Failure> {
+    let Some((path, flag)) = file else { return Ok(text.filter(|v| !v.is_empty()).map(Secret::new)) };
+    let text = config_file::read_secret(path)
+        .map_err(|e| Failure::Config(format!("{flag}: cannot read {}: {e}", path.display())))?;
+    if text.is_empty() {
+        return Err(Failure::Config(format!("{flag}: {} is empty", path.display())));
+    }
+    Ok(Some(Secret::new(text)))
 }
 
 /// The secret that a file holds.

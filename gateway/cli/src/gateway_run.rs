@@ -5,18 +5,30 @@ use std::sync::{Arc, Mutex, PoisonError};
 use openclaw_config::{own_secrets_in, parse, read_value};
 use openclaw_platform::{
     SpawnerExt as _, Storage,
-    os::{OsSpawner, temporary},
+    os::{OsClock, OsSpawner, temporary},
     select,
 };
-use openclaw_server::{Control, HostInfo, ServeError, ServerOptions, options::OwnSecrets};
+use openclaw_server::{
+    Control, HostInfo, ServeError, ServerOptions, options::OwnSecrets, store::StoreError,
+};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, oneshot},
 };
 
 use crate::{
-    Session, args::RunArgs, commands::health::stopwatch, config_file, failure::Failure, force, gateway_plan::Plan,
-    lock::StateLock, logging, logging::LogGuard, media::MediaRoots,
+    Session,
+    args::RunArgs,
+    commands::{self, health::stopwatch},
+    config_file,
+    failure::Failure,
+    force,
+    gateway_plan::Plan,
+    lock::{self, StateLock},
+    logging,
+    logging::LogGuard,
+    media::MediaRoots,
+    sockets,
 };
 
 /// Checks everything, starts logging, frees the port when asked to, serves until stopped.
@@ -31,7 +43,7 @@ pub async fn run(session: &Session, args: &RunArgs) -> Result<(), Failure> {
     if let Some(error) = trouble {
         tracing::warn!("no log file: {}: {error}", plan.log_file.display());
     }
-    for warning in &plan.warnings {
+    for warning in plan.warnings.iter().chain(&OsClock.trouble()) {
         tracing::warn!("{warning}");
     }
     let result = serve(session, plan, log.clone(), elapsed).await;
@@ -47,9 +59,9 @@ async fn serve(session: &Session, plan: Plan, log: LogGuard, elapsed: impl Fn() 
     let platform = openclaw_platform::os::platform(&state_dir)
         .map_err(|e| Failure::Runtime(format!("cannot use the state directory {}: {e}", state_dir.display())))?;
     if plan.force {
-        force::free_port(&*platform.processes, session.env.get("PATH"), plan.port).await?;
+        force::free_port(&*platform.processes, session.env.get("PATH"), plan.port, &state_dir).await?;
     }
-    let _lock = StateLock::take(&state_dir, plan.port)?;
+    let mut lock = StateLock::take(&state_dir, plan.port)?;
     remove_leftovers(&*platform.storage, session);
     let log_file = plan.log_file.strip_prefix(&state_dir).ok().and_then(|p| p.to_str()).map(str::to_owned);
     tracing::info!(
@@ -74,8 +86,18 @@ async fn serve(session: &Session, plan: Plan, log: LogGuard, elapsed: impl Fn() 
                 "ready after {} ms on port {port} ({source}); talk to it: {command} agent --message hi",
                 elapsed()
             );
+            lock.listens(&sockets::own_listeners(port));
         }
-        std::future::pending().await
+        let mut told = OsClock.trouble();
+        loop {
+            tokio::time::sleep(lock::WATCH).await;
+            lock.keep();
+            let trouble = OsClock.trouble();
+            if trouble != told {
+                tracing::warn!("{}", trouble.as_deref().unwrap_or("the system's clock shows a usable time again"));
+                told = trouble;
+            }
+        }
     };
     let ended = select! {
         ended = server => ended,
@@ -88,6 +110,8 @@ async fn serve(session: &Session, plan: Plan, log: LogGuard, elapsed: impl Fn() 
                 "port {port} is in use ({addr}): stop what listens there, choose another with --port, or use --force"
             )))
         }
+        Err(ServeError::State(error @ StoreError::InUse(_))) => Err(Failure::Temporary(error.to_string())),
+        Err(ServeError::State(error)) => Err(Failure::Runtime(commands::backup::told(session, &error))),
         Err(error) => Err(Failure::Runtime(error.to_string())),
     }
 }

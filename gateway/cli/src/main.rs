@@ -6,6 +6,7 @@
 
 mod args;
 mod client;
+mod clock;
 mod commands;
 mod config_file;
 mod env;
@@ -17,7 +18,10 @@ mod lock;
 mod logging;
 mod media;
 mod output;
+mod private;
 mod setup;
+mod sockets;
+mod vouch;
 
 use std::{future::Future, process::ExitCode};
 
@@ -48,8 +52,22 @@ pub struct Session {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let env = Env::read();
+    let mut cli = Cli::parse();
+    let mut env = Env::read();
+    if private::serves(&cli.command) {
+        private::start_again(&cli.command, &env);
+        private::close();
+        if let Err(error) = env.receive() {
+            output::note(format!("error: the secrets that this program was started again without: {error}"));
+            return ExitCode::FAILURE;
+        }
+        if private::restore(&mut cli.command, &env) {
+            output::note(
+                "--token and --password are seen by everybody on this machine for a moment: the program was started again \
+                 without them. Put them into a file (--token-file, --password-file) or into the configuration.",
+            );
+        }
+    }
     let out = Output::new(&cli.global, &env);
     let result = Paths::resolve(&cli.global, &env).and_then(|paths| {
         let session = Session { env, paths, out, log_level: cli.global.log_level };

@@ -77,6 +77,14 @@ pub enum ConnectError {
         /// Status of the HTTP answer, if it was one.
         status: Option<u16>,
     },
+    /// Somebody listens there, but nobody vouches for it: no credential was sent.
+    #[error("no credential was sent to {url}: {why}")]
+    NotVouched {
+        /// Where.
+        url: String,
+        /// What was expected, what was found and what to do.
+        why: String,
+    },
     /// The gateway closed the connection during the handshake and gave no response.
     #[error("{url} closed the connection during the handshake: {closed}")]
     Closed {
@@ -142,6 +150,11 @@ pub(crate) async fn connect(platform: &Platform, options: &ConnectOptions) -> Re
     let phase = Phase::default();
     let attempt = async {
         let io = open(platform, &endpoint, &phase).await?;
+        if let Some(vouch) = &options.vouch {
+            phase.enter("looking who listens there");
+            let vouched = vouch.vouch(&endpoint.host, endpoint.port).await;
+            vouched.map_err(|why| ConnectError::NotVouched { url: endpoint.url.clone(), why })?;
+        }
         phase.enter("waiting for the WebSocket upgrade");
         let socket = upgrade(io, &endpoint).await?;
         shake_hands(platform, options, &endpoint, socket, &phase).await

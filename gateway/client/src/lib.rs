@@ -25,5 +25,5 @@ pub use connect::ConnectError;
 pub use connection::{Client, Closed};
 pub use device::{DeviceKey, DeviceSigner, block as device_block};
 pub use event::{ClientEvent, RawEvent};
-pub use options::{ConnectOptions, NodeOffer};
+pub use options::{ConnectOptions, NodeOffer, Vouch};
 pub use session::{Session, SessionEvent, Stopped};

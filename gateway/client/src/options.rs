@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use openclaw_platform::Millis;
+use openclaw_platform::{BoxFuture, Millis};
 use openclaw_protocol::device::Signed;
 use serde_json::{Map, Value, json};
 
@@ -15,6 +15,13 @@ pub struct NodeOffer {
     pub caps: Vec<String>,
     /// Commands that it takes.
     pub commands: Vec<String>,
+}
+
+/// Says whether whoever listens at an address may be sent a credential.
+pub trait Vouch: Send + Sync {
+    /// Asked at each connection, once it is there and before anything is sent over it. `Err` says, for a person, what was
+    /// expected, what was found and what to do.
+    fn vouch<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, Result<(), String>>;
 }
 
 /// Everything that [`crate::Client::connect`] needs to know.
@@ -50,6 +57,8 @@ pub struct ConnectOptions {
     pub node: Option<NodeOffer>,
     /// Signs the challenge when given.
     pub device: Option<Arc<dyn DeviceSigner>>,
+    /// Asked before anything secret is sent; without it every listener at `url` gets the credential.
+    pub vouch: Option<Arc<dyn Vouch>>,
     /// For everything from the first packet to hello-ok.
     pub connect_timeout: Duration,
 }
@@ -73,6 +82,7 @@ impl ConnectOptions {
             max_protocol: 3,
             node: None,
             device: None,
+            vouch: None,
             connect_timeout: Duration::from_secs(10),
         }
     }

@@ -26,7 +26,7 @@ pub use entropy::{Entropy, EntropyExt};
 pub use probe::{NoProbe, Probe};
 pub use process::{Command, Output, ProcessError, Processes};
 pub use spawner::{Spawner, SpawnerExt, TaskHandle};
-pub use storage::{BlockFile, MemoryStorage, Storage};
+pub use storage::{BlockFile, FileId, MemoryStorage, Storage};
 pub use transport::{BoxIo, Io, Listener, Transport};
 
 /// A boxed future that can cross threads: what the object-safe seams return.

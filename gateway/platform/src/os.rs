@@ -53,8 +53,34 @@ impl Clock for OsClock {
     fn mono(&self) -> Mono {
         Mono::now()
     }
+    /// The nearest time that can be shown, signed and reckoned with, for a clock that is beyond: see [`OsClock::trouble`].
     fn wall(&self) -> Millis {
-        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as Millis)
+        usable(SystemTime::now()).unwrap_or_else(|nearest| nearest)
+    }
+}
+
+impl OsClock {
+    /// What a person should know about the system's clock, when it shows a time before 1970 or after the year 9998.
+    pub fn trouble(&self) -> Option<String> {
+        let nearest = usable(SystemTime::now()).err()?;
+        let (wrong, year) = if nearest == 0 { ("before 1970", "1970") } else { ("after the year 9998", "9999") };
+        Some(format!(
+            "the system's clock shows a time {wrong}; {year} begins for ever here until it is set: certificates of others \
+             count as not valid, and times in lists and logs are wrong"
+        ))
+    }
+}
+
+/// The last moment in use, 9999-01-01T00:00:00Z: dates behind it have no place in the formats that show them, and a year's
+/// reckoning ahead of it still has.
+const LATEST: Millis = 253_370_764_800_000;
+
+/// Milliseconds since the Unix epoch; the nearest that can be used as an error.
+fn usable(now: SystemTime) -> Result<Millis, Millis> {
+    let since = now.duration_since(UNIX_EPOCH).map_err(|_| 0u64)?;
+    match Millis::try_from(since.as_millis()) {
+        Ok(ms) if ms <= LATEST => Ok(ms),
+        _ => Err(LATEST),
     }
 }
 
@@ -84,5 +110,25 @@ impl Spawner for OsSpawner {
     }
     fn blocking_boxed(&self, work: Box<dyn FnOnce() + Send>) {
         tokio::task::spawn_blocking(work);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Whatever the system's clock says, there is a time that can be shown (known-failures F23).
+    #[test]
+    fn f23_a_clock_beyond_all_dates_gives_the_nearest_that_can_be_shown() {
+        let at = |seconds: u64| usable(UNIX_EPOCH + Duration::from_secs(seconds));
+        assert_eq!(at(1_800_000_000), Ok(1_800_000_000_000));
+        assert_eq!(at(0), Ok(0));
+        for beyond in [LATEST / 1000 + 1, 1_831_849_257_600, u64::MAX / 4] {
+            assert_eq!(at(beyond), Err(LATEST), "{beyond}");
+        }
+        assert_eq!(usable(UNIX_EPOCH - Duration::from_millis(1)), Err(0));
+        assert_eq!(OsClock.trouble(), None);
     }
 }

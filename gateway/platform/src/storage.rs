@@ -11,6 +11,10 @@ use std::{
 /// `redb`'s own trait, so that its locking and error rules hold; [`Storage::block_file`] boxes it.
 pub type BlockFile = Box<dyn redb::StorageBackend>;
 
+/// What tells a file from another one that takes its name: two numbers to be compared, never shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileId(pub u64, pub u64);
+
 /// Files by name, relative to one root; names use `/` and never leave the root.
 ///
 /// Real: the state directory, files 0600, directories 0700. Simulated: what was not synced is lost or torn at a crash.
@@ -31,8 +35,12 @@ pub trait Storage: Send + Sync {
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Names of the files directly in `dir`, sorted; empty when there is no such directory.
     fn list(&self, dir: &str) -> io::Result<Vec<String>>;
-    /// Opens (or creates) a file for random access.
+    /// Opens (or creates) a file for random access. The real one is locked as long as it is open: another process that
+    /// opens it gets `ResourceBusy`, whatever became of other lock files (S35).
     fn block_file(&self, name: &str) -> io::Result<BlockFile>;
+    /// Which file stands under this name now; `NotFound` when there is none. Another file in its place, the same name in
+    /// another directory of the same path included, is another [`FileId`] for as long as the first one is open (S35).
+    fn identity(&self, name: &str) -> io::Result<FileId>;
     /// Size in bytes; `NotFound` when there is none.
     fn len(&self, name: &str) -> io::Result<u64>;
     /// Up to `max` bytes from `offset`.
@@ -101,6 +109,10 @@ impl Storage for MemoryStorage {
     }
     fn block_file(&self, name: &str) -> io::Result<BlockFile> {
         Ok(Box::new(MemoryBlock(self.get_or_create(name))))
+    }
+    fn identity(&self, name: &str) -> io::Result<FileId> {
+        // Who has it open keeps it, so that no other file gets this address meanwhile.
+        Ok(FileId(0, Arc::as_ptr(&self.get(name)?).addr() as u64))
     }
     fn len(&self, name: &str) -> io::Result<u64> {
         Ok(lock(&*self.get(name)?).len() as u64)

@@ -1,10 +1,10 @@
 //! TLS as a layer over any stream, the same for real and simulated ones.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{ServerName, UnixTime};
 
-use crate::BoxIo;
+use crate::{BoxIo, Clock as _, os::OsClock};
 
 /// The client side: Mozilla's roots, compiled in, and no client certificate. Cloning shares session tickets.
 #[derive(Clone)]
@@ -22,7 +22,7 @@ impl Tls {
         let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         #[allow(clippy::expect_used)] // ring supports the default versions; nothing from outside takes part
-        let config = rustls::ClientConfig::builder_with_provider(provider)
+        let config = rustls::ClientConfig::builder_with_details(provider, Arc::new(Today))
             .with_safe_default_protocol_versions()
             .expect("ring supports the default TLS versions")
             .with_root_certificates(roots)
@@ -38,6 +38,16 @@ impl Tls {
         let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).map_err(io::Error::other)?;
         let stream = tokio_rustls::TlsConnector::from(self.0.clone()).connect(name, io).await?;
         Ok(Box::new(stream))
+    }
+}
+
+/// The time by which certificates are judged. rustls' own panics when the system's clock is before 1970.
+#[derive(Debug)]
+struct Today;
+
+impl rustls::time_provider::TimeProvider for Today {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(Duration::from_millis(OsClock.wall())))
     }
 }
 

@@ -26,7 +26,7 @@ Ok { ok: bool, } }
 wire! { /// `probe: true` waits for a fresh snapshot.
 HealthParams { ; probe: bool, } }
 
-wire! { /// Health snapshot; `ok` is true while the process serves.
+wire! { /// Health snapshot; `ok` is true while the process serves and its state can be written, else `problem` says why not.
     Health {
         ok: bool,
         ts: u64,
@@ -40,6 +40,7 @@ wire! { /// Health snapshot; `ok` is true while the process serves.
         sessions: SessionsHealth,
         ;
         link_channel: LinkChannel,
+        problem: String,
     }
 }
 wire! { /// One agent in `health`.
@@ -51,7 +52,7 @@ RecentSession { key: String, updated_at: Option<u64>, age: Option<u64>, } }
 wire! { /// The channel whose link counts for readiness.
 LinkChannel { id: String, label: String, linked: bool, auth_age_ms: Option<u64>, } }
 
-wire! { /// Short summary.
+wire! { /// Short summary; `problem` says why nothing new is accepted, while that is so.
     Status {
         heartbeat: StatusHeartbeat,
         channel_summary: Vec<String>,
@@ -60,6 +61,7 @@ wire! { /// Short summary.
         ;
         link_channel: LinkChannel,
         delivery: DeliveryCounts,
+        problem: String,
     }
 }
 wire! { /// Heartbeat settings of all agents.

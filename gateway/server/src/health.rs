@@ -65,7 +65,7 @@ fn same(a: &Health, b: &Health) -> bool {
         let agents: Vec<_> = h.agents.iter().map(|a| (a.agent_id.clone(), a.heartbeat.clone())).collect();
         let mut channels = Value::Object(h.channels.clone());
         strip_times(&mut channels);
-        (channels, h.channel_order.clone(), agents, h.link_channel.clone())
+        (h.ok, h.problem.clone(), channels, h.channel_order.clone(), agents, h.link_channel.clone())
     };
     core(a) == core(b)
 }
@@ -145,8 +145,9 @@ impl Gateway {
         };
         let channels = self.channels.health(&config, now);
         let every = heartbeat_ms(&config);
+        let problem = self.problem();
         Health {
-            ok: true,
+            ok: problem.is_none(),
             ts: now,
             heartbeat_seconds: every.unwrap_or(0) / 1000,
             default_agent_id: default.to_owned(),
@@ -168,8 +169,14 @@ impl Gateway {
             channel_labels: channels.labels,
             channels: channels.summaries,
             link_channel: channels.link,
+            problem,
             duration_ms: self.clock.mono().duration_since(begun).as_millis() as u64,
         }
+    }
+
+    /// Why nothing new is accepted at present: the disk refuses, or the state was removed (S35).
+    fn problem(&self) -> Option<String> {
+        self.store.trouble().map(|(why, _)| format!("nothing new is accepted: {why}"))
     }
 
     /// Where sessions are kept, for show.
@@ -254,6 +261,7 @@ impl Gateway {
             },
             link_channel: channels.link,
             delivery: Some(delivery.into()),
+            problem: self.problem(),
         }
     }
 }

@@ -182,6 +182,8 @@ pub const COMMIT_TIME: Duration = Duration::from_millis(20);
 pub const COMMIT_QUEUE: usize = 20_000;
 /// After a failed transaction (disk full), writes are refused at once for this long; then one is tried.
 pub const STORAGE_RETRY: Duration = Duration::from_secs(1);
+/// Between two looks whether the database still stands in its place (S35).
+pub const STATE_WATCH: Duration = Duration::from_secs(2);
 /// Outbound messages that wait to be delivered; then requests that would add one are refused and inbound messages wait.
 pub const OUTBOX: usize = 10_000;
 /// Messages on their way to services at one time, each to another chat.

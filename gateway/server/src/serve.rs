@@ -15,7 +15,7 @@ use crate::{
     gateway::Gateway,
     heartbeat::Heartbeats,
     http::{TcpPeer, router},
-    limits::{CLOSE_FLUSH, HEALTH_INTERVAL, LAST_ANSWERS, LAST_WORK, MAINTENANCE},
+    limits::{CLOSE_FLUSH, HEALTH_INTERVAL, LAST_ANSWERS, LAST_WORK, MAINTENANCE, STATE_WATCH},
     options::ServerOptions,
     outbox::Close,
     sessions::maintenance::Maintenance,
@@ -83,6 +83,7 @@ pub async fn run(
     }
     gateway.tasks.spawn("tick", tick(gateway.clone(), stop.clone()));
     gateway.tasks.spawn("housekeeping", housekeeping(gateway.clone(), stop.clone()));
+    gateway.tasks.spawn("state-watch", watch_state(gateway.clone(), stop.clone()));
     gateway.tasks.spawn("heartbeats", Heartbeats::serve(gateway.clone(), stop.clone()));
     let channels = crate::channels::start(&gateway);
     for addr in &bound {
@@ -194,6 +195,27 @@ async fn tick(gateway: Arc<Gateway>, stop: CancellationToken) {
         }
         gateway.hub.publish(&TICK, &Tick { ts: gateway.clock.wall() });
         gateway.hub.ping_all();
+    }
+}
+
+/// Notices within seconds that the state was removed, also when nobody writes, and tells it in the health (S35).
+async fn watch_state(gateway: Arc<Gateway>, stop: CancellationToken) {
+    let mut told = None;
+    loop {
+        openclaw_platform::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(STATE_WATCH) => {}
+        }
+        let store = gateway.store.clone();
+        let found = gateway.tasks.blocking(move || {
+            store.look();
+            store.trouble().map(|(why, _)| why)
+        });
+        let Some(found) = found.await else { return };
+        if found != told {
+            told = found;
+            gateway.refresh_health();
+        }
     }
 }
 

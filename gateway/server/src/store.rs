@@ -1,10 +1,12 @@
 //! One database for everything durable (redb through the storage seam): tables, reads, group-committed writes.
 //!
-//! `store/commit.rs` has the committer and what happens when the disk fails, `store/schema.rs` the versions.
+//! `store/commit.rs` has the committer and what happens when the disk fails, `store/schema.rs` the versions, `store/loss.rs`
+//! what happens when the file is gone.
 
 pub mod backup;
 mod commit;
 pub mod inspect;
+pub mod loss;
 mod schema;
 
 use std::{
@@ -93,6 +95,18 @@ pub enum StoreError {
          `openclaw backup restore FILE` can put in its place (the damaged file is kept)"
     )]
     Damaged(String),
+    /// It was there and is gone (S35).
+    #[error("the state database {FILE} {}, where this gateway has kept its state before: it does not start without it. {loss}", loss.found)]
+    Lost {
+        /// How, and what can be done.
+        loss: loss::Loss,
+    },
+    /// There is no loss to accept.
+    #[error("the state database {FILE} is not lost: there is nothing to accept")]
+    NotLost,
+    /// Another process has it open.
+    #[error("the state database is in use: {0}")]
+    InUse(String),
     /// Made by a newer program.
     #[error("the state database {FILE} has schema {found}, this program knows {SCHEMA}: use a newer openclaw")]
     Newer {
@@ -129,17 +143,24 @@ impl Store {
     /// Opens or creates the database and brings it to the present schema.
     ///
     /// # Errors
-    /// When the file cannot be opened, is damaged, or was made by a newer program.
+    /// When the file cannot be opened, is damaged, was made by a newer program, is open in another process
+    /// ([`StoreError::InUse`]), or was there and is gone ([`StoreError::Lost`], S35).
     pub fn open(platform: &Platform) -> Result<Self, StoreError> {
         let storage = &*platform.storage;
-        match storage.len(FILE) {
-            Ok(0) => create(storage)?,
-            Err(e) if e.kind() == ErrorKind::NotFound => create(storage)?,
-            _ => {}
+        if let Some(loss) = loss::find(storage)? {
+            return Err(StoreError::Lost { loss });
+        }
+        if storage.len(FILE).is_err_and(|e| e.kind() == ErrorKind::NotFound) {
+            create(storage)?;
         }
         let sync_failed = Arc::new(AtomicBool::new(false));
         let db = database(storage, FILE, &sync_failed)?;
+        let unread = |e: std::io::Error| StoreError::Open(e.to_string());
+        if schema::version(&db)? == 0 && loss::is_marked(storage).map_err(unread)? {
+            return Err(StoreError::Lost { loss: loss::loss(storage, "is empty")? });
+        }
         schema::migrate(&db)?;
+        loss::mark(storage);
         let (storage, clock, tasks) = (platform.storage.clone(), platform.clock.clone(), platform.tasks.clone());
         Ok(Self { commits: Arc::new(Commits::new((db, sync_failed), storage, clock, tasks)?) })
     }
@@ -180,6 +201,13 @@ impl Store {
         self.commits.in_trouble()
     }
 
+    /// Looks whether the open database still stands under its name; says what changed in the log. While it does not,
+    /// writes fail: what they wrote would be gone with the process (S35). A look at the file system, nothing is read.
+    pub fn look(&self) {
+        // What it found stands in `trouble` now.
+        let _ = self.commits.look();
+    }
+
     /// Transactions committed by this process, and writes that were in them.
     pub fn commits(&self) -> (u64, u64) {
         self.commits.counts()
@@ -190,12 +218,19 @@ impl Store {
 ///
 /// A sync that failed has made the system forget which pages were not on the disk: it reads them from memory, but a later
 /// sync does not write them. So the file is then written anew as a whole before anything else is built on it.
+///
+/// # Errors
+/// Also when there is none any more: an empty one is never taken for it (S35).
 fn recover(storage: &dyn Storage, sync_failed: &Arc<AtomicBool>) -> Result<Database, StoreError> {
     if sync_failed.load(Ordering::Acquire) {
         write_anew(storage).map_err(|e| StoreError::Open(e.to_string()))?;
         sync_failed.store(false, Ordering::Release);
     }
-    database(storage, FILE, sync_failed)
+    let db = database(storage, FILE, sync_failed)?;
+    if schema::version(&db)? == 0 {
+        return Err(StoreError::Lost { loss: loss::loss(storage, "is empty")? });
+    }
+    Ok(db)
 }
 
 fn write_anew(storage: &dyn Storage) -> std::io::Result<()> {
@@ -225,8 +260,16 @@ fn remove(storage: &dyn Storage, name: &str) -> std::io::Result<()> {
     }
 }
 
+/// The file, locked as long as it is open.
+fn block_file(storage: &dyn Storage, name: &str) -> Result<openclaw_platform::BlockFile, StoreError> {
+    storage.block_file(name).map_err(|e| match e.kind() {
+        ErrorKind::ResourceBusy => StoreError::InUse(e.to_string()),
+        _ => StoreError::Open(e.to_string()),
+    })
+}
+
 fn database(storage: &dyn Storage, name: &str, sync_failed: &Arc<AtomicBool>) -> Result<Database, StoreError> {
-    let file = storage.block_file(name).map_err(|e| StoreError::Open(e.to_string()))?;
+    let file = block_file(storage, name)?;
     opened(builder().create_with_backend(Backend { file, sync_failed: sync_failed.clone() }))
 }
 
@@ -252,7 +295,7 @@ fn opened(db: Result<Database, redb::DatabaseError>) -> Result<Database, StoreEr
 fn create(storage: &dyn Storage) -> Result<(), StoreError> {
     let unopened = |e: std::io::Error| StoreError::Open(e.to_string());
     remove(storage, NEW_FILE).map_err(unopened)?;
-    drop(database(storage, NEW_FILE, &Arc::default())?);
+    schema::migrate(&database(storage, NEW_FILE, &Arc::default())?)?;
     storage.rename(NEW_FILE, FILE).map_err(unopened)
 }
 
@@ -452,6 +495,32 @@ mod tests {
             let now: Option<u32> = store.read(|tx| get(&tx.open_table(META)?, "schema")).unwrap();
             assert_eq!(now, Some(SCHEMA));
         }
+    }
+
+    /// A database that is removed or replaced while it is open takes no more writes, nothing is made in its place, and it
+    /// goes on when it is back (S35).
+    #[tokio::test]
+    async fn s35_a_removed_database_takes_no_writes_until_it_is_back() {
+        let platform = platform();
+        let storage = &*platform.storage;
+        let store = Store::open(&platform).unwrap();
+        let write = |n: i64| store.write(move |tx| put(&mut tx.open_table(CURSORS)?, &n.to_string(), &n));
+        write(1).await.unwrap();
+        storage.rename(FILE, "moved").unwrap();
+        // Noticed by a look although nobody writes.
+        store.look();
+        assert!(store.trouble().unwrap().0.contains("was removed"));
+        assert!(matches!(write(2).await, Err(StoreError::Unavailable(_))));
+        assert_eq!(storage.len(FILE).unwrap_err().kind(), ErrorKind::NotFound, "nothing is made in its place");
+        storage.write_atomic(FILE, b"another").unwrap();
+        assert!(matches!(write(3).await, Err(StoreError::Unavailable(why)) if why.contains("another file")));
+        storage.rename("moved", FILE).unwrap();
+        store.look();
+        assert!(store.trouble().is_none());
+        write(4).await.unwrap();
+        assert_eq!(numbers(&store), [1, 4]);
+        storage.write_atomic(FILE, b"").unwrap();
+        assert!(matches!(write(5).await, Err(StoreError::Unavailable(why)) if why.contains("was emptied")));
     }
 
     /// What is no database is named as damaged, with the way out, and is not written over (F18).

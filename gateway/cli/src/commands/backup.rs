@@ -12,12 +12,13 @@ use openclaw_platform::{
     os::temporary::{self, Temporary},
 };
 use openclaw_server::store::{
-    Store, StoreError,
+    FILE, Store, StoreError,
     backup::{self, DIRECTORY, RESTORING},
+    loss,
 };
 use serde_json::json;
 
-use crate::{Session, args::ReadArgs, client::call_once, failure::Failure, lock::StateLock, output};
+use crate::{Session, args::ReadArgs, client::call_once, clock, failure::Failure, lock::StateLock, output};
 
 /// `backup ...`
 #[derive(Debug, Subcommand)]
@@ -36,6 +37,8 @@ pub enum BackupCommand {
         /// The copy
         file: PathBuf,
     },
+    /// Let the next start begin with an empty state, where the state database was lost; what is left of it is kept
+    AcceptLoss,
     /// Show the copies in backups/ of the state directory
     List,
 }
@@ -48,6 +51,7 @@ pub async fn run(session: &Session, command: &BackupCommand) -> Result<(), Failu
     match command {
         BackupCommand::Create { file, read } => create(session, file.as_deref(), read).await,
         BackupCommand::Restore { file } => restore(session, file),
+        BackupCommand::AcceptLoss => accept_loss(session),
         BackupCommand::List => list(session),
     }
 }
@@ -58,8 +62,32 @@ fn platform(session: &Session) -> Result<Platform, Failure> {
         .map_err(|e| Failure::Runtime(format!("cannot use the state directory {}: {e}", dir.display())))
 }
 
-fn failed(error: &StoreError) -> Failure {
-    Failure::Runtime(error.to_string())
+fn failed(session: &Session, error: &StoreError) -> Failure {
+    match error {
+        StoreError::InUse(_) => Failure::Temporary(told(session, error)),
+        _ => Failure::Runtime(told(session, error)),
+    }
+}
+
+/// What a person is told about a state that cannot be used: with the file's path, and this profile's commands.
+pub fn told(session: &Session, error: &StoreError) -> String {
+    let StoreError::Lost { loss } = error else { return error.to_string() };
+    let (dir, command) = (&session.paths.state_dir, session.paths.command());
+    let restore = match &loss.newest {
+        Some(newest) => {
+            let newest = dir.join(newest).display().to_string();
+            format!("the newest backup is {newest}: `{command} backup restore {newest}` puts it in place")
+        }
+        None => format!("there is no backup in {}", dir.join(DIRECTORY).display()),
+    };
+    format!(
+        "the state database {} {}, where this gateway has kept its state before ({} says so): it does not start without \
+         it, because sessions, pairings, revoked devices and messages that wait would be forgotten. Put it back; {restore}. \
+         To begin with an empty state instead, accept the loss: `{command} backup accept-loss`",
+        dir.join(FILE).display(),
+        loss.found,
+        loss::MARKER,
+    )
 }
 
 fn refused(path: &Path) -> impl Fn(std::io::Error) -> Failure + '_ {
@@ -93,14 +121,14 @@ async fn create(session: &Session, file: Option<&Path>, read: &ReadArgs) -> Resu
 
 fn offline(session: &Session) -> Result<serde_json::Value, Failure> {
     let platform = platform(session)?;
-    let now = jiff::Timestamp::from_millisecond(platform.clock.wall() as i64).unwrap_or_default();
+    let now = clock::at(platform.clock.wall());
     let name = format!("{DIRECTORY}/openclaw-{}.redb", now.strftime("%Y%m%dT%H%M%S.%3fZ"));
     let dir = &session.paths.state_dir;
     backup::remove_leftovers(&*platform.storage).map_err(refused(dir))?;
     temporary::sweep(dir);
     let tag = platform.entropy.hex(8);
     let made =
-        Store::open(&platform).and_then(|s| s.back_up(&*platform.storage, &name, &tag)).map_err(|e| failed(&e))?;
+        Store::open(&platform).and_then(|s| s.back_up(&*platform.storage, &name, &tag)).map_err(|e| failed(session, &e))?;
     let path = session.paths.state_dir.join(name);
     Ok(json!({ "path": path.display().to_string(), "bytes": made.bytes, "records": made.records }))
 }
@@ -129,7 +157,7 @@ fn restore(session: &Session, file: &Path) -> Result<(), Failure> {
     copy(file, &dir.join(name), Temporary::replace)?;
     let old = backup::restore(&*platform.storage, name).map_err(|e| {
         let _ = platform.storage.remove(name);
-        failed(&e)
+        failed(session, &e)
     })?;
     let old = old.map(|old| dir.join(old).display().to_string());
     if session.out.json {
@@ -137,6 +165,19 @@ fn restore(session: &Session, file: &Path) -> Result<(), Failure> {
     }
     output::line(format!("{} is the state now", file.display()))?;
     old.map_or(Ok(()), |old| output::line(format!("the state before it is kept in {old}")))
+}
+
+fn accept_loss(session: &Session) -> Result<(), Failure> {
+    let platform = platform(session)?;
+    let dir = &session.paths.state_dir;
+    let _lock = StateLock::take(dir, 0)?;
+    let left = loss::accept(&*platform.storage).map_err(|e| failed(session, &e))?;
+    let left = left.map(|left| dir.join(left).display().to_string());
+    if session.out.json {
+        return output::json(&json!({ "accepted": true, "left": left }));
+    }
+    output::line("the loss is accepted: the next start begins with an empty state")?;
+    left.map_or(Ok(()), |left| output::line(format!("what was left is kept in {left}")))
 }
 
 fn list(session: &Session) -> Result<(), Failure> {

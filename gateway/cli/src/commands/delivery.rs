@@ -110,7 +110,7 @@ fn list(session: &Session, found: &Value) -> Result<(), Failure> {
     if rows.is_empty() {
         return output::line("Everything is delivered.");
     }
-    let now = jiff::Timestamp::now().as_millisecond().unsigned_abs();
+    let now = crate::clock::now().as_millisecond().unsigned_abs();
     for row in rows {
         output::rows(lines(row, now))?;
     }

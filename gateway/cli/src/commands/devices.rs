@@ -123,7 +123,7 @@ async fn list(session: &Session, read: &ReadArgs) -> Result<(), Failure> {
     if session.out.json {
         return output::json(&list);
     }
-    let now = jiff::Timestamp::now().as_millisecond().unsigned_abs();
+    let now = crate::clock::now().as_millisecond().unsigned_abs();
     let rows = |key: &str| list[key].as_array().cloned().unwrap_or_default();
     let (pending, paired) = (rows("pending"), rows("paired"));
     if pending.is_empty() && paired.is_empty() {

@@ -35,6 +35,9 @@ pub async fn health(session: &Session, args: &ReadArgs) -> Result<(), Failure> {
     } else {
         output::line("Gateway Health")?;
         output::line(if ok { format!("OK ({took}ms)") } else { format!("NOT OK ({took}ms)") })?;
+        if let Some(problem) = health["problem"].as_str() {
+            output::line(format!("Problem: {problem}"))?;
+        }
         for id in health["channelOrder"].as_array().into_iter().flatten().filter_map(Value::as_str) {
             output::line(channel_line(id, &health))?;
         }
@@ -90,6 +93,9 @@ pub async fn status(session: &Session, args: &ReadArgs) -> Result<(), Failure> {
         format!("Config:   {}", text(&hello["snapshot"]["configPath"])),
         format!("State:    {}", text(&hello["snapshot"]["stateDir"])),
     ];
+    if let Some(problem) = status["problem"].as_str() {
+        lines.push(format!("Problem:  {problem}"));
+    }
     let defaults = &status["sessions"]["defaults"];
     lines.push(format!("Model:    {}", defaults["model"].as_str().unwrap_or("none is configured")));
     lines.push(format!("Sessions: {}", status["sessions"]["count"].as_u64().unwrap_or(0)));

@@ -54,6 +54,10 @@ pub async fn run(session: &Session, command: &NodeCommand) -> Result<(), Failure
         connection.url = Some(format!("{}://{bracketed}:{}", if args.tls { "wss" } else { "ws" }, args.port));
     }
     let target = Target::resolve(session, &connection)?;
+    let target = if connection.url.is_some() { target.named() } else { target };
+    if let Some(trouble) = os::OsClock.trouble() {
+        output::note(trouble);
+    }
     let mut options = target.options();
     options.display_name = Some(args.display_name.clone().unwrap_or_else(machine));
     options.instance_id.clone_from(&args.node_id);

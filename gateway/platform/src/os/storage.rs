@@ -1,12 +1,12 @@
 use std::{
-    fs::{self, File, OpenOptions, Permissions},
+    fs::{self, File, OpenOptions, Permissions, TryLockError},
     io::{self, Read, Seek, SeekFrom, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Component, Path, PathBuf},
 };
 
 use super::temporary;
-use crate::{BlockFile, Storage};
+use crate::{BlockFile, FileId, Storage};
 
 /// The state directory: files 0600, directories 0700 (known-failures S17).
 #[derive(Debug, Clone)]
@@ -130,7 +130,20 @@ impl Storage for OsStorage {
             }
             there => there?,
         };
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let text = format!("{} is open in another process, which has it locked", path.display());
+                return Err(io::Error::new(io::ErrorKind::ResourceBusy, text));
+            }
+            Err(TryLockError::Error(e)) => return Err(e),
+        }
         Ok(Box::new(redb::backends::FileBackend::new(file).map_err(io::Error::other)?))
+    }
+
+    fn identity(&self, name: &str) -> io::Result<FileId> {
+        let meta = fs::metadata(self.path(name)?)?;
+        Ok(FileId(meta.dev(), meta.ino()))
     }
 
     fn len(&self, name: &str) -> io::Result<u64> {
@@ -181,6 +194,38 @@ mod tests {
         for bad in ["../x", "/etc/passwd", "a/../../x", "", "."] {
             assert_eq!(s.read(bad).unwrap_err().kind(), io::ErrorKind::InvalidInput, "{bad:?}");
         }
+    }
+
+    /// The lock is on the open file itself, so that no lock file that somebody removes takes it away.
+    #[test]
+    fn s35_a_block_file_is_open_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let s = OsStorage::open(dir.path()).unwrap();
+        let first = s.block_file("db").unwrap();
+        assert_eq!(s.block_file("db").unwrap_err().kind(), io::ErrorKind::ResourceBusy);
+        drop(first);
+        s.block_file("db").unwrap();
+    }
+
+    /// A file that takes another's name is told from it while that one is open, and so is none.
+    #[test]
+    fn s35_another_file_under_a_name_is_another_identity() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("state");
+        let os = OsStorage::open(&root).unwrap();
+        for s in [&os as &dyn Storage, &crate::MemoryStorage::new()] {
+            let open = s.block_file("db").unwrap();
+            let id = s.identity("db").unwrap();
+            assert_eq!(s.identity("db").unwrap(), id);
+            s.rename("db", "moved").unwrap();
+            assert_eq!(s.identity("db").unwrap_err().kind(), io::ErrorKind::NotFound);
+            assert_eq!(s.identity("moved").unwrap(), id);
+            let other = s.block_file("db").unwrap();
+            assert_ne!(s.identity("db").unwrap(), id);
+            drop((open, other));
+        }
+        fs::remove_dir_all(&root).unwrap();
+        assert_eq!(os.identity("db").unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 
     #[test]

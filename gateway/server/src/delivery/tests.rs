@@ -16,7 +16,7 @@ use openclaw_channels::{
     SendError, Styled, Target,
 };
 use openclaw_config::Config;
-use openclaw_platform::{BlockFile, BoxFuture, Clock as _, MemoryStorage, Mono, Storage, os::OsClock};
+use openclaw_platform::{BlockFile, BoxFuture, Clock as _, FileId, MemoryStorage, Mono, Storage, os::OsClock};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -236,6 +236,9 @@ impl Storage for Sick {
     }
     fn block_file(&self, name: &str) -> io::Result<BlockFile> {
         self.disk.block_file(name)
+    }
+    fn identity(&self, name: &str) -> io::Result<FileId> {
+        self.disk.identity(name)
     }
     fn len(&self, name: &str) -> io::Result<u64> {
         self.disk.len(name)

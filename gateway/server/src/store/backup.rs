@@ -100,13 +100,19 @@ pub fn restore(storage: &dyn Storage, name: &str) -> Result<Option<String>, Stor
     let io = |e: std::io::Error| StoreError::Open(e.to_string());
     let old = match storage.len(FILE) {
         Err(e) if e.kind() == ErrorKind::NotFound => None,
-        _ => Some(free_name(storage)?),
+        _ => Some(free_name(storage, BEFORE)?),
     };
+    // Whoever has it open would go on with a file that is not the state any more (S35).
+    let held = old.as_ref().map(|_| super::block_file(storage, FILE)).transpose()?;
     if let Some(old) = &old {
         storage.rename(FILE, old).map_err(io)?;
     }
+    drop(held);
     match storage.rename(name, FILE).map_err(io) {
-        Ok(()) => Ok(old),
+        Ok(()) => {
+            super::loss::mark(storage);
+            Ok(old)
+        }
         Err(error) => {
             if let Some(old) = &old {
                 storage.rename(old, FILE).map_err(io)?;
@@ -116,11 +122,12 @@ pub fn restore(storage: &dyn Storage, name: &str) -> Result<Option<String>, Stor
     }
 }
 
-fn free_name(storage: &dyn Storage) -> Result<String, StoreError> {
+/// `base`, or with the first number that is not taken.
+pub(super) fn free_name(storage: &dyn Storage, base: &str) -> Result<String, StoreError> {
     let taken = storage.list("").map_err(|e| StoreError::Open(e.to_string()))?;
-    let names = std::iter::once(BEFORE.to_owned()).chain((2..1000).map(|n| format!("{BEFORE}-{n}")));
+    let names = std::iter::once(base.to_owned()).chain((2..1000).map(|n| format!("{base}-{n}")));
     let mut free = names.filter(|name| !taken.contains(name));
-    free.next().ok_or_else(|| StoreError::Open(format!("too many files {BEFORE}-N: remove some")))
+    free.next().ok_or_else(|| StoreError::Open(format!("too many files {base}-N: remove some")))
 }
 
 fn copy_all(from: &ReadTransaction, copy: &Database) -> Result<u64, StoreError> {

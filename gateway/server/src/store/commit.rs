@@ -8,11 +8,11 @@ use std::{
     },
 };
 
-use openclaw_platform::{Clock, Mono, Spawner, SpawnerExt as _, Storage};
+use openclaw_platform::{Clock, FileId, Mono, Spawner, SpawnerExt as _, Storage};
 use redb::{Database, WriteTransaction};
 use tokio::sync::oneshot;
 
-use super::{META, StoreError, recover, schema};
+use super::{FILE, META, StoreError, recover, schema};
 use crate::limits::{COMMIT_BATCH, COMMIT_QUEUE, COMMIT_TIME, STORAGE_RETRY};
 
 /// A queued write.
@@ -68,6 +68,8 @@ struct Trouble {
     why: String,
     since: Mono,
     last: Mono,
+    /// The open file does not stand under its name any more, so that it is over when it does again.
+    is_lost: bool,
 }
 
 /// The open database and its writers.
@@ -77,6 +79,8 @@ pub(super) struct Commits {
     tasks: Arc<dyn Spawner>,
     /// `None` between a failure and the next successful opening.
     db: RwLock<Option<Database>>,
+    /// Which file that is.
+    file: Mutex<FileId>,
     queue: Mutex<Queue>,
     trouble: Mutex<Option<Trouble>>,
     /// A sync of the file failed since it was opened.
@@ -88,7 +92,7 @@ pub(super) struct Commits {
 }
 
 /// Why a batch was not committed.
-enum Failed {
+pub(super) enum Failed {
     /// A closure of it failed; nothing is wrong with the database.
     Work,
     /// The database or the disk.
@@ -117,11 +121,13 @@ impl Commits {
         tasks: Arc<dyn Spawner>,
     ) -> Result<Self, StoreError> {
         let last = AtomicU64::new(schema::last_commit(&db)?);
+        let file = Mutex::new(storage.identity(FILE).map_err(|e| StoreError::Open(e.to_string()))?);
         Ok(Self {
             storage,
             clock,
             tasks,
             db: RwLock::new(Some(db)),
+            file,
             queue: Mutex::default(),
             trouble: Mutex::default(),
             sync_failed,
@@ -272,6 +278,7 @@ impl Commits {
 
     /// In trouble: says no at once until it is time to try again, and opens what a failure closed.
     fn ready(&self) -> Result<(), Failed> {
+        self.look()?;
         let now = self.clock.mono();
         if let Some(trouble) = &mut *self.trouble() {
             if now.duration_since(trouble.last) < STORAGE_RETRY {
@@ -282,6 +289,45 @@ impl Commits {
         if self.db().is_none() { self.reopen() } else { Ok(()) }
     }
 
+    /// Looks whether the open file still stands under its name, and says so when that changed. What is written to one
+    /// that does not is gone with the process, so nothing is accepted then (S35).
+    pub fn look(&self) -> Result<(), Failed> {
+        let found = self.in_place();
+        let mut trouble = self.trouble();
+        match (found, &mut *trouble) {
+            (Ok(()), Some(Trouble { is_lost: true, .. })) => {
+                *trouble = None;
+                tracing::info!("the state database stands in its place again");
+                Ok(())
+            }
+            (Ok(()), _) => Ok(()),
+            (Err(why), Some(Trouble { is_lost: true, .. })) => Err(Failed::Storage(why)),
+            (Err(why), other) => {
+                let now = self.clock.mono();
+                *other = Some(Trouble { why: why.clone(), since: now, last: now, is_lost: true });
+                tracing::error!(
+                    "{why}; nothing new is accepted: put it back, or stop the gateway and restore a backup"
+                );
+                Err(Failed::Storage(why))
+            }
+        }
+    }
+
+    fn in_place(&self) -> Result<(), String> {
+        let open = *self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.storage.identity(FILE).and_then(|found| Ok((found, self.storage.len(FILE)?))) {
+            Ok((found, 0)) if found == open => {
+                Err(format!("the state database {FILE} was emptied while the gateway runs"))
+            }
+            Ok((found, _)) if found == open => Ok(()),
+            Ok(_) => Err(format!("another file stands in the place of the state database {FILE}")),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                Err(format!("the state database {FILE}, or its directory, was removed while the gateway runs"))
+            }
+            Err(e) => Err(format!("the state database {FILE} cannot be found: {e}")),
+        }
+    }
+
     /// The database after a failed operation answers nothing any more (it must not guess what is on the disk), so it is
     /// opened anew at once: what was committed is read as before, and the next write is tried on it.
     fn failed(&self, error: &redb::Error) -> Failed {
@@ -290,7 +336,7 @@ impl Commits {
         if self.trouble().is_none() {
             tracing::error!(error = why, "the state database cannot be written; nothing new is accepted");
         }
-        self.trouble().get_or_insert(Trouble { why: why.clone(), since: now, last: now }).last = now;
+        self.trouble().get_or_insert(Trouble { why: why.clone(), since: now, last: now, is_lost: false }).last = now;
         if let Err(Failed::Storage(why)) = self.reopen() {
             tracing::error!(error = why, "the state database cannot be opened again");
         }
@@ -305,11 +351,16 @@ impl Commits {
     }
 
     fn reopen(&self) -> Result<(), Failed> {
+        // Opening makes a file where there is none: not in the place of one that is lost.
+        self.in_place().map_err(Failed::Storage)?;
         let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
         // The old one holds the file's lock.
         *db = None;
         let opened = recover(&*self.storage, &self.sync_failed).map_err(|e| Failed::Storage(e.to_string()))?;
         *db = Some(opened);
+        // It may have been written anew as a whole.
+        let file = self.storage.identity(FILE).map_err(|e| Failed::Storage(e.to_string()))?;
+        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = file;
         Ok(())
     }
 }

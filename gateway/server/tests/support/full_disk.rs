@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use openclaw_platform::{BlockFile, MemoryStorage, Platform, Storage};
+use openclaw_platform::{BlockFile, FileId, MemoryStorage, Platform, Storage};
 
 /// The same platform with such a disk, and what fills it.
 pub fn with(platform: Platform) -> (Platform, Arc<AtomicBool>) {
@@ -71,6 +71,9 @@ impl Storage for Full {
     }
     fn block_file(&self, name: &str) -> io::Result<BlockFile> {
         Ok(Box::new(FullFile { file: self.disk.block_file(name)?, full: self.full.clone() }))
+    }
+    fn identity(&self, name: &str) -> io::Result<FileId> {
+        self.disk.identity(name)
     }
     fn len(&self, name: &str) -> io::Result<u64> {
         self.disk.len(name)

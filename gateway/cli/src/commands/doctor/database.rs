@@ -6,10 +6,11 @@ use openclaw_platform::{Storage as _, os::OsStorage};
 use openclaw_server::store::{
     FILE, SCHEMA, StoreError,
     inspect::{Contents, look},
+    loss::{self, Loss},
 };
 
 use super::check::Check;
-use crate::{Session, lock::Holder};
+use crate::{Session, commands::backup::told, lock::Holder};
 
 /// While a gateway has it.
 pub fn in_use(holder: Option<&Holder>) -> Check {
@@ -20,17 +21,23 @@ pub fn in_use(holder: Option<&Holder>) -> Check {
 /// `database`, `runs`, `inbox`, `delivery`.
 pub fn checks(session: &Session) -> Vec<Check> {
     let storage = Arc::new(OsStorage::as_it_is(&session.paths.state_dir));
-    match storage.len(FILE) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            return vec![Check::note("database", format!("there is no {FILE} yet; the first start makes it"))];
-        }
-        Ok(0) => return vec![Check::note("database", format!("{FILE} is empty; the next start makes it anew"))],
-        _ => {}
+    match loss::find(&*storage) {
+        Err(error) => return vec![broken(session, &error)],
+        Ok(Some(loss)) => return vec![lost(session, loss)],
+        Ok(None) => {}
+    }
+    if storage.len(FILE).is_err() {
+        return vec![Check::note("database", format!("there is no {FILE} yet; the first start makes it"))];
     }
     match look(storage, FILE) {
         Ok(found) => whole(session, &found),
         Err(error) => vec![broken(session, &error)],
     }
+}
+
+fn lost(session: &Session, loss: Loss) -> Check {
+    let fix = "put the file back, restore a backup, or accept the loss, as it says";
+    Check::error("database", told(session, &StoreError::Lost { loss }), fix)
 }
 
 fn broken(session: &Session, error: &StoreError) -> Check {
@@ -46,8 +53,8 @@ fn broken(session: &Session, error: &StoreError) -> Check {
     }
     let fix = format!(
         "`{command} backup restore FILE` puts a backup in its place and keeps it (see `backups` below); without one, \
-         `mv {file} {file}.damaged` lets the next start begin with an empty state: sessions, transcripts, pairings and \
-         what waits to be sent are not in it"
+         `mv {file} {file}.damaged` and then `{command} backup accept-loss` let the next start begin with an empty state: \
+         sessions, transcripts, pairings and what waits to be sent are not in it"
     );
     Check::error("database", text, fix)
 }

@@ -64,8 +64,9 @@ async fn ready(url: &str, timeout: Duration) -> Check {
         Err(error) => Check::warn(id, format!("{address}: {error}"), "see the gateway's log"),
         Ok((true, _)) => Check::ok(id, "it accepts requests and messages"),
         Ok((false, body)) if body["reason"] == "storage" => {
-            let text = "its database takes no writes at present: nothing new is accepted, nothing is lost";
-            let fix = "see `disk` above and the gateway's log; it goes on by itself once the disk takes writes again";
+            let text = "its database takes no writes at present, or was removed: nothing new is accepted";
+            let fix = "`openclaw health` and the gateway's log say which; it goes on by itself once the disk takes writes \
+                       again, or the file is back";
             Check::error(id, text, fix)
         }
         Ok((false, body)) => {
