@@ -37,5 +37,5 @@ pub mod tools;
 pub mod voicewake;
 pub mod ws;
 
-pub use options::{HostInfo, ServerOptions, SharedAuth};
+pub use options::{AuthInForce, HostInfo, ReadAuth, ServerOptions, SharedAuth};
 pub use serve::{Control, ServeError, Stopped, run};

@@ -34,28 +34,183 @@ async fn s03_every_credential_path_is_limited() {
     let gateway = gateway();
     let device = Device::new(1);
     enter(&gateway, local(), Some(&device), "operator", &["operator.read"], TOKEN).await.unwrap();
-    let paths: [(&str, Origin, Option<&Device>); 4] = [
-        ("the shared token on this machine", local(), None),
-        ("the shared token with a device, far away", remote(1), Some(&device)),
-        ("a device token for a device", remote(2), Some(&device)),
-        ("a device nobody knows", remote(3), None),
+    let stranger = Device::new(7);
+    let paths: [(&str, Origin, &Device); 3] = [
+        ("the shared token with a device, far away", remote(1), &device),
+        ("a device token for a device", remote(2), &device),
+        ("a device nobody knows", remote(3), &stranger),
     ];
     for (what, from, with) in paths {
-        let stranger = Device::new(7);
-        let with = with.or_else(|| (what == "a device nobody knows").then_some(&stranger));
         for _ in 0..AUTH_FAILURES {
-            let wrong = enter(&gateway, from.clone(), with, "operator", &["operator.read"], "guess").await.unwrap_err();
+            let wrong =
+                enter(&gateway, from.clone(), Some(with), "operator", &["operator.read"], "guess").await.unwrap_err();
             assert_eq!(wrong["details"]["code"], "AUTH_TOKEN_MISMATCH", "{what}");
             assert!(wrong["retryAfterMs"].is_null());
         }
-        let right = enter(&gateway, from.clone(), with, "operator", &["operator.read"], TOKEN).await.unwrap_err();
+        let right = enter(&gateway, from.clone(), Some(with), "operator", &["operator.read"], TOKEN).await.unwrap_err();
         assert_eq!(right["details"]["code"], "AUTH_RATE_LIMITED", "{what}");
         let wait = right["retryAfterMs"].as_u64().unwrap();
         assert!(right["retryable"] == true && wait > 0, "{right}");
         tokio::time::advance(Duration::from_millis(wait)).await;
-        let later = enter(&gateway, from, with, "operator", &["operator.read"], TOKEN).await;
+        let later = enter(&gateway, from, Some(with), "operator", &["operator.read"], TOKEN).await;
         assert!(later.is_ok() || later.unwrap_err()["code"] == "NOT_PAIRED", "{what}");
     }
+}
+
+/// A token that nobody guesses.
+const STRONG: &str = "9f86d081884c7d659a2feaa0c55ad015";
+
+fn with_token(token: &str) -> Arc<Gateway> {
+    let mut options = options(Config::default());
+    options.auth = shared(AuthMode::Token, token);
+    Gateway::open(os::without_files(), options).unwrap()
+}
+
+async fn guess(gateway: &Arc<Gateway>) -> Value {
+    enter(gateway, local(), None, "operator", &[], "guess").await.unwrap_err()
+}
+
+/// A stale program on this machine locks nobody out who has a strong token or a device's own, and the pace holds for
+/// every credential that could be guessed (D40).
+#[tokio::test(start_paused = true)]
+async fn f56_a_stale_program_locks_nobody_out_on_this_machine() {
+    let gateway = with_token(STRONG);
+    let device = Device::new(1);
+    let (_, hello) = enter(&gateway, local(), Some(&device), "operator", &["operator.read"], STRONG).await.unwrap();
+    let own = hello["auth"]["deviceToken"].as_str().unwrap();
+    let start = tokio::time::Instant::now();
+    for _ in 0..AUTH_FAILURES {
+        assert_eq!(guess(&gateway).await["details"]["code"], "AUTH_TOKEN_MISMATCH");
+    }
+    assert_eq!(start.elapsed(), Duration::ZERO, "ten are answered at once");
+    assert!(enter(&gateway, local(), None, "operator", &[], STRONG).await.is_ok());
+    assert!(enter(&gateway, local(), Some(&device), "operator", &["operator.read"], own).await.is_ok());
+    assert!(enter(&gateway, local(), Some(&Device::new(2)), "operator", &[], STRONG).await.is_ok());
+    assert_eq!(start.elapsed(), Duration::ZERO, "what nobody guesses never waits");
+    assert_eq!(guess(&gateway).await["details"]["code"], "AUTH_TOKEN_MISMATCH");
+    assert_eq!(start.elapsed(), Duration::from_secs(1), "the eleventh is judged a second later");
+    // Many at once: one a second is judged, the others are told to come again within a second.
+    let crowd = (0..20).map(|_| guess(&gateway));
+    let answers = futures_util::future::join_all(crowd).await;
+    assert_eq!(start.elapsed(), Duration::from_secs(4), "held for three seconds at most");
+    let judged = answers.iter().filter(|e| e["details"]["code"] == "AUTH_TOKEN_MISMATCH").count();
+    assert_eq!(judged, 3);
+    for held in answers.iter().filter(|e| e["details"]["code"] != "AUTH_TOKEN_MISMATCH") {
+        assert_eq!(held["details"]["code"], "AUTH_RATE_LIMITED");
+        assert!(held["retryAfterMs"].as_u64().is_some_and(|ms| ms > 0 && ms <= 1000), "{held}");
+    }
+    assert!(enter(&gateway, local(), None, "operator", &[], STRONG).await.is_ok());
+}
+
+/// A password, or a token that could be guessed, waits for its turn once ten were wrong: it does not tell itself from
+/// wrong ones by being answered sooner.
+#[tokio::test(start_paused = true)]
+async fn f56_what_could_be_guessed_waits_for_its_turn_although_it_is_right() {
+    for weak in [TOKEN, "changeme", "f81d4fae-7dec-41d0-a765-00a0c91e6bf6"] {
+        let gateway = with_token(weak);
+        for _ in 0..AUTH_FAILURES {
+            guess(&gateway).await;
+        }
+        let start = tokio::time::Instant::now();
+        assert!(enter(&gateway, local(), None, "operator", &[], weak).await.is_ok());
+        assert_eq!(start.elapsed(), Duration::from_secs(1), "{weak}");
+    }
+    let mut options = options(Config::default());
+    options.auth = shared(AuthMode::Password, STRONG);
+    let gateway = Gateway::open(os::without_files(), options).unwrap();
+    for _ in 0..AUTH_FAILURES {
+        with_password(&gateway, local(), "guess").await.unwrap_err();
+    }
+    let start = tokio::time::Instant::now();
+    with_password(&gateway, local(), STRONG).await.unwrap();
+    assert_eq!(start.elapsed(), Duration::from_secs(1));
+}
+
+/// 127/8, ::1 and the machine's own addresses share the ten; elsewhere has its own lock-outs.
+#[tokio::test(start_paused = true)]
+async fn f56_this_machine_is_one_place() {
+    let gateway = with_token(STRONG);
+    let start = tokio::time::Instant::now();
+    for n in 0..=AUTH_FAILURES {
+        let client_ip = match n % 3 {
+            0 => [127, 0, 0, n as u8].into(),
+            1 => std::net::Ipv6Addr::LOCALHOST.into(),
+            _ => [192, 168, 7, 7].into(),
+        };
+        let from = Origin { client_ip, local: n % 3 != 2, ..local() };
+        let shared = enter(&gateway, from, Some(&Device::new(n as u8)), "operator", &[], "guess").await.unwrap_err();
+        assert_eq!(shared["details"]["code"], "AUTH_TOKEN_MISMATCH");
+    }
+    assert_eq!(start.elapsed(), Duration::from_secs(1), "the eleventh waits, from wherever on this machine");
+    let proxied = Origin { client_ip: [127, 0, 0, 1].into(), ..remote(1) };
+    for _ in 0..AUTH_FAILURES {
+        let wrong =
+            enter(&gateway, proxied.clone(), Some(&Device::new(1)), "operator", &[], "guess").await.unwrap_err();
+        assert_eq!(wrong["details"]["code"], "AUTH_TOKEN_MISMATCH");
+    }
+    let locked = enter(&gateway, proxied, Some(&Device::new(1)), "operator", &[], STRONG).await.unwrap_err();
+    assert_eq!(locked["details"]["code"], "AUTH_RATE_LIMITED", "strangers behind a proxy are not this machine");
+    assert!(enter(&gateway, local(), None, "operator", &[], STRONG).await.is_ok());
+}
+
+/// What counts and what does not (D40).
+#[tokio::test(start_paused = true)]
+async fn f56_missing_expired_and_unsigned_do_not_count_wrong_signatures_do() {
+    let gateway = with_token(TOKEN);
+    let device = Device::new(1);
+    let now = gateway.clock.wall();
+    let start = tokio::time::Instant::now();
+    for _ in 0..3 * AUTH_FAILURES {
+        let missing = enter(&gateway, local(), Some(&device), "operator", &[], "").await.unwrap_err();
+        assert_eq!(missing["details"]["code"], "AUTH_TOKEN_MISSING");
+        let bare = enter(&gateway, local(), None, "operator", &[], "").await.unwrap_err();
+        assert_eq!(bare["details"]["code"], "DEVICE_IDENTITY_REQUIRED");
+        let peer = peer(&gateway, local());
+        let old = device.block("operator", &[], "guess", now - 601_000, Some(&peer.nonce));
+        let expired = hello(&gateway, &peer, &connect("operator", &[], "guess", Some(old))).await.unwrap_err();
+        assert_eq!(expired["details"]["code"], "DEVICE_AUTH_SIGNATURE_EXPIRED");
+        let mut unsigned = device.block("operator", &[], "guess", now, None);
+        unsigned.as_object_mut().unwrap().remove("signature");
+        assert!(hello(&gateway, &peer, &connect("operator", &[], "guess", Some(unsigned))).await.is_err());
+    }
+    let wrongly_signed = async || {
+        let peer = peer(&gateway, local());
+        let block = device.block("operator", &[], "another", now, Some(&peer.nonce));
+        hello(&gateway, &peer, &connect("operator", &[], TOKEN, Some(block))).await.unwrap_err()
+    };
+    for _ in 0..AUTH_FAILURES {
+        assert_eq!(wrongly_signed().await["details"]["code"], "DEVICE_AUTH_SIGNATURE_INVALID");
+    }
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    assert_eq!(wrongly_signed().await["details"]["code"], "DEVICE_AUTH_SIGNATURE_INVALID");
+    assert_eq!(start.elapsed(), Duration::from_secs(1), "ten wrong signatures were counted, and nothing else");
+}
+
+/// Under a flood of new names, clients that signed in before have turns of their own.
+#[tokio::test(start_paused = true)]
+async fn f56_turns_go_round_by_instance() {
+    let gateway = with_token(TOKEN);
+    let named = |token: &str, id: Option<&str>| {
+        let mut frame = connect("operator", &[], token, None);
+        if let Some(id) = id {
+            frame["params"]["client"]["instanceId"] = id.into();
+        }
+        frame
+    };
+    let enter_as = async |frame: Value| hello(&gateway, &peer(&gateway, local()), &frame).await;
+    enter_as(named(TOKEN, Some("mac"))).await.unwrap();
+    enter_as(named(TOKEN, None)).await.unwrap();
+    for _ in 0..AUTH_FAILURES {
+        enter_as(named("guess", Some("mallory"))).await.unwrap_err();
+    }
+    let flood = futures_util::future::join_all((0..100).map(|n| enter_as(named("guess", Some(&format!("new {n}"))))));
+    let own = async {
+        tokio::task::yield_now().await;
+        futures_util::future::join(enter_as(named(TOKEN, Some("mac"))), enter_as(named(TOKEN, None))).await
+    };
+    let (flood, (mac, unnamed)) = futures_util::future::join(flood, own).await;
+    assert!(mac.is_ok() && unnamed.is_ok(), "by instanceId, and by client.id");
+    assert!(flood.iter().all(Result::is_err));
 }
 
 /// The limiter holds for a right device token, too: it is not a way around it (PR 57647).
@@ -133,8 +288,9 @@ async fn s03_hashed_passwords_are_limited_also_side_by_side() {
     });
     let results = futures_util::future::join_all(guesses).await;
     assert_eq!(results[39].as_deref(), Some("AUTH_RATE_LIMITED"), "the last one came too late");
+    // Ten, and one a second while they were held.
     let told = results.iter().filter(|r| r.as_deref() == Some("AUTH_PASSWORD_MISMATCH")).count();
-    assert!(told <= AUTH_FAILURES as usize + 1, "{told} guesses were answered");
+    assert!(told <= AUTH_FAILURES as usize + 3, "{told} guesses were answered");
 }
 
 /// A new secret ends the sessions of the old one and nobody else's; the old one opens nothing.
