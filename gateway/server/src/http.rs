@@ -16,14 +16,15 @@ use axum::{
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use http_body_util::Limited;
 use hyper_util::rt::TokioIo;
-use openclaw_platform::{BoxIo, SpawnerExt as _};
+use openclaw_platform::SpawnerExt as _;
 use serde_json::json;
 
 use crate::{
     auth::{Machine, Origin},
     browser::{self, OwnNames},
     gateway::Gateway,
-    limits::HTTP_BODY,
+    limits::{HTTP_BODY, HTTP_HEAD},
+    lingering::Lingering,
     request_path,
     ws::{self, slots::Slot},
 };
@@ -69,12 +70,17 @@ async fn guard(State(gateway): State<Arc<Gateway>>, mut request: Request<Body>, 
     response
 }
 
-/// No or several names asked for, paths with two readings (S08), pages of other origins (S02), bodies beyond all measure (D26).
+/// Heads beyond all measure, no or several names asked for, paths with two readings (S08), pages of other origins (S02), bodies beyond all measure (D26).
 fn refusal(gateway: &Gateway, request: &Request<Body>, tailnet: Option<&str>) -> Option<Response> {
     let refuse = |status, code, message: &str| {
         let body = json!({ "error": { "code": code, "message": message } }).to_string();
         Some(plain(status, body, "application/json"))
     };
+    // hyper looks at its buffer, which a head that came in one piece may exceed.
+    if head_size(request) > HTTP_HEAD {
+        let text = format!("the head of a request may have {HTTP_HEAD} bytes");
+        return refuse(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "HEAD_TOO_LARGE", &text);
+    }
     if request.headers().get_all(header::HOST).iter().count() != 1 || request.headers()[header::HOST].is_empty() {
         return refuse(StatusCode::BAD_REQUEST, "BAD_HOST", "expected one Host header");
     }
@@ -93,6 +99,12 @@ fn refusal(gateway: &Gateway, request: &Request<Body>, tailnet: Option<&str>) ->
         return refuse(StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE", &format!("a body may have {HTTP_BODY} bytes"));
     }
     None
+}
+
+/// Bytes of the request line and of the headers, with their separators.
+fn head_size(request: &Request<Body>) -> usize {
+    let uri = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
+    uri + request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>()
 }
 
 /// The length that a request says its body has.
@@ -153,10 +165,10 @@ async fn fallback(State(gateway): State<Arc<Gateway>>, mut request: Request<Body
         let upgraded = hyper::upgrade::on(&mut request).await;
         // What the request was needed for is done; the connection may last for weeks.
         drop(request);
-        match upgraded.map(hyper::upgrade::Upgraded::downcast::<TokioIo<BoxIo>>) {
+        match upgraded.map(hyper::upgrade::Upgraded::downcast::<TokioIo<Lingering>>) {
             // The stream as it was accepted, without hyper's layers and buffers around it.
             Ok(Ok(parts)) => {
-                let (io, read) = (parts.io.into_inner(), parts.read_buf.to_vec());
+                let (io, read) = (parts.io.into_inner().into_inner(), parts.read_buf.to_vec());
                 Box::pin(ws::connection::serve(gateway, io, read, origin, slot)).await;
             }
             Ok(Err(_)) => tracing::error!("upgraded a stream that was not accepted here"),

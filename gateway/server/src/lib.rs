@@ -21,6 +21,7 @@ pub mod http;
 pub mod hub;
 pub mod idempotency;
 pub mod limits;
+mod lingering;
 mod methods;
 pub mod nodes;
 pub mod options;

@@ -125,6 +125,8 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// A refused connection gets this long to read why.
 pub const REFUSED_FLUSH: Duration = Duration::from_secs(2);
+/// Head of an HTTP request, bytes.
+pub const HTTP_HEAD: usize = 32 << 10;
 /// Body of an HTTP request, bytes; routes may allow less.
 pub const HTTP_BODY: u64 = 20 << 20;
 /// Version 1 signatures remembered while they could be replayed; a device that finds no room has to sign the nonce.

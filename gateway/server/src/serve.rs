@@ -22,9 +22,10 @@ use crate::{
     heartbeat::Heartbeats,
     http::{TcpPeer, router},
     limits::{
-        ACCEPT_PAUSE, ACCEPT_PAUSE_MAX, CLOSE_FLUSH, HEALTH_INTERVAL, LAST_ANSWERS, LAST_WORK, MAINTENANCE,
+        ACCEPT_PAUSE, ACCEPT_PAUSE_MAX, CLOSE_FLUSH, HEALTH_INTERVAL, HTTP_HEAD, LAST_ANSWERS, LAST_WORK, MAINTENANCE,
         QUIET_WARNING, REFUSED_FLUSH,
     },
+    lingering::Lingering,
     options::ServerOptions,
     outbox::Close,
     sessions::maintenance::Maintenance,
@@ -32,8 +33,6 @@ use crate::{
     ws::slots::{Bounds, Slot, Slots},
 };
 
-/// Request heads larger than this are refused by hyper.
-const MAX_HEAD: usize = 32 << 10;
 /// Idempotency records are swept this often.
 const SWEEP: Duration = Duration::from_mins(1);
 
@@ -202,9 +201,9 @@ async fn http_connection(router: axum::Router, io: BoxIo, addr: SocketAddr, slot
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .max_buf_size(MAX_HEAD)
+        .max_buf_size(HTTP_HEAD)
         .auto_date_header(false)
-        .serve_connection(TokioIo::new(io), service)
+        .serve_connection(TokioIo::new(Lingering::new(io)), service)
         .with_upgrades();
     let mut connection = pin!(connection);
     let mut must_go = pin!(must_go.fuse());
@@ -339,7 +338,52 @@ async fn drain(gateway: &Arc<Gateway>, limit: Duration, control: &mut mpsc::Rece
 
 #[cfg(test)]
 mod tests {
+    use openclaw_config::Config;
+    use openclaw_platform::os;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
+
+    /// Asks once; false when the connection has ended.
+    async fn asks(client: &mut tokio::io::DuplexStream) -> bool {
+        let mut buf = [0; 4096];
+        let sent = client.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await.is_ok();
+        sent && matches!(client.read(&mut buf).await, Ok(n) if buf[..n].starts_with(b"HTTP/1.1 200"))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn s30_a_connection_that_asks_on_has_one_deadline_and_makes_room() {
+        let gateway = Gateway::open(os::without_files(), ServerOptions::bare(Arc::new(Config::default()))).unwrap();
+        let time = Duration::from_secs(10);
+        let slots = Slots::new(gateway.clock.clone(), Bounds { total: 1, per_place: 1, time });
+        let open = || {
+            let (client, io) = tokio::io::duplex(1 << 16);
+            let addr = SocketAddr::from(([127, 0, 0, 1], 5));
+            let slot = slots.take(addr.ip(), true);
+            gateway.tasks.spawn("http", http_connection(router(gateway.clone()), Box::new(io), addr, slot));
+            client
+        };
+        let start = gateway.clock.mono();
+        let mut first = open();
+        while asks(&mut first).await {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            assert!(gateway.clock.mono() - start <= time + Duration::from_secs(3), "it asks on and on");
+        }
+        // Half a request, and nothing more.
+        let start = gateway.clock.mono();
+        let mut half = open();
+        half.write_all(b"GET /healthz HTT").await.unwrap();
+        assert_eq!(half.read(&mut [0; 16]).await.unwrap_or(0), 0);
+        assert!(gateway.clock.mono() - start <= time + REFUSED_FLUSH);
+        // One place, and somebody comes.
+        let mut old = open();
+        assert!(asks(&mut old).await);
+        let start = gateway.clock.mono();
+        let mut new = open();
+        assert!(asks(&mut new).await);
+        assert_eq!(old.read(&mut [0; 16]).await.unwrap_or(0), 0);
+        assert_eq!(gateway.clock.mono() - start, Duration::ZERO, "at once");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn s30_accept_failures_pause_longer_and_are_told_once_a_minute() {

@@ -12,7 +12,7 @@ use std::{
 use openclaw_config::{AuthMode, Config, Secret};
 use openclaw_platform::{BoxFuture, Command, Output, Platform, ProcessError, Processes, os};
 use openclaw_server::{
-    SharedAuth,
+    AuthInForce, SharedAuth,
     auth::{Origin, ServeClaim, hash_password},
     gateway::Gateway,
     limits::{AUTH_FAILURES, AUTH_FAILURES_IN_ALL, AUTH_LOCK_OUT},
@@ -337,6 +337,58 @@ async fn s04_the_secrets_file_is_read_again() {
     assert!(!unknown.to_string().contains("~/token"), "where secrets stand is nobody's business");
 }
 
+/// `gateway.auth` is read at each handshake: the secret, its mode and what is allowed besides. A file that cannot be used
+/// changes nothing.
+#[tokio::test]
+async fn s04_the_configuration_file_is_read_again_at_each_handshake() {
+    let file: Arc<Mutex<Result<Option<AuthInForce>, String>>> = Arc::new(Mutex::new(Ok(None)));
+    let says = |shared: SharedAuth, allow_deviceless| {
+        *file.lock().unwrap() = Ok(Some(AuthInForce { shared, allow_tailscale: None, allow_deviceless }));
+    };
+    let mut options = options(Config::default());
+    let read = file.clone();
+    options.read_auth = Some(Arc::new(move || std::mem::replace(&mut *read.lock().unwrap(), Ok(None))));
+    let gateway = Gateway::open(os::without_files(), options).unwrap();
+    let enter_as = async |from, token: &str| enter(&gateway, from, None, "operator", &[], token).await;
+    let (old, _) = enter_as(local(), TOKEN).await.unwrap();
+    *file.lock().unwrap() = Err("the file is broken".into());
+    assert!(enter_as(local(), TOKEN).await.is_ok(), "what was in force stays so");
+    assert!(!old.outbox.is_closing());
+
+    says(shared(AuthMode::Token, "another-secret"), false);
+    let refused = enter_as(local(), TOKEN).await.unwrap_err();
+    assert_eq!(refused["details"]["code"], "AUTH_TOKEN_MISMATCH");
+    assert!(old.outbox.is_closing(), "sessions of the old one end");
+    assert!(enter_as(local(), "another-secret").await.is_ok());
+
+    assert_eq!(enter_as(remote(1), "another-secret").await.unwrap_err()["code"], "NOT_PAIRED");
+    says(shared(AuthMode::Token, "another-secret"), true);
+    assert!(enter_as(remote(1), "another-secret").await.is_ok());
+    says(shared(AuthMode::Password, "p"), false);
+    assert_eq!(enter_as(remote(1), "another-secret").await.unwrap_err()["code"], "NOT_PAIRED");
+    assert!(enter_as(local(), "another-secret").await.is_err());
+    assert!(with_password(&gateway, local(), "p").await.is_ok());
+}
+
+/// Handshakes at the same moment are all judged by the new secret, whichever of them read the file.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s04_nobody_slips_in_while_the_file_is_read() {
+    for _ in 0..20 {
+        let fresh = Arc::new(Mutex::new(Some(shared(AuthMode::Token, "another-secret"))));
+        let mut options = options(Config::default());
+        options.read_auth = Some(Arc::new(move || {
+            let shared = fresh.lock().unwrap().take();
+            Ok(shared.map(|shared| AuthInForce { shared, allow_tailscale: None, allow_deviceless: false }))
+        }));
+        let gateway = Gateway::open(os::without_files(), options).unwrap();
+        let tries = (0..8).map(|_| {
+            let gateway = gateway.clone();
+            tokio::spawn(async move { enter(&gateway, local(), None, "operator", &[], TOKEN).await.is_ok() })
+        });
+        assert!(futures_util::future::join_all(tries).await.into_iter().all(|entered| !entered.unwrap()));
+    }
+}
+
 /// The shared secret alone is good on this machine only; with a device, for what was approved.
 #[tokio::test]
 async fn s05_scopes_are_bound_to_the_credential() {
@@ -476,4 +528,41 @@ async fn s05_tailscale_headers_mean_nothing_by_default() {
     let error = enter(&gateway, origin, Some(&Device::new(1)), "operator", &[], "").await.unwrap_err();
     assert_eq!(error["details"]["code"], "AUTH_TOKEN_MISSING");
     assert!(whois.0.lock().unwrap().is_empty());
+}
+
+/// `tailscale status` of a machine with a name, and how often it was asked.
+struct Status(Mutex<usize>, &'static str);
+
+impl Processes for Status {
+    fn which(&self, _: &str, _: Option<&std::path::Path>) -> Option<std::path::PathBuf> {
+        None
+    }
+
+    fn run(&self, command: Command) -> BoxFuture<'_, Result<Output, ProcessError>> {
+        assert_eq!(command.argv[..3], ["tailscale", "status", "--json"]);
+        *self.0.lock().unwrap() += 1;
+        let stdout = self.1.as_bytes().to_vec();
+        Box::pin(async { Ok(Output { code: Some(0), stdout, stderr: vec![], truncated: false }) })
+    }
+}
+
+/// The machine's own tailnet name is asked for once a minute, however many requests name such a host.
+#[tokio::test(start_paused = true)]
+async fn s02_the_own_tailnet_name_comes_from_tailscale_and_is_kept() {
+    for (said, name) in [
+        (r#"{"Self":{"DNSName":"Box.tail1.ts.net."},"Peer":null}"#, Some("box.tail1.ts.net")),
+        (r#"{"Self":{"DNSName":""}}"#, None),
+        (r#"{"Self":{"DNSName":"evil.example."}}"#, None),
+        ("not JSON", None),
+    ] {
+        let status = Arc::new(Status(Mutex::new(0), said));
+        let gateway = gateway_on(Platform { processes: status.clone(), ..os::without_files() }, Config::default());
+        let asked = (0..50).map(|_| gateway.credentials.tailnet_name());
+        let names = futures_util::future::join_all(asked).await;
+        assert!(names.iter().all(|n| n.as_deref() == name), "{said}: {names:?}");
+        assert_eq!(*status.0.lock().unwrap(), 1, "{said}");
+        tokio::time::advance(Duration::from_mins(2)).await;
+        gateway.credentials.tailnet_name().await;
+        assert_eq!(*status.0.lock().unwrap(), 2, "{said}");
+    }
 }
