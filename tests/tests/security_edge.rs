@@ -101,22 +101,198 @@ async fn s13_a_header_does_not_make_a_stranger_local() {
     }
 }
 
-#[tokio::test]
-async fn s03_the_lock_out_is_told_over_the_wire_on_loopback_too() {
-    let gateway = Gateway::start(json!({}), &[]).await;
-    for _ in 0..10 {
-        let mut client = RawClient::open(gateway.port).await;
-        client.send(&connect("guess", &[])).await;
-        let (frames, ended) = client.rest().await;
-        assert_eq!(frames[0]["error"]["details"]["code"], "AUTH_TOKEN_MISMATCH");
-        assert_eq!(ended.0, 1008);
-    }
-    let mut client = RawClient::open(gateway.port).await;
-    client.send(&connect(TOKEN, &[])).await;
+/// A connection from `source`, one of this machine's loopback addresses, that has read its challenge.
+async fn open_from(source: [u8; 4], port: u16) -> RawClient {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind((source, 0).into()).unwrap();
+    let stream = socket.connect(([127, 0, 0, 1], port).into()).await.unwrap();
+    let url = format!("ws://127.0.0.1:{port}/");
+    let (ws, _) = tokio_tungstenite::client_async(url, tokio_tungstenite::MaybeTlsStream::Plain(stream)).await.unwrap();
+    RawClient::over(ws).await
+}
+
+async fn guess_from(source: [u8; 4], port: u16) -> Value {
+    let mut client = open_from(source, port).await;
+    client.send(&connect("guess", &[])).await;
     let (frames, ended) = client.rest().await;
-    let error = &frames[0]["error"];
-    assert!(error["retryAfterMs"].as_u64().is_some_and(|ms| ms > 0), "{error}");
-    assert_eq!((ended.0, &error["details"]["code"]), (1008, &json!("AUTH_RATE_LIMITED")));
+    assert_eq!(ended.0, 1008);
+    frames[0]["error"].clone()
+}
+
+/// A stale program on loopback, from whatever address of it: the right token goes on working, and so does the program's
+/// owner; guesses are held back, never for longer than a second (D40).
+#[tokio::test]
+async fn f56_wrong_tokens_on_loopback_lock_nobody_out() {
+    let gateway = Gateway::start(json!({}), &[]).await;
+    for n in 0..10 {
+        let error = guess_from([127, 0, 0, 1 + n], gateway.port).await;
+        assert_eq!(error["details"]["code"], "AUTH_TOKEN_MISMATCH", "{error}");
+    }
+    let crowd = futures_util::future::join_all((0..60).map(|n| guess_from([127, 0, 1, n], gateway.port)));
+    let owner = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        for _ in 0..5 {
+            RawClient::hello(gateway.port, TOKEN, &[]).await;
+        }
+    };
+    let (answers, ()) = futures_util::future::join(crowd, owner).await;
+    let held: Vec<_> = answers.iter().filter(|e| e["details"]["code"] == "AUTH_RATE_LIMITED").collect();
+    assert!(held.len() > 40, "{} of 60 were held back", held.len());
+    assert!(held.iter().all(|e| e["retryAfterMs"].as_u64().is_some_and(|ms| ms > 0 && ms <= 1000)), "{held:?}");
+    RawClient::hello(gateway.port, TOKEN, &[]).await;
+    // The command line signs in by the same rules.
+    let output = openclaw(&gateway, &["health"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The built command line on the gateway's home and port.
+fn openclaw(gateway: &Gateway, args: &[&str]) -> std::process::Output {
+    std::process::Command::new(tests::binary("openclaw"))
+        .args(args)
+        .env_clear()
+        .env("HOME", gateway.home.path())
+        .env("OPENCLAW_GATEWAY_PORT", gateway.port.to_string())
+        .output()
+        .unwrap()
+}
+
+/// `config set gateway.auth.token`: the new one is in force at once, the old one opens nothing, its sessions end, and the
+/// command line, which reads the new one, is not the culprit.
+#[tokio::test]
+async fn f56_a_rotated_token_is_in_force_at_once() {
+    const NEW: &str = "0f1e2d3c4b5a69788796a5b4c3d2e1f0";
+    let gateway = Gateway::start(json!({}), &[]).await;
+    let (mut old, _) = RawClient::hello(gateway.port, TOKEN, &[]).await;
+    let output = openclaw(&gateway, &["config", "set", "gateway.auth.token", NEW]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = openclaw(&gateway, &["health"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(old.rest().await.1, (1008, "credential rotated".to_owned()));
+    let mut stale = RawClient::open(gateway.port).await;
+    stale.send(&connect(TOKEN, &[])).await;
+    assert_eq!(stale.rest().await.0[0]["error"]["details"]["code"], "AUTH_TOKEN_MISMATCH");
+    // A file that cannot be used changes nothing, and is told once.
+    let file = gateway.state().join("openclaw.json");
+    let good = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, "{ broken").unwrap();
+    for _ in 0..3 {
+        RawClient::hello(gateway.port, NEW, &[]).await;
+    }
+    let log = gateway.output();
+    assert_eq!(log.matches("stays in force").count(), 1, "{log}");
+    assert!(!log.contains(NEW), "{log}");
+    // Another way to say the same, and another mode.
+    std::fs::write(&file, good.replace(NEW, "third-token-0123456789-abcdef")).unwrap();
+    RawClient::hello(gateway.port, "third-token-0123456789-abcdef", &[]).await;
+    let output = openclaw(&gateway, &["config", "set", "gateway.auth.password", "a password of some length"]);
+    assert!(output.status.success());
+    let mut by_password = connect("", &[]);
+    by_password["params"]["auth"] = json!({ "password": "a password of some length" });
+    let mut client = RawClient::open(gateway.port).await;
+    client.send(&by_password).await;
+    assert_eq!(client.next().await.unwrap()["ok"], true);
+}
+
+/// Sends a keep-alive request and reads its answer; false when the connection has ended.
+async fn asks_again(stream: &mut TcpStream) -> bool {
+    let head = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let mut buf = [0u8; 2048];
+    if stream.write_all(head).await.is_err() {
+        return false;
+    }
+    let read = tokio::time::timeout(Duration::from_secs(10), stream.read(&mut buf)).await;
+    matches!(read, Ok(Ok(n)) if buf[..n].starts_with(b"HTTP/1.1 200"))
+}
+
+/// Connections that ask for /healthz again and again and never sign in: they lock nobody out, their address neither, and
+/// none of them outlives its deadline.
+#[tokio::test]
+async fn s30_quiet_connections_shut_nobody_out() {
+    let config = json!({ "gateway": { "limits": { "handshakeTimeoutMs": 4000 } } });
+    let gateway = Gateway::start(config, &[]).await;
+    let mut crowd = vec![];
+    for n in 0..520 {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 0, 1 + n as u8 % 2], 0).into()).unwrap();
+        let mut stream = socket.connect(([127, 0, 0, 1], gateway.port).into()).await.unwrap();
+        assert!(asks_again(&mut stream).await, "the newest is served");
+        crowd.push(stream);
+    }
+    RawClient::hello(gateway.port, TOKEN, &[]).await;
+    let output = openclaw(&gateway, &["health"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let log = gateway.output();
+    assert_eq!(log.matches("gateway.limits.maxUnauthenticated").count(), 1, "{log}");
+    // The newest of them asks on; its one deadline ends it all the same.
+    let mut last = crowd.pop().unwrap();
+    let asking = async {
+        while asks_again(&mut last).await {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), asking).await.expect("its deadline ends it");
+}
+
+#[tokio::test]
+async fn s37_no_proxy_passes_for_a_local_client() {
+    let gateway = Gateway::start(json!({}), &[]).await;
+    let token_alone = async |headers: &[(&'static str, &str)]| {
+        let mut request = gateway.url().into_client_request().unwrap();
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().unwrap());
+        }
+        let stream = TcpStream::connect(("127.0.0.1", gateway.port)).await.unwrap();
+        let (ws, _) =
+            tokio_tungstenite::client_async(request, tokio_tungstenite::MaybeTlsStream::Plain(stream)).await.unwrap();
+        let mut client = RawClient::over(ws).await;
+        client.send(&connect(TOKEN, &[])).await;
+        client.next().await.unwrap()["ok"] == true
+    };
+    assert!(token_alone(&[]).await);
+    for (name, value) in [
+        ("via", "1.1 proxy"),
+        ("cf-connecting-ip", "203.0.113.9"),
+        ("true-client-ip", "203.0.113.9"),
+        ("x-forwarded-proto", "https"),
+        ("x-forwarded-port", "443"),
+        ("fly-client-ip", "203.0.113.9"),
+        ("x-client-ip", "203.0.113.9"),
+        ("x-original-host", "gateway.example"),
+        ("cdn-loop", "cloudflare"),
+    ] {
+        assert!(!token_alone(&[(name, value)]).await, "{name}");
+    }
+}
+
+/// Requests that are no HTTP as it should be.
+#[tokio::test]
+async fn s30_odd_requests_get_a_plain_refusal() {
+    let gateway = Gateway::start(json!({}), &[]).await;
+    let port = gateway.port;
+    for head in [
+        "GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\nHost:\r\nConnection: close\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\nConnection: close\r\n\r\n",
+    ] {
+        assert!(raw(port, head, Duration::from_secs(10)).await.starts_with("HTTP/1.1 400"), "{head}");
+    }
+    for key in ["", "x", "c2hvcnQ=", "dGhlIHNhbXBsZSBub25jZSB0b28gbG9uZw=="] {
+        let head = format!(
+            "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"
+        );
+        let answer = raw(port, &head, Duration::from_millis(500)).await;
+        assert!(answer.starts_with("HTTP/1.1 400"), "{key:?}: {answer}");
+    }
+    // Far more than is read: the refusal arrives all the same.
+    for size in [40 << 10, 2 << 20] {
+        let head = format!("GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Long: {}\r\n\r\n", "a".repeat(size));
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        let _ = stream.write_all(head.as_bytes()).await;
+        let mut answer = vec![];
+        let _ = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut answer)).await;
+        assert!(answer.starts_with(b"HTTP/1.1 431"), "{size}: {}", String::from_utf8_lossy(&answer));
+    }
 }
 
 /// Nothing in the address of a request signs anybody in.

@@ -8,9 +8,9 @@ use std::{
 };
 
 use openclaw_config::{
-    AuthMode, Bind, Config, GatewayMode, Loaded, Secret, secret_paths_in, secrets_in, unused_sections,
+    AuthMode, Bind, Config, GatewayMode, Loaded, Secret, secret_paths_in, secrets_in, unused_sections, weakness,
 };
-use openclaw_server::SharedAuth;
+use openclaw_server::{AuthInForce, SharedAuth, auth::is_hash};
 use tracing::level_filters::LevelFilter;
 
 use crate::{
@@ -90,6 +90,15 @@ impl Plan {
         let named = secret_paths_in(&value).into_iter().map(|path| paths.expand(&path));
         let protected = named.chain([paths.config.clone(), log_file.clone()]).collect();
         let unused = unused_sections(&config);
+        let (name, secret) = match auth.mode {
+            AuthMode::Token => ("token", &auth.token),
+            AuthMode::Password => ("password", &auth.password),
+        };
+        // One that stands in the file is in its warnings already.
+        let in_file = config.gateway.auth.token.is_some() || config.gateway.auth.password.is_some();
+        if let Some(why) = secret.as_ref().filter(|s| !in_file && !is_hash(s)).and_then(|s| weakness(s.expose())) {
+            warnings.push(format!("the gateway's {name} {why}; `openssl rand -hex 32` makes a good one"));
+        }
         if !unused.is_empty() {
             warnings.push(format!("these sections of the configuration have no effect yet: {}", unused.join(", ")));
         }
@@ -202,8 +211,17 @@ fn tailnet_address() -> Option<IpAddr> {
     (a == 100 && (64..128).contains(&b)).then_some(ip.into())
 }
 
+/// `gateway.auth` as the running gateway needs it.
+pub fn allowances(config: &Config, shared: SharedAuth) -> AuthInForce {
+    let auth = &config.gateway.auth;
+    AuthInForce { shared, allow_tailscale: auth.allow_tailscale, allow_deviceless: auth.allow_deviceless }
+}
+
 /// The shared secret: the flag beats the file, the file the environment. None at all is refused, on loopback, too.
-fn credentials(session: &Session, config: &Config, args: &RunArgs) -> Result<SharedAuth, Failure> {
+///
+/// # Errors
+/// Config: no secret, one that cannot be read or checked, or the one that hooks have.
+pub fn credentials(session: &Session, config: &Config, args: &RunArgs) -> Result<SharedAuth, Failure> {
     let auth = &config.gateway.auth;
     let pick = |flag: Option<Secret>, own: &Option<Secret>, file: &Option<String>, name: &str, variable| {
         if let Some(secret) = flag.or_else(|| own.clone()) {
@@ -238,7 +256,7 @@ fn credentials(session: &Session, config: &Config, args: &RunArgs) -> Result<Sha
         )));
     };
     let hooks = config.hooks.as_ref().and_then(|h| h.get("token")).and_then(|t| t.as_str());
-    if hooks == Some(secret.expose()) {
+    if hooks.is_some_and(|hooks| hooks.trim() == secret.expose().trim()) {
         return Err(Failure::Config(format!("hooks.token is the gateway's own {name}: it must differ, it opens less")));
     }
     let shared = SharedAuth { mode, token, password, file };
@@ -358,8 +376,11 @@ mod tests {
     fn s10_the_hook_token_is_not_the_gateways_own_wherever_that_comes_from() {
         let dir = tempfile::tempdir().unwrap();
         let session = session_with(dir.path(), false, &[(env::TOKEN, "same")]);
-        let text = refused(plan(&session, "{gateway:{mode:'local'},hooks:{token:'same'}}", RunArgs::default()));
-        assert!(text.contains("hooks.token") && !text.contains("same'"), "{text}");
+        for same in ["same", " same", "same \\n"] {
+            let text = format!("{{gateway:{{mode:'local'}},hooks:{{token:'{same}'}}}}");
+            let text = refused(plan(&session, &text, RunArgs::default()));
+            assert!(text.contains("hooks.token") && !text.contains("same'"), "{text}");
+        }
     }
 
     #[test]

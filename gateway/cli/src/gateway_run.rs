@@ -19,6 +19,7 @@ use tokio::{
 use crate::{
     Session,
     args::RunArgs,
+    auth_file::AuthFile,
     commands::{self, health::stopwatch},
     config_file,
     failure::Failure,
@@ -46,7 +47,7 @@ pub async fn run(session: &Session, args: &RunArgs) -> Result<(), Failure> {
     for warning in plan.warnings.iter().chain(&OsClock.trouble()) {
         tracing::warn!("{warning}");
     }
-    let result = serve(session, plan, log.clone(), elapsed).await;
+    let result = serve(session, args, plan, log.clone(), elapsed).await;
     if let Err(failure) = &result {
         tracing::error!("{failure}");
     }
@@ -54,7 +55,13 @@ pub async fn run(session: &Session, args: &RunArgs) -> Result<(), Failure> {
     result
 }
 
-async fn serve(session: &Session, plan: Plan, log: LogGuard, elapsed: impl Fn() -> u128) -> Result<(), Failure> {
+async fn serve(
+    session: &Session,
+    args: &RunArgs,
+    plan: Plan,
+    log: LogGuard,
+    elapsed: impl Fn() -> u128,
+) -> Result<(), Failure> {
     let state_dir = session.paths.state_dir.clone();
     let platform = openclaw_platform::os::platform(&state_dir)
         .map_err(|e| Failure::Runtime(format!("cannot use the state directory {}: {e}", state_dir.display())))?;
@@ -74,7 +81,7 @@ async fn serve(session: &Session, plan: Plan, log: LogGuard, elapsed: impl Fn() 
     more_files();
     let (port, source) = (plan.port, plan.port_source.as_str());
     make_workspace(&plan.workspace)?;
-    let options = options(session, plan, log_file, log);
+    let options = options(session, args, plan, log_file, log);
     let (control, orders) = mpsc::channel(4);
     watch_signals(control).map_err(|e| Failure::Runtime(format!("cannot watch signals: {e}")))?;
     let (ready, bound) = oneshot::channel();
@@ -147,7 +154,9 @@ fn make_workspace(dir: &std::path::Path) -> Result<(), Failure> {
     })
 }
 
-fn options(session: &Session, plan: Plan, log_file: Option<String>, log: LogGuard) -> ServerOptions {
+fn options(session: &Session, args: &RunArgs, plan: Plan, log_file: Option<String>, log: LogGuard) -> ServerOptions {
+    let learned = log.clone();
+    let auth_file = AuthFile::new(session.clone(), args.clone(), move |secret| learned.hide(secret));
     let paths = session.paths.clone();
     let media = MediaRoots::new(&paths.home, &paths.state_dir, &plan.workspaces, &plan.protected);
     let (config_path, secrets) = (paths.config.clone(), paths.clone());
@@ -161,6 +170,7 @@ fn options(session: &Session, plan: Plan, log_file: Option<String>, log: LogGuar
         workspace: plan.workspace,
         listen: plan.listen,
         auth: plan.auth,
+        read_auth: Some(Arc::new(move || auth_file.read())),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         host: host(),
         channels: plan.channels,

@@ -5,6 +5,7 @@
 //! Start reading at [`args`] (the grammar), [`gateway_plan`] (a start) and [`client`] (a question).
 
 mod args;
+mod auth_file;
 mod client;
 mod clock;
 mod commands;
@@ -40,6 +41,7 @@ use crate::{
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// What every command knows.
+#[derive(Clone)]
 pub struct Session {
     /// The environment as it was at the start.
     pub env: Env,

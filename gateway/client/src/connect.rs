@@ -7,7 +7,7 @@ use openclaw_platform::{BoxIo, Platform, tls::Tls};
 use serde_json::{Value, json};
 use tokio_tungstenite::{
     WebSocketStream, client_async_with_config,
-    tungstenite::{self, Message, protocol::WebSocketConfig},
+    tungstenite::{self, Message, error::ProtocolError, protocol::WebSocketConfig},
 };
 
 use crate::{
@@ -84,6 +84,18 @@ pub enum ConnectError {
         url: String,
         /// What was expected, what was found and what to do.
         why: String,
+    },
+    /// Whatever listens there ended the connection before it said a word.
+    #[error(
+        "{url} closed the connection before it answered ({reason}). A gateway does that when too many connections wait \
+         there without having signed in (gateway.limits.maxUnauthenticated; its log says so): try again; if it goes on, \
+         check host and port"
+    )]
+    HungUp {
+        /// Where.
+        url: String,
+        /// How.
+        reason: String,
     },
     /// The gateway closed the connection during the handshake and gave no response.
     #[error("{url} closed the connection during the handshake: {closed}")]
@@ -231,11 +243,23 @@ async fn upgrade(io: BoxIo, endpoint: &Endpoint) -> Result<Socket, ConnectError>
             let found = format!("it answered the upgrade with HTTP {status}");
             Err(ConnectError::NotGateway { url: endpoint.url.clone(), found, status: Some(status.as_u16()) })
         }
+        Err(tungstenite::Error::Protocol(ProtocolError::HandshakeIncomplete)) => {
+            Err(ConnectError::HungUp { url: endpoint.url.clone(), reason: "the connection ended".to_owned() })
+        }
+        Err(tungstenite::Error::Io(e)) if is_hang_up(&e) => {
+            Err(ConnectError::HungUp { url: endpoint.url.clone(), reason: reason(&e) })
+        }
         Err(tungstenite::Error::Io(e)) => {
             Err(not_gateway(endpoint, format!("no answer to the upgrade: {}", reason(&e))))
         }
         Err(e) => Err(not_gateway(endpoint, format!("it does not answer like a WebSocket server ({e})"))),
     }
+}
+
+/// The other side is gone; it did not say anything that would be wrong.
+fn is_hang_up(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
 }
 
 fn not_gateway(endpoint: &Endpoint, found: String) -> ConnectError {

@@ -88,6 +88,24 @@ async fn a_web_server_is_not_a_gateway() {
     assert!(matches!(error, ConnectError::NotGateway { status: None, .. }), "{error:?}");
 }
 
+/// A full gateway is not taken for something else.
+#[tokio::test]
+async fn s30_who_is_hung_up_on_hears_of_the_limit() {
+    let platform = os_platform();
+    for reads in [true, false] {
+        let url = serve(&platform, move |_, mut io| async move {
+            if reads {
+                let _ = io.read(&mut [0; 4096]).await;
+            }
+        })
+        .await;
+        let error = Client::connect(&platform, options(&url)).await.unwrap_err();
+        assert!(matches!(error, ConnectError::HungUp { .. }) && error.is_retryable(), "{error:?}");
+        let text = error.to_string();
+        assert!(text.contains("gateway.limits.maxUnauthenticated") && !text.contains("not an OpenClaw"), "{text}");
+    }
+}
+
 #[tokio::test]
 async fn another_websocket_server_is_not_a_gateway() {
     let platform = os_platform();

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     AgentEntry, Bind, Config, ListEntry, ModelChoice, ModelRef, Network, Problem, REDACTED, Secret, Telegram,
-    parse_duration, path::Path,
+    parse_duration, path::Path, weakness,
 };
 
 /// Providers that are known without an entry under `models.providers`.
@@ -40,7 +40,34 @@ pub(crate) fn warnings(config: &Config) -> Vec<String> {
     let unknown = config.channels.other.keys().map(|id| format!("channels.{id}: this gateway has no such channel"));
     let webhook = config.channels.telegram.iter().flat_map(Telegram::layers).filter(|(_, t)| t.webhook_url.is_some());
     let polled = webhook.map(|_| "channels.telegram.webhookUrl: this version polls instead".to_owned());
-    unknown.chain(polled).collect()
+    unknown.chain(polled).chain(weak_secrets(config)).chain(wide_proxies(config)).collect()
+}
+
+/// Shared secrets that are guessed soon (S03, D40).
+fn weak_secrets(config: &Config) -> impl Iterator<Item = String> {
+    let auth = &config.gateway.auth;
+    let hooks = config.hooks.as_ref().and_then(|h| h.get("token")).and_then(|t| t.as_str()).map(Secret::new);
+    let secrets = [
+        ("gateway.auth.token", auth.token.clone()),
+        ("gateway.auth.password", auth.password.clone()),
+        ("hooks.token", hooks),
+    ];
+    secrets.into_iter().filter_map(|(path, secret)| {
+        let secret = secret.filter(|s| !s.expose().starts_with("$argon2"))?;
+        let why = weakness(secret.expose())?;
+        Some(format!("{path} {why}; `openssl rand -hex 32` makes a good one"))
+    })
+}
+
+/// Whoever may connect from a trusted proxy says from where it comes (S13, S37).
+fn wide_proxies(config: &Config) -> impl Iterator<Item = String> {
+    let proxies = config.gateway.trusted_proxies.iter().enumerate();
+    proxies.filter(|(_, proxy)| Network::parse(proxy).is_some_and(|n| n.is_wide())).map(|(i, proxy)| {
+        format!(
+            "gateway.trustedProxies[{i}]: {proxy} trusts every machine there to say from where a client comes; \
+             name the addresses of the proxies"
+        )
+    })
 }
 
 struct Check {
@@ -96,8 +123,11 @@ impl Check {
             self.add("gateway.remote.url", "expected a ws:// or wss:// URL");
         }
         let hooks = config.hooks.as_ref().and_then(|h| h.get("token")).and_then(|t| t.as_str());
-        if hooks.is_some() && hooks == gateway.auth.token.as_ref().map(Secret::expose) {
-            self.add("hooks.token", "must differ from gateway.auth.token: it opens less");
+        for (name, secret) in [("token", &gateway.auth.token), ("password", &gateway.auth.password)] {
+            // A space more or less does not make two secrets of one.
+            if hooks.is_some() && hooks.map(str::trim) == secret.as_ref().map(|s| s.expose().trim()) {
+                self.add("hooks.token", format!("must differ from gateway.auth.{name}: it opens less"));
+            }
         }
     }
 

@@ -20,6 +20,11 @@ impl Network {
         Some(Self { address, bits })
     }
 
+    /// True for a range that no person filled with proxies: larger than the largest private network (10/8, fc00::/7).
+    pub fn is_wide(&self) -> bool {
+        self.bits < if self.address.is_ipv4() { 8 } else { 7 }
+    }
+
     /// True when `ip` lies in it. Addresses of the two families never match; IPv4 in IPv6 is IPv4.
     pub fn contains(&self, ip: IpAddr) -> bool {
         match (self.address, ip.to_canonical()) {
@@ -49,6 +54,9 @@ mod tests {
         assert!(has("0.0.0.0/0", "203.0.113.1") && !has("0.0.0.0/0", "::1"));
         assert!(has("fd00::/8", "fd12::1") && !has("fd00::/8", "fe80::1") && has("::/0", "::1"));
         assert!(has("10.0.0.0/8", "::ffff:10.1.1.1"), "IPv4 in IPv6");
+        let is_wide = |range: &str| Network::parse(range).unwrap().is_wide();
+        assert!(is_wide("0.0.0.0/0") && is_wide("::/0") && is_wide("0.0.0.0/1") && is_wide("2000::/3"));
+        assert!(!is_wide("10.0.0.0/8") && !is_wide("127.0.0.1") && !is_wide("fd00::/8"));
         for bad in ["", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/+8", "::/129", "proxy.example", "10.0.0.0/8/8"] {
             assert!(Network::parse(bad).is_none(), "{bad}");
         }

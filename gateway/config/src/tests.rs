@@ -152,10 +152,34 @@ fn f08_one_bot_is_configured_once() {
     assert!(found[0].starts_with(expected), "{found:?}");
 }
 
+/// What starts, and is asked for trouble, is told.
+#[test]
+fn s03_weak_secrets_and_wide_proxies_are_warned_of() {
+    let warnings = |gateway: &str| {
+        let loaded = parse(&format!("{{gateway:{{{gateway}}}}}"), &no_env).unwrap();
+        loaded.warnings.join("\n")
+    };
+    for weak in ["changeme", "changemechangeme", "hunter2", "aaaaaaaaaaaaaaaaaaaaaaaaaaaa"] {
+        let found = warnings(&format!("auth:{{token:'{weak}'}}"));
+        assert!(found.starts_with("gateway.auth.token ") && !found.contains(weak), "{found}");
+        assert!(warnings(&format!("auth:{{mode:'password',password:'{weak}'}}")).starts_with("gateway.auth.password "));
+    }
+    assert_eq!(warnings("auth:{token:'9f86d081884c7d659a2feaa0c55ad015'}"), "");
+    for wide in ["0.0.0.0/0", "::/0", "128.0.0.0/1"] {
+        let found = warnings(&format!("trustedProxies:['127.0.0.1','{wide}']"));
+        assert!(found.starts_with("gateway.trustedProxies[1]: ") && found.contains(wide), "{found}");
+    }
+    assert_eq!(warnings("trustedProxies:['10.0.0.0/8','127.0.0.1','fd00::/8']"), "");
+    let hooks = parse("{hooks:{token:'secret'}}", &no_env).unwrap();
+    assert!(hooks.warnings[0].starts_with("hooks.token "), "{:?}", hooks.warnings);
+}
+
 #[test]
 fn s10_the_hook_token_is_not_the_gateway_token() {
-    let found = problems("{gateway:{auth:{token:'t'}}, hooks:{token:'t'}}");
-    assert!(found[0].starts_with("hooks.token: must differ"), "{found:?}");
+    for (auth, hooks) in [("token:'t'", "t"), ("token:'t'", " t\\n"), ("token:' t'", "t"), ("password:'t'", "t ")] {
+        let found = problems(&format!("{{gateway:{{auth:{{{auth}}}}}, hooks:{{token:'{hooks}'}}}}"));
+        assert!(found[0].starts_with("hooks.token: must differ"), "{found:?}");
+    }
 }
 
 #[test]

@@ -22,6 +22,10 @@ pub trait Transport: Send + Sync {
     fn bind(&self, addr: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listener>>>;
     /// Connects to `host` (a name or an address) and `port`.
     fn connect<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<BoxIo>>;
+    /// True when `ip` is an address of this machine: what comes from there comes from here (D40).
+    fn is_own_address(&self, ip: IpAddr) -> bool {
+        ip.to_canonical().is_loopback()
+    }
     /// The addresses of the name `host`. A transport without names of its own has none.
     fn resolve<'a>(&'a self, host: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
         let _ = host;

@@ -2,13 +2,16 @@
 //! 8; decisions D8, D9, D25; known-failures S03, S04, S13).
 
 mod credential;
+mod forwarded;
 mod limiter;
 mod origin;
 mod password;
 mod tailscale;
+mod turns;
 
-pub use credential::{Admission, Credentials, Via, same_secret};
-pub use limiter::FailureLimiter;
-pub use origin::{Origin, ServeClaim};
+pub use credential::{Admission, Allowances, Credentials, Via, same_secret};
+pub use limiter::{FailureLimiter, network_of};
+pub use origin::{Machine, Origin, ServeClaim};
 pub use password::{PasswordError, Passwords, hash_password, is_hash};
 pub use tailscale::Tailscale;
+pub use turns::{Turn, Turns};

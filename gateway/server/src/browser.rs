@@ -17,7 +17,7 @@ const DATA_POLICY: &str = "default-src 'none'; base-uri 'none'; form-action 'non
 ///
 /// # Errors
 /// When a browser asks on behalf of a page that is not the gateway's own and not on the list.
-pub fn judge(headers: &HeaderMap, listen: &[SocketAddr], allowed: &[String]) -> Result<(), &'static str> {
+pub fn judge(headers: &HeaderMap, own: &OwnNames<'_>, allowed: &[String]) -> Result<(), &'static str> {
     let text = |name: &HeaderName| headers.get(name).map(|v| v.to_str().unwrap_or("?"));
     let fetch = |name: &str| headers.get(name).map(|v| v.to_str().unwrap_or("?"));
     let host = text(&header::HOST).unwrap_or_default();
@@ -28,7 +28,7 @@ pub fn judge(headers: &HeaderMap, listen: &[SocketAddr], allowed: &[String]) -> 
         if allowed.iter().any(|a| a.trim_end_matches('/').eq_ignore_ascii_case(origin)) {
             return Ok(());
         }
-        return match (is_known(host, listen), is_own(origin, host)) {
+        return match (own.has(host), is_own(origin, host)) {
             (true, true) => Ok(()),
             (false, true) => Err("the Host is not a name of this gateway"),
             (_, false) => Err("the Origin is not on gateway.controlUi.allowedOrigins"),
@@ -36,7 +36,7 @@ pub fn judge(headers: &HeaderMap, listen: &[SocketAddr], allowed: &[String]) -> 
     }
     let Some(site) = fetch("sec-fetch-site") else { return Ok(()) };
     let navigates = fetch("sec-fetch-mode") == Some("navigate") && fetch("sec-fetch-dest") == Some("document");
-    if !is_known(host, listen) {
+    if !own.has(host) {
         Err("the Host is not a name of this gateway")
     } else if matches!(site, "same-origin" | "none") || navigates {
         Ok(())
@@ -45,16 +45,33 @@ pub fn judge(headers: &HeaderMap, listen: &[SocketAddr], allowed: &[String]) -> 
     }
 }
 
-/// Names under which nobody else's page can be loaded: loopback, the addresses listened on, the tailnet name. A name that
-/// somebody else's resolver answers for is none of them (DNS rebinding).
-fn is_known(host: &str, listen: &[SocketAddr]) -> bool {
-    let name = host_name(host).to_ascii_lowercase();
-    if let Ok(ip) = name.parse::<IpAddr>() {
-        // An address cannot be rebound; where all are listened on, each is one of them.
-        let ip = ip.to_canonical();
-        return ip.is_loopback() || listen.iter().any(|a| a.ip().is_unspecified() || a.ip().to_canonical() == ip);
+/// Names under which nobody else's page can be loaded: loopback, the addresses listened on, the machine's own tailnet name.
+/// A name that somebody else's resolver answers for is none of them (DNS rebinding), another tailnet's neither.
+pub struct OwnNames<'a> {
+    /// Addresses listened on.
+    pub listen: &'a [SocketAddr],
+    /// The machine's name in its tailnet, in lower case.
+    pub tailnet: Option<&'a str>,
+}
+
+impl OwnNames<'_> {
+    /// Is the `Host` of a request one of them?
+    pub fn has(&self, host: &str) -> bool {
+        let name = host_name(host).to_ascii_lowercase();
+        if let Ok(ip) = name.parse::<IpAddr>() {
+            // An address cannot be rebound; where all are listened on, each is one of them.
+            let ip = ip.to_canonical();
+            return ip.is_loopback()
+                || self.listen.iter().any(|a| a.ip().is_unspecified() || a.ip().to_canonical() == ip);
+        }
+        name == "localhost" || self.tailnet == Some(name.as_str())
     }
-    name == "localhost" || name.ends_with(".ts.net")
+}
+
+/// True when the request asks for a name of some tailnet: whether it is the machine's own, Tailscale has to say.
+pub fn names_tailnet(headers: &HeaderMap) -> bool {
+    let host = headers.get(header::HOST).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    host_name(host).to_ascii_lowercase().ends_with(".ts.net")
 }
 
 /// `host`, `host:port`, `[v6]:port`: without the port and brackets.
@@ -108,7 +125,8 @@ mod tests {
             headers.append(*name, value.parse().unwrap());
         }
         let listen = ["127.0.0.1:18789", "100.64.0.7:18789"].map(|a| a.parse().unwrap());
-        judge(&headers, &listen, &["https://ui.example:8443".to_owned(), "tauri://localhost".to_owned()]).is_ok()
+        let own = OwnNames { listen: &listen, tailnet: Some("box.tail1.ts.net") };
+        judge(&headers, &own, &["https://ui.example:8443".to_owned(), "tauri://localhost".to_owned()]).is_ok()
     }
 
     #[test]
@@ -151,6 +169,8 @@ mod tests {
         assert!(own("100.64.0.7:18789", "http://100.64.0.7:18789"));
         assert!(own("box.tail1.ts.net", "https://box.tail1.ts.net"), "Tailscale Serve, default port");
         assert!(own("Box.Tail1.ts.net:443", "https://box.tail1.ts.net"));
+        assert!(!own("other.tail1.ts.net", "https://other.tail1.ts.net"), "another machine of the tailnet");
+        assert!(!own("box.tail666.ts.net", "https://box.tail666.ts.net"), "somebody else's tailnet");
         assert!(!own("evil.example:18789", "http://evil.example:18789"), "rebound to loopback");
         assert!(!own("192.168.1.5:18789", "http://192.168.1.5:18789"), "not listened on");
         assert!(!own("ts.net.evil.example", "http://ts.net.evil.example"));

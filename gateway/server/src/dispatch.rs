@@ -136,6 +136,11 @@ pub struct Response {
 }
 
 impl Response {
+    /// Bytes of its text.
+    #[allow(clippy::len_without_is_empty)] // no response is empty
+    pub fn len(&self) -> usize {
+        self.text.len()
+    }
     /// Queues it, then lets what follows happen.
     pub fn send(self, member: &Member) {
         member.outbox.push(self.text);

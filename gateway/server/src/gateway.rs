@@ -15,7 +15,7 @@ use openclaw_protocol::{connect::SessionDefaults, error::ErrorShape, frame::Stat
 
 use crate::{
     approvals::Approvals,
-    auth::Credentials,
+    auth::{Allowances, Credentials},
     channels::{Channels, fetch::MediaFetch},
     delivery::Delivery,
     devices::Devices,
@@ -26,7 +26,7 @@ use crate::{
     idempotency::Idempotency,
     methods,
     nodes::{Nodes, Pairings},
-    options::{ServerOptions, SharedAuth},
+    options::{AuthInForce, ServerOptions, SharedAuth},
     outbox::Close,
     presence::PresenceMap,
     providers::Providers,
@@ -124,7 +124,14 @@ impl Gateway {
         let parallel = config.agents.defaults.max_concurrent as usize;
         let proxies = config.gateway.trusted_proxies.iter().filter_map(|p| Network::parse(p)).collect();
         let gateway = Arc::new(Self {
-            credentials: Credentials::new(&platform, options.auth.clone()),
+            credentials: Credentials::new(
+                &platform,
+                AuthInForce {
+                    shared: options.auth.clone(),
+                    allow_tailscale: config.gateway.auth.allow_tailscale,
+                    allow_deviceless: config.gateway.auth.allow_deviceless,
+                },
+            ),
             devices: Devices::load(&platform, store.clone(), entropy.fork("devices"))?,
             preauth: Arc::default(),
             used_signatures: UsedSignatures::default(),
@@ -179,6 +186,24 @@ impl Gateway {
         }
     }
 
+    /// Puts in force what `gateway.auth` of the configuration file says now (S04, F56). A file that cannot be used changes
+    /// nothing; the log says why, once.
+    pub async fn refresh_auth_section(&self) {
+        let Some(read) = self.options.read_auth.clone() else { return };
+        let _reading = self.credentials.reading.lock().await;
+        match self.tasks.blocking(move || read()).await {
+            Some(Ok(Some(auth))) => {
+                self.credentials
+                    .allow(Allowances { tailscale: auth.allow_tailscale, deviceless: auth.allow_deviceless });
+                self.set_auth(auth.shared);
+            }
+            Some(Err(why)) => {
+                tracing::warn!("the configuration file cannot be used; the credential of before stays in force: {why}");
+            }
+            Some(Ok(None)) | None => {}
+        }
+    }
+
     /// Reads the file of the shared secret again, if it stands in one (S04).
     ///
     /// # Errors
@@ -210,7 +235,7 @@ impl Gateway {
         let config = self.config();
         let serves = config.gateway.tailscale.as_ref().is_some_and(|t| t["mode"] == "serve");
         let implied = serves && self.credentials.in_force().1.mode != AuthMode::Password;
-        config.gateway.auth.allow_tailscale.unwrap_or(implied)
+        self.credentials.allowances().tailscale.unwrap_or(implied)
     }
     /// Proxies whose forwarding headers count.
     pub fn trusted_proxies(&self) -> &[Network] {

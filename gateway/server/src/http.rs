@@ -16,14 +16,15 @@ use axum::{
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use http_body_util::Limited;
 use hyper_util::rt::TokioIo;
-use openclaw_platform::{BoxIo, SpawnerExt as _};
+use openclaw_platform::SpawnerExt as _;
 use serde_json::json;
 
 use crate::{
-    auth::Origin,
-    browser,
+    auth::{Machine, Origin},
+    browser::{self, OwnNames},
     gateway::Gateway,
-    limits::HTTP_BODY,
+    limits::{HTTP_BODY, HTTP_HEAD},
+    lingering::Lingering,
     request_path,
     ws::{self, slots::Slot},
 };
@@ -37,6 +38,10 @@ pub struct TcpPeer {
     pub slot: Arc<Mutex<Option<Slot>>>,
 }
 
+/// The machine's name in its tailnet; known only for requests that ask for such a name.
+#[derive(Clone)]
+struct TailnetName(Option<String>);
+
 /// All routes.
 pub fn router(gateway: Arc<Gateway>) -> Router {
     Router::new()
@@ -48,8 +53,14 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
 }
 
 /// Before every route: what is refused whatever the route. After it, refused or not: what a browser has to know.
-async fn guard(State(gateway): State<Arc<Gateway>>, request: Request<Body>, next: Next) -> Response {
-    let mut response = match refusal(&gateway, &request) {
+async fn guard(State(gateway): State<Arc<Gateway>>, mut request: Request<Body>, next: Next) -> Response {
+    let tailnet = match browser::names_tailnet(request.headers()) {
+        true => gateway.credentials.tailnet_name().await,
+        false => None,
+    };
+    let refused = refusal(&gateway, &request, tailnet.as_deref());
+    request.extensions_mut().insert(TailnetName(tailnet));
+    let mut response = match refused {
         Some(refusal) => refusal,
         None => next.run(request.map(|body| Body::new(Limited::new(body, HTTP_BODY as usize)))).await,
     };
@@ -59,17 +70,26 @@ async fn guard(State(gateway): State<Arc<Gateway>>, request: Request<Body>, next
     response
 }
 
-/// Paths with two readings (S08), pages of other origins (S02), bodies beyond all measure (D26).
-fn refusal(gateway: &Gateway, request: &Request<Body>) -> Option<Response> {
+/// Heads beyond all measure, no or several names asked for, paths with two readings (S08), pages of other origins (S02), bodies beyond all measure (D26).
+fn refusal(gateway: &Gateway, request: &Request<Body>, tailnet: Option<&str>) -> Option<Response> {
     let refuse = |status, code, message: &str| {
         let body = json!({ "error": { "code": code, "message": message } }).to_string();
         Some(plain(status, body, "application/json"))
     };
+    // hyper looks at its buffer, which a head that came in one piece may exceed.
+    if head_size(request) > HTTP_HEAD {
+        let text = format!("the head of a request may have {HTTP_HEAD} bytes");
+        return refuse(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "HEAD_TOO_LARGE", &text);
+    }
+    if request.headers().get_all(header::HOST).iter().count() != 1 || request.headers()[header::HOST].is_empty() {
+        return refuse(StatusCode::BAD_REQUEST, "BAD_HOST", "expected one Host header");
+    }
     if let Err(why) = request_path::judge(request.uri().path()) {
         return refuse(StatusCode::BAD_REQUEST, "BAD_PATH", why);
     }
     let allowed = &gateway.config().gateway.control_ui.allowed_origins;
-    if let Err(why) = browser::judge(request.headers(), &gateway.options.listen, allowed) {
+    let own = OwnNames { listen: &gateway.options.listen, tailnet };
+    if let Err(why) = browser::judge(request.headers(), &own, allowed) {
         let origin = request.headers().get(header::ORIGIN).map(|o| o.to_str().unwrap_or("?").escape_debug());
         let origin = origin.map(|o| o.take(128).collect::<String>()).unwrap_or_default();
         tracing::warn!(origin, why, "a web page's request was refused");
@@ -79,6 +99,12 @@ fn refusal(gateway: &Gateway, request: &Request<Body>) -> Option<Response> {
         return refuse(StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE", &format!("a body may have {HTTP_BODY} bytes"));
     }
     None
+}
+
+/// Bytes of the request line and of the headers, with their separators.
+fn head_size(request: &Request<Body>) -> usize {
+    let uri = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
+    uri + request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>()
 }
 
 /// The length that a request says its body has.
@@ -127,16 +153,22 @@ async fn fallback(State(gateway): State<Arc<Gateway>>, mut request: Request<Body
     let (Some(peer), Some(slot)) = (peer, slot) else {
         return plain(StatusCode::BAD_REQUEST, "one upgrade per connection\n", "text/plain; charset=utf-8");
     };
-    let origin = Origin::of(peer.addr, request.headers(), gateway.trusted_proxies());
+    let tailnet = request.extensions_mut().remove::<TailnetName>().and_then(|name| name.0);
+    let machine = Machine {
+        trusted: gateway.trusted_proxies(),
+        tailnet_name: tailnet.as_deref(),
+        is_own: &|ip| gateway.platform.transport.is_own_address(ip),
+    };
+    let origin = Origin::of(peer.addr, request.headers(), &machine);
     let tasks = gateway.tasks.clone();
     tasks.spawn("connection", async move {
         let upgraded = hyper::upgrade::on(&mut request).await;
         // What the request was needed for is done; the connection may last for weeks.
         drop(request);
-        match upgraded.map(hyper::upgrade::Upgraded::downcast::<TokioIo<BoxIo>>) {
+        match upgraded.map(hyper::upgrade::Upgraded::downcast::<TokioIo<Lingering>>) {
             // The stream as it was accepted, without hyper's layers and buffers around it.
             Ok(Ok(parts)) => {
-                let (io, read) = (parts.io.into_inner(), parts.read_buf.to_vec());
+                let (io, read) = (parts.io.into_inner().into_inner(), parts.read_buf.to_vec());
                 Box::pin(ws::connection::serve(gateway, io, read, origin, slot)).await;
             }
             Ok(Err(_)) => tracing::error!("upgraded a stream that was not accepted here"),

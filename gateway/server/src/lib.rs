@@ -21,6 +21,7 @@ pub mod http;
 pub mod hub;
 pub mod idempotency;
 pub mod limits;
+mod lingering;
 mod methods;
 pub mod nodes;
 pub mod options;
@@ -40,5 +41,5 @@ pub mod voicewake;
 mod waiting;
 pub mod ws;
 
-pub use options::{HostInfo, ServerOptions, SharedAuth};
+pub use options::{AuthInForce, HostInfo, ReadAuth, ServerOptions, SharedAuth};
 pub use serve::{Control, ServeError, Stopped, run};

@@ -4,6 +4,10 @@ use std::time::Duration;
 
 /// Requests of one connection that may be under way; further frames wait in the socket.
 pub const REQUESTS_IN_FLIGHT: usize = 64;
+/// Bytes of answers after which the other connections have their turn ...
+pub const SHARE_BYTES: usize = 8 << 10;
+/// ... and the time after which they have it in any case. A request that takes longer is not cut.
+pub const SHARE_TIME: Duration = Duration::from_millis(1);
 /// A closing connection gets this long to read what is queued and the close frame.
 pub const CLOSE_FLUSH: Duration = Duration::from_secs(30);
 /// A stop waits so long for callers to be told how their runs ended. Who waits for a delivery that cannot be made now is not
@@ -86,9 +90,9 @@ pub const DEVICE_TEXT: usize = 128;
 pub const SCOPES: usize = 32;
 /// See [`SCOPES`].
 pub const SCOPE_TEXT: usize = 64;
-/// Wrong credentials from one address until it is locked out (S03).
+/// Wrong credentials from one address until it is locked out (S03); on this machine: until they are judged at a pace (D40).
 pub const AUTH_FAILURES: u32 = 10;
-/// The same from all local clients together, and from all others together.
+/// The same from all other machines together.
 pub const AUTH_FAILURES_IN_ALL: u32 = 200;
 /// The first lock-out; each further one is twice as long, up to [`AUTH_LOCK_OUT_MAX`].
 pub const AUTH_LOCK_OUT: Duration = Duration::from_mins(1);
@@ -98,6 +102,20 @@ pub const AUTH_LOCK_OUT_MAX: Duration = Duration::from_mins(15);
 pub const AUTH_FORGET: Duration = Duration::from_mins(10);
 /// Addresses whose failures are remembered.
 pub const AUTH_ADDRESSES: usize = 4096;
+/// On this machine wrong credentials of this time count together.
+pub const AUTH_WINDOW: Duration = Duration::from_mins(1);
+/// On this machine one more wrong credential is judged in this time once [`AUTH_FAILURES`] were.
+pub const AUTH_PACE: Duration = Duration::from_secs(1);
+/// A try on this machine waits at most this long for its turn.
+pub const AUTH_HOLD: Duration = Duration::from_secs(3);
+/// A handshake that takes longer than this is held; from then on the gateway looks whether its client is still there.
+pub const HELD_AFTER: Duration = Duration::from_millis(100);
+/// Tries on this machine that wait for their turn; one more is refused at once.
+pub const AUTH_WAITING: usize = 512;
+/// Instances remembered because they signed in; each has turns of its own.
+pub const AUTH_INSTANCES: usize = 256;
+/// Bytes of the name of such an instance; a longer one counts as unknown.
+pub const AUTH_INSTANCE_TEXT: usize = 128;
 /// Hashed passwords checked at a time; each takes up to [`PASSWORD_MEMORY_KIB`].
 pub const PASSWORD_CHECKS: usize = 2;
 /// Costs that a hashed password may have: memory ...
@@ -112,8 +130,18 @@ pub const WHOIS_ENTRIES: usize = 256;
 pub const PREAUTH_OWN_BYTES: usize = 16 << 10;
 /// ... and what all of them together may hold beyond that (S12).
 pub const PREAUTH_SHARED_BYTES: usize = 8 << 20;
+/// One in so many places of connections without hello is kept for programs of this machine (S30).
+pub const UNAUTHENTICATED_RESERVE: usize = 8;
+/// A warning that strangers can cause is written at most this often; the next one tells how many there were.
+pub const QUIET_WARNING: Duration = Duration::from_mins(1);
+/// After a failed accept (no file descriptors left, say) the first pause ...
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// ... and the longest; each is twice the one before.
+pub const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// A refused connection gets this long to read why.
 pub const REFUSED_FLUSH: Duration = Duration::from_secs(2);
+/// Head of an HTTP request, bytes.
+pub const HTTP_HEAD: usize = 32 << 10;
 /// Body of an HTTP request, bytes; routes may allow less.
 pub const HTTP_BODY: u64 = 20 << 20;
 /// Version 1 signatures remembered while they could be replayed; a device that finds no room has to sign the nonce.

@@ -16,6 +16,10 @@ pub type ReadSecret = Arc<dyn Fn(&str) -> std::io::Result<String> + Send + Sync>
 /// Every secret that the configuration and the environment hold at the moment.
 pub type OwnSecrets = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
 
+/// Says what `gateway.auth` is now, by the rules of a start: `None` while its file is the one that was read last. An error
+/// is for the log, told once for each; what was in force stays so.
+pub type ReadAuth = Arc<dyn Fn() -> Result<Option<AuthInForce>, String> + Send + Sync>;
+
 /// Everything that a start needs, resolved.
 #[derive(Clone)]
 pub struct ServerOptions {
@@ -33,6 +37,8 @@ pub struct ServerOptions {
     pub listen: Vec<SocketAddr>,
     /// The shared credential.
     pub auth: SharedAuth,
+    /// Reads `gateway.auth` again, at each handshake (S04); none where there is no file.
+    pub read_auth: Option<ReadAuth>,
     /// Program version.
     pub version: String,
     /// Name of this machine.
@@ -68,6 +74,7 @@ impl ServerOptions {
             workspace: "/workspace".into(),
             listen: vec![],
             auth: SharedAuth { mode: AuthMode::Token, token: None, password: None, file: None },
+            read_auth: None,
             version: "0.0.0".into(),
             host: HostInfo {
                 name: "gateway".into(),
@@ -98,6 +105,17 @@ pub struct SharedAuth {
     pub password: Option<Secret>,
     /// The file that holds the one that counts; read again for every handshake (S04).
     pub file: Option<String>,
+}
+
+/// `gateway.auth` as it is now.
+#[derive(Debug, Clone)]
+pub struct AuthInForce {
+    /// The shared credential.
+    pub shared: SharedAuth,
+    /// A Tailscale Serve identity may stand for it; unset: when Serve is configured and the mode is not password.
+    pub allow_tailscale: Option<bool>,
+    /// The shared token is good without a device block on remote connections, too (D8).
+    pub allow_deviceless: bool,
 }
 
 /// The machine, as presence shows it.

@@ -1,11 +1,17 @@
 //! From options to a serving gateway and to its orderly end.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
+use futures_util::{FutureExt as _, future::Fuse};
 use http::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use openclaw_platform::{Listener, Platform, SpawnerExt as _};
+use openclaw_platform::{BoxIo, Listener, Mono, Platform, SpawnerExt as _};
 use openclaw_protocol::event::{SHUTDOWN, Shutdown, TICK, Tick};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -15,20 +21,20 @@ use crate::{
     gateway::Gateway,
     heartbeat::Heartbeats,
     http::{TcpPeer, router},
-    limits::{CLOSE_FLUSH, HEALTH_INTERVAL, LAST_ANSWERS, LAST_WORK, MAINTENANCE, STATE_WATCH},
+    limits::{
+        ACCEPT_PAUSE, ACCEPT_PAUSE_MAX, CLOSE_FLUSH, HEALTH_INTERVAL, HTTP_HEAD, LAST_ANSWERS, LAST_WORK, MAINTENANCE,
+        QUIET_WARNING, REFUSED_FLUSH, STATE_WATCH,
+    },
+    lingering::Lingering,
     options::ServerOptions,
     outbox::Close,
     sessions::maintenance::Maintenance,
     store::StoreError,
-    ws::slots::Slots,
+    ws::slots::{Bounds, Slot, Slots},
 };
 
-/// Request heads larger than this are refused by hyper.
-const MAX_HEAD: usize = 32 << 10;
 /// Idempotency records are swept this often.
 const SWEEP: Duration = Duration::from_mins(1);
-/// After a failed accept (no file descriptors left, say).
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Why the gateway could not serve.
 #[derive(Debug, thiserror::Error)]
@@ -76,7 +82,12 @@ pub async fn run(
     crate::delivery::start(&gateway).await?;
     let stop = CancellationToken::new();
     let limits = gateway.config().gateway.limits.clone();
-    let slots = Slots::new(limits.max_unauthenticated as usize, limits.max_unauthenticated_per_address as usize);
+    let bounds = Bounds {
+        total: limits.max_unauthenticated as usize,
+        per_place: limits.max_unauthenticated_per_address as usize,
+        time: Duration::from_millis(limits.handshake_timeout_ms),
+    };
+    let slots = Slots::new(gateway.clock.clone(), bounds);
     for listener in listeners {
         let (gateway, stop, slots) = (gateway.clone(), stop.clone(), slots.clone());
         gateway.clone().tasks.spawn("accept", accept(gateway, listener, slots, stop));
@@ -143,7 +154,7 @@ async fn bind(
 
 async fn accept(gateway: Arc<Gateway>, mut listener: Box<dyn Listener>, slots: Arc<Slots>, stop: CancellationToken) {
     let router = router(gateway.clone());
-    let timeout = Duration::from_millis(gateway.config().gateway.limits.handshake_timeout_ms);
+    let mut trouble = AcceptTrouble::default();
     loop {
         let accepted = openclaw_platform::select! {
             () = stop.cancelled() => return,
@@ -152,36 +163,91 @@ async fn accept(gateway: Arc<Gateway>, mut listener: Box<dyn Listener>, slots: A
         let (io, addr) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(%error, "accept failed");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                let (pause, times) = trouble.failed(gateway.clock.mono());
+                if let Some(times) = times {
+                    tracing::warn!(%error, times, "connections cannot be accepted now");
+                }
+                openclaw_platform::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(pause) => {}
+                }
                 continue;
             }
         };
-        let Some(slot) = slots.take(addr.ip().to_canonical()) else {
-            tracing::debug!(%addr, "too many connections that have not signed in");
-            continue;
-        };
-        let peer = TcpPeer { addr, slot: Arc::new(std::sync::Mutex::new(Some(slot))) };
-        let router = router.clone();
-        // A layer of its own for each connection would build all routes anew.
-        let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(peer.clone());
-            router.clone().call(request)
-        });
+        trouble.is_over();
+        let is_here = gateway.platform.transport.is_own_address(addr.ip());
+        let slot = slots.take(addr.ip().to_canonical(), is_here);
+        let connection = http_connection(router.clone(), io, addr, slot);
         let stop = stop.clone();
         gateway.tasks.spawn("http", async move {
-            let connection = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(timeout)
-                .max_buf_size(MAX_HEAD)
-                .auto_date_header(false)
-                .serve_connection(TokioIo::new(io), service)
-                .with_upgrades();
             openclaw_platform::select! {
-                _ = connection => {}
+                () = connection => {}
                 () = stop.cancelled() => {}
             }
         });
+    }
+}
+
+/// Serves one connection until it is upgraded or ends. As long as it has not signed in it has one deadline, whatever it
+/// asks and how often, and may have to make room at once (S30).
+async fn http_connection(router: axum::Router, io: BoxIo, addr: SocketAddr, slot: Slot) {
+    let (deadline, must_go) = (slot.deadline, slot.must_go());
+    let slot = Arc::new(Mutex::new(Some(slot)));
+    let is_stranger = || slot.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+    let peer = TcpPeer { addr, slot: slot.clone() };
+    // A layer of its own for each connection would build all routes anew.
+    let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer.clone());
+        router.clone().call(request)
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .max_buf_size(HTTP_HEAD)
+        .auto_date_header(false)
+        .serve_connection(TokioIo::new(Lingering::new(io)), service)
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let mut must_go = pin!(must_go.fuse());
+    let mut too_late = pin!(tokio::time::sleep_until(deadline).fuse());
+    let mut give_up = pin!(Fuse::terminated());
+    loop {
+        openclaw_platform::select! {
+            _ = connection.as_mut() => return,
+            () = &mut must_go => if is_stranger() { return },
+            () = &mut too_late => if is_stranger() {
+                // An answer under way may still go out.
+                connection.as_mut().graceful_shutdown();
+                give_up.set(tokio::time::sleep(REFUSED_FLUSH).fuse());
+            },
+            () = &mut give_up => return,
+        }
+    }
+}
+
+/// Failures of `accept` in a row: pauses that grow, and a line in the log now and then instead of a flood.
+#[derive(Default)]
+struct AcceptTrouble {
+    failures: u32,
+    untold: u64,
+    told: Option<Mono>,
+}
+
+impl AcceptTrouble {
+    /// How long to wait before the next try, and how many failures the log is told of now.
+    fn failed(&mut self, now: Mono) -> (Duration, Option<u64>) {
+        self.untold += 1;
+        let is_due = self.told.is_none_or(|told| now.saturating_duration_since(told) >= QUIET_WARNING);
+        let times = is_due.then(|| std::mem::take(&mut self.untold));
+        if is_due {
+            self.told = Some(now);
+        }
+        let pause = ACCEPT_PAUSE.saturating_mul(2u32.saturating_pow(self.failures)).min(ACCEPT_PAUSE_MAX);
+        self.failures = self.failures.saturating_add(1);
+        (pause, times)
+    }
+
+    fn is_over(&mut self) {
+        self.failures = 0;
     }
 }
 
@@ -232,6 +298,7 @@ async fn housekeeping(gateway: Arc<Gateway>, stop: CancellationToken) {
             tracing::error!(%error, "storing when devices were last seen");
         }
         // A new secret in its file ends the sessions of the old one also when nobody connects.
+        gateway.refresh_auth_section().await;
         let _ = gateway.refresh_auth().await;
         let now = gateway.clock.mono();
         if now >= health {
@@ -289,4 +356,72 @@ async fn drain(gateway: &Arc<Gateway>, limit: Duration, control: &mut mpsc::Rece
     };
     let _ = tokio::time::timeout(LAST_WORK, last).await;
     cut_off
+}
+
+#[cfg(test)]
+mod tests {
+    use openclaw_config::Config;
+    use openclaw_platform::os;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    /// Asks once; false when the connection has ended.
+    async fn asks(client: &mut tokio::io::DuplexStream) -> bool {
+        let mut buf = [0; 4096];
+        let sent = client.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await.is_ok();
+        sent && matches!(client.read(&mut buf).await, Ok(n) if buf[..n].starts_with(b"HTTP/1.1 200"))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn s30_a_connection_that_asks_on_has_one_deadline_and_makes_room() {
+        let gateway = Gateway::open(os::without_files(), ServerOptions::bare(Arc::new(Config::default()))).unwrap();
+        let time = Duration::from_secs(10);
+        let slots = Slots::new(gateway.clock.clone(), Bounds { total: 1, per_place: 1, time });
+        let open = || {
+            let (client, io) = tokio::io::duplex(1 << 16);
+            let addr = SocketAddr::from(([127, 0, 0, 1], 5));
+            let slot = slots.take(addr.ip(), true);
+            gateway.tasks.spawn("http", http_connection(router(gateway.clone()), Box::new(io), addr, slot));
+            client
+        };
+        let start = gateway.clock.mono();
+        let mut first = open();
+        while asks(&mut first).await {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            assert!(gateway.clock.mono() - start <= time + Duration::from_secs(3), "it asks on and on");
+        }
+        // Half a request, and nothing more.
+        let start = gateway.clock.mono();
+        let mut half = open();
+        half.write_all(b"GET /healthz HTT").await.unwrap();
+        assert_eq!(half.read(&mut [0; 16]).await.unwrap_or(0), 0);
+        assert!(gateway.clock.mono() - start <= time + REFUSED_FLUSH);
+        // One place, and somebody comes.
+        let mut old = open();
+        assert!(asks(&mut old).await);
+        let start = gateway.clock.mono();
+        let mut new = open();
+        assert!(asks(&mut new).await);
+        assert_eq!(old.read(&mut [0; 16]).await.unwrap_or(0), 0);
+        assert_eq!(gateway.clock.mono() - start, Duration::ZERO, "at once");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn s30_accept_failures_pause_longer_and_are_told_once_a_minute() {
+        use openclaw_platform::Clock as _;
+        let clock = openclaw_platform::os::OsClock;
+        let mut trouble = AcceptTrouble::default();
+        let (mut lines, mut tries, mut counted) = (0, 0, 0);
+        let end = clock.mono() + Duration::from_mins(10);
+        while clock.mono() < end {
+            let (pause, times) = trouble.failed(clock.mono());
+            assert!(pause >= ACCEPT_PAUSE && pause <= ACCEPT_PAUSE_MAX, "{pause:?}");
+            (lines, tries, counted) = (lines + u64::from(times.is_some()), tries + 1, counted + times.unwrap_or(0));
+            tokio::time::advance(pause).await;
+        }
+        assert!(lines <= 10 && tries < 700 && counted > tries - 70, "{lines} lines, {tries} tries, {counted} told");
+        trouble.is_over();
+        assert_eq!(trouble.failed(clock.mono()).0, ACCEPT_PAUSE);
+    }
 }

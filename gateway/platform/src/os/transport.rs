@@ -35,6 +35,13 @@ impl Transport for OsTransport {
         })
     }
 
+    /// Only an own address can be bound. Nothing is sent and nothing listens.
+    fn is_own_address(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
+        let usable = !ip.is_unspecified() && !ip.is_multicast();
+        ip.is_loopback() || (usable && std::net::UdpSocket::bind((ip, 0)).is_ok())
+    }
+
     fn resolve<'a>(&'a self, host: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
         Box::pin(async move { Ok(tokio::net::lookup_host((host, 0)).await?.map(|addr| addr.ip()).collect()) })
     }
@@ -52,5 +59,24 @@ impl Listener for OsListener {
     }
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.0.local_addr()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f56_addresses_of_this_machine_are_known() {
+        let own = |ip: &str| OsTransport.is_own_address(ip.parse().unwrap());
+        assert!(own("127.0.0.1") && own("127.9.8.7") && own("::1") && own("::ffff:127.0.0.1"));
+        for other in ["0.0.0.0", "::", "203.0.113.9", "2001:db8::9", "224.0.0.1"] {
+            assert!(!own(other), "{other}");
+        }
+        // The address under which this machine would speak to others, if it has one. Nothing is sent.
+        let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+        if socket.connect("192.0.2.1:9").is_ok() {
+            assert!(OsTransport.is_own_address(socket.local_addr().unwrap().ip()));
+        }
     }
 }

@@ -2,13 +2,13 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use openclaw_config::{AuthMode, Secret};
+use openclaw_config::{AuthMode, STRONG_BITS, Secret, token_bits};
 use openclaw_platform::Platform;
 use openclaw_protocol::{connect::AuthParams, error::ErrorShape};
 use subtle::ConstantTimeEq as _;
 
-use super::{FailureLimiter, Origin, Passwords, Tailscale, is_hash};
-use crate::options::SharedAuth;
+use super::{FailureLimiter, Origin, Passwords, Tailscale, Turns, is_hash};
+use crate::options::{AuthInForce, SharedAuth};
 
 /// With what a connection signed in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +21,15 @@ pub enum Via {
     Tailscale,
 }
 
+/// What `gateway.auth` allows besides the shared secret.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Allowances {
+    /// As configured; unset depends on the mode and on Serve.
+    pub tailscale: Option<bool>,
+    /// The shared token is good without a device block from elsewhere, too (D8).
+    pub deviceless: bool,
+}
+
 /// What counts when somebody signs in.
 pub struct Admission<'a> {
     /// Where from.
@@ -31,23 +40,33 @@ pub struct Admission<'a> {
     pub own_token: &'a (dyn Fn(&str) -> bool + Send + Sync),
     /// A Tailscale identity may stand for the secret.
     pub tailscale: bool,
+    /// What the client calls itself: `instanceId`, else `client.id`. For fair turns only (D40); anybody may say it.
+    pub instance: &'a str,
 }
 
 /// The shared secret in force, and what is needed to check it and everything that may stand for it.
 pub struct Credentials {
     in_force: Mutex<(u64, Arc<SharedAuth>)>,
+    allowances: Mutex<Allowances>,
+    /// Held while the configuration file is looked at: who comes second must not be judged by what was before.
+    pub(crate) reading: tokio::sync::Mutex<()>,
     platform: Platform,
     limiter: FailureLimiter,
+    turns: Turns,
     passwords: Passwords,
     tailscale: Tailscale,
 }
 
 impl Credentials {
     /// With this secret.
-    pub fn new(platform: &Platform, shared: SharedAuth) -> Self {
+    pub fn new(platform: &Platform, auth: AuthInForce) -> Self {
+        let allowances = Allowances { tailscale: auth.allow_tailscale, deviceless: auth.allow_deviceless };
         Self {
-            in_force: Mutex::new((0, Arc::new(shared))),
+            in_force: Mutex::new((0, Arc::new(auth.shared))),
+            allowances: Mutex::new(allowances),
+            reading: tokio::sync::Mutex::default(),
             limiter: FailureLimiter::new(platform.clock.clone()),
+            turns: Turns::new(platform.clock.clone()),
             passwords: Passwords::new(platform.tasks.clone()),
             tailscale: Tailscale::default(),
             platform: platform.clone(),
@@ -63,6 +82,21 @@ impl Credentials {
         self.lock().clone()
     }
 
+    /// What is allowed besides the shared secret now.
+    pub fn allowances(&self) -> Allowances {
+        *self.allowances.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Allows something else from now on.
+    pub fn allow(&self, allowances: Allowances) {
+        *self.allowances.lock().unwrap_or_else(PoisonError::into_inner) = allowances;
+    }
+
+    /// This machine's name in its tailnet (S02).
+    pub async fn tailnet_name(&self) -> Option<String> {
+        self.tailscale.own_name(&self.platform).await
+    }
+
     /// Puts another one in force. Its generation when it differs from the last; sessions of older ones have to end.
     pub fn swap(&self, shared: SharedAuth) -> Option<u64> {
         let mut held = self.lock();
@@ -72,12 +106,67 @@ impl Credentials {
         (!same).then_some(generation)
     }
 
-    /// Checks what was sent: the device's own token, the shared secret, a Tailscale identity. Whatever is wrong counts
-    /// against the address, and a lock-out is told before anything is looked at (S03).
+    /// Checks what was sent: the device's own token, the shared secret, a Tailscale identity. Whatever is wrong counts:
+    /// on this machine towards the pace at which guesses are judged (D40), from elsewhere against the address (S03).
     ///
     /// # Errors
     /// `unauthorized: ...`; when there is something to wait for, `retryAfterMs`.
     pub async fn admit(&self, who: Admission<'_>) -> Result<Via, ErrorShape> {
+        if !who.origin.here {
+            return self.admit_from_elsewhere(who).await;
+        }
+        let via = self.admit_from_here(&who).await?;
+        self.turns.signed_in(who.instance);
+        Ok(via)
+    }
+
+    /// What nobody can guess is judged at once, whatever others tried; the rest waits for a turn.
+    async fn admit_from_here(&self, who: &Admission<'_>) -> Result<Via, ErrorShape> {
+        let (generation, shared) = self.in_force();
+        let token = who.auth.and_then(|a| a.token.as_deref()).unwrap_or_default();
+        if !token.is_empty() && (who.own_token)(token) {
+            return Ok(Via::Device);
+        }
+        let given = shared.given(who.auth);
+        if token.is_empty() && given.is_none() {
+            return Err(shared.refusal("missing"));
+        }
+        let is_right = |given| shared.secret().is_some_and(|secret| same_secret(secret, given));
+        if shared.is_strong() && given.is_some_and(is_right) {
+            return Ok(Via::Shared(generation));
+        }
+        let turn = self.turns.turn(who.instance).await?;
+        // Another secret may have come into force while it waited.
+        let (generation, shared) = self.in_force();
+        let Some(given) = shared.given(who.auth) else {
+            self.wrong(turn, who.origin);
+            return Err(shared.refusal("missing"));
+        };
+        if self.fits(&shared, given, || true).await {
+            return Ok(Via::Shared(generation));
+        }
+        self.wrong(turn, who.origin);
+        Err(shared.refusal("mismatch"))
+    }
+
+    fn wrong(&self, turn: super::Turn<'_>, origin: &Origin) {
+        turn.wrong();
+        tracing::warn!(ip = %origin.client_ip, "a wrong credential from this machine");
+    }
+
+    /// A device block whose signature is wrong. On this machine it is told when its turn comes, and counts (D40); from
+    /// elsewhere it is a mistake as any other: nobody guesses a signature.
+    ///
+    /// # Errors
+    /// AUTH_RATE_LIMITED, when its turn did not come.
+    pub async fn wrong_signature(&self, origin: &Origin, instance: &str) -> Result<(), ErrorShape> {
+        if origin.here {
+            self.wrong(self.turns.turn(instance).await?, origin);
+        }
+        Ok(())
+    }
+
+    async fn admit_from_elsewhere(&self, who: Admission<'_>) -> Result<Via, ErrorShape> {
         self.limiter.check_address(who.origin)?;
         let (generation, shared) = self.in_force();
         let token = who.auth.and_then(|a| a.token.as_deref()).unwrap_or_default();
@@ -87,7 +176,9 @@ impl Credentials {
         self.limiter.check(who.origin)?;
         let refused = match shared.given(who.auth) {
             None => shared.refusal("missing"),
-            Some(given) if self.fits(&shared, given, who.origin).await => return Ok(Via::Shared(generation)),
+            Some(given) if self.fits(&shared, given, || self.limiter.check(who.origin).is_ok()).await => {
+                return Ok(Via::Shared(generation));
+            }
             Some(_) => shared.refusal("mismatch"),
         };
         let mut wrong = !token.is_empty() || shared.given(who.auth).is_some();
@@ -105,11 +196,12 @@ impl Credentials {
         Err(refused)
     }
 
-    async fn fits(&self, shared: &SharedAuth, given: &str, origin: &Origin) -> bool {
+    /// `still` is asked right before the work of a hashed password.
+    async fn fits(&self, shared: &SharedAuth, given: &str, still: impl FnOnce() -> bool) -> bool {
         match shared.secret() {
             None => false,
             Some(secret) if shared.mode == AuthMode::Password && is_hash(secret) => {
-                self.passwords.fits(secret, given, || self.limiter.check(origin).is_ok()).await
+                self.passwords.fits(secret, given, still).await
             }
             Some(secret) => same_secret(secret, given),
         }
@@ -135,6 +227,12 @@ impl SharedAuth {
             AuthMode::Token => self.token.as_ref(),
             AuthMode::Password => self.password.as_ref(),
         }
+    }
+
+    /// A token that nobody guesses. A password is what people remember.
+    fn is_strong(&self) -> bool {
+        let strong = |secret: &Secret| token_bits(secret.expose()) >= STRONG_BITS;
+        self.mode == AuthMode::Token && self.token.as_ref().is_some_and(strong)
     }
 
     /// What was sent for it.

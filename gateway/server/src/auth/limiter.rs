@@ -1,4 +1,5 @@
-//! Wrong credentials are counted, per address and in all, and answered with a lock-out (S03).
+//! Wrong credentials from elsewhere are counted, per address and in all, and answered with a lock-out (S03). On this machine
+//! [`super::Turns`] hold instead.
 
 use std::{
     collections::BTreeMap,
@@ -14,10 +15,6 @@ use super::Origin;
 use crate::limits::{
     AUTH_ADDRESSES, AUTH_FAILURES, AUTH_FAILURES_IN_ALL, AUTH_FORGET, AUTH_LOCK_OUT, AUTH_LOCK_OUT_MAX,
 };
-
-/// Where a failure is counted: local clients apart from what merely reaches this machine through loopback, and a whole
-/// IPv6 network as one, because one host has all of its addresses.
-type Place = (bool, IpAddr);
 
 /// Failures of one place.
 #[derive(Debug, Clone, Default)]
@@ -56,9 +53,9 @@ impl Record {
 
 #[derive(Debug, Default)]
 struct State {
-    places: BTreeMap<Place, Record>,
-    /// All local ones together, and all others: strangers cannot lock the owner out of the machine itself.
-    all: BTreeMap<bool, Record>,
+    /// By address; a whole IPv6 network is one, because one host has all of its addresses.
+    places: BTreeMap<IpAddr, Record>,
+    all: Record,
 }
 
 /// Counts wrong tokens, passwords and identities, whatever else was sent beside them.
@@ -94,7 +91,7 @@ impl FailureLimiter {
     pub fn check(&self, origin: &Origin) -> Result<(), ErrorShape> {
         self.check_address(origin)?;
         let now = self.clock.mono();
-        told(self.lock().all.get(&origin.local).and_then(|r| r.left(now)))
+        told(self.lock().all.left(now))
     }
 
     /// A credential was wrong. Success forgives nothing; time does.
@@ -113,9 +110,9 @@ impl FailureLimiter {
         if state.places.len() < AUTH_ADDRESSES || state.places.contains_key(&key) {
             state.places.entry(key).or_default().fail(now, AUTH_FAILURES);
         }
-        state.all.entry(origin.local).or_default().fail(now, AUTH_FAILURES_IN_ALL);
+        state.all.fail(now, AUTH_FAILURES_IN_ALL);
         drop(state);
-        tracing::warn!(ip = %origin.client_ip, local = origin.local, "a wrong credential");
+        tracing::warn!(ip = %origin.client_ip, "a wrong credential");
     }
 }
 
@@ -126,12 +123,16 @@ fn told(left: Option<Duration>) -> Result<(), ErrorShape> {
     Err(ErrorShape::invalid("AUTH_RATE_LIMITED", text).retry(Some(ms)))
 }
 
-fn place(origin: &Origin) -> Place {
-    let ip = match origin.client_ip {
+fn place(origin: &Origin) -> IpAddr {
+    network_of(origin.client_ip)
+}
+
+/// What one host may have: an IPv4 address, a /64 of IPv6.
+pub fn network_of(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
         IpAddr::V6(ip) if !ip.is_loopback() => Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into(),
         ip => ip,
-    };
-    (origin.local, ip)
+    }
 }
 
 #[cfg(test)]
@@ -140,8 +141,8 @@ mod tests {
 
     use super::*;
 
-    fn at(ip: &str, local: bool) -> Origin {
-        Origin { local, ..Origin::direct(ip.parse().unwrap()) }
+    fn at(ip: &str) -> Origin {
+        Origin::direct(ip.parse().unwrap())
     }
 
     fn fail(limiter: &FailureLimiter, from: &Origin, times: u32) {
@@ -155,7 +156,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn s03_an_address_is_locked_out_and_let_in_again_later() {
         let limiter = FailureLimiter::new(Arc::new(OsClock));
-        for from in [at("127.0.0.1", true), at("203.0.113.9", false)] {
+        for from in [at("127.0.0.1"), at("203.0.113.9")] {
             fail(&limiter, &from, AUTH_FAILURES - 1);
             assert_eq!(waits(&limiter, &from), None);
             limiter.failed(&from);
@@ -174,23 +175,22 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn s03_places_are_apart_but_ipv6_hosts_are_not() {
         let limiter = FailureLimiter::new(Arc::new(OsClock));
-        fail(&limiter, &at("127.0.0.1", false), AUTH_FAILURES);
-        assert_eq!(waits(&limiter, &at("127.0.0.1", true)), None, "a proxied stranger does not lock the owner out");
-        fail(&limiter, &at("2001:db8::1", false), AUTH_FAILURES);
-        assert!(waits(&limiter, &at("2001:db8::2", false)).is_some());
-        assert_eq!(waits(&limiter, &at("2001:db8:0:1::2", false)), None);
+        fail(&limiter, &at("203.0.113.9"), AUTH_FAILURES);
+        assert_eq!(waits(&limiter, &at("203.0.113.8")), None);
+        fail(&limiter, &at("2001:db8::1"), AUTH_FAILURES);
+        assert!(waits(&limiter, &at("2001:db8::2")).is_some());
+        assert_eq!(waits(&limiter, &at("2001:db8:0:1::2")), None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn s03_many_addresses_meet_the_limit_in_all_and_the_map_is_bounded() {
         let limiter = FailureLimiter::new(Arc::new(OsClock));
         for n in 0..AUTH_FAILURES_IN_ALL {
-            limiter.failed(&at(&format!("10.0.{}.{}", n / 256, n % 256), false));
+            limiter.failed(&at(&format!("10.0.{}.{}", n / 256, n % 256)));
         }
-        assert!(waits(&limiter, &at("203.0.113.9", false)).is_some(), "an address that never failed");
-        assert_eq!(waits(&limiter, &at("127.0.0.1", true)), None, "the owner at the machine");
+        assert!(waits(&limiter, &at("203.0.113.9")).is_some(), "an address that never failed");
         for n in 0..2 * AUTH_ADDRESSES {
-            limiter.failed(&at(&format!("10.{}.{}.{}", n >> 16, n >> 8 & 255, n & 255), false));
+            limiter.failed(&at(&format!("10.{}.{}.{}", n >> 16, n >> 8 & 255, n & 255)));
         }
         assert!(limiter.lock().places.len() <= AUTH_ADDRESSES);
     }

@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use http::HeaderMap;
 use openclaw_config::Network;
 
+use super::forwarded::{is_forwarding, names_loopback_only, parse_ip};
+
 /// Where a connection comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
@@ -12,6 +14,9 @@ pub struct Origin {
     pub client_ip: IpAddr,
     /// On this machine, asked for by a local name, through no untrusted proxy.
     pub local: bool,
+    /// A program of this machine by its address, whatever name it asked for: loopback or an own address, and through no
+    /// proxy. Its wrong credentials count as this machine's (D40); it gives no further right.
+    pub here: bool,
     /// The address to show: none for local clients and when an untrusted proxy stands between.
     pub shown_ip: Option<IpAddr>,
     /// What Tailscale Serve says about the client; anybody on this machine could say the same.
@@ -27,16 +32,24 @@ pub struct ServeClaim {
     pub login: String,
 }
 
-/// Headers that say that a request was passed on.
-const FORWARDED: [&str; 4] = ["x-forwarded-for", "x-real-ip", "x-forwarded-host", "forwarded"];
+/// What the gateway knows of the machine that it runs on.
+pub struct Machine<'a> {
+    /// Proxies whose forwarding headers count.
+    pub trusted: &'a [Network],
+    /// Its name in the tailnet, in lower case.
+    pub tailnet_name: Option<&'a str>,
+    /// Is this address its own?
+    pub is_own: &'a (dyn Fn(IpAddr) -> bool + Send + Sync),
+}
 
 impl Origin {
-    /// Judges a connection by its TCP peer and request headers. Forwarding headers count only from `trusted` (S13).
-    pub fn of(peer: SocketAddr, headers: &HeaderMap, trusted: &[Network]) -> Self {
+    /// Judges a connection by its TCP peer and request headers. Forwarding headers count only from trusted proxies (S13);
+    /// any of them makes a connection not local, unless a trusted proxy on loopback names nothing but loopback (S37).
+    pub fn of(peer: SocketAddr, headers: &HeaderMap, machine: &Machine<'_>) -> Self {
         let peer = peer.ip().to_canonical();
         let header = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
-        let is_trusted = |ip: IpAddr| trusted.iter().any(|n| n.contains(ip));
-        let is_forwarded = FORWARDED.iter().any(|h| headers.contains_key(*h));
+        let is_trusted = |ip: IpAddr| machine.trusted.iter().any(|n| n.contains(ip));
+        let is_forwarded = headers.keys().any(is_forwarding);
         // Each proxy adds at the right, so that what a client made up stands at the left. A word that is no address
         // ends the walk.
         let hops: Vec<IpAddr> = headers
@@ -53,20 +66,22 @@ impl Origin {
         };
         let strangers = || told.iter().copied().filter(|ip| !is_trusted(*ip));
         let client_ip = strangers().next().or(told.last().copied()).unwrap_or(peer);
-        let local_name = header("host").is_some_and(is_local_name);
+        let has_local_name = header("host").is_some_and(|host| is_local_name(host, machine.tailnet_name));
         // A loopback address that a proxy elsewhere saw is that machine's, not this one's.
-        let through = !told.is_empty() && told.iter().all(IpAddr::is_loopback);
-        let local = peer.is_loopback() && client_ip.is_loopback() && local_name && (!is_forwarded || through);
+        let is_through = is_trusted(peer) && names_loopback_only(headers);
+        let is_direct = !is_forwarded || is_through;
+        let local = peer.is_loopback() && client_ip.is_loopback() && has_local_name && is_direct;
+        let here = local || (!is_forwarded && (machine.is_own)(peer));
         let hidden = client_ip.is_loopback() || (is_forwarded && told.is_empty());
         // For show, the first public address is the better guess than a proxy nobody listed.
         let shown = strangers().find(|ip| !is_private(*ip)).unwrap_or(client_ip);
-        Self { client_ip, local, shown_ip: (!hidden).then_some(shown), serve: claim(peer, headers, &hops) }
+        Self { client_ip, local, here, shown_ip: (!hidden).then_some(shown), serve: claim(peer, headers, &hops) }
     }
 
     /// A direct connection.
     #[cfg(test)]
     pub fn direct(ip: IpAddr) -> Self {
-        Self { client_ip: ip, local: ip.is_loopback(), shown_ip: None, serve: None }
+        Self { client_ip: ip, local: ip.is_loopback(), here: ip.is_loopback(), shown_ip: None, serve: None }
     }
 }
 
@@ -86,20 +101,14 @@ fn is_private(ip: IpAddr) -> bool {
     }
 }
 
-/// An address with or without a port and brackets.
-fn parse_ip(text: &str) -> Option<IpAddr> {
-    let text = text.trim();
-    let ip = text.parse::<IpAddr>().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|a| a.ip()));
-    ip.or_else(|| text.strip_prefix('[')?.strip_suffix(']')?.parse().ok()).map(|ip| ip.to_canonical())
-}
-
-fn is_local_name(host: &str) -> bool {
+/// A name under which only this machine is asked for. Of the names below `.ts.net` that is its own one (S02).
+fn is_local_name(host: &str, tailnet_name: Option<&str>) -> bool {
     let name = match host.strip_prefix('[') {
         Some(v6) => v6.split(']').next().unwrap_or_default(),
         None => host.split(':').next().unwrap_or_default(),
     };
     let name = name.to_ascii_lowercase();
-    matches!(name.as_str(), "localhost" | "127.0.0.1" | "::1") || name.ends_with(".ts.net")
+    matches!(name.as_str(), "localhost" | "127.0.0.1" | "::1") || tailnet_name == Some(name.as_str())
 }
 
 #[cfg(test)]
@@ -111,7 +120,10 @@ mod tests {
         for (k, v) in headers {
             map.insert(*k, v.parse().unwrap());
         }
-        Origin::of(peer.parse().unwrap(), &map, &["127.0.0.9", "10.0.0.0/8"].map(|n| Network::parse(n).unwrap()))
+        let trusted = ["127.0.0.9", "10.0.0.0/8"].map(|n| Network::parse(n).unwrap());
+        let is_own = |ip: IpAddr| ip.is_loopback() || ip == IpAddr::from([192, 168, 7, 7]);
+        let machine = Machine { trusted: &trusted, tailnet_name: Some("box.tail1.ts.net"), is_own: &is_own };
+        Origin::of(peer.parse().unwrap(), &map, &machine)
     }
 
     #[test]
@@ -121,6 +133,7 @@ mod tests {
         assert!(origin("[::1]:5", &[("host", "[::1]:18789")]).local);
         assert!(origin("127.0.0.1:5", &[("host", "box.tail1.ts.net")]).local);
         assert!(!origin("127.0.0.1:5", &[("host", "evil.example")]).local);
+        assert!(!origin("127.0.0.1:5", &[("host", "other.tail1.ts.net")]).local, "another machine's name");
         assert!(!origin("127.0.0.1:5", &[]).local);
         assert!(!origin("10.0.0.1:5", &[host]).local);
         let spoofed = origin("127.0.0.1:5", &[host, ("x-forwarded-for", "127.0.0.1")]);
@@ -148,6 +161,45 @@ mod tests {
         // Loopback as a proxy on another machine saw it; and a proxy that only sets a header nobody reads here.
         assert!(!origin("10.0.0.1:5", &[host, ("x-forwarded-for", "127.0.0.1")]).local);
         assert!(!origin("127.0.0.9:5", &[host, ("forwarded", "for=127.0.0.1")]).local);
+    }
+
+    #[test]
+    fn s37_any_forwarding_header_makes_a_connection_not_local() {
+        let host = ("host", "127.0.0.1:1");
+        for (name, value) in [
+            ("via", "1.1 proxy"),
+            ("cf-connecting-ip", "203.0.113.9"),
+            ("true-client-ip", "203.0.113.9"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-port", "443"),
+            ("fly-client-ip", "203.0.113.9"),
+            ("x-envoy-external-address", "203.0.113.9"),
+            ("forwarded", "for=203.0.113.9"),
+        ] {
+            let plain = origin("127.0.0.1:5", &[host, (name, value)]);
+            assert!(!plain.local && !plain.here, "{name}");
+            let trusted = origin("127.0.0.9:5", &[host, (name, value)]);
+            assert!(!trusted.local, "{name} alone from a trusted proxy");
+            if !name.starts_with("x-forwarded-p") {
+                let beside = origin("127.0.0.9:5", &[host, (name, value), ("x-forwarded-for", "127.0.0.1")]);
+                assert!(!beside.local && !beside.here, "{name} beside a hop on loopback");
+            }
+        }
+        let through = origin("127.0.0.9:5", &[host, ("x-forwarded-for", "127.0.0.1"), ("via", "1.1 localhost")]);
+        assert!(through.local);
+        assert!(!origin("127.0.0.1:5", &[host, ("x-forwarded-for", "127.0.0.1")]).local, "not a trusted proxy");
+    }
+
+    #[test]
+    fn f56_this_machine_is_one_place_by_any_of_its_addresses() {
+        for peer in ["127.0.0.1:5", "127.4.5.6:5", "[::1]:5", "192.168.7.7:5", "[::ffff:192.168.7.7]:5"] {
+            assert!(origin(peer, &[("host", "anything.example")]).here, "{peer}");
+        }
+        assert!(
+            !origin("192.168.7.7:5", &[("host", "127.0.0.1:1")]).local,
+            "it counts here, it may no more than others"
+        );
+        assert!(!origin("203.0.113.9:5", &[("host", "127.0.0.1:1")]).here);
     }
 
     #[test]

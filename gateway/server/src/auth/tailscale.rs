@@ -1,4 +1,5 @@
-//! Identities that Tailscale Serve vouches for, checked with `tailscale whois` (protocol-core.md section 8).
+//! What the local Tailscale knows: whose an address is (`tailscale whois`, protocol-core.md section 8), and this machine's
+//! name in the tailnet (`tailscale status`, S02).
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Mutex, time::Duration};
 
@@ -28,6 +29,20 @@ struct UserProfile {
     login_name: String,
 }
 
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Status {
+    #[serde(rename = "Self")]
+    own: OwnMachine,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct OwnMachine {
+    #[serde(rename = "DNSName")]
+    dns_name: String,
+}
+
 /// What whois said, good until then.
 #[derive(Clone)]
 struct Answer {
@@ -35,15 +50,29 @@ struct Answer {
     login: Option<String>,
 }
 
-/// Asks the local Tailscale who an address is.
+/// This machine's name as status gave it, good until then.
+#[derive(Clone)]
+struct OwnName {
+    until: Mono,
+    name: Option<String>,
+}
+
+/// Asks the local Tailscale.
 pub struct Tailscale {
     answers: Mutex<BTreeMap<IpAddr, Answer>>,
     turns: Semaphore,
+    own_name: Mutex<Option<OwnName>>,
+    own_name_turn: Semaphore,
 }
 
 impl Default for Tailscale {
     fn default() -> Self {
-        Self { answers: Mutex::default(), turns: Semaphore::new(AT_ONCE) }
+        Self {
+            answers: Mutex::default(),
+            turns: Semaphore::new(AT_ONCE),
+            own_name: Mutex::default(),
+            own_name_turn: Semaphore::new(1),
+        }
     }
 }
 
@@ -63,21 +92,8 @@ impl Tailscale {
         if let Some(known) = self.known(ip, platform.clock.mono()) {
             return known.login;
         }
-        let argv = ["tailscale", "whois", "--json", &ip.to_string()].map(str::to_owned).to_vec();
-        let command = Command { argv, cwd: None, env: vec![], timeout: TIMEOUT, max_output: 64 << 10 };
-        let login = match platform.processes.run(command).await {
-            Ok(output) if output.code == Some(0) && !output.truncated => {
-                serde_json::from_slice::<Whois>(&output.stdout).ok().map(|w| w.user_profile.login_name)
-            }
-            Ok(output) => {
-                tracing::debug!(code = output.code, "tailscale whois");
-                None
-            }
-            Err(error) => {
-                tracing::warn!(%error, "tailscale whois");
-                None
-            }
-        };
+        let whois = ask::<Whois>(platform, &["whois", "--json", &ip.to_string()], 64 << 10).await;
+        let login = whois.map(|w| w.user_profile.login_name);
         let now = platform.clock.mono();
         let until = now + if login.is_some() { KNOWN_FOR } else { FAILED_FOR };
         let mut answers = self.answers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -88,8 +104,50 @@ impl Tailscale {
         login
     }
 
+    /// The name of this machine in its tailnet, in lower case and without the last dot. Tailscale is asked only when a
+    /// request came for a name below `.ts.net`, one at a time, and its answer is kept.
+    pub async fn own_name(&self, platform: &Platform) -> Option<String> {
+        if let Some(known) = self.known_own_name(platform.clock.mono()) {
+            return known.name;
+        }
+        let _turn = self.own_name_turn.acquire().await.ok()?;
+        if let Some(known) = self.known_own_name(platform.clock.mono()) {
+            return known.name;
+        }
+        // The answer lists the machines of the tailnet unless told otherwise.
+        let status = ask::<Status>(platform, &["status", "--json", "--peers=false"], 1 << 20).await;
+        let name = status.map(|s| s.own.dns_name.trim_end_matches('.').to_ascii_lowercase());
+        let name = name.filter(|name| name.ends_with(".ts.net"));
+        let until = platform.clock.mono() + if name.is_some() { KNOWN_FOR } else { FAILED_FOR };
+        let mut own_name = self.own_name.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        *own_name = Some(OwnName { until, name: name.clone() });
+        name
+    }
+
+    fn known_own_name(&self, now: Mono) -> Option<OwnName> {
+        let own_name = self.own_name.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        own_name.clone().filter(|n| n.until > now)
+    }
+
     fn known(&self, ip: IpAddr, now: Mono) -> Option<Answer> {
         let answers = self.answers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         answers.get(&ip).filter(|a| a.until > now).cloned()
+    }
+}
+
+/// Runs `tailscale` and reads its JSON; none when it fails, is not there or says something else.
+async fn ask<T: serde::de::DeserializeOwned>(platform: &Platform, args: &[&str], max_output: usize) -> Option<T> {
+    let argv = std::iter::once("tailscale").chain(args.iter().copied()).map(str::to_owned).collect();
+    let command = Command { argv, cwd: None, env: vec![], timeout: TIMEOUT, max_output };
+    match platform.processes.run(command).await {
+        Ok(output) if output.code == Some(0) && !output.truncated => serde_json::from_slice(&output.stdout).ok(),
+        Ok(output) => {
+            tracing::debug!(code = output.code, args = args.first(), "tailscale");
+            None
+        }
+        Err(error) => {
+            tracing::debug!(%error, args = args.first(), "tailscale");
+            None
+        }
     }
 }

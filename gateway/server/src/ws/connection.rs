@@ -1,13 +1,14 @@
 //! The life of one WebSocket: challenge, handshake, requests, close. One task; reading and writing go on side by side.
 
 use std::{
+    collections::VecDeque,
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
-use openclaw_platform::{BoxIo, SpawnerExt as _};
+use openclaw_platform::{BoxIo, Mono, SpawnerExt as _};
 use openclaw_protocol::{
     connect::Challenge,
     error::ErrorShape,
@@ -30,13 +31,16 @@ use tokio_tungstenite::{
 use super::{
     budget::{Meter, Metered},
     handshake::{self, Accepted, Peer},
-    slots::Slot,
+    slots::{NO_ROOM, Slot},
 };
 use crate::{
     auth::Origin,
     dispatch::{Call, Response},
     gateway::Gateway,
-    limits::{CLOSE_FLUSH, LINGER, LINGER_BYTES, REFUSED_FLUSH, REQUESTS_IN_FLIGHT, WRITE_BATCH},
+    limits::{
+        CLOSE_FLUSH, HELD_AFTER, LINGER, LINGER_BYTES, REFUSED_FLUSH, REQUESTS_IN_FLIGHT, SHARE_BYTES, SHARE_TIME,
+        WRITE_BATCH,
+    },
     outbox::{Close, Frame, Outbox},
     presence::Told,
 };
@@ -77,24 +81,35 @@ pub async fn serve(gateway: Arc<Gateway>, io: BoxIo, read: Vec<u8>, origin: Orig
     tracing::debug!(conn = %peer.conn_id, ip = %peer.origin.client_ip, local = peer.origin.local, "connection opened");
 
     // Its place among strangers is kept until hello, or to the very end.
-    let stranger = Stranger(Mutex::new(Some((slot, meter))));
+    let (deadline, mut must_go) = (slot.deadline, pin!(slot.must_go().fuse()));
+    let stranger = Stranger { deadline, holds: Mutex::new(Some((slot, meter))) };
     let mut reader = Box::pin(requests(&gateway, &peer, &mut stream, &stranger).fuse());
     let mut writer = Box::pin(write(&outbox, &mut sink).fuse());
     // The writer ends after the close frame; the reader's end only orders one. A peer that does not read it is cut off.
     let mut closing = pin!(outbox.closing().fuse());
     let mut give_up = pin!(futures_util::future::Fuse::terminated());
+    let mut made_room = false;
     loop {
         openclaw_platform::select! {
             () = &mut writer => break,
             close = &mut reader => outbox.close(close),
             () = &mut closing => give_up.set(tokio::time::sleep(stranger.patience()).fuse()),
             () = &mut give_up => break,
+            () = &mut must_go => {
+                // It may have said hello in the same moment.
+                if stranger.is_one() {
+                    made_room = true;
+                    outbox.close(Close::new(1008, NO_ROOM));
+                    let _ = (&mut writer).now_or_never();
+                    break;
+                }
+            }
         }
     }
     drop(reader);
     drop(writer);
     gateway.left(&peer.conn_id);
-    if let Ok(ws) = sink.reunite(stream) {
+    if let (Ok(ws), false) = (sink.reunite(stream), made_room) {
         linger(ws.into_inner()).await;
     }
     let (_, withheld) = outbox.load();
@@ -103,11 +118,15 @@ pub async fn serve(gateway: Arc<Gateway>, io: BoxIo, read: Vec<u8>, origin: Orig
 }
 
 /// What a connection holds until it says hello: a place, and a part of the bytes that strangers may have read.
-struct Stranger(Mutex<Option<(Slot, Arc<Meter>)>>);
+struct Stranger {
+    /// Until then it has to say hello.
+    deadline: Mono,
+    holds: Mutex<Option<(Slot, Arc<Meter>)>>,
+}
 
 impl Stranger {
     fn lock(&self) -> MutexGuard<'_, Option<(Slot, Arc<Meter>)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.holds.lock().unwrap_or_else(PoisonError::into_inner)
     }
     /// Hello.
     fn known(&self) {
@@ -115,9 +134,12 @@ impl Stranger {
             meter.open();
         }
     }
+    fn is_one(&self) -> bool {
+        self.lock().is_some()
+    }
     /// How long it may take to read what is queued and the close frame: strangers are not waited for (S12).
     fn patience(&self) -> Duration {
-        if self.lock().is_some() { REFUSED_FLUSH } else { CLOSE_FLUSH }
+        if self.is_one() { REFUSED_FLUSH } else { CLOSE_FLUSH }
     }
 }
 
@@ -177,30 +199,85 @@ async fn write(outbox: &Outbox, sink: &mut Sink) {
 
 /// Reads until the connection has to close; says how.
 async fn requests(gateway: &Arc<Gateway>, peer: &Peer, stream: &mut Stream, stranger: &Stranger) -> Close {
+    let mut early = VecDeque::new();
+    let accepted = match greeted(gateway, peer, stream, stranger, &mut early).await {
+        Ok(accepted) => accepted,
+        Err(close) => return close,
+    };
+    stranger.known();
+    serve_requests(gateway, peer, stream, accepted, early).await
+}
+
+/// The first frame and what becomes of it; the connection has until its one deadline to send it (S30).
+async fn greeted(
+    gateway: &Arc<Gateway>,
+    peer: &Peer,
+    stream: &mut Stream,
+    stranger: &Stranger,
+    early: &mut VecDeque<Incoming>,
+) -> Result<Accepted, Close> {
     let limits = gateway.config().gateway.limits.clone();
-    let deadline = gateway.clock.mono() + Duration::from_millis(limits.handshake_timeout_ms);
     let accepted = loop {
-        let text = match tokio::time::timeout_at(deadline, next_text(stream)).await {
-            Err(_) => return Close::new(1008, "handshake timeout"),
-            Ok(Err(close)) => return close,
+        let text = match tokio::time::timeout_at(stranger.deadline, next_text(stream)).await {
+            Err(_) => return Err(Close::new(1008, "handshake timeout")),
+            Ok(Err(close)) => return Err(close),
             Ok(Ok(None)) => continue,
             Ok(Ok(Some(text))) => text,
         };
-        let Ok(text) = text else { return Close::new(1008, "invalid JSON in the first frame") };
+        let Ok(text) = text else { return Err(Close::new(1008, "invalid JSON in the first frame")) };
         if text.len() > limits.max_handshake_payload as usize {
-            return Close::new(1009, "");
+            return Err(Close::new(1009, ""));
         }
-        // Boxed: what it needs is given back once the connection idles.
-        match Box::pin(handshake::first_frame(gateway, peer, &text)).await {
+        // Boxed: what it needs is given back once the connection idles. It may be held for its turn (D40).
+        let judged = Box::pin(handshake::first_frame(gateway, peer, &text));
+        match while_connected(judged, stream, early).await? {
             Ok(accepted) => break accepted,
             Err(refused) => {
                 refused.send(&peer.outbox);
                 // The close is ordered already; what more comes is not looked at.
-                return Close::new(1008, "");
+                return Err(Close::new(1008, ""));
             }
         }
     };
-    stranger.known();
+    Ok(accepted)
+}
+
+/// Waits for the end of the handshake, unless the peer goes: whoever is gone holds no turn (D40). Frames that come
+/// meanwhile are kept, as many as may be under way; further ones wait in the socket.
+async fn while_connected<T>(
+    work: impl Future<Output = T> + Unpin,
+    stream: &mut Stream,
+    early: &mut VecDeque<Incoming>,
+) -> Result<T, Close> {
+    let mut work = pin!(work.fuse());
+    // Most are done sooner; then what came behind `connect` is read as after any hello.
+    if let Ok(done) = tokio::time::timeout(HELD_AFTER, &mut work).await {
+        return Ok(done);
+    }
+    loop {
+        if early.len() >= REQUESTS_IN_FLIGHT {
+            return Ok(work.await);
+        }
+        openclaw_platform::select! {
+            done = &mut work => return Ok(done),
+            read = next_text(stream) => match read {
+                Err(close) => return Err(close),
+                Ok(None) => {}
+                Ok(Some(frame)) => early.push_back(frame),
+            },
+        }
+    }
+}
+
+/// Requests of a connection that said hello, `early` ones first, until it has to close; says how.
+async fn serve_requests(
+    gateway: &Arc<Gateway>,
+    peer: &Peer,
+    stream: &mut Stream,
+    accepted: Accepted,
+    mut early: VecDeque<Incoming>,
+) -> Close {
+    let limits = gateway.config().gateway.limits.clone();
     let Accepted { member, presence_key } = accepted;
     tracing::debug!(conn = %peer.conn_id, client = %member.client_name, role = member.role.as_str(), "hello");
     gateway.joined(&peer.conn_id, presence_key);
@@ -208,8 +285,13 @@ async fn requests(gateway: &Arc<Gateway>, peer: &Peer, stream: &mut Stream, stra
     let in_flight = Arc::new(Semaphore::new(REQUESTS_IN_FLIGHT));
     // Pings go out with every tick; a peer that shows no sign of life for two of them is gone (F14, F24).
     let silence = Duration::from_millis(limits.tick_interval_ms.saturating_mul(2));
+    let mut share = Share::new(gateway.clock.mono());
     loop {
-        let text = match tokio::time::timeout(silence, next_text(stream)).await {
+        let next = match early.pop_front() {
+            Some(frame) => Ok(Ok(Some(frame))),
+            None => tokio::time::timeout(silence, next_text(stream)).await,
+        };
+        let text = match next {
             Err(_) => return Close::new(1001, "no sign of life"),
             Ok(Err(close)) => return close,
             Ok(Ok(None)) => continue,
@@ -235,11 +317,13 @@ async fn requests(gateway: &Arc<Gateway>, peer: &Peer, stream: &mut Stream, stra
         // Most answers are ready at once; the others go on in a task of their own, also when the caller leaves.
         match (&mut work).now_or_never() {
             Some(response) => {
+                share.answered(response.len());
                 response.send(&member);
-                // A peer that sends many requests at once gets its first answers before its last one was read, and is
-                // not taken for one that does not read.
-                if peer.outbox.load().0 >= WRITE_BATCH {
+                // Others are served between the requests of a peer that sends many at once. It gets its first answers
+                // before its last one was read, too, and is not taken for one that does not read.
+                if share.is_used_up(gateway.clock.mono()) {
                     tokio::task::yield_now().await;
+                    share = Share::new(gateway.clock.mono());
                 }
             }
             None => {
@@ -256,9 +340,31 @@ async fn requests(gateway: &Arc<Gateway>, peer: &Peer, stream: &mut Stream, stra
     }
 }
 
+/// What one connection may do in one go before all others have their turn.
+struct Share {
+    since: Mono,
+    bytes: usize,
+}
+
+impl Share {
+    fn new(now: Mono) -> Self {
+        Self { since: now, bytes: 0 }
+    }
+    /// An answer of so many bytes.
+    fn answered(&mut self, bytes: usize) {
+        self.bytes += bytes;
+    }
+    fn is_used_up(&self, now: Mono) -> bool {
+        self.bytes >= SHARE_BYTES || now.saturating_duration_since(self.since) >= SHARE_TIME
+    }
+}
+
+/// A message: text, or `Err(())` for bytes that are no text.
+type Incoming = Result<Utf8Bytes, ()>;
+
 /// The next message: text, `Err(())` inside for bytes that are no text, `None` for control frames; outside an `Err`
 /// when the connection has to close.
-async fn next_text(stream: &mut Stream) -> Result<Option<Result<Utf8Bytes, ()>>, Close> {
+async fn next_text(stream: &mut Stream) -> Result<Option<Incoming>, Close> {
     match stream.next().await {
         None | Some(Ok(Message::Close(_))) => Err(Close::new(1000, "")),
         Some(Ok(Message::Text(text))) => Ok(Some(Ok(text))),

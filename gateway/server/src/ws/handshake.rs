@@ -152,17 +152,25 @@ type Admitted = (Via, Option<(Ask, u64)>);
 /// Device block, credential, pairing, in this order; all against what is in force now (S04).
 async fn admitted(gateway: &Arc<Gateway>, peer: &Peer, p: &ConnectParams, role: Role) -> Result<Admitted, ErrorShape> {
     let (origin, auth) = (&peer.origin, p.auth.as_ref());
+    let instance = p.client.instance_id.as_ref().map_or(p.client.id.as_str(), |id| id.as_str());
+    gateway.refresh_auth_section().await;
     let Some(device) = &p.device else {
         may_lack_device(gateway, origin, p)?;
         gateway.refresh_auth().await?;
-        let who = Admission { origin, auth, own_token: &|_| false, tailscale: false };
+        let who = Admission { origin, auth, own_token: &|_| false, tailscale: false, instance };
         return Ok((gateway.credentials.admit(who).await?, None));
     };
-    let ask = identity::signed(gateway, peer, p, device, role)?;
+    let ask = match identity::signed(gateway, peer, p, device, role) {
+        Err(error) if identity::is_wrong_signature(&error) => {
+            gateway.credentials.wrong_signature(origin, instance).await?;
+            return Err(error);
+        }
+        signed => signed?,
+    };
     let epoch = gateway.devices.epoch(&ask.device_id);
     gateway.refresh_auth().await?;
     let own_token = |token: &str| gateway.devices.token_fits(&ask, token);
-    let who = Admission { origin, auth, own_token: &own_token, tailscale: gateway.takes_tailscale() };
+    let who = Admission { origin, auth, own_token: &own_token, tailscale: gateway.takes_tailscale(), instance };
     let via = gateway.credentials.admit(who).await?;
     identity::paired(gateway, peer, &ask).await?;
     Ok((via, Some((ask, epoch))))
@@ -171,7 +179,7 @@ async fn admitted(gateway: &Arc<Gateway>, peer: &Peer, p: &ConnectParams, role: 
 /// Without a device block the shared credential is good on a local connection only (D8, D9).
 fn may_lack_device(gateway: &Gateway, origin: &Origin, p: &ConnectParams) -> Result<(), ErrorShape> {
     let offered = gateway.credentials.in_force().1.offered(p.auth.as_ref());
-    let allowed = origin.local || gateway.config().gateway.auth.allow_deviceless;
+    let allowed = origin.local || gateway.credentials.allowances().deviceless;
     if !offered || !allowed {
         return Err(ErrorShape::new(ErrorCode::NotPaired, "DEVICE_IDENTITY_REQUIRED", "device identity required"));
     }

@@ -25,6 +25,9 @@ use crate::{
     nodes::Declared,
 };
 
+/// `details.code` of a wrong signature.
+const SIGNATURE_INVALID: &str = "DEVICE_AUTH_SIGNATURE_INVALID";
+
 /// Digests of version 1 texts whose signature was used: they carry no nonce, so that only memory keeps them from being used again.
 #[derive(Debug, Default)]
 pub struct UsedSignatures(Mutex<BTreeMap<[u8; 32], Mono>>);
@@ -41,6 +44,12 @@ impl UsedSignatures {
         used.insert(text, now + Duration::from_millis(2 * MAX_SKEW_MS));
         true
     }
+}
+
+/// True when [`signed`] refused a block whose signature is wrong: that counts as a wrong credential (D40). One that is
+/// too old, for another connection or not signed does not.
+pub fn is_wrong_signature(error: &ErrorShape) -> bool {
+    error.details.as_ref().is_some_and(|d| d["code"] == SIGNATURE_INVALID)
 }
 
 /// Who the signed block says connects.
@@ -89,7 +98,7 @@ pub fn signed(
         nonce.is_some() && key.verifies(&signed_text_v3(&fields, &p.client.platform, family), &device.signature)
     };
     if !plain || !(key.verifies(&signed_text(&fields), &device.signature) || newer()) {
-        return fail("DEVICE_AUTH_SIGNATURE_INVALID", "device signature invalid");
+        return fail(SIGNATURE_INVALID, "device signature invalid");
     }
     if nonce.is_none() {
         // By what was signed: one signature can be spelled in several ways.

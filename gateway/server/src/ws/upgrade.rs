@@ -19,7 +19,13 @@ pub fn accept(request: &Request<Body>) -> Result<Response<Body>, Box<Response<Bo
     if headers.get("sec-websocket-version").is_none_or(|v| v != "13") {
         return Err(bad("only WebSocket version 13 is spoken here\n"));
     }
-    let Some(key) = headers.get("sec-websocket-key") else { return Err(bad("no Sec-WebSocket-Key header\n")) };
+    let mut keys = headers.get_all("sec-websocket-key").iter();
+    let Some(key) = keys.next().filter(|key| is_key(key.as_bytes())) else {
+        return Err(bad("expected a Sec-WebSocket-Key header of 16 bytes in base64\n"));
+    };
+    if keys.next().is_some() {
+        return Err(bad("more than one Sec-WebSocket-Key header\n"));
+    }
     let accept = HeaderValue::from_str(&derive_accept_key(key.as_bytes()));
     let Ok(accept) = accept else { return Err(bad("bad Sec-WebSocket-Key header\n")) };
     let mut response = Response::new(Body::empty());
@@ -37,6 +43,12 @@ pub fn accept(request: &Request<Body>) -> Result<Response<Body>, Box<Response<Bo
     Ok(response)
 }
 
+/// 16 bytes in base64 (RFC 6455 section 4.1): 22 characters and two signs of padding.
+fn is_key(key: &[u8]) -> bool {
+    let is_digit = |c: &u8| c.is_ascii_alphanumeric() || b"+/".contains(c);
+    key.strip_suffix(b"==").is_some_and(|digits| digits.len() == 22 && digits.iter().all(is_digit))
+}
+
 /// True when the request asks for a WebSocket.
 pub fn is_upgrade(method: &Method, headers: &HeaderMap) -> bool {
     let has = |name, word: &str| {
@@ -44,4 +56,28 @@ pub fn is_upgrade(method: &Method, headers: &HeaderMap) -> bool {
         values.flat_map(|v| v.split(',')).any(|v| v.trim().eq_ignore_ascii_case(word))
     };
     method == Method::GET && has(header::CONNECTION, "upgrade") && has(header::UPGRADE, "websocket")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s30_a_websocket_key_is_sixteen_bytes() {
+        let status = |keys: &[&str]| {
+            let mut request = Request::new(Body::empty());
+            request.headers_mut().insert("sec-websocket-version", HeaderValue::from_static("13"));
+            for key in keys {
+                request.headers_mut().append("sec-websocket-key", key.parse().unwrap());
+            }
+            accept(&request).map_or_else(|refused| refused.status().as_u16(), |r| r.status().as_u16())
+        };
+        let good = "dGhlIHNhbXBsZSBub25jZQ==";
+        assert_eq!(status(&[good]), 101);
+        for bad in ["", "x", "dGhlIHNhbXBsZQ==", "dGhlIHNhbXBsZSBub25jZQ", "dGhlIHNhbXBsZSBub25jZSBsb25nZXI=", "!!!!"] {
+            assert_eq!(status(&[bad]), 400, "{bad}");
+        }
+        assert_eq!(status(&[]), 400);
+        assert_eq!(status(&[good, good]), 400);
+    }
 }

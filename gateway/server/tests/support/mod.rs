@@ -47,13 +47,13 @@ pub fn gateway_on(platform: Platform, config: Config) -> Arc<Gateway> {
 
 /// On this machine.
 pub fn local() -> Origin {
-    Origin { client_ip: [127, 0, 0, 1].into(), local: true, shown_ip: None, serve: None }
+    Origin { client_ip: [127, 0, 0, 1].into(), local: true, here: true, shown_ip: None, serve: None }
 }
 
 /// Elsewhere.
 pub fn remote(last: u8) -> Origin {
     let ip = [203, 0, 113, last].into();
-    Origin { client_ip: ip, local: false, shown_ip: Some(ip), serve: None }
+    Origin { client_ip: ip, local: false, here: false, shown_ip: Some(ip), serve: None }
 }
 
 /// A device with a key of its own.
