@@ -101,7 +101,8 @@ impl Agent {
         let last = messages.iter().rfind(|m| m["role"] == "user").map(|m| marks(&m["content"].to_string()));
         let last = last.unwrap_or_default();
         let about = if entered.is_empty() { &last[last.len().saturating_sub(1)..] } else { &entered[..] };
-        let session = about.first().and_then(|text| books.texts[*text].place.clone()).unwrap_or_else(|| MAIN.to_owned());
+        let session =
+            about.first().and_then(|text| books.texts[*text].place.clone()).unwrap_or_else(|| MAIN.to_owned());
         check(books, &session, about, entered.len(), has_tools);
         let all = body["messages"].to_string();
         books.check_in(&format!("a request in {session}"), &all, std::slice::from_ref(&session));
@@ -204,7 +205,8 @@ fn stream(answer: &Answer) -> String {
     };
     let piece = |delta: Value, end: Value| {
         let choice = json!({ "index": 0, "delta": delta, "finish_reason": end });
-        let piece = json!({ "id": "1", "object": "chat.completion.chunk", "created": 0, "model": "m", "choices": [choice] });
+        let piece =
+            json!({ "id": "1", "object": "chat.completion.chunk", "created": 0, "model": "m", "choices": [choice] });
         format!("data: {piece}\n\n")
     };
     piece(delta, Value::Null) + &piece(json!({}), end.into()) + "data: [DONE]\n\n"

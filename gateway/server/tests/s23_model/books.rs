@@ -176,7 +176,8 @@ impl Books {
     pub fn may_be_in(&self, text: usize, session: &str) -> bool {
         let text = &self.texts[text];
         let sources = self.sources(session);
-        text.place.as_ref().is_some_and(|place| sources.contains(place)) || text.also.iter().any(|s| sources.contains(s))
+        text.place.as_ref().is_some_and(|place| sources.contains(place))
+            || text.also.iter().any(|s| sources.contains(s))
     }
 
     /// Whether a text may be seen in a chat.

@@ -73,7 +73,8 @@ fn config(setup: &Setup) -> openclaw_config::Config {
             "botToken": "1:A", "apiRoot": format!("http://127.0.0.1:{TELEGRAM}"), "allowFrom": [42, 7],
             "groups": { GROUP.to_string(): { "requireMention": false } },
         } },
-        "messages": { "queue": { "mode": setup.mode } },
+        // Few may wait, so that what is beyond them is summed up.
+        "messages": { "queue": { "mode": setup.mode, "cap": 2 } },
         // No session is begun anew by itself.
         "session": { "reset": { "mode": "idle", "idleMinutes": 1_000_000 } },
         "gateway": { "nodes": { "bind": { node(1): { "sessions": [setup.bound()], "targets": ["telegram:7"] } } } },
@@ -231,7 +232,8 @@ impl World {
     }
 
     fn compare_runs(&mut self, books: &mut Books, permits: &Permits) {
-        for (run, was_ended) in self.runs.iter_mut().filter(|(run, was_ended)| !was_ended && run.cancel.is_cancelled()) {
+        for (run, was_ended) in self.runs.iter_mut().filter(|(run, was_ended)| !was_ended && run.cancel.is_cancelled())
+        {
             *was_ended = true;
             books.seen.ended += 1;
             let key = &run.request.session_key;
