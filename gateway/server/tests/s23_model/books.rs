@@ -86,12 +86,14 @@ pub struct Seen {
     pub decided: u32,
     /// Texts of nodes that entered runs.
     pub nodes: u32,
+    /// Programs that were started.
+    pub started: u32,
 }
 
 impl Seen {
-    fn all(&mut self) -> [&mut u32; 10] {
-        let Self { tools, joined, calls, calls_without, notes, ended, changed, sent, decided, nodes } = self;
-        [tools, joined, calls, calls_without, notes, ended, changed, sent, decided, nodes]
+    fn all(&mut self) -> [&mut u32; 11] {
+        let Self { tools, joined, calls, calls_without, notes, ended, changed, sent, decided, nodes, started } = self;
+        [tools, joined, calls, calls_without, notes, ended, changed, sent, decided, nodes, started]
     }
 
     /// What came up least often.

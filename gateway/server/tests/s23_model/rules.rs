@@ -51,6 +51,8 @@ pub struct Setup {
     pub free_exec: bool,
     /// Node 1 is bound to the main session (else to `work`), and to the chat of person 7.
     pub bound_to_main: bool,
+    /// The stranger was paired earlier; else he may be in the sequence.
+    pub paired: bool,
     /// The session that most of a sequence is about, as [`session`] counts.
     pub focus: usize,
 }
