@@ -92,14 +92,14 @@ mod tests {
         let e = SystemEvents::default();
         let by = (&Principal::Gateway, rights(&Principal::Gateway));
         for n in 0..100 {
-            e.add("s", by, &n.to_string());
-            e.add("s", by, &n.to_string());
+            e.add("s", by.clone(), &n.to_string());
+            e.add("s", by.clone(), &n.to_string());
         }
         let notes = e.take("s", &by.1);
         assert_eq!((notes.len(), notes[0].as_str(), notes[19].as_str()), (20, "80", "99"));
         assert!(e.take("s", &by.1).is_empty());
         for n in 0..1000 {
-            e.add(&n.to_string(), by, "x");
+            e.add(&n.to_string(), by.clone(), "x");
         }
         assert_eq!(e.lock().len(), SYSTEM_EVENT_SESSIONS);
     }
@@ -109,8 +109,8 @@ mod tests {
     fn s23_a_note_enters_no_run_of_greater_rights() {
         let e = SystemEvents::default();
         let (whole, less) = (rights(&Principal::Gateway), rights(&node()));
-        e.add("s", (&node(), less), "from a node");
-        e.add("s", (&Principal::Gateway, whole), "from the gateway");
+        e.add("s", (&node(), less.clone()), "from a node");
+        e.add("s", (&Principal::Gateway, whole.clone()), "from the gateway");
         assert_eq!(e.least("s", &whole), Some(node()));
         assert_eq!(e.take("s", &whole), ["from the gateway"]);
         assert_eq!(e.take("s", &less), ["from a node"]);
@@ -123,9 +123,9 @@ mod tests {
         let e = SystemEvents::default();
         let (whole, less) = (rights(&Principal::Gateway), rights(&node()));
         for n in 0..SYSTEM_EVENTS {
-            e.add("s", (&Principal::Gateway, whole), &n.to_string());
+            e.add("s", (&Principal::Gateway, whole.clone()), &n.to_string());
         }
-        e.add("s", (&node(), less), "flood");
+        e.add("s", (&node(), less.clone()), "flood");
         let notes = e.peek("s");
         assert_eq!((notes.len(), notes.contains(&"flood".to_owned())), (SYSTEM_EVENTS, false));
     }

@@ -185,6 +185,23 @@ fn weaker(author: &str, of: &str) -> bool {
     }
 }
 
+/// Where private chats are one session, each is answered in his own chat: no text of one enters, or ends, a run of another.
+#[test]
+fn s32_people_who_share_a_session_enter_no_run_of_each_other() {
+    let config = config("");
+    let of_chat = |n: &str| match person(Standing::Sharing) {
+        Principal::Person { channel, account, session, standing, .. } => {
+            let chat = n.to_owned();
+            let who = Principal::Person { channel, account, id: n.into(), chat, session, standing };
+            Rights::of(&config, &who, OWN)
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(of_chat("7"), of_chat("7"));
+    assert!(of_chat("7") != of_chat("9") && !of_chat("7").cover(&of_chat("9")));
+    assert!(Rights::of(&config, &person(Standing::Owner), OWN).cover(&of_chat("9")));
+}
+
 fn run_of(gateway: &Gateway, who: &Principal) -> Run {
     let config = gateway.config();
     let input = vec![Content::text("hi")];

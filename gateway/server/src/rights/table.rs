@@ -122,9 +122,12 @@ pub fn refusal(who: &Principal, effect: Effect<'_>) -> ErrorShape {
 
 /// All that a principal may do in and around one session, to compare texts by. Two texts belong together only when they
 /// have the same rights: neither may borrow the other's (S23).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rights {
     kind: Kind,
+    /// The only chat that a person may have messages sent to: where private chats are one session, what one of them writes
+    /// is not answered in another's chat.
+    chat: Option<String>,
     effects: [bool; 8],
 }
 
@@ -158,13 +161,18 @@ impl Rights {
             Principal::Node { .. } => Kind::Node,
             Principal::Hook { .. } => Kind::Hook,
         };
-        Self { kind, effects: effects.map(|effect| may(config, who, effect)) }
+        let chat = match who {
+            Principal::Person { chat, .. } if kind == Kind::Person => Some(chat.clone()),
+            _ => None,
+        };
+        Self { kind, chat, effects: effects.map(|effect| may(config, who, effect)) }
     }
 
     /// True when whoever has these may do all that `other` may: what he says can enter a run of `other` without lowering
     /// its rights.
     pub fn cover(&self, other: &Self) -> bool {
-        (self.kind == other.kind || self.kind == Kind::Trusted)
+        let is_same = self.kind == other.kind && self.chat == other.chat;
+        (is_same || self.kind == Kind::Trusted)
             && self.effects.iter().zip(other.effects).all(|(mine, theirs)| *mine || !theirs)
     }
 

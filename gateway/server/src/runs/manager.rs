@@ -264,7 +264,7 @@ impl Runs {
             return Err(ErrorShape::unavailable("SESSION_QUEUE_FULL", text).retry(Some(5000)));
         }
         let starts = lane.is_empty();
-        let run = Arc::new(Run::new(request, rights));
+        let run = Arc::new(Run::new(request, rights.clone()));
         // A message ends what asked for no more than it may itself (S23).
         let gives_way = |r: &&Arc<Run>| !r.cancel.is_cancelled() && rights.cover(&r.rights);
         let interrupted: Vec<Arc<Run>> = match run.request.queueing.as_ref().map(|q| q.mode) {

@@ -178,7 +178,7 @@ impl Lane {
     pub fn push(&mut self, run: Arc<Run>, now: Mono) -> Pushed {
         let behind = self.current.is_some() || self.waiting.iter().any(|w| w.behind);
         let limits = run.request.queueing.as_ref().map(|q| (q.cap, q.drop));
-        let rights = run.rights;
+        let rights = run.rights.clone();
         self.waiting.push_back(Waiting { run, since: now, behind, steered: false });
         let Some((cap, drop)) = limits else { return Pushed::Waits };
         // Each makes room among his equals: many messages of one cannot push out another's.
@@ -254,7 +254,7 @@ impl Lane {
         let parts: Vec<Waiting> = self.waiting.drain(..n.max(1).min(self.waiting.len())).collect();
         let first = parts.first()?;
         let is_chat = first.queueing().is_some() && !first.run.cancel.is_cancelled();
-        let rights = first.run.rights;
+        let rights = first.run.rights.clone();
         let summed_up = self.overflow.iter().position(|(of, _)| is_chat && *of == rights);
         let overflow = summed_up.map(|at| self.overflow.remove(at).1).unwrap_or_default();
         if parts.len() == 1 && overflow.count == 0 {
