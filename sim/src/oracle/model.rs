@@ -10,7 +10,7 @@ use super::{
     conn::{Answer, Closed, Conn, Event, Hello, Phase, Request, Turn},
     facts::{Facts, Mark},
     findings::Findings,
-    sheet::{self, Rights},
+    sheet::{self, Need, Rights},
 };
 use crate::history::{Frame, What};
 
@@ -163,6 +163,8 @@ fn event<'a>(c: &mut Conn<'a>, at: Mark, frame: &'a Frame, out: &mut Findings) {
     };
     match sheet::event(what) {
         None => out.broken("scopes", at.i, format!("{name}: an event {what:?} is not in the protocol")),
+        // A node that follows a session is shown it: `rights` knows which one may be followed.
+        Some(Need::Read) if hello.rights.node && matches!(what, "agent" | "chat" | "health") => {}
         Some(need) if !hello.rights.meet(need) => {
             let scopes = hello.rights.scopes.join(" ");
             let role = if hello.rights.node { "node" } else { "operator" };

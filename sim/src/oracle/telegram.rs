@@ -55,7 +55,8 @@ impl Call<'_> {
     }
 }
 
-fn text(v: &Value) -> String {
+/// A value's text, without quotes.
+pub fn text(v: &Value) -> String {
     v.as_str().map_or_else(|| v.to_string(), str::to_owned)
 }
 

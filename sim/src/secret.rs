@@ -1,0 +1,79 @@
+//! What nobody else may see: marks that people plant, and the credentials of a run.
+//!
+//! A mark is a word of its own in what somebody says, `planted(chat.1)0a1b2c3d`: it tells by itself whose it is, so that
+//! an oracle that finds it somewhere needs nothing else to know whether it may be there.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Beginning of a mark.
+const PLANTED: &str = "planted(";
+/// Hex digits at its end.
+const DIGITS: usize = 8;
+
+/// A mark of `place`: `chat.7` for what was said in that chat, `client.NAME` for what that client said.
+pub fn mark(place: &str, number: u32) -> String {
+    format!("{PLANTED}{place}){number:0DIGITS$x}")
+}
+
+/// The marks in a text: the whole of each, and its place.
+pub fn marks(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    text.match_indices(PLANTED).filter_map(|(at, _)| {
+        let (place, rest) = text[at + PLANTED.len()..].split_once(')')?;
+        let digits = rest.bytes().take(DIGITS).take_while(u8::is_ascii_hexdigit).count();
+        let end = at + PLANTED.len() + place.len() + 1 + DIGITS;
+        (digits == DIGITS).then(|| (&text[at..end], place))
+    })
+}
+
+/// Credentials by value; clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct Credentials(Arc<Mutex<Vec<String>>>);
+
+impl Credentials {
+    /// Shorter ones would be found in ordinary words.
+    const SHORTEST: usize = 8;
+
+    /// One more.
+    pub fn learn(&self, credential: &str) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if credential.len() >= Self::SHORTEST && !known.iter().any(|k| k == credential) {
+            known.push(credential.to_owned());
+        }
+    }
+
+    /// Marks and credentials in a text, each once, in the order in which they are known.
+    pub fn find(&self, text: &str) -> Vec<String> {
+        let mut found: Vec<String> = Vec::new();
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let credentials = known.iter().map(String::as_str).filter(|k| text.contains(k));
+        for one in credentials.chain(marks(text).map(|(whole, _)| whole)) {
+            if !found.iter().any(|f| f == one) {
+                found.push(one.to_owned());
+            }
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_are_found_and_tell_their_place() {
+        let (a, b) = (mark("chat.1", 0xab), mark("client.ui-1", u32::MAX));
+        let text = format!("x{a}y planted( planted(b) planted(c)12 {b}");
+        let found: Vec<_> = marks(&text).collect();
+        assert_eq!(found, [("planted(chat.1)000000ab", "chat.1"), ("planted(client.ui-1)ffffffff", "client.ui-1")]);
+        assert_eq!(marks("planted(é)1234567é").count(), 0);
+    }
+
+    #[test]
+    fn credentials_are_known_by_value() {
+        let known = Credentials::default();
+        known.learn("short");
+        known.learn("long enough");
+        let text = format!("short, long enough, long enough {}", mark("chat.2", 1));
+        assert_eq!(known.find(&text), ["long enough".to_owned(), mark("chat.2", 1)]);
+    }
+}
