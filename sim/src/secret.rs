@@ -10,7 +10,8 @@ const PLANTED: &str = "planted(";
 /// Hex digits at its end.
 const DIGITS: usize = 8;
 
-/// A mark of `place`: `chat.7` for what was said in that chat, `client.NAME` for what that client said.
+/// A mark of `place`: `chat.7` for what person 7 said to the bot, `chat.-9/7` in the group -9, `client.NAME` for what
+/// that client said.
 pub fn mark(place: &str, number: u32) -> String {
     format!("{PLANTED}{place}){number:0DIGITS$x}")
 }
@@ -23,6 +24,12 @@ pub fn marks(text: &str) -> impl Iterator<Item = (&str, &str)> {
         let end = at + PLANTED.len() + place.len() + 1 + DIGITS;
         (digits == DIGITS).then(|| (&text[at..end], place))
     })
+}
+
+/// Chat and person of a mark that somebody at the Bot API has planted.
+pub fn of_chat(place: &str) -> Option<(&str, &str)> {
+    let chat = place.strip_prefix("chat.")?;
+    Some(chat.split_once('/').unwrap_or((chat, chat)))
 }
 
 /// Credentials by value; clones share them.
@@ -66,6 +73,13 @@ mod tests {
         let found: Vec<_> = marks(&text).collect();
         assert_eq!(found, [("planted(chat.1)000000ab", "chat.1"), ("planted(client.ui-1)ffffffff", "client.ui-1")]);
         assert_eq!(marks("planted(é)1234567é").count(), 0);
+    }
+
+    #[test]
+    fn marks_of_groups_tell_who() {
+        assert_eq!(of_chat("chat.7"), Some(("7", "7")));
+        assert_eq!(of_chat("chat.-9/7"), Some(("-9", "7")));
+        assert_eq!(of_chat("client.a"), None);
     }
 
     #[test]

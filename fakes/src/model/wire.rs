@@ -69,7 +69,7 @@ impl Prompt {
 
 /// What people and tools have said: the end of it.
 fn told(messages: &[Value]) -> String {
-    let heard = messages.iter().filter(|m| m["role"] != "assistant");
+    let heard = messages.iter().filter(|m| m["role"] == "user" || m["role"] == "tool");
     let texts = heard.map(|m| {
         let blocks = m["content"].as_array().into_iter().flatten().filter(|b| b["type"] == "tool_result");
         let results = blocks.map(|b| text(&b["content"], "text"));

@@ -65,8 +65,10 @@ fn inputs(said: &BTreeMap<&str, Said>, facts: &Facts, out: &mut Findings) {
         let texts = if entered.is_empty() { std::slice::from_ref(text) } else { entered };
         let here = |s: &&Said| s.at.i < r.i && texts.iter().any(|t| t.contains(s.stamp));
         let here: Vec<&Said> = said.values().filter(here).collect();
-        // A text enters by itself once: later it is what the transcript tells.
-        let new: Vec<&Said> = here.iter().copied().filter(|s| known.insert(s.stamp)).collect();
+        // A text enters by itself once: later it is what the transcript tells. What was stopped before it was answered is
+        // there without ever having been asked about.
+        let new: Vec<&Said> =
+            here.iter().copied().filter(|s| known.insert(s.stamp) && !is_stopped(s, facts, r.i)).collect();
         for s in new {
             let (who, stamp) = (s.who.name(), s.stamp.trim());
             if let Some(tool) = tools.iter().find(|t| is_commanding(t)).filter(|_| !s.who.is_trusted()) {
@@ -85,6 +87,16 @@ fn inputs(said: &BTreeMap<&str, Said>, facts: &Facts, out: &mut Findings) {
     }
 }
 
+/// Somebody has ended what went on in the chat of a person between his words and the record `until`.
+fn is_stopped(s: &Said, facts: &Facts, until: u64) -> bool {
+    let Who::Person { chat, .. } = s.who else { return false };
+    let later = facts.history.iter().skip(s.at.i as usize + 1).take_while(|r| r.i < until);
+    later.filter_map(|r| if let What::Update { update, .. } = &r.what { Some(update) } else { None }).any(|u| {
+        let words = u["text"].as_str().unwrap_or_default();
+        u["chat"] == chat && matches!(kind_of(words), Kind::Ends | Kind::Changes)
+    })
+}
+
 /// The two may be heard in one session: operators everywhere, others only where they are themselves.
 fn share(a: &Who, b: &Who) -> bool {
     match (a, b) {
@@ -101,10 +113,10 @@ fn commands(conns: &[Conn], facts: &Facts, expect: &Expect, out: &mut Findings) 
     for r in facts.history {
         let What::Command { argv } = &r.what else { continue };
         for (mark, place) in argv.iter().flat_map(|a| secret::marks(a)) {
-            let may = match place.split_once('.') {
-                Some(("chat", chat)) => expect.owners.iter().any(|o| o.to_string() == chat),
-                Some((_, name)) => conns.iter().any(|c| c.client == name && c.sees(Need::Admin)),
-                None => true,
+            let client = place.strip_prefix("client.").unwrap_or_default();
+            let may = match secret::of_chat(place) {
+                Some((_, person)) => expect.owners.iter().any(|o| o.to_string() == person),
+                None => conns.iter().any(|c| c.client == client && c.sees(Need::Admin)),
             };
             if !may {
                 out.broken("rights", r.i, format!("a program is started for {place}: {mark}"));
@@ -273,7 +285,9 @@ fn ends(c: &Conn, deeds: &[Deed], facts: &Facts, expect: &Expect, out: &mut Find
             Kind::Message => interrupts && d.at.t + SHOWS >= e.at.t,
             Kind::Queue => false,
         });
-        if !long && !stopped && !cause {
+        // Without anybody who might have reached for it, it is no matter of rights.
+        let reached = deeds.iter().any(|d| d.at.i < e.at.i && !d.who.may_run_in(&session));
+        if !long && !stopped && !cause && reached {
             let run = e.run;
             out.broken("rights", e.at.i, format!("{}: run {run} in {session} is ended by nobody who may", c.name));
         }

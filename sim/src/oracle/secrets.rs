@@ -16,6 +16,8 @@ use super::{
 };
 use crate::{history::What, secret};
 
+/// Shorter tokens would be found in ordinary words.
+const SHORTEST: usize = 8;
 /// How a secret is called in what an oracle says: a credential is not spelt out.
 const SHOWN: usize = 6;
 
@@ -32,7 +34,7 @@ pub fn check(conns: &[Conn], said: &BTreeMap<&str, Said>, facts: &Facts, expect:
         }
         let chat = telegram::text(&c.params["chat_id"]);
         for (mark, place) in secret::marks(&words) {
-            let at_home = place.strip_prefix("chat.") == Some(chat.as_str());
+            let at_home = secret::of_chat(place).is_some_and(|(home, _)| home == chat);
             let by_client = place.strip_prefix("client.").is_some_and(|name| sent_there(name, &chat, conns));
             if !at_home && !by_client && !owners.contains(&chat) {
                 out.broken("secrets", c.at.i, format!("chat {chat} is told {mark}, which is of {place}"));
@@ -59,7 +61,7 @@ pub fn check(conns: &[Conn], said: &BTreeMap<&str, Said>, facts: &Facts, expect:
 fn tokens<'a>(conns: &[Conn<'a>]) -> BTreeMap<&'a str, &'a str> {
     let hellos = conns.iter().filter_map(|c| c.hello.as_ref());
     let given = hellos.filter_map(|h| {
-        let token = h.payload["auth"]["deviceToken"].as_str()?;
+        let token = h.payload["auth"]["deviceToken"].as_str().filter(|t| t.len() >= SHORTEST)?;
         Some((token, h.params["device"]["id"].as_str()?))
     });
     given.collect()
@@ -139,8 +141,8 @@ fn model(secret: &str, authors: &[Who], at: Mark, out: &mut Findings) {
     for who in authors.iter().filter(|who| !who.is_trusted()) {
         let known = match who {
             // What operators say in a session of somebody is for them.
-            Who::Person { chat, .. } => !place.starts_with("chat.") || place == format!("chat.{chat}"),
-            Who::Client { node: Some(_), .. } => !place.starts_with("chat."),
+            Who::Person { chat, .. } => secret::of_chat(place).is_none_or(|(home, _)| home == chat.to_string()),
+            Who::Client { node: Some(_), .. } => secret::of_chat(place).is_none(),
             Who::Client { rights, .. } => rights.meet(Need::Read),
         };
         if !known {

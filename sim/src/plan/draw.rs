@@ -314,7 +314,8 @@ fn says(person: &Person, length_ms: u64, dice: &Dice, messages: &mut Vec<Message
         }
         n += 1;
         let chat = if person.chats.is_empty() { person.id } else { *dice.one_of(&person.chats) };
-        let words = planted(dice.one_of(&person.texts).as_str(), &format!("chat.{chat}"), dice);
+        let place = if person.id == chat { format!("chat.{chat}") } else { format!("chat.{chat}/{}", person.id) };
+        let words = planted(dice.one_of(&person.texts).as_str(), &place, dice);
         let text = if words.starts_with('/') { words } else { format!("person {} {n}: {words}", person.id) };
         messages.push(Message { at_ms, chat, from: (person.id != chat).then_some(person.id), text });
     }

@@ -16,7 +16,7 @@ const WISHES: [&str; 4] = [
     "remember {mark}",
 ];
 /// Requests of one burst, fewest and most.
-const BURST: (u64, u64) = (20, 60);
+const BURST: (u64, u64) = (16, 48);
 
 /// The things of others that a hostile client names.
 struct Aims<'a>(&'a Group, &'a Dice);
@@ -111,8 +111,8 @@ pub fn reader(group: &Group, name: &str, made: u32, at_ms: u64, dice: &Dice) -> 
         _ => {
             let (method, params) = match dice.between(0, 2) {
                 0 => ("sessions.list", json!({ "limit": 100, "includeLastMessage": true })),
-                1 => ("chat.history", json!({ "sessionKey": session, "limit": 1000 })),
-                _ => ("sessions.preview", json!({ "keys": vec![&session; 50] })),
+                1 => ("chat.history", json!({ "sessionKey": session, "limit": 200 })),
+                _ => ("sessions.preview", json!({ "keys": vec![&session; 20] })),
             };
             (0..dice.between(BURST.0, BURST.1)).map(|_| call(at_ms, method, params.clone())).collect()
         }
