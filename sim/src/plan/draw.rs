@@ -189,8 +189,11 @@ fn one_turn(
             let opening = if dice.chance(30) {
                 Opening::Silence
             } else {
-                let text = (*dice.one_of(&HALF_REQUESTS)).to_owned();
-                Opening::Bytes { text, pause_ms: dice.between(50, 2000) }
+                let (text, most) = match group.texts.as_slice() {
+                    [] => ((*dice.one_of(&HALF_REQUESTS)).to_owned(), 2000),
+                    own => (dice.one_of(own).clone(), 200),
+                };
+                Opening::Bytes { text, pause_ms: dice.between(50, most) }
             };
             act(at_ms, Deed::Visit { opening });
         }

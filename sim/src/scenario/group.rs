@@ -42,7 +42,8 @@ pub struct Group {
     /// Session of `chat` clients: `own` (one each), or a name that they share.
     #[serde(default = "own")]
     pub session: String,
-    /// What `chat` clients say (`{mark}` plants a mark of theirs), or the malformed first frames of `garbage`; the seed chooses.
+    /// What `chat` clients say (`{mark}` plants a mark of theirs), or the malformed first frames of `garbage`, or the
+    /// bytes of `slow_bytes`; the seed chooses.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub texts: Vec<String>,
     /// Sessions of others that the hostile ones are after, by their whole keys.
