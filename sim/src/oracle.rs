@@ -155,7 +155,8 @@ fn owners(config: &Config) -> Vec<i64> {
         Value::String(text) => text.trim().trim_start_matches("telegram:").trim_start_matches("tg:").parse().ok(),
         other => other.as_i64(),
     };
-    if let Some(named) = config.commands.owner_allow_from.as_ref().and_then(Value::as_array) {
+    let commands = serde_json::to_value(&config.commands).unwrap_or_default();
+    if let Some(named) = commands["ownerAllowFrom"].as_array() {
         return named.iter().filter_map(number).collect();
     }
     let telegram = serde_json::to_value(&config.channels.telegram).unwrap_or_default();
