@@ -20,6 +20,11 @@ pub fn mark(place: &str, number: u32) -> String {
 pub fn marks(text: &str) -> impl Iterator<Item = (&str, &str)> {
     text.match_indices(PLANTED).filter_map(|(at, _)| {
         let (place, rest) = text[at + PLANTED.len()..].split_once(')')?;
+        // What a longer text was cut off after is none.
+        let sound = |c: char| c.is_ascii_alphanumeric() || "._/-".contains(c);
+        if !place.chars().all(sound) {
+            return None;
+        }
         let digits = rest.bytes().take(DIGITS).take_while(u8::is_ascii_hexdigit).count();
         let end = at + PLANTED.len() + place.len() + 1 + DIGITS;
         (digits == DIGITS).then(|| (&text[at..end], place))
@@ -73,6 +78,7 @@ mod tests {
         let found: Vec<_> = marks(&text).collect();
         assert_eq!(found, [("planted(chat.1)000000ab", "chat.1"), ("planted(client.ui-1)ffffffff", "client.ui-1")]);
         assert_eq!(marks("planted(é)1234567é").count(), 0);
+        assert_eq!(marks("planted(cl\",\"planted(a)00000001").map(|(_, place)| place).collect::<Vec<_>>(), ["a"]);
     }
 
     #[test]

@@ -195,7 +195,8 @@ fn event<'a>(c: &mut Conn<'a>, at: Mark, frame: &'a Frame, out: &mut Findings) {
 /// A node that follows some session may be shown this event, if the session is the right one.
 fn follows(c: &Conn, event: &str, payload: &Value) -> bool {
     let of_session = matches!(event, "agent" | "chat") && payload["sessionKey"].is_string();
-    let subscribes = |r: &Request| r.method == "node.event" && r.params["event"] == "chat.subscribe";
+    // Also who asks for a run follows it.
+    let subscribes = |r: &Request| r.method == "node.event";
     let node = c.hello.as_ref().is_some_and(|h| h.rights.node);
     node && (of_session || event == "health") && c.requests.iter().any(subscribes)
 }

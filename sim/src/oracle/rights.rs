@@ -214,7 +214,7 @@ enum Kind {
 impl Deed<'_> {
     /// This deed may be why something in `session` has ended.
     fn ends(&self, session: &str) -> bool {
-        self.is_of(session) && self.who.may_run_in(session)
+        self.is_of(session) && self.who.may_end(session)
     }
     /// It may be why `session` has changed.
     fn changes(&self, session: &str) -> bool {
@@ -286,7 +286,7 @@ fn ends(c: &Conn, deeds: &[Deed], facts: &Facts, expect: &Expect, out: &mut Find
             Kind::Queue => false,
         });
         // Without anybody who might have reached for it, it is no matter of rights.
-        let reached = deeds.iter().any(|d| d.at.i < e.at.i && !d.who.may_run_in(&session));
+        let reached = deeds.iter().any(|d| d.at.i < e.at.i && !d.who.may_end(&session));
         if !long && !stopped && !cause && reached {
             let run = e.run;
             out.broken("rights", e.at.i, format!("{}: run {run} in {session} is ended by nobody who may", c.name));

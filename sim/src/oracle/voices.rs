@@ -62,7 +62,7 @@ impl Who<'_> {
         }
     }
 
-    /// May start runs in the session of this whole key, and end them (D48).
+    /// May start runs in the session of this whole key (D48).
     pub fn may_run_in(&self, session: &str) -> bool {
         match self {
             Self::Person { id, chat, owner } => {
@@ -76,11 +76,20 @@ impl Who<'_> {
         }
     }
 
+    /// May end runs in it (D46, D48): of those who share a group only the owner.
+    pub fn may_end(&self, session: &str) -> bool {
+        match self {
+            Self::Person { id, owner, .. } => *owner || session.ends_with(&format!(":dm:{id}")),
+            Self::Client { node: Some(_), .. } => false,
+            other @ Self::Client { .. } => other.may_run_in(session),
+        }
+    }
+
     /// May change it as a whole: owners, operators with admin, others their own (D48).
     pub fn may_change(&self, session: &str) -> bool {
         match self {
             Self::Client { node: None, rights, .. } => rights.meet(Need::Admin),
-            other => other.may_run_in(session),
+            other => other.may_end(session),
         }
     }
 }

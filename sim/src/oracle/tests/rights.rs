@@ -280,6 +280,8 @@ fn s23_a_run_is_ended_by_those_who_may() {
         write(s, 2, "person 2 1: hi");
     })
     .breaks("rights", "is ended by nobody who may");
+    ended(&|s| group(s, 2, "/stop")).breaks("rights", "is ended by nobody who may");
+    ended(&|s| group(s, 1, "/stop")).holds();
     let abort = |s: &mut Story| {
         s.call("ui-1/1", "q", "chat.abort", json!({ "sessionKey": "main" }));
         s.answer("ui-1/1", "q", json!({ "ok": true, "aborted": true, "runIds": ["r"] }));
