@@ -24,6 +24,8 @@ mod telegram;
 mod tests;
 mod voices;
 
+use std::collections::BTreeMap;
+
 use openclaw_config::{Config, QueueMode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -78,6 +80,8 @@ pub struct Expect {
     pub fair_within_ms: u64,
     /// Numbers of the people who own the gateway in chats (D46).
     pub owners: Vec<i64>,
+    /// What nodes are bound to, by node id (S24).
+    pub bound: BTreeMap<String, Bound>,
     /// Direct messages share a session because the configuration says so.
     pub shared_chats: bool,
     /// Credentials that the gateway was configured with.
@@ -88,6 +92,34 @@ pub struct Expect {
     pub tunnelled: Vec<String>,
     /// Those of them that the gateway takes for its own machine's: they ask for a local name.
     pub local: Vec<String>,
+}
+
+/// Sessions and chats (`telegram:1`) that a node may name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Bound {
+    /// By their keys, whole or short.
+    pub sessions: Vec<String>,
+    /// As `channel:chat`.
+    pub targets: Vec<String>,
+}
+
+impl Bound {
+    /// The session of this whole key is one of them.
+    fn has_session(&self, key: &str) -> bool {
+        let whole = |shown: &str| match shown {
+            _ if shown.starts_with("agent:") || matches!(shown, "global" | "unknown") => shown == key,
+            short => key.strip_prefix("agent:").and_then(|rest| rest.split_once(':')).is_some_and(|(_, k)| k == short),
+        };
+        self.sessions.iter().any(|shown| whole(shown))
+    }
+
+    /// The Telegram chat is one of them.
+    fn has_chat(&self, chat: &str) -> bool {
+        self.targets
+            .iter()
+            .any(|t| t.rsplit_once(':').is_some_and(|(channel, c)| channel.starts_with("telegram") && c == chat))
+    }
 }
 
 impl Default for Expect {
@@ -107,6 +139,7 @@ impl Default for Expect {
             steers: false,
             fair_within_ms: 1_000,
             owners: Vec::new(),
+            bound: BTreeMap::new(),
             shared_chats: false,
             credentials: Vec::new(),
             hostile: Vec::new(),
@@ -139,6 +172,7 @@ impl Expect {
             interrupts: config.messages.queue.mode == QueueMode::Interrupt,
             steers: matches!(config.messages.queue.mode, QueueMode::Steer | QueueMode::Queue),
             owners: owners(&config),
+            bound: bound(&plan.config),
             shared_chats: says_shared(&plan.config),
             credentials: plan.credentials(),
             hostile: plan.clients.iter().filter(|c| c.hostile).map(|c| c.name.clone()).collect(),
@@ -161,6 +195,12 @@ fn owners(config: &Config) -> Vec<i64> {
     }
     let telegram = serde_json::to_value(&config.channels.telegram).unwrap_or_default();
     telegram["allowFrom"].as_array().and_then(|list| number(list.first()?)).into_iter().collect()
+}
+
+/// What `gateway.nodes.bind` gives to nodes.
+fn bound(text: &str) -> BTreeMap<String, Bound> {
+    let bind = openclaw_config::read_value(text).map(|v| v["gateway"]["nodes"]["bind"].clone());
+    bind.ok().and_then(|bind| serde_json::from_value(bind).ok()).unwrap_or_default()
 }
 
 /// The configuration itself lets people share the main session.

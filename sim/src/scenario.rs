@@ -99,7 +99,8 @@ impl Default for Network {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct GatewaySection {
-    /// JSON5 laid over the simulator's own configuration (token, model, channel).
+    /// JSON5 laid over the simulator's own configuration (token, model, channel). `device:NAME`, as a whole member or
+    /// value, stands for the device id of the client of that name.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub config: String,
     /// `gateway.limits` of the configuration, as in its file: `tickIntervalMs = 2000`.

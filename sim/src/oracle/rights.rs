@@ -44,7 +44,7 @@ pub fn check(conns: &[Conn], said: &BTreeMap<&str, Said>, facts: &Facts, expect:
     let deeds = deeds(conns, facts, expect);
     for c in conns {
         transcripts(c, said, expect, out);
-        node(c, conns, out);
+        node(c, conns, expect, out);
         ends(c, &deeds, facts, expect, out);
     }
     settings(conns, &deeds, facts, out);
@@ -100,6 +100,7 @@ fn is_stopped(s: &Said, facts: &Facts, until: u64) -> bool {
 /// The two may be heard in one session: operators everywhere, others only where they are themselves.
 fn share(a: &Who, b: &Who) -> bool {
     match (a, b) {
+        _ if a.is_bound() || b.is_bound() => true,
         (Who::Client { node: Some(a), .. }, Who::Client { node: Some(b), .. }) => a == b,
         (Who::Person { chat: a, .. }, Who::Person { chat: b, .. }) => a == b,
         (Who::Client { node: Some(_), .. }, Who::Person { .. })
@@ -134,7 +135,7 @@ fn chats(said: &BTreeMap<&str, Said>, facts: &Facts, expect: &Expect, out: &mut 
         for s in said.values().filter(|s| s.at.i < call.at.i && words.contains(s.stamp)) {
             let may = match s.who {
                 Who::Person { chat: own, .. } => own.to_string() == chat || to_owner,
-                Who::Client { node: Some(_), .. } => false,
+                Who::Client { node: Some(_), .. } => s.who.is_bound_to(&chat),
                 Who::Client { rights, .. } => rights.meet(Need::Write),
             };
             if !may {
@@ -166,9 +167,9 @@ fn transcripts(c: &Conn, said: &BTreeMap<&str, Said>, expect: &Expect, out: &mut
 }
 
 /// What a node is shown and asked: its own session, the commands that it was let in with (S24, S33).
-fn node(c: &Conn, conns: &[Conn], out: &mut Findings) {
+fn node(c: &Conn, conns: &[Conn], expect: &Expect, out: &mut Findings) {
     let Some(hello) = c.hello.as_ref().filter(|h| h.rights.node) else { return };
-    let who = voices::of_conn(c, hello);
+    let who = voices::of_conn(c, hello, expect);
     let first = conns.iter().filter(|o| o.client == c.client).find_map(|o| o.hello.as_ref());
     let offered = first.map_or(&Value::Null, |h| &h.params["commands"]);
     for e in &c.events {
@@ -238,7 +239,7 @@ fn kind_of(words: &str) -> Kind {
 }
 
 /// All deeds, in order.
-fn deeds<'c>(conns: &'c [Conn<'_>], facts: &Facts<'c>, expect: &Expect) -> Vec<Deed<'c>> {
+fn deeds<'c>(conns: &'c [Conn<'_>], facts: &Facts<'c>, expect: &'c Expect) -> Vec<Deed<'c>> {
     let mut all = Vec::new();
     for r in facts.history {
         let What::Update { update, .. } = &r.what else { continue };
@@ -259,7 +260,12 @@ fn deeds<'c>(conns: &'c [Conn<'_>], facts: &Facts<'c>, expect: &Expect) -> Vec<D
                 _ => continue,
             };
             let key = r.params["sessionKey"].as_str().or_else(|| r.params["key"].as_str()).unwrap_or("main");
-            all.push(Deed { at: r.at, who: voices::of_conn(c, hello), session: Some(hello.session(key)), kind });
+            all.push(Deed {
+                at: r.at,
+                who: voices::of_conn(c, hello, expect),
+                session: Some(hello.session(key)),
+                kind,
+            });
         }
     }
     all.sort_by_key(|d| d.at.i);

@@ -12,7 +12,7 @@ use super::{
     findings::Findings,
     sheet::Need,
     telegram,
-    voices::{Said, Who},
+    voices::{self, Said, Who},
 };
 use crate::{history::What, secret};
 
@@ -35,7 +35,7 @@ pub fn check(conns: &[Conn], said: &BTreeMap<&str, Said>, facts: &Facts, expect:
         let chat = telegram::text(&c.params["chat_id"]);
         for (mark, place) in secret::marks(&words) {
             let at_home = secret::of_chat(place).is_some_and(|(home, _)| home == chat);
-            let by_client = place.strip_prefix("client.").is_some_and(|name| sent_there(name, &chat, conns));
+            let by_client = place.strip_prefix("client.").is_some_and(|name| sent_there(name, &chat, conns, expect));
             if !at_home && !by_client && !owners.contains(&chat) {
                 out.broken("secrets", c.at.i, format!("chat {chat} is told {mark}, which is of {place}"));
             }
@@ -104,7 +104,8 @@ fn frames(conns: &[Conn], devices: &BTreeMap<&str, &str>, facts: &Facts, expect:
             let own = place.strip_prefix("client.") == Some(c.client);
             let asks =
                 frame["event"].as_str().is_some_and(|e| e.starts_with("exec.approval.")) && c.sees(Need::Approvals);
-            if !own && !asks && !c.sees(Need::Read) {
+            let bound = c.hello.as_ref().is_some_and(|h| voices::of_conn(c, h, expect).is_bound());
+            if !own && !asks && !bound && !c.sees(Need::Read) {
                 out.broken(
                     "secrets",
                     r.i,
@@ -116,7 +117,11 @@ fn frames(conns: &[Conn], devices: &BTreeMap<&str, &str>, facts: &Facts, expect:
 }
 
 /// The client `name` has asked for something to go to this chat, and may.
-fn sent_there(name: &str, chat: &str, conns: &[Conn]) -> bool {
+fn sent_there(name: &str, chat: &str, conns: &[Conn], expect: &Expect) -> bool {
+    let who = |c: &Conn| c.hello.as_ref().is_some_and(|h| voices::of_conn(c, h, expect).is_bound_to(chat));
+    if conns.iter().any(|c| c.client == name && who(c)) {
+        return true;
+    }
     conns.iter().filter(|c| c.client == name && c.sees(Need::Write)).any(|c| {
         let names = |params: &Value| params["to"].as_str() == Some(chat);
         c.requests.iter().any(|r| names(r.params))
@@ -142,7 +147,7 @@ fn model(secret: &str, authors: &[Who], at: Mark, out: &mut Findings) {
         let known = match who {
             // What operators say in a session of somebody is for them.
             Who::Person { chat, .. } => secret::of_chat(place).is_none_or(|(home, _)| home == chat.to_string()),
-            Who::Client { node: Some(_), .. } => secret::of_chat(place).is_none(),
+            Who::Client { node: Some(_), .. } => who.is_bound() || secret::of_chat(place).is_none(),
             Who::Client { rights, .. } => rights.meet(Need::Read),
         };
         if !known {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{
-    Expect,
+    Bound, Expect,
     conn::{Conn, Hello, Request},
     facts::{Facts, Mark},
     sheet::{Need, Rights},
@@ -40,6 +40,8 @@ pub enum Who<'a> {
         rights: &'a Rights,
         /// Id of a node: its device's, else its program's.
         node: Option<&'a str>,
+        /// What that node is bound to.
+        bound: Option<&'a Bound>,
     },
 }
 
@@ -50,6 +52,16 @@ impl Who<'_> {
             Self::Person { owner, .. } => *owner,
             Self::Client { rights, .. } => rights.meet(Need::Admin),
         }
+    }
+
+    /// A node that is bound to this chat.
+    pub fn is_bound_to(&self, chat: &str) -> bool {
+        matches!(self, Self::Client { bound: Some(bound), .. } if bound.has_chat(chat))
+    }
+
+    /// A node that is bound to some session besides its own.
+    pub fn is_bound(&self) -> bool {
+        matches!(self, Self::Client { bound: Some(bound), .. } if !bound.sessions.is_empty())
     }
 
     /// In words.
@@ -69,8 +81,9 @@ impl Who<'_> {
                 let own = |id: &i64| session.ends_with(&format!(":dm:{id}"));
                 *owner || own(id) || (*chat < 0 && session.contains(&format!(":group:{chat}")))
             }
-            Self::Client { node: Some(id), .. } => {
-                session.starts_with("agent:") && session.ends_with(&format!(":node-{}", id.to_lowercase()))
+            Self::Client { node: Some(id), bound, .. } => {
+                let own = session.starts_with("agent:") && session.ends_with(&format!(":node-{}", id.to_lowercase()));
+                own || bound.is_some_and(|b| b.has_session(session))
             }
             Self::Client { rights, .. } => rights.meet(Need::Write),
         }
@@ -95,9 +108,10 @@ impl Who<'_> {
 }
 
 /// Who asks on a connection.
-pub fn of_conn<'c>(c: &'c Conn<'_>, hello: &'c Hello<'_>) -> Who<'c> {
+pub fn of_conn<'c>(c: &'c Conn<'_>, hello: &'c Hello<'_>, expect: &'c Expect) -> Who<'c> {
     let id = hello.params["device"]["id"].as_str().or_else(|| hello.params["client"]["id"].as_str());
-    Who::Client { name: c.client, rights: &hello.rights, node: id.filter(|_| hello.rights.node) }
+    let node = id.filter(|_| hello.rights.node);
+    Who::Client { name: c.client, rights: &hello.rights, node, bound: node.and_then(|id| expect.bound.get(id)) }
 }
 
 /// Something that was said.
@@ -112,7 +126,7 @@ pub struct Said<'a> {
 }
 
 /// Everything that can be recognised, by its beginning.
-pub fn all<'c>(conns: &'c [Conn<'_>], facts: &Facts<'c>, expect: &Expect) -> BTreeMap<&'c str, Said<'c>> {
+pub fn all<'c>(conns: &'c [Conn<'_>], facts: &Facts<'c>, expect: &'c Expect) -> BTreeMap<&'c str, Said<'c>> {
     let mut all = BTreeMap::new();
     let mut add = |at, who: Who<'c>, text: &'c str| {
         if let Some(stamp) = stamp(text) {
@@ -128,7 +142,7 @@ pub fn all<'c>(conns: &'c [Conn<'_>], facts: &Facts<'c>, expect: &Expect) -> BTr
     for c in conns {
         let Some(hello) = &c.hello else { continue };
         for r in &c.requests {
-            words(r).into_iter().for_each(|text| add(r.at, of_conn(c, hello), text));
+            words(r).into_iter().for_each(|text| add(r.at, of_conn(c, hello, expect), text));
         }
     }
     all

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use super::{
     Action, Client, Deed, DeviceSeed, Disk, Fault, Message, Model, Opening, Plan, PlannedFault, Telegram, VERSION,
-    config::config, device::name_devices,
+    config::config,
+    device::{name_devices, name_devices_in},
 };
 use crate::{
     SimEntropy,
@@ -73,7 +74,7 @@ impl Plan {
             length_ms,
             drain_ms: scenario.run.drain.ms(),
             network: scenario.network.clone(),
-            config: config(scenario).map_err(ScenarioError)?,
+            config: name_devices_in(config(scenario).map_err(ScenarioError)?, &clients),
             clients,
             telegram: scenario.telegram.as_ref().map(|t| telegram(t, length_ms, &*root)),
             model: scenario.model.as_ref().map(|m| Model { say: m.say.clone(), anthropic: m.anthropic }),
