@@ -57,8 +57,8 @@ pub struct FakeModel {
     state: Arc<Mutex<State>>,
 }
 
-/// Hears of each request: its number, the last user text, what it gets.
-pub type Observer = Arc<dyn Fn(u64, &str, &Step) + Send + Sync>;
+/// Hears of each request: as it came, its last user text, what it gets.
+pub type Observer = Arc<dyn Fn(&Recorded, &str, &Step) + Send + Sync>;
 
 #[derive(Clone)]
 struct Watcher(Observer);
@@ -198,8 +198,8 @@ impl FakeModel {
             let mut state = self.lock();
             let index = state.record(raw.len(), Recorded { index: 0, t: clock.wall(), path, headers, body });
             let step = state.decide(&prompt);
-            if let Some(Watcher(observer)) = &state.observer {
-                observer(index, &prompt.user, &step);
+            if let (Some(Watcher(observer)), Some((_, recorded))) = (&state.observer, state.log.back()) {
+                observer(recorded, &prompt.user, &step);
             }
             (index, step)
         };
@@ -249,6 +249,9 @@ impl State {
         if let Some((name, argument)) = step::last_directive(&prompt.user) {
             if name == "errorN" {
                 return self.counted_error(argument);
+            }
+            if let ("recall", Some(told)) = (name, &prompt.told) {
+                return Step::say(format!("echo: {}\nI was told: {told}", prompt.user));
             }
             if let Some(step) = Step::directive(name, argument) {
                 return step;

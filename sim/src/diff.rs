@@ -87,6 +87,8 @@ fn kind(r: &Record) -> String {
         What::Probe { name, .. } => format!("probe {name}"),
         What::Panic { .. } => "panic".into(),
         What::Gauge { name, .. } => format!("gauge {name}"),
+        What::Command { argv } => format!("command {}", argv.first().map_or("", String::as_str)),
+        What::Log { .. } => "log line".into(),
         What::Note { .. } => "note".into(),
     }
 }

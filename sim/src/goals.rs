@@ -51,6 +51,10 @@ pub fn reached(history: &[Record]) -> BTreeSet<String> {
                 goals.insert(format!("telegram {status}"));
                 goals.insert(format!("{method} {status}"));
             }
+            What::Command { argv } => {
+                let name = argv.first().and_then(|path| path.rsplit('/').next()).unwrap_or_default();
+                goals.insert(format!("ran {name}"));
+            }
             What::Process { event } => {
                 goals.insert(format!("process {event}"));
             }

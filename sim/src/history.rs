@@ -69,8 +69,24 @@ pub enum What {
         #[serde(serialize_with = "canonical")]
         update: Value,
     },
-    /// A request at the fake model: the last user text, and how it was answered.
-    Model { request: u64, text: String, answer: String },
+    /// A request at the fake model: the last user text, and how it was answered; the tools that it offered, the texts of
+    /// people and tools since the last plain answer in it when there are others than `text`, and what of
+    /// [`crate::secret`] stands anywhere in it.
+    Model {
+        request: u64,
+        text: String,
+        answer: String,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        tools: Vec<String>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        entered: Vec<String>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        secrets: Vec<String>,
+    },
+    /// A program that the gateway has started.
+    Command { argv: Vec<String> },
+    /// A line of the gateway's log in which something of [`crate::secret`] stands.
+    Log { line: String },
     /// `Probe::always` or `sometimes` in the gateway.
     Probe { name: String, holds: bool, always: bool },
     /// A task panicked.
@@ -80,6 +96,14 @@ pub enum What {
     Gauge { name: String, value: i64 },
     /// Anything worth reading.
     Note { text: String },
+}
+
+impl What {
+    /// A request at the fake model of which only the last user text and the answer are known.
+    pub fn asked(request: u64, text: impl Into<String>, answer: impl Into<String>) -> Self {
+        let (text, answer) = (text.into(), answer.into());
+        Self::Model { request, text, answer, tools: vec![], entered: vec![], secrets: vec![] }
+    }
 }
 
 /// JSON with its members sorted: the same history is always the same text, however a frame was built.

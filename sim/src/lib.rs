@@ -20,6 +20,7 @@ mod processes;
 pub mod run;
 pub mod runner;
 pub mod scenario;
+pub mod secret;
 pub mod shrink;
 mod spawner;
 pub mod storage;

@@ -6,6 +6,7 @@
 
 mod conn;
 mod facts;
+mod fairness;
 mod findings;
 mod idempotency;
 mod lifecycle;
@@ -13,16 +14,22 @@ mod model;
 mod pairing;
 mod presence;
 mod process;
+mod rights;
 mod runs;
+mod secrets;
 mod sheet;
 mod stream;
 mod telegram;
 #[cfg(test)]
 mod tests;
+mod voices;
 
-use openclaw_config::QueueMode;
+use std::collections::BTreeMap;
+
+use openclaw_config::{Config, QueueMode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{history::Record, plan::Plan, scenario::Route};
 use facts::Facts;
@@ -69,10 +76,50 @@ pub struct Expect {
     pub interrupts: bool,
     /// It is `steer`: a message may go into a run that is under way, and is answered by that.
     pub steers: bool,
+    /// Beside somebody hostile an honest client is answered within this time.
+    pub fair_within_ms: u64,
+    /// Numbers of the people who own the gateway in chats (D46).
+    pub owners: Vec<i64>,
+    /// What nodes are bound to, by node id (S24).
+    pub bound: BTreeMap<String, Bound>,
+    /// Direct messages share a session because the configuration says so.
+    pub shared_chats: bool,
+    /// Credentials that the gateway was configured with.
+    pub credentials: Vec<String>,
+    /// Clients that mean harm.
+    pub hostile: Vec<String>,
     /// Clients that connect through the tunnel.
     pub tunnelled: Vec<String>,
     /// Those of them that the gateway takes for its own machine's: they ask for a local name.
     pub local: Vec<String>,
+}
+
+/// Sessions and chats (`telegram:1`) that a node may name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Bound {
+    /// By their keys, whole or short.
+    pub sessions: Vec<String>,
+    /// As `channel:chat`.
+    pub targets: Vec<String>,
+}
+
+impl Bound {
+    /// The session of this whole key is one of them.
+    fn has_session(&self, key: &str) -> bool {
+        let whole = |shown: &str| match shown {
+            _ if shown.starts_with("agent:") || matches!(shown, "global" | "unknown") => shown == key,
+            short => key.strip_prefix("agent:").and_then(|rest| rest.split_once(':')).is_some_and(|(_, k)| k == short),
+        };
+        self.sessions.iter().any(|shown| whole(shown))
+    }
+
+    /// The Telegram chat is one of them.
+    fn has_chat(&self, chat: &str) -> bool {
+        self.targets
+            .iter()
+            .any(|t| t.rsplit_once(':').is_some_and(|(channel, c)| channel.starts_with("telegram") && c == chat))
+    }
 }
 
 impl Default for Expect {
@@ -90,6 +137,12 @@ impl Default for Expect {
             run_deadline_ms: 600_000,
             interrupts: false,
             steers: false,
+            fair_within_ms: 1_000,
+            owners: Vec::new(),
+            bound: BTreeMap::new(),
+            shared_chats: false,
+            credentials: Vec::new(),
+            hostile: Vec::new(),
             tunnelled: Vec::new(),
             local: Vec::new(),
         }
@@ -118,6 +171,11 @@ impl Expect {
             run_deadline_ms: config.agents.defaults.timeout_seconds * 1000,
             interrupts: config.messages.queue.mode == QueueMode::Interrupt,
             steers: matches!(config.messages.queue.mode, QueueMode::Steer | QueueMode::Queue),
+            owners: owners(&config),
+            bound: bound(&plan.config),
+            shared_chats: says_shared(&plan.config),
+            credentials: plan.credentials(),
+            hostile: plan.clients.iter().filter(|c| c.hostile).map(|c| c.name.clone()).collect(),
             tunnelled: tunnelled.map(|c| c.name.clone()).collect(),
             local: local.map(|c| c.name.clone()).collect(),
             ..Self::default()
@@ -125,8 +183,34 @@ impl Expect {
     }
 }
 
+/// The owners that the configuration names: `commands.ownerAllowFrom`, else the first entry of `allowFrom` (D46).
+fn owners(config: &Config) -> Vec<i64> {
+    let number = |entry: &Value| match entry {
+        Value::String(text) => text.trim().trim_start_matches("telegram:").trim_start_matches("tg:").parse().ok(),
+        other => other.as_i64(),
+    };
+    let commands = serde_json::to_value(&config.commands).unwrap_or_default();
+    if let Some(named) = commands["ownerAllowFrom"].as_array() {
+        return named.iter().filter_map(number).collect();
+    }
+    let telegram = serde_json::to_value(&config.channels.telegram).unwrap_or_default();
+    telegram["allowFrom"].as_array().and_then(|list| number(list.first()?)).into_iter().collect()
+}
+
+/// What `gateway.nodes.bind` gives to nodes.
+fn bound(text: &str) -> BTreeMap<String, Bound> {
+    let bind = openclaw_config::read_value(text).map(|v| v["gateway"]["nodes"]["bind"].clone());
+    bind.ok().and_then(|bind| serde_json::from_value(bind).ok()).unwrap_or_default()
+}
+
+/// The configuration itself lets people share the main session.
+fn says_shared(text: &str) -> bool {
+    let scope = openclaw_config::read_value(text).map(|v| v["session"]["dmScope"].clone());
+    scope.is_ok_and(|scope| scope == "main")
+}
+
 /// Every oracle and what it says.
-pub const ORACLES: [(&str, &str); 42] = [
+pub const ORACLES: [(&str, &str); 45] = [
     ("frames", "received frames have the form of the sheets: no unknown or null member, known error codes"),
     ("challenge", "the first frame is connect.challenge, once, without seq"),
     ("hello", "the response to connect comes before any event and any other response"),
@@ -165,6 +249,12 @@ pub const ORACLES: [(&str, &str); 42] = [
     ("telegram_answered", "every update is answered"),
     ("telegram_once", "no update is answered twice"),
     ("telegram_order", "the answers of a chat come in the order of its messages"),
+    (
+        "rights",
+        "what somebody said enters no run, session or chat and gets no tool that is not his, and he ends and changes nothing of others",
+    ),
+    ("secrets", "no mark and no credential reaches a connection, chat, model or log without the right to it"),
+    ("fairness", "beside somebody hostile honest clients find a place and are answered in time"),
     ("starts", "the gateway starts whenever it is told to, soon, with whatever a crash has left"),
     ("panics", "no task panics"),
     ("probes", "no assertion of the gateway fails"),
@@ -184,6 +274,10 @@ pub fn judge(history: &[Record], expect: &Expect) -> Vec<Verdict> {
     runs::check(&conns, &facts, expect, &mut out);
     idempotency::check(&conns, &facts, &mut out);
     telegram::check(&facts, expect, &mut out);
+    let said = voices::all(&conns, &facts, expect);
+    rights::check(&conns, &said, &facts, expect, &mut out);
+    secrets::check(&conns, &said, &facts, expect, &mut out);
+    fairness::check(&conns, &facts, expect, &mut out);
     process::check(&facts, expect, &mut out);
     let on = ORACLES.iter().filter(|(name, _)| !expect.off.iter().any(|o| o == name));
     on.map(|(oracle, _)| match out.of(oracle) {

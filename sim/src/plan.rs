@@ -87,6 +87,9 @@ pub struct Client {
     /// Rejects them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rejects_ms: Option<u64>,
+    /// Means harm: others must not suffer from it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hostile: bool,
     /// Connects again after a loss.
     pub reconnect: bool,
     /// What it does, in order of time.
@@ -120,6 +123,13 @@ pub enum Deed {
     Text {
         /// Its text.
         text: String,
+    },
+    /// Says from the next connection on that it is this kind of machine and offers these commands.
+    Declare {
+        /// `client.platform`.
+        platform: String,
+        /// `commands`.
+        commands: Vec<String>,
     },
     /// Ends the connection (and comes back, if it reconnects, after its back-off).
     Leave {
@@ -174,8 +184,11 @@ pub struct Telegram {
 pub struct Message {
     /// When.
     pub at_ms: u64,
-    /// Private chat and person in one.
+    /// Chat; a private one is the person in one, a negative one a group.
     pub chat: i64,
+    /// Who, in a group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<i64>,
     /// What.
     pub text: String,
 }
@@ -399,6 +412,11 @@ impl Plan {
         }
         let plan: Self = serde_json::from_value(value).map_err(|e| format!("not a plan: {e}"))?;
         if plan.version == VERSION { Ok(plan) } else { Err(format!("plan version {}, known: {VERSION}", plan.version)) }
+    }
+
+    /// Credentials of its configuration: nobody may ever be shown one.
+    pub fn credentials(&self) -> Vec<String> {
+        config::credentials(&self.config)
     }
 
     /// When the last fault is over; 0 without faults. Nobody knows when a storage operation comes: at the latest at the

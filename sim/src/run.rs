@@ -5,7 +5,9 @@ mod device;
 mod faults;
 mod gateway;
 mod live;
+mod log;
 mod peers;
+mod programs;
 mod recorder;
 mod socket;
 mod stage;
@@ -24,6 +26,7 @@ pub use self::live::live;
 use self::{
     faults::Faults,
     gateway::GatewayHost,
+    log::LogReader,
     peers::Peers,
     recorder::Recorder,
     stage::{Stage, Struck},
@@ -68,7 +71,9 @@ pub struct Finished {
 pub fn run(plan: &Plan) -> Finished {
     let world = World::new(plan.seed);
     let recorder = Recorder::default();
-    let result = std::panic::catch_unwind(AssertUnwindSafe(|| simulate(plan, &world, &recorder)));
+    plan.credentials().iter().for_each(|secret| recorder.credentials().learn(secret));
+    let read = || tracing::subscriber::with_default(LogReader(recorder.clone()), || simulate(plan, &world, &recorder));
+    let result = std::panic::catch_unwind(AssertUnwindSafe(read));
     let mut storage_ops = 0;
     let broken = match result {
         Ok(Ok(operations)) => {

@@ -99,7 +99,8 @@ impl Default for Network {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct GatewaySection {
-    /// JSON5 laid over the simulator's own configuration (token, model, channel).
+    /// JSON5 laid over the simulator's own configuration (token, model, channel). `device:NAME`, as a whole member or
+    /// value, stands for the device id of the client of that name.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub config: String,
     /// `gateway.limits` of the configuration, as in its file: `tickIntervalMs = 2000`.
@@ -124,11 +125,37 @@ pub struct TelegramSection {
     /// Messages at fixed times; with any, `every` draws none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub messages: Vec<TelegramMessage>,
+    /// People who say things of their own, beside `chats`, which may be 0 then.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub people: Vec<Person>,
+}
+
+/// `[[telegram.people]]`: one who writes to the bot.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Person {
+    /// Their number; 1 is the owner, as long as the configuration says nothing else.
+    pub id: i64,
+    /// Between two messages, on average.
+    pub every: Span,
+    /// What they write; the seed chooses. `{mark}` plants a mark of the chat. A command
+    /// (`/stop`) is sent as it is, anything else with their number and its own in front.
+    pub texts: Vec<String>,
+    /// Chats that they write in; the seed chooses. Their private one when absent; negative ones are groups.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub chats: Vec<i64>,
 }
 
 impl Default for TelegramSection {
     fn default() -> Self {
-        Self { chats: 2, every: Span::secs(5), texts: vec!["hello".into()], chat_interval: None, messages: Vec::new() }
+        Self {
+            chats: 2,
+            every: Span::secs(5),
+            texts: vec!["hello".into()],
+            chat_interval: None,
+            messages: Vec::new(),
+            people: Vec::new(),
+        }
     }
 }
 
@@ -138,8 +165,11 @@ impl Default for TelegramSection {
 pub struct TelegramMessage {
     /// When.
     pub at: Span,
-    /// Which chat, from 1.
+    /// Which chat, from 1; a negative one is a group.
     pub chat: i64,
+    /// Who, in a group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<i64>,
     /// What.
     pub text: String,
 }
@@ -214,12 +244,18 @@ impl Scenario {
         let of_client = |group: &Group| match group.workload {
             Workload::Watch => 0,
             Workload::Script => group.script.len() as u64,
+            Workload::HostileReader | Workload::HostileNode => {
+                turns(group.every).min(group.times.map_or(u64::MAX, u64::from)).saturating_mul(64)
+            }
             _ => turns(group.every).min(group.times.map_or(u64::MAX, u64::from)).saturating_mul(2),
         };
         let clients = self.clients.iter().map(|g| u64::from(g.count).saturating_mul(of_client(g).saturating_add(1)));
-        let telegram = self.telegram.iter().map(|t| match t.messages.len() {
-            0 => u64::from(t.chats).saturating_mul(turns(t.every)),
-            fixed => fixed as u64,
+        let telegram = self.telegram.iter().map(|t| {
+            let people = t.people.iter().fold(0, |sum: u64, p| sum.saturating_add(turns(p.every)));
+            people.saturating_add(match t.messages.len() {
+                0 => u64::from(t.chats).saturating_mul(turns(t.every)),
+                fixed => fixed as u64,
+            })
         });
         let faults = [self.fault.len() as u64, self.swarm.as_ref().map_or(0, |s| u64::from(s.count.1))];
         clients.chain(telegram).chain(faults).fold(0, u64::saturating_add)

@@ -48,6 +48,20 @@ fn said(body: &str) -> String {
 
 const CHAT: &str = "/v1/chat/completions";
 
+/// The model without discretion: whoever asks is told what others have said, but no ids of their messages.
+#[tokio::test]
+async fn recall_repeats_what_people_and_tools_have_said() {
+    let room = room().await;
+    let messages = json!([
+        {"role": "user", "content": "[from A] the code is 4711\n[message_id: 5]"},
+        {"role": "assistant", "content": "a secret of mine"},
+        {"role": "tool", "tool_call_id": "1", "content": "tool output"},
+        {"role": "user", "content": "[[recall]]"},
+    ]);
+    let (_, _, body) = room.post(CHAT, json!({"model": "m", "stream": true, "messages": messages})).await.unwrap();
+    assert_eq!(said(&body), "echo: [[recall]]\nI was told: [from A] the code is 4711\ntool output\n[[recall]]");
+}
+
 #[tokio::test]
 async fn echoes_streams_and_logs() {
     let room = room().await;

@@ -11,6 +11,8 @@ use super::Step;
 const PROMPT_TOKENS: usize = 11;
 /// Characters per piece of a text.
 const CHUNK: usize = 40;
+/// Characters, at most, of what a model without discretion repeats: the latest ones.
+const RECALLED: usize = 2000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Api {
@@ -36,6 +38,8 @@ pub(super) struct Prompt {
     pub user: String,
     /// Text of the tool result that the request ends with.
     pub tool_result: Option<String>,
+    /// For a request that asks with `[[recall]]`: what people and tools have said in it, without ids of messages.
+    pub told: Option<String>,
 }
 
 impl Prompt {
@@ -51,7 +55,9 @@ impl Prompt {
                 None => (last["role"] == "tool").then(|| text(&last["content"], "text")),
             }
         });
+        let told = user.contains("[[recall]]").then(|| told(messages));
         Self {
+            told,
             model: body["model"].as_str().unwrap_or("mock-1").to_owned(),
             stream: body["stream"] == true,
             include_usage: body["stream_options"]["include_usage"] == true,
@@ -59,6 +65,20 @@ impl Prompt {
             tool_result,
         }
     }
+}
+
+/// What people and tools have said: the end of it.
+fn told(messages: &[Value]) -> String {
+    let heard = messages.iter().filter(|m| m["role"] == "user" || m["role"] == "tool");
+    let texts = heard.map(|m| {
+        let blocks = m["content"].as_array().into_iter().flatten().filter(|b| b["type"] == "tool_result");
+        let results = blocks.map(|b| text(&b["content"], "text"));
+        std::iter::once(text(&m["content"], "text")).chain(results).collect::<Vec<_>>().join("\n")
+    });
+    let whole = texts.collect::<Vec<_>>().join("\n");
+    let lines: Vec<&str> = whole.lines().filter(|line| !line.starts_with("[message_id: ")).collect();
+    let all: Vec<char> = lines.join("\n").chars().collect();
+    all[all.len().saturating_sub(RECALLED)..].iter().collect()
 }
 
 /// The texts of a content, which is a string or a list of blocks.

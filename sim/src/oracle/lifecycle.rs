@@ -126,7 +126,8 @@ pub fn reconnect(conns: &[Conn], facts: &Facts, expect: &Expect, out: &mut Findi
         }
     }
     for (client, list) in &failed {
-        let never = !clients.contains_key(client);
+        // Who only misbehaves has no claim to a place.
+        let never = !clients.contains_key(client) && !expect.hostile.iter().any(|h| h == client);
         if let Some(at) = list.iter().find(|m| never && m.t > healed + within && m.t < facts.finish()) {
             out.broken("reconnect", at.i, format!("{client}: cannot connect long after everything has healed"));
         }

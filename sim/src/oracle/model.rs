@@ -10,7 +10,7 @@ use super::{
     conn::{Answer, Closed, Conn, Event, Hello, Phase, Request, Turn},
     facts::{Facts, Mark},
     findings::Findings,
-    sheet::{self, Rights},
+    sheet::{self, Need, Rights},
 };
 use crate::history::{Frame, What};
 
@@ -163,6 +163,8 @@ fn event<'a>(c: &mut Conn<'a>, at: Mark, frame: &'a Frame, out: &mut Findings) {
     };
     match sheet::event(what) {
         None => out.broken("scopes", at.i, format!("{name}: an event {what:?} is not in the protocol")),
+        // A node that follows a session is shown it: `rights` knows which one may be followed.
+        Some(Need::Read) if follows(c, what, &frame["payload"]) => {}
         Some(need) if !hello.rights.meet(need) => {
             let scopes = hello.rights.scopes.join(" ");
             let role = if hello.rights.node { "node" } else { "operator" };
@@ -188,6 +190,15 @@ fn event<'a>(c: &mut Conn<'a>, at: Mark, frame: &'a Frame, out: &mut Findings) {
         seq: number,
         version: version.filter(|_| stateful),
     });
+}
+
+/// A node that follows some session may be shown this event, if the session is the right one.
+fn follows(c: &Conn, event: &str, payload: &Value) -> bool {
+    let of_session = matches!(event, "agent" | "chat") && payload["sessionKey"].is_string();
+    // Also who asks for a run follows it.
+    let subscribes = |r: &Request| r.method == "node.event";
+    let node = c.hello.as_ref().is_some_and(|h| h.rights.node);
+    node && (of_session || event == "health") && c.requests.iter().any(subscribes)
 }
 
 fn response<'a>(c: &mut Conn<'a>, at: Mark, frame: &'a Frame, id: &str, out: &mut Findings) {
@@ -376,7 +387,9 @@ fn ending(c: &Conn, facts: &Facts, expect: &Expect, out: &mut Findings) {
     match (end.code, end.reason) {
         (Some(1008), "slow consumer") => {
             let flooded = c.is_flooded(end.at.t, 300_000, expect.max_buffered_bytes);
-            wants(out, "slow_consumer", flooded || c.may_lag(facts, end.at.t), "it has read all the time");
+            // Who asks for more at once than its line carries has a backlog, however it reads.
+            let asks = expect.hostile.iter().any(|h| h == c.client);
+            wants(out, "slow_consumer", asks || flooded || c.may_lag(facts, end.at.t), "it has read all the time");
         }
         (_, "slow consumer") => wants(out, "slow_consumer", false, "a slow consumer is closed with 1008"),
         (Some(1012), _) => {

@@ -101,7 +101,7 @@ pub fn droppable(name: &str, payload: &Value) -> bool {
 pub fn method(name: &str) -> Need {
     match name {
         "node.invoke.result" | "node.event" | "skills.bins" => Need::Node,
-        "exec.approval.request" | "exec.approval.resolve" => Need::Approvals,
+        "exec.approval.request" | "exec.approval.list" | "exec.approval.resolve" => Need::Approvals,
         "node.pair.request"
         | "node.pair.list"
         | "node.pair.approve"

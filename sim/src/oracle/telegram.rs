@@ -55,7 +55,13 @@ impl Call<'_> {
     }
 }
 
-fn text(v: &Value) -> String {
+/// The words of a message without the escapes of its markup.
+pub fn plain(words: &str) -> String {
+    words.replace("&quot;", "\"").replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+}
+
+/// A value's text, without quotes.
+pub fn text(v: &Value) -> String {
     v.as_str().map_or_else(|| v.to_string(), str::to_owned)
 }
 
@@ -218,7 +224,7 @@ fn answers(calls: &[Call], facts: &Facts, expect: &Expect, out: &mut Findings) {
             let by_text = updates.iter().position(|u| {
                 u.sends.is_empty()
                     && u.at.t <= first.at.t
-                    && first.words().contains(&format!("] {}\n[message_id", u.text))
+                    && plain(first.words()).contains(&format!("] {}\n[message_id", u.text))
             });
             let found = match by_text {
                 Some(n) => updates.get_mut(n),

@@ -2,9 +2,12 @@
 //! is a defect.
 
 mod channel;
+mod fairness;
 mod handshake;
 mod pairing;
+mod rights;
 mod run;
+mod secrets;
 mod stream;
 mod world;
 

@@ -6,6 +6,31 @@ use crate::{
     scenario::Scenario,
 };
 
+/// What the gateway shows the model server.
+const MODEL_KEY: &str = "sim-model-key";
+/// What it shows the Bot API.
+const BOT_TOKEN: &str = "111111:simulated";
+
+/// Credentials in a configuration file: nobody may ever be shown one.
+pub(super) fn credentials(text: &str) -> Vec<String> {
+    fn of(value: &Value, found: &mut Vec<String>) {
+        let Value::Object(members) = value else { return };
+        for (key, value) in members {
+            match value {
+                Value::String(secret) if matches!(key.as_str(), "token" | "password" | "apiKey" | "botToken") => {
+                    found.push(secret.clone());
+                }
+                other => of(other, found),
+            }
+        }
+    }
+    let mut found = Vec::new();
+    if let Ok(value) = openclaw_config::read_value(text) {
+        of(&value, &mut found);
+    }
+    found
+}
+
 /// The gateway's configuration file of a scenario.
 ///
 /// # Errors
@@ -19,15 +44,15 @@ pub fn config(scenario: &Scenario) -> Result<String, String> {
     if let Some(model) = &scenario.model {
         let (api, path) = if model.anthropic { ("anthropic-messages", "") } else { ("openai-completions", "/v1") };
         let base = format!("http://model:{MODEL_PORT}{path}");
-        let provider =
-            json!({ "baseUrl": base, "apiKey": "any", "api": api, "models": [{ "id": "mock-1", "name": "mock-1" }] });
+        let provider = json!({ "baseUrl": base, "apiKey": MODEL_KEY, "api": api, "models": [{ "id": "mock-1", "name": "mock-1" }] });
         merge(&mut value, json!({ "models": { "providers": { "mock": provider } } }));
         merge(&mut value, json!({ "agents": { "defaults": { "model": { "primary": "mock/mock-1" } } } }));
     }
     if scenario.telegram.is_some() {
         let telegram = json!({
-            "apiRoot": format!("http://telegram:{TELEGRAM_PORT}"), "botToken": "111111:simulated",
-            "dmPolicy": "open", "allowFrom": ["*"],
+            "apiRoot": format!("http://telegram:{TELEGRAM_PORT}"), "botToken": BOT_TOKEN,
+            // The first one is the owner (D46).
+            "dmPolicy": "open", "allowFrom": ["1", "*"],
         });
         merge(&mut value, json!({ "channels": { "telegram": telegram } }));
         // Without it a message that was being sent when the gateway died is left to a person, and no oracle could tell

@@ -81,6 +81,14 @@ pub(super) fn name_devices(clients: &mut [Client]) {
     }
 }
 
+/// The same in a configuration, for members and values that are nothing but a name.
+pub(super) fn name_devices_in(config: String, clients: &[Client]) -> String {
+    clients.iter().fold(config, |text, c| match &c.device {
+        Some(seed) => text.replace(&format!("\"{NAMED}{}\"", c.name), &format!("\"{}\"", seed.key().device_id())),
+        None => text,
+    })
+}
+
 /// Every text in a value.
 fn each_text(value: &mut Value, found: &mut dyn FnMut(&mut String)) {
     match value {

@@ -1,3 +1,5 @@
+mod hostile;
+
 use std::sync::Arc;
 
 use openclaw_platform::{Entropy, EntropyExt as _};
@@ -5,12 +7,13 @@ use serde_json::{Value, json};
 
 use super::{
     Action, Client, Deed, DeviceSeed, Disk, Fault, Message, Model, Opening, Plan, PlannedFault, Telegram, VERSION,
-    config::config, device::name_devices,
+    config::config,
+    device::{name_devices, name_devices_in},
 };
 use crate::{
     SimEntropy,
     scenario::{
-        FaultEntry, FaultName, Group, Leave, Scenario, ScenarioError, Span, Step, Swarm, Talk, TelegramSection,
+        FaultEntry, FaultName, Group, Leave, Person, Scenario, ScenarioError, Span, Step, Swarm, Talk, TelegramSection,
         Workload,
     },
 };
@@ -71,9 +74,9 @@ impl Plan {
             length_ms,
             drain_ms: scenario.run.drain.ms(),
             network: scenario.network.clone(),
-            config: config(scenario).map_err(ScenarioError)?,
+            config: name_devices_in(config(scenario).map_err(ScenarioError)?, &clients),
             clients,
-            telegram: scenario.telegram.as_ref().map(|t| telegram(t, length_ms, &Dice(root.fork("telegram")))),
+            telegram: scenario.telegram.as_ref().map(|t| telegram(t, length_ms, &*root)),
             model: scenario.model.as_ref().map(|m| Model { say: m.say.clone(), anthropic: m.anthropic }),
             faults: (0..).zip(faults).map(number).collect(),
             expect: scenario.expect.clone(),
@@ -135,6 +138,7 @@ fn client(group: &Group, n: u32, name: String, length_ms: u64, dice: &Dice) -> C
         scopes: group.scopes.clone(),
         mode: group.mode.clone(),
         token: group.token.clone(),
+        hostile: group.hostile || matches!(group.workload, Workload::HostileNode | Workload::HostileReader),
         reconnect: group.reconnect,
         actions,
     }
@@ -186,11 +190,16 @@ fn one_turn(
             let opening = if dice.chance(30) {
                 Opening::Silence
             } else {
-                let text = (*dice.one_of(&HALF_REQUESTS)).to_owned();
-                Opening::Bytes { text, pause_ms: dice.between(50, 2000) }
+                let (text, most) = match group.texts.as_slice() {
+                    [] => ((*dice.one_of(&HALF_REQUESTS)).to_owned(), 2000),
+                    own => (dice.one_of(own).clone(), 200),
+                };
+                Opening::Bytes { text, pause_ms: dice.between(50, most) }
             };
             act(at_ms, Deed::Visit { opening });
         }
+        Workload::HostileNode => actions.extend(hostile::node(group, name, made, at_ms, dice)),
+        Workload::HostileReader => actions.extend(hostile::reader(group, name, made, at_ms, dice)),
         Workload::Watch | Workload::Script => {}
     }
     at_ms
@@ -204,7 +213,7 @@ fn session(group: &Group, name: &str) -> String {
 fn say(group: &Group, name: &str, session: &str, made: u32, dice: &Dice) -> Deed {
     let text = match group.texts.as_slice() {
         [] => format!("hello {made} from {name}"),
-        own => format!("{name} {made}: {}", dice.one_of(own)),
+        own => format!("{name} {made}: {}", planted(dice.one_of(own).as_str(), &format!("client.{name}"), dice)),
     };
     let key = format!("{name}-run-{made}");
     let agent = match group.talk {
@@ -246,7 +255,9 @@ fn rpc(session: &str, made: u32, dice: &Dice) -> Deed {
 
 fn scripted(step: &Step) -> Action {
     let s = step.clone();
-    let deed = if let Some(method) = s.call {
+    let deed = if let Some(platform) = s.declare {
+        Deed::Declare { platform, commands: s.commands.unwrap_or_default() }
+    } else if let Some(method) = s.call {
         Deed::Call { method, params: s.params.unwrap_or_else(|| json!({})), retry: s.retry }
     } else if let Some(text) = s.text {
         Deed::Text { text }
@@ -264,10 +275,11 @@ fn scripted(step: &Step) -> Action {
     Action { at_ms: step.at.ms(), deed }
 }
 
-fn telegram(section: &TelegramSection, length_ms: u64, dice: &Dice) -> Telegram {
+fn telegram(section: &TelegramSection, length_ms: u64, root: &dyn Entropy) -> Telegram {
+    let dice = &Dice(root.fork("telegram"));
     let fixed = section.messages.iter();
     let mut messages: Vec<Message> =
-        fixed.map(|m| Message { at_ms: m.at.ms(), chat: m.chat, text: m.text.clone() }).collect();
+        fixed.map(|m| Message { at_ms: m.at.ms(), chat: m.chat, from: m.from, text: m.text.clone() }).collect();
     if messages.is_empty() && !section.texts.is_empty() {
         for chat in 1..=i64::from(section.chats) {
             let (mut at_ms, mut n) = (0, 0);
@@ -280,13 +292,44 @@ fn telegram(section: &TelegramSection, length_ms: u64, dice: &Dice) -> Telegram 
                 messages.push(Message {
                     at_ms,
                     chat,
+                    from: None,
                     text: format!("person {chat} {n}: {}", dice.one_of(&section.texts)),
                 });
             }
         }
     }
+    for person in &section.people {
+        says(person, length_ms, &Dice(root.fork(&format!("person {}", person.id))), &mut messages);
+    }
     messages.sort_by_key(|m| m.at_ms);
     Telegram { chat_interval_ms: section.chat_interval.map(Span::ms), messages }
+}
+
+/// What one person writes, in order.
+fn says(person: &Person, length_ms: u64, dice: &Dice, messages: &mut Vec<Message>) {
+    if person.texts.is_empty() {
+        return;
+    }
+    let (mut at_ms, mut n) = (0, 0);
+    loop {
+        at_ms += dice.about(person.every.ms());
+        if at_ms >= length_ms {
+            return;
+        }
+        n += 1;
+        let chat = if person.chats.is_empty() { person.id } else { *dice.one_of(&person.chats) };
+        let place = if person.id == chat { format!("chat.{chat}") } else { format!("chat.{chat}/{}", person.id) };
+        let words = planted(dice.one_of(&person.texts).as_str(), &place, dice);
+        let text = if words.starts_with('/') { words } else { format!("person {} {n}: {words}", person.id) };
+        messages.push(Message { at_ms, chat, from: (person.id != chat).then_some(person.id), text });
+    }
+}
+
+/// A text with a mark of `place` for each `{mark}` in it.
+fn planted(text: &str, place: &str, dice: &Dice) -> String {
+    let mut parts = text.split("{mark}");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |all, part| all + &crate::secret::mark(place, dice.0.below(u32::MAX)) + part)
 }
 
 /// Faults of a swarm: chosen kinds at chosen times, spaced, all over before the end.

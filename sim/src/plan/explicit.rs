@@ -21,6 +21,8 @@ impl Plan {
             talk: Talk::Chat,
             session: "own".into(),
             texts: Vec::new(),
+            aims: Vec::new(),
+            chats: Vec::new(),
             doubled: false,
             scopes: c.scopes.clone(),
             role: c.role.clone(),
@@ -31,6 +33,7 @@ impl Plan {
             rejects: c.rejects_ms.map(Span),
             mode: c.mode.clone(),
             token: c.token.clone(),
+            hostile: c.hostile,
             reconnect: c.reconnect,
             script: c.actions.iter().map(|a| step(a.at_ms, &a.deed)).collect(),
         });
@@ -40,7 +43,7 @@ impl Plan {
             messages: t
                 .messages
                 .iter()
-                .map(|m| TelegramMessage { at: Span(m.at_ms), chat: m.chat, text: m.text.clone() })
+                .map(|m| TelegramMessage { at: Span(m.at_ms), chat: m.chat, from: m.from, text: m.text.clone() })
                 .collect(),
             ..TelegramSection::default()
         });
@@ -71,6 +74,7 @@ fn step(at_ms: u64, deed: &Deed) -> Step {
     match deed.clone() {
         Deed::Call { method, params, retry } => Step { call: Some(method), params: Some(params), retry, ..step },
         Deed::Text { text } => Step { text: Some(text), ..step },
+        Deed::Declare { platform, commands } => Step { declare: Some(platform), commands: Some(commands), ..step },
         Deed::Leave { how } => Step { leave: Some(how), ..step },
         Deed::Read { on } => Step { read: Some(on), ..step },
         Deed::Visit { opening: Opening::Frame { text } } => Step { first: Some(text), ..step },

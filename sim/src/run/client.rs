@@ -113,6 +113,7 @@ pub(super) async fn live(start: Start) {
         calls: BTreeMap::new(),
         again: vec![],
         device: start.plan.device.as_ref().map(|seed| Device::new(seed.key())),
+        declared: ("sim".to_owned(), start.plan.answers_ms.iter().map(|_| "system.run".to_owned()).collect()),
         decided: BTreeSet::new(),
         answers: vec![],
         answered: 0,
@@ -183,6 +184,8 @@ struct Client {
     answered: u64,
     /// Its key and token, if it has them.
     device: Option<Device>,
+    /// What kind of machine it says it is, and which commands it offers.
+    declared: (String, Vec<String>),
     /// Pairing requests that it has seen on the connection of now.
     decided: BTreeSet<String>,
 }
@@ -266,11 +269,11 @@ impl Client {
         let token = self.device.as_ref().and_then(|d| d.token.as_deref()).unwrap_or(shared);
         let mut params = json!({
             "minProtocol": 3, "maxProtocol": 3, "role": plan.role, "auth": { "token": token },
-            "client": { "id": "test", "mode": plan.mode, "version": "1", "platform": "sim", "displayName": plan.name,
+            "client": { "id": "test", "mode": plan.mode, "version": "1", "platform": self.declared.0, "displayName": plan.name,
                 "instanceId": plan.name },
         });
-        if plan.answers_ms.is_some() {
-            params["commands"] = json!(["system.run"]);
+        if !self.declared.1.is_empty() {
+            params["commands"] = json!(self.declared.1);
         }
         if !plan.scopes.is_empty() {
             params["scopes"] = json!(plan.scopes);
@@ -290,6 +293,7 @@ impl Client {
                 live.tick = Duration::from_millis(interval * 2 + 1000);
                 if let (Some(device), Some(own)) = (&mut self.device, frame["payload"]["auth"]["deviceToken"].as_str())
                 {
+                    self.start.recorder.credentials().learn(own);
                     device.token = Some(own.to_owned());
                 }
                 return Ok(());
@@ -374,6 +378,10 @@ impl Client {
                 let frame = serde_json::from_str(&text).unwrap_or_else(|_| json!({ "raw": text }));
                 self.start.record(What::Sent { conn: live.conn.to_owned(), frame });
                 self.write(live, Message::text(text)).await
+            }
+            Deed::Declare { platform, commands } => {
+                self.declared = (platform, commands);
+                Ok(())
             }
             Deed::Leave { how: Leave::Close } => {
                 self.leave(live, 1000, "").await;

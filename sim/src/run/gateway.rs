@@ -8,7 +8,7 @@ use openclaw_platform::{Entropy as _, Platform, Probe};
 use openclaw_server::{Control, ServerOptions, SharedAuth};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{GATEWAY_PORT, TOKEN, recorder::Recorder};
+use super::{GATEWAY_PORT, TOKEN, programs::Programs, recorder::Recorder};
 use crate::{
     Panics, SimEntropy, SimSpawner, World,
     fault::SimNet,
@@ -41,9 +41,11 @@ impl GatewayHost {
     pub fn new(plan: &Plan, world: &World, net: &Arc<SimNet>, recorder: &Recorder) -> Result<Self, String> {
         let tasks = Arc::new(SimSpawner::new(world.panics.clone()));
         let disk = SimDisk::new();
+        let text = Arc::new(Mutex::new(plan.config.clone()));
         let platform = Platform {
             transport: Arc::new(net.transport("gateway", "gateway")),
             tasks: tasks.clone(),
+            processes: Arc::new(Programs { recorder: recorder.clone(), disk: disk.clone(), config: text.clone() }),
             probe: Arc::new(Claims(recorder.clone(), disk.clone())),
             ..world.platform.clone()
         };
@@ -60,7 +62,7 @@ impl GatewayHost {
             entropy: world.entropy.clone(),
             tasks,
             config: Arc::new(config_of(&plan.config)?),
-            text: Arc::new(Mutex::new(plan.config.clone())),
+            text,
             control: Mutex::default(),
             starts: AtomicU64::new(0),
             recorder: recorder.clone(),

@@ -47,6 +47,7 @@ pub fn live(plan: &Plan, gateway: &Path, home: &Path) -> io::Result<Finished> {
 async fn drive(plan: &Plan, gateway: &Path, home: &Path) -> io::Result<Finished> {
     let start = Mono::now();
     let recorder = Recorder::live(start);
+    plan.credentials().iter().for_each(|secret| recorder.credentials().learn(secret));
     let world = World::new(plan.seed);
     let links = Links::real(world.entropy.clone());
     let net = LoopbackNet::new(links.clone());

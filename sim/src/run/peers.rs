@@ -67,7 +67,11 @@ impl Peers {
             let recorder = recorder.clone();
             fake.observe(Arc::new(move |request, text, step| {
                 let answer = serde_json::to_string(step).unwrap_or_default();
-                recorder.record("model", What::Model { request, text: text.to_owned(), answer });
+                let secrets = recorder.credentials().find(&request.body.to_string());
+                let (tools, entered) = (offered(&request.body), entered(&request.body));
+                let entered = if entered == [text] { vec![] } else { entered };
+                let (request, text) = (request.index, text.to_owned());
+                recorder.record("model", What::Model { request, text, answer, tools, entered, secrets });
             }));
             Arc::new(ModelHost { fake, platform: platform("model") })
         });
@@ -85,8 +89,12 @@ impl Peers {
     /// Somebody writes to the bot.
     pub fn write(&self, message: &Message) {
         let Some(host) = &self.telegram else { return };
-        let update_id = host.fake.push_message(message.chat, message.chat, &message.text);
-        let update = serde_json::json!({ "chat": message.chat, "text": message.text });
+        let from = message.from.unwrap_or(message.chat);
+        let update_id = host.fake.push_message(message.chat, from, &message.text);
+        let mut update = serde_json::json!({ "chat": message.chat, "text": message.text });
+        if from != message.chat {
+            update["from"] = from.into();
+        }
         self.recorder.record("telegram", What::Update { update_id, update: update.clone() });
         host.pushed.lock().unwrap_or_else(PoisonError::into_inner).push((update_id, update));
     }
@@ -174,6 +182,41 @@ impl ModelHost {
             _ => return,
         };
         self.fake.script(vec![step; times as usize]);
+    }
+}
+
+/// Names of the tools that a request to a model offers, in either API.
+fn offered(body: &Value) -> Vec<String> {
+    let tools = body["tools"].as_array().into_iter().flatten();
+    tools.filter_map(|t| t["function"]["name"].as_str().or_else(|| t["name"].as_str())).map(str::to_owned).collect()
+}
+
+/// What people and tools have said since the last plain answer in a request: an answer that calls a tool is none.
+fn entered(body: &Value) -> Vec<String> {
+    let empty = Vec::new();
+    let messages = body["messages"].as_array().unwrap_or(&empty);
+    let calls = |m: &Value| {
+        let blocks = m["content"].as_array().into_iter().flatten();
+        m["tool_calls"].is_array() || blocks.into_iter().any(|b| b["type"] == "tool_use")
+    };
+    let plain = messages.iter().rposition(|m| m["role"] == "assistant" && !calls(m));
+    let later = &messages[plain.map_or(0, |at| at + 1)..];
+    let texts = later.iter().filter(|m| m["role"] == "user" || m["role"] == "tool").flat_map(|m| said(&m["content"]));
+    texts.filter(|text| !text.is_empty()).collect()
+}
+
+/// Texts of a content: itself, or those of its blocks and of their results.
+fn said(content: &Value) -> Vec<String> {
+    match content {
+        Value::String(text) => vec![text.clone()],
+        Value::Array(blocks) => {
+            let of = |b: &Value| match b["text"].as_str() {
+                Some(text) => vec![text.to_owned()],
+                None => said(&b["content"]),
+            };
+            blocks.iter().flat_map(of).collect()
+        }
+        _ => vec![],
     }
 }
 

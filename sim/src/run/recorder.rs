@@ -5,11 +5,14 @@ use std::{
 
 use openclaw_platform::Mono;
 
-use crate::history::{Decoder, Record, What};
+use crate::{
+    history::{Decoder, Record, What},
+    secret::Credentials,
+};
 
 /// Writes the history; clones write the same one.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Recorder(Arc<Mutex<State>>, Decoder);
+pub(super) struct Recorder(Arc<Mutex<State>>, Decoder, Credentials);
 
 #[derive(Debug, Default)]
 struct State {
@@ -22,12 +25,21 @@ struct State {
 impl Recorder {
     /// Records in real time, from now on.
     pub fn live(start: Mono) -> Self {
-        Self(Arc::new(Mutex::new(State { start: Some(start), ..State::default() })), Decoder::default())
+        Self(
+            Arc::new(Mutex::new(State { start: Some(start), ..State::default() })),
+            Decoder::default(),
+            Credentials::default(),
+        )
     }
 
     /// Decodes what clients receive.
     pub fn decoder(&self) -> &Decoder {
         &self.1
+    }
+
+    /// Credentials of this run.
+    pub fn credentials(&self) -> &Credentials {
+        &self.2
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -23,7 +23,7 @@ pub struct Expect {
     pub start_storage_ops: Option<u64>,
     /// Things that must happen under at least one of the seeds: `closed 1008`, `closed slow consumer`,
     /// `event shutdown`, `error SHUTTING_DOWN`, `gap`, `reconnect`, `resent`, `telegram 409`, `process crash`,
-    /// `fault stall`, `probe NAME`.
+    /// `fault stall`, `probe NAME`, `ran PROGRAM`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sometimes: Vec<String>,
 }

@@ -42,9 +42,16 @@ pub struct Group {
     /// Session of `chat` clients: `own` (one each), or a name that they share.
     #[serde(default = "own")]
     pub session: String,
-    /// What `chat` clients say, or the malformed first frames of `garbage`; the seed chooses.
+    /// What `chat` clients say (`{mark}` plants a mark of theirs), or the malformed first frames of `garbage`, or the
+    /// bytes of `slow_bytes`; the seed chooses.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub texts: Vec<String>,
+    /// Sessions of others that the hostile ones are after, by their whole keys.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aims: Vec<String>,
+    /// Telegram chats of others that they are after.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub chats: Vec<String>,
     /// Each request with an idempotency key is sent twice, the second time after a moment.
     #[serde(default)]
     pub doubled: bool,
@@ -77,6 +84,9 @@ pub struct Group {
     /// A person who rejects each of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rejects: Option<Span>,
+    /// Means harm, whatever it does: beside it others are served as ever.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hostile: bool,
     /// Connects again after a loss, with back-off, and sends again what was not answered.
     #[serde(default = "yes")]
     pub reconnect: bool,
@@ -103,6 +113,11 @@ pub enum Workload {
     Garbage,
     /// Opens connections and sends them byte by byte, or not at all.
     SlowBytes,
+    /// A node that reports whatever could reach `aims` and `chats`, tries the methods of operators, and comes back as
+    /// another kind of machine with more commands (S24, S33).
+    HostileNode,
+    /// An operator who may only read, tries to do everything to `aims` and `chats`, and asks for much at once (S28).
+    HostileReader,
     /// As written under `script`.
     Script,
 }
@@ -131,7 +146,8 @@ pub enum Talk {
     Both,
 }
 
-/// One thing that a scripted client does. Exactly one of the members besides `at`, `params`, `retry` and `pause`.
+/// One thing that a scripted client does. Exactly one of the members besides `at`, `params`,
+/// `retry`, `commands` and `pause`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Step {
@@ -149,6 +165,12 @@ pub struct Step {
     /// Sends this text frame.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
+    /// From its next connection on it says that it is this platform, and offers `commands`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub declare: Option<String>,
+    /// See `declare`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commands: Option<Vec<String>>,
     /// Ends the connection: `close` (with a close frame) or `drop`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub leave: Option<Leave>,
@@ -210,6 +232,7 @@ impl Group {
             let kinds = [
                 step.call.is_some(),
                 step.text.is_some(),
+                step.declare.is_some(),
                 step.leave.is_some(),
                 step.read.is_some(),
                 step.first.is_some(),

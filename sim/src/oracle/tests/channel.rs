@@ -236,7 +236,7 @@ fn f17_who_is_interrupted_or_steered_needs_no_answer_of_his_own() {
     update(&mut s, 2, 7, "two");
     let ask = |s: &mut Story| {
         let text = "[Telegram P id:7 now] one\n[message_id: 50]".to_owned();
-        s.add(What::Model { request: 1, text, answer: String::new() });
+        s.add(What::asked(1, text, ""));
     };
     let two = |s: &mut Story| {
         reply(s, "7", "two", 51, 200);

@@ -95,7 +95,7 @@ fn agent_events_count_from_one() {
     gap.breaks("agent_seq", "events are missing");
     // Hidden tool events use numbers.
     gap.but(|s| {
-        s.add(What::Model { request: 0, text: "[[tool:x]]".into(), answer: "tool".into() });
+        s.add(What::asked(0, "[[tool:x]]", "tool"));
     })
     .holds();
     said()
@@ -235,7 +235,7 @@ fn f16_one_key_one_outcome() {
     })
     .holds();
     let model = |s: &mut Story, n| {
-        s.add(What::Model { request: n, text: "hi".into(), answer: "say".into() });
+        s.add(What::asked(n, "hi", "say"));
     };
     let once = done.but(|s| model(s, 0));
     once.holds();

@@ -1,0 +1,331 @@
+//! Nobody acts beyond his rights (S23, S24, S28, S32, S33; D46 to D48): what somebody said enters no run, session or chat
+//! that is not his, has no tool that is not his, and ends or changes nothing of others.
+//!
+//! Written from the decisions, not from the gateway: a text is recognised wherever it turns up ([`super::voices`]), and
+//! who said it tells whether it may be there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::{
+    Expect,
+    conn::{Conn, Turn},
+    facts::{Facts, Mark},
+    findings::Findings,
+    sheet::Need,
+    telegram,
+    voices::{self, Said, Who},
+};
+use crate::{history::What, secret};
+
+/// Whole messages that end what is under way.
+const STOP: [&str; 7] = ["/stop", "stop", "esc", "abort", "wait", "exit", "interrupt"];
+/// What somebody has done to a session shows within this time, in microseconds.
+const SHOWS: u64 = 5_000_000;
+/// Settings of a session, as lists show them.
+const SETTINGS: [&str; 9] = [
+    "sessionId",
+    "label",
+    "thinkingLevel",
+    "verboseLevel",
+    "reasoningLevel",
+    "elevatedLevel",
+    "sendPolicy",
+    "model",
+    "modelProvider",
+];
+
+/// Checks them all.
+pub fn check(conns: &[Conn], said: &BTreeMap<&str, Said>, facts: &Facts, expect: &Expect, out: &mut Findings) {
+    inputs(said, facts, out);
+    commands(conns, facts, expect, out);
+    chats(said, facts, expect, out);
+    let deeds = deeds(conns, facts, expect);
+    for c in conns {
+        transcripts(c, said, expect, out);
+        node(c, conns, expect, out);
+        ends(c, &deeds, facts, expect, out);
+    }
+    settings(conns, &deeds, facts, out);
+}
+
+/// A tool that runs commands or reaches into other sessions (D47).
+fn is_commanding(tool: &str) -> bool {
+    matches!(tool, "exec" | "process" | "browser" | "gateway" | "cron")
+        || tool.starts_with("node_")
+        || tool.starts_with("sessions_")
+}
+
+/// What entered requests to the model.
+fn inputs(said: &BTreeMap<&str, Said>, facts: &Facts, out: &mut Findings) {
+    let mut known = BTreeSet::new();
+    for r in facts.history {
+        let What::Model { text, tools, entered, .. } = &r.what else { continue };
+        let texts = if entered.is_empty() { std::slice::from_ref(text) } else { entered };
+        let here = |s: &&Said| s.at.i < r.i && texts.iter().any(|t| t.contains(s.stamp));
+        let here: Vec<&Said> = said.values().filter(here).collect();
+        // A text enters by itself once: later it is what the transcript tells. What was stopped before it was answered is
+        // there without ever having been asked about.
+        let new: Vec<&Said> =
+            here.iter().copied().filter(|s| known.insert(s.stamp) && !is_stopped(s, facts, r.i)).collect();
+        for s in new {
+            let (who, stamp) = (s.who.name(), s.stamp.trim());
+            if let Some(tool) = tools.iter().find(|t| is_commanding(t)).filter(|_| !s.who.is_trusted()) {
+                out.broken("rights", r.i, format!("{stamp:?} of {who} enters a run that has the tool {tool}"));
+            }
+            if let Who::Client { rights, node: None, .. } = s.who
+                && !rights.meet(Need::Write)
+            {
+                out.broken("rights", r.i, format!("{stamp:?} of {who} is put to the model"));
+            }
+            if let Some(other) = here.iter().find(|o| !share(&s.who, &o.who)) {
+                let (with, whose) = (other.stamp.trim(), other.who.name());
+                out.broken("rights", r.i, format!("{stamp:?} of {who} enters a run together with {with:?} of {whose}"));
+            }
+        }
+    }
+}
+
+/// Somebody has ended what went on in the chat of a person between his words and the record `until`.
+fn is_stopped(s: &Said, facts: &Facts, until: u64) -> bool {
+    let Who::Person { chat, .. } = s.who else { return false };
+    let later = facts.history.iter().skip(s.at.i as usize + 1).take_while(|r| r.i < until);
+    later.filter_map(|r| if let What::Update { update, .. } = &r.what { Some(update) } else { None }).any(|u| {
+        let words = u["text"].as_str().unwrap_or_default();
+        u["chat"] == chat && matches!(kind_of(words), Kind::Ends | Kind::Changes)
+    })
+}
+
+/// The two may be heard in one session: operators everywhere, others only where they are themselves.
+fn share(a: &Who, b: &Who) -> bool {
+    match (a, b) {
+        _ if a.is_bound() || b.is_bound() => true,
+        (Who::Client { node: Some(a), .. }, Who::Client { node: Some(b), .. }) => a == b,
+        (Who::Person { chat: a, .. }, Who::Person { chat: b, .. }) => a == b,
+        (Who::Client { node: Some(_), .. }, Who::Person { .. })
+        | (Who::Person { .. }, Who::Client { node: Some(_), .. }) => false,
+        _ => true,
+    }
+}
+
+/// Programs that were started: their marks tell who has asked for them.
+fn commands(conns: &[Conn], facts: &Facts, expect: &Expect, out: &mut Findings) {
+    for r in facts.history {
+        let What::Command { argv } = &r.what else { continue };
+        for (mark, place) in argv.iter().flat_map(|a| secret::marks(a)) {
+            let client = place.strip_prefix("client.").unwrap_or_default();
+            let may = match secret::of_chat(place) {
+                Some((_, person)) => expect.owners.iter().any(|o| o.to_string() == person),
+                None => conns.iter().any(|c| c.client == client && c.sees(Need::Admin)),
+            };
+            if !may {
+                out.broken("rights", r.i, format!("a program is started for {place}: {mark}"));
+            }
+        }
+    }
+}
+
+/// Words that reached a chat.
+fn chats(said: &BTreeMap<&str, Said>, facts: &Facts, expect: &Expect, out: &mut Findings) {
+    for call in telegram::calls(facts) {
+        let Some(words) = call.params["text"].as_str().or_else(|| call.params["caption"].as_str()) else { continue };
+        let chat = telegram::text(&call.params["chat_id"]);
+        let to_owner = expect.owners.iter().any(|o| o.to_string() == chat);
+        for s in said.values().filter(|s| s.at.i < call.at.i && words.contains(s.stamp)) {
+            let may = match s.who {
+                Who::Person { chat: own, .. } => own.to_string() == chat || to_owner,
+                Who::Client { node: Some(_), .. } => s.who.is_bound_to(&chat),
+                Who::Client { rights, .. } => rights.meet(Need::Write),
+            };
+            if !may {
+                let (who, stamp) = (s.who.name(), s.stamp.trim());
+                out.broken("rights", call.at.i, format!("{stamp:?} of {who} goes to chat {chat}"));
+            }
+        }
+    }
+}
+
+/// What a session's history shows that somebody has said in it.
+fn transcripts(c: &Conn, said: &BTreeMap<&str, Said>, expect: &Expect, out: &mut Findings) {
+    let Some(hello) = &c.hello else { return };
+    for r in c.requests.iter().filter(|r| r.method == "chat.history") {
+        let (Some(key), Some(answer)) = (r.params["sessionKey"].as_str(), &r.first) else { continue };
+        let session = hello.session(key);
+        let messages = answer.frame["payload"]["messages"].as_array().into_iter().flatten();
+        for message in messages.filter(|m| m["role"] == "user") {
+            let text = message["content"].to_string();
+            for s in said.values().filter(|s| s.at.i < answer.at.i && text.contains(s.stamp)) {
+                let shared = expect.shared_chats && matches!(s.who, Who::Person { .. });
+                if !shared && !s.who.may_run_in(&session) {
+                    let (who, stamp) = (s.who.name(), s.stamp.trim());
+                    out.broken("rights", answer.at.i, format!("{stamp:?} of {who} stands in the session {session}"));
+                }
+            }
+        }
+    }
+}
+
+/// What a node is shown and asked: its own session, the commands that it was let in with (S24, S33).
+fn node(c: &Conn, conns: &[Conn], expect: &Expect, out: &mut Findings) {
+    let Some(hello) = c.hello.as_ref().filter(|h| h.rights.node) else { return };
+    let who = voices::of_conn(c, hello, expect);
+    let first = conns.iter().filter(|o| o.client == c.client).find_map(|o| o.hello.as_ref());
+    let offered = first.map_or(&Value::Null, |h| &h.params["commands"]);
+    for e in &c.events {
+        if let Some(session) = e.payload["sessionKey"].as_str().map(|key| hello.session(key))
+            && matches!(e.name, "agent" | "chat")
+            && !who.may_run_in(&session)
+        {
+            out.broken("rights", e.at.i, format!("{}: a node is shown what happens in {session}", c.name));
+        }
+        let command = e.payload["command"].as_str().filter(|_| e.name == "node.invoke.request");
+        if let Some(command) = command.filter(|c| offered.as_array().is_none_or(|o| !o.iter().any(|o| o == c))) {
+            let name = c.name;
+            out.broken(
+                "rights",
+                e.at.i,
+                format!("{name}: a node is asked for {command}, with which it was not let in"),
+            );
+        }
+    }
+}
+
+/// Something that ends or changes what a session has.
+struct Deed<'a> {
+    at: Mark,
+    who: Who<'a>,
+    /// Its whole key; `None` for the session of who did it.
+    session: Option<String>,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Ends runs.
+    Ends,
+    /// Changes the session (and may end its runs).
+    Changes,
+    /// Says how messages wait: from then on any message may end a run.
+    Queue,
+    /// A message.
+    Message,
+}
+
+impl Deed<'_> {
+    /// This deed may be why something in `session` has ended.
+    fn ends(&self, session: &str) -> bool {
+        self.is_of(session) && self.who.may_end(session)
+    }
+    /// It may be why `session` has changed.
+    fn changes(&self, session: &str) -> bool {
+        self.kind == Kind::Changes && self.is_of(session) && self.who.may_change(session)
+    }
+    fn is_of(&self, session: &str) -> bool {
+        self.session.as_ref().is_none_or(|own| own == session)
+    }
+}
+
+/// What a message does, by its words.
+fn kind_of(words: &str) -> Kind {
+    let words = words.trim();
+    let command = words.split_whitespace().next().and_then(|w| w.split('@').next()).unwrap_or_default();
+    match command {
+        _ if STOP.iter().any(|s| words.eq_ignore_ascii_case(s)) => Kind::Ends,
+        "/new" | "/reset" | "/model" => Kind::Changes,
+        "/queue" => Kind::Queue,
+        _ => Kind::Message,
+    }
+}
+
+/// All deeds, in order.
+fn deeds<'c>(conns: &'c [Conn<'_>], facts: &Facts<'c>, expect: &'c Expect) -> Vec<Deed<'c>> {
+    let mut all = Vec::new();
+    for r in facts.history {
+        let What::Update { update, .. } = &r.what else { continue };
+        if let (Some(who), Some(words)) = (voices::person(update, expect), update["text"].as_str()) {
+            all.push(Deed { at: Mark::of(r), who, session: None, kind: kind_of(words) });
+        }
+    }
+    for c in conns {
+        let Some(hello) = &c.hello else { continue };
+        for r in &c.requests {
+            let kind = match r.method {
+                "chat.abort" => Kind::Ends,
+                "sessions.patch" | "sessions.reset" | "sessions.delete" | "sessions.compact" => Kind::Changes,
+                "chat.send" | "agent" => match kind_of(r.params["message"].as_str().unwrap_or_default()) {
+                    Kind::Message if r.params.get("thinking").is_some() => Kind::Changes,
+                    kind => kind,
+                },
+                _ => continue,
+            };
+            let key = r.params["sessionKey"].as_str().or_else(|| r.params["key"].as_str()).unwrap_or("main");
+            all.push(Deed {
+                at: r.at,
+                who: voices::of_conn(c, hello, expect),
+                session: Some(hello.session(key)),
+                kind,
+            });
+        }
+    }
+    all.sort_by_key(|d| d.at.i);
+    all
+}
+
+/// A run that was ended has somebody who may have done that.
+fn ends(c: &Conn, deeds: &[Deed], facts: &Facts, expect: &Expect, out: &mut Findings) {
+    let Some(hello) = c.hello.as_ref().filter(|h| h.rights.meet(Need::Read)) else { return };
+    let mut begun: BTreeMap<&str, u64> = BTreeMap::new();
+    for e in c.events.iter().filter(|e| e.name == "agent") {
+        let since = *begun.entry(e.run).or_insert(e.at.t);
+        if e.turn != Turn::End || e.payload["data"]["aborted"] != true {
+            continue;
+        }
+        let Some(session) = e.payload["sessionKey"].as_str().map(|key| hello.session(key)) else { continue };
+        let long = e.at.t - since + SHOWS >= expect.run_deadline_ms * 1000;
+        let stopped = facts.lives[c.life].stop.is_some_and(|stop| stop.t <= e.at.t);
+        let mut by = deeds.iter().filter(|d| d.at.i < e.at.i && d.ends(&session));
+        let interrupts = expect.interrupts || by.clone().any(|d| d.kind == Kind::Queue);
+        let cause = by.any(|d| match d.kind {
+            Kind::Ends | Kind::Changes => d.at.t + SHOWS >= e.at.t,
+            Kind::Message => interrupts && d.at.t + SHOWS >= e.at.t,
+            Kind::Queue => false,
+        });
+        // Without anybody who might have reached for it, it is no matter of rights.
+        let reached = deeds.iter().any(|d| d.at.i < e.at.i && !d.who.may_end(&session));
+        if !long && !stopped && !cause && reached {
+            let run = e.run;
+            out.broken("rights", e.at.i, format!("{}: run {run} in {session} is ended by nobody who may", c.name));
+        }
+    }
+}
+
+/// Settings of a session that differ between two lists: somebody who may has changed them.
+fn settings(conns: &[Conn], deeds: &[Deed], facts: &Facts, out: &mut Findings) {
+    let mut lists = Vec::new();
+    for c in conns {
+        let Some(hello) = &c.hello else { continue };
+        for r in c.requests.iter().filter(|r| r.method == "sessions.list") {
+            let rows = r.first.iter().flat_map(|a| a.frame["payload"]["sessions"].as_array().into_iter().flatten());
+            for row in rows {
+                if let (Some(key), Some(answer)) = (row["key"].as_str(), &r.first) {
+                    lists.push((answer.at, r.at, hello.session(key), row));
+                }
+            }
+        }
+    }
+    lists.sort_by_key(|(at, ..)| at.i);
+    let mut last: BTreeMap<String, (Mark, &Value)> = BTreeMap::new();
+    for (at, asked, session, row) in lists {
+        let old = last.insert(session.clone(), (asked, row));
+        let Some((since, old)) = old else { continue };
+        let changed = SETTINGS.iter().find(|key| old[**key] != row[**key]);
+        let Some(key) = changed.filter(|_| !facts.ended_between(since.t.saturating_sub(SHOWS), at.t)) else { continue };
+        let from = since.t.saturating_sub(SHOWS);
+        let by = |d: &Deed| d.at.t >= from && d.at.i < at.i && d.changes(&session);
+        let jumped = facts.faults.iter().any(|f| f.kind == "clock_jump");
+        if !jumped && !deeds.iter().any(by) {
+            out.broken("rights", at.i, format!("{key} of the session {session} is changed by nobody who may"));
+        }
+    }
+}

@@ -1,0 +1,325 @@
+use serde_json::{Value, json};
+
+use super::{Story, text};
+use crate::{history::What, secret::mark};
+
+/// Person 1 owns the gateway.
+pub(super) fn story() -> Story {
+    let mut s = Story::new();
+    s.expect.owners = vec![1];
+    s
+}
+
+pub(super) fn write(s: &mut Story, chat: i64, words: &str) {
+    let update_id = s.records.len() as i64;
+    s.add(What::Update { update_id, update: json!({ "chat": chat, "text": words }) });
+}
+
+pub(super) fn group(s: &mut Story, from: i64, words: &str) {
+    let update_id = s.records.len() as i64;
+    s.add(What::Update { update_id, update: json!({ "chat": -9, "from": from, "text": words }) });
+}
+
+/// A request to the model with these tools, into which these texts have entered.
+pub(super) fn model(s: &mut Story, tools: &[&str], texts: &[&str], secrets: &[&str]) {
+    let own = |list: &[&str]| list.iter().map(|t| (*t).to_owned()).collect::<Vec<_>>();
+    let last = texts.last().copied().unwrap_or_default().to_owned();
+    s.add(What::Model {
+        request: 0,
+        text: last,
+        answer: String::new(),
+        tools: own(tools),
+        entered: own(texts),
+        secrets: own(secrets),
+    });
+}
+
+pub(super) fn sent(s: &mut Story, chat: &str, words: &str) {
+    let params = json!({ "chat_id": chat, "text": words });
+    s.add(What::Telegram { method: "sendMessage".into(), params: params.clone(), status: None });
+    s.add(What::Telegram { method: "sendMessage".into(), params, status: Some(200) });
+}
+
+fn operator(s: &mut Story, conn: &str, scopes: &[&str]) {
+    let client = conn.split('/').next().unwrap_or_default().to_owned();
+    s.connect(conn, "operator", scopes).hello_ok(conn, 2, &[&client]);
+}
+
+/// A node without a device: its id is its program's, `test`.
+pub(super) fn node(s: &mut Story, conn: &str) {
+    let client = conn.split('/').next().unwrap_or_default().to_owned();
+    s.connect(conn, "node", &[]).hello_ok(conn, 2, &[&client]);
+}
+
+fn report(s: &mut Story, conn: &str, event: &str, payload: Value) {
+    s.call(conn, "r", "node.event", json!({ "event": event, "payload": payload }));
+    s.answer(conn, "r", json!({ "ok": true }));
+}
+
+#[test]
+fn s23_only_owners_and_admins_have_tools() {
+    let said = |who: i64, tool: &str| {
+        let mut s = story();
+        let words = format!("person {who} 1: do it");
+        write(&mut s, who, &words);
+        model(&mut s, &[tool], &[&words], &[]);
+        s
+    };
+    said(1, "exec").holds();
+    said(2, "nodes_list").holds();
+    said(2, "message_send").holds();
+    for tool in ["exec", "node_run", "sessions_history", "gateway"] {
+        said(2, tool).breaks("rights", &format!("enters a run that has the tool {tool}"));
+    }
+    let asked = |scopes: &[&str]| {
+        let mut s = story();
+        operator(&mut s, "ui-1/1", scopes);
+        let params = json!({ "sessionKey": "a", "message": "ui-1 1: do it", "idempotencyKey": "k" });
+        s.call("ui-1/1", "q", "chat.send", params);
+        s.answer("ui-1/1", "q", json!({ "runId": "k", "status": "started" }));
+        model(&mut s, &["exec"], &["ui-1 1: do it"], &[]);
+        s
+    };
+    asked(&[]).holds();
+    asked(&["operator.write"]).breaks("rights", "\"ui-1 1:\" of ui-1 (scopes \"operator.write\") enters a run");
+}
+
+/// What newly enters counts, wherever in the run: not what the transcript tells, and not what was stopped.
+#[test]
+fn s23_a_text_enters_once() {
+    let run = |later: &dyn Fn(&mut Story)| {
+        let mut s = story();
+        group(&mut s, 1, "person 1 1: go on");
+        model(&mut s, &["exec"], &["person 1 1: go on"], &[]);
+        group(&mut s, 2, "person 2 1: and mine");
+        later(&mut s);
+        model(&mut s, &["exec"], &["person 1 1: go on", "output", "person 2 1: and mine"], &[]);
+        s
+    };
+    run(&|_| {}).breaks("rights", "\"person 2 1:\" of person 2 enters a run that has the tool exec");
+    run(&|s| model(s, &[], &["person 2 1: and mine"], &[])).holds();
+    run(&|s| group(s, 1, "/stop")).holds();
+    run(&|s| write(s, 2, "/stop")).breaks("rights", "has the tool exec");
+}
+
+#[test]
+fn s32_people_and_nodes_are_not_joined() {
+    let two = |a: &str, b: &str| {
+        let mut s = story();
+        node(&mut s, "box-1/1");
+        report(&mut s, "box-1/1", "agent.request", json!({ "message": "box-1 1: hear" }));
+        write(&mut s, 2, "person 2 1: hi");
+        write(&mut s, 3, "person 3 1: hi");
+        group(&mut s, 4, "person 4 1: hi");
+        group(&mut s, 5, "person 5 1: hi");
+        model(&mut s, &[], &[a, b], &[]);
+        s
+    };
+    two("person 2 1: hi", "box-1 2: no such text").holds();
+    two("person 4 1: hi", "person 5 1: hi").holds();
+    two("person 2 1: hi", "person 3 1: hi").breaks("rights", "enters a run together with");
+    two("person 2 1: hi", "person 5 1: hi").breaks("rights", "enters a run together with");
+    two("Exec finished box-1 1: hear", "person 2 1: hi").breaks("rights", "of box-1, a node, enters a run together");
+}
+
+#[test]
+fn s28_who_may_only_read_starts_nothing() {
+    let asks = |scopes: &[&str]| {
+        let mut s = story();
+        operator(&mut s, "spy-1/1", scopes);
+        s.call("spy-1/1", "q", "agent", json!({ "message": "spy-1 1: hi", "idempotencyKey": "k" }));
+        s.refuse("spy-1/1", "q", "INVALID_REQUEST", "MISSING_SCOPE");
+        s
+    };
+    asks(&["operator.read"]).holds();
+    let put = |scopes: &[&str]| {
+        asks(scopes).but(|s| {
+            model(s, &[], &["[note] spy-1 1: hi"], &[]);
+            sent(s, "1", "echo: spy-1 1: hi");
+        })
+    };
+    put(&["operator.read", "operator.write"]).holds();
+    put(&["operator.read"]).breaks("rights", "is put to the model");
+}
+
+#[test]
+fn s24_words_go_to_their_own_chat() {
+    let goes = |chat: &str, words: &str| {
+        let mut s = story();
+        node(&mut s, "box-1/1");
+        report(&mut s, "box-1/1", "agent.request", json!({ "message": "box-1 1: hear", "to": chat }));
+        write(&mut s, 1, "person 1 1: hi");
+        write(&mut s, 2, "person 2 1: hi");
+        sent(&mut s, chat, &format!("echo: {words}"));
+        s
+    };
+    goes("2", "person 2 1: hi").holds();
+    goes("1", "person 2 1: hi").holds();
+    goes("3", "person 2 1: hi").breaks("rights", "\"person 2 1:\" of person 2 goes to chat 3");
+    goes("2", "person 1 1: hi").breaks("rights", "of person 1, the owner, goes to chat 2");
+    for chat in ["1", "2", "77"] {
+        goes(chat, "box-1 1: hear").breaks("rights", &format!("of box-1, a node, goes to chat {chat}"));
+    }
+}
+
+#[test]
+fn s24_what_a_node_says_as_json_is_known_too() {
+    let mut s = story();
+    node(&mut s, "box-1/1");
+    let payload = json!({ "message": "box-1 7: hear \"x\"", "sessionKey": "main" }).to_string();
+    s.call("box-1/1", "r", "node.event", json!({ "event": "agent.request", "payloadJSON": payload }));
+    s.answer("box-1/1", "r", json!({ "ok": true }));
+    sent(&mut s, "1", "echo: box-1 7: hear");
+    s.breaks("rights", "goes to chat 1");
+}
+
+#[test]
+fn s32_a_transcript_is_of_those_who_may_be_in_it() {
+    let shows = |key: &str, words: &str| {
+        let mut s = story();
+        write(&mut s, 1, "person 1 1: hi");
+        write(&mut s, 2, "person 2 1: hi");
+        group(&mut s, 2, "person 2 2: hi");
+        operator(&mut s, "ui-1/1", &[]);
+        s.call("ui-1/1", "q", "chat.history", json!({ "sessionKey": key }));
+        let message = json!({ "role": "user", "content": [{ "type": "text", "text": format!("[x] {words}") }] });
+        s.answer("ui-1/1", "q", json!({ "messages": [text("person 2 1: hi"), message] }));
+        s
+    };
+    shows("main", "person 1 1: hi").holds();
+    shows("agent:main:telegram:dm:2", "person 2 1: hi").holds();
+    shows("agent:main:telegram:group:-9", "person 2 2: hi").holds();
+    shows("main", "person 2 1: hi").breaks("rights", "of person 2 stands in the session agent:main:main");
+    shows("agent:main:telegram:dm:22", "person 2 1: hi").breaks("rights", "stands in the session");
+    shows("agent:main:telegram:group:-8", "person 2 2: hi").breaks("rights", "stands in the session");
+    // The file says that people share the main session.
+    let mut s = shows("main", "person 2 1: hi");
+    s.expect.shared_chats = true;
+    s.holds();
+}
+
+#[test]
+fn s24_a_node_has_its_own_session() {
+    let shows = |key: &str| {
+        let mut s = story();
+        node(&mut s, "box-1/1");
+        report(&mut s, "box-1/1", "chat.subscribe", json!({ "sessionKey": key }));
+        s.event("box-1/1", 1, "chat", json!({ "runId": "r", "sessionKey": key, "seq": 1, "state": "final" }));
+        s
+    };
+    shows("agent:main:node-test").holds();
+    for other in ["main", "agent:main:node-test2", "agent:main:ui-1"] {
+        shows(other).breaks("rights", "a node is shown what happens in");
+    }
+}
+
+#[test]
+fn s33_a_node_is_asked_for_what_it_was_let_in_with() {
+    let asked = |first: &[&str], command: &str| {
+        let mut s = story();
+        for (conn, commands) in [("box-1/1", first), ("box-1/2", &["system.run", "camera.snap"])] {
+            s.open(conn).challenge(conn);
+            let mut params = super::connect_params(conn, "node", &[]);
+            params["commands"] = json!(commands);
+            s.call(conn, "hello", "connect", params).hello_ok(conn, 2, &["box-1"]);
+            if conn == "box-1/1" {
+                s.leave(conn);
+            }
+        }
+        s.event("box-1/2", 1, "node.invoke.request", json!({ "id": "i", "nodeId": "test", "command": command }));
+        s
+    };
+    asked(&["system.run"], "system.run").holds();
+    asked(&["system.run"], "camera.snap").breaks("rights", "a node is asked for camera.snap");
+    asked(&[], "system.run").breaks("rights", "a node is asked for system.run");
+}
+
+#[test]
+fn s23_programs_are_started_for_owners_and_admins() {
+    let runs = |place: &str| {
+        let mut s = story();
+        operator(&mut s, "ui-1/1", &[]);
+        s.leave("ui-1/1");
+        operator(&mut s, "pen-1/1", &["operator.write"]);
+        s.add(What::Command { argv: vec!["/usr/bin/echo".into(), mark(place, 5)] });
+        s
+    };
+    for may in ["chat.1", "chat.-9/1", "client.ui-1"] {
+        runs(may).holds();
+    }
+    for may_not in ["chat.2", "chat.-9/2", "client.pen-1", "client.box-1"] {
+        runs(may_not).breaks("rights", &format!("a program is started for {may_not}"));
+    }
+}
+
+#[test]
+fn s23_a_run_is_ended_by_those_who_may() {
+    let ended = |by: &dyn Fn(&mut Story)| {
+        let mut s = story();
+        operator(&mut s, "ui-1/1", &["operator.read", "operator.write"]);
+        s.agent("ui-1/1", (1, 1), "r", "lifecycle", json!({ "phase": "start" }));
+        by(&mut s);
+        s.at(1000).agent("ui-1/1", (2, 2), "r", "lifecycle", json!({ "phase": "end", "aborted": true }));
+        s
+    };
+    ended(&|_| {}).holds();
+    ended(&|s| write(s, 1, "/stop")).holds();
+    ended(&|s| write(s, 2, "/stop")).breaks("rights", "run r in agent:main:main is ended by nobody who may");
+    ended(&|s| {
+        write(s, 2, "person 2 1: hi");
+        write(s, 1, "person 1 1: hi");
+    })
+    .breaks("rights", "is ended by nobody who may");
+    ended(&|s| {
+        write(s, 1, "/queue interrupt");
+        write(s, 1, "person 1 1: hi");
+    })
+    .holds();
+    ended(&|s| {
+        write(s, 2, "/queue interrupt");
+        write(s, 2, "person 2 1: hi");
+    })
+    .breaks("rights", "is ended by nobody who may");
+    ended(&|s| group(s, 2, "/stop")).breaks("rights", "is ended by nobody who may");
+    ended(&|s| group(s, 1, "/stop")).holds();
+    let abort = |s: &mut Story| {
+        s.call("ui-1/1", "q", "chat.abort", json!({ "sessionKey": "main" }));
+        s.answer("ui-1/1", "q", json!({ "ok": true, "aborted": true, "runIds": ["r"] }));
+    };
+    ended(&abort).holds();
+    ended(&|s| {
+        write(s, 2, "person 2 1: hi");
+        s.call("ui-1/1", "q", "chat.abort", json!({ "sessionKey": "other" }));
+        s.answer("ui-1/1", "q", json!({ "ok": true, "aborted": false, "runIds": [] }));
+    })
+    .breaks("rights", "is ended by nobody who may");
+}
+
+#[test]
+fn s23_a_session_is_changed_by_those_who_may() {
+    let lists = |by: &dyn Fn(&mut Story)| {
+        let mut s = story();
+        operator(&mut s, "ui-1/1", &["operator.read", "operator.write"]);
+        let list = |s: &mut Story, id: &str, session: &str| {
+            let row = json!({ "key": "main", "kind": "direct", "sessionId": session, "updatedAt": id });
+            s.call("ui-1/1", id, "sessions.list", json!({})).answer("ui-1/1", id, json!({ "sessions": [row] }));
+        };
+        list(&mut s, "1", "a");
+        s.at(20_000);
+        list(&mut s, "2", "a");
+        by(&mut s);
+        s.at(21_000);
+        list(&mut s, "3", "b");
+        s
+    };
+    lists(&|_| {}).breaks("rights", "sessionId of the session agent:main:main is changed by nobody who may");
+    lists(&|s| write(s, 1, "/new")).holds();
+    lists(&|s| write(s, 2, "/new")).breaks("rights", "is changed by nobody who may");
+    lists(&|s| write(s, 1, "person 1 1: hi")).breaks("rights", "is changed by nobody who may");
+    // Who may write runs in it, and changes nothing.
+    lists(&|s| {
+        s.call("ui-1/1", "q", "chat.send", json!({ "sessionKey": "main", "message": "/new", "idempotencyKey": "k" }));
+        s.answer("ui-1/1", "q", json!({ "runId": "k", "status": "ok" }));
+    })
+    .breaks("rights", "is changed by nobody who may");
+}

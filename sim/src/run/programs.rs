@@ -1,0 +1,66 @@
+//! The programs of the gateway's machine: few, harmless, and on record.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use openclaw_platform::{BoxFuture, Command, Output, ProcessError, Processes};
+
+use super::recorder::Recorder;
+use crate::{history::What, storage::SimDisk};
+
+/// Where they are.
+const PLACE: &str = "/usr/bin";
+/// `echo` says its arguments, `cat` shows the configuration file whatever it is asked for, `sleep` takes its seconds.
+const NAMES: [&str; 3] = ["echo", "cat", "sleep"];
+
+/// Starts them.
+pub(super) struct Programs {
+    pub recorder: Recorder,
+    pub disk: SimDisk,
+    /// The configuration file's text.
+    pub config: Arc<Mutex<String>>,
+}
+
+impl Programs {
+    async fn run(&self, command: Command) -> Result<Output, ProcessError> {
+        let Some(program) = command.argv.first() else { return Err(ProcessError::Empty) };
+        let Some(name) = NAMES.iter().find(|name| Path::new(PLACE).join(name).as_os_str() == program.as_str()) else {
+            let source = io::Error::new(io::ErrorKind::NotFound, "a simulated machine has few programs");
+            return Err(ProcessError::Spawn { program: program.clone(), source });
+        };
+        if !self.disk.crashed() {
+            self.recorder.record("gateway", What::Command { argv: command.argv.clone() });
+        }
+        let stdout = match *name {
+            "cat" => self.config.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            "sleep" => {
+                let seconds = command.argv.get(1).and_then(|s| s.parse().ok()).unwrap_or(1);
+                let wait = Duration::from_secs(seconds);
+                tokio::time::sleep(wait.min(command.timeout)).await;
+                if wait > command.timeout {
+                    return Err(ProcessError::Timeout(command.timeout));
+                }
+                String::new()
+            }
+            _ => command.argv[1..].join(" "),
+        };
+        let mut stdout = stdout.into_bytes();
+        let truncated = stdout.len() > command.max_output;
+        stdout.truncate(command.max_output);
+        Ok(Output { code: Some(0), stdout, stderr: vec![], truncated })
+    }
+}
+
+impl Processes for Programs {
+    fn run(&self, command: Command) -> BoxFuture<'_, Result<Output, ProcessError>> {
+        Box::pin(self.run(command))
+    }
+    fn which(&self, program: &str, _cwd: Option<&Path>) -> Option<PathBuf> {
+        let name = program.strip_prefix(PLACE).map_or(program, |rest| rest.trim_start_matches('/'));
+        NAMES.contains(&name).then(|| Path::new(PLACE).join(name))
+    }
+}
