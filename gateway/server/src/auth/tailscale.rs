@@ -64,7 +64,7 @@ impl Tailscale {
             return known.login;
         }
         let argv = ["tailscale", "whois", "--json", &ip.to_string()].map(str::to_owned).to_vec();
-        let command = Command { argv, cwd: None, env: vec![], timeout: TIMEOUT, max_output: 64 << 10 };
+        let command = Command { argv, program: None, cwd: None, env: vec![], timeout: TIMEOUT, max_output: 64 << 10 };
         let login = match platform.processes.run(command).await {
             Ok(output) if output.code == Some(0) && !output.truncated => {
                 serde_json::from_slice::<Whois>(&output.stdout).ok().map(|w| w.user_profile.login_name)
