@@ -141,6 +141,8 @@ pub const NODE_INVOKE_DEFAULT: Duration = Duration::from_secs(30);
 pub const NODE_INVOKE_MAX: Duration = Duration::from_hours(24);
 /// After the time that a program on a node has, its answer may take this long.
 pub const NODE_ANSWER_GRACE: Duration = Duration::from_secs(10);
+/// A node has this long to say what a command would run there; the question does not wait longer for it.
+pub const NODE_INSPECT: Duration = Duration::from_secs(10);
 /// Bytes of a node's answer that are kept for a repeated idempotency key.
 pub const NODE_ANSWER_KEPT: usize = 64 << 10;
 /// Characters of a message that a node may send to an agent.
