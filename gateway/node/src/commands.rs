@@ -24,6 +24,8 @@ const MAX_TIMEOUT: Duration = Duration::from_mins(10);
 const MAX_OUTPUT: usize = 32 << 10;
 /// Names of one `system.which`.
 const MAX_BINS: usize = 200;
+/// Lines of the log about what is wrong with the policy, for each command.
+const PROBLEMS_TOLD: usize = 20;
 /// Characters of a notification.
 const MAX_NOTE: usize = 1000;
 
@@ -177,7 +179,7 @@ impl Commands {
         let file = self.policy.read().map_err(|e| denied(&e.to_string()))?;
         // Nothing said: nothing runs.
         let file = file.ok_or_else(|| denied("it has no policy yet; see `openclaw approvals policy --node`"))?.file;
-        for problem in problems(&file).iter().filter(|problem| problem.is_misspelt) {
+        for problem in problems(&file).iter().filter(|problem| problem.is_misspelt).take(PROBLEMS_TOLD) {
             tracing::warn!(%problem, "exec-approvals.json");
         }
         let policy = Policy::of(&file, &request.agent_id, (ExecSecurity::Deny, ExecAsk::OnMiss));

@@ -4,7 +4,7 @@
 use std::{path::Path, sync::Arc};
 
 use openclaw_agent::{
-    exec::{ExecRequest, Facts, Policy, Target, Verdict, problems},
+    exec::{ApprovalsStore, ExecRequest, Facts, Policy, Target, Verdict, problems},
     tool::ExecGate,
 };
 use openclaw_config::{ExecAsk, ExecSecurity};
@@ -14,7 +14,7 @@ use openclaw_protocol::approvals::Decision;
 use crate::{
     approvals::{Binding, Question},
     gateway::Gateway,
-    limits::APPROVAL_DEFAULT,
+    limits::{APPROVAL_DEFAULT, PROBLEMS_TOLD},
 };
 
 /// The gate for commands of one run on this machine.
@@ -50,7 +50,8 @@ impl Gate {
         })?;
         let policy = match &file {
             Some(snapshot) => {
-                for problem in problems(&snapshot.file).iter().filter(|problem| problem.is_misspelt) {
+                let misspelt = problems(&snapshot.file).into_iter().filter(|problem| problem.is_misspelt);
+                for problem in misspelt.take(PROBLEMS_TOLD) {
                     tracing::warn!(%problem, "exec-approvals.json");
                 }
                 Policy::of(&snapshot.file, &self.agent_id, unset)
@@ -119,6 +120,19 @@ impl Gate {
         if let Err(error) = kept {
             tracing::error!(%error, "the approval is not kept for the next time");
         }
+    }
+}
+
+/// Tells what is wrong with the stored policy, once at the start: words that are none, patterns that never match (S26, F49).
+pub fn tell_problems(store: &ApprovalsStore) {
+    match store.read() {
+        Ok(None) => {}
+        Ok(Some(snapshot)) => {
+            for problem in problems(&snapshot.file).iter().take(PROBLEMS_TOLD) {
+                tracing::warn!(%problem, "exec-approvals.json");
+            }
+        }
+        Err(error) => tracing::error!(%error, "the stored exec policy allows nothing"),
     }
 }
 

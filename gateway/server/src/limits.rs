@@ -107,6 +107,8 @@ pub const V1_SIGNATURES: usize = 1024;
 pub const DEVICES: usize = 1000;
 /// Commands that wait for a person's decision; as many decisions that were not used yet.
 pub const APPROVALS: usize = 256;
+/// Lines of the log about what is wrong with the stored policy, each time.
+pub const PROBLEMS_TOLD: usize = 20;
 /// A person has this long to decide when the caller does not say.
 pub const APPROVAL_DEFAULT: Duration = Duration::from_mins(2);
 /// A caller waits at most this long for a decision.
