@@ -333,6 +333,7 @@ mod tests {
 
     /// What changed while the person thought does not run; neither does anything by an answer about something else.
     #[tokio::test]
+    #[allow(clippy::disallowed_methods)] // files of a test
     async fn s25_the_node_looks_again_right_before_the_start() {
         let b = bench(Some(policy("allowlist", "always", &[]))).await;
         let write = |name: &str, text: &str| {

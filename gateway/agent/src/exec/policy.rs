@@ -307,6 +307,7 @@ mod tests {
 
     /// What each pattern covers: the program after all links, no inline code, no program that runs programs (S25).
     #[tokio::test]
+    #[allow(clippy::disallowed_methods)] // files of a test
     async fn s25_the_list_covers_programs_and_not_what_they_can_be_told_to_run() {
         use std::os::unix::fs::symlink;
 

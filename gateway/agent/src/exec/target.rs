@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use openclaw_platform::Processes;
+use openclaw_platform::{FileFacts, Processes};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -25,6 +25,9 @@ const MAX_FILE: u64 = 1 << 30;
 const MAX_WORDS: usize = 1024;
 /// Characters of a word that may be a file.
 const MAX_WORD: usize = 1024;
+/// Programs that may lie elsewhere under another name.
+const COMMON: [&str; 14] =
+    ["sh", "bash", "dash", "zsh", "busybox", "toybox", "env", "python3", "perl", "ruby", "node", "php", "lua", "awk"];
 /// What interpreters add to the name of a module or of a directory.
 const ENDINGS: [&str; 9] =
     ["", ".py", "/__main__.py", "/__init__.py", ".js", ".mjs", ".cjs", "/index.js", "/package.json"];
@@ -85,6 +88,10 @@ impl Target {
         let role = names.map(role).max().unwrap_or(Role::Plain);
         // What cannot be read at all (execute only) is no script: an interpreter could not read it either.
         let is_script = !file.head.is_empty() && !is_machine_code(&file.head);
+        let role = match role {
+            Role::Plain if !is_script => known_elsewhere(processes, &file).await.unwrap_or(role),
+            role => role,
+        };
         let line = file.head.strip_prefix(b"#!").map(|rest| rest.split(|b| *b == b'\n').next().unwrap_or_default());
         let shebang = String::from_utf8_lossy(line.unwrap_or_default()).into_owned();
         let (cwd, cwd_identity) = (directory.path, directory.identity);
@@ -201,6 +208,21 @@ fn candidates(argument: &str) -> Vec<String> {
     words
 }
 
+/// A shell or another common interpreter under a name of its own: a hard link to it, or a copy.
+async fn known_elsewhere(processes: &dyn Processes, file: &FileFacts) -> Option<Role> {
+    for name in COMMON {
+        let Some(path) = processes.which(name, None) else { continue };
+        let Ok(other) = processes.inspect(path.clone(), false, 0).await else { continue };
+        if other.size != file.size || other.is_directory {
+            continue;
+        }
+        if other.identity == file.identity || content(processes, &path).await == content(processes, &file.path).await {
+            return Some(role(name));
+        }
+    }
+    None
+}
+
 async fn content(processes: &dyn Processes, path: &Path) -> Result<String, NoTarget> {
     let unreadable = |why: String| NoTarget::Unreadable(visible(&path.to_string_lossy()), why);
     let found = processes.inspect(path.to_owned(), true, MAX_FILE).await.map_err(|e| unreadable(e.to_string()))?;
@@ -279,6 +301,7 @@ impl Facts {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods)] // files of a test
 mod tests {
     use std::os::unix::fs::{PermissionsExt as _, symlink};
 
@@ -329,6 +352,11 @@ mod tests {
         let found = bench.find(&["./tool2", "-c", "id"]).await;
         assert_eq!((found.role, &found.program), (Role::Interpreter, &Path::new("/bin/sh").canonicalize().unwrap()));
         assert!(found.not_remembered().is_some());
+        // Under another name, as a hard link would be too.
+        std::fs::copy("/bin/sh", bench.at("copy")).unwrap();
+        assert_eq!(bench.find(&["./copy", "-c", "id"]).await.role, Role::Interpreter);
+        std::fs::copy(OsProcesses.which("ls", None).unwrap(), bench.at("list")).unwrap();
+        assert_eq!(bench.find(&["./list"]).await.role, Role::Plain);
         bench.write("work", "#!/bin/sh\n");
         let script = bench.find(&["./work"]).await;
         assert!(script.is_script && script.not_remembered().is_none());

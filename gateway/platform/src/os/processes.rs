@@ -178,7 +178,7 @@ mod tests {
         for (name, script) in shapes {
             let file = dir.path().join(name);
             let mut c = cmd(&["sh", "-c", &script, "sh", file.to_str().unwrap(), leaves]);
-            c.timeout = Duration::from_secs(60);
+            c.timeout = Duration::from_mins(1);
             let left = async {
                 loop {
                     if let Ok(pid) = std::fs::read_to_string(&file) {
