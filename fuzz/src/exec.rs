@@ -133,8 +133,10 @@ impl Rules {
         let agents: Vec<&Value> = own.into_iter().chain(entry("*")).collect();
         let word = |key: &str, known: [&str; 3], unset: &str| {
             let said = agents.iter().copied().chain(Some(&file["defaults"]));
-            let mut words = said.filter_map(|layer| layer[key].as_str().map(str::trim));
-            words.find(|word| known.contains(word)).unwrap_or(unset).to_owned()
+            let mut words = said.filter_map(|layer| layer[key].as_str());
+            // The first word counts; one that is none is the strictest (S26).
+            let strictest = if key == "ask" { "always" } else { "deny" };
+            words.next().map_or(unset, |word| if known.contains(&word) { word } else { strictest }).to_owned()
         };
         let securities = ["deny", "allowlist", "full"];
         let listed = agents.iter().flat_map(|layer| layer["allowlist"].as_array().into_iter().flatten());
@@ -146,30 +148,32 @@ impl Rules {
         }
     }
 
-    /// For the program at `path`.
-    pub fn verdict(&self, path: &str, home: Option<&str>) -> Expected {
+    /// For a program that the list covers, or not.
+    pub fn verdict(&self, listed: bool) -> Expected {
         if self.security == "deny" {
             return Expected::Deny;
         }
         if self.ask == "always" {
             return Expected::Ask;
         }
-        if self.security == "full" || self.lists(path, home) {
+        if self.security == "full" || listed {
             return Expected::Run;
         }
         if self.ask == "on-miss" { Expected::Ask } else { Expected::Deny }
     }
 
     /// When nobody answered.
-    pub fn falls_back(&self, path: &str, home: Option<&str>) -> bool {
+    pub fn falls_back(&self, listed: bool) -> bool {
         match self.fallback.as_str() {
-            "full" => self.security == "full" || self.lists(path, home),
-            "allowlist" => self.lists(path, home),
+            _ if self.security == "deny" => false,
+            "full" => self.security == "full" || listed,
+            "allowlist" => listed,
             _ => false,
         }
     }
 
-    fn lists(&self, path: &str, home: Option<&str>) -> bool {
+    /// True when a pattern fits the path; what it covers may be less (S25).
+    pub fn lists(&self, path: &str, home: Option<&str>) -> bool {
         self.patterns.iter().any(|pattern| fits(pattern, path, home))
     }
 }

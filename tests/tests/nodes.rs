@@ -258,6 +258,7 @@ async fn s19_an_approval_is_used_once_and_for_its_command_only() {
     let id = connected(&admin).await["nodeId"].clone();
     // SHA-256 of no variables.
     let no_env = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    let person = operator(&gateway, &["approvals"]).await;
     let approve = async |approval: &str| {
         let ask = json!({"id": approval, "command": "rm x", "argv": ["rm", "x"], "cwd": "/tmp", "envHash": no_env,
             "nodeId": id, "sessionKey": "main"});
@@ -265,7 +266,10 @@ async fn s19_an_approval_is_used_once_and_for_its_command_only() {
         while admin.call("exec.approval.list", json!({}), SECONDS).await.unwrap()["pending"] == json!([]) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        admin.call("exec.approval.resolve", json!({"id": approval, "decision": "allow-once"}), SECONDS).await.unwrap();
+        let decision = json!({"id": approval, "decision": "allow-once"});
+        let own = admin.call("exec.approval.resolve", decision.clone(), SECONDS).await;
+        assert_eq!(reason(own), "OWN_APPROVAL", "S25");
+        person.call("exec.approval.resolve", decision, SECONDS).await.unwrap();
         assert_eq!(question.response(SECONDS).await.unwrap()["decision"], "allow-once");
     };
     let run = |key: &str, approval: &str, argv: Value, cwd: &str| {
@@ -291,6 +295,150 @@ async fn s19_an_approval_is_used_once_and_for_its_command_only() {
         assert_eq!(reason(other), "APPROVAL_MISMATCH");
     }
     quiet(&node, "node.invoke.request").await;
+}
+
+/// What a person is shown is made from what will run, not from what is said about it; the environment is shown by name and
+/// value and bound exactly, and nothing else goes to the node (S25, S27).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s25_what_is_shown_is_what_the_node_gets() {
+    let gateway = Gateway::start(json!({}), &[]).await;
+    let admin = gateway.client(&os_platform()).await.unwrap();
+    let person = operator(&gateway, &["approvals"]).await;
+    let node = hand_node(&gateway, 6, &["system.run"]).await;
+    let id = connected(&admin).await["nodeId"].clone();
+    let ask = json!({"id": "q", "command": "ls -l /home", "argv": ["sh", "-c", "id"], "cwd": "/tmp", "nodeId": id,
+        "resolvedPath": "/bin/ls", "host": "gateway", "security": "reviewed", "ask": "no",
+        "env": {"LANG": "C", "TAR_OPTIONS": "--to-command=id"}});
+    let mut question = admin.begin("exec.approval.request", ask.clone()).await.unwrap();
+    let shown = event(&person, "exec.approval.requested").await["request"].clone();
+    assert_eq!((&shown["command"], &shown["argv"]), (&json!("sh -c id"), &json!(["sh", "-c", "id"])));
+    assert_eq!(
+        (&shown["resolvedPath"], &shown["host"], &shown["security"]),
+        (&Value::Null, &json!("node"), &Value::Null)
+    );
+    assert_eq!((&shown["env"], &shown["envLeftOut"]), (&json!({"LANG": "C"}), &json!(["TAR_OPTIONS"])));
+    let decision = json!({"id": "q", "decision": "allow-once"});
+    person.call("exec.approval.resolve", decision, SECONDS).await.unwrap();
+    question.response(SECONDS).await.unwrap();
+    let run = json!({"nodeId": id, "command": "system.run", "idempotencyKey": "k", "timeoutMs": 5000, "params": {
+        "command": ["sh", "-c", "id"], "cwd": "/tmp", "env": {"LANG": "C", "TAR_OPTIONS": "x"}, "approvalId": "q",
+        "rawCommand": "rm -r /", "approvedFacts": {}, "timeoutMs": 9}});
+    let mut call = admin.begin("node.invoke", run).await.unwrap();
+    let request = event(&node, "node.invoke.request").await;
+    let sent: Value = serde_json::from_str(request["paramsJSON"].as_str().unwrap()).unwrap();
+    let expected = json!({"command": ["sh", "-c", "id"], "agentId": "main", "cwd": "/tmp", "env": {"LANG": "C"},
+        "timeoutMs": 9, "approved": true, "approvalDecision": "allow-once"});
+    assert_eq!(sent, expected);
+    let answer = json!({"id": request["id"], "nodeId": id, "ok": true, "payloadJSON": "{\"exitCode\":0}"});
+    node.call("node.invoke.result", answer, SECONDS).await.unwrap();
+    let told = call.response(SECONDS).await.unwrap();
+    assert_eq!(told["payload"], json!({"exitCode": 0, "envLeftOut": ["TAR_OPTIONS"]}));
+    // A hash hides what it stands for.
+    let mut hidden = ask.clone();
+    hidden["envHash"] = json!("00");
+    assert_eq!(reason(admin.call("exec.approval.request", hidden, SECONDS).await), "INVALID_PARAMS");
+    // Without an approval too nothing that runs code is passed on.
+    let run = json!({"nodeId": id, "command": "system.run", "idempotencyKey": "e", "timeoutMs": 5000, "params": {
+        "command": ["ls"], "env": {"LANG": "C", "LESSOPEN": "|id"}}});
+    let _call = admin.begin("node.invoke", run).await.unwrap();
+    let request = event(&node, "node.invoke.request").await;
+    assert_eq!(request["paramsJSON"], r#"{"command":["ls"],"env":{"LANG":"C"}}"#);
+}
+
+/// A real node looks before the question and again before the start; what runs there has no secrets in its environment
+/// (S25, S27).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s25_a_node_runs_what_was_shown_and_nothing_that_changed_since() {
+    let gateway = Gateway::start(json!({}), &[]).await;
+    let node = NodeProcess::start(&gateway);
+    let admin = gateway.client(&os_platform()).await.unwrap();
+    let person = operator(&gateway, &["approvals"]).await;
+    let id = connected(&admin).await["nodeId"].clone();
+    let me = TempDir::new().unwrap();
+    let policy = ["approvals", "policy", "--node", "Box", "--security", "allowlist", "--ask", "always"];
+    assert!(cli(me.path(), &gateway, &policy).await.0);
+    let home = node.home.path().canonicalize().unwrap();
+    let script = home.join("s.sh");
+    let ask = async |name: &str, argv: &Value| {
+        let ask = json!({"id": name, "command": "x", "argv": argv, "cwd": home, "nodeId": id});
+        let mut question = admin.begin("exec.approval.request", ask).await.unwrap();
+        let shown = event(&person, "exec.approval.requested").await["request"].clone();
+        let decision = json!({"id": name, "decision": "allow-once"});
+        person.call("exec.approval.resolve", decision, SECONDS).await.unwrap();
+        question.response(SECONDS).await.unwrap();
+        shown
+    };
+    let run = async |name: &str, argv: &Value| {
+        let run = json!({"nodeId": id, "command": "system.run", "idempotencyKey": name, "timeoutMs": 10000,
+            "params": {"command": argv, "cwd": home, "approvalId": name}});
+        admin.call("node.invoke", run, SECONDS).await
+    };
+    let argv = json!(["sh", "s.sh"]);
+    std::fs::write(&script, "env").unwrap();
+    let shown = ask("one", &argv).await;
+    assert_eq!(shown["files"][0]["path"], json!(script), "{shown}");
+    assert!(shown["notRemembered"].is_string() && shown["resolvedPath"].as_str().unwrap().starts_with('/'), "{shown}");
+    let environment = run("one", &argv).await.unwrap()["payload"]["stdout"].as_str().unwrap().to_owned();
+    assert!(
+        environment.contains("PATH=") && !environment.contains(TOKEN) && !environment.contains("OPENCLAW"),
+        "{environment}"
+    );
+    ask("two", &argv).await;
+    std::fs::write(&script, "id").unwrap();
+    assert_eq!(reason(run("two", &argv).await), "APPROVAL_CHANGED");
+    // Without an approval it wants one, and clients do not say what was approved.
+    let forged = json!({"nodeId": id, "command": "system.run", "idempotencyKey": "f", "timeoutMs": 10000,
+        "params": {"command": argv, "cwd": home, "approved": true, "approvedFacts": {}}});
+    assert_eq!(reason(admin.call("node.invoke", forged, SECONDS).await), "APPROVAL_REQUIRED");
+}
+
+/// Misspelt words are refused whichever way they are written, and found in the file nothing runs (S26).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s26_misspelt_words_are_refused_and_allow_nothing() {
+    let model = Fake::start("model");
+    let gateway = Gateway::start(with_model(&model, json!({})), &[]).await;
+    let node = NodeProcess::start(&gateway);
+    let client = gateway.client(&os_platform()).await.unwrap();
+    let id = connected(&client).await["nodeId"].clone();
+    let base = client.call("exec.approvals.get", json!({}), SECONDS).await.unwrap()["hash"].clone();
+    for wrong in [
+        json!({"version": 1, "defaults": {"security": "Deny"}}),
+        json!({"version": 1, "defaults": {"security": ""}}),
+        json!({"version": 1, "defaults": {"ask": 1}}),
+        json!({"version": 1, "defaults": {"Security": "deny"}}),
+        json!({"version": 1, "agents": {"main": {"security": "allow-list", "ask": "Always"}}}),
+        json!({"version": 1, "agents": {"*": {"askFallback": "denied"}}}),
+        json!({"version": 1, "agents": {"*": {"allowlist": [{"pattern": "/bin/ls", "x": 1}]}}}),
+        json!({"version": 1, "default": {}}),
+    ] {
+        let set = json!({"file": wrong, "baseHash": base});
+        assert!(client.call("exec.approvals.set", set.clone(), SECONDS).await.is_err(), "{wrong}");
+        let set = json!({"nodeId": id, "file": wrong});
+        assert!(client.call("exec.approvals.node.set", set, SECONDS).await.is_err(), "{wrong}");
+    }
+    assert!(!node.home.path().join(".openclaw/exec-approvals.json").exists());
+    let turn = async |key: &str| {
+        let message = "[[tool:exec:{\"command\":\"echo hello\"}]]";
+        let turn = json!({"message": message, "sessionKey": "main", "idempotencyKey": key});
+        let answer = client.call_final("agent", turn, SECONDS).await.unwrap().payload;
+        answer["result"]["payloads"][0]["text"].as_str().unwrap_or_default().to_owned()
+    };
+    let file = gateway.state().join("exec-approvals.json");
+    std::fs::write(&file, r#"{"version":1,"defaults":{"security":"full","ask":"off"}}"#).unwrap();
+    assert_eq!(turn("k0").await, "tool said: hello");
+    for (n, wrong) in [
+        r#"{"version":1,"defaults":{"security":"Deny","ask":"off"}}"#,
+        r#"{"version":1,"defaults":{"security":"full","ask":"off"},"agents":{"main":{"security":"denied"}}}"#,
+        r#"{"version":1,"defaults":{"security":"full","ask":"off"},"x":1}"#,
+        r#"{"version":1,"defaults":{"security":["full"],"ask":"off"}}"#,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        std::fs::write(&file, wrong).unwrap();
+        let said = turn(&format!("w{n}")).await;
+        assert!(!said.contains("tool said: hello"), "{wrong}: {said}");
+    }
 }
 
 fn with_model(model: &Fake, tools: Value) -> Value {
@@ -333,6 +481,55 @@ async fn s19_the_exec_tool_asks_a_person() {
     let kept = client.call("exec.approvals.get", json!({}), SECONDS).await.unwrap();
     let pattern = kept["file"]["agents"]["main"]["allowlist"][0]["pattern"].as_str().unwrap();
     assert!(pattern.ends_with("/echo"), "{kept}");
+}
+
+/// The exec tool looks again right before the start, and an interpreter is never remembered (S25). Where nothing is said a
+/// person is asked (D47), and who started the run may decide.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s25_the_exec_tool_runs_what_was_shown_and_remembers_no_interpreter() {
+    let model = Fake::start("model");
+    let gateway = Gateway::start(with_model(&model, json!({})), &[]).await;
+    let client = gateway.client(&os_platform()).await.unwrap();
+    let place = TempDir::new().unwrap();
+    let script = place.path().canonicalize().unwrap().join("s.sh");
+    let turn = async |key: &str, command: &str| {
+        let arguments = json!({ "command": command });
+        let turn =
+            json!({"message": format!("[[tool:exec:{arguments}]]"), "sessionKey": "main", "idempotencyKey": key});
+        let answer = client.call_final("agent", turn, SECONDS).await.unwrap().payload;
+        answer["result"]["payloads"][0]["text"].as_str().unwrap_or_default().to_owned()
+    };
+    let decide = async |decision: &str, meanwhile: &dyn Fn()| {
+        let asked = event(&client, "exec.approval.requested").await;
+        meanwhile();
+        let params = json!({"id": asked["id"], "decision": decision});
+        client.call("exec.approval.resolve", params, SECONDS).await.unwrap();
+        asked["request"].clone()
+    };
+    let command = format!("sh {}", script.display());
+    std::fs::write(&script, "echo one").unwrap();
+    let (said, shown) = tokio::join!(turn("k1", &command), decide("allow-always", &|| {}));
+    assert_eq!(said, "tool said: one");
+    assert_eq!((&shown["files"][0]["path"], &shown["command"]), (&json!(script), &json!(command)));
+    assert!(shown["sha256"].is_string() && shown["notRemembered"].is_string(), "{shown}");
+    let swap = || std::fs::write(&script, "echo two").unwrap();
+    let (said, _) = tokio::join!(turn("k2", &command), decide("allow-always", &swap));
+    assert!(said.contains("changed since the command was shown"), "{said}");
+    // Each `sh -c` is asked about again.
+    for (key, word) in [("k3", "one"), ("k4", "two")] {
+        let command = format!("sh -c 'echo {word}'");
+        let (said, shown) = tokio::join!(turn(key, &command), decide("allow-always", &|| {}));
+        assert_eq!((said, &shown["command"]), (format!("tool said: {word}"), &json!(command)));
+    }
+    let kept = client.call("exec.approvals.get", json!({}), SECONDS).await.unwrap();
+    assert_eq!(kept["file"]["agents"], json!({}), "{kept}");
+    // Who revokes while a person thinks is heard.
+    let deny = || {
+        std::fs::write(gateway.state().join("exec-approvals.json"), r#"{"version":1,"defaults":{"security":"deny"}}"#)
+            .unwrap()
+    };
+    let (said, _) = tokio::join!(turn("k5", "echo late"), decide("allow-once", &deny));
+    assert!(said.contains("allows no programs any more"), "{said}");
 }
 
 /// Agents use nodes through the same checks, and other sessions' agents get no tools.

@@ -8,9 +8,7 @@ use openclaw_platform::{
     os::{OsClock, OsSpawner, temporary},
     select,
 };
-use openclaw_server::{
-    Control, HostInfo, ServeError, ServerOptions, options::OwnSecrets, store::StoreError,
-};
+use openclaw_server::{Control, HostInfo, ServeError, ServerOptions, options::OwnSecrets, store::StoreError};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, oneshot},

@@ -1,20 +1,22 @@
 //! What this node can do, under its own policy.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use openclaw_agent::exec::{ApprovalsStore, ExecRequest, Policy, SetError, Verdict};
+use openclaw_agent::exec::{ApprovalsStore, ExecRequest, Facts, NoTarget, Policy, SetError, Target, Verdict, problems};
 use openclaw_config::{ExecAsk, ExecSecurity};
 use openclaw_platform::{Clock, Command, ProcessError, Processes};
 use openclaw_protocol::approvals::ExecApprovalsFile;
 use serde_json::{Map, Value, json};
 
 /// The commands offered.
-pub const COMMANDS: [&str; 5] =
-    ["system.run", "system.which", "system.notify", "system.execApprovals.get", "system.execApprovals.set"];
+pub const COMMANDS: [&str; 6] = [
+    "system.run",
+    "system.run.inspect",
+    "system.which",
+    "system.notify",
+    "system.execApprovals.get",
+    "system.execApprovals.set",
+];
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_TIMEOUT: Duration = Duration::from_mins(10);
@@ -22,6 +24,8 @@ const MAX_TIMEOUT: Duration = Duration::from_mins(10);
 const MAX_OUTPUT: usize = 32 << 10;
 /// Names of one `system.which`.
 const MAX_BINS: usize = 200;
+/// Lines of the log about what is wrong with the policy, for each command.
+const PROBLEMS_TOLD: usize = 20;
 /// Characters of a notification.
 const MAX_NOTE: usize = 1000;
 
@@ -66,6 +70,7 @@ impl Commands {
     pub async fn run(&self, command: &str, params: Value) -> Result<Value, Refusal> {
         match command {
             "system.run" => self.system_run(&params).await,
+            "system.run.inspect" => self.inspect(&params).await,
             "system.which" => self.which(&params),
             "system.notify" => {
                 let text =
@@ -95,6 +100,7 @@ impl Commands {
             let code = match e {
                 SetError::HashRequired => "BASE_HASH_REQUIRED",
                 SetError::Changed => "BASE_HASH_CHANGED",
+                SetError::Misspelt(..) => "INVALID_PARAMS",
                 SetError::Storage(_) => "STORAGE",
             };
             Refusal::new(code, e.to_string())
@@ -113,22 +119,43 @@ impl Commands {
         Ok(json!({ "bins": found.collect::<Map<_, _>>() }))
     }
 
-    async fn system_run(&self, params: &Value) -> Result<Value, Refusal> {
+    /// The command, sound, and what it would run here.
+    async fn target(&self, params: &Value) -> Result<(ExecRequest, Target), Refusal> {
         let bad = |e: openclaw_agent::exec::BadRequest| Refusal::new("INVALID_PARAMS", e.to_string());
         let request = ExecRequest::from_params(params).map_err(bad)?;
         request.check().map_err(bad)?;
-        let cwd = request.cwd.as_ref().map_or_else(|| self.home.clone(), PathBuf::from);
-        let Some(program) = self.processes.which(&request.argv[0], Some(&cwd)) else {
-            let shown: String = request.argv[0].escape_debug().take(200).collect();
-            return Err(Refusal::new("PROGRAM_NOT_FOUND", format!("{shown}: no such program on this node")));
-        };
-        self.judge(&request, &program, params).await?;
+        let target = Target::find(&*self.processes, &request, &self.home).await.map_err(|e| match e {
+            NoTarget::Program(_) => Refusal::new("PROGRAM_NOT_FOUND", format!("{e} on this node")),
+            _ => Refusal::new("RUN_FAILED", e.to_string()),
+        })?;
+        Ok((request, target))
+    }
+
+    /// What a command would run, for the question to a person; the node looks again before it starts (S25).
+    async fn inspect(&self, params: &Value) -> Result<Value, Refusal> {
+        let (_, target) = self.target(params).await?;
+        let facts = target.facts(&*self.processes).await.map_err(unreadable)?;
+        Ok(json!({ "facts": facts, "notRemembered": target.not_remembered() }))
+    }
+
+    async fn system_run(&self, params: &Value) -> Result<Value, Refusal> {
+        let (request, target) = self.target(params).await?;
+        self.judge(&request, &target, params).await?;
         let timeout = params["timeoutMs"].as_u64().map_or(DEFAULT_TIMEOUT, Duration::from_millis).min(MAX_TIMEOUT);
         // The file that was judged is the one that runs.
         let mut argv = request.argv;
-        argv[0] = program.display().to_string();
+        argv[0] = target.named.display().to_string();
+        let (program, cwd) = (Some(target.program), Some(target.cwd));
         let env = request.env.into_iter().collect();
-        let command = Command { argv, cwd: Some(cwd), env, timeout, max_output: MAX_OUTPUT };
+        let command = Command { argv, program, cwd, env, timeout, max_output: MAX_OUTPUT };
+        let mut answer = self.carry_out(command).await?;
+        if !request.env_left_out.is_empty() {
+            answer["envLeftOut"] = json!(request.env_left_out);
+        }
+        Ok(answer)
+    }
+
+    async fn carry_out(&self, command: Command) -> Result<Value, Refusal> {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         match self.processes.run(command).await {
             Ok(output) => Ok(json!({
@@ -146,32 +173,61 @@ impl Commands {
         }
     }
 
-    /// `approved` and `unanswered` are the gateway's word: it takes them out of what clients send (S19).
-    async fn judge(&self, request: &ExecRequest, program: &Path, params: &Value) -> Result<(), Refusal> {
+    /// `approved`, `approvedFacts` and `unanswered` are the gateway's word: it takes them out of what clients send (S19).
+    async fn judge(&self, request: &ExecRequest, target: &Target, params: &Value) -> Result<(), Refusal> {
         let denied = |why: &str| Refusal::new("SYSTEM_RUN_DENIED", format!("this node does not run it: {why}"));
         let file = self.policy.read().map_err(|e| denied(&e.to_string()))?;
         // Nothing said: nothing runs.
         let file = file.ok_or_else(|| denied("it has no policy yet; see `openclaw approvals policy --node`"))?.file;
+        for problem in problems(&file).iter().filter(|problem| problem.is_misspelt).take(PROBLEMS_TOLD) {
+            tracing::warn!(%problem, "exec-approvals.json");
+        }
         let policy = Policy::of(&file, &request.agent_id, (ExecSecurity::Deny, ExecAsk::OnMiss));
-        let path = program.display().to_string();
-        let home = self.home.to_str();
-        match policy.judge(&path, home) {
+        let listed = policy.lists(&*self.processes, target, self.home.to_str()).await;
+        match policy.judge(listed) {
             Verdict::Run => Ok(()),
             Verdict::Deny(why) => Err(denied(why)),
             Verdict::Ask if params["approved"] == true => {
+                let facts = self.as_approved(target, &params["approvedFacts"]).await?;
                 if params["approvalDecision"] == "allow-always" {
-                    let kept = self.policy.allow(&request.agent_id, &path, &request.shown(), self.clock.wall()).await;
-                    if let Err(error) = kept {
-                        tracing::error!(%error, "the approval is not kept for the next time");
-                    }
+                    self.remember(request, target, &facts).await;
                 }
                 Ok(())
             }
-            Verdict::Ask if params["unanswered"] == true && policy.falls_back(&path, home) => Ok(()),
+            Verdict::Ask if params["unanswered"] == true && policy.falls_back(listed) => Ok(()),
             Verdict::Ask if params["unanswered"] == true => Err(denied("nobody approved it in time")),
             Verdict::Ask => Err(Refusal::new("APPROVAL_REQUIRED", "this node wants a person's approval for it")),
         }
     }
+
+    /// What runs now is what the person was shown, on this machine, down to the content of the files (S25).
+    async fn as_approved(&self, target: &Target, approved: &Value) -> Result<Facts, Refusal> {
+        let Ok(shown) = serde_json::from_value::<Facts>(approved.clone()) else {
+            let text = "the approval came without what was approved: the person was not shown what is on this node; \
+                        approve this node again (openclaw nodes pending), so that the gateway may look first";
+            return Err(Refusal::new("APPROVAL_REQUIRED", text));
+        };
+        let now = target.facts(&*self.processes).await.map_err(unreadable)?;
+        match shown.difference(&now) {
+            Some(what) => Err(Refusal::new("APPROVAL_CHANGED", what)),
+            None => Ok(now),
+        }
+    }
+
+    async fn remember(&self, request: &ExecRequest, target: &Target, facts: &Facts) {
+        if let Some(why) = target.not_remembered() {
+            tracing::warn!(program = %facts.program.escape_debug(), "allowed this once and not always: {why}");
+            return;
+        }
+        let (agent, now) = (&request.agent_id, self.clock.wall());
+        if let Err(error) = self.policy.allow(agent, &facts.program, &facts.sha256, &request.shown(), now).await {
+            tracing::error!(%error, "the approval is not kept for the next time");
+        }
+    }
+}
+
+fn unreadable(error: NoTarget) -> Refusal {
+    Refusal::new("SYSTEM_RUN_DENIED", format!("this node does not run it: {error}"))
 }
 
 #[cfg(test)]
@@ -238,7 +294,7 @@ mod tests {
     #[tokio::test]
     async fn s22_programs_run_without_a_shell_and_in_the_home_directory() {
         let b = bench(Some(policy("full", "off", &[]))).await;
-        let out = run(&b, json!({"command": ["echo", "$HOME;", "a b"], "env": {"X": "1"}})).await.unwrap();
+        let out = run(&b, json!({"command": ["echo", "$HOME;", "a b"], "env": {"NO_COLOR": "1"}})).await.unwrap();
         assert_eq!(
             (&out["stdout"], &out["exitCode"], &out["success"]),
             (&json!("$HOME; a b\n"), &json!(0), &json!(true))
@@ -263,10 +319,70 @@ mod tests {
         assert_eq!(run(&b, echo(json!({}))).await, Err("APPROVAL_REQUIRED"));
         assert_eq!(run(&b, echo(json!({"approved": "yes"}))).await, Err("APPROVAL_REQUIRED"));
         assert_eq!(run(&b, echo(json!({"unanswered": true}))).await, Err("SYSTEM_RUN_DENIED"));
-        assert!(run(&b, echo(json!({"approved": true, "approvalDecision": "allow-once"}))).await.is_ok());
+        assert_eq!(run(&b, echo(json!({"approved": true}))).await, Err("APPROVAL_REQUIRED"), "S25: of what?");
+        let approved = async |decision: &str| {
+            let inspected = b.commands.run("system.run.inspect", echo(json!({}))).await.unwrap();
+            let facts = &inspected["facts"];
+            run(&b, echo(json!({"approved": true, "approvalDecision": decision, "approvedFacts": facts}))).await
+        };
+        assert!(approved("allow-once").await.is_ok());
         assert_eq!(run(&b, echo(json!({}))).await, Err("APPROVAL_REQUIRED"));
-        assert!(run(&b, echo(json!({"approved": true, "approvalDecision": "allow-always"}))).await.is_ok());
+        assert!(approved("allow-always").await.is_ok());
         assert!(run(&b, echo(json!({}))).await.is_ok());
+    }
+
+    /// What changed while the person thought does not run; neither does anything by an answer about something else.
+    #[tokio::test]
+    #[allow(clippy::disallowed_methods)] // files of a test
+    async fn s25_the_node_looks_again_right_before_the_start() {
+        let b = bench(Some(policy("allowlist", "always", &[]))).await;
+        let write = |name: &str, text: &str| {
+            use std::os::unix::fs::PermissionsExt as _;
+            let path = b.home.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        };
+        write("s.sh", "#!/bin/sh\necho one\n");
+        for argv in [json!(["./s.sh"]), json!(["sh", "s.sh"]), json!(["env", "sh", "-c", ". ./s.sh"])] {
+            write("s.sh", "#!/bin/sh\necho one\n");
+            let params = json!({ "command": argv });
+            let facts = b.commands.run("system.run.inspect", params.clone()).await.unwrap()["facts"].clone();
+            let approved =
+                json!({"command": argv, "approved": true, "approvalDecision": "allow-always", "approvedFacts": facts});
+            assert_eq!(run(&b, approved.clone()).await.unwrap()["stdout"], "one\n");
+            write("s.sh", "#!/bin/sh\necho two\n");
+            assert_eq!(run(&b, approved).await, Err("APPROVAL_CHANGED"), "{argv}");
+        }
+        // Of all that only the script itself is remembered, as it was.
+        let kept =
+            b.commands.policy.read().unwrap().unwrap().file.agents.unwrap().0["main"].allowlist.clone().unwrap().0;
+        assert_eq!(kept.len(), 1);
+        assert!(kept[0].pattern.ends_with("/s.sh") && kept[0].sha256.is_some());
+    }
+
+    /// Variables that run code do not reach the program, and the answer says so.
+    #[tokio::test]
+    async fn s27_variables_that_are_not_harmless_are_left_out() {
+        let b = bench(Some(policy("full", "off", &[]))).await;
+        let env = json!({"LANG": "C", "PYTHONUSERBASE": "/x", "TAR_OPTIONS": "--x", "LD_PRELOAD": "/x.so", "GLIBC_TUNABLES": "x"});
+        let out = run(&b, json!({"command": ["env"], "env": env})).await.unwrap();
+        assert_eq!(out["envLeftOut"], json!(["GLIBC_TUNABLES", "LD_PRELOAD", "PYTHONUSERBASE", "TAR_OPTIONS"]));
+        let known = ["PATH", "HOME", "LANG", "LC_ALL", "TZ", "USER", "EXEC_INVOCATION_ID"];
+        for line in out["stdout"].as_str().unwrap().lines() {
+            assert!(known.contains(&line.split('=').next().unwrap()), "{line}");
+        }
+        let out = run(&b, json!({"command": ["env"], "env": {"LANG": "C"}})).await.unwrap();
+        assert!(out.get("envLeftOut").is_none());
+    }
+
+    #[tokio::test]
+    async fn s26_a_misspelt_policy_is_refused_and_allows_nothing_when_found() {
+        let b = bench(None).await;
+        for wrong in [policy("Full", "off", &[]), policy("full", "Off", &[]), policy("", "off", &[])] {
+            let refused = b.commands.run("system.execApprovals.set", json!({ "file": wrong })).await.unwrap_err();
+            assert!(refused.code == "INVALID_PARAMS" && refused.message.contains("expected"), "{refused:?}");
+        }
+        assert_eq!(run(&b, json!({"command": ["ls"]})).await, Err("SYSTEM_RUN_DENIED"));
     }
 
     #[tokio::test]
@@ -280,7 +396,7 @@ mod tests {
             json!({"command": "ls"}),
             json!({"command": []}),
             json!({"command": ["ls"], "cwd": "../x"}),
-            json!({"command": ["ls"], "env": {"LD_PRELOAD": "/x.so"}}),
+            json!({"command": ["ls"], "env": {"LANG": 1}}),
         ] {
             assert_eq!(run(&b, bad.clone()).await, Err("INVALID_PARAMS"), "{bad}");
         }

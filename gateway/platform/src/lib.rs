@@ -24,7 +24,7 @@ use std::sync::Arc;
 pub use clock::{Clock, Millis, Mono};
 pub use entropy::{Entropy, EntropyExt};
 pub use probe::{NoProbe, Probe};
-pub use process::{Command, Output, ProcessError, Processes};
+pub use process::{Command, FILE_HEAD, FileFacts, Output, ProcessError, Processes};
 pub use spawner::{Spawner, SpawnerExt, TaskHandle};
 pub use storage::{BlockFile, FileId, MemoryStorage, Storage};
 pub use transport::{BoxIo, Io, Listener, Transport};

@@ -12,6 +12,8 @@ use crate::BoxFuture;
 pub struct Command {
     /// Program and arguments; no shell sees them.
     pub argv: Vec<String>,
+    /// The file to execute when `argv[0]` is only the name that the program is told (S25: a link is resolved once).
+    pub program: Option<PathBuf>,
     /// Working directory.
     pub cwd: Option<PathBuf>,
     /// Extra environment, added to a minimal one (PATH, HOME, LANG, TZ).
@@ -60,11 +62,49 @@ pub enum ProcessError {
     Empty,
 }
 
-/// Runs programs. Dropping the future kills the child and every process that it started in its group.
+/// What a path leads to at this moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileFacts {
+    /// The path after all links.
+    pub path: PathBuf,
+    /// Device and inode: two paths with the same are one file.
+    pub identity: (u64, u64),
+    /// True for a directory; everything else here is a plain file.
+    pub is_directory: bool,
+    /// Bytes; 0 for a directory.
+    pub size: u64,
+    /// The first bytes of a plain file, at most [`FILE_HEAD`].
+    pub head: Vec<u8>,
+    /// SHA-256 of the content in lower-case hex, where it was asked for.
+    pub sha256: Option<String>,
+}
+
+/// Bytes of [`FileFacts::head`]: the kernel reads no more of a `#!` line.
+pub const FILE_HEAD: usize = 256;
+
+/// Runs programs. Dropping the future kills the child and every process that it started.
 pub trait Processes: Send + Sync {
     /// Runs `command` to its end.
     fn run(&self, command: Command) -> BoxFuture<'_, Result<Output, ProcessError>>;
     /// The absolute path of the file that `program` names: as a path (relative ones from `cwd`), else in PATH. `None`
     /// when there is no such executable file.
     fn which(&self, program: &str, cwd: Option<&Path>) -> Option<PathBuf>;
+    /// The path after all links; `None` when it leads to nothing.
+    fn resolve(&self, path: &Path) -> Option<PathBuf> {
+        let _ = path;
+        None
+    }
+    /// The same for a plain file only.
+    fn plain_file(&self, path: &Path) -> Option<PathBuf> {
+        let _ = path;
+        None
+    }
+    /// Looks at the plain file or directory at `path`, and reads it all when `with_content`.
+    ///
+    /// # Errors
+    /// Nothing there, neither file nor directory, or larger than `max` bytes when the content is asked for.
+    fn inspect(&self, path: PathBuf, with_content: bool, max: u64) -> BoxFuture<'_, std::io::Result<FileFacts>> {
+        let _ = (path, with_content, max);
+        Box::pin(std::future::ready(Err(std::io::ErrorKind::Unsupported.into())))
+    }
 }

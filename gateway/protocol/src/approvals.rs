@@ -41,6 +41,8 @@ wire! { /// A program that may run: a path, `*`, `**` and `?` as in a shell.
         last_used_at: Count,
         last_used_command: String,
         last_resolved_path: String,
+        /// The program's content when a person said allow-always: with another content a person is asked again (S25).
+        sha256: String,
     }
 }
 wire! { /// The stored policy, without the socket's token; `hash` is the SHA-256 of the file's text.
@@ -61,7 +63,9 @@ wire! { /// Asks a person whether a command may run; the answer comes when someb
         timeout_ms: Int<1, MAX_SAFE>,
         /// The exact argument list; only with it the approval can be used for `node.invoke` of `system.run`.
         argv: List<String, 1, 1000>,
-        /// SHA-256 of the environment that is set, as the executing side reckons it.
+        /// Variables that are set for it, by name and value: they are shown and bound exactly (S25, S27).
+        env: Dict<Text<0, 4096>>,
+        /// SHA-256 of `env`, as the executing side reckons it; another one than that of `env` is refused.
         env_hash: Short,
         /// The node on which it is to run.
         node_id: Short,
@@ -75,7 +79,18 @@ wire! { /// Asks a person whether a command may run; the answer comes when someb
         session_key: Text<0, 512>,
     }
 }
-wire! { /// What a person is asked.
+wire! { /// A file that decides what a command does.
+    ExecApprovalFile {
+        /// As the command names it.
+        name: String,
+        /// After all links.
+        path: String,
+        /// SHA-256 of its content.
+        sha256: String,
+    }
+}
+wire! { /// What a person is asked. With `argv` everything is what will run, made by the gateway; without it, it is the words of
+    /// who asks and opens nothing (S25).
     ExecApprovalAsk {
         command: String,
         cwd: Option<String>,
@@ -87,8 +102,18 @@ wire! { /// What a person is asked.
         session_key: Option<String>,
         ;
         argv: Vec<String>,
+        /// Variables that are set, by name and value.
+        env: Dict<String>,
+        /// Variables that were asked for and are not set.
+        env_left_out: Vec<String>,
         env_hash: String,
         node_id: String,
+        /// SHA-256 of the program's content.
+        sha256: String,
+        /// Scripts and programs among the arguments.
+        files: Vec<ExecApprovalFile>,
+        /// Why allow-always is allow-once for this command.
+        not_remembered: String,
     }
 }
 wire! { /// Payload of `exec.approval.requested`, and a row of `exec.approval.list`.

@@ -1,4 +1,4 @@
-//! Questions to a person whether a command may run, and what the answer is good for (part A4, S19).
+//! Questions to a person whether a command may run, and what the answer is good for (part A4, S19, S25).
 //!
 //! An approval is bound to exactly what was asked about, is used once, and ends by itself. Questions are in memory only:
 //! who asked waits on a connection or in a run, and both end with the process.
@@ -9,12 +9,16 @@ use std::{
     time::Duration,
 };
 
-use openclaw_agent::exec::ExecRequest;
+use openclaw_agent::exec::{ExecRequest, Facts, FileFact};
+use openclaw_config::DEFAULT_AGENT;
 use openclaw_platform::{Clock, Entropy, EntropyExt as _, Mono};
 use openclaw_protocol::{
-    approvals::{Decision, ExecApprovalAsk, ExecApprovalOutcome, ExecApprovalRequested, ExecApprovalResolved},
+    approvals::{
+        Decision, ExecApprovalAsk, ExecApprovalFile, ExecApprovalOutcome, ExecApprovalRequested, ExecApprovalResolved,
+    },
     error::ErrorShape,
     event::{EXEC_APPROVAL_REQUESTED, EXEC_APPROVAL_RESOLVED},
+    wire::Dict,
 };
 use tokio::sync::oneshot;
 
@@ -28,8 +32,9 @@ use crate::{
 pub struct Binding {
     argv: Vec<String>,
     cwd: Option<String>,
-    env_hash: String,
+    env: BTreeMap<String, String>,
     session_key: Option<String>,
+    agent_id: String,
     node_id: Option<String>,
 }
 
@@ -39,33 +44,103 @@ impl Binding {
         Self {
             argv: request.argv.clone(),
             cwd: request.cwd.clone(),
-            env_hash: request.env_hash(),
+            env: request.env.clone(),
             session_key: request.session_key.clone(),
+            agent_id: request.agent_id.clone(),
             node_id: node_id.map(str::to_owned),
         }
     }
+}
 
-    /// What a question was about; none without the exact arguments: such an answer is good for nothing here.
-    fn asked(ask: &ExecApprovalAsk) -> Option<Self> {
-        Some(Self {
-            argv: ask.argv.clone()?,
-            cwd: ask.cwd.clone(),
-            env_hash: ask.env_hash.clone()?,
-            session_key: ask.session_key.clone(),
-            node_id: ask.node_id.clone(),
-        })
+/// A question as it is put to people.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// What is shown.
+    pub shown: ExecApprovalAsk,
+    /// What an answer is good for; none for a question that is only words: such an answer opens nothing.
+    pub binding: Option<Binding>,
+    /// What was found on the machine that would run it.
+    pub facts: Option<Facts>,
+    /// Who asked: a device, else a connection. They may say no and never yes (S25). None for a run: a run is nobody, and
+    /// who started it may decide.
+    pub asked_by: Option<String>,
+}
+
+impl Question {
+    /// What a command's question shows: made from what will run, and from nothing that anybody says about it (S25).
+    pub fn of(
+        request: &ExecRequest,
+        node_id: Option<&str>,
+        facts: Option<Facts>,
+        not_remembered: Option<&str>,
+    ) -> Self {
+        let files = facts.as_ref().map(|f| f.files.iter().map(file).collect::<Vec<_>>());
+        let shown = ExecApprovalAsk {
+            command: request.shown(),
+            cwd: facts.as_ref().map(|f| f.cwd.clone()).or_else(|| request.cwd.clone()),
+            host: Some(if node_id.is_some() { "node" } else { "gateway" }.to_owned()),
+            security: None,
+            ask: None,
+            agent_id: Some(request.agent_id.clone()),
+            resolved_path: facts.as_ref().map(|f| f.program.clone()),
+            session_key: request.session_key.clone(),
+            argv: Some(request.argv.clone()),
+            env: Some(Dict(request.env.clone())).filter(|env| !env.0.is_empty()),
+            env_left_out: Some(request.env_left_out.clone()).filter(|names| !names.is_empty()),
+            env_hash: Some(request.env_hash()),
+            node_id: node_id.map(str::to_owned),
+            sha256: facts.as_ref().map(|f| f.sha256.clone()),
+            files: files.filter(|files| !files.is_empty()),
+            not_remembered: not_remembered.map(str::to_owned),
+        };
+        Self { shown, binding: Some(Binding::of(request, node_id)), facts, asked_by: None }
     }
+
+    /// The words of whoever asks, about nothing in particular.
+    pub fn words(shown: ExecApprovalAsk) -> Self {
+        Self { shown, binding: None, facts: None, asked_by: None }
+    }
+}
+
+fn file(fact: &FileFact) -> ExecApprovalFile {
+    ExecApprovalFile { name: fact.name.clone(), path: fact.path.clone(), sha256: fact.sha256.clone() }
+}
+
+/// The agent of a question; the main one when it names none.
+pub fn agent_of(named: Option<String>) -> String {
+    named.filter(|id| !id.is_empty()).unwrap_or_else(|| DEFAULT_AGENT.to_owned())
+}
+
+/// Who decides.
+#[derive(Debug, Clone, Copy)]
+pub struct Decider<'a> {
+    /// For people: a client's name.
+    pub name: &'a str,
+    /// The device, else the connection; compared with who asked.
+    pub identity: &'a str,
 }
 
 struct Pending {
     shown: ExecApprovalRequested,
+    binding: Option<Binding>,
+    facts: Option<Facts>,
+    asked_by: Option<String>,
     decide: oneshot::Sender<Decision>,
 }
 
 struct Grant {
     binding: Binding,
-    decision: Decision,
+    granted: Granted,
     until: Mono,
+}
+
+/// What a person said yes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Granted {
+    /// Once or always.
+    pub decision: Decision,
+    /// What was found when it was shown; whoever runs the command looks again (S25).
+    pub facts: Option<Facts>,
 }
 
 #[derive(Default)]
@@ -81,7 +156,7 @@ pub enum Unusable {
     #[error("unknown, used or expired approval")]
     Unknown,
     /// Given for something else.
-    #[error("the approval was given for another command, directory, environment, session or node")]
+    #[error("the approval was given for another command, directory, environment, session, agent or node")]
     Mismatch,
 }
 
@@ -113,12 +188,12 @@ impl Approvals {
     ///
     /// # Errors
     /// [`Unusable`].
-    pub fn redeem(&self, id: &str, binding: &Binding) -> Result<Decision, Unusable> {
+    pub fn redeem(&self, id: &str, binding: &Binding) -> Result<Granted, Unusable> {
         let now = self.clock.mono();
         let mut state = self.lock();
         state.grants.retain(|_, g| now < g.until);
         let grant = state.grants.remove(id).ok_or(Unusable::Unknown)?;
-        if grant.binding == *binding { Ok(grant.decision) } else { Err(Unusable::Mismatch) }
+        if grant.binding == *binding { Ok(grant.granted) } else { Err(Unusable::Mismatch) }
     }
 
     /// Takes a question off the list; `None` when it was decided meanwhile.
@@ -147,14 +222,15 @@ impl Gateway {
     pub async fn ask_approval(
         &self,
         id: Option<String>,
-        ask: ExecApprovalAsk,
+        question: Question,
         timeout: Duration,
     ) -> Result<ExecApprovalOutcome, ErrorShape> {
         let timeout = timeout.min(APPROVAL_MAX);
         let id = id.unwrap_or_else(|| self.approvals.entropy.uuid());
         let created_at_ms = self.clock.wall();
         let expires_at_ms = created_at_ms.saturating_add(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
-        let shown = ExecApprovalRequested { id: id.clone(), request: ask, created_at_ms, expires_at_ms };
+        let Question { shown, binding, facts, asked_by } = question;
+        let shown = ExecApprovalRequested { id: id.clone(), request: shown, created_at_ms, expires_at_ms };
         // Made before the channel, so that it goes after the receiver.
         let _guard = Guard(&self.approvals, id.clone());
         let (decide, mut decided) = oneshot::channel();
@@ -169,7 +245,8 @@ impl Gateway {
             }
             // An older approval with this id is not what is asked about now.
             state.grants.remove(&id);
-            state.pending.insert(id.clone(), Pending { shown: shown.clone(), decide });
+            let pending = Pending { shown: shown.clone(), binding, facts, asked_by, decide };
+            state.pending.insert(id.clone(), pending);
             drop(state);
             hub.publish(&EXEC_APPROVAL_REQUESTED, &shown, None);
         }
@@ -186,15 +263,22 @@ impl Gateway {
     /// Decides a question; the event comes before every answer.
     ///
     /// # Errors
-    /// INVALID_REQUEST when nothing of this id waits.
-    pub fn resolve_approval(&self, id: &str, decision: Decision, by: &str) -> Result<(), ErrorShape> {
+    /// INVALID_REQUEST when nothing of this id waits, or when who asked says yes (S25): then it goes on waiting.
+    pub fn resolve_approval(&self, id: &str, decision: Decision, by: Decider<'_>) -> Result<(), ErrorShape> {
         let hub = self.hub.ordered();
-        let pending = self.approvals.withdraw(id);
-        let unknown = || ErrorShape::invalid("UNKNOWN_APPROVAL", "unknown approval id");
-        let pending = pending.ok_or_else(unknown)?;
+        let pending = {
+            let mut state = self.approvals.lock();
+            let unknown = || ErrorShape::invalid("UNKNOWN_APPROVAL", "unknown approval id");
+            let asked_by = state.pending.get(id).ok_or_else(unknown)?.asked_by.as_deref();
+            if asked_by == Some(by.identity) && decision != Decision::Deny {
+                let text = "who asked for an approval may deny it and not give it: let another device decide";
+                return Err(ErrorShape::invalid("OWN_APPROVAL", text));
+            }
+            state.pending.remove(id).ok_or_else(unknown)?
+        };
         let until = self.clock.mono() + APPROVAL_TTL;
         if decision != Decision::Deny
-            && let Some(binding) = Binding::asked(&pending.shown.request)
+            && let Some(binding) = pending.binding
         {
             let mut state = self.approvals.lock();
             let now = self.clock.mono();
@@ -204,10 +288,15 @@ impl Gateway {
                 let Some(oldest) = oldest else { break };
                 state.grants.remove(&oldest);
             }
-            state.grants.insert(id.to_owned(), Grant { binding, decision, until });
+            let granted = Granted { decision, facts: pending.facts };
+            state.grants.insert(id.to_owned(), Grant { binding, granted, until });
         }
-        let resolved =
-            ExecApprovalResolved { id: id.to_owned(), decision, resolved_by: by.to_owned(), ts: self.clock.wall() };
+        let resolved = ExecApprovalResolved {
+            id: id.to_owned(),
+            decision,
+            resolved_by: by.name.to_owned(),
+            ts: self.clock.wall(),
+        };
         hub.publish(&EXEC_APPROVAL_RESOLVED, &resolved, None);
         drop(hub);
         let _ = pending.decide.send(decision);
@@ -225,7 +314,8 @@ mod tests {
         ExecRequest {
             argv: argv.iter().map(|a| (*a).to_owned()).collect(),
             cwd: Some("/w".into()),
-            env: [("A".to_owned(), "1".to_owned())].into(),
+            env: [("LANG".to_owned(), "C".to_owned())].into(),
+            env_left_out: vec![],
             session_key: Some("agent:main:main".into()),
             agent_id: "main".into(),
         }
@@ -234,7 +324,8 @@ mod tests {
     fn granted(binding: Binding) -> Approvals {
         let approvals = Approvals::new(Arc::new(OsClock), Arc::new(OsEntropy));
         let until = approvals.clock.mono() + APPROVAL_TTL;
-        let grant = Grant { binding, decision: Decision::AllowOnce, until };
+        let granted = Granted { decision: Decision::AllowOnce, facts: None };
+        let grant = Grant { binding, granted, until };
         approvals.lock().grants.insert("id".into(), grant);
         approvals
     }
@@ -244,7 +335,7 @@ mod tests {
         let asked = request(&["rm", "a"]);
         let binding = Binding::of(&asked, Some("n"));
         let approvals = granted(binding.clone());
-        assert_eq!(approvals.redeem("id", &binding), Ok(Decision::AllowOnce));
+        assert_eq!(approvals.redeem("id", &binding).unwrap().decision, Decision::AllowOnce);
         assert_eq!(approvals.redeem("id", &binding), Err(Unusable::Unknown));
         let others = [
             Binding::of(&request(&["rm", "b"]), Some("n")),
@@ -252,7 +343,9 @@ mod tests {
             Binding::of(&request(&["rm a"]), Some("n")),
             Binding::of(&ExecRequest { cwd: Some("/".into()), ..asked.clone() }, Some("n")),
             Binding::of(&ExecRequest { env: BTreeMap::new(), ..asked.clone() }, Some("n")),
+            Binding::of(&ExecRequest { env: [("LANG".to_owned(), "D".to_owned())].into(), ..asked.clone() }, Some("n")),
             Binding::of(&ExecRequest { session_key: None, ..asked.clone() }, Some("n")),
+            Binding::of(&ExecRequest { agent_id: "other".into(), ..asked.clone() }, Some("n")),
             Binding::of(&asked, Some("m")),
             Binding::of(&asked, None),
         ];
@@ -272,22 +365,22 @@ mod tests {
         assert_eq!(approvals.redeem("id", &binding), Err(Unusable::Unknown));
     }
 
-    /// The words of the question alone bind nothing.
+    /// What is shown is what will run; the environment is there by name and value.
     #[test]
-    fn s19_without_the_exact_arguments_nothing_is_granted() {
-        let ask = ExecApprovalAsk {
-            command: "ls".into(),
-            cwd: None,
-            host: None,
-            security: None,
-            ask: None,
-            agent_id: None,
-            resolved_path: None,
-            session_key: None,
-            argv: None,
-            env_hash: Some(String::new()),
-            node_id: None,
+    fn s25_a_question_is_made_from_what_will_run() {
+        let asked = request(&["sh", "-c", "id; rm x"]);
+        let facts = Facts {
+            program: "/usr/bin/dash".into(),
+            sha256: "aa".into(),
+            cwd: "/real".into(),
+            cwd_identity: "1:2".into(),
+            files: vec![FileFact { name: "x".into(), path: "/real/x".into(), sha256: "bb".into() }],
         };
-        assert_eq!(Binding::asked(&ask), None);
+        let shown = Question::of(&asked, Some("n"), Some(facts), Some("why")).shown;
+        assert_eq!(shown.command, "sh -c 'id; rm x'");
+        assert_eq!((shown.cwd.as_deref(), shown.resolved_path.as_deref()), (Some("/real"), Some("/usr/bin/dash")));
+        assert_eq!(shown.env.unwrap().0["LANG"], "C");
+        assert_eq!((shown.sha256.as_deref(), shown.files.unwrap()[0].path.as_str()), (Some("aa"), "/real/x"));
+        assert_eq!(shown.not_remembered.as_deref(), Some("why"));
     }
 }

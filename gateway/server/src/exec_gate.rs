@@ -1,17 +1,21 @@
 //! Lets an agent's command pass, or not: the operator's configuration, the stored policy, and a person where the policy
-//! says so (S19).
+//! says so (S19, S25, D47).
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use openclaw_agent::{
-    exec::{ExecRequest, Policy, Verdict},
+    exec::{ApprovalsStore, ExecRequest, Facts, Policy, Target, Verdict, problems},
     tool::ExecGate,
 };
 use openclaw_config::{ExecAsk, ExecSecurity};
-use openclaw_platform::BoxFuture;
-use openclaw_protocol::approvals::{Decision, ExecApprovalAsk};
+use openclaw_platform::{BoxFuture, Processes};
+use openclaw_protocol::approvals::Decision;
 
-use crate::{approvals::Binding, gateway::Gateway, limits::APPROVAL_DEFAULT};
+use crate::{
+    approvals::{Binding, Question},
+    gateway::Gateway,
+    limits::{APPROVAL_DEFAULT, PROBLEMS_TOLD},
+};
 
 /// The gate for commands of one run on this machine.
 pub struct Gate {
@@ -33,71 +37,107 @@ impl Gate {
         Self { gateway, agent_id: agent_id.to_owned(), session_key: session_key.to_owned(), asked }
     }
 
-    /// The stored policy, made stricter by `tools.exec` and by the session. Where the file is silent `tools.exec` counts, and
-    /// where both are, a person is asked about what is on no list (D47); a file that cannot be read allows nothing.
+    /// What `tools.exec` and the stored policy say, the stricter where both do, and no more than the session and the
+    /// agent's own configuration say. Where neither says anything: the list, and a person is asked about the rest (D47). A
+    /// file that cannot be read allows nothing.
     fn policy(&self) -> Result<Policy, String> {
-        let file = self.gateway.exec_policy.read().map_err(|e| e.to_string())?;
-        let said = &self.gateway.config().tools.exec;
-        let unset = (said.security.unwrap_or(ExecSecurity::Allowlist), said.ask.unwrap_or(ExecAsk::OnMiss));
-        let policy = match file {
-            Some(snapshot) => Policy::of(&snapshot.file, &self.agent_id, unset),
-            None => Policy { security: unset.0, ask: unset.1, fallback: ExecSecurity::Deny, allowlist: vec![] },
+        let config = self.gateway.config();
+        let exec = &config.tools.exec;
+        let unset = (exec.security.unwrap_or(ExecSecurity::Allowlist), exec.ask.unwrap_or(ExecAsk::OnMiss));
+        let file = self.gateway.exec_policy.read().map_err(|error| {
+            tracing::error!(%error, "the stored exec policy allows nothing");
+            error.to_string()
+        })?;
+        let policy = match &file {
+            Some(snapshot) => {
+                let misspelt = problems(&snapshot.file).into_iter().filter(|problem| problem.is_misspelt);
+                for problem in misspelt.take(PROBLEMS_TOLD) {
+                    tracing::warn!(%problem, "exec-approvals.json");
+                }
+                Policy::of(&snapshot.file, &self.agent_id, unset)
+            }
+            None => Policy::unsaid(unset),
         };
-        let exec = &self.gateway.config().tools.exec;
-        Ok(policy.at_most(exec.security, exec.ask).at_most(self.asked.0, self.asked.1))
+        let own = config.agents.list.iter().find(|agent| agent.id.trim().eq_ignore_ascii_case(&self.agent_id));
+        let own = own.and_then(|agent| agent.tools.as_ref()).map(|tools| tools["exec"].clone()).unwrap_or_default();
+        Ok(policy.at_most(exec.security, exec.ask).at_most(self.asked.0, self.asked.1).at_most_said(&own))
     }
 
-    async fn decide(&self, request: ExecRequest, path: &str) -> Result<(), String> {
+    fn processes(&self) -> &dyn Processes {
+        &*self.gateway.platform.processes
+    }
+
+    async fn decide(&self, request: ExecRequest, target: &Target) -> Result<(), String> {
         let request =
             ExecRequest { agent_id: self.agent_id.clone(), session_key: Some(self.session_key.clone()), ..request };
         let policy = self.policy()?;
-        match policy.judge(path, None) {
+        let listed = policy.lists(self.processes(), target, None).await;
+        match policy.judge(listed) {
             Verdict::Run => return Ok(()),
             Verdict::Deny(why) => return Err(format!("not allowed: {why}")),
             Verdict::Ask => {}
         }
+        let facts = target.facts(self.processes()).await.map_err(|e| format!("not allowed: {e}"))?;
         let gateway = &self.gateway;
-        let outcome = gateway.ask_approval(None, question(&request, "gateway", path, None), APPROVAL_DEFAULT).await;
-        let outcome = outcome.map_err(|e| e.to_string())?;
+        let question = Question::of(&request, None, Some(facts.clone()), target.not_remembered());
+        let outcome = gateway.ask_approval(None, question, APPROVAL_DEFAULT).await.map_err(|e| e.to_string())?;
         match outcome.decision {
-            Some(Decision::Deny) => Err("not allowed: a person said no".into()),
-            None if policy.falls_back(path, None) => Ok(()),
-            None => Err("not allowed: nobody approved it in time".into()),
+            Some(Decision::Deny) => return Err("not allowed: a person said no".into()),
+            None if policy.falls_back(listed) => {}
+            None => return Err("not allowed: nobody approved it in time".into()),
             Some(_) => {
-                let binding = Binding::of(&request, None);
-                let decision = gateway.approvals.redeem(&outcome.id, &binding).map_err(|e| e.to_string())?;
-                if decision == Decision::AllowAlways {
-                    let now = gateway.clock.wall();
-                    let kept = gateway.exec_policy.allow(&self.agent_id, path, &request.shown(), now).await;
-                    if let Err(error) = kept {
-                        tracing::error!(%error, "the approval is not kept for the next time");
-                    }
+                let granted = gateway.approvals.redeem(&outcome.id, &Binding::of(&request, None));
+                if granted.map_err(|e| e.to_string())?.decision == Decision::AllowAlways {
+                    self.remember(&request, target, &facts).await;
                 }
-                Ok(())
             }
+        }
+        self.still_allowed(&request, &facts).await
+    }
+
+    /// Everything once more, right before the start: the policy may be another by now, and so may every file (S25).
+    async fn still_allowed(&self, request: &ExecRequest, shown: &Facts) -> Result<(), String> {
+        let gone = |e: &dyn std::fmt::Display| format!("not allowed: {e} any more; nothing was run");
+        let now = Target::find(self.processes(), request, Path::new("/")).await.map_err(|e| gone(&e))?;
+        let found = now.facts(self.processes()).await.map_err(|e| gone(&e))?;
+        if let Some(what) = shown.difference(&found) {
+            return Err(format!("not allowed: {what}"));
+        }
+        match self.policy()?.security {
+            ExecSecurity::Deny => Err("not allowed: the policy allows no programs any more".into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Puts the program on the agent's list, unless it runs whatever it is told to (S25).
+    async fn remember(&self, request: &ExecRequest, target: &Target, facts: &Facts) {
+        if let Some(why) = target.not_remembered() {
+            tracing::warn!(program = %facts.program.escape_debug(), "allowed this once and not always: {why}");
+            return;
+        }
+        let (store, now) = (&self.gateway.exec_policy, self.gateway.clock.wall());
+        let kept = store.allow(&self.agent_id, &facts.program, &facts.sha256, &request.shown(), now).await;
+        if let Err(error) = kept {
+            tracing::error!(%error, "the approval is not kept for the next time");
         }
     }
 }
 
-/// What a person is shown and what the answer binds.
-pub fn question(request: &ExecRequest, host: &str, path: &str, node_id: Option<&str>) -> ExecApprovalAsk {
-    ExecApprovalAsk {
-        command: request.shown(),
-        cwd: request.cwd.clone(),
-        host: Some(host.to_owned()),
-        security: None,
-        ask: None,
-        agent_id: Some(request.agent_id.clone()),
-        resolved_path: Some(path.to_owned()).filter(|p| !p.is_empty()),
-        session_key: request.session_key.clone(),
-        argv: Some(request.argv.clone()),
-        env_hash: Some(request.env_hash()),
-        node_id: node_id.map(str::to_owned),
+/// Tells what is wrong with the stored policy, once at the start: words that are none, patterns that never match (S26, F49).
+pub fn tell_problems(store: &ApprovalsStore) {
+    match store.read() {
+        Ok(None) => {}
+        Ok(Some(snapshot)) => {
+            for problem in problems(&snapshot.file).iter().take(PROBLEMS_TOLD) {
+                tracing::warn!(%problem, "exec-approvals.json");
+            }
+        }
+        Err(error) => tracing::error!(%error, "the stored exec policy allows nothing"),
     }
 }
 
 impl ExecGate for Gate {
-    fn pass<'a>(&'a self, request: ExecRequest, path: &'a str) -> BoxFuture<'a, Result<(), String>> {
-        Box::pin(self.decide(request, path))
+    fn pass<'a>(&'a self, request: ExecRequest, target: &'a Target) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(self.decide(request, target))
     }
 }

@@ -170,6 +170,7 @@ impl Gateway {
             options,
         });
         crate::delivery::resume(&gateway.store, &gateway.idempotency)?;
+        crate::exec_gate::tell_problems(&gateway.exec_policy);
         gateway.refresh_health();
         Ok(gateway)
     }

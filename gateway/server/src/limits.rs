@@ -150,6 +150,8 @@ pub const V1_SIGNATURES: usize = 1024;
 pub const DEVICES: usize = 1000;
 /// Commands that wait for a person's decision; as many decisions that were not used yet.
 pub const APPROVALS: usize = 256;
+/// Lines of the log about what is wrong with the stored policy, each time.
+pub const PROBLEMS_TOLD: usize = 20;
 /// A person has this long to decide when the caller does not say.
 pub const APPROVAL_DEFAULT: Duration = Duration::from_mins(2);
 /// A caller waits at most this long for a decision.
@@ -186,6 +188,8 @@ pub const NODE_INVOKE_DEFAULT: Duration = Duration::from_secs(30);
 pub const NODE_INVOKE_MAX: Duration = Duration::from_hours(24);
 /// After the time that a program on a node has, its answer may take this long.
 pub const NODE_ANSWER_GRACE: Duration = Duration::from_secs(10);
+/// A node has this long to say what a command would run there; the question does not wait longer for it.
+pub const NODE_INSPECT: Duration = Duration::from_secs(10);
 /// Bytes of a node's answer that are kept for a repeated idempotency key.
 pub const NODE_ANSWER_KEPT: usize = 64 << 10;
 /// Characters of a message that a node may send to an agent.

@@ -26,7 +26,13 @@ async fn watcher(gateway: &Arc<Gateway>) -> Arc<Member> {
 }
 
 fn emitter(gateway: &Gateway) -> Emitter {
-    let request = RunRequest::new("run".into(), "agent:main:main".into(), vec![], Duration::from_secs(600));
+    let request = RunRequest::new(
+        openclaw_server::rights::Principal::Gateway,
+        "run".into(),
+        "agent:main:main".into(),
+        vec![],
+        Duration::from_secs(600),
+    );
     let mut emitter = Emitter::new(&request);
     emitter.start(&gateway.hub, WALL);
     emitter

@@ -6,22 +6,65 @@ mod support;
 
 use std::time::Duration;
 
-use openclaw_protocol::approvals::{Decision, ExecApprovalAsk};
+use openclaw_agent::exec::ExecRequest;
+use openclaw_protocol::approvals::Decision;
+use openclaw_server::approvals::{Binding, Decider, Question};
 use support::gateway;
 
-fn ask() -> ExecApprovalAsk {
-    ExecApprovalAsk {
-        command: "ls".into(),
+const PERSON: Decider<'_> = Decider { name: "p", identity: "device:p" };
+
+fn request() -> ExecRequest {
+    ExecRequest {
+        argv: vec!["ls".into()],
         cwd: None,
-        host: None,
-        security: None,
-        ask: None,
-        agent_id: None,
-        resolved_path: None,
+        env: [].into(),
+        env_left_out: vec![],
         session_key: None,
-        argv: Some(vec!["ls".into()]),
-        env_hash: Some("h".into()),
-        node_id: None,
+        agent_id: "main".into(),
+    }
+}
+
+fn ask() -> Question {
+    Question::of(&request(), None, None, None)
+}
+
+/// Who asked may say no and never yes; a run is nobody, and anybody with the right may decide (S25).
+#[tokio::test(start_paused = true)]
+async fn s25_who_asked_may_deny_and_not_allow() {
+    let gateway = gateway();
+    let mine = || Question { asked_by: Some("device:p".into()), ..ask() };
+    let other = Decider { name: "p", identity: "device:q" };
+    let minute = Duration::from_mins(1);
+    for decision in [Decision::AllowOnce, Decision::AllowAlways] {
+        let mut question = Box::pin(gateway.ask_approval(Some("q".into()), mine(), minute));
+        assert!(futures_util::poll!(&mut question).is_pending());
+        let refused = gateway.resolve_approval("q", decision, PERSON).unwrap_err();
+        assert_eq!(refused.details.unwrap()["code"], "OWN_APPROVAL");
+        assert!(futures_util::poll!(&mut question).is_pending(), "it goes on waiting");
+        gateway.resolve_approval("q", decision, other).unwrap();
+        assert_eq!(question.await.unwrap().decision, Some(decision));
+    }
+    let mut question = Box::pin(gateway.ask_approval(Some("q".into()), mine(), minute));
+    assert!(futures_util::poll!(&mut question).is_pending());
+    gateway.resolve_approval("q", Decision::Deny, PERSON).unwrap();
+    assert_eq!(question.await.unwrap().decision, Some(Decision::Deny));
+    let mut question = Box::pin(gateway.ask_approval(Some("q".into()), ask(), minute));
+    assert!(futures_util::poll!(&mut question).is_pending());
+    gateway.resolve_approval("q", Decision::AllowOnce, PERSON).unwrap();
+    assert_eq!(question.await.unwrap().decision, Some(Decision::AllowOnce));
+}
+
+/// An answer to words is good for nothing, whatever the words say (S25).
+#[tokio::test(start_paused = true)]
+async fn s25_a_question_without_arguments_opens_nothing() {
+    let gateway = gateway();
+    let binding = Binding::of(&request(), None);
+    for (question, opens) in [(Question::words(ask().shown), false), (ask(), true)] {
+        let mut waiting = Box::pin(gateway.ask_approval(Some("q".into()), question, Duration::from_mins(1)));
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        gateway.resolve_approval("q", Decision::AllowOnce, PERSON).unwrap();
+        assert_eq!(waiting.await.unwrap().decision, Some(Decision::AllowOnce));
+        assert_eq!(gateway.approvals.redeem("q", &binding).is_ok(), opens);
     }
 }
 
@@ -35,7 +78,7 @@ async fn s19_a_decision_and_the_deadline_have_one_winner() {
         let question = gateway.ask_approval(Some(id.clone()), ask(), Duration::from_secs(1));
         let person = async {
             tokio::time::sleep(Duration::from_millis(at)).await;
-            gateway.resolve_approval(&id, Decision::AllowOnce, "p")
+            gateway.resolve_approval(&id, Decision::AllowOnce, PERSON)
         };
         let (outcome, resolved) = tokio::join!(question, person);
         let told = outcome.unwrap().decision.is_some();
@@ -53,12 +96,12 @@ async fn s19_a_question_ends_with_who_asked() {
     let question = gateway.ask_approval(Some("q".into()), ask(), minute);
     assert!(tokio::time::timeout(Duration::from_millis(10), question).await.is_err());
     assert!(gateway.approvals.list().is_empty());
-    assert!(gateway.resolve_approval("q", Decision::AllowOnce, "p").is_err());
+    assert!(gateway.resolve_approval("q", Decision::AllowOnce, PERSON).is_err());
     let two = async {
         tokio::time::sleep(Duration::from_millis(10)).await;
         let again = gateway.ask_approval(Some("q".into()), ask(), minute).await;
         assert_eq!(again.unwrap_err().message, "approval id already pending");
-        gateway.resolve_approval("q", Decision::Deny, "p").unwrap();
+        gateway.resolve_approval("q", Decision::Deny, PERSON).unwrap();
     };
     let (outcome, ()) = tokio::join!(gateway.ask_approval(Some("q".into()), ask(), minute), two);
     assert_eq!(outcome.unwrap().decision, Some(Decision::Deny));
@@ -82,15 +125,15 @@ async fn s19_the_end_of_a_question_does_not_withdraw_the_next_one() {
     let question = || Box::pin(gateway.ask_approval(Some("q".into()), ask(), Duration::from_secs(9)));
     let mut first = question();
     assert!(futures_util::poll!(&mut first).is_pending());
-    gateway.resolve_approval("q", Decision::AllowOnce, "p").unwrap();
+    gateway.resolve_approval("q", Decision::AllowOnce, PERSON).unwrap();
     let mut second = question();
     assert!(futures_util::poll!(&mut second).is_pending());
     assert_eq!(first.await.unwrap().decision, Some(Decision::AllowOnce));
-    gateway.resolve_approval("q", Decision::Deny, "p").unwrap();
+    gateway.resolve_approval("q", Decision::Deny, PERSON).unwrap();
     assert_eq!(second.await.unwrap().decision, Some(Decision::Deny));
     // One that is given up is withdrawn.
     let mut third = question();
     assert!(futures_util::poll!(&mut third).is_pending());
     drop(third);
-    assert!(gateway.resolve_approval("q", Decision::Deny, "p").is_err());
+    assert!(gateway.resolve_approval("q", Decision::Deny, PERSON).is_err());
 }

@@ -16,6 +16,33 @@ pub fn matches(pattern: &str, path: &str, home: Option<&str>) -> bool {
     fits(&parts(&expanded), &parts(path), |pattern, part| pattern == "**" || glob(pattern, part))
 }
 
+/// Why `pattern` fits no path at all, whatever is installed (F49); `None` when it may fit one.
+pub fn never_matches(pattern: &str) -> Option<&'static str> {
+    let pattern = pattern.trim();
+    let rest = pattern.strip_prefix("~/").or_else(|| pattern.strip_prefix('/'));
+    let Some(rest) = rest else {
+        return Some("it has to be the path of a program, beginning with / or ~/");
+    };
+    let parts: Vec<&str> = rest.split('/').collect();
+    if parts.iter().any(|part| part.is_empty()) {
+        return Some("paths of programs have no empty parts and do not end with /");
+    }
+    parts.iter().any(|part| matches!(*part, "." | "..")).then_some("paths of programs have no `.` and `..`")
+}
+
+/// True when it stands for one path only.
+pub fn is_literal(pattern: &str) -> bool {
+    !pattern.contains(['*', '?'])
+}
+
+/// The directory that every path fitting `pattern` is below, as far as it has no `*` and `?`, and the rest. Programs are
+/// looked at after all links, so a pattern has to be as well: `/bin` is often a link to `/usr/bin`.
+pub fn fixed_directory(pattern: &str) -> Option<(&str, &str)> {
+    let wild = pattern.find(['*', '?']).unwrap_or(pattern.len());
+    let end = pattern.get(..wild)?.rfind('/')?;
+    Some((pattern.get(..end.max(1))?, pattern.get(end..)?.trim_start_matches('/')))
+}
+
 /// Two lists, in which `**` on the left stands for any number of items on the right; no backtracking beyond the last
 /// `**`, so the time is at most the product of the lengths.
 fn fits(pattern: &[String], items: &[String], one: impl Fn(&str, &str) -> bool) -> bool {
@@ -81,6 +108,20 @@ mod tests {
             assert!(!fits(pattern, path), "{pattern} {path}");
         }
         assert!(!matches("~/x", "/x", None));
+    }
+
+    #[test]
+    fn the_fixed_part_of_a_pattern() {
+        for (pattern, parts) in [
+            ("/bin/ls", Some(("/bin", "ls"))),
+            ("/ls", Some(("/", "ls"))),
+            ("/usr/b*/x", Some(("/usr", "b*/x"))),
+            ("/**", Some(("/", "**"))),
+            ("/usr/lib/**/x", Some(("/usr/lib", "**/x"))),
+            ("ls", None),
+        ] {
+            assert_eq!(fixed_directory(pattern), parts, "{pattern}");
+        }
     }
 
     /// A hostile pattern costs no more than the product of the lengths (S21).

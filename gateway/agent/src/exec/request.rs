@@ -1,10 +1,12 @@
-//! Exactly what is to be run: the thing that an approval binds (S19).
+//! Exactly what is to be run: the thing that an approval binds (S19, S25).
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use openclaw_config::DEFAULT_AGENT;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+
+use super::environment;
 
 /// Arguments of a command.
 const MAX_ARGS: usize = 1000;
@@ -15,33 +17,6 @@ const MAX_VARS: usize = 64;
 /// Bytes of all of them.
 const MAX_VAR_BYTES: usize = 32 << 10;
 
-/// Variables that change which code runs, or what a program that looks harmless does.
-const REFUSED: [&str; 22] = [
-    "PATH",
-    "HOME",
-    "SHELL",
-    "IFS",
-    "ENV",
-    "BASH_ENV",
-    "SHELLOPTS",
-    "BASHOPTS",
-    "PS4",
-    "PROMPT_COMMAND",
-    "NODE_OPTIONS",
-    "NODE_PATH",
-    "PYTHONHOME",
-    "PYTHONPATH",
-    "PYTHONSTARTUP",
-    "PERL5LIB",
-    "PERL5OPT",
-    "RUBYLIB",
-    "RUBYOPT",
-    "JAVA_TOOL_OPTIONS",
-    "EDITOR",
-    "PAGER",
-];
-const REFUSED_PREFIXES: [&str; 5] = ["LD_", "DYLD_", "GIT_", "OPENCLAW_", "BASH_FUNC_"];
-
 /// A command as it is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExecRequest {
@@ -49,8 +24,10 @@ pub struct ExecRequest {
     pub argv: Vec<String>,
     /// Working directory.
     pub cwd: Option<String>,
-    /// Variables set besides the minimal environment.
+    /// Variables set besides the minimal environment: harmless ones only (S27).
     pub env: BTreeMap<String, String>,
+    /// Names of variables that were asked for and are not set.
+    pub env_left_out: Vec<String>,
     /// For which session.
     pub session_key: Option<String>,
     /// For which agent; the policy is looked up under it.
@@ -69,8 +46,8 @@ pub enum BadRequest {
     /// Too many or too long arguments, or one with a zero byte.
     #[error("the command has too many or too long arguments, or a zero byte")]
     Arguments,
-    /// A variable that may not be set.
-    #[error("the environment variable {0} may not be set")]
+    /// A variable that may not be set, or not to this value.
+    #[error("the environment variable {0} may not be set to that value")]
     Variable(String),
     /// Too many or too long variables.
     #[error("too many or too long environment variables")]
@@ -99,8 +76,9 @@ impl ExecRequest {
             Value::Object(map) => map.iter().map(|(k, v)| Ok((k.clone(), text(v)?))).collect::<Result<_, _>>()?,
             _ => return Err(BadRequest::Shape),
         };
+        let (env, env_left_out) = environment::split(env);
         let agent_id = optional("agentId")?.unwrap_or_else(|| DEFAULT_AGENT.to_owned());
-        Ok(Self { argv, cwd: optional("cwd")?, env, session_key: optional("sessionKey")?, agent_id })
+        Ok(Self { argv, cwd: optional("cwd")?, env, env_left_out, session_key: optional("sessionKey")?, agent_id })
     }
 
     /// The same as parameters.
@@ -135,7 +113,7 @@ impl ExecRequest {
         if self.env.len() > MAX_VARS || bytes > MAX_VAR_BYTES || self.env.values().any(|v| zero(v)) {
             return Err(BadRequest::Environment);
         }
-        if let Some(name) = self.env.keys().find(|name| !may_set(name)) {
+        if let Some((name, _)) = self.env.iter().find(|(name, value)| !environment::may_set(name, value)) {
             return Err(BadRequest::Variable(name.escape_debug().take(64).collect()));
         }
         let sound = |cwd: &String| cwd.starts_with('/') && !zero(cwd) && !cwd.split('/').any(|part| part == "..");
@@ -157,20 +135,46 @@ impl ExecRequest {
         })
     }
 
-    /// One line for a person: every argument quoted where a shell would need it, control characters escaped (S18).
+    /// One line for a person, from which the arguments can be read back exactly (S18, S25).
     pub fn shown(&self) -> String {
-        let line = shell_words::join(&self.argv);
-        line.chars().flat_map(|c| if c.is_control() { c.escape_debug().collect() } else { vec![c] }).collect()
+        shown(&self.argv)
     }
 }
 
-fn may_set(name: &str) -> bool {
-    let first = name.chars().next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
-    let upper = name.to_ascii_uppercase();
-    first
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-        && !REFUSED.contains(&upper.as_str())
-        && !REFUSED_PREFIXES.iter().any(|prefix| upper.starts_with(prefix))
+/// Arguments as a shell would read them back: plain ones as they are, others in quotes, and those with anything that is
+/// not visible in `$'...'` with escapes.
+pub fn shown(argv: &[String]) -> String {
+    argv.iter().map(|argument| quoted(argument)).collect::<Vec<_>>().join(" ")
+}
+
+fn quoted(argument: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_@%+=:,./-".contains(c);
+    if !argument.is_empty() && argument.chars().all(plain) {
+        return argument.to_owned();
+    }
+    if argument.chars().all(is_visible) {
+        return format!("'{}'", argument.replace('\'', "'\\''"));
+    }
+    let mut out = String::from("$'");
+    for c in argument.chars() {
+        let code = u32::from(c);
+        let _ = match c {
+            '\'' | '\\' => write!(out, "\\{c}"),
+            '\n' => out.write_str("\\n"),
+            '\t' => out.write_str("\\t"),
+            c if is_visible(c) => out.write_char(c),
+            _ if code > 0xffff => write!(out, "\\U{code:08x}"),
+            _ => write!(out, "\\u{code:04x}"),
+        };
+    }
+    out.push('\'');
+    out
+}
+
+/// Neither a control character nor one without width, nor one that turns the direction of writing, nor a blank that is
+/// no space.
+fn is_visible(c: char) -> bool {
+    matches!(c, '\'' | '"' | '\\') || c.escape_debug().len() == 1
 }
 
 #[cfg(test)]
@@ -182,6 +186,7 @@ mod tests {
             argv: argv.iter().map(|a| (*a).to_owned()).collect(),
             cwd: cwd.map(str::to_owned),
             env: env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            env_left_out: vec![],
             session_key: None,
             agent_id: "main".into(),
         }
@@ -192,7 +197,7 @@ mod tests {
         for bad in ["LD_PRELOAD", "ld_preload", "PATH", "BASH_ENV", "NODE_OPTIONS", "GIT_SSH", "A=B", "", "1A", "A B"] {
             assert!(request(&["ls"], &[(bad, "x")], None).check().is_err(), "{bad}");
         }
-        assert_eq!(request(&["ls"], &[("LANG", "C"), ("_x1", "y")], Some("/tmp")).check(), Ok(()));
+        assert_eq!(request(&["ls"], &[("LANG", "C"), ("LC_ALL", "C")], Some("/tmp")).check(), Ok(()));
     }
 
     #[test]
@@ -216,9 +221,46 @@ mod tests {
         assert_eq!(hash(&[("A", "1"), ("B", "2")]), hash(&[("B", "2"), ("A", "1")]));
     }
 
+    /// What may not be set is left out when it is read, and told; it never gets as far as a refusal.
     #[test]
-    fn s18_what_is_shown_has_no_control_characters() {
-        let shown = request(&["rm", "a b", "x\u{1b}[2Jy\nz"], &[], None).shown();
-        assert!(shown.starts_with("rm 'a b' ") && !shown.contains(char::is_control), "{shown}");
+    fn s27_a_request_keeps_harmless_variables_only() {
+        let params = json!({"command": ["ls"], "env": {"LANG": "C", "LESSOPEN": "|sh", "PYTHONUSERBASE": "/tmp/x"}});
+        let request = ExecRequest::from_params(&params).unwrap();
+        assert_eq!(request.env, [("LANG".to_owned(), "C".to_owned())].into());
+        assert_eq!(request.env_left_out, ["LESSOPEN", "PYTHONUSERBASE"]);
+        assert_eq!(request.check(), Ok(()));
+        assert_eq!(request.to_params()["env"], json!({"LANG": "C"}));
+    }
+
+    /// No two argument lists look the same, and nothing in them is invisible.
+    #[test]
+    fn s25_what_is_shown_is_unambiguous() {
+        let lists: [&[&str]; 14] = [
+            &["rm", "a b"],
+            &["rm", "a", "b"],
+            &["rm a b"],
+            &["rm", "a", "", "b"],
+            &["rm", "a'", "'b"],
+            &["rm", "a' 'b"],
+            &["rm", "a\nb"],
+            &["rm", "a\\nb"],
+            &["rm", "$'a\\nb'"],
+            &["rm", "a\u{200b}b"],
+            &["rm", "ab"],
+            &["rm", "a\\u200bb"],
+            &["rm", "a\u{202e}b"],
+            &["rm", "a\u{a0}b"],
+        ];
+        let all: Vec<String> = lists.iter().map(|argv| request(argv, &[], None).shown()).collect();
+        for (n, one) in all.iter().enumerate() {
+            assert!(all[n + 1..].iter().all(|other| other != one), "{one}");
+            assert!(one.chars().all(|c| c == ' ' || c.escape_debug().len() == 1 || "'\"\\".contains(c)), "{one:?}");
+        }
+        // A shell reads those without escapes back.
+        for argv in lists.iter().filter(|argv| !request(argv, &[], None).shown().contains("$'")) {
+            assert_eq!(shell_words::split(&request(argv, &[], None).shown()).unwrap(), *argv);
+        }
+        assert_eq!(request(&["rm", "x\u{1b}[2Jy\nz"], &[], None).shown(), "rm $'x\\u001b[2Jy\\nz'");
+        assert_eq!(request(&["sh", "-c", "id; ls"], &[], None).shown(), "sh -c 'id; ls'");
     }
 }

@@ -9,6 +9,8 @@ use openclaw_protocol::{
 };
 use sha2::{Digest as _, Sha256};
 
+use super::words;
+
 const FILE: &str = "exec-approvals.json";
 const SOCKET: &str = "exec-approvals.sock";
 /// Entries of one agent's allowlist; one more is not kept.
@@ -43,6 +45,9 @@ pub enum SetError {
     /// Somebody else changed it meanwhile.
     #[error("exec approvals changed since last load; re-run exec.approvals.get and retry")]
     Changed,
+    /// Words that are none; the first of them, and how many there are (S26).
+    #[error("file.{0}{more}", more = if *.1 > 1 { format!(" (and {} more)", .1 - 1) } else { String::new() })]
+    Misspelt(String, usize),
     /// The file could not be read or written.
     #[error("{FILE}: {0}")]
     Storage(#[from] io::Error),
@@ -101,6 +106,10 @@ impl ApprovalsStore {
     /// # Errors
     /// [`SetError`].
     pub async fn set(&self, file: ExecApprovalsFile, base_hash: Option<&str>) -> Result<Snapshot, SetError> {
+        let misspelt: Vec<_> = words::problems(&file).into_iter().filter(|p| p.is_misspelt).collect();
+        if let Some(first) = misspelt.first() {
+            return Err(SetError::Misspelt(first.to_string(), misspelt.len()));
+        }
         let _one = self.changing.lock().await;
         let before = self.read()?;
         match (&before, base_hash) {
@@ -111,20 +120,25 @@ impl ApprovalsStore {
         Ok(self.write(before.map(|b| b.file), file).await?)
     }
 
-    /// Puts `pattern` on the allowlist of `agent`, once. Nothing else changes: neither security nor ask (S19).
+    /// Puts the program `pattern` with the content `sha256` on the allowlist of `agent`, once. Nothing else changes: neither
+    /// security nor ask (S19).
     ///
     /// # Errors
     /// When it cannot be stored, or the list is full.
-    pub async fn allow(&self, agent: &str, pattern: &str, command: &str, now: u64) -> io::Result<()> {
+    pub async fn allow(&self, agent: &str, pattern: &str, sha256: &str, command: &str, now: u64) -> io::Result<()> {
         let _one = self.changing.lock().await;
         let before = self.read()?.map(|s| s.file);
         let mut file = before.clone().unwrap_or_else(empty);
         let agents = &mut file.agents.get_or_insert_with(|| Dict(BTreeMap::new())).0;
         let list = &mut agents.entry(agent.to_owned()).or_insert_with(nothing_said).allowlist;
         let list = &mut list.get_or_insert_with(|| List(vec![])).0;
-        if list.iter().any(|e| e.pattern.as_str() == pattern) {
+        let content = Some(sha256.to_owned());
+        let mut same = list.iter().filter(|e| e.pattern.as_str() == pattern);
+        if same.any(|e| e.sha256.is_none() || e.sha256 == content) {
             return Ok(());
         }
+        // The program was replaced: what was there before is not allowed any more.
+        list.retain(|e| e.pattern.as_str() != pattern);
         let sound = Text::new(pattern).filter(|_| list.len() < MAX_ALLOWED);
         let Some(pattern) = sound else {
             return Err(io::Error::other(format!(
@@ -137,6 +151,7 @@ impl ApprovalsStore {
             id: None,
             last_used_at: i64::try_from(now).ok().and_then(Count::new),
             last_used_command: Some(command.chars().take(1024).collect()),
+            sha256: content,
         });
         self.write(before, file).await.map(drop)
     }
@@ -250,7 +265,7 @@ mod tests {
             .await
             .unwrap();
         for _ in 0..2 {
-            store.allow("main", "/bin/ls", "ls -l", 7).await.unwrap();
+            store.allow("main", "/bin/ls", "00", "ls -l", 7).await.unwrap();
         }
         let file = store.read().unwrap().unwrap().file;
         let list = file.agents.unwrap().0["main"].allowlist.clone().unwrap().0;
@@ -260,13 +275,44 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn s26_a_misspelt_word_is_not_written() {
+        let (storage, store) = store();
+        let base = store.get().await.unwrap().hash;
+        for wrong in [
+            json!({"version": 1, "defaults": {"security": "Deny"}}),
+            json!({"version": 1, "defaults": {"ask": ""}}),
+            json!({"version": 1, "agents": {"*": {"askFallback": "denied"}}}),
+            json!({"version": 1, "agents": {"main": {"security": "allow-list", "ask": "Always"}}}),
+            json!({"version": 1, "agents": {"main ": {"security": "deny"}}}),
+        ] {
+            let refused = store.set(file(wrong.clone()), Some(&base)).await.unwrap_err();
+            assert!(matches!(refused, SetError::Misspelt(..)) && refused.to_string().contains("expected"), "{wrong}");
+        }
+        assert_eq!(store.get().await.unwrap().hash, base);
+        // Found in the file it is kept, and can be read: it is told by others.
+        storage.write_atomic(FILE, br#"{"version":1,"defaults":{"security":"Deny"}}"#).unwrap();
+        assert_eq!(words::problems(&store.read().unwrap().unwrap().file).len(), 1);
+    }
+
+    #[tokio::test]
+    async fn s25_always_is_for_the_content_that_was_shown() {
+        let (_, store) = store();
+        for sha256 in ["aa", "bb", "bb"] {
+            store.allow("main", "/w/s.sh", sha256, "./s.sh", 7).await.unwrap();
+        }
+        let file = store.read().unwrap().unwrap().file;
+        let list = file.agents.unwrap().0["main"].allowlist.clone().unwrap().0;
+        assert_eq!((list.len(), list[0].sha256.as_deref()), (1, Some("bb")));
+    }
+
+    #[tokio::test]
     async fn a_broken_file_allows_nothing_and_is_kept() {
         let (storage, store) = store();
         for broken in ["{", "[]", r#"{"version":2}"#, r#"{"version":1,"x":1}"#, "{\"version\":1,\"\u{7f}x\":1}"] {
             storage.write_atomic(FILE, broken.as_bytes()).unwrap();
             assert!(!store.read().unwrap_err().to_string().contains(char::is_control), "{broken:?}");
             assert!(
-                store.read().is_err() && store.get().await.is_err() && store.allow("a", "/b", "", 0).await.is_err()
+                store.read().is_err() && store.get().await.is_err() && store.allow("a", "/b", "", "", 0).await.is_err()
             );
             assert_eq!(storage.read(FILE).unwrap(), broken.as_bytes());
         }

@@ -1,10 +1,13 @@
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use openclaw_platform::{BoxFuture, Command, Output, Processes};
 use serde_json::{Value, json};
 
 use super::{Tool, ToolOutput};
-use crate::{exec::ExecRequest, provider::ToolSpec};
+use crate::{
+    exec::{ExecRequest, Target, left_out},
+    provider::ToolSpec,
+};
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_mins(1);
 const MAX_TIMEOUT: Duration = Duration::from_mins(10);
@@ -13,8 +16,8 @@ const MAX_OUTPUT: usize = 30_000;
 
 /// Decides whether a program may run.
 pub trait ExecGate: Send + Sync {
-    /// `path` is the file that would be run. An error says why not, for the model.
-    fn pass<'a>(&'a self, request: ExecRequest, path: &'a str) -> BoxFuture<'a, Result<(), String>>;
+    /// `target` is what would be run; when this returns it is still the same. An error says why not, for the model.
+    fn pass<'a>(&'a self, request: ExecRequest, target: &'a Target) -> BoxFuture<'a, Result<(), String>>;
 }
 
 /// Runs one program in the workspace. No shell reads the command (S22): it is split into words and quotes, and pipes,
@@ -48,32 +51,41 @@ impl Exec {
                 _ => return ToolOutput::error("`timeoutSeconds` must be a number greater than 0"),
             },
         };
-        let request = ExecRequest {
-            argv,
-            cwd: Some(self.workspace.display().to_string()),
-            env: BTreeMap::new(),
-            session_key: None,
-            agent_id: String::new(),
+        let cwd = self.workspace.display().to_string();
+        let wanted = json!({"command": argv, "cwd": cwd, "env": arguments["env"]});
+        let request = match ExecRequest::from_params(&wanted) {
+            Ok(request) => request,
+            Err(_) => return ToolOutput::error("`env` must be an object of texts"),
         };
         if let Err(e) = request.check() {
             return ToolOutput::error(e.to_string());
         }
-        let mut argv = request.argv.clone();
-        let Some(program) = self.processes.which(&argv[0], Some(&self.workspace)) else {
-            return ToolOutput::error(format!("{}: no such program", argv[0]));
+        let target = match Target::find(&*self.processes, &request, &self.workspace).await {
+            Ok(target) => target,
+            Err(e) => return ToolOutput::error(e.to_string()),
         };
-        let path = program.display().to_string();
-        if let Err(why) = self.gate.pass(request, &path).await {
+        let env = request.env.clone().into_iter().collect();
+        let note = left_out(&request.env_left_out);
+        let mut argv = request.argv.clone();
+        if let Err(why) = self.gate.pass(request, &target).await {
             return ToolOutput::error(why);
         }
-        argv[0] = path;
-        let cwd = Some(self.workspace.clone());
-        let command = Command { argv, cwd, env: vec![], timeout, max_output: MAX_OUTPUT };
+        argv[0] = target.named.display().to_string();
+        let (program, cwd) = (Some(target.program), Some(target.cwd));
+        let command = Command { argv, program, cwd, env, timeout, max_output: MAX_OUTPUT };
         match self.processes.run(command).await {
-            Ok(output) => describe(&output),
-            Err(e) => ToolOutput::error(e.to_string()),
+            Ok(output) => noted(describe(&output), note),
+            Err(e) => noted(ToolOutput::error(e.to_string()), note),
         }
     }
+}
+
+/// The output and what was left out of the environment (S27).
+fn noted(mut output: ToolOutput, note: Option<String>) -> ToolOutput {
+    if let Some(note) = note {
+        output.text = if output.text.is_empty() { note } else { format!("{}\n{note}", output.text) };
+    }
+    output
 }
 
 fn describe(output: &Output) -> ToolOutput {
@@ -103,6 +115,11 @@ impl Tool for Exec {
                 "type": "object",
                 "properties": {
                     "command": {"type": "string", "description": "Program and arguments; quote as in a shell."},
+                    "env": {
+                        "type": "object",
+                        "additionalProperties": {"type": "string"},
+                        "description": "Variables for language, time zone and looks (LANG, TZ, COLUMNS, ...); others are left out.",
+                    },
                     "timeoutSeconds": {"type": "number", "description": "60 when absent, at most 600."},
                 },
                 "required": ["command"],
@@ -125,8 +142,8 @@ mod tests {
     struct AllBut(&'static str);
 
     impl ExecGate for AllBut {
-        fn pass<'a>(&'a self, _: ExecRequest, path: &'a str) -> BoxFuture<'a, Result<(), String>> {
-            let no = path.ends_with(self.0);
+        fn pass<'a>(&'a self, _: ExecRequest, target: &'a Target) -> BoxFuture<'a, Result<(), String>> {
+            let no = target.path().ends_with(self.0);
             Box::pin(std::future::ready(if no { Err("not allowed".into()) } else { Ok(()) }))
         }
     }
@@ -169,6 +186,24 @@ mod tests {
     async fn s22_no_shell_reads_the_command() {
         let output = exec(json!({"command": r#"echo '$HOME' "a b" | cat; $(id) > x"#})).await;
         assert_eq!(output, ToolOutput::ok("$HOME a b | cat; $(id) > x"));
+    }
+
+    /// Only harmless variables reach a program, nothing of the process that starts it besides the minimal ones, and the
+    /// output says what was left out.
+    #[tokio::test]
+    async fn s27_a_program_gets_harmless_variables_only() {
+        let output =
+            exec(json!({"command": "env", "env": {"LANG": "C", "PYTHONUSERBASE": "/x", "LESSOPEN": "|id"}})).await;
+        assert!(output.text.contains("LANG=C\n") && !output.text.contains("USERBASE="), "{output:?}");
+        assert!(
+            output.text.contains("[left out of the environment: LESSOPEN, PYTHONUSERBASE; only LANG,"),
+            "{output:?}"
+        );
+        let known = ["PATH", "HOME", "LANG", "LC_ALL", "TZ", "USER", "EXEC_INVOCATION_ID"];
+        for line in output.text.lines().filter(|line| !line.starts_with('[')) {
+            assert!(known.contains(&line.split('=').next().unwrap()), "{line}");
+        }
+        assert!(exec(json!({"command": "env", "env": ["x"]})).await.is_error);
     }
 
     #[tokio::test]

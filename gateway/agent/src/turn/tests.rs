@@ -413,7 +413,7 @@ impl crate::tool::ExecGate for Open {
     fn pass<'a>(
         &'a self,
         _: crate::exec::ExecRequest,
-        _: &'a str,
+        _: &'a crate::exec::Target,
     ) -> openclaw_platform::BoxFuture<'a, Result<(), String>> {
         Box::pin(std::future::ready(Ok(())))
     }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use openclaw_agent::exec::problems;
 use serde_json::{Value, json};
 
 use crate::{
@@ -265,9 +266,14 @@ fn text(policy: &Value) -> Vec<String> {
     for (id, agent) in file["agents"].as_object().into_iter().flatten() {
         lines.push(format!("agent {id}: {}", words(agent)));
         for entry in agent["allowlist"].as_array().into_iter().flatten() {
-            lines.push(format!("  allows {}", entry["pattern"].as_str().unwrap_or("?")));
+            let content = entry["sha256"].as_str().and_then(|hash| hash.get(..12));
+            let content = content.map(|hash| format!(" (content {hash})")).unwrap_or_default();
+            lines.push(format!("  allows {}{content}", entry["pattern"].as_str().unwrap_or("?")));
         }
     }
+    // Words that are none, patterns that never match (S26, F49).
+    let parsed = serde_json::from_value(file.clone()).map(|file| problems(&file)).unwrap_or_default();
+    lines.extend(parsed.iter().map(|problem| format!("WARNING: {problem}")));
     lines
 }
 
@@ -275,13 +281,40 @@ fn waiting_line(row: &Value) -> String {
     let request = &row["request"];
     let place = |key: &str, word: &str| request[key].as_str().map(|v| format!(", {word} {v}")).unwrap_or_default();
     format!(
-        "{}  {}{}{}{}",
+        "{}  {}{}{}{}{}",
         row["id"].as_str().unwrap_or("?"),
         request["command"].as_str().unwrap_or("?"),
         place("cwd", "in"),
         place("nodeId", "on node"),
-        place("sessionKey", "for")
+        place("sessionKey", "for"),
+        what_runs(request)
     )
+}
+
+/// The facts of a question: what is set, which files are bound, and how far an allow-always goes (S25).
+fn what_runs(request: &Value) -> String {
+    let short = |hash: &Value| hash.as_str().and_then(|hash| hash.get(..12)).unwrap_or("?").to_owned();
+    let mut facts = Vec::new();
+    let set = request["env"].as_object().into_iter().flatten();
+    let set: Vec<String> =
+        set.map(|(k, v)| format!("{}={}", k.escape_debug(), v.as_str().unwrap_or("?").escape_debug())).collect();
+    if !set.is_empty() {
+        facts.push(format!("with {}", set.join(" ")));
+    }
+    if let Some(path) = request["resolvedPath"].as_str().filter(|_| request["argv"].is_array()) {
+        facts.push(format!("runs {} (content {})", path.escape_debug(), short(&request["sha256"])));
+    }
+    for file in request["files"].as_array().into_iter().flatten() {
+        let path = file["path"].as_str().unwrap_or("?");
+        facts.push(format!("names {} (content {})", path.escape_debug(), short(&file["sha256"])));
+    }
+    if let Some(why) = request["notRemembered"].as_str() {
+        facts.push(format!("allow-always counts once: {}", why.escape_debug()));
+    }
+    if request["argv"].is_null() {
+        facts.push("words only: the answer opens nothing".to_owned());
+    }
+    facts.iter().map(|fact| format!("; {fact}")).collect()
 }
 
 #[cfg(test)]
@@ -298,8 +331,33 @@ mod tests {
     }
 
     #[test]
+    fn f49_s26_what_is_wrong_with_a_policy_is_said_where_it_is_shown() {
+        let policy = json!({"path": "p", "hash": "0123456789abcdef", "file": {
+            "version": 1, "defaults": {"security": "Deny"}, "agents": {"main": {"allowlist": [{"pattern": "ls"}]}}}});
+        let text = text(&policy).join("\n");
+        assert!(
+            text.contains("WARNING: defaults.security: expected deny, allowlist or full, found \"Deny\""),
+            "{text}"
+        );
+        assert!(text.contains("WARNING: agents.main.allowlist: ls matches nothing"), "{text}");
+    }
+
+    #[test]
+    fn s25_a_question_tells_everything_that_is_bound() {
+        let hash = "0123456789abcdef";
+        let request = json!({"command": "sh s.sh", "argv": ["sh", "s.sh"], "env": {"LANG": "C"}, "resolvedPath": "/usr/bin/dash",
+            "sha256": hash, "files": [{"name": "s.sh", "path": "/w/s.sh", "sha256": hash}], "notRemembered": "why"});
+        let line = waiting_line(&json!({"id": "x", "request": request}));
+        let expected = "x  sh s.sh; with LANG=C; runs /usr/bin/dash (content 0123456789ab); names /w/s.sh (content 0123456789ab); \
+                        allow-always counts once: why";
+        assert_eq!(line, expected);
+        let words = json!({"id": "x", "request": {"command": "ls", "resolvedPath": "/bin/ls"}});
+        assert_eq!(waiting_line(&words), "x  ls; words only: the answer opens nothing");
+    }
+
+    #[test]
     fn s18_a_question_is_one_line() {
-        let row = json!({"id": "x", "request": {"command": "rm a", "cwd": "/w", "nodeId": null, "sessionKey": "agent:main:main"}});
-        assert_eq!(waiting_line(&row), "x  rm a, in /w, for agent:main:main");
+        let request = json!({"command": "rm a", "cwd": "/w", "nodeId": null, "sessionKey": "agent:main:main", "argv": ["rm", "a"]});
+        assert_eq!(waiting_line(&json!({"id": "x", "request": request})), "x  rm a, in /w, for agent:main:main");
     }
 }

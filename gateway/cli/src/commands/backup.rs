@@ -127,8 +127,9 @@ fn offline(session: &Session) -> Result<serde_json::Value, Failure> {
     backup::remove_leftovers(&*platform.storage).map_err(refused(dir))?;
     temporary::sweep(dir);
     let tag = platform.entropy.hex(8);
-    let made =
-        Store::open(&platform).and_then(|s| s.back_up(&*platform.storage, &name, &tag)).map_err(|e| failed(session, &e))?;
+    let made = Store::open(&platform)
+        .and_then(|s| s.back_up(&*platform.storage, &name, &tag))
+        .map_err(|e| failed(session, &e))?;
     let path = session.paths.state_dir.join(name);
     Ok(json!({ "path": path.display().to_string(), "bytes": made.bytes, "records": made.records }))
 }

@@ -7,6 +7,7 @@ mod backups;
 mod check;
 mod config;
 mod database;
+mod exec;
 mod files;
 mod gateway;
 mod people;
@@ -90,6 +91,7 @@ async fn look(session: &Session, args: &DoctorArgs) -> Vec<Check> {
     if there {
         checks.extend(files::private_files(session, args.fix));
         checks.extend(files::disk(session));
+        checks.extend(exec::checks(session));
     }
     match &lock {
         None => {}

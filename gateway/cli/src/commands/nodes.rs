@@ -330,9 +330,9 @@ mod tests {
             "waiting": {"platform": "linux", "commands": ["system.run", "x\ny"], "caps": [], "permissions": ["mic"]}});
         assert!(node_line(&node).ends_with("1 commands, declares more than was approved"), "{}", node_line(&node));
         let wanted = "(`openclaw nodes pending`): platform linux; commands system.run, x\\ny; permissions mic";
-        assert!(node_text(&node).ends_with(wanted), "{}", node_text(&node));
+        assert!(node_text(&node).join("\n").ends_with(wanted), "{:?}", node_text(&node));
         node["waiting"] = Value::Null;
-        assert!(!node_text(&node).contains("waits"));
+        assert!(!node_text(&node).join("\n").contains("waits"));
         let row = json!({"requestId": "r-1", "deviceId": "0123456789abcdef", "platform": "linux",
             "commands": ["system.run"], "permissions": {"mic": true, "sms": false}});
         assert_eq!(waiting_line(&row), "r-1  0123456789ab (linux): commands system.run; permissions mic");

@@ -1,11 +1,16 @@
+mod family;
+mod files;
+
 use std::{
+    io,
     path::{Path, PathBuf},
     process::Stdio,
 };
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use crate::{BoxFuture, Command, Output, ProcessError, Processes};
+use self::family::{Family, MARK};
+use crate::{BoxFuture, Command, FileFacts, Output, ProcessError, Processes};
 
 /// Child processes of the operating system, with a minimal environment: secrets of the gateway's own stay out.
 #[derive(Debug, Clone, Copy, Default)]
@@ -17,28 +22,33 @@ impl Processes for OsProcesses {
     fn run(&self, command: Command) -> BoxFuture<'_, Result<Output, ProcessError>> {
         Box::pin(async move {
             let (program, args) = command.argv.split_first().ok_or(ProcessError::Empty)?;
-            let mut child = tokio::process::Command::new(program);
+            let mut child = match &command.program {
+                Some(file) => tokio::process::Command::new(file),
+                None => tokio::process::Command::new(program),
+            };
+            child.arg0(program);
             child.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
             child.env_clear().envs(INHERITED.into_iter().filter_map(|k| Some((k, std::env::var_os(k)?))));
             child.envs(command.env.iter().map(|(k, v)| (k, v)));
+            let mark = family::mark();
+            child.env(MARK, &mark);
             if let Some(cwd) = &command.cwd {
                 if !cwd.is_dir() {
                     return Err(ProcessError::WorkingDirectory(cwd.clone()));
                 }
                 child.current_dir(cwd);
             }
-            // A group of its own, so that what the program starts ends with it.
+            // A group of its own, so that what the program starts can be ended with it.
             child.process_group(0);
             let spawned = child.spawn();
             let mut child = spawned.map_err(|source| ProcessError::Spawn { program: program.clone(), source })?;
             let (out, err) = (child.stdout.take(), child.stderr.take());
-            let mut group = Group::of(&child);
+            let mut family = Family::of(&child, mark);
             let work = async {
                 let (out, err) = tokio::join!(bounded(out, command.max_output), bounded(err, command.max_output));
                 let ((stdout, cut_out), (stderr, cut_err)) = (out?, err?);
                 let status = child.wait().await?;
-                // Reaped: its number may soon name somebody else.
-                group.0 = None;
+                family.ended();
                 Ok(Output { code: status.code(), stdout, stderr, truncated: cut_out || cut_err })
             };
             match tokio::time::timeout(command.timeout, work).await {
@@ -59,22 +69,20 @@ impl Processes for OsProcesses {
         let found = std::env::split_paths(&dirs).filter(|dir| dir.is_absolute()).map(|dir| dir.join(program));
         found.into_iter().find(|path| is_program(path))
     }
-}
 
-/// Kills the process group of a child that is still there when this is dropped.
-struct Group(Option<rustix::process::Pid>);
-
-impl Group {
-    fn of(child: &tokio::process::Child) -> Self {
-        Self(child.id().and_then(|id| rustix::process::Pid::from_raw(id.cast_signed())))
+    fn resolve(&self, path: &Path) -> Option<PathBuf> {
+        path.canonicalize().ok()
     }
-}
 
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Some(group) = self.0 {
-            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-        }
+    fn plain_file(&self, path: &Path) -> Option<PathBuf> {
+        self.resolve(path).filter(|path| path.is_file())
+    }
+
+    fn inspect(&self, path: PathBuf, with_content: bool, max: u64) -> BoxFuture<'_, io::Result<FileFacts>> {
+        Box::pin(async move {
+            let looked = tokio::task::spawn_blocking(move || files::inspect(&path, with_content, max)).await;
+            looked.unwrap_or_else(|_| Err(io::Error::other("shutting down")))
+        })
     }
 }
 
@@ -110,6 +118,7 @@ mod tests {
     fn cmd(argv: &[&str]) -> Command {
         Command {
             argv: argv.iter().map(|s| (*s).to_owned()).collect(),
+            program: None,
             cwd: None,
             env: vec![],
             timeout: Duration::from_secs(5),
@@ -148,6 +157,65 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(1500)).await;
             assert!(!mark.exists(), "the grandchild went on");
         }
+    }
+
+    /// Sessions of their own, with and without the tree and the environment of who started them. Each writes its number
+    /// when it has left; none of them is there when the command has timed out.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn s25_what_left_the_session_ends_at_the_timeout_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let leaves = "echo $$ > $0.new; mv $0.new $0; exec sleep 60";
+        let shapes = [
+            // In the tree of the command, which waits for it.
+            ("tree", "setsid sh -c \"$2\" $1 & sleep 60".to_owned()),
+            ("tree-without-environment", "env -i setsid sh -c \"$2\" $1 & sleep 60".to_owned()),
+            // Its parent has gone, the environment is there.
+            ("orphan", "(setsid sh -c \"$2\" $1 &); sleep 60".to_owned()),
+            ("orphan-of-an-orphan", "(setsid sh -c '(setsid sh -c \"$1\" $0 &)' $1 \"$2\" &); sleep 60".to_owned()),
+            ("no-output", "(setsid sh -c \"$2\" $1 >/dev/null 2>&1 &); sleep 60".to_owned()),
+        ];
+        for (name, script) in shapes {
+            let file = dir.path().join(name);
+            let mut c = cmd(&["sh", "-c", &script, "sh", file.to_str().unwrap(), leaves]);
+            c.timeout = Duration::from_mins(1);
+            let left = async {
+                loop {
+                    if let Ok(pid) = std::fs::read_to_string(&file) {
+                        return pid.trim().to_owned();
+                    }
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            let mut running = OsProcesses.run(c);
+            let pid = tokio::select! {
+                ended = &mut running => panic!("{name}: {ended:?}"),
+                pid = left => pid,
+            };
+            assert!(std::path::Path::new(&format!("/proc/{pid}")).exists(), "{name}");
+            drop(running);
+            let gone = || match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
+                Ok(stat) => stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z')),
+                Err(_) => true,
+            };
+            for _ in 0..1000 {
+                if gone() {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            assert!(gone(), "{name}: {pid} goes on");
+        }
+    }
+
+    /// A link is followed once; the program is still told the name that it was asked for.
+    #[tokio::test]
+    async fn s25_the_file_that_was_looked_at_runs_under_the_name_that_was_asked_for() {
+        let sh = OsProcesses.resolve(&OsProcesses.which("sh", None).unwrap()).unwrap();
+        let mut c = cmd(&["/no/such/sh", "-c", "echo $0"]);
+        c.program = Some(sh);
+        let out = OsProcesses.run(c).await.unwrap();
+        assert_eq!(out.stdout, b"/no/such", "cut at eight bytes");
     }
 
     #[test]

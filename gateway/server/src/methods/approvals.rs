@@ -1,8 +1,8 @@
 //! exec.approvals.*, exec.approval.* (nodes-config-lifecycle.md part A4).
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use openclaw_agent::exec::SetError;
+use openclaw_agent::exec::{ExecRequest, SetError, problems};
 use openclaw_protocol::{
     approvals::{self as x, Decision},
     error::ErrorShape,
@@ -12,6 +12,7 @@ use openclaw_protocol::{
 use serde_json::{Value, json};
 
 use crate::{
+    approvals::{Decider, Question, agent_of},
     dispatch::{Call, Failure, Reply},
     limits::APPROVAL_DEFAULT,
     nodes::{Answer, Request},
@@ -35,6 +36,7 @@ pub async fn set(call: Call, params: x::ExecApprovalsSetParams) -> Outcome<x::Ex
     let snapshot = store.set(params.file, base).await.map_err(|error| match error {
         SetError::HashRequired => ErrorShape::invalid("BASE_HASH_REQUIRED", error.to_string()),
         SetError::Changed => ErrorShape::invalid("BASE_HASH_CHANGED", error.to_string()),
+        SetError::Misspelt(..) => ErrorShape::invalid("INVALID_PARAMS", error.to_string()),
         SetError::Storage(error) => stored(&error),
     })?;
     Ok(store.shown(snapshot).into())
@@ -58,6 +60,9 @@ pub async fn node_get(call: Call, params: x::ExecApprovalsNodeGetParams) -> Outc
 }
 
 pub async fn node_set(call: Call, params: x::ExecApprovalsNodeSetParams) -> Outcome<Json> {
+    if let Some(problem) = problems(&params.file).into_iter().find(|p| p.is_misspelt) {
+        return Err(ErrorShape::invalid("INVALID_PARAMS", format!("file.{problem}")).into());
+    }
     let mut forwarded = json!({ "file": params.file });
     if let Some(base) = &params.base_hash {
         forwarded["baseHash"] = base.as_str().into();
@@ -65,12 +70,56 @@ pub async fn node_set(call: Call, params: x::ExecApprovalsNodeSetParams) -> Outc
     Ok(forward(&call, params.node_id.as_str(), "system.execApprovals.set", &forwarded).await?.into())
 }
 
-pub async fn request(call: Call, p: x::ExecApprovalRequestParams) -> Outcome<x::ExecApprovalOutcome> {
-    fn text<const MIN: usize, const MAX: usize>(t: Option<Text<MIN, MAX>>) -> Option<String> {
-        t.map(Text::into_string)
+/// Who asks or decides: the device, else the connection. A shared credential alone tells nobody from anybody.
+fn identity(call: &Call) -> String {
+    match &call.member.device_id {
+        Some(device) => format!("device:{device}"),
+        None => format!("connection:{}", call.member.conn_id),
     }
+}
+
+pub async fn request(call: Call, p: x::ExecApprovalRequestParams) -> Outcome<x::ExecApprovalOutcome> {
     let timeout = p.timeout_ms.map_or(APPROVAL_DEFAULT, |t| Duration::from_millis(Int::unsigned(t)));
-    let ask = x::ExecApprovalAsk {
+    let id = p.id.clone().map(Text::into_string);
+    let question = if p.argv.is_some() { command(&call, p).await? } else { words(p) };
+    let question = Question { asked_by: Some(identity(&call)), ..question };
+    Ok(call.gateway.ask_approval(id, question, timeout).await?.into())
+}
+
+fn text<const MIN: usize, const MAX: usize>(t: Option<Text<MIN, MAX>>) -> Option<String> {
+    t.map(Text::into_string)
+}
+
+/// A question with the exact arguments: what is shown is made from them, and what the client says in words is not shown.
+async fn command(call: &Call, p: x::ExecApprovalRequestParams) -> Result<Question, Failure> {
+    let invalid = |text: String| Failure::from(ErrorShape::invalid("INVALID_PARAMS", text));
+    let env: BTreeMap<_, _> = p.env.into_iter().flat_map(|env| env.0).map(|(k, v)| (k, v.into_string())).collect();
+    let wanted = json!({
+        "command": p.argv.map(|argv| argv.0),
+        "cwd": text(p.cwd.flatten()),
+        "env": env,
+        "sessionKey": text(p.session_key.flatten()),
+        "agentId": agent_of(text(p.agent_id.flatten())),
+    });
+    let request = ExecRequest::from_params(&wanted).map_err(|e| invalid(e.to_string()))?;
+    request.check().map_err(|e| invalid(e.to_string()))?;
+    // A hash shows a person nothing: it has to be that of the variables that are shown.
+    if p.env_hash.is_some_and(|hash| *hash != *request.env_hash()) {
+        let text = "envHash: expected the SHA-256 of the variables in `env`, found another one: name them there";
+        return Err(invalid(text.to_owned()));
+    }
+    let node_id = p.node_id.map(|id| id.trim().to_owned());
+    let inspected = match &node_id {
+        Some(node_id) => call.gateway.inspect_on_node(node_id, &request).await,
+        None => None,
+    };
+    let (facts, not_remembered) = inspected.map_or((None, None), |found| (Some(found.facts), found.not_remembered));
+    Ok(Question::of(&request, node_id.as_deref(), facts, not_remembered.as_deref()))
+}
+
+/// A question in words only.
+fn words(p: x::ExecApprovalRequestParams) -> Question {
+    Question::words(x::ExecApprovalAsk {
         command: p.command.into_string(),
         cwd: text(p.cwd.flatten()),
         host: text(p.host.flatten()),
@@ -79,11 +128,15 @@ pub async fn request(call: Call, p: x::ExecApprovalRequestParams) -> Outcome<x::
         agent_id: text(p.agent_id.flatten()),
         resolved_path: text(p.resolved_path.flatten()),
         session_key: text(p.session_key.flatten()),
-        argv: p.argv.map(|a| a.0),
-        env_hash: p.env_hash.map(Text::into_string),
-        node_id: p.node_id.map(Text::into_string),
-    };
-    Ok(call.gateway.ask_approval(p.id.map(Text::into_string), ask, timeout).await?.into())
+        argv: None,
+        env: None,
+        env_left_out: None,
+        env_hash: text(p.env_hash),
+        node_id: text(p.node_id),
+        sha256: None,
+        files: None,
+        not_remembered: None,
+    })
 }
 
 pub async fn list(call: Call, _: Empty) -> Outcome<x::ExecApprovalList> {
@@ -93,6 +146,7 @@ pub async fn list(call: Call, _: Empty) -> Outcome<x::ExecApprovalList> {
 pub async fn resolve(call: Call, params: x::ExecApprovalResolveParams) -> Outcome<Done> {
     let wrong = || ErrorShape::invalid("INVALID_DECISION", "invalid decision");
     let decision = Decision::parse(params.decision.as_str()).ok_or_else(wrong)?;
-    call.gateway.resolve_approval(params.id.as_str(), decision, &call.member.client_name)?;
+    let by = Decider { name: &call.member.client_name, identity: &identity(&call) };
+    call.gateway.resolve_approval(params.id.as_str(), decision, by)?;
     Ok(Done { ok: true }.into())
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use openclaw_agent::exec::{BadRequest, ExecRequest};
+use openclaw_agent::exec::{BadRequest, ExecRequest, Facts};
 use openclaw_protocol::{
     approvals::Decision,
     error::ErrorShape,
@@ -11,15 +11,15 @@ use openclaw_protocol::{
     scope::Scope,
     wire::{Int, Json},
 };
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::{Value, json};
 
 use crate::{
-    approvals::{Binding, Unusable},
+    approvals::{Binding, Granted, Question, Unusable},
     dispatch::{Call, Failure, Reply},
-    exec_gate::question,
     gateway::Gateway,
     idempotency::Check,
-    limits::{APPROVAL_DEFAULT, NODE_ANSWER_GRACE, NODE_ANSWER_KEPT},
+    limits::{APPROVAL_DEFAULT, NODE_ANSWER_GRACE, NODE_ANSWER_KEPT, NODE_INSPECT},
     nodes::{Answer, InvokeError, Node, Request, allowlist},
     rights::Effect,
 };
@@ -98,7 +98,8 @@ pub async fn invoke(call: Call, params: n::NodeInvokeParams) -> Outcome<n::NodeI
     let node = node.map_err(|e| refused(e.into()))?;
     gateway.may_invoke(&node, command).map_err(refused)?;
     // What programs a node may run is for admins to say, whichever way it is asked (S19).
-    if command.starts_with(allowlist::POLICY) && !call.member.scopes.allow(Scope::Admin) {
+    let is_for_admins = command.starts_with(allowlist::POLICY) || command == allowlist::SYSTEM_RUN_INSPECT;
+    if is_for_admins && !call.member.scopes.allow(Scope::Admin) {
         let scope = Scope::Admin.as_str();
         let error = ErrorShape::invalid("MISSING_SCOPE", format!("missing scope: {scope}"));
         return Err(refused(error.with("scope", scope)));
@@ -108,7 +109,8 @@ pub async fn invoke(call: Call, params: n::NodeInvokeParams) -> Outcome<n::NodeI
     if command == allowlist::SYSTEM_RUN && !has_approval {
         call.require(Effect::Commands).map_err(refused)?;
     }
-    let text = gateway.checked_params(node_id, command, params.params.as_ref()).map_err(refused)?;
+    let checked = gateway.checked_params(node_id, command, params.params.as_ref()).map_err(refused)?;
+    let (text, left_out) = (checked.text, checked.env_left_out);
     let request = Request {
         command: command.to_owned(),
         params: text,
@@ -118,7 +120,7 @@ pub async fn invoke(call: Call, params: n::NodeInvokeParams) -> Outcome<n::NodeI
     };
     match gateway.nodes.invoke(node_id, request).await {
         Ok(answer) => {
-            let answer = answered(node_id, command, answer);
+            let answer = answered(node_id, command, answer.with_left_out(&left_out));
             let payload = serde_json::to_value(&answer).ok();
             let record = match payload.filter(|p| p.to_string().len() <= NODE_ANSWER_KEPT) {
                 Some(payload) => claim.answered(Some(payload), None),
@@ -153,38 +155,106 @@ fn answered(node_id: &str, command: &str, answer: Answer) -> n::NodeInvoke {
     }
 }
 
+/// Parameters as a node gets them.
+struct Checked {
+    text: Option<String>,
+    /// Variables that the client asked for and that are not passed on.
+    env_left_out: Vec<String>,
+}
+
+/// What a node found for a command.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Inspected {
+    /// Compared by the node right before the start.
+    pub facts: Facts,
+    /// Why allow-always is allow-once.
+    #[serde(default)]
+    pub not_remembered: Option<String>,
+}
+
+impl Inspected {
+    fn is_bounded(&self) -> bool {
+        self.facts.is_bounded() && self.not_remembered.as_ref().is_none_or(|why| why.len() <= 256)
+    }
+}
+
+/// The gateway's word for the node: a person approved it, and this is what was shown (S25).
+fn tell_approved(params: &mut Value, granted: &Granted) {
+    params["approved"] = true.into();
+    params["approvalDecision"] = granted.decision.as_str().into();
+    if let Some(facts) = &granted.facts {
+        params["approvedFacts"] = json!(facts);
+    }
+}
+
 impl Gateway {
     /// The parameters as the node gets them. Only the gateway may say that a person approved a command: what a client
-    /// says about that is taken out, and `approvalId` is used up for exactly this command (S19).
+    /// says about that is taken out, and `approvalId` is used up for exactly this command (S19). Variables that may not be
+    /// set are taken out here as well: a node of another make may know fewer of them (S27).
     ///
     /// # Errors
-    /// INVALID_REQUEST when the approval is not good for it.
-    fn checked_params(
-        &self,
-        node_id: &str,
-        command: &str,
-        params: Option<&Json>,
-    ) -> Result<Option<String>, ErrorShape> {
-        let Some(Json(params)) = params else { return Ok(None) };
-        let mut params = params.clone();
-        if let (allowlist::SYSTEM_RUN, Some(members)) = (command, params.as_object_mut()) {
-            members.shift_remove("approved");
-            members.shift_remove("approvalDecision");
-            members.shift_remove("unanswered");
-            if let Some(id) = members.shift_remove("approvalId") {
-                let id = id.as_str().unwrap_or_default().to_owned();
-                let bad = |e: BadRequest| ErrorShape::invalid("INVALID_PARAMS", e.to_string());
-                let request = ExecRequest::from_params(&params).map_err(bad)?;
-                let unusable = |e: Unusable| {
-                    let reason = if e == Unusable::Unknown { "UNKNOWN_APPROVAL" } else { "APPROVAL_MISMATCH" };
-                    ErrorShape::invalid(reason, e.to_string())
-                };
-                let decision = self.approvals.redeem(&id, &Binding::of(&request, Some(node_id))).map_err(unusable)?;
-                params["approved"] = true.into();
-                params["approvalDecision"] = decision.as_str().into();
-            }
+    /// INVALID_REQUEST when the approval is not good for it, or comes with members that were not shown.
+    fn checked_params(&self, node_id: &str, command: &str, params: Option<&Json>) -> Result<Checked, ErrorShape> {
+        let as_they_are = |params: Option<&Json>| Checked {
+            text: params.map(|Json(params)| params.to_string()),
+            env_left_out: vec![],
+        };
+        let Some(Json(Value::Object(members))) = params.filter(|_| command == allowlist::SYSTEM_RUN) else {
+            return Ok(as_they_are(params));
+        };
+        let mut members = members.clone();
+        for ours in ["approved", "approvalDecision", "approvedFacts", "unanswered"] {
+            members.shift_remove(ours);
         }
-        Ok(Some(params.to_string()))
+        let approval = members.shift_remove("approvalId");
+        let mut params = Value::Object(members);
+        let request = ExecRequest::from_params(&params);
+        let Some(approval) = approval else {
+            let env_left_out = match request {
+                Ok(request) if !request.env_left_out.is_empty() => {
+                    params["env"] = json!(request.env);
+                    request.env_left_out
+                }
+                // What has another shape is for the node to refuse.
+                _ => vec![],
+            };
+            return Ok(Checked { text: Some(params.to_string()), env_left_out });
+        };
+        let bad = |e: BadRequest| ErrorShape::invalid("INVALID_PARAMS", e.to_string());
+        let request = request.map_err(bad)?;
+        request.check().map_err(bad)?;
+        let unusable = |e: Unusable| {
+            let reason = if e == Unusable::Unknown { "UNKNOWN_APPROVAL" } else { "APPROVAL_MISMATCH" };
+            ErrorShape::invalid(reason, e.to_string())
+        };
+        let id = approval.as_str().unwrap_or_default();
+        let granted = self.approvals.redeem(id, &Binding::of(&request, Some(node_id))).map_err(unusable)?;
+        // Only what was shown, and the time that it may take.
+        let mut approved = request.to_params();
+        if let Some(timeout) = params.get("timeoutMs") {
+            approved["timeoutMs"] = timeout.clone();
+        }
+        tell_approved(&mut approved, &granted);
+        Ok(Checked { text: Some(approved.to_string()), env_left_out: request.env_left_out })
+    }
+
+    /// What a node finds for a command on its machine, for the question about it. None when it does not offer to look or
+    /// does not answer: then the question is asked without, and a node of this make runs nothing by its answer.
+    pub async fn inspect_on_node(&self, node_id: &str, request: &ExecRequest) -> Option<Inspected> {
+        let node = self.nodes.get(node_id)?;
+        self.may_invoke(&node, allowlist::SYSTEM_RUN_INSPECT).ok()?;
+        drop(node);
+        let asked = Request {
+            command: allowlist::SYSTEM_RUN_INSPECT.to_owned(),
+            params: Some(request.to_params().to_string()),
+            timeout: Some(NODE_INSPECT),
+            idempotency_key: None,
+            owner: None,
+        };
+        let answer = self.nodes.invoke(node_id, asked).await.ok()?;
+        let found: Inspected = serde_json::from_value(answer.payload?).ok()?;
+        found.is_bounded().then_some(found)
     }
 
     /// Runs a program on a node for an agent; where the node's policy asks for a person, one is asked, and the command
@@ -215,7 +285,9 @@ impl Gateway {
             Err(error) if error.node_code() == Some(APPROVAL_REQUIRED) => {}
             other => return Ok(other?),
         }
-        let question = question(request, "node", "", Some(node_id));
+        let inspected = self.inspect_on_node(node_id, request).await;
+        let (facts, not_remembered) = inspected.map_or((None, None), |found| (Some(found.facts), found.not_remembered));
+        let question = Question::of(request, Some(node_id), facts, not_remembered.as_deref());
         let outcome = self.ask_approval(None, question, APPROVAL_DEFAULT).await?;
         let denied = |text: &str| ErrorShape::invalid("DENIED", text);
         match outcome.decision {
@@ -223,9 +295,8 @@ impl Gateway {
             // Its own policy says what counts then.
             None => params["unanswered"] = true.into(),
             Some(_) => {
-                let decision = self.approvals.redeem(&outcome.id, &Binding::of(request, Some(node_id)));
-                params["approvalDecision"] = decision.map_err(|e| denied(&e.to_string()))?.as_str().into();
-                params["approved"] = true.into();
+                let granted = self.approvals.redeem(&outcome.id, &Binding::of(request, Some(node_id)));
+                tell_approved(&mut params, &granted.map_err(|e| denied(&e.to_string()))?);
             }
         }
         Ok(self.nodes.invoke(node_id, ask(&params)).await?)

@@ -18,6 +18,7 @@ const LOCATION: &[&str] = &["location.get"];
 const SMS: &[&str] = &["sms.send"];
 const SYSTEM: &[&str] = &[
     "system.run",
+    "system.run.inspect",
     "system.which",
     "system.notify",
     "system.execApprovals.get",
@@ -27,6 +28,9 @@ const SYSTEM: &[&str] = &[
 
 /// Runs a program on the node; an approval that comes with it is checked by the gateway (S19).
 pub const SYSTEM_RUN: &str = "system.run";
+
+/// What a command would run on the node, for the question to a person (S25); runs nothing.
+pub const SYSTEM_RUN_INSPECT: &str = "system.run.inspect";
 
 /// Read and write the policy of a node's own host.
 pub const POLICY: &str = "system.execApprovals.";

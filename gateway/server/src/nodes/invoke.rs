@@ -54,6 +54,18 @@ pub struct Answer {
     error: Option<NodeError>,
 }
 
+impl Answer {
+    /// The same with the names of variables that were not passed on, where the answer is an object (S27).
+    #[must_use]
+    pub fn with_left_out(mut self, names: &[String]) -> Self {
+        if let (false, Some(Value::Object(members))) = (names.is_empty(), &mut self.payload) {
+            members.insert("envLeftOut".to_owned(), json!(names));
+            self.payload_json = self.payload_json.map(|_| json!(self.payload).to_string());
+        }
+        self
+    }
+}
+
 impl From<NodeInvokeResultParams> for Answer {
     fn from(p: NodeInvokeResultParams) -> Self {
         let mut payload = p.payload.map(|Json(v)| v);
