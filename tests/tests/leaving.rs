@@ -140,7 +140,7 @@ const PLANTED: [&str; 12] = [
 fn planted(gateway: Value) -> Value {
     json!({
         "gateway": gateway,
-        "agents": { "defaults": { "model": "fake/m1" } },
+        "agents": { "defaults": { "model": "builtin/echo" } },
         "models": { "providers": {
             "a": { "baseUrl": "https://ann:planted-url-password@127.0.0.1:9/v1", "apiKey": "planted-api-key", "models": [] },
             "b": { "baseUrl": "https://127.0.0.1:9/v1?key=planted-url-key", "models": [],
@@ -209,6 +209,7 @@ async fn s34_no_output_shows_a_secret_of_the_configuration() {
 async fn s28_own_secrets_are_in_no_tool_result_transcript_event_or_database() {
     let model = Fake::start("model");
     let mut config = planted(json!({ "mode": "local", "auth": { "token": TOKEN } }));
+    config["agents"]["defaults"]["model"] = json!("fake/m1");
     config["models"]["providers"]["fake"] = json!({
         "baseUrl": format!("{}/v1", model.url), "apiKey": "sk-test", "api": "openai-completions",
         "models": [{ "id": "m1", "name": "M1" }],
