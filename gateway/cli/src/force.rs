@@ -115,6 +115,13 @@ pub async fn free_port(
     Ok(())
 }
 
+/// A lock file that another machine or container wrote names a process of that one.
+#[allow(clippy::disallowed_methods)] // a look at the system
+fn is_same_program(pid: i32) -> bool {
+    let name = |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/comm")).ok();
+    name(&pid.to_string()).is_some_and(|there| Some(there) == name("self"))
+}
+
 async fn all_listeners(
     processes: &dyn Processes,
     lsof: &Path,
@@ -123,7 +130,7 @@ async fn all_listeners(
 ) -> Result<Vec<Listening>, Failure> {
     let mut found = listeners(processes, lsof, port).await?;
     let holder = lock::held_by(state_dir).filter(|holder| holder.port == Some(port));
-    let pid = holder.and_then(|holder| i32::try_from(holder.pid?).ok()).filter(|pid| *pid > 1);
+    let pid = holder.and_then(|holder| i32::try_from(holder.pid?).ok()).filter(|pid| *pid > 1 && is_same_program(*pid));
     if let Some(pid) = pid.filter(|pid| found.iter().all(|l| l.pid != *pid)) {
         found.push(Listening { pid, command: "openclaw".to_owned() });
     }

@@ -136,9 +136,11 @@ impl StateLock {
     }
 
     fn write(&mut self) -> std::io::Result<()> {
-        self.file.set_len(0)?;
+        let text = format!("{}\n", self.line);
+        // In place: on a full disk an emptied file would stay empty.
         self.file.rewind()?;
-        writeln!(self.file, "{}", self.line)
+        self.file.write_all(text.as_bytes())?;
+        self.file.set_len(text.len() as u64)
     }
 
     /// Writes down the numbers of the sockets on which the holder listens, so that the command line can tell its port

@@ -11,7 +11,7 @@ use std::{
 };
 
 use openclaw_client::Vouch;
-use openclaw_platform::BoxFuture;
+use openclaw_platform::{BoxFuture, Clock as _, os::OsClock};
 
 use crate::{
     Session,
@@ -38,11 +38,11 @@ impl LockFile {
 
     /// What was found instead of this profile's gateway; `None` when it is the one that listens.
     async fn objection(&self, host: &str, port: u16) -> Option<String> {
-        let deadline = tokio::time::Instant::now() + STARTING;
+        let deadline = OsClock.mono() + STARTING;
         loop {
             let holder = lock::held_by(&self.state_dir);
             let verdict = judge(holder.as_ref(), sockets::listeners().as_deref(), host, port);
-            if !matches!(verdict, Err(Objection::Starting)) || tokio::time::Instant::now() >= deadline {
+            if !matches!(verdict, Err(Objection::Starting)) || OsClock.mono() >= deadline {
                 return verdict.err().map(|objection| objection.to_string());
             }
             tokio::time::sleep(POLL).await;
@@ -74,7 +74,7 @@ enum Objection {
     NoGateway(String),
     #[error("its gateway has port {0}, so something else listens there")]
     OtherPort(u16),
-    #[error("its gateway is only starting and does not listen yet")]
+    #[error("its gateway is only starting and does not listen yet (or is of an older version: restart it)")]
     Starting,
     #[error("another process than its gateway listens there")]
     OtherProcess,
