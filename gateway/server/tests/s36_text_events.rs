@@ -26,7 +26,7 @@ async fn watcher(gateway: &Arc<Gateway>) -> Arc<Member> {
 }
 
 fn emitter(gateway: &Gateway) -> Emitter {
-    let request = RunRequest::new("run".into(), "agent:main:main".into(), vec![], Duration::from_secs(600));
+    let request = RunRequest::new("run".into(), "agent:main:main".into(), vec![], Duration::from_mins(10));
     let mut emitter = Emitter::new(&request);
     emitter.start(&gateway.hub, WALL);
     emitter
