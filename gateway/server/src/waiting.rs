@@ -54,7 +54,10 @@ pub fn room<K>(seats: Vec<Seat<K>>, places: usize, each: usize) -> Result<Room<K
 /// machine are one (`None`).
 pub fn origin(ip: Option<&str>) -> String {
     match ip.and_then(|ip| ip.parse::<IpAddr>().ok()).map(|ip| ip.to_canonical()) {
-        Some(IpAddr::V6(ip)) => ip.segments()[..4].iter().map(|s| format!("{s:x}:")).collect(),
+        Some(IpAddr::V6(ip)) => {
+            let [a, b, c, d, ..] = ip.segments();
+            format!("{a:x}:{b:x}:{c:x}:{d:x}::")
+        }
         Some(IpAddr::V4(ip)) => ip.to_string(),
         None => ip.unwrap_or_default().to_owned(),
     }

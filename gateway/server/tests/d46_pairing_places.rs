@@ -17,7 +17,7 @@ use support::{Device, TOKEN, call, enter, gateway, local};
 
 fn from(a: u8, b: u8) -> Origin {
     let ip = [198, 18, a, b].into();
-    Origin { client_ip: ip, local: false, shown_ip: Some(ip), serve: None }
+    Origin { client_ip: ip, local: false, here: false, shown_ip: Some(ip), serve: None }
 }
 
 async fn owner(gateway: &Arc<Gateway>) -> Arc<Member> {
@@ -80,7 +80,7 @@ async fn d46_places_are_not_held_by_asking_again() {
         for n in 0..64 {
             // Eight addresses with eight places each; other devices or other scopes each time.
             let scope = format!("round.{round}");
-            let device = Device::new(if round % 2 == 0 { n } else { 100 + n });
+            let device = Device::new(if round.is_multiple_of(2) { n } else { 100 + n });
             let _ = enter(&gateway, from(3, n / 8), Some(&device), "operator", &[&scope], TOKEN).await.unwrap_err();
         }
     };

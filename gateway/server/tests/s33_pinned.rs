@@ -232,7 +232,7 @@ async fn s33_an_upgrade_waits_for_a_day_and_keeps_the_token() {
     let token = hello["auth"]["deviceToken"].as_str().unwrap().to_owned();
     let wide = node("linux", &["system.run", "system.which"]);
     come(&gateway, local(), Some(&device), &wide).await.unwrap();
-    tokio::time::advance(PENDING_UPGRADE_TTL - Duration::from_secs(1)).await;
+    tokio::time::advance(PENDING_UPGRADE_TTL.saturating_sub(Duration::from_secs(1))).await;
     assert!(PENDING_UPGRADE_TTL > PENDING_DEVICE_TTL);
     let id = pending(&gateway, &owner).await[0]["requestId"].clone();
     call(&gateway, &owner, "device.pair.approve", json!({ "requestId": id })).await.unwrap();

@@ -31,7 +31,7 @@ fn emitter(gateway: &Gateway) -> Emitter {
         "run".into(),
         "agent:main:main".into(),
         vec![],
-        Duration::from_secs(600),
+        Duration::from_mins(10),
     );
     let mut emitter = Emitter::new(&request);
     emitter.start(&gateway.hub, WALL);

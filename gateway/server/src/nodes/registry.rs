@@ -63,19 +63,19 @@ impl Node {
         let client = &params.client;
         let node = Self {
             node_id: member.node_id.clone().unwrap_or_default(),
+            member,
+            platform: String::new(),
+            device_family: None,
+            commands: vec![],
             display_name: client.display_name.as_ref().map(|t| t.as_str().to_owned()),
             version: client.version.as_str().to_owned(),
             model_identifier: client.model_identifier.as_ref().map(|t| t.as_str().to_owned()),
             remote_ip,
-            path_env: params.path_env.clone(),
-            connected_at_ms: gateway.clock.wall(),
-            member,
-            declared,
-            platform: String::new(),
-            device_family: None,
             caps: vec![],
-            commands: vec![],
+            path_env: params.path_env.clone(),
             permissions: None,
+            connected_at_ms: gateway.clock.wall(),
+            declared,
             waiting: None,
         };
         node.as_approved(gateway)
