@@ -437,7 +437,9 @@ mod tests {
     async fn what_names_too_many_files_is_not_bound_in_part() {
         let bench = Bench::new();
         let many: Vec<String> = (0..=MAX_FILES).map(|n| format!("f{n}")).collect();
-        many.iter().for_each(|name| bench.write(name, "x"));
+        for name in &many {
+            bench.write(name, "x");
+        }
         let argv: Vec<&str> = ["cat"].into_iter().chain(many.iter().map(String::as_str)).collect();
         assert!(bench.find(&argv).await.facts(&OsProcesses).await.is_ok(), "data is not bound");
         let argv: Vec<&str> = ["sh"].into_iter().chain(many.iter().map(String::as_str)).collect();

@@ -314,7 +314,7 @@ fn what_runs(request: &Value) -> String {
     if request["argv"].is_null() {
         facts.push("words only: the answer opens nothing".to_owned());
     }
-    facts.iter().map(|fact| format!("; {fact}")).collect()
+    facts.iter().flat_map(|fact| ["; ", fact.as_str()]).collect()
 }
 
 #[cfg(test)]
