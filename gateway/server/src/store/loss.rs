@@ -32,7 +32,7 @@ impl std::fmt::Display for Loss {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.newest {
             Some(newest) => {
-                write!(f, "the newest backup is {newest}: `openclaw backup restore FILE` puts it in place")?
+                write!(f, "the newest backup is {newest}: `openclaw backup restore FILE` puts it in place")?;
             }
             None => write!(f, "there is no backup in {}/", backup::DIRECTORY)?,
         }
@@ -84,7 +84,8 @@ pub(super) fn mark(storage: &dyn Storage) {
 /// Backups carry their time in their name.
 fn newest_backup(storage: &dyn Storage) -> std::io::Result<Option<String>> {
     let names = storage.list(backup::DIRECTORY)?;
-    let newest = names.into_iter().filter(|name| name.ends_with(".redb")).max();
+    let newest =
+        names.into_iter().filter(|name| std::path::Path::new(name).extension().is_some_and(|e| e == "redb")).max();
     Ok(newest.map(|name| format!("{}/{name}", backup::DIRECTORY)))
 }
 
