@@ -150,6 +150,11 @@ impl Default for Expect {
 }
 
 impl Expect {
+    /// A node is bound to this chat and to a session of others: what it hears there it may say here.
+    fn is_carried_to(&self, chat: &str) -> bool {
+        self.bound.values().any(|bound| !bound.sessions.is_empty() && bound.has_chat(chat))
+    }
+
     /// What a plan's oracles must know.
     ///
     /// # Errors

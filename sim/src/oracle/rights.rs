@@ -61,6 +61,10 @@ fn is_commanding(tool: &str) -> bool {
 fn inputs(said: &BTreeMap<&str, Said>, facts: &Facts, out: &mut Findings) {
     let mut known = BTreeSet::new();
     for r in facts.history {
+        // What a process took with it is begun anew by the next one.
+        if matches!(&r.what, What::Process { event } if event == "start") {
+            known.clear();
+        }
         let What::Model { text, tools, entered, .. } = &r.what else { continue };
         let texts = if entered.is_empty() { std::slice::from_ref(text) } else { entered };
         let here = |s: &&Said| s.at.i < r.i && texts.iter().any(|t| t.contains(s.stamp));
@@ -131,7 +135,7 @@ fn chats(said: &BTreeMap<&str, Said>, facts: &Facts, expect: &Expect, out: &mut 
     for call in telegram::calls(facts) {
         let Some(words) = call.params["text"].as_str().or_else(|| call.params["caption"].as_str()) else { continue };
         let chat = telegram::text(&call.params["chat_id"]);
-        let to_owner = expect.owners.iter().any(|o| o.to_string() == chat);
+        let to_owner = expect.owners.iter().any(|o| o.to_string() == chat) || expect.is_carried_to(&chat);
         for s in said.values().filter(|s| s.at.i < call.at.i && words.contains(s.stamp)) {
             let may = match s.who {
                 Who::Person { chat: own, .. } => own.to_string() == chat || to_owner,

@@ -36,7 +36,7 @@ pub fn check(conns: &[Conn], said: &BTreeMap<&str, Said>, facts: &Facts, expect:
         for (mark, place) in secret::marks(&words) {
             let at_home = secret::of_chat(place).is_some_and(|(home, _)| home == chat);
             let by_client = place.strip_prefix("client.").is_some_and(|name| sent_there(name, &chat, conns, expect));
-            if !at_home && !by_client && !owners.contains(&chat) {
+            if !at_home && !by_client && !owners.contains(&chat) && !expect.is_carried_to(&chat) {
                 out.broken("secrets", c.at.i, format!("chat {chat} is told {mark}, which is of {place}"));
             }
         }

@@ -142,7 +142,9 @@ pub fn all<'c>(conns: &'c [Conn<'_>], facts: &Facts<'c>, expect: &'c Expect) -> 
     for c in conns {
         let Some(hello) = &c.hello else { continue };
         for r in &c.requests {
-            words(r).into_iter().for_each(|text| add(r.at, of_conn(c, hello, expect), text));
+            for text in words(r) {
+                add(r.at, of_conn(c, hello, expect), text);
+            }
         }
     }
     all

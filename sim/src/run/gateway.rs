@@ -128,9 +128,13 @@ impl GatewayHost {
     }
 
     fn options(&self) -> ServerOptions {
-        let text = self.text.clone();
+        let (text, file) = (self.text.clone(), self.text.clone());
         ServerOptions {
             read_config: Arc::new(move || Ok(Some(lock(&text).clone()))),
+            own_secrets: Arc::new(move || {
+                let value = openclaw_config::read_value(&lock(&file)).unwrap_or_default();
+                openclaw_config::own_secrets_in(&value).into_iter().collect()
+            }),
             listen: vec![([0, 0, 0, 0], GATEWAY_PORT).into()],
             auth: SharedAuth { mode: AuthMode::Token, token: Some(Secret::new(TOKEN)), password: None, file: None },
             channels: true,

@@ -102,6 +102,38 @@ fn s23_a_text_enters_once() {
     run(&|s| write(s, 2, "/stop")).breaks("rights", "has the tool exec");
 }
 
+/// What is begun anew after a crash has the rights that it had.
+#[test]
+fn s23_a_run_that_is_begun_anew_is_judged_again() {
+    let mut s = story();
+    group(&mut s, 2, "person 2 1: and mine");
+    model(&mut s, &[], &["person 2 1: and mine"], &[]);
+    model(&mut s, &["exec"], &["person 2 1: and mine"], &[]);
+    s.holds();
+    s.at(10).process("crash").at(20).process("start").process("listening");
+    model(&mut s, &["exec"], &["person 2 1: and mine"], &[]);
+    s.breaks("rights", "enters a run that has the tool exec");
+}
+
+#[test]
+fn s24_a_node_is_heard_where_it_is_bound() {
+    let goes = |chat: &str, words: &str| {
+        let mut s = story();
+        let bound = crate::oracle::Bound { sessions: vec!["main".into()], targets: vec!["telegram:77".into()] };
+        s.expect.bound.insert("test".into(), bound);
+        node(&mut s, "box-1/1");
+        report(&mut s, "box-1/1", "agent.request", json!({ "message": "box-1 1: hear", "to": chat }));
+        s.event("box-1/1", 1, "chat", json!({ "runId": "r", "sessionKey": "main", "seq": 1, "state": "final" }));
+        write(&mut s, 1, "person 1 1: hi");
+        sent(&mut s, chat, &format!("echo: {words}"));
+        s
+    };
+    goes("77", "box-1 1: hear").holds();
+    goes("77", "person 1 1: hi").holds();
+    goes("2", "box-1 1: hear").breaks("rights", "of box-1, a node, goes to chat 2");
+    goes("2", "person 1 1: hi").breaks("rights", "of person 1, the owner, goes to chat 2");
+}
+
 #[test]
 fn s32_people_and_nodes_are_not_joined() {
     let two = |a: &str, b: &str| {
