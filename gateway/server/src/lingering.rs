@@ -100,8 +100,8 @@ mod tests {
             assert_eq!(peer.read(&mut [0; 8]).await.unwrap(), 0, "the end is told at once");
             drop(peer);
         };
-        let (closed, ()) = tokio::join!(io.shutdown(), sender);
-        closed.unwrap();
+        let both = async { tokio::join!(io.shutdown(), sender).0 };
+        tokio::time::timeout(LINGER * 2, both).await.expect("all of it is read").unwrap();
 
         let (_silent, io) = tokio::io::duplex(1 << 10);
         let start = tokio::time::Instant::now();
