@@ -54,10 +54,8 @@ pub fn router(gateway: Arc<Gateway>) -> Router {
 
 /// Before every route: what is refused whatever the route. After it, refused or not: what a browser has to know.
 async fn guard(State(gateway): State<Arc<Gateway>>, mut request: Request<Body>, next: Next) -> Response {
-    let tailnet = match browser::names_tailnet(request.headers()) {
-        true => gateway.credentials.tailnet_name().await,
-        false => None,
-    };
+    let tailnet =
+        if browser::names_tailnet(request.headers()) { gateway.credentials.tailnet_name().await } else { None };
     let refused = refusal(&gateway, &request, tailnet.as_deref());
     request.extensions_mut().insert(TailnetName(tailnet));
     let mut response = match refused {

@@ -1,7 +1,7 @@
 //! S30: a connection that asks much at once does not keep the others waiting, and one that waits unauthenticated is held to
 //! its deadline and to its place. On one thread, without sockets: the order of answers is the test.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)] // outside of the gateway
 
 mod support;
 

@@ -1,6 +1,6 @@
 //! S03, S04, S05, S20 through the real handshake: what signs in, what does not, and for how long.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)] // how long something took is what is tested
 
 mod support;
 

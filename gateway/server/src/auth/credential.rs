@@ -139,19 +139,14 @@ impl Credentials {
         // Another secret may have come into force while it waited.
         let (generation, shared) = self.in_force();
         let Some(given) = shared.given(who.auth) else {
-            self.wrong(turn, who.origin);
+            wrong(turn, who.origin);
             return Err(shared.refusal("missing"));
         };
         if self.fits(&shared, given, || true).await {
             return Ok(Via::Shared(generation));
         }
-        self.wrong(turn, who.origin);
+        wrong(turn, who.origin);
         Err(shared.refusal("mismatch"))
-    }
-
-    fn wrong(&self, turn: super::Turn<'_>, origin: &Origin) {
-        turn.wrong();
-        tracing::warn!(ip = %origin.client_ip, "a wrong credential from this machine");
     }
 
     /// A device block whose signature is wrong. On this machine it is told when its turn comes, and counts (D40); from
@@ -161,7 +156,7 @@ impl Credentials {
     /// AUTH_RATE_LIMITED, when its turn did not come.
     pub async fn wrong_signature(&self, origin: &Origin, instance: &str) -> Result<(), ErrorShape> {
         if origin.here {
-            self.wrong(self.turns.turn(instance).await?, origin);
+            wrong(self.turns.turn(instance).await?, origin);
         }
         Ok(())
     }
@@ -206,6 +201,12 @@ impl Credentials {
             Some(secret) => same_secret(secret, given),
         }
     }
+}
+
+/// Counts a wrong credential of this machine.
+fn wrong(turn: super::Turn<'_>, origin: &Origin) {
+    turn.wrong();
+    tracing::warn!(ip = %origin.client_ip, "a wrong credential from this machine");
 }
 
 /// True when `given` is the secret; takes the same time for every wrong one of the same length.
