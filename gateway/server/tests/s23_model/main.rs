@@ -4,7 +4,8 @@
 //! Telegram; a fake model (`agent`) tells all that it knows and does all that it is told, so that a leak or a borrowed
 //! right shows itself; no program runs.
 //!
-//! `PROPTEST_CASES=10000 cargo test -p openclaw-server --test s23_model` for the long run.
+//! `PROPTEST_CASES=10000 cargo test -p openclaw-server --test s23_model` for the long run; a failure shows the shortest
+//! sequence that fails. tests/mutants/s23_model_*, s24_model_*, s28_model_* and s32_model_* take the protections away.
 
 #![allow(clippy::unwrap_used)]
 
