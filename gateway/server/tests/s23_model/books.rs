@@ -41,6 +41,8 @@ pub struct Text {
     pub ask: Option<Ask>,
     /// Its program may be started once it is approved.
     pub may_run: bool,
+    /// The operator who asked for an approval of it, and so may not say yes to it.
+    pub asked_by: Option<usize>,
     /// Somebody who may decide said yes to its program.
     pub is_approved: bool,
 }
@@ -58,6 +60,7 @@ impl Text {
             is_slow: false,
             ask: None,
             may_run: false,
+            asked_by: None,
             is_approved: false,
         }
     }

@@ -4,7 +4,8 @@
 //! Telegram; a fake model (`agent`) tells all that it knows and does all that it is told, so that a leak or a borrowed
 //! right shows itself; no program runs.
 //!
-//! `PROPTEST_CASES=10000 cargo test -p openclaw-server --test s23_model` for the long run.
+//! `PROPTEST_CASES=10000 cargo test -p openclaw-server --test s23_model` for the long run; a failure shows the shortest
+//! sequence that fails. tests/mutants/s23_model_*, s24_model_*, s28_model_* and s32_model_* take the protections away.
 
 #![allow(clippy::unwrap_used)]
 
@@ -27,6 +28,7 @@ use serde_json::{Value, json};
 use self::{
     books::{Ask, Seen, Text, mark},
     rules::{Author, Class, GROUP, MAIN, OPERATORS, PEOPLE, SESSIONS, Setup, session},
+    support::response,
     world::{Permits, World},
 };
 
@@ -77,6 +79,8 @@ enum Step {
     Message { operator: usize, chat: usize },
     /// `node.event`; without a session it is the node's own.
     Node { node: usize, to: Option<usize>, event: NodeEvent },
+    /// `exec.approval.request`: an operator asks for himself.
+    Question { operator: usize },
     /// The oldest question is answered.
     Decide { operator: usize, decision: &'static str },
     /// The stranger who waits is let in.
@@ -145,6 +149,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (operator(), 0..4usize).prop_map(|(operator, chat)| Step::Message { operator, chat }),
         5 => (0..2usize, prop::option::weighted(0.8, to()), node_event())
             .prop_map(|(node, to, event)| Step::Node { node, to, event }),
+        1 => (0..OPERATORS.len()).prop_map(|operator| Step::Question { operator }),
         3 => (operator(), prop::sample::select(vec!["allow-once", "allow-once", "deny", "allow-always"]))
             .prop_map(|(operator, decision)| Step::Decide { operator, decision }),
         3 => operator().prop_map(|operator| Step::Pair { operator }),
@@ -294,9 +299,30 @@ impl Sequence {
         self.world.look(&Permits::default()).await;
     }
 
+    /// What it is about opens nothing here; that its author cannot say yes to it is looked at when it is decided.
+    async fn question(&mut self, operator: usize) {
+        let mut text = Text::new(Class::Nobody, None);
+        (text.is_agents, text.asked_by) = (true, Some(operator));
+        let said = mark(self.world.books.lock().unwrap().add(text));
+        let (gateway, member) = (self.world.gateway.clone(), self.world.operators[operator].clone());
+        let params = json!({ "command": format!("prog {said}"), "timeoutMs": 60_000 });
+        let (before, may) = (gateway.approvals.list().len(), decides(operator));
+        #[allow(clippy::disallowed_methods)] // it waits for its answer
+        tokio::spawn(async move {
+            let answer = response(&gateway, &member, "question", "exec.approval.request", params).await;
+            answer.send(&member);
+        });
+        tokio::task::yield_now().await;
+        self.world.look(&Permits::default()).await;
+        let after = self.world.gateway.approvals.list().len();
+        assert!(may || after <= before, "an operator with {} asked people", OPERATORS[operator]);
+    }
+
     async fn decide(&mut self, operator: usize, decision: &str) {
         let Some((id, text)) = self.world.question() else { return };
-        let may = matches!(OPERATORS[operator], "approvals" | "admin");
+        let is_own = self.world.books.lock().unwrap().texts[text].asked_by == Some(operator);
+        // Who asked may say no, and never yes (S25).
+        let may = decides(operator) && (!is_own || decision == "deny");
         if may && decision != "deny" {
             let mut books = self.world.books.lock().unwrap();
             books.texts[text].is_approved = true;
@@ -325,6 +351,7 @@ impl Sequence {
             Step::Write { person, in_group, what } => self.write(person, in_group, &what).await,
             Step::Send { operator, to, what, is_agent } => self.send(operator, to, &what, is_agent).await,
             Step::Node { node, to, event } => self.node(node, to, &event).await,
+            Step::Question { operator } => self.question(operator).await,
             Step::Decide { operator, decision } => self.decide(operator, decision).await,
             Step::Pair { operator } => self.pair(operator).await,
             Step::Abort { operator, to } => {
@@ -380,6 +407,11 @@ impl Sequence {
             }
         }
     }
+}
+
+/// Whether an operator decides about programs.
+fn decides(operator: usize) -> bool {
+    matches!(OPERATORS[operator], "approvals" | "admin")
 }
 
 fn command_of(what: &What) -> String {

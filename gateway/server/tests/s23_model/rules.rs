@@ -132,7 +132,7 @@ impl Setup {
     /// The class of an author who writes in `chat` (people only).
     pub fn class(&self, author: Author, chat: i64) -> Class {
         match author {
-            Author::Person(0) => Class::Full,
+            Author::Person(0) | Author::Operator(3) => Class::Full,
             Author::Person(n) => {
                 let commands = self.callers && n == 1;
                 if chat == GROUP || self.scope == Some("main") {
@@ -141,7 +141,6 @@ impl Setup {
                     Class::Alone { chat, commands }
                 }
             }
-            Author::Operator(3) => Class::Full,
             Author::Operator(2) => Class::Write { commands: self.callers },
             Author::Operator(_) => Class::Nobody,
             Author::Node(n) => Class::Node { commands: self.callers && n == 1 },
@@ -152,8 +151,7 @@ impl Setup {
     pub fn session_of(&self, chat: i64) -> String {
         match (chat, self.scope) {
             (GROUP, _) => session(3),
-            (_, Some("main")) => MAIN.to_owned(),
-            (42, None) => MAIN.to_owned(),
+            (_, Some("main")) | (42, None) => MAIN.to_owned(),
             (person, _) => format!("agent:main:telegram:dm:{person}"),
         }
     }

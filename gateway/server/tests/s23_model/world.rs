@@ -279,7 +279,7 @@ impl World {
 
     /// The end: everything that waits comes to its end and is looked at.
     pub async fn close(mut self) -> Seen {
-        tokio::time::sleep(Duration::from_secs(900)).await;
+        tokio::time::sleep(Duration::from_mins(15)).await;
         self.look(&Permits::default()).await;
         let key = MAIN.to_owned();
         let reads = self.ask(&self.operators[1], "chat.history", json!({ "sessionKey": key })).await.unwrap();
