@@ -12,7 +12,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::disallowed_types)] // outside of the gateway
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -69,11 +69,20 @@ struct Seen {
     cut_off: usize,
 }
 
-async fn log(telegram: &Fake) -> BTreeMap<(u64, usize), Seen> {
+/// What begins the line that a chat gets when one of its answers may be missing (D49).
+const NOTICE: &str = "My last message may not have reached you.";
+
+/// What the fake did with each answer, and the chats that were told that one may be missing.
+async fn log(telegram: &Fake) -> (BTreeMap<(u64, usize), Seen>, BTreeSet<u64>) {
+    let mut told = BTreeSet::new();
     let log = http_json("GET", &format!("{}/_log", telegram.url), None).await;
     let mut seen: BTreeMap<(u64, usize), Seen> = BTreeMap::new();
     for call in log.as_array().unwrap().iter().filter(|c| c["method"] == "sendMessage") {
         let text = call["params"]["text"].as_str().unwrap();
+        if text.starts_with(NOTICE) {
+            told.insert(call["params"]["chat_id"].as_str().unwrap().parse().unwrap());
+            continue;
+        }
         let name = text.strip_prefix("answer ").and_then(|rest| rest.split_once(' '));
         let (chat, n) = name.unwrap_or_else(|| panic!("a message that answers nothing: {call}"));
         assert_eq!(call["params"]["chat_id"], chat, "an answer in the wrong chat: {call}");
@@ -85,7 +94,7 @@ async fn log(telegram: &Fake) -> BTreeMap<(u64, usize), Seen> {
             Some(other) => panic!("the fake answered {other}: {call}"),
         }
     }
-    seen
+    (seen, told)
 }
 
 /// Answers that the gateway reports as unknown, and letters of another state.
@@ -94,7 +103,9 @@ async fn undelivered(gateway: &Gateway) -> (Vec<(u64, usize)>, Vec<Value>) {
     client.send(&json!({ "type": "req", "id": "d", "method": "delivery.list", "params": { "limit": 1000 } })).await;
     let (_, answer) = client.until(|f| f["type"] == "res" && f["id"] == "d").await;
     let rows = answer["payload"]["deliveries"].as_array().unwrap_or_else(|| panic!("{answer}"));
+    let is_notice = |row: &Value| row["text"].as_str().is_some_and(|text| text.starts_with(NOTICE));
     let (unknown, others): (Vec<_>, Vec<_>) = rows.iter().cloned().partition(|r| r["state"] == "unknown");
+    let unknown: Vec<_> = unknown.into_iter().filter(|row| !is_notice(row)).collect();
     let name = |row: &Value| {
         let (chat, n) = row["text"].as_str()?.strip_prefix("answer ")?.split_once(' ')?;
         Some((chat.parse().ok()?, n.parse().ok()?))
@@ -145,15 +156,15 @@ async fn f05_f06_every_message_is_answered_once_whatever_is_killed() {
     people.await.unwrap();
 
     let healed = Instant::now();
-    let (seen, unknown) = loop {
-        let ((unknown, waiting), seen) = (undelivered(&gateway).await, log(&telegram).await);
+    let (seen, unknown, told) = loop {
+        let ((unknown, waiting), (seen, told)) = (undelivered(&gateway).await, log(&telegram).await);
         let answered = |n: &usize| {
             let name = (order[*n], *n);
             seen.get(&name).is_some_and(|s| !s.done.is_empty()) || unknown.contains(&name)
         };
         let missing: Vec<usize> = (0..messages).filter(|n| !answered(n)).collect();
         if missing.is_empty() && waiting.is_empty() {
-            break (seen, unknown);
+            break (seen, unknown, told);
         }
         assert!(
             healed.elapsed() < PATIENCE,
@@ -168,6 +179,9 @@ async fn f05_f06_every_message_is_answered_once_whatever_is_killed() {
     let of = |n: usize| seen.get(&(order[n], n)).unwrap_or(&none);
     let doubled: Vec<usize> = (0..messages).filter(|n| of(*n).done.len() > 1).collect();
     assert!(doubled.is_empty(), "DOUBLED {doubled:?}\n{}", gateway.output());
+    // Nobody is left in silence, and nobody is told without a reason (D49).
+    let in_doubt: BTreeSet<u64> = unknown.iter().map(|(chat, _)| *chat).collect();
+    assert_eq!(told, in_doubt, "chats that were told that an answer may be missing");
     // What the gateway could not know, and what the fake knows about it.
     let arrived = unknown.iter().filter(|(_, n)| !of(*n).done.is_empty()).count();
     let cut_off = unknown.iter().filter(|(_, n)| of(*n).done.is_empty() && of(*n).cut_off > 0).count();

@@ -16,6 +16,7 @@ use crate::{
     dispatch::{Call, Failure, Reply},
     limits::APPROVAL_DEFAULT,
     nodes::{Answer, Request},
+    rights::Effect,
 };
 
 type Outcome<T> = Result<Reply<T>, Failure>;
@@ -144,6 +145,7 @@ pub async fn list(call: Call, _: Empty) -> Outcome<x::ExecApprovalList> {
 }
 
 pub async fn resolve(call: Call, params: x::ExecApprovalResolveParams) -> Outcome<Done> {
+    call.require(Effect::Decide)?;
     let wrong = || ErrorShape::invalid("INVALID_DECISION", "invalid decision");
     let decision = Decision::parse(params.decision.as_str()).ok_or_else(wrong)?;
     let by = Decider { name: &call.member.client_name, identity: &identity(&call) };

@@ -216,7 +216,7 @@ mod tests {
         storage.write_atomic("backups/mine.new", b"somebody's").unwrap();
         remove_leftovers(storage).unwrap();
         assert_eq!(storage.list("backups").unwrap(), ["mine.new", "openclaw-1.redb"]);
-        assert_eq!(storage.list("").unwrap(), ["gateway.redb"]);
+        assert_eq!(storage.list("").unwrap(), ["gateway.redb", "gateway.redb.expected"]);
     }
 
     /// A damaged backup is refused and the state stays as it is.

@@ -48,19 +48,29 @@ impl Family {
         self.leader = None;
     }
 
+    /// Stops all members first and ends them together: a child whose parent has ended is nobody's descendant any more.
     fn end(&self, leader: Pid) {
-        let _ = kill_process_group(leader, Signal::KILL);
-        let mut killed = BTreeSet::new();
+        let _ = kill_process_group(leader, Signal::STOP);
+        let mut stopped = BTreeSet::new();
+        let mut is_whole = false;
         for _ in 0..LOOKS {
-            let found: Vec<i32> = self.members(leader.as_raw_pid()).into_iter().filter(|p| killed.insert(*p)).collect();
-            if found.is_empty() {
-                return;
+            let found: Vec<i32> =
+                self.members(leader.as_raw_pid()).into_iter().filter(|p| stopped.insert(*p)).collect();
+            is_whole = found.is_empty();
+            if is_whole {
+                break;
             }
             for pid in found.into_iter().filter_map(Pid::from_raw) {
-                let _ = kill_process(pid, Signal::KILL);
+                let _ = kill_process(pid, Signal::STOP);
             }
         }
-        tracing::warn!("a command went on starting programs while it was being ended; some may be left");
+        let _ = kill_process_group(leader, Signal::KILL);
+        for pid in stopped.into_iter().filter_map(Pid::from_raw) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        if !is_whole {
+            tracing::warn!("a command went on starting programs while it was being ended; some may be left");
+        }
     }
 
     /// Who belongs to it now.
