@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::disallowed_types)] // outside of the gateway
 
 use std::{
+    fmt::Write as _,
     fs,
     os::unix::fs::symlink,
     path::Path,
@@ -167,7 +168,8 @@ async fn s34_no_output_shows_a_secret_of_the_configuration() {
     let client = connect(&gateway, |_| {}).await;
     let mut seen = String::new();
     for method in ["config.get", "status", "health", "logs.tail", "channels.status", "models.list"] {
-        seen.push_str(&format!("{:?}\n", client.call(method, json!({}), SECONDS).await));
+        let answer = client.call(method, json!({}), SECONDS).await;
+        writeln!(seen, "{answer:?}").unwrap();
     }
     for args in [
         &["config", "get", "models"][..],
@@ -265,7 +267,7 @@ async fn s38_a_backup_follows_no_link_and_leaves_nothing() {
     let is_private = |path: &Path| {
         use std::os::unix::fs::PermissionsExt as _;
         let meta = fs::symlink_metadata(path).unwrap();
-        meta.is_file() && meta.permissions().mode() & 0o077 == 0
+        meta.is_file() && meta.permissions().mode() & 0o777 == 0o600
     };
     assert!(is_private(&file));
     let dangling = place.path().join("dangling");

@@ -529,7 +529,7 @@ async fn s25_the_exec_tool_runs_what_was_shown_and_remembers_no_interpreter() {
     // Who revokes while a person thinks is heard.
     let deny = || {
         std::fs::write(gateway.state().join("exec-approvals.json"), r#"{"version":1,"defaults":{"security":"deny"}}"#)
-            .unwrap()
+            .unwrap();
     };
     let (said, _) = tokio::join!(turn("k5", "echo late"), decide("allow-once", &deny));
     assert!(said.contains("allows no programs any more"), "{said}");

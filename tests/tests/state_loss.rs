@@ -97,9 +97,9 @@ async fn s35_a_lost_database_stops_the_start() {
     stop(&mut gateway).await;
     for (lose, found) in [("remove", "is missing"), ("empty", "is empty")] {
         if lose == "remove" {
-            fs::remove_file(&database).unwrap()
+            fs::remove_file(&database).unwrap();
         } else {
-            fs::write(&database, "").unwrap()
+            fs::write(&database, "").unwrap();
         }
         let (code, said) = start(&gateway);
         assert_eq!(code, Some(1), "{said}");

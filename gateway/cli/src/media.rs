@@ -55,7 +55,7 @@ impl MediaRoots {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "expected an absolute path"));
         }
         // What is outside is refused the same way whether it is there or not.
-        let real = path.canonicalize().or_else(|e| if self.allows(&path) { Err(e) } else { Err(refused()) })?;
+        let real = path.canonicalize().map_err(|e| if self.allows(&path) { e } else { refused() })?;
         if !self.allows(&real) {
             return Err(refused());
         }

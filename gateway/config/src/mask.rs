@@ -116,7 +116,7 @@ impl Known {
             let value = &value[..value.floor_char_boundary(MAX_VALUE)];
             for form in forms(value) {
                 let mut is_cut = false;
-                for word in form.split(|b| b.is_ascii_whitespace()).filter(|w| w.len() >= PIECE) {
+                for word in form.split(u8::is_ascii_whitespace).filter(|w| w.len() >= PIECE) {
                     is_cut = true;
                     pieces.extend(word.windows(PIECE).filter_map(|w| <[u8; PIECE]>::try_from(w).ok()));
                 }
@@ -237,7 +237,8 @@ mod tests {
                 assert!(masked.contains(MASK) && masked.len() < encoded.len() - secret.len(), "{masked}");
             }
         }
-        let hex: String = secret.bytes().map(|b| format!("{b:02x}")).collect();
+        let hex: Vec<String> = secret.bytes().map(|b| format!("{b:02x}")).collect();
+        let hex = hex.concat();
         assert_eq!(m.mask(&hex), MASK);
         assert_eq!(m.mask(&serde_json::to_string(secret).unwrap()), "\"***\"");
         assert_eq!(m.mask("q7%22planted%2F%C3%A9-marker-secret"), MASK);

@@ -132,7 +132,7 @@ impl<'a> Place<'a> {
     /// An entry of a list; after `--token` comes a token.
     fn entry(self, before: Option<&str>) -> Self {
         let flag = before.and_then(|b| b.strip_prefix('-')).filter(|b| !b.contains('='));
-        Self { scalar: self.scalar || flag.is_some_and(|f| is_secret_name(f)), ..self }
+        Self { scalar: self.scalar || flag.is_some_and(is_secret_name), ..self }
     }
 
     /// The place alone makes `text` a secret.

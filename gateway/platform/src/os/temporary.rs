@@ -120,7 +120,7 @@ pub fn sweep(dir: &Path) -> usize {
             match entry.file_type() {
                 Ok(kind) if kind.is_dir() && depth < DEPTH => open.push((entry.path(), depth + 1)),
                 Ok(kind) if kind.is_file() && is_temporary(&entry.file_name()) && remove_if_left(&entry.path()) => {
-                    removed += 1
+                    removed += 1;
                 }
                 _ => {}
             }

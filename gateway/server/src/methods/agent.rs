@@ -164,7 +164,7 @@ fn request_of(call: &Call, params: &AgentParams, claim: &Claim) -> Result<RunReq
     let (session_key, shown_key) = session_of(call, params, agent.as_deref())?;
     let entry = gateway.sessions.get(&session_key);
     // A label is the session's: naming a new one is part of beginning it, renaming is not (D48).
-    let label = params.label.as_ref().map(|l| l.as_str());
+    let label = params.label.as_ref().map(openclaw_protocol::wire::Text::as_str);
     if label.is_some() && entry.as_ref().is_some_and(|e| e.label.as_deref() != label) {
         call.require(Effect::Change(Where::Session(&session_key)))?;
     }

@@ -90,7 +90,7 @@ impl Node {
         let nodes = &gateway.config().gateway.nodes;
         commands.retain(|command| allowlist::allows(nodes, &platform, device_family.as_deref(), command));
         let waiting = pinned.and_then(|pinned| self.declared.beyond(&pinned));
-        Self { platform, device_family, caps, commands, permissions, waiting, ..self.clone() }
+        Self { platform, device_family, commands, caps, permissions, waiting, ..self.clone() }
     }
 
     /// Sends it an event of its own, numbered like any other (D10).

@@ -40,9 +40,8 @@ pub enum Effect<'a> {
 /// True when the principal may cause the effect.
 pub fn may(config: &Config, who: &Principal, effect: Effect<'_>) -> bool {
     match who {
-        Principal::Gateway => true,
+        Principal::Gateway | Principal::Person { standing: Standing::Owner, .. } => true,
         Principal::Operator { scopes } => operator(config, scopes, effect),
-        Principal::Person { standing: Standing::Owner, .. } => true,
         Principal::Person { channel, account, id, chat, session, standing } => match effect {
             Effect::See(Where::Session(key)) | Effect::Run(Where::Session(key)) => key == session,
             Effect::Stop(Where::Session(key)) | Effect::Change(Where::Session(key)) => {
@@ -155,8 +154,9 @@ impl Rights {
             Effect::Send(None),
         ];
         let kind = match who {
-            Principal::Gateway | Principal::Operator { .. } => Kind::Trusted,
-            Principal::Person { standing: Standing::Owner, .. } => Kind::Trusted,
+            Principal::Gateway | Principal::Operator { .. } | Principal::Person { standing: Standing::Owner, .. } => {
+                Kind::Trusted
+            }
             Principal::Person { .. } => Kind::Person,
             Principal::Node { .. } => Kind::Node,
             Principal::Hook { .. } => Kind::Hook,

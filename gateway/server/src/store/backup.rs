@@ -62,7 +62,9 @@ impl Store {
 /// # Errors
 /// When a directory cannot be read or a file cannot be removed.
 pub fn remove_leftovers(storage: &dyn Storage) -> std::io::Result<()> {
-    for name in storage.list(DIRECTORY)?.iter().filter(|name| name.starts_with("openclaw-") && name.ends_with(".new")) {
+    let is_half =
+        |name: &&String| name.strip_prefix("openclaw-").is_some_and(|rest| rest.strip_suffix(".new").is_some());
+    for name in storage.list(DIRECTORY)?.iter().filter(is_half) {
         remove(storage, &format!("{DIRECTORY}/{name}"))?;
     }
     for name in storage.list("")?.iter().filter(|name| *name == RESTORING || name.starts_with(&format!("{RESTORING}.")))
