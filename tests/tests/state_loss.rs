@@ -123,6 +123,21 @@ async fn s35_a_lost_database_stops_the_start() {
     assert_eq!(start(&gateway).0, Some(1), "what was begun anew is expected, too");
 }
 
+/// A database that was emptied while the gateway ran is left as it is by the stop, so that the next start says what is lost.
+#[tokio::test]
+async fn s35_a_stop_writes_nothing_into_a_lost_database() {
+    let mut gateway = Gateway::start(json!({}), &[]).await;
+    let database = gateway.state().join("gateway.redb");
+    fs::write(&database, "").unwrap();
+    until_ready_is(&gateway, 503).await;
+    stop(&mut gateway).await;
+    assert_eq!(fs::metadata(&database).unwrap().len(), 0);
+    let (code, said) = start(&gateway);
+    assert!(code == Some(1) && said.contains("`openclaw backup accept-loss`"), "{said}");
+    assert_eq!(openclaw(&gateway, &["backup", "accept-loss"]).status.code(), Some(0));
+    gateway.restart().await;
+}
+
 /// What the reference or a person keeps in the directory is no lost state.
 #[tokio::test]
 async fn s35_files_of_others_do_not_stop_a_start() {

@@ -139,7 +139,7 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// ... and the longest; each is twice the one before.
 pub const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// A refused connection gets this long to read why.
-pub const REFUSED_FLUSH: Duration = Duration::from_secs(2);
+pub const REFUSED_FLUSH: Duration = Duration::from_secs(1);
 /// Head of an HTTP request, bytes.
 pub const HTTP_HEAD: usize = 32 << 10;
 /// Body of an HTTP request, bytes; routes may allow less.

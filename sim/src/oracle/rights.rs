@@ -286,7 +286,10 @@ fn ends(c: &Conn, deeds: &[Deed], facts: &Facts, expect: &Expect, out: &mut Find
             continue;
         }
         let Some(session) = e.payload["sessionKey"].as_str().map(|key| hello.session(key)) else { continue };
-        let long = e.at.t - since + SHOWS >= expect.run_deadline_ms * 1000;
+        // Who came in late sees the end alone: the end says when the run began.
+        let told = |name: &str| e.payload["data"][name].as_u64().unwrap_or(0);
+        let ran = (told("endedAt").saturating_sub(told("startedAt")) * 1000).max(e.at.t - since);
+        let long = ran + SHOWS >= expect.run_deadline_ms * 1000;
         let stopped = facts.lives[c.life].stop.is_some_and(|stop| stop.t <= e.at.t);
         let mut by = deeds.iter().filter(|d| d.at.i < e.at.i && d.ends(&session));
         let interrupts = expect.interrupts || by.clone().any(|d| d.kind == Kind::Queue);

@@ -279,6 +279,10 @@ impl<'a> Watch<'_, 'a> {
             return;
         }
         let (Some(key), Some(hello)) = (e.payload["sessionKey"].as_str(), &self.c.hello) else { return };
+        // A node sees a session only while it follows it, and may miss an end.
+        if hello.rights.node {
+            return;
+        }
         let key = hello.session(key);
         if e.turn == Turn::Start {
             if let Some(other) = self.sessions.insert(key.clone(), id).filter(|o| *o != id) {

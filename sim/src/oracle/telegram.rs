@@ -325,8 +325,9 @@ fn at_all(chat: &str, updates: &[Update], others: &[&Call], facts: &Facts, expec
     // The last thing that went on in this chat: a queue that moves is alive.
     let moved = calls_end(updates, others);
     let mut spare: Vec<&&Call> = others.iter().filter(|c| delivered(c)).collect();
+    let mut together: BTreeSet<i64> = BTreeSet::new();
     for (n, u) in updates.iter().enumerate() {
-        if u.sends.iter().any(|c| delivered(c)) {
+        if u.sends.iter().any(|c| delivered(c)) || together.contains(&u.id) {
             continue;
         }
         // The next message has put an end to its run.
@@ -334,7 +335,8 @@ fn at_all(chat: &str, updates: &[Update], others: &[&Call], facts: &Facts, expec
             continue;
         }
         if let Some(n) = spare.iter().position(|c| c.at.t >= u.at.t) {
-            spare.remove(n);
+            let answer = spare.remove(n);
+            together.extend(asked_with(u, answer, updates, facts));
             continue;
         }
         let due = u.at.t.max(facts.healed()).max(moved) + patience;
@@ -350,6 +352,18 @@ fn at_all(chat: &str, updates: &[Update], others: &[&Call], facts: &Facts, expec
             );
         }
     }
+}
+
+/// The messages that the model was asked about together with this one, in the last request before the answer: that answer
+/// is theirs as well.
+fn asked_with(u: &Update, answer: &Call, updates: &[Update], facts: &Facts) -> Vec<i64> {
+    let words = |u: &Update| format!("] {}\n[message_id", u.text);
+    let requests = facts.history.iter().filter(|r| r.t_us <= answer.at.t).filter_map(|r| match &r.what {
+        What::Model { text, .. } => Some(text),
+        _ => None,
+    });
+    let Some(request) = requests.filter(|text| text.contains(&words(u))).last() else { return vec![] };
+    updates.iter().filter(|other| request.contains(&words(other))).map(|other| other.id).collect()
 }
 
 /// The model was asked with it, and the process lived on long enough to end that run.

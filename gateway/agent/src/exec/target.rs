@@ -110,9 +110,21 @@ impl Target {
         first.and_then(|word| processes.resolve(&self.cwd.join(word))).is_some()
     }
 
+    /// True without a `#!` line, and with one that names an interpreter of the system: what is remembered is the content
+    /// of the script alone (S25).
+    fn is_read_by_a_system_program(&self) -> bool {
+        const SYSTEM: [&str; 5] = ["/bin/", "/sbin/", "/usr/", "/opt/", "/nix/store/"];
+        let Some(reader) = self.shebang.split_whitespace().next() else { return true };
+        let name = reader.rsplit('/').next().unwrap_or_default();
+        !reader.contains("..") && SYSTEM.iter().any(|dir| reader.starts_with(dir)) && role(name) != Role::Plain
+    }
+
     /// Why allow-always is allow-once for this command; `None` when it is remembered.
     pub fn not_remembered(&self) -> Option<&'static str> {
         match self.role {
+            Role::Plain if !self.is_read_by_a_system_program() => {
+                Some("the program that its first line names could be replaced")
+            }
             Role::Plain => None,
             Role::Tool => Some("the program runs other programs when it is told to"),
             Role::Interpreter => Some("the program runs any code that it is given"),
@@ -360,6 +372,11 @@ mod tests {
         bench.write("work", "#!/bin/sh\n");
         let script = bench.find(&["./work"]).await;
         assert!(script.is_script && script.not_remembered().is_none());
+        // An interpreter of somebody's own could be replaced after the answer.
+        for reader in ["/tmp/sh", "/usr/../tmp/sh", "/usr/bin/work"] {
+            bench.write("own", &format!("#!{reader}\n"));
+            assert!(bench.find(&["./own"]).await.not_remembered().is_some(), "{reader}");
+        }
         assert!(!bench.find(&["ls"]).await.is_script);
     }
 

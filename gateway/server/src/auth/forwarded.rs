@@ -5,7 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use http::{HeaderMap, HeaderName};
 
 /// What proxies, content networks and tunnels call the client, the way or the first request.
-const PARTS: [&str; 14] = [
+const PARTS: [&str; 15] = [
+    "originating",
     "forward",
     "proxy",
     "client-ip",
@@ -22,7 +23,8 @@ const PARTS: [&str; 14] = [
     "cluster-ip",
 ];
 /// Families of headers that only some vendor's proxy sets.
-const FAMILIES: [&str; 32] = [
+const FAMILIES: [&str; 33] = [
+    "x-host",
     "akamai-",
     "cdn-",
     "cf-",
@@ -164,6 +166,8 @@ mod tests {
             "X-Remote-Addr",
             "Tailscale-User-Login",
             "Ngrok-Trace",
+            "X-Originating-IP",
+            "X-Host",
         ] {
             assert!(is_forwarding(name), "{name}");
         }

@@ -168,6 +168,12 @@ fn request_of(call: &Call, params: &AgentParams, claim: &Claim) -> Result<RunReq
     if label.is_some() && entry.as_ref().is_some_and(|e| e.label.as_deref() != label) {
         call.require(Effect::Change(Where::Session(&session_key)))?;
     }
+    // Nobody takes the label of another session away (D48).
+    let is_taken = |(key, e): (&String, &SessionEntry)| *key != session_key && e.label.as_deref() == label;
+    if label.is_some() && gateway.sessions.lock().iter().any(is_taken) {
+        let text = format!("label already in use: {}", label.unwrap_or_default().escape_debug());
+        return Err(ErrorShape::invalid("LABEL_IN_USE", text));
+    }
     if entry.as_ref().is_some_and(|e| e.send_policy == Some(SendPolicy::Deny)) {
         return Err(ErrorShape::invalid("SEND_POLICY", "send blocked by session policy"));
     }

@@ -19,6 +19,8 @@ const HELP: &str = "Commands: /status shows the session, /new or /reset starts i
 
 /// True for a whole message that means: end what you are doing.
 pub fn is_stop(text: &str) -> bool {
+    // In groups Telegram writes `/stop@name_of_the_bot`.
+    let text = if text.starts_with('/') { text.split('@').next().unwrap_or_default() } else { text };
     STOP.iter().any(|s| text.eq_ignore_ascii_case(s))
 }
 
@@ -151,6 +153,21 @@ async fn reset(gateway: &Gateway, key: &str) -> String {
         Err(error) => {
             tracing::error!(%error, "reset by command");
             "The session could not be begun anew: the state database cannot be used now.".to_owned()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stop_words_are_whole_messages() {
+        for text in ["stop", "/stop", "/STOP", "/stop@my_bot", "wait"] {
+            assert!(is_stop(text), "{text}");
+        }
+        for text in ["stop it", "/stop now", "/stopped", "stop@my_bot", ""] {
+            assert!(!is_stop(text), "{text}");
         }
     }
 }

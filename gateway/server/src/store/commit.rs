@@ -113,6 +113,16 @@ impl<E: Into<redb::Error>> From<E> for Ended {
     }
 }
 
+impl Drop for Commits {
+    /// Closing writes to the file. One that is lost is left as it is, so that the next start sees the loss (S35).
+    fn drop(&mut self) {
+        if self.in_place().is_err() {
+            let db = self.db.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+            std::mem::forget(db);
+        }
+    }
+}
+
 impl Commits {
     pub fn new(
         (db, sync_failed): (Database, Arc<AtomicBool>),
