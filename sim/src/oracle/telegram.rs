@@ -358,11 +358,11 @@ fn at_all(chat: &str, updates: &[Update], others: &[&Call], facts: &Facts, expec
 /// is theirs as well.
 fn asked_with(u: &Update, answer: &Call, updates: &[Update], facts: &Facts) -> Vec<i64> {
     let words = |u: &Update| format!("] {}\n[message_id", u.text);
-    let requests = facts.history.iter().filter(|r| r.t_us <= answer.at.t).filter_map(|r| match &r.what {
+    let mut requests = facts.history.iter().rev().filter(|r| r.t_us <= answer.at.t).filter_map(|r| match &r.what {
         What::Model { text, .. } => Some(text),
         _ => None,
     });
-    let Some(request) = requests.filter(|text| text.contains(&words(u))).last() else { return vec![] };
+    let Some(request) = requests.find(|text| text.contains(&words(u))) else { return vec![] };
     updates.iter().filter(|other| request.contains(&words(other))).map(|other| other.id).collect()
 }
 
