@@ -198,6 +198,23 @@ fn f17_messages_that_waited_are_answered_together() {
     s.but(|s| reply(s, "7", "three", 52, 200)).breaks("telegram_once", "update 3 was answered again");
 }
 
+/// F05, F17: an answer that quotes nothing is for all messages of the request before it, and for none beside them.
+#[test]
+fn f17_an_answer_without_quotes_is_for_what_its_request_had() {
+    let mut s = Story::new();
+    for (id, text) in [(1, "one"), (2, "two")] {
+        update(&mut s, id, 7, text);
+    }
+    let quote = |text: &str, message: i64| format!("[Telegram P id:7 now] {text}\n[message_id: {message}]");
+    let asked = |s: &mut Story, text: String| {
+        s.add(What::asked(1, text, "words"));
+        whole(s, "sendMessage", json!({ "chat_id": "7", "text": "w1 w2" }), 200);
+        s.at(20_000).note();
+    };
+    s.but(|s| asked(s, format!("{}\n---\n{}", quote("one", 50), quote("two", 51)))).holds();
+    s.but(|s| asked(s, quote("one", 50))).breaks("telegram_answered", "update 2 (\"two\") was never answered");
+}
+
 #[test]
 fn answers_come_in_the_order_of_messages() {
     let mut s = Story::new();
