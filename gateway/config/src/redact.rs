@@ -37,13 +37,14 @@ pub(crate) fn is_secret_key(key: &str) -> bool {
 
 /// True for a key whose value is secret when it is a plain text: the name alone says less than [`is_secret_key`].
 fn names_a_secret(key: &str) -> bool {
-    const WHOLE: [&str; 18] = [
+    const WHOLE: [&str; 19] = [
         "access",
         "refresh",
         "authorization",
-        "cookie",
-        "cookies",
-        "setcookie",
+        "hmac",
+        "pat",
+        "cred",
+        "creds",
         "pass",
         "pwd",
         "bearer",
@@ -57,7 +58,7 @@ fn names_a_secret(key: &str) -> bool {
         "webhook",
         "pin",
     ];
-    const ENDINGS: [&str; 4] = ["key", "webhookpath", "webhookurl", "proxyurl"];
+    const ENDINGS: [&str; 7] = ["key", "cookie", "cookies", "psk", "webhookpath", "webhookurl", "proxyurl"];
     /// Names of things, and keys that everybody may know.
     const HARMLESS: [&str; 7] =
         ["mainkey", "sessionkey", "publickey", "pubkey", "idempotencykey", "cachekey", "hotkey"];
@@ -80,7 +81,8 @@ fn holds_secrets(key: &str) -> bool {
 
 /// True for a key under which every text is a secret, and a number is a count: `tokens`, `apiKeys`.
 fn lists_secrets(key: &str) -> bool {
-    const ENDINGS: [&str; 6] = ["tokens", "passwords", "secrets", "credentials", "apikeys", "privatekeys"];
+    const ENDINGS: [&str; 8] =
+        ["tokens", "passwords", "secrets", "credentials", "apikeys", "privatekeys", "creds", "cookies"];
     let key = plain(key);
     ENDINGS.iter().any(|ending| key.ends_with(ending))
 }
@@ -389,6 +391,8 @@ mod tests {
             "env": {"vars": {"A": "planted-12"}},
             "mcp": {"servers": [{"command": "x", "args": ["--token", "planted-13", "--api-key=planted-14", "-v"]}]},
             "proxyUrl": "socks5://ann:planted-15@h", "pins": ["a"], "cookie": "planted-16",
+            "sessionCookie": "planted-23", "psk": "planted-24", "hmac": "planted-25", "pat": "planted-26",
+            "creds": ["planted-27"],
             "list": [{"name": "Authorization", "value": "planted-17"}, {"name": "color", "value": "red"}],
             "note": "Bearer planted-18", "seed": "ghp_planted0123456789abcd", "x": "Zm9vUGxhbnRlZDIwMTIzNDU2Nzg5",
             "apiKeys": ["planted-21"], "botTokens": {"a": "planted-22"},
