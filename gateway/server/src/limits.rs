@@ -216,10 +216,15 @@ pub const COMMIT_QUEUE: usize = 20_000;
 pub const STORAGE_RETRY: Duration = Duration::from_secs(1);
 /// Between two looks whether the database still stands in its place (S35).
 pub const STATE_WATCH: Duration = Duration::from_secs(2);
-/// Outbound messages that wait to be delivered; then requests that would add one are refused and inbound messages wait.
+/// Outbound messages of one account that wait to be delivered; then requests that would add one are refused and inbound
+/// messages wait ...
 pub const OUTBOX: usize = 10_000;
-/// Messages on their way to services at one time, each to another chat.
+/// ... and those of one chat: only its own wait then (F57).
+pub const OUTBOX_OF_CHAT: usize = 1000;
+/// Messages of one account on their way to its service at one time, each to another chat ...
 pub const DELIVERIES_AT_ONCE: usize = 32;
+/// ... and those with files, which take longer.
+pub const UPLOADS_AT_ONCE: usize = 8;
 /// Tries of a part while a request waits for its delivery ...
 pub const SEND_TRIES: u32 = 5;
 /// ... and of others; with the longest waits between them this is several hours.
@@ -236,6 +241,10 @@ pub const QUEUE_CAP: usize = 20;
 pub const QUEUE_DEBOUNCE: Duration = Duration::from_secs(1);
 /// Somebody who goes on writing is answered after this all the same.
 pub const QUEUE_PATIENCE: Duration = Duration::from_secs(10);
+/// Runs that may have given their place to others while they wait for something (F54).
+pub const RUNS_ASIDE: usize = 256;
+/// A run of which nothing was heard for so long waits, and gives its place to others (F54).
+pub const RUN_PATIENCE: Duration = Duration::from_secs(10);
 /// Characters of a message that is only summarised.
 pub const QUEUE_SUMMARY: usize = 160;
 /// A run under way keeps how far it has come this often.

@@ -155,7 +155,7 @@ async fn note(gateway: &Gateway, key: &str, text: String, create: bool) -> Resul
         .update(
             key,
             now,
-            |entry| entry.updated_at = now,
+            move |entry| entry.updated_at = now,
             move |tx, entry| sessions::store::append(tx, &entry.session_id, now, std::slice::from_ref(&line)),
         )
         .await?;

@@ -63,7 +63,9 @@ pub async fn send(call: Call, params: SendParams) -> Result<Reply<Send>, Failure
 /// Stores the message; from then on the key has its answer to come, also over a restart (F16).
 async fn post(call: &Call, params: &SendParams, route: Route, claim: &Claim) -> Result<(), Failure> {
     let gateway = &call.gateway;
-    gateway.delivery.has_room()?;
+    if let Ok((account, to)) = gateway.channels.resolve(&route) {
+        gateway.delivery.has_room(account.id(), account.account(), &to.chat)?;
+    }
     let urls: Vec<String> = params.media_url.iter().chain(params.media_urls.iter().flatten()).cloned().collect();
     let media = gateway.load_media(&urls).await?;
     if params.message.trim().is_empty() && media.is_empty() {

@@ -203,9 +203,9 @@ fn checked(
     }
 }
 
-fn apply<T>(slot: &mut Option<T>, change: Change<T>) {
+fn apply<T: Clone>(slot: &mut Option<T>, change: &Change<T>) {
     if let Some(value) = change {
-        *slot = value;
+        slot.clone_from(value);
     }
 }
 
@@ -264,24 +264,25 @@ pub async fn patch(call: Call, p: SessionsPatchParams) -> Result<Reply<SessionCh
     let string = |c: &Change<NonEmpty>| c.as_ref().map(|v| v.as_ref().map(|s| s.as_str().to_owned()));
     let (node, spawned) = (string(&p.exec_node), string(&p.spawned_by));
     let label = p.label.as_ref().map(|l| l.as_ref().map(|l| l.as_str().to_owned()));
-    let change = |e: &mut SessionEntry| {
+    let (send_policy, activation) = (p.send_policy, p.group_activation);
+    let change = move |e: &mut SessionEntry| {
         e.updated_at = now;
-        apply(&mut e.label, label);
-        apply(&mut e.thinking_level, thinking);
-        apply(&mut e.verbose_level, verbose);
-        apply(&mut e.reasoning_level, reasoning);
-        apply(&mut e.response_usage, usage);
-        apply(&mut e.elevated_level, elevated);
-        apply(&mut e.exec_host, host);
-        apply(&mut e.exec_security, security);
-        apply(&mut e.exec_ask, ask);
-        apply(&mut e.exec_node, node);
-        apply(&mut e.spawned_by, spawned);
-        apply(&mut e.send_policy, p.send_policy);
-        apply(&mut e.group_activation, p.group_activation);
-        if let Some(model) = model {
+        apply(&mut e.label, &label);
+        apply(&mut e.thinking_level, &thinking);
+        apply(&mut e.verbose_level, &verbose);
+        apply(&mut e.reasoning_level, &reasoning);
+        apply(&mut e.response_usage, &usage);
+        apply(&mut e.elevated_level, &elevated);
+        apply(&mut e.exec_host, &host);
+        apply(&mut e.exec_security, &security);
+        apply(&mut e.exec_ask, &ask);
+        apply(&mut e.exec_node, &node);
+        apply(&mut e.spawned_by, &spawned);
+        apply(&mut e.send_policy, &send_policy);
+        apply(&mut e.group_activation, &activation);
+        if let Some(model) = &model {
             e.provider_override = model.as_ref().map(|m| m.provider.clone());
-            e.model_override = model.map(|m| m.model);
+            e.model_override = model.as_ref().map(|m| m.model.clone());
         }
     };
     let (entry, ()) = gateway.sessions.update(&key, now, change, |_, _| Ok(())).await?;
@@ -306,7 +307,7 @@ pub async fn reset(call: Call, p: SessionKeyParams) -> Result<Reply<SessionChang
     call.require(Effect::Change(Where::Session(&key)))?;
     let now = gateway.clock.wall();
     let id = gateway.sessions.new_id();
-    let change = |e: &mut SessionEntry| *e = e.restarted(id, now);
+    let change = move |e: &mut SessionEntry| *e = e.restarted(id.clone(), now);
     let (entry, ()) = gateway.sessions.update(&key, now, change, |_, _| Ok(())).await?;
     Ok(changed(gateway, key, &entry).into())
 }

@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used)]
 
 pub mod full_disk;
+pub mod house;
+pub mod seams;
 
 use std::sync::Arc;
 
