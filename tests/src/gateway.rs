@@ -19,6 +19,9 @@ use crate::{binary, free_port_block};
 
 /// How long a start may take on a busy machine.
 const START: Duration = Duration::from_secs(20);
+/// Worker threads of the program (tokio's own variable): more than a small machine has cores, so that they are taken off at
+/// odd moments. Without it the program has one for each core.
+const WORKERS: (&str, &str) = ("TOKIO_WORKER_THREADS", "8");
 const POLL: Duration = Duration::from_millis(20);
 
 /// The token that [`Gateway::start`] configures when the given configuration has no `gateway.auth`.
@@ -35,8 +38,8 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Writes `config`, starts the program with `env` in an otherwise empty environment and waits for the first
-    /// connect.challenge. `gateway.mode` (local) and `gateway.auth` ([`TOKEN`]) are added when missing.
+    /// Writes `config`, starts the program with `env` in an otherwise empty environment (eight worker threads, unless it says
+    /// otherwise) and waits for the first connect.challenge. `gateway.mode` (local) and `gateway.auth` ([`TOKEN`]) are added when missing.
     ///
     /// # Panics
     /// When it does not answer in time or ends; the message has its output.
@@ -147,6 +150,7 @@ fn spawn(home: &TempDir, port: u16, env: &[(String, String)]) -> Child {
         .env_clear()
         .env("HOME", home.path())
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env(WORKERS.0, WORKERS.1)
         .envs(env.iter().map(|(name, value)| (name, value)))
         .current_dir(home.path())
         .stdin(Stdio::null())

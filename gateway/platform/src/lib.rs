@@ -16,6 +16,7 @@ mod process;
 pub mod public;
 mod spawner;
 mod storage;
+pub mod sync;
 pub mod tls;
 mod transport;
 

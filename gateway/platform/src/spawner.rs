@@ -16,20 +16,41 @@ pub trait Spawner: Send + Sync {
 
 /// A started task.
 #[derive(Debug)]
-pub struct TaskHandle(tokio::task::AbortHandle);
+pub struct TaskHandle(Task);
+
+/// Whose task it is.
+#[derive(Debug)]
+enum Task {
+    Tokio(tokio::task::AbortHandle),
+    #[cfg(feature = "shuttle")]
+    Shuttle(shuttle::future::AbortHandle),
+}
 
 impl TaskHandle {
     /// Wraps the runtime's handle; for implementations of [`Spawner`].
     pub fn new(handle: tokio::task::AbortHandle) -> Self {
-        Self(handle)
+        Self(Task::Tokio(handle))
+    }
+    /// Wraps the handle of a task whose threads shuttle schedules.
+    #[cfg(feature = "shuttle")]
+    pub fn of_shuttle(handle: shuttle::future::AbortHandle) -> Self {
+        Self(Task::Shuttle(handle))
     }
     /// Ends the task at its next suspension point.
     pub fn abort(&self) {
-        self.0.abort();
+        match &self.0 {
+            Task::Tokio(handle) => handle.abort(),
+            #[cfg(feature = "shuttle")]
+            Task::Shuttle(handle) => handle.abort(),
+        }
     }
     /// True when the task has ended.
     pub fn is_finished(&self) -> bool {
-        self.0.is_finished()
+        match &self.0 {
+            Task::Tokio(handle) => handle.is_finished(),
+            #[cfg(feature = "shuttle")]
+            Task::Shuttle(handle) => handle.is_finished(),
+        }
     }
 }
 

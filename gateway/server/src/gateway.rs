@@ -1,16 +1,16 @@
 //! The state that all connections share.
 
-use std::{
-    collections::BTreeMap,
+use std::collections::BTreeMap;
+
+use openclaw_agent::exec::ApprovalsStore;
+use openclaw_config::{AuthMode, Config, Network, Secret};
+use openclaw_platform::{
+    Clock, Entropy, EntropyExt as _, Millis, Mono, Platform, Spawner, SpawnerExt as _,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
-
-use openclaw_agent::exec::ApprovalsStore;
-use openclaw_config::{AuthMode, Config, Network, Secret};
-use openclaw_platform::{Clock, Entropy, EntropyExt as _, Millis, Mono, Platform, Spawner, SpawnerExt as _};
 use openclaw_protocol::{connect::SessionDefaults, error::ErrorShape, frame::StateVersion};
 
 use crate::{

@@ -1,12 +1,12 @@
 //! The health snapshot and the status summary (protocol-core.md section 12, decision D12).
 
-use std::{
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
 use openclaw_config::Config;
-use openclaw_platform::Mono;
+use openclaw_platform::{
+    Mono,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 use openclaw_protocol::{
     event::HEALTH,
     frame::Encoded,
@@ -46,7 +46,7 @@ struct Cached {
 }
 
 impl HealthCache {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Cached> {
+    fn lock(&self) -> MutexGuard<'_, Cached> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
     /// Grows with every snapshot that was sent.

@@ -1,11 +1,9 @@
 //! Connections and what is sent to many of them. The hub's lock is the order of the world: a state change and its event
 //! happen under it, and so does attaching a connection with its snapshot, so that the two fit together (F02).
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::collections::{BTreeMap, BTreeSet};
 
+use openclaw_platform::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use openclaw_protocol::{
     connect::ClientMode,
     event::{EventSpec, Nodes},
@@ -88,7 +86,7 @@ pub struct EventHub {
 
 /// The hub while its lock is held.
 pub struct Ordered<'a> {
-    members: std::sync::MutexGuard<'a, BTreeMap<String, Arc<Member>>>,
+    members: MutexGuard<'a, BTreeMap<String, Arc<Member>>>,
 }
 
 impl EventHub {

@@ -1,12 +1,12 @@
 //! Same key, same answer, one effect: also across a restart (decision D19, known-failures F16).
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
 use indexmap::IndexMap;
-use openclaw_platform::{Clock, Millis, Mono};
+use openclaw_platform::{
+    Clock, Millis, Mono,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 use openclaw_protocol::{
     error::ErrorShape,
     params::{AgentFinal, Send},

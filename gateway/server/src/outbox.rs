@@ -1,10 +1,8 @@
 //! What waits to be written to one connection: in order, within a byte budget (known-failures F03, decision D10).
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::collections::VecDeque;
 
+use openclaw_platform::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use openclaw_protocol::{
     event::{EventSpec, HEALTH},
     frame::EventBody,

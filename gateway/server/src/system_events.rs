@@ -1,9 +1,8 @@
 //! Notes that wait for the next prompt of a session: in memory, bounded (protocol-core.md section 12).
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::collections::{BTreeMap, VecDeque};
+
+use openclaw_platform::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::{
     limits::{SYSTEM_EVENT_SESSIONS, SYSTEM_EVENTS},

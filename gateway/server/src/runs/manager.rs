@@ -2,14 +2,16 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use openclaw_platform::{
+    Millis, Mono, SpawnerExt as _,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::Duration,
 };
-
-use openclaw_platform::{Millis, Mono, SpawnerExt as _};
 use openclaw_protocol::{
     error::ErrorShape,
     message::Content,

@@ -1,11 +1,11 @@
 //! Session entries in memory and in the database; transcripts in the database only.
 
-use std::{
-    collections::BTreeMap,
+use std::collections::BTreeMap;
+
+use openclaw_platform::{
+    Entropy, EntropyExt as _, Millis,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
-
-use openclaw_platform::{Entropy, EntropyExt as _, Millis};
 use openclaw_protocol::message::Message;
 use redb::{ReadableTable as _, WriteTransaction};
 use serde::{Deserialize, Serialize};

@@ -1,14 +1,14 @@
 //! Group commit: writers queue their closures, one committer takes what is waiting, one transaction and one sync for all.
 
-use std::{
-    collections::VecDeque,
+use std::{collections::VecDeque, sync::atomic::AtomicBool};
+
+use openclaw_platform::{
+    Clock, FileId, Mono, Spawner, SpawnerExt as _, Storage,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
 };
-
-use openclaw_platform::{Clock, FileId, Mono, Spawner, SpawnerExt as _, Storage};
 use redb::{Database, WriteTransaction};
 use tokio::sync::oneshot;
 

@@ -1,15 +1,15 @@
 //! Tools that use the gateway itself.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::time::Duration;
 
 use openclaw_agent::{
     provider::ToolSpec,
     tool::{Tool, ToolOutput},
 };
-use openclaw_platform::{BoxFuture, Entropy, EntropyExt as _};
+use openclaw_platform::{
+    BoxFuture, Entropy, EntropyExt as _,
+    sync::{Arc, Mutex},
+};
 use openclaw_protocol::{
     connect::ClientMode,
     params::SendParams,

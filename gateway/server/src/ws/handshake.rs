@@ -246,7 +246,7 @@ fn attach(
         via,
         client_name,
         client_mode: client.mode,
-        subscriptions: std::sync::Mutex::default(),
+        subscriptions: openclaw_platform::sync::Mutex::default(),
         outbox: peer.outbox.clone(),
     });
     let key = instance_id.unwrap_or_else(|| peer.conn_id.clone());
