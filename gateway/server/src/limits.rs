@@ -2,8 +2,16 @@
 
 use std::time::Duration;
 
-/// Requests of one connection that may be under way; further frames wait in the socket.
+/// Requests of one connection that may be under way; further ones wait in order (F58).
 pub const REQUESTS_IN_FLIGHT: usize = 64;
+/// The same for calls that end or answer something: they have places of their own when the others are taken.
+pub const CONTROL_IN_FLIGHT: usize = 8;
+/// Requests of one connection that wait for a place, and as many control calls; one more is refused ...
+pub const REQUESTS_WAITING: usize = 1024;
+/// ... and so is one that brings them over these bytes. The first that waits may be larger.
+pub const REQUESTS_WAITING_BYTES: usize = 4 << 20;
+/// When to try again after that, in milliseconds.
+pub const REQUESTS_RETRY_MS: u64 = 1000;
 /// Bytes of answers after which the other connections have their turn ...
 pub const SHARE_BYTES: usize = 8 << 10;
 /// ... and the time after which they have it in any case. A request that takes longer is not cut.
