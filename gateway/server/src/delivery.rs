@@ -133,12 +133,13 @@ impl Delivery {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps the content of files until the letter is gone.
+    /// Keeps the content of further files until the letter is gone.
     ///
     /// # Errors
     /// UNAVAILABLE when it cannot be stored.
     pub async fn enclose(&self, letter: &mut Letter, media: Vec<Media>) -> Result<(), ErrorShape> {
-        for (number, Media { name, mime, bytes }) in media.into_iter().enumerate() {
+        for Media { name, mime, bytes } in media {
+            let number = letter.media.len();
             letter.media.push(Attachment { name, mime, size: bytes.len() as u64 });
             let (storage, file) = (self.storage.clone(), letter.file(number));
             let stored = self.tasks.blocking(move || storage.write_atomic(&file, &bytes)).await;
@@ -151,8 +152,8 @@ impl Delivery {
         Ok(())
     }
 
-    /// Removes the files of a letter that is gone.
-    async fn discard(&self, letter: &Letter) {
+    /// Removes the files of a letter that is gone, or that is not stored after all.
+    pub async fn discard(&self, letter: &Letter) {
         if letter.media.is_empty() {
             return;
         }

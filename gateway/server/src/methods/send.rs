@@ -67,8 +67,7 @@ async fn post(call: &Call, params: &SendParams, route: Route, claim: &Claim) -> 
         gateway.delivery.has_room(account.id(), account.account(), &to.chat)?;
     }
     let urls: Vec<String> = params.media_url.iter().chain(params.media_urls.iter().flatten()).cloned().collect();
-    let media = gateway.load_media(&urls).await?;
-    if params.message.trim().is_empty() && media.is_empty() {
+    if params.message.trim().is_empty() && urls.is_empty() {
         return Err(ErrorShape::invalid("EMPTY_MESSAGE", "message or media required").into());
     }
     let config = gateway.config();
@@ -80,7 +79,7 @@ async fn post(call: &Call, params: &SendParams, route: Route, claim: &Claim) -> 
     };
     let draft = Draft { route, text: params.message.as_str().to_owned(), reply_to: None, cause };
     let mut letter = gateway.compose(&call.member.principal(), draft)?;
-    gateway.delivery.enclose(&mut letter, media).await?;
+    gateway.enclose_media(&mut letter, &urls).await?;
     delivery::post(gateway, &letter, |_| Ok(())).await?;
     Ok(())
 }

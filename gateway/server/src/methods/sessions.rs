@@ -1,13 +1,13 @@
 //! sessions.* (agent-chat-channels.md section 7).
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use openclaw_config::ModelRef;
 use openclaw_protocol::{
     error::ErrorShape,
     message::{Content, Message},
     params::{
-        PreviewItem, SessionChanged, SessionKeyParams, SessionPreview, SessionsCompact, SessionsCompactParams,
+        ModelDefaults, PreviewItem, SessionChanged, SessionKeyParams, SessionPreview, SessionRow, SessionsCompact, SessionsCompactParams,
         SessionsDelete, SessionsDeleteParams, SessionsList, SessionsListParams, SessionsPatchParams, SessionsPreview,
         SessionsPreviewParams, SessionsResolve, SessionsResolveParams,
     },
@@ -18,11 +18,12 @@ use super::agent::canonical;
 use crate::{
     dispatch::{Call, Failure, Reply},
     gateway::Gateway,
-    limits::SESSIONS,
+    limits::{BULK_SESSIONS, SESSIONS},
     rights::{Effect, Where},
     sessions::{
         entry::SessionEntry,
         key::{agent_of, default_agent, kind, main_key},
+        newest::Newest,
         store::Line,
     },
 };
@@ -41,7 +42,26 @@ const LAST_MESSAGE: usize = 120;
 
 pub async fn list(call: Call, p: SessionsListParams) -> Result<Reply<SessionsList>, Failure> {
     call.require(Effect::See(Where::Any))?;
-    let gateway = &call.gateway;
+    let turn = call.turn().await;
+    let wanted = Arc::new(p);
+    let asked = wanted.clone();
+    let mut keys = turn.slice(move |gateway| Ok(matching(gateway, &asked))).await?;
+    let defaults = Arc::new(call.gateway.model_defaults());
+    let mut rows = Vec::with_capacity(keys.len());
+    while !keys.is_empty() {
+        let later = keys.split_off(keys.len().min(BULK_SESSIONS));
+        let (some, asked, defaults) = (std::mem::replace(&mut keys, later), wanted.clone(), defaults.clone());
+        rows.append(&mut turn.slice(move |gateway| listed(gateway, &asked, &defaults, &some)).await?);
+    }
+    let encode = move |gateway: &Gateway| {
+        let (ts, path, count) = (gateway.clock.wall(), gateway.sessions_path(), rows.len() as u64);
+        Ok(SessionsList { ts, path, count, defaults: ModelDefaults::clone(&defaults), sessions: rows })
+    };
+    turn.encode(encode).await
+}
+
+/// Keys of the sessions that a list is to show, newest first.
+fn matching(gateway: &Gateway, p: &SessionsListParams) -> Vec<String> {
     let config = gateway.config();
     let now = gateway.clock.wall();
     let search = p.search.as_deref().map(|s| s.trim().to_lowercase()).filter(|s| !s.is_empty());
@@ -58,14 +78,28 @@ pub async fn list(call: Call, p: SessionsListParams) -> Result<Reply<SessionsLis
                 texts.into_iter().any(|t| found(t, s)) || found(Some(&e.session_id), s)
             })
     };
-    let mut entries = gateway.recent_sessions(|_| true, usize::MAX);
-    entries.retain(|(k, e)| keep(k, e));
-    entries.truncate(p.limit.map_or(usize::MAX, |l| l.unsigned() as usize));
-    let mut rows = Vec::with_capacity(entries.len());
-    for (key, entry) in &entries {
-        let mut row = gateway.session_row(key, entry);
+    let mut newest = Newest::new(p.limit.map_or(usize::MAX, |l| l.unsigned() as usize));
+    gateway.sessions.scan(|key, entry| {
+        if keep(key, entry) {
+            newest.add(entry.updated_at, key);
+        }
+    });
+    newest.into_rows().map(|(_, key)| key).collect()
+}
+
+/// Rows of a list; a session that has gone meanwhile has none.
+fn listed(
+    gateway: &Gateway,
+    p: &SessionsListParams,
+    defaults: &ModelDefaults,
+    keys: &[String],
+) -> Result<Vec<SessionRow>, Failure> {
+    let mut rows = Vec::with_capacity(keys.len());
+    for key in keys {
+        let Some(entry) = gateway.sessions.get(key) else { continue };
+        let mut row = gateway.session_row(defaults, key, &entry);
         if p.include_derived_titles == Some(true) {
-            row.derived_title = title(gateway, entry)?;
+            row.derived_title = title(gateway, &entry)?;
         }
         if p.include_last_message == Some(true) {
             let last = gateway.sessions.messages(&entry.session_id, 1)?;
@@ -73,8 +107,7 @@ pub async fn list(call: Call, p: SessionsListParams) -> Result<Reply<SessionsLis
         }
         rows.push(row);
     }
-    let (ts, path, count) = (now, gateway.sessions_path(), rows.len() as u64);
-    Ok(SessionsList { ts, path, count, defaults: gateway.model_defaults(), sessions: rows }.into())
+    Ok(rows)
 }
 
 /// A name for a session that has none: its display name or subject, else how it began.
@@ -82,12 +115,7 @@ fn title(gateway: &Gateway, entry: &SessionEntry) -> Result<Option<String>, Fail
     if let Some(name) = entry.display_name.clone().or_else(|| entry.subject.clone()) {
         return Ok(Some(name));
     }
-    let lines = gateway.sessions.lines(&entry.session_id)?;
-    let first = lines.iter().find_map(|l| match l {
-        Line::Message { message: m @ Message::User { .. }, .. } => Some(cut(&m.text(), TITLE)),
-        _ => None,
-    });
-    Ok(first)
+    Ok(gateway.sessions.first_said(&entry.session_id)?.map(|said| cut(&said.text(), TITLE)))
 }
 
 fn cut(text: &str, max: usize) -> String {
@@ -102,7 +130,10 @@ fn cut(text: &str, max: usize) -> String {
 
 pub async fn preview(call: Call, p: SessionsPreviewParams) -> Result<Reply<SessionsPreview>, Failure> {
     call.require(Effect::See(Where::Any))?;
-    let gateway = &call.gateway;
+    call.read(move |gateway| Ok(previews(gateway, &p))).await
+}
+
+fn previews(gateway: &Gateway, p: &SessionsPreviewParams) -> SessionsPreview {
     let config = gateway.config();
     let limit = p.limit.map_or(12, |l| l.unsigned() as usize);
     let max = p.max_chars.map_or(240, |m| m.unsigned() as usize);
@@ -119,7 +150,7 @@ pub async fn preview(call: Call, p: SessionsPreviewParams) -> Result<Reply<Sessi
         SessionPreview { key: shown.as_str().to_owned(), status: status.to_owned(), items }
     };
     let previews = p.keys.0.iter().take(PREVIEW_KEYS).map(one).collect();
-    Ok(SessionsPreview { ts: gateway.clock.wall(), previews }.into())
+    SessionsPreview { ts: gateway.clock.wall(), previews }
 }
 
 fn item(message: &Message, max: usize) -> PreviewItem {
@@ -356,7 +387,8 @@ pub async fn compact(call: Call, p: SessionsCompactParams) -> Result<Reply<Sessi
     };
     let keep = p.max_lines.map_or(COMPACT_LINES, |n: Int<1, 1_000_000>| n.unsigned() as usize);
     // The whole transcript is archived before lines of it go.
-    let lines = gateway.sessions.lines(&entry.session_id)?;
+    let id = entry.session_id.clone();
+    let lines = call.turn().await.slice(move |gateway| Ok(gateway.sessions.lines(&id)?)).await?;
     if lines.len() <= keep {
         return Ok(answer(false, Some(lines.len() as u64), None, None).into());
     }

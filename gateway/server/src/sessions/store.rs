@@ -1,6 +1,6 @@
 //! Session entries in memory and in the database; transcripts in the database only.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Bound};
 
 use openclaw_platform::{
     Entropy, EntropyExt as _, Millis,
@@ -11,7 +11,10 @@ use redb::{ReadableTable as _, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
 use super::entry::SessionEntry;
-use crate::store::{self, Store, StoreError};
+use crate::{
+    limits::SESSIONS_AT_ONCE,
+    store::{self, Store, StoreError},
+};
 
 /// A line of a transcript.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -366,4 +369,42 @@ fn take_lines(tx: &WriteTransaction, id: &str, keep: usize) -> Result<Vec<Line>,
         table.remove((id, *at))?;
     }
     Ok(lines)
+}
+
+/// Reads for lists.
+impl Sessions {
+    /// Looks at every entry in the order of keys, some at a time while the lock is held. One that comes or goes meanwhile is
+    /// seen or not.
+    pub fn scan(&self, mut each: impl FnMut(&str, &SessionEntry)) {
+        let mut after: Option<String> = None;
+        loop {
+            let map = self.lock();
+            let start = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+            let mut last = None;
+            for (key, entry) in map.range::<str, _>((start, Bound::Unbounded)).take(SESSIONS_AT_ONCE) {
+                each(key, entry);
+                last = Some(key);
+            }
+            let Some(last) = last.cloned() else { return };
+            after = Some(last);
+        }
+    }
+
+    /// The first message of a user in a transcript; lines after it are not read.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn first_said(&self, session_id: &str) -> Result<Option<Message>, StoreError> {
+        self.store.read(|tx| {
+            let table = tx.open_table(store::TRANSCRIPTS)?;
+            for row in table.range((session_id, 0)..=(session_id, u64::MAX))? {
+                if let Line::Message { message: said @ Message::User { .. }, .. } =
+                    store::decode(session_id, row?.1.value())?
+                {
+                    return Ok(Some(said));
+                }
+            }
+            Ok(None)
+        })
+    }
 }

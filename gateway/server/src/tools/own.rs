@@ -80,6 +80,7 @@ impl Context {
             client_name: "agent".to_owned(),
             client_mode: ClientMode::Backend,
             subscriptions: Mutex::default(),
+            reading: tokio::sync::Mutex::default(),
             outbox: Arc::new(Outbox::new(0)),
         };
         Call { gateway: self.gateway.clone(), member: Arc::new(member), id: "tool".to_owned() }

@@ -6,6 +6,7 @@
 pub mod full_disk;
 pub mod house;
 pub mod seams;
+pub mod socket;
 
 use std::sync::Arc;
 
