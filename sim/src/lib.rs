@@ -27,6 +27,7 @@ pub mod storage;
 pub mod trace;
 mod transport;
 pub mod view;
+pub mod watch;
 mod world;
 
 pub use clock::SimClock;
@@ -34,4 +35,5 @@ pub use entropy::SimEntropy;
 pub use processes::NoProcesses;
 pub use spawner::{Panics, SimSpawner, TaskPanic};
 pub use transport::SimTransport;
+pub use watch::Watch;
 pub use world::{World, platform};

@@ -4,11 +4,15 @@ use std::{
     any::Any,
     collections::BTreeMap,
     panic::AssertUnwindSafe,
+    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
 };
 
 use futures_util::FutureExt as _;
 use openclaw_platform::{BoxFuture, Spawner, TaskHandle};
+
+use crate::watch::{Live, Watch};
 
 /// A task that panicked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,8 +71,6 @@ pub(crate) fn message_of(panic: &(dyn Any + Send)) -> String {
 /// Counts a task until it ends or is dropped with its host.
 struct Counted(Live, &'static str);
 
-type Live = Arc<Mutex<BTreeMap<&'static str, u64>>>;
-
 impl Counted {
     fn new(live: Live, name: &'static str) -> Self {
         *live.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_default() += 1;
@@ -88,18 +90,53 @@ impl Drop for Counted {
     }
 }
 
+/// A future that the watchdog knows by name and can keep from being polled again.
+pub(crate) struct Watched<F> {
+    inner: Pin<Box<F>>,
+    name: &'static str,
+    watch: Watch,
+    is_over: bool,
+}
+
+impl<F> Watched<F> {
+    pub fn new(name: &'static str, watch: &Watch, inner: F) -> Self {
+        Self { inner: Box::pin(inner), name, watch: watch.clone(), is_over: false }
+    }
+}
+
+impl<F: Future> Future for Watched<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = &mut *self;
+        if this.is_over {
+            return Poll::Pending;
+        }
+        let _polling = this.watch.polling(this.name);
+        if !this.watch.halted() {
+            return this.inner.as_mut().poll(cx);
+        }
+        this.is_over = true;
+        let waker = this.watch.last_waker(this.name, cx.waker());
+        this.inner.as_mut().poll(&mut Context::from_waker(&waker))
+    }
+}
+
 /// Spawns on the runtime of the current host, so that a crash of the host ends its tasks. tokio would swallow a panic in
 /// a task that nobody joins; here it is recorded.
 #[derive(Debug, Clone, Default)]
 pub struct SimSpawner {
     panics: Panics,
     live: Live,
+    watch: Watch,
 }
 
 impl SimSpawner {
     /// Records into `panics`.
-    pub fn new(panics: Panics) -> Self {
-        Self { panics, live: Live::default() }
+    pub fn new(panics: Panics, watch: Watch) -> Self {
+        let live = Live::default();
+        watch.add(&live);
+        Self { panics, live, watch }
     }
 
     /// Tasks that have not ended, by name.
@@ -112,6 +149,7 @@ impl Spawner for SimSpawner {
     fn spawn_boxed(&self, name: &'static str, task: BoxFuture<'static, ()>) -> TaskHandle {
         let panics = self.panics.clone();
         let counted = Counted::new(self.live.clone(), name);
+        let task = Watched::new(name, &self.watch, task);
         let guarded = async move {
             let _counted = counted;
             if let Err(panic) = AssertUnwindSafe(task).catch_unwind().await {

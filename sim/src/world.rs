@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use openclaw_platform::{MemoryStorage, Millis, NoProbe, Platform};
 
-use crate::{NoProcesses, Panics, SimClock, SimEntropy, SimSpawner, SimTransport};
+use crate::{NoProcesses, Panics, SimClock, SimEntropy, SimSpawner, SimTransport, Watch};
 
 /// Wall time at the start of every simulation: 2026-01-30 00:00:00 UTC.
 const EPOCH: Millis = 1_769_731_200_000;
@@ -20,12 +20,19 @@ pub struct World {
     pub entropy: Arc<SimEntropy>,
     /// Tasks that panicked.
     pub panics: Panics,
+    /// Sees whether time passes.
+    pub watch: Watch,
 }
 
 impl World {
     /// The world of `seed`.
     pub fn new(seed: u64) -> Self {
-        let clock = Arc::new(SimClock::new(EPOCH));
+        Self::watched(seed, &Watch::default())
+    }
+
+    /// The world of `seed`, with somebody who watches.
+    pub fn watched(seed: u64, watch: &Watch) -> Self {
+        let clock = Arc::new(SimClock::new(EPOCH, watch.clone()));
         let entropy = Arc::new(SimEntropy::new(seed));
         let panics = Panics::default();
         let platform = Platform {
@@ -33,11 +40,11 @@ impl World {
             clock: clock.clone(),
             entropy: entropy.clone(),
             storage: Arc::new(MemoryStorage::new()),
-            tasks: Arc::new(SimSpawner::new(panics.clone())),
+            tasks: Arc::new(SimSpawner::new(panics.clone(), watch.clone())),
             processes: Arc::new(NoProcesses),
             probe: Arc::new(NoProbe),
         };
-        Self { platform, clock, entropy, panics }
+        Self { platform, clock, entropy, panics, watch: watch.clone() }
     }
 }
 
