@@ -15,6 +15,7 @@ pub mod history;
 pub mod judge;
 pub mod mutants;
 pub mod oracle;
+pub mod order;
 pub mod plan;
 mod processes;
 pub mod run;
@@ -32,6 +33,7 @@ mod world;
 
 pub use clock::SimClock;
 pub use entropy::SimEntropy;
+pub use order::Order;
 pub use processes::NoProcesses;
 pub use spawner::{Panics, SimSpawner, TaskPanic};
 pub use transport::SimTransport;

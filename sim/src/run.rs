@@ -36,7 +36,7 @@ use crate::{
     fault::{Links, SimNet},
     history::{Record, What},
     plan::{Disk, Plan, PlannedFault},
-    spawner::Watched,
+    spawner::Steered,
 };
 
 /// The gateway's port.
@@ -67,6 +67,8 @@ pub struct Finished {
     pub draws: u64,
     /// Operations that changed the gateway's disk in the time of faults.
     pub storage_ops: u64,
+    /// Choices about the order of ready tasks.
+    pub choices: u64,
     /// The simulator's own failure: the run says nothing about the gateway.
     pub broken: Option<String>,
     /// No virtual time passed any more, and what kept it from passing: the history breaks off there.
@@ -103,7 +105,7 @@ pub fn run(plan: &Plan, patience: Duration) -> Finished {
 
 /// Runs a plan on this thread.
 fn here(plan: &Plan, watch: &Watch, recorder: &Recorder) -> Finished {
-    let world = World::watched(plan.seed, watch);
+    let world = World::watched(plan.seed, watch, plan.shuffle);
     plan.credentials().iter().for_each(|secret| recorder.credentials().learn(secret));
     let read = || tracing::subscriber::with_default(LogReader(recorder.clone()), || simulate(plan, &world, recorder));
     let result = std::panic::catch_unwind(AssertUnwindSafe(read));
@@ -129,7 +131,8 @@ fn here(plan: &Plan, watch: &Watch, recorder: &Recorder) -> Finished {
     let draws = world.entropy.draws();
     recorder.record("world", What::Gauge { name: "draws".into(), value: draws as i64 });
     let stuck = watch.halted().then(|| watch.report());
-    Finished { history: recorder.take(), draws, storage_ops, broken, stuck, cpu_s: crate::runner::cpu_seconds() }
+    let (choices, cpu_s) = (world.order.choices(), crate::runner::cpu_seconds());
+    Finished { history: recorder.take(), draws, storage_ops, choices, broken, stuck, cpu_s }
 }
 
 /// Returns the storage operations in the time of faults.
@@ -146,8 +149,8 @@ fn simulate(plan: &Plan, world: &World, recorder: &Recorder) -> Result<u64, Stri
     let ending = CancellationToken::new();
 
     let gateway = Arc::new(GatewayHost::new(plan, world, &net, recorder)?);
-    let (host, watch) = (gateway.clone(), world.watch.clone());
-    sim.host("gateway", move || Watched::new("gateway", &watch, host.clone().serve()));
+    let (host, watch, order) = (gateway.clone(), world.watch.clone(), world.order.clone());
+    sim.host("gateway", move || Steered::new("gateway", &watch, &order, host.clone().serve()));
     let sockets = |name: &str| Arc::new(net.transport(name, name)) as Arc<dyn Transport>;
     let peers = Peers::new(plan, &world.platform, &sockets, recorder);
     let mut others = vec!["clients"];

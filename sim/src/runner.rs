@@ -60,6 +60,9 @@ pub struct Outcome {
     pub draws: u64,
     /// Operations that changed the gateway's disk in the time of faults.
     pub storage_ops: u64,
+    /// Choices made about the order of ready tasks.
+    #[serde(default)]
+    pub choices: u64,
     /// Goals reached, of those that the scenario names.
     pub goals: Vec<String>,
     /// Simulated seconds.
@@ -106,7 +109,7 @@ pub fn try_plan_within(plan: &Plan, patience: Duration) -> (Outcome, Vec<Record>
 
 /// Judges a run.
 pub fn judge(plan: &Plan, finished: Finished) -> (Outcome, Vec<Record>) {
-    let Finished { history, draws, storage_ops, broken, stuck, cpu_s } = finished;
+    let Finished { history, draws, storage_ops, choices, broken, stuck, cpu_s } = finished;
     let violations = match stuck {
         // What was under way then will not end: the oracles would say nothing else.
         Some(detail) => {
@@ -124,6 +127,7 @@ pub fn judge(plan: &Plan, finished: Finished) -> (Outcome, Vec<Record>) {
         records: history.len() as u64,
         draws,
         storage_ops,
+        choices,
         goals: plan.expect.sometimes.iter().filter(|g| reached.contains(*g)).cloned().collect(),
         simulated_s: history.last().map_or(0.0, |r| r.t_us as f64 / 1e6),
         cpu_s: cpu_s + cpu_seconds(),

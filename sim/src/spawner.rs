@@ -12,7 +12,10 @@ use std::{
 use futures_util::FutureExt as _;
 use openclaw_platform::{BoxFuture, Spawner, TaskHandle};
 
-use crate::watch::{Live, Watch};
+use crate::{
+    Order,
+    watch::{Live, Watch},
+};
 
 /// A task that panicked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,21 +93,29 @@ impl Drop for Counted {
     }
 }
 
-/// A future that the watchdog knows by name and can keep from being polled again.
-pub(crate) struct Watched<F> {
+/// A future that runs when the dice let it, and that the watchdog knows by name and can keep from being polled again.
+pub(crate) struct Steered<F> {
     inner: Pin<Box<F>>,
     name: &'static str,
     watch: Watch,
+    order: Order,
+    /// How often it still lets others go first; `None` until it is woken.
+    waits: Option<u32>,
     is_over: bool,
 }
 
-impl<F> Watched<F> {
-    pub fn new(name: &'static str, watch: &Watch, inner: F) -> Self {
-        Self { inner: Box::pin(inner), name, watch: watch.clone(), is_over: false }
+impl<F> Steered<F> {
+    pub fn new(name: &'static str, watch: &Watch, order: &Order, inner: F) -> Self {
+        Self { inner: Box::pin(inner), name, watch: watch.clone(), order: order.clone(), waits: None, is_over: false }
+    }
+
+    /// The same, from its `waits`-th turn on.
+    fn later(self, waits: u32) -> Self {
+        Self { waits: Some(waits), ..self }
     }
 }
 
-impl<F: Future> Future for Watched<F> {
+impl<F: Future> Future for Steered<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
@@ -112,6 +123,14 @@ impl<F: Future> Future for Watched<F> {
         if this.is_over {
             return Poll::Pending;
         }
+        let waits = this.waits.get_or_insert_with(|| this.order.draw());
+        if *waits > 0 {
+            *waits -= 1;
+            // Behind all that is ready now.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        this.waits = None;
         let _polling = this.watch.polling(this.name);
         if !this.watch.halted() {
             return this.inner.as_mut().poll(cx);
@@ -129,14 +148,15 @@ pub struct SimSpawner {
     panics: Panics,
     live: Live,
     watch: Watch,
+    order: Order,
 }
 
 impl SimSpawner {
-    /// Records into `panics`.
-    pub fn new(panics: Panics, watch: Watch) -> Self {
+    /// Records panics, tells who watches, and runs tasks in this order.
+    pub fn new(panics: Panics, watch: Watch, order: Order) -> Self {
         let live = Live::default();
         watch.add(&live);
-        Self { panics, live, watch }
+        Self { panics, live, watch, order }
     }
 
     /// Tasks that have not ended, by name.
@@ -145,11 +165,10 @@ impl SimSpawner {
     }
 }
 
-impl Spawner for SimSpawner {
-    fn spawn_boxed(&self, name: &'static str, task: BoxFuture<'static, ()>) -> TaskHandle {
+impl SimSpawner {
+    fn start(&self, name: &'static str, task: Steered<BoxFuture<'static, ()>>) -> TaskHandle {
         let panics = self.panics.clone();
         let counted = Counted::new(self.live.clone(), name);
-        let task = Watched::new(name, &self.watch, task);
         let guarded = async move {
             let _counted = counted;
             if let Err(panic) = AssertUnwindSafe(task).catch_unwind().await {
@@ -159,10 +178,22 @@ impl Spawner for SimSpawner {
         #[allow(clippy::disallowed_methods)] // the implementation of the seam
         TaskHandle::new(tokio::spawn(guarded).abort_handle())
     }
+}
 
-    /// At once and in line: a thread would bring its own time and order.
+impl Spawner for SimSpawner {
+    fn spawn_boxed(&self, name: &'static str, task: BoxFuture<'static, ()>) -> TaskHandle {
+        self.start(name, Steered::new(name, &self.watch, &self.order, task))
+    }
+
+    /// A thread would bring its own time and order: as many turns later as the dice say, or at once and in line.
     fn blocking_boxed(&self, work: Box<dyn FnOnce() + Send>) {
-        if let Err(panic) = std::panic::catch_unwind(AssertUnwindSafe(work)) {
+        // Outside of a host there is nobody to wait for.
+        let waits = tokio::runtime::Handle::try_current().map_or(0, |_| self.order.draw());
+        if waits > 0 {
+            let work: BoxFuture<'static, ()> = Box::pin(async move { work() });
+            let work = Steered::new("blocking", &self.watch, &self.order, work);
+            self.start("blocking", work.later(waits));
+        } else if let Err(panic) = std::panic::catch_unwind(AssertUnwindSafe(work)) {
             self.panics.record("blocking", &*panic);
         }
     }
