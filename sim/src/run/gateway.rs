@@ -5,7 +5,7 @@ use std::sync::{
 
 use openclaw_config::{AuthMode, Config, Secret};
 use openclaw_platform::{Entropy as _, Platform, Probe};
-use openclaw_server::{Control, ServerOptions, SharedAuth};
+use openclaw_server::{Control, ServerOptions, SharedAuth, store};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{GATEWAY_PORT, TOKEN, programs::Programs, recorder::Recorder};
@@ -206,8 +206,23 @@ impl GatewayHost {
         self.process(event);
     }
 
+    /// What its database holds that somebody still waits for, once it has stopped and its disk works: inbound messages and
+    /// runs. `None` when it cannot be told.
+    fn unfinished(&self) -> Option<[(&'static str, u64); 2]> {
+        if self.has_something() || self.disk.is_failing() {
+            return None;
+        }
+        let storage = Arc::new(self.disk.mount());
+        let store = store::Store::open(&Platform { storage, ..self.platform.clone() }).ok()?;
+        let rows = |table| store.read(|tx| store::keys(tx, table)).ok().map(|keys| keys.len() as u64);
+        Some([("inbox", rows(store::INBOX)?), ("runs", rows(store::RUNS)?)])
+    }
+
     /// What is left at the end.
     pub fn gauges(&self, net: &SimNet) {
+        for (name, value) in self.unfinished().into_iter().flatten() {
+            self.recorder.record("gateway", What::Gauge { name: name.into(), value: value as i64 });
+        }
         for (task, count) in self.tasks.live() {
             self.note(format!("{count} tasks left: {task}"));
         }
