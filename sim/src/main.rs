@@ -10,10 +10,11 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 use sim::{
+    canary::Canary,
     mutants::{self, Hunt},
     oracle,
     plan::{Plan, Strike, StrikeKind},
-    runner::{Batch, Outcome, Story, exit, judge, try_plan},
+    runner::{Batch, LIVELOCK, Outcome, Story, exit, judge, try_plan, try_plan_within},
     scenario,
     shrink::{Shrinker, Symptom},
     trace,
@@ -55,6 +56,9 @@ enum Command {
         /// Print the outcome as JSON.
         #[arg(long)]
         json: bool,
+        /// A run in which no virtual time passes for so long of real time has failed.
+        #[arg(long, value_parser = budget, default_value = WATCHDOG)]
+        watchdog: Duration,
     },
     /// Run a scenario against the real program, over real sockets and in real time.
     Live {
@@ -86,6 +90,9 @@ enum Command {
         /// Stop looking after this time.
         #[arg(long, value_parser = budget, default_value = "5m")]
         budget: Duration,
+        /// A run in which no virtual time passes for so long of real time has failed.
+        #[arg(long, value_parser = budget, default_value = "10s")]
+        watchdog: Duration,
     },
     /// Show where two histories part, and what each has more of.
     Diff {
@@ -128,11 +135,13 @@ enum Command {
         #[arg(long)]
         trace: Option<PathBuf>,
         #[arg(long)]
-        canary: bool,
+        canary: Option<Canary>,
         #[arg(long, requires = "at_op")]
         kind: Option<StrikeKind>,
         #[arg(long)]
         at_op: Option<u64>,
+        #[arg(long, value_parser = budget, default_value = WATCHDOG)]
+        watchdog: Duration,
     },
 }
 
@@ -158,6 +167,9 @@ struct RunArgs {
     /// Begin no new seed after this time (60s, 10m, 8h); without --seed and --seeds, go on until then.
     #[arg(long, value_parser = budget)]
     budget: Option<Duration>,
+    /// A run in which no virtual time passes for so long of real time has failed.
+    #[arg(long, value_parser = budget, default_value = WATCHDOG)]
+    watchdog: Duration,
     /// Run each seed twice, in two processes, and compare the histories.
     #[arg(long)]
     check_determinism: bool,
@@ -167,10 +179,13 @@ struct RunArgs {
     /// A line of JSON per run and one for the sums.
     #[arg(long)]
     json: bool,
-    /// Plant nondeterminism, to see the guard catch it.
+    /// Plant nondeterminism or a livelock, to see the guard catch it.
     #[arg(long, hide = true)]
-    canary: bool,
+    canary: Option<Canary>,
 }
+
+/// [`sim::watch::PATIENCE`], as it is written.
+const WATCHDOG: &str = "60s";
 
 fn seeds(text: &str) -> Result<Range<u64>, String> {
     let (from, to) = text.split_once("..").ok_or("expected A..B, for example 0..200")?;
@@ -209,9 +224,9 @@ fn run(command: Command) -> Result<u8, String> {
             let text = if toml { plan.to_scenario().to_toml().map_err(|e| e.to_string())? } else { json(&plan)? };
             print(&text)
         }
-        Command::Replay { file, trace, json: as_json } => {
+        Command::Replay { file, trace, json: as_json, watchdog } => {
             let plan = Plan::from_json(&read(&file)?).map_err(|e| format!("{}: {e}", file.display()))?;
-            let (outcome, history) = try_plan(&plan);
+            let (outcome, history) = try_plan_within(&plan, watchdog);
             write_trace(trace.as_deref(), &plan, &outcome, &history)?;
             if as_json {
                 print(&json(&outcome)?)?;
@@ -237,7 +252,7 @@ fn run(command: Command) -> Result<u8, String> {
             }
             Ok(code(&outcome))
         }
-        Command::Shrink { file, out, oracle, budget } => shrink(&file, out, oracle, budget),
+        Command::Shrink { file, out, oracle, budget, watchdog } => shrink(&file, out, oracle, budget, watchdog),
         Command::Diff { a, b } => {
             let text = sim::diff::diff(&read_trace(&a)?, &read_trace(&b)?);
             print(&text)?;
@@ -255,14 +270,12 @@ fn run(command: Command) -> Result<u8, String> {
             Ok(if found.iter().all(|f| f.median().is_some()) { exit::OK } else { exit::VIOLATED })
         }
         Command::Schema => print(&json(&scenario::schema())?),
-        Command::One { file, seed, trace, canary, kind, at_op } => {
+        Command::One { file, seed, trace, canary, kind, at_op, watchdog } => {
             quiet();
-            if canary {
-                sim::canary::plant();
-            }
+            canary.into_iter().for_each(sim::canary::plant);
             let strike = kind.zip(at_op).map(|(kind, at_op)| Strike { kind, at_op });
             let plan = draw(&file, seed)?.struck(strike);
-            let (outcome, history) = try_plan(&plan);
+            let (outcome, history) = try_plan_within(&plan, watchdog);
             write_trace(trace.as_deref(), &plan, &outcome, &history)?;
             print(&serde_json::to_string(&outcome).map_err(|e| e.to_string())?)
         }
@@ -276,7 +289,7 @@ fn batch(args: RunArgs) -> Result<u8, String> {
     let stories = Story::all(&args.file).map_err(|e| e.to_string())?;
     if let (Some(trace), Some(seed)) = (&args.trace, args.seed) {
         let plan = draw(&args.file, seed)?;
-        let (outcome, history) = try_plan(&plan);
+        let (outcome, history) = try_plan_within(&plan, args.watchdog);
         write_trace(Some(trace), &plan, &outcome, &history)?;
     }
     let batch = Batch {
@@ -285,6 +298,7 @@ fn batch(args: RunArgs) -> Result<u8, String> {
         jobs: args.jobs,
         each_storage_op: args.each_storage_op.then_some(args.kind),
         budget: args.budget,
+        patience: args.watchdog,
         check_determinism: args.check_determinism,
         canary: args.canary,
         json: args.json,
@@ -292,17 +306,27 @@ fn batch(args: RunArgs) -> Result<u8, String> {
     Ok(batch.run().code)
 }
 
-fn shrink(file: &Path, out: Option<PathBuf>, oracle: Option<String>, budget: Duration) -> Result<u8, String> {
+fn shrink(
+    file: &Path,
+    out: Option<PathBuf>,
+    oracle: Option<String>,
+    budget: Duration,
+    watchdog: Duration,
+) -> Result<u8, String> {
     let plan = Plan::from_json(&read(file)?).map_err(|e| format!("{}: {e}", file.display()))?;
     quiet();
-    let (outcome, _) = try_plan(&plan);
+    let (outcome, _) = try_plan_within(&plan, watchdog);
     let symptom = oracle.map(Symptom).or_else(|| Symptom::of(&outcome));
     let Some(symptom) = symptom.filter(|s| outcome.violations.iter().any(|v| v.oracle == s.0)) else {
         tell(&outcome);
         return Err("this plan does not fail, so there is nothing to shrink".into());
     };
     eprintln!("shrinking: {} must stay violated", symptom.0);
-    let mut again = |plan: &Plan| Some(try_plan(plan).0);
+    // A run that could not be halted goes on in its process, so each of these has its own.
+    let mut again = |plan: &Plan| match symptom.0 == LIVELOCK {
+        true => elsewhere(plan, watchdog).ok(),
+        false => Some(try_plan_within(plan, watchdog).0),
+    };
     let mut progress = |p: &Plan, runs: u32| {
         let actions: usize = p.clients.iter().map(|c| c.actions.len()).sum();
         let (clients, faults) = (p.clients.len(), p.faults.len());
@@ -312,7 +336,7 @@ fn shrink(file: &Path, out: Option<PathBuf>, oracle: Option<String>, budget: Dur
     let plan = shrunk.plan;
     let name = format!("{}-{}.toml", plan.scenario, plan.seed);
     let out = out.unwrap_or_else(|| PathBuf::from("scenarios/regressions").join(name));
-    let (outcome, _) = try_plan(&plan);
+    let (outcome, _) = try_plan_within(&plan, watchdog);
     let why = outcome.violations.iter().find(|v| v.oracle == symptom.0).map(|v| v.detail.clone()).unwrap_or_default();
     let mut scenario = plan.to_scenario();
     scenario.about = format!("Shrunk from {} seed {}: {}: {why}", plan.scenario, plan.seed, symptom.0);
@@ -320,6 +344,18 @@ fn shrink(file: &Path, out: Option<PathBuf>, oracle: Option<String>, budget: Dur
     println!("{} after {} runs: {why}", out.display(), shrunk.runs);
     println!("see it: sim run {}", out.display());
     Ok(exit::OK)
+}
+
+/// Runs a plan in a process of its own.
+#[allow(clippy::disallowed_types)] // the runner's own processes
+fn elsewhere(plan: &Plan, watchdog: Duration) -> Result<Outcome, String> {
+    let home = tempfile::tempdir().map_err(|e| e.to_string())?;
+    let file = home.path().join("plan.json");
+    write(&file, &json(plan)?)?;
+    let mut command = std::process::Command::new(std::env::current_exe().map_err(|e| e.to_string())?);
+    command.arg("replay").arg(&file).args(["--json", "--watchdog", &format!("{}ms", watchdog.as_millis())]);
+    let output = command.output().map_err(|e| e.to_string())?;
+    serde_json::from_slice(&output.stdout).map_err(|e| e.to_string())
 }
 
 fn draw(file: &Path, seed: u64) -> Result<Plan, String> {

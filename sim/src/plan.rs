@@ -14,7 +14,10 @@ use serde_json::Value;
 pub use config::{config, config_of};
 pub use device::{DeviceSeed, named};
 
-use crate::scenario::{Expect, FaultName, Leave, Network, Route};
+use crate::{
+    order::Shuffle,
+    scenario::{Expect, FaultName, Leave, Network, Route},
+};
 
 /// The version of the plan's form.
 pub const VERSION: u32 = 1;
@@ -35,6 +38,9 @@ pub struct Plan {
     pub length_ms: u64,
     /// Time to come to rest.
     pub drain_ms: u64,
+    /// The order of ready tasks is drawn from the seed; as they are woken when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shuffle: Option<Shuffle>,
     /// What lies between the hosts.
     pub network: Network,
     /// The gateway's configuration file, whole.

@@ -15,7 +15,7 @@ mod visit;
 
 use std::{
     panic::AssertUnwindSafe,
-    sync::Arc,
+    sync::{Arc, mpsc},
     time::{Duration, UNIX_EPOCH},
 };
 
@@ -32,10 +32,11 @@ use self::{
     stage::{Stage, Struck},
 };
 use crate::{
-    SimClock, World,
+    SimClock, Watch, World,
     fault::{Links, SimNet},
     history::{Record, What},
     plan::{Disk, Plan, PlannedFault},
+    spawner::Steered,
 };
 
 /// The gateway's port.
@@ -54,8 +55,11 @@ const TICK: Duration = Duration::from_millis(5);
 /// The end of a run: the gateway is asked to stop and everybody goes; then nothing may be left.
 const ENDING: Duration = Duration::from_secs(30);
 
+/// Bytes of stack for a simulation: as much as a process's first thread has.
+const STACK: usize = 8 << 20;
+
 /// What a run left.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Finished {
     /// Everything that happened.
     pub history: Vec<Record>,
@@ -63,16 +67,47 @@ pub struct Finished {
     pub draws: u64,
     /// Operations that changed the gateway's disk in the time of faults.
     pub storage_ops: u64,
+    /// Choices about the order of ready tasks.
+    pub choices: u64,
     /// The simulator's own failure: the run says nothing about the gateway.
     pub broken: Option<String>,
+    /// No virtual time passed any more, and what kept it from passing: the history breaks off there.
+    pub stuck: Option<String>,
+    /// CPU seconds of the simulation.
+    pub cpu_s: f64,
 }
 
-/// Runs a plan.
-pub fn run(plan: &Plan) -> Finished {
-    let world = World::new(plan.seed);
-    let recorder = Recorder::default();
+/// Runs a plan, on a thread of its own.
+///
+/// A run in which no virtual time passes for `patience` of real time is halted ([`crate::watch`]). One that cannot be
+/// halted leaves its thread behind: the process should end soon.
+pub fn run(plan: &Plan, patience: Duration) -> Finished {
+    let (watch, recorder) = (Watch::default(), Recorder::default());
+    let (told, result) = mpsc::channel();
+    let (plan, seen, written) = (plan.clone(), watch.clone(), recorder.clone());
+    let simulation = move || {
+        // Whoever waited for it may have gone.
+        let _ = told.send(here(&plan, &seen, &written));
+    };
+    // The thread is the run's own, so that the watchdog can leave it behind.
+    let thread = std::thread::Builder::new().name("simulation".into()).stack_size(STACK).spawn(simulation);
+    if let Err(error) = thread {
+        return Finished { broken: Some(format!("no thread for the simulation: {error}")), ..Finished::default() };
+    }
+    watch.wait(&result, patience).unwrap_or_else(|| {
+        if watch.halted() {
+            Finished { history: recorder.take(), stuck: Some(watch.report()), ..Finished::default() }
+        } else {
+            Finished { broken: Some("the simulation's thread died".into()), ..Finished::default() }
+        }
+    })
+}
+
+/// Runs a plan on this thread.
+fn here(plan: &Plan, watch: &Watch, recorder: &Recorder) -> Finished {
+    let world = World::watched(plan.seed, watch, plan.shuffle);
     plan.credentials().iter().for_each(|secret| recorder.credentials().learn(secret));
-    let read = || tracing::subscriber::with_default(LogReader(recorder.clone()), || simulate(plan, &world, &recorder));
+    let read = || tracing::subscriber::with_default(LogReader(recorder.clone()), || simulate(plan, &world, recorder));
     let result = std::panic::catch_unwind(AssertUnwindSafe(read));
     let mut storage_ops = 0;
     let broken = match result {
@@ -81,6 +116,8 @@ pub fn run(plan: &Plan) -> Finished {
             None
         }
         Ok(Err(error)) => Some(error),
+        // Its own panics, by which it came to its end.
+        Err(_) if watch.halted() => None,
         // Tasks have their own net; what arrives here came out of a host's main future or out of a drop.
         Err(panic) => {
             let message = crate::spawner::message_of(&*panic);
@@ -93,7 +130,9 @@ pub fn run(plan: &Plan) -> Finished {
     }
     let draws = world.entropy.draws();
     recorder.record("world", What::Gauge { name: "draws".into(), value: draws as i64 });
-    Finished { history: recorder.take(), draws, storage_ops, broken }
+    let stuck = watch.halted().then(|| watch.report());
+    let (choices, cpu_s) = (world.order.choices(), crate::runner::cpu_seconds());
+    Finished { history: recorder.take(), draws, storage_ops, choices, broken, stuck, cpu_s }
 }
 
 /// Returns the storage operations in the time of faults.
@@ -110,8 +149,8 @@ fn simulate(plan: &Plan, world: &World, recorder: &Recorder) -> Result<u64, Stri
     let ending = CancellationToken::new();
 
     let gateway = Arc::new(GatewayHost::new(plan, world, &net, recorder)?);
-    let host = gateway.clone();
-    sim.host("gateway", move || host.clone().serve());
+    let (host, watch, order) = (gateway.clone(), world.watch.clone(), world.order.clone());
+    sim.host("gateway", move || Steered::new("gateway", &watch, &order, host.clone().serve()));
     let sockets = |name: &str| Arc::new(net.transport(name, name)) as Arc<dyn Transport>;
     let peers = Peers::new(plan, &world.platform, &sockets, recorder);
     let mut others = vec!["clients"];
@@ -139,15 +178,20 @@ fn simulate(plan: &Plan, world: &World, recorder: &Recorder) -> Result<u64, Stri
             client::Start::new(plan, c, world, (net.links(), sockets), recorder, &ending)
         })
         .collect();
-    let tasks = world.platform.tasks.clone();
+    let (tasks, clock) = (world.platform.tasks.clone(), world.platform.clock.clone());
     sim.host("clients", move || {
+        crate::canary::stop_the_clock(&*tasks, clock.clone());
         for start in starts.clone() {
             tasks.spawn("client", client::live(start));
         }
         std::future::pending::<turmoil::Result>()
     });
 
-    let step = |sim: &mut turmoil::Sim<'_>| sim.step().map(drop).map_err(|e| format!("turmoil: {e}"));
+    let step = |sim: &mut turmoil::Sim<'_>| {
+        let stepped = sim.step().map(drop).map_err(|e| format!("turmoil: {e}"));
+        world.watch.step(sim.elapsed());
+        stepped
+    };
     let (length, drain) = (Duration::from_millis(plan.length_ms), Duration::from_millis(plan.drain_ms));
     let mut storage_ops = 0;
     while sim.elapsed() < length + drain {
@@ -157,13 +201,16 @@ fn simulate(plan: &Plan, world: &World, recorder: &Recorder) -> Result<u64, Stri
         recorder.outside(sim.elapsed());
         faults.apply(&mut Simulated { sim: &mut sim, gateway: &gateway, net: &net, clock: &world.clock });
         step(&mut sim)?;
+        if world.watch.halted() {
+            return Ok(storage_ops);
+        }
     }
     recorder.outside(sim.elapsed());
     recorder.record("world", What::Note { text: "ending".into() });
     ending.cancel();
     gateway.stop();
     let end = sim.elapsed() + ENDING;
-    while sim.elapsed() < end && gateway.has_something() {
+    while sim.elapsed() < end && gateway.has_something() && !world.watch.halted() {
         recorder.outside(sim.elapsed());
         step(&mut sim)?;
     }

@@ -5,7 +5,10 @@ mod failure;
 mod guard;
 mod table;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +22,7 @@ use crate::{
     plan::Plan,
     run::{self, Finished},
     scenario::{Scenario, ScenarioError},
+    watch,
 };
 
 /// Exit codes of the runner.
@@ -56,6 +60,9 @@ pub struct Outcome {
     pub draws: u64,
     /// Operations that changed the gateway's disk in the time of faults.
     pub storage_ops: u64,
+    /// Choices made about the order of ready tasks.
+    #[serde(default)]
+    pub choices: u64,
     /// Goals reached, of those that the scenario names.
     pub goals: Vec<String>,
     /// Simulated seconds.
@@ -80,37 +87,58 @@ impl Outcome {
     pub fn passed(&self) -> bool {
         self.violations.is_empty() && self.broken.is_none()
     }
+
+    /// True when the watchdog ended it.
+    pub fn is_livelock(&self) -> bool {
+        self.violations.iter().any(|v| v.oracle == LIVELOCK)
+    }
 }
+
+/// Name of the violation of a run in which no virtual time passed any more.
+pub const LIVELOCK: &str = "livelock";
 
 /// Runs a plan here and now, and judges it.
 pub fn try_plan(plan: &Plan) -> (Outcome, Vec<Record>) {
-    judge(plan, run::run(plan))
+    try_plan_within(plan, watch::PATIENCE)
+}
+
+/// [`try_plan`] with another patience for a run in which no virtual time passes.
+pub fn try_plan_within(plan: &Plan, patience: Duration) -> (Outcome, Vec<Record>) {
+    judge(plan, run::run(plan, patience))
 }
 
 /// Judges a run.
 pub fn judge(plan: &Plan, finished: Finished) -> (Outcome, Vec<Record>) {
-    let Finished { history, draws, storage_ops, broken } = finished;
+    let Finished { history, draws, storage_ops, choices, broken, stuck, cpu_s } = finished;
+    let violations = match stuck {
+        // What was under way then will not end: the oracles would say nothing else.
+        Some(detail) => {
+            vec![Violation { oracle: LIVELOCK.into(), at: history.last().map(|r| r.i), detail }]
+        }
+        None => crate::judge::violations(plan, &history),
+    };
     let reached = goals::reached(&history);
     let outcome = Outcome {
         scenario: plan.scenario.clone(),
         seed: plan.seed,
-        violations: crate::judge::violations(plan, &history),
+        violations,
         broken,
         hash: crate::judge::hash(&history),
         records: history.len() as u64,
         draws,
         storage_ops,
+        choices,
         goals: plan.expect.sometimes.iter().filter(|g| reached.contains(*g)).cloned().collect(),
         simulated_s: history.last().map_or(0.0, |r| r.t_us as f64 / 1e6),
-        cpu_s: cpu_seconds(),
+        cpu_s: cpu_s + cpu_seconds(),
     };
     (outcome, history)
 }
 
-/// CPU time of this process's first thread, on which simulations run; 0 where the system does not tell.
+/// CPU time of this thread; 0 where the system does not tell.
 #[allow(clippy::disallowed_methods)] // the runner's own accounts
-fn cpu_seconds() -> f64 {
-    let text = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
+pub(crate) fn cpu_seconds() -> f64 {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     let nanoseconds = text.split_whitespace().next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
     nanoseconds as f64 / 1e9
 }

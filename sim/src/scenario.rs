@@ -69,11 +69,17 @@ pub struct RunSection {
     /// Always this seed: for scenarios that replay one failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
+    /// Tasks that are ready run in an order that the seed draws, as threads would have it; as they are woken otherwise.
+    pub shuffle: bool,
+    /// Only the first so many of those choices; all of them when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shuffle_first: Option<u64>,
 }
 
 impl Default for RunSection {
     fn default() -> Self {
-        Self { length: Span::secs(30), drain: Span::secs(20), seeds: 20, seed: None }
+        let (length, drain) = (Span::secs(30), Span::secs(20));
+        Self { length, drain, seeds: 20, seed: None, shuffle: true, shuffle_first: None }
     }
 }
 

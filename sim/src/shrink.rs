@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{plan::Plan, runner::Outcome};
+use crate::{order::Shuffle, plan::Plan, runner::Outcome};
 
 /// How a plan fails: the oracle that says so, or what broke.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +54,7 @@ impl<'a> Shrinker<'a> {
 
     /// Makes `plan` smaller until nothing can be left out.
     pub fn shrink(mut self, mut plan: Plan) -> Shrunk {
+        self.plainer(&mut plan);
         loop {
             let before = size(&plan);
             // Whole clients first: that wins most.
@@ -73,6 +74,7 @@ impl<'a> Shrinker<'a> {
                 }
             });
             self.simpler(&mut plan);
+            self.fewer_choices(&mut plan);
             if size(&plan) >= before || self.is_over() {
                 return Shrunk { plan, runs: self.runs };
             }
@@ -96,6 +98,33 @@ impl<'a> Shrinker<'a> {
                 }
             }
             piece = if piece == 1 { 0 } else { piece.div_ceil(2) };
+        }
+    }
+
+    /// Without choices about the order of tasks: most failures need none.
+    fn plainer(&mut self, plan: &mut Plan) {
+        if plan.shuffle.is_some() {
+            let smaller = Plan { shuffle: None, ..plan.clone() };
+            if self.still_fails(&smaller) {
+                *plan = smaller;
+            }
+        }
+    }
+
+    /// Only the first choices about the order of tasks: as few as the failure needs.
+    fn fewer_choices(&mut self, plan: &mut Plan) {
+        let Some(Shuffle { first }) = plan.shuffle else { return };
+        let Some(mut most) = first.or_else(|| (self.try_plan)(plan).map(|outcome| outcome.choices)) else { return };
+        let mut piece = most.div_ceil(2);
+        while piece > 0 {
+            let first = Some(most.saturating_sub(piece));
+            let smaller = Plan { shuffle: Some(Shuffle { first }), ..plan.clone() };
+            if most >= piece && self.still_fails(&smaller) {
+                *plan = smaller;
+                most -= piece;
+            } else {
+                piece /= 2;
+            }
         }
     }
 
@@ -186,6 +215,7 @@ mod tests {
             records: 0,
             draws: 0,
             storage_ops: 0,
+            choices: if plan.shuffle.is_some() { 1000 } else { 0 },
             goals: Vec::new(),
             simulated_s: 0.0,
             cpu_s: 0.0,
@@ -209,6 +239,7 @@ mod tests {
         let symptom = Symptom("lost".into());
         let shrunk = Shrinker::new(symptom, Duration::from_mins(1), &mut try_plan, &mut progress).shrink(plan);
         let plan = shrunk.plan;
+        assert_eq!(plan.shuffle, None, "the order does not matter to it");
         assert_eq!((plan.clients.len(), plan.clients[0].actions.len(), plan.faults.len()), (1, 1, 1));
         assert_eq!((plan.clients[0].name.as_str(), plan.telegram.is_some()), ("a-4", false));
         assert!(heard > 3 && shrunk.runs < 200, "{heard} {}", shrunk.runs);
@@ -217,5 +248,17 @@ mod tests {
         let faults = |p: &Plan| p.faults.iter().map(|f| (f.at_ms, f.for_ms, f.fault.clone())).collect::<Vec<_>>();
         assert_eq!((faults(&again), again.seed), (faults(&plan), plan.seed));
         assert_eq!(again.clients, plan.clients);
+    }
+    /// The bug: the 137th choice.
+    #[test]
+    fn no_more_choices_are_left_than_the_failure_needs() {
+        let plan = Plan::draw(&Scenario::parse("x", TEXT).unwrap(), "x", 1).unwrap();
+        let needed = |p: &Plan| p.shuffle.is_some_and(|s| s.first.is_none_or(|first| first >= 137));
+        let mut try_plan = |p: &Plan| Some(judged(p, if needed(p) { &["lost"] } else { &[] }));
+        let symptom = Symptom("lost".into());
+        let shrunk = Shrinker::new(symptom, Duration::from_mins(1), &mut try_plan, &mut |_, _| {}).shrink(plan);
+        assert_eq!(shrunk.plan.shuffle, Some(Shuffle { first: Some(137) }));
+        let again = Plan::draw(&shrunk.plan.to_scenario(), "x", 99).unwrap();
+        assert_eq!(again.shuffle, shrunk.plan.shuffle);
     }
 }

@@ -4,11 +4,18 @@ use std::{
     any::Any,
     collections::BTreeMap,
     panic::AssertUnwindSafe,
+    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
 };
 
 use futures_util::FutureExt as _;
 use openclaw_platform::{BoxFuture, Spawner, TaskHandle};
+
+use crate::{
+    Order,
+    watch::{Live, Watch},
+};
 
 /// A task that panicked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,8 +74,6 @@ pub(crate) fn message_of(panic: &(dyn Any + Send)) -> String {
 /// Counts a task until it ends or is dropped with its host.
 struct Counted(Live, &'static str);
 
-type Live = Arc<Mutex<BTreeMap<&'static str, u64>>>;
-
 impl Counted {
     fn new(live: Live, name: &'static str) -> Self {
         *live.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_default() += 1;
@@ -88,18 +93,70 @@ impl Drop for Counted {
     }
 }
 
+/// A future that runs when the dice let it, and that the watchdog knows by name and can keep from being polled again.
+pub(crate) struct Steered<F> {
+    inner: Pin<Box<F>>,
+    name: &'static str,
+    watch: Watch,
+    order: Order,
+    /// How often it still lets others go first; `None` until it is woken.
+    waits: Option<u32>,
+    is_over: bool,
+}
+
+impl<F> Steered<F> {
+    pub fn new(name: &'static str, watch: &Watch, order: &Order, inner: F) -> Self {
+        Self { inner: Box::pin(inner), name, watch: watch.clone(), order: order.clone(), waits: None, is_over: false }
+    }
+
+    /// The same, from its `waits`-th turn on.
+    fn later(self, waits: u32) -> Self {
+        Self { waits: Some(waits), ..self }
+    }
+}
+
+impl<F: Future> Future for Steered<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = &mut *self;
+        if this.is_over {
+            return Poll::Pending;
+        }
+        let waits = this.waits.get_or_insert_with(|| this.order.draw());
+        if *waits > 0 {
+            *waits -= 1;
+            // Behind all that is ready now.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        this.waits = None;
+        let _polling = this.watch.polling(this.name);
+        if !this.watch.halted() {
+            return this.inner.as_mut().poll(cx);
+        }
+        this.is_over = true;
+        let waker = this.watch.last_waker(this.name, cx.waker());
+        this.inner.as_mut().poll(&mut Context::from_waker(&waker))
+    }
+}
+
 /// Spawns on the runtime of the current host, so that a crash of the host ends its tasks. tokio would swallow a panic in
 /// a task that nobody joins; here it is recorded.
 #[derive(Debug, Clone, Default)]
 pub struct SimSpawner {
     panics: Panics,
     live: Live,
+    watch: Watch,
+    order: Order,
 }
 
 impl SimSpawner {
-    /// Records into `panics`.
-    pub fn new(panics: Panics) -> Self {
-        Self { panics, live: Live::default() }
+    /// Records panics, tells who watches, and runs tasks in this order.
+    pub fn new(panics: Panics, watch: Watch, order: Order) -> Self {
+        let live = Live::default();
+        watch.add(&live);
+        Self { panics, live, watch, order }
     }
 
     /// Tasks that have not ended, by name.
@@ -108,8 +165,8 @@ impl SimSpawner {
     }
 }
 
-impl Spawner for SimSpawner {
-    fn spawn_boxed(&self, name: &'static str, task: BoxFuture<'static, ()>) -> TaskHandle {
+impl SimSpawner {
+    fn start(&self, name: &'static str, task: Steered<BoxFuture<'static, ()>>) -> TaskHandle {
         let panics = self.panics.clone();
         let counted = Counted::new(self.live.clone(), name);
         let guarded = async move {
@@ -121,10 +178,22 @@ impl Spawner for SimSpawner {
         #[allow(clippy::disallowed_methods)] // the implementation of the seam
         TaskHandle::new(tokio::spawn(guarded).abort_handle())
     }
+}
 
-    /// At once and in line: a thread would bring its own time and order.
+impl Spawner for SimSpawner {
+    fn spawn_boxed(&self, name: &'static str, task: BoxFuture<'static, ()>) -> TaskHandle {
+        self.start(name, Steered::new(name, &self.watch, &self.order, task))
+    }
+
+    /// A thread would bring its own time and order: as many turns later as the dice say, or at once and in line.
     fn blocking_boxed(&self, work: Box<dyn FnOnce() + Send>) {
-        if let Err(panic) = std::panic::catch_unwind(AssertUnwindSafe(work)) {
+        // Outside of a host there is nobody to wait for.
+        let waits = tokio::runtime::Handle::try_current().map_or(0, |_| self.order.draw());
+        if waits > 0 {
+            let work: BoxFuture<'static, ()> = Box::pin(async move { work() });
+            let work = Steered::new("blocking", &self.watch, &self.order, work);
+            self.start("blocking", work.later(waits));
+        } else if let Err(panic) = std::panic::catch_unwind(AssertUnwindSafe(work)) {
             self.panics.record("blocking", &*panic);
         }
     }

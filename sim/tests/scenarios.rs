@@ -64,7 +64,7 @@ fn the_guard_passes_what_repeats_and_catches_the_canary() {
     };
     let good = run(&[]);
     assert_eq!(good.status.code(), Some(0), "{}", String::from_utf8_lossy(&good.stderr));
-    let caught = run(&["--canary"]);
+    let caught = run(&["--canary", "chance"]);
     let said = String::from_utf8_lossy(&caught.stderr);
     assert_eq!(caught.status.code(), Some(2), "{said}");
     assert!(said.contains("two histories") && said.contains("first different record"), "{said}");
@@ -134,4 +134,28 @@ fn exit_codes_tell_what_happened() {
     assert_eq!(code(&["run", path]), Some(4), "a goal that nobody reaches");
     assert_eq!(code(&["run", path, "--nonsense"]), Some(64));
     assert_eq!(code(&["schema"]), Some(0));
+}
+
+/// However a task stops the clock: the run has failed, says which task it was and with which stack, and can be replayed.
+#[test]
+fn a_livelock_is_a_failure_with_a_stack() {
+    let file = story("short");
+    for (canary, says) in [
+        ("spin", &["the task \"canary\" was being polled", "stack of \"canary\"", "canary.rs"][..]),
+        ("yields", &["tasks that wanted to go on: canary", "stack of \"canary\"", "canary.rs"]),
+        ("deaf", &["the task \"canary\" was being polled", "there is no stack"]),
+    ] {
+        let args =
+            ["run", file.to_str().unwrap(), "--seed", "3", "--check-determinism", "--watchdog", "2s", "--canary"];
+        let output = sim(&[&args[..], &[canary]].concat());
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{canary}: {said}");
+        for text in ["livelock", "no virtual time passed any more after 1.0", "replay: sim replay "].iter().chain(says)
+        {
+            assert!(said.contains(text), "{canary}: {said}");
+        }
+        let kept = said.lines().find_map(|l| l.trim().strip_prefix("replay: sim replay ")).unwrap();
+        let kept = std::fs::read_to_string(kept).unwrap();
+        assert!(Plan::from_json(&kept).is_ok() && kept.contains("canary"), "{canary}");
+    }
 }

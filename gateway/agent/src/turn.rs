@@ -5,7 +5,7 @@ mod run;
 
 use std::{sync::Arc, time::Duration};
 
-use openclaw_platform::Platform;
+use openclaw_platform::{BoxFuture, Platform};
 use openclaw_protocol::message::{Content, Message, Usage};
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +28,9 @@ pub struct ModelChoice {
 /// Gives what a person said while the turn was under way and wants the model to hear now; nothing twice.
 pub type Steer = Arc<dyn Fn() -> Vec<Content> + Send + Sync>;
 
+/// Waited for before each call of a model.
+pub type Admit = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
+
 /// Everything one turn needs.
 pub struct Turn {
     /// First the primary model, then the fallbacks. Never empty.
@@ -48,6 +51,8 @@ pub struct Turn {
     pub cancel: CancellationToken,
     /// Asked after each round of tool calls: what it gives is the next user message.
     pub steer: Option<Steer>,
+    /// Lets the turn ask a model: it may have to wait for others while it did something else (F54).
+    pub admit: Option<Admit>,
 }
 
 /// What a listener is told while the turn goes on.

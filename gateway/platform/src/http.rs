@@ -97,17 +97,25 @@ impl HttpClient {
     ) -> Result<Response<Bytes>, HttpError> {
         let work = async {
             let (head, body) = self.send(request, timeout).await?.into_parts();
-            let body = Limited::new(body, max).collect().await.map_err(|e| {
-                if e.downcast_ref::<http_body_util::LengthLimitError>().is_some() {
-                    HttpError::TooLarge(max)
-                } else {
-                    HttpError::Lost(root_cause(e.as_ref()))
-                }
-            })?;
-            Ok(Response::from_parts(head, body.to_bytes()))
+            Ok(Response::from_parts(head, whole(body, max).await?))
         };
         tokio::time::timeout(timeout, work).await.unwrap_or(Err(HttpError::Timeout(timeout)))
     }
+}
+
+/// Reads a whole body of at most `max` bytes.
+///
+/// # Errors
+/// [`HttpError::TooLarge`], [`HttpError::Lost`].
+pub async fn whole(body: Incoming, max: usize) -> Result<Bytes, HttpError> {
+    let body = Limited::new(body, max).collect().await.map_err(|e| {
+        if e.downcast_ref::<http_body_util::LengthLimitError>().is_some() {
+            HttpError::TooLarge(max)
+        } else {
+            HttpError::Lost(root_cause(e.as_ref()))
+        }
+    })?;
+    Ok(body.to_bytes())
 }
 
 /// The innermost message of an error chain: the outer ones only say "client error".

@@ -50,6 +50,9 @@ pub struct MethodSpec {
     pub scope: Scope,
     /// Named in `features.methods`.
     pub listed: bool,
+    /// Ends or answers something that others wait for, and takes no time itself: it is taken also from a connection whose
+    /// other calls fill all places (F58).
+    pub control: bool,
     /// One line for the documentation.
     pub summary: &'static str,
     /// JSON Schema of the parameters.
@@ -61,15 +64,15 @@ pub struct MethodSpec {
 }
 
 macro_rules! methods {
-    ($($name:ident $wire:literal $scope:ident $listed:literal ($params:ty) -> $result:ty, $summary:literal;)*
+    ($($name:ident $wire:literal $scope:ident $listed:literal $($control:ident)? ($params:ty) -> $result:ty, $summary:literal;)*
      => node
-     $($node:ident $node_wire:literal ($node_params:ty) -> $node_result:ty, $node_summary:literal;)*) => {
-        $(methods!(@row $name $wire Operator $scope $listed ($params) -> $result, $summary);)*
-        $(methods!(@row $node $node_wire Node Admin true ($node_params) -> $node_result, $node_summary);)*
+     $($node:ident $node_wire:literal $($node_control:ident)? ($node_params:ty) -> $node_result:ty, $node_summary:literal;)*) => {
+        $(methods!(@row $name $wire Operator $scope $listed [$($control)?] ($params) -> $result, $summary);)*
+        $(methods!(@row $node $node_wire Node Admin true [$($node_control)?] ($node_params) -> $node_result, $node_summary);)*
         /// Every method, in the order of the documentation; those that only nodes may call come last.
         pub const METHODS: &[MethodSpec] = &[$($name::SPEC,)* $($node::SPEC,)*];
     };
-    (@row $name:ident $wire:literal $role:ident $scope:ident $listed:literal ($params:ty) -> $result:ty, $summary:literal) => {
+    (@row $name:ident $wire:literal $role:ident $scope:ident $listed:literal [$($control:ident)?] ($params:ty) -> $result:ty, $summary:literal) => {
         #[doc = $summary]
         #[derive(Debug, Clone, Copy)]
         pub struct $name;
@@ -79,6 +82,7 @@ macro_rules! methods {
                 role: Role::$role,
                 scope: Scope::$scope,
                 listed: $listed,
+                control: methods!(@control $($control)?),
                 summary: $summary,
                 params: crate::schema::of::<$params>,
                 result: crate::schema::of::<$result>,
@@ -88,6 +92,8 @@ macro_rules! methods {
             type Result = $result;
         }
     };
+    (@control) => { false };
+    (@control control) => { true };
 }
 
 methods! {
@@ -107,7 +113,7 @@ methods! {
     ModelsList "models.list" Read true (p::Empty) -> p::ModelsList, "All models.";
     ChatSend "chat.send" Write true (p::ChatSendParams) -> p::ChatSend, "Starts a chat run; events tell its course.";
     ChatHistory "chat.history" Read true (p::ChatHistoryParams) -> p::ChatHistory, "Messages of a session.";
-    ChatAbort "chat.abort" Write true (p::ChatAbortParams) -> p::ChatAbort, "Ends runs of a session.";
+    ChatAbort "chat.abort" Write true control (p::ChatAbortParams) -> p::ChatAbort, "Ends runs of a session.";
     ChatInject "chat.inject" Admin false (p::ChatInjectParams) -> p::ChatInject, "Adds an assistant note to a transcript.";
     SessionsList "sessions.list" Read true (p::SessionsListParams) -> p::SessionsList, "Sessions, newest first.";
     SessionsPreview "sessions.preview" Read true (p::SessionsPreviewParams) -> p::SessionsPreview, "Last lines of sessions.";
@@ -119,12 +125,12 @@ methods! {
     ChannelsStatus "channels.status" Read true (p::ChannelsStatusParams) -> p::ChannelsStatus, "Channels and their accounts.";
     ChannelsLogout "channels.logout" Admin true (p::ChannelsLogoutParams) -> p::ChannelsLogout, "Signs a channel account out.";
     PairingList "channels.pairing.list" Pairing true (p::PairingListParams) -> p::PairingList, "Senders that wait for approval.";
-    PairingApprove "channels.pairing.approve" Pairing true (p::PairingApproveParams) -> p::PairingApprove, "Lets a waiting sender in.";
+    PairingApprove "channels.pairing.approve" Pairing true control (p::PairingApproveParams) -> p::PairingApprove, "Lets a waiting sender in.";
     DevicePairList "device.pair.list" Pairing true (p::Empty) -> p::DevicePairList, "Devices that may connect or ask to.";
-    DevicePairApprove "device.pair.approve" Pairing true (p::DevicePairDecideParams) -> p::DevicePairApprove, "Lets a waiting device in.";
-    DevicePairReject "device.pair.reject" Pairing true (p::DevicePairDecideParams) -> p::DevicePairReject, "Turns a waiting device down.";
+    DevicePairApprove "device.pair.approve" Pairing true control (p::DevicePairDecideParams) -> p::DevicePairApprove, "Lets a waiting device in.";
+    DevicePairReject "device.pair.reject" Pairing true control (p::DevicePairDecideParams) -> p::DevicePairReject, "Turns a waiting device down.";
     DeviceTokenRotate "device.token.rotate" Pairing true (p::DeviceTokenRotateParams) -> p::DeviceTokenRotate, "Replaces a device's token.";
-    DeviceTokenRevoke "device.token.revoke" Pairing true (p::DeviceTokenRevokeParams) -> p::DeviceTokenRevoke, "Takes a device's token and approval away.";
+    DeviceTokenRevoke "device.token.revoke" Pairing true control (p::DeviceTokenRevokeParams) -> p::DeviceTokenRevoke, "Takes a device's token and approval away.";
     DeliveryList "delivery.list" Read true (p::DeliveryListParams) -> p::DeliveryList, "Messages that are not delivered.";
     DeliveryRetry "delivery.retry" Write true (p::DeliverySelectParams) -> p::DeliverySelected, "Sends undelivered messages again.";
     DeliveryDrop "delivery.drop" Admin true (p::DeliverySelectParams) -> p::DeliverySelected, "Takes undelivered messages out for good.";
@@ -135,11 +141,11 @@ methods! {
     NodeDescribe "node.describe" Read true (n::NodeIdParams) -> n::NodeEntry, "One node.";
     NodeRename "node.rename" Pairing true (n::NodeRenameParams) -> n::NodeRename, "Names a node.";
     NodeInvoke "node.invoke" Write true (n::NodeInvokeParams) -> n::NodeInvoke, "Has a node run a command.";
-    NodeInvokeCancel "node.invoke.cancel" Write true (n::NodeInvokeCancelParams) -> n::NodeInvokeCancel, "Takes an invoke back.";
+    NodeInvokeCancel "node.invoke.cancel" Write true control (n::NodeInvokeCancelParams) -> n::NodeInvokeCancel, "Takes an invoke back.";
     NodePairRequest "node.pair.request" Pairing true (n::NodePairRequestParams) -> n::NodePairRequested, "Files a pairing request for a node.";
     NodePairList "node.pair.list" Pairing true (p::Empty) -> n::NodePairList, "Nodes that wait, and paired ones without their tokens.";
-    NodePairApprove "node.pair.approve" Pairing true (n::NodePairDecideParams) -> n::NodePairApproved, "Pairs a waiting node; its token is shown this once.";
-    NodePairReject "node.pair.reject" Pairing true (n::NodePairDecideParams) -> n::NodePairRejected, "Turns a waiting node away.";
+    NodePairApprove "node.pair.approve" Pairing true control (n::NodePairDecideParams) -> n::NodePairApproved, "Pairs a waiting node; its token is shown this once.";
+    NodePairReject "node.pair.reject" Pairing true control (n::NodePairDecideParams) -> n::NodePairRejected, "Turns a waiting node away.";
     NodePairVerify "node.pair.verify" Pairing true (n::NodePairVerifyParams) -> n::NodePairVerify, "Checks a node's token.";
     VoiceWakeGet "voicewake.get" Read true (p::Empty) -> n::VoiceWake, "Words that wake the assistant.";
     VoiceWakeSet "voicewake.set" Write true (n::VoiceWakeSetParams) -> n::VoiceWake, "Sets them; an empty list means the defaults.";
@@ -150,14 +156,38 @@ methods! {
     ExecApprovalsNodeSet "exec.approvals.node.set" Admin true (x::ExecApprovalsNodeSetParams) -> Json, "Replaces it there.";
     ExecApprovalRequest "exec.approval.request" Approvals true (x::ExecApprovalRequestParams) -> x::ExecApprovalOutcome, "Asks a person whether a command may run, and waits.";
     ExecApprovalList "exec.approval.list" Approvals true (p::Empty) -> x::ExecApprovalList, "Questions that wait.";
-    ExecApprovalResolve "exec.approval.resolve" Approvals true (x::ExecApprovalResolveParams) -> p::Ok, "Decides one.";
+    ExecApprovalResolve "exec.approval.resolve" Approvals true control (x::ExecApprovalResolveParams) -> p::Ok, "Decides one.";
     => node
-    NodeInvokeResult "node.invoke.result" (n::NodeInvokeResultParams) -> n::NodeInvokeResult, "A node's answer.";
-    NodeEvent "node.event" (n::NodeEventParams) -> p::Ok, "Something happened at a node.";
+    NodeInvokeResult "node.invoke.result" control (n::NodeInvokeResultParams) -> n::NodeInvokeResult, "A node's answer.";
+    NodeEvent "node.event" control (n::NodeEventParams) -> p::Ok, "Something happened at a node.";
     SkillsBins "skills.bins" (p::Empty) -> n::SkillsBins, "Programs that skills need.";
 }
 
 /// The row of `name`.
 pub fn find(name: &str) -> Option<&'static MethodSpec> {
     METHODS.iter().find(|m| m.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f58_what_ends_or_answers_something_is_a_control_call() {
+        let control: Vec<&str> = METHODS.iter().filter(|m| m.control).map(|m| m.name).collect();
+        let expected = [
+            "chat.abort",
+            "channels.pairing.approve",
+            "device.pair.approve",
+            "device.pair.reject",
+            "device.token.revoke",
+            "node.invoke.cancel",
+            "node.pair.approve",
+            "node.pair.reject",
+            "exec.approval.resolve",
+            "node.invoke.result",
+            "node.event",
+        ];
+        assert_eq!(control, expected);
+    }
 }

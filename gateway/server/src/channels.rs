@@ -1,6 +1,7 @@
 //! Messaging channels of this gateway: accounts, status. What comes in is in [`inbox`], what goes out in
 //! [`crate::delivery`].
 
+pub mod budget;
 mod envelope;
 pub mod fetch;
 pub mod inbox;

@@ -37,7 +37,7 @@ use self::{
 };
 use crate::{
     gateway::Gateway,
-    limits::{DELIVERIES_AT_ONCE, OUTBOX},
+    limits::{DELIVERIES_AT_ONCE, OUTBOX, OUTBOX_OF_CHAT, UPLOADS_AT_ONCE},
     rights::{self, Effect, Principal},
     sessions::entry::Route,
     store::{Store, StoreError},
@@ -54,7 +54,6 @@ pub struct Delivery {
     entropy: Arc<dyn Entropy>,
     next: AtomicU64,
     ledger: Mutex<Ledger>,
-    permits: Arc<Semaphore>,
     /// Rings when a lane falls asleep or ends.
     quiet: Notify,
     stop: CancellationToken,
@@ -71,6 +70,8 @@ struct Ledger {
     dead: BTreeMap<String, Grave>,
     /// Lanes that work and do not wait for a time.
     busy: usize,
+    /// By channel, account, and whether files go with it.
+    permits: BTreeMap<(String, String, bool), Arc<Semaphore>>,
 }
 
 /// What is known of a dead letter without reading it.
@@ -121,7 +122,6 @@ impl Delivery {
             entropy: platform.entropy.fork("delivery"),
             next: AtomicU64::new(next),
             ledger: Mutex::new(Ledger { dead, ..Ledger::default() }),
-            permits: Arc::new(Semaphore::new(DELIVERIES_AT_ONCE)),
             quiet: Notify::new(),
             stop: CancellationToken::new(),
             ttl: Duration::from_secs(60 * settings.ttl_minutes),
@@ -133,12 +133,13 @@ impl Delivery {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps the content of files until the letter is gone.
+    /// Keeps the content of further files until the letter is gone.
     ///
     /// # Errors
     /// UNAVAILABLE when it cannot be stored.
     pub async fn enclose(&self, letter: &mut Letter, media: Vec<Media>) -> Result<(), ErrorShape> {
-        for (number, Media { name, mime, bytes }) in media.into_iter().enumerate() {
+        for Media { name, mime, bytes } in media {
+            let number = letter.media.len();
             letter.media.push(Attachment { name, mime, size: bytes.len() as u64 });
             let (storage, file) = (self.storage.clone(), letter.file(number));
             let stored = self.tasks.blocking(move || storage.write_atomic(&file, &bytes)).await;
@@ -151,8 +152,8 @@ impl Delivery {
         Ok(())
     }
 
-    /// Removes the files of a letter that is gone.
-    async fn discard(&self, letter: &Letter) {
+    /// Removes the files of a letter that is gone, or that is not stored after all.
+    pub async fn discard(&self, letter: &Letter) {
         if letter.media.is_empty() {
             return;
         }
@@ -162,17 +163,33 @@ impl Delivery {
         removed.await;
     }
 
-    /// Refuses what would not fit; letters of runs under way may go somewhat over it.
+    /// Refuses what would not fit into a chat or its account: what waits for others does not count (F57). Letters of runs
+    /// under way may go somewhat over it.
     ///
     /// # Errors
     /// UNAVAILABLE while too many letters wait.
-    pub fn has_room(&self) -> Result<(), ErrorShape> {
-        let waiting = self.lock().lanes.count(None);
-        if waiting < OUTBOX {
+    pub fn has_room(&self, channel: &str, account: &str, chat: &str) -> Result<(), ErrorShape> {
+        let (of_chat, of_account) = {
+            let ledger = self.lock();
+            (ledger.lanes.waiting(channel, account, chat), ledger.lanes.count(Some((channel, account))))
+        };
+        let text = if of_chat >= OUTBOX_OF_CHAT {
+            format!("{of_chat} messages wait to be delivered to this chat: see openclaw delivery list")
+        } else if of_account >= OUTBOX {
+            format!("{of_account} messages of this account wait to be delivered: see openclaw delivery list")
+        } else {
             return Ok(());
-        }
-        let text = format!("{waiting} messages wait to be delivered: see openclaw delivery list");
+        };
         Err(ErrorShape::unavailable("OUTBOX_FULL", text).retry(Some(5000)))
+    }
+
+    /// The places of those that are on their way at one time: each account has its own, and what has files others than
+    /// texts, since an upload may take minutes (F57).
+    fn permits(&self, (channel, account, _): &ChatKey, has_files: bool) -> Arc<Semaphore> {
+        let places = if has_files { UPLOADS_AT_ONCE } else { DELIVERIES_AT_ONCE };
+        let mut ledger = self.lock();
+        let permits = ledger.permits.entry((channel.clone(), account.clone(), has_files));
+        permits.or_insert_with(|| Arc::new(Semaphore::new(places))).clone()
     }
 
     /// The end of a letter, for whoever waits for it; ask before it is dispatched.
@@ -212,7 +229,8 @@ impl Delivery {
         let left = letter.expires_at.saturating_sub(wall).min(letter.expires_at.saturating_sub(letter.created_at));
         let wait = letter.next_attempt_at.map_or(0, |at| at.saturating_sub(wall));
         let wait = Duration::from_millis(wait).min(courier::MAX_DELAY);
-        Slot { id: letter.id.clone(), due: mono + wait, expires: mono + Duration::from_millis(left) }
+        let has_files = !letter.media.is_empty();
+        Slot { id: letter.id.clone(), due: mono + wait, expires: mono + Duration::from_millis(left), has_files }
     }
 }
 

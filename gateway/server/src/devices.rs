@@ -24,6 +24,7 @@ use openclaw_protocol::{
 };
 use pending::{Filing, PendingBook};
 pub use record::{About, Device, DeviceToken, Seen};
+use redb::WriteTransaction;
 
 use crate::{
     auth::same_secret,
@@ -89,7 +90,7 @@ pub struct Devices {
     entropy: Arc<dyn Entropy>,
     clock: Arc<dyn Clock>,
     listing: Listing,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
     /// One change at a time, so that what is stored last is what is in memory.
     changing: tokio::sync::Mutex<()>,
 }
@@ -115,7 +116,7 @@ impl Devices {
         let listing = Listing::new(platform.storage.clone(), platform.tasks.clone());
         listing.begin(&paired);
         let seen = store.read(|tx| store::all(tx, store::DEVICES_SEEN))?.into_iter().collect();
-        let state = Mutex::new(State { paired, seen, ..State::default() });
+        let state = Arc::new(Mutex::new(State { paired, seen, ..State::default() }));
         let clock = platform.clock.clone();
         Ok(Self { store, entropy, clock, listing, state, changing: tokio::sync::Mutex::default() })
     }
@@ -490,24 +491,27 @@ impl Devices {
             state.paired.values().min_by_key(last).map(|d| d.device_id.clone()).filter(|_| full)
         };
         let (stored, gone) = (device.clone(), evicted.clone());
-        self.store
-            .write(move |tx| {
-                let mut table = tx.open_table(store::DEVICES)?;
-                if let Some(gone) = &gone {
-                    table.remove(gone.as_str())?;
-                    tx.open_table(store::DEVICES_SEEN)?.remove(gone.as_str())?;
-                }
-                store::put(&mut table, &stored.device_id, &stored)
-            })
-            .await?;
-        let mut state = self.lock();
-        if let Some(gone) = evicted {
-            state.paired.remove(&gone);
-            state.seen.remove(&gone);
-            state.epochs.remove(&gone);
-        }
-        state.paired.insert(device.device_id.clone(), device.clone());
-        self.listing.write(&state.paired);
+        let write = move |tx: &WriteTransaction| {
+            let mut table = tx.open_table(store::DEVICES)?;
+            if let Some(gone) = &gone {
+                table.remove(gone.as_str())?;
+                tx.open_table(store::DEVICES_SEEN)?.remove(gone.as_str())?;
+            }
+            store::put(&mut table, &stored.device_id, &stored)
+        };
+        // Also when whoever asked goes away meanwhile: memory follows the disk (F51).
+        let (state, seen) = (self.state.clone(), device.clone());
+        let written = self.store.write_then(write, move |()| {
+            let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(gone) = evicted {
+                state.paired.remove(&gone);
+                state.seen.remove(&gone);
+                state.epochs.remove(&gone);
+            }
+            state.paired.insert(seen.device_id.clone(), seen);
+        });
+        written.await?;
+        self.listing.write(&self.lock().paired);
         Ok(device)
     }
 }

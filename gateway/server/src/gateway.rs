@@ -12,11 +12,12 @@ use openclaw_platform::{
     },
 };
 use openclaw_protocol::{connect::SessionDefaults, error::ErrorShape, frame::StateVersion};
+use tokio::sync::Semaphore;
 
 use crate::{
     approvals::Approvals,
     auth::{Allowances, Credentials},
-    channels::{Channels, fetch::MediaFetch},
+    channels::{Channels, budget::MediaBudget, fetch::MediaFetch},
     delivery::Delivery,
     devices::Devices,
     dispatch::Registry,
@@ -24,6 +25,7 @@ use crate::{
     heartbeat::Heartbeats,
     hub::EventHub,
     idempotency::Idempotency,
+    limits::{BULK_READS, INBOUND_IN_MEMORY, MEDIA_IN_MEMORY},
     methods,
     nodes::{Nodes, Pairings},
     options::{AuthInForce, ServerOptions, SharedAuth},
@@ -74,6 +76,12 @@ pub struct Gateway {
     pub exec_policy: ApprovalsStore,
     /// Fetches media by address.
     pub media_fetch: MediaFetch,
+    /// Places for slices of large reads.
+    pub bulk_reads: Semaphore,
+    /// Memory for media on their way out.
+    pub media_budget: MediaBudget,
+    /// Memory for attachments on their way in.
+    pub inbound_budget: MediaBudget,
     /// Words that wake the assistant.
     pub wake_words: WakeWords,
     /// Sessions and transcripts.
@@ -145,6 +153,9 @@ impl Gateway {
                 &options.state_dir,
             ),
             media_fetch: MediaFetch::new(&platform),
+            bulk_reads: Semaphore::new(BULK_READS),
+            media_budget: MediaBudget::new(MEDIA_IN_MEMORY),
+            inbound_budget: MediaBudget::new(INBOUND_IN_MEMORY),
             wake_words: WakeWords::load(platform.storage.clone(), platform.tasks.clone()),
             sessions: Sessions::load(store.clone(), entropy.fork("sessions"))?,
             runs: Runs::load(&store, (now, clock.mono()), parallel, limits.max_queued_per_session as usize)?,

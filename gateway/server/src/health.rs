@@ -1,6 +1,6 @@
 //! The health snapshot and the status summary (protocol-core.md section 12, decision D12).
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use openclaw_config::Config;
 use openclaw_platform::{
@@ -23,6 +23,7 @@ use crate::{
     sessions::{
         entry::SessionEntry,
         key::{agent_ids, agent_of, default_agent, main_key},
+        newest::Newest,
     },
 };
 
@@ -129,20 +130,23 @@ impl Gateway {
         let now = self.clock.wall();
         let default = default_agent(&config);
         let agents = agent_ids(&config);
-        let entries: Vec<(String, SessionEntry)> = self.recent_sessions(|_| true, usize::MAX);
-        let of = |agent: Option<&str>| {
-            let mine = entries.iter().filter(|(k, _)| agent.is_none_or(|a| agent_of(&config, k) == a));
-            let row = |(key, e): &(String, SessionEntry)| RecentSession {
-                key: key.clone(),
-                updated_at: Some(e.updated_at),
-                age: Some(now.saturating_sub(e.updated_at)),
-            };
+        let mut found: BTreeMap<&str, Newest> = agents.iter().map(|id| (*id, Newest::new(RECENT_HEALTH))).collect();
+        self.sessions.scan(|key, entry| {
+            if let Some(newest) = found.get_mut(agent_of(&config, key)) {
+                newest.add(entry.updated_at, key);
+            }
+        });
+        let path = self.sessions_path();
+        let shown = |newest: Newest| {
+            let row = |(at, key)| RecentSession { key, updated_at: Some(at), age: Some(now.saturating_sub(at)) };
             SessionsHealth {
-                path: self.sessions_path(),
-                count: mine.clone().count() as u64,
-                recent: mine.take(RECENT_HEALTH).map(row).collect(),
+                path: path.clone(),
+                count: newest.count(),
+                recent: newest.into_rows().map(row).collect(),
             }
         };
+        let found: BTreeMap<&str, SessionsHealth> = found.into_iter().map(|(id, newest)| (id, shown(newest))).collect();
+        let of = |agent: &str| found.get(agent).cloned().unwrap_or_else(|| shown(Newest::new(0)));
         let channels = self.channels.health(&config, now);
         let every = heartbeat_ms(&config);
         let problem = self.problem();
@@ -160,11 +164,11 @@ impl Gateway {
                         "enabled": every.is_some() && self.heartbeats.enabled(),
                         "every": config.agents.defaults.heartbeat.every, "everyMs": every,
                     }),
-                    sessions: of(Some(id)),
+                    sessions: of(id),
                     name: config.agents.list.iter().find(|a| a.id == *id).and_then(|a| a.name.clone()),
                 })
                 .collect(),
-            sessions: of(Some(default)),
+            sessions: of(default),
             channel_order: channels.order,
             channel_labels: channels.labels,
             channels: channels.summaries,
@@ -184,16 +188,6 @@ impl Gateway {
         self.options.state_dir.join(crate::store::FILE).display().to_string()
     }
 
-    /// The newest `limit` sessions that `keep` accepts, newest first.
-    pub fn recent_sessions(&self, keep: impl Fn(&str) -> bool, limit: usize) -> Vec<(String, SessionEntry)> {
-        let map = self.sessions.lock();
-        let mut list: Vec<_> = map.iter().filter(|(k, _)| keep(k)).map(|(k, e)| (k.clone(), e.clone())).collect();
-        drop(map);
-        list.sort_by_key(|(_, e)| std::cmp::Reverse(e.updated_at));
-        list.truncate(limit);
-        list
-    }
-
     /// The model of sessions that name none.
     pub fn model_defaults(&self) -> ModelDefaults {
         let config = self.config();
@@ -205,9 +199,8 @@ impl Gateway {
         }
     }
 
-    /// A session as lists show it.
-    pub fn session_row(&self, key: &str, entry: &SessionEntry) -> SessionRow {
-        let defaults = self.model_defaults();
+    /// A session as lists show it, with [`Self::model_defaults`].
+    pub fn session_row(&self, defaults: &ModelDefaults, key: &str, entry: &SessionEntry) -> SessionRow {
         let provider = entry.provider_override.as_deref().or(defaults.model_provider.as_deref());
         let model = entry.model_override.as_deref().or(defaults.model.as_deref());
         entry.row(key, self.clock.wall(), (provider, model), defaults.context_tokens)
@@ -220,13 +213,30 @@ impl Gateway {
         let agents = agent_ids(&config);
         let default = default_agent(&config);
         let path = self.sessions_path();
-        let rows = |agent: Option<&str>| {
-            let recent = self.recent_sessions(|k| agent.is_none_or(|a| agent_of(&config, k) == a), RECENT_STATUS);
-            recent.iter().map(|(k, e)| self.session_row(k, e)).collect::<Vec<_>>()
+        let mut all = Newest::new(RECENT_STATUS);
+        let mut found: BTreeMap<&str, Newest> = agents.iter().map(|id| (*id, Newest::new(RECENT_STATUS))).collect();
+        self.sessions.scan(|key, entry| {
+            all.add(entry.updated_at, key);
+            if let Some(newest) = found.get_mut(agent_of(&config, key)) {
+                newest.add(entry.updated_at, key);
+            }
+        });
+        let defaults = self.model_defaults();
+        let rows = |newest: Newest| {
+            let row = |(_, key): (_, String)| Some(self.session_row(&defaults, &key, &self.sessions.get(&key)?));
+            newest.into_rows().filter_map(row).collect::<Vec<_>>()
         };
-        // Taken before the literal below: a guard in it would live to its end.
-        let total = self.sessions.lock().len() as u64;
-        let count = |agent: &str| self.sessions.lock().keys().filter(|k| agent_of(&config, k) == agent).count() as u64;
+        let mut by_agent = |id: &str| {
+            let newest = found.remove(id).unwrap_or_else(|| Newest::new(0));
+            AgentSessions {
+                agent_id: id.to_owned(),
+                path: path.clone(),
+                count: newest.count(),
+                recent: rows(newest),
+            }
+        };
+        let by_agent = agents.iter().map(|id| by_agent(id)).collect();
+        let total = all.count();
         let channels = self.channels.health(&config, self.clock.wall());
         let delivery = self.delivery.counts(None);
         Status {
@@ -247,17 +257,9 @@ impl Gateway {
             sessions: StatusSessions {
                 paths: vec![path.clone()],
                 count: total,
-                defaults: self.model_defaults(),
-                recent: rows(None),
-                by_agent: agents
-                    .iter()
-                    .map(|id| AgentSessions {
-                        agent_id: (*id).to_owned(),
-                        path: path.clone(),
-                        count: count(id),
-                        recent: rows(Some(id)),
-                    })
-                    .collect(),
+                recent: rows(all),
+                by_agent,
+                defaults,
             },
             link_channel: channels.link,
             delivery: Some(delivery.into()),

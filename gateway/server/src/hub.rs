@@ -40,6 +40,8 @@ pub struct Member {
     pub client_mode: ClientMode,
     /// Of a node: sessions that it follows.
     pub subscriptions: Mutex<BTreeSet<String>>,
+    /// Held by the one large read of it that is under way.
+    pub reading: tokio::sync::Mutex<()>,
     /// Where its frames go.
     pub outbox: Arc<Outbox>,
 }
@@ -214,6 +216,7 @@ mod tests {
             client_name: "t".into(),
             client_mode: ClientMode::Test,
             subscriptions: Mutex::default(),
+            reading: tokio::sync::Mutex::default(),
             outbox: Arc::new(Outbox::new(1 << 20)),
         })
     }

@@ -206,14 +206,16 @@ impl Idempotency {
         }
     }
 
-    /// Keeps the answer in memory and in the database.
+    /// Keeps the answer in the database, then in memory, where others hear of it. Its effect has happened: one that cannot be
+    /// stored is kept in memory all the same.
     ///
     /// # Errors
     /// When it cannot be stored.
     pub async fn finish_durably(&self, claim: &Claim, record: Record) -> Result<(), StoreError> {
-        self.finish(claim, record.clone());
-        let key = claim.key.clone();
-        self.store.write(move |tx| store(tx, &key, &record)).await
+        let (key, kept) = (claim.key.clone(), record.clone());
+        let stored = self.store.write(move |tx| store(tx, &key, &kept)).await;
+        self.finish(claim, record);
+        stored
     }
 
     /// Forgets a claim: the request was refused and had no effect.

@@ -2,8 +2,22 @@
 
 use std::time::Duration;
 
-/// Requests of one connection that may be under way; further frames wait in the socket.
+/// Requests of one connection that may be under way; further ones wait in order (F58).
 pub const REQUESTS_IN_FLIGHT: usize = 64;
+/// The same for calls that end or answer something: they have places of their own when the others are taken.
+pub const CONTROL_IN_FLIGHT: usize = 8;
+/// Requests of one connection that wait for a place, and as many control calls; one more is refused ...
+pub const REQUESTS_WAITING: usize = 1024;
+/// ... and so is one that brings them over these bytes. The first that waits may be larger.
+pub const REQUESTS_WAITING_BYTES: usize = 4 << 20;
+/// When to try again after that, in milliseconds.
+pub const REQUESTS_RETRY_MS: u64 = 1000;
+/// Slices of large reads (lists, histories, files) that run at a time, of all connections.
+pub const BULK_READS: usize = 2;
+/// Sessions of a list that are read in one slice.
+pub const BULK_SESSIONS: usize = 32;
+/// Sessions that are looked at while their lock is held.
+pub const SESSIONS_AT_ONCE: usize = 256;
 /// Bytes of answers after which the other connections have their turn ...
 pub const SHARE_BYTES: usize = 8 << 10;
 /// ... and the time after which they have it in any case. A request that takes longer is not cut.
@@ -60,6 +74,12 @@ pub const ATTACHMENT_BYTES: usize = 5_000_000;
 pub const ATTACHMENTS: usize = 10;
 /// Bytes of one media file sent through a channel.
 pub const MEDIA_BYTES: usize = 50 << 20;
+/// Bytes of media that are loaded and not stored yet, of all calls together; others wait (F58) ...
+pub const MEDIA_IN_MEMORY: usize = 128 << 20;
+/// ... and the same of inbound messages: one that is slow to come holds up no call.
+pub const INBOUND_IN_MEMORY: usize = 64 << 20;
+/// A local file is taken to be no larger than this until it shows to be; small ones do not wait for large shares.
+pub const MEDIA_SMALL: usize = 1 << 20;
 /// Characters of a session key (S11).
 pub const SESSION_KEY: usize = 256;
 /// Old sessions and transcripts are looked for this often (`session.maintenance`) ...
@@ -216,10 +236,15 @@ pub const COMMIT_QUEUE: usize = 20_000;
 pub const STORAGE_RETRY: Duration = Duration::from_secs(1);
 /// Between two looks whether the database still stands in its place (S35).
 pub const STATE_WATCH: Duration = Duration::from_secs(2);
-/// Outbound messages that wait to be delivered; then requests that would add one are refused and inbound messages wait.
+/// Outbound messages of one account that wait to be delivered; then requests that would add one are refused and inbound
+/// messages wait ...
 pub const OUTBOX: usize = 10_000;
-/// Messages on their way to services at one time, each to another chat.
+/// ... and those of one chat: only its own wait then (F57).
+pub const OUTBOX_OF_CHAT: usize = 1000;
+/// Messages of one account on their way to its service at one time, each to another chat ...
 pub const DELIVERIES_AT_ONCE: usize = 32;
+/// ... and those with files, which take longer.
+pub const UPLOADS_AT_ONCE: usize = 8;
 /// Tries of a part while a request waits for its delivery ...
 pub const SEND_TRIES: u32 = 5;
 /// ... and of others; with the longest waits between them this is several hours.
@@ -236,6 +261,10 @@ pub const QUEUE_CAP: usize = 20;
 pub const QUEUE_DEBOUNCE: Duration = Duration::from_secs(1);
 /// Somebody who goes on writing is answered after this all the same.
 pub const QUEUE_PATIENCE: Duration = Duration::from_secs(10);
+/// Runs that may have given their place to others while they wait for something (F54).
+pub const RUNS_ASIDE: usize = 256;
+/// A run of which nothing was heard for so long waits, and gives its place to others (F54).
+pub const RUN_PATIENCE: Duration = Duration::from_secs(10);
 /// Characters of a message that is only summarised.
 pub const QUEUE_SUMMARY: usize = 160;
 /// A run under way keeps how far it has come this often.

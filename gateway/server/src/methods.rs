@@ -5,6 +5,7 @@ mod agents;
 mod approvals;
 mod attachments;
 mod backup;
+mod bulk;
 mod channels;
 pub mod chat;
 pub mod commands;

@@ -8,6 +8,7 @@ pub mod place;
 pub mod queue;
 pub mod record;
 pub mod recover;
+pub mod seat;
 
 pub use manager::{Outcome, RunRequest, Runs, Waited};
 pub use place::{Accepted, Place};

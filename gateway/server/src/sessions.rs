@@ -3,4 +3,5 @@
 pub mod entry;
 pub mod key;
 pub mod maintenance;
+pub mod newest;
 pub mod store;

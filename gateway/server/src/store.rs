@@ -121,6 +121,17 @@ pub enum StoreError {
     Closing,
 }
 
+impl StoreError {
+    /// The disk fails or is full: the same may succeed later, and nothing was written.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Unavailable(_) => true,
+            Self::Database(error) => commit::is_io(error),
+            _ => false,
+        }
+    }
+}
+
 macro_rules! from_redb {
     ($($t:ty),*) => { $(impl From<$t> for StoreError { fn from(e: $t) -> Self { Self::Database(e.into()) } })* };
 }
@@ -193,7 +204,19 @@ impl Store {
         &self,
         f: impl Fn(&WriteTransaction) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.commits.write(f).await
+        self.commits.write(f, |_| {}).await
+    }
+
+    /// The same, queued when this is called and not when it is first polled; and right after its commit, before any later
+    /// write is told of, `then` runs with what `f` gave. What memory holds of the database changes there and nowhere else, so
+    /// that it changes in the order of the disk, and not at all when nothing was written (F51). `then` is short and waits
+    /// for nothing.
+    pub fn write_then<T: Send + 'static>(
+        &self,
+        f: impl Fn(&WriteTransaction) -> Result<T, StoreError> + Send + 'static,
+        then: impl FnOnce(&T) + Send + 'static,
+    ) -> impl Future<Output = Result<T, StoreError>> + Send + 'static {
+        self.commits.write(f, then)
     }
 
     /// Why writes fail at present, and for how long they have; `None` while all is well.

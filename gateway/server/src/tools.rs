@@ -50,7 +50,7 @@ pub fn is_open_over_http(tools: &Tools, allowed: &[String], name: &str) -> bool 
 }
 
 /// The tools of a run: none unless who asked may have commands run (D47).
-pub fn for_run(gateway: &Arc<Gateway>, run: &Run, entry: &SessionEntry) -> Vec<Arc<dyn Tool>> {
+pub fn for_run(gateway: &Arc<Gateway>, run: &Arc<Run>, entry: &SessionEntry) -> Vec<Arc<dyn Tool>> {
     let config = gateway.config();
     if run.request.is_nested || !rights::may(&config, &run.request.by, Effect::Commands) {
         return vec![];
@@ -58,7 +58,7 @@ pub fn for_run(gateway: &Arc<Gateway>, run: &Run, entry: &SessionEntry) -> Vec<A
     let session = run.request.session_key.as_str();
     let agent = key::agent_of(&config, session);
     let asked = (security(entry.exec_security.as_deref()), ask(entry.exec_ask.as_deref()));
-    let context = own::Context::new(gateway.clone(), &run.request.by, agent, session);
+    let context = own::Context::new(gateway.clone(), run, agent);
     let exec = || {
         let gate = Arc::new(Gate::new(gateway.clone(), agent, session, asked));
         let processes = gateway.platform.processes.clone();

@@ -5,5 +5,6 @@ pub mod connection;
 pub mod handshake;
 mod hello;
 pub mod identity;
+mod requests;
 pub mod slots;
 pub mod upgrade;

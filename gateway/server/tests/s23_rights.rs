@@ -195,7 +195,11 @@ fn s32_people_who_share_a_session_enter_no_run_of_each_other() {
     assert!(Rights::of(&config, &person(Standing::Owner), OWN).cover(&of_chat("9")));
 }
 
-fn run_of(gateway: &Gateway, who: &Principal) -> Run {
+fn run_of(gateway: &Gateway, who: &Principal) -> Arc<Run> {
+    Arc::new(run(gateway, who))
+}
+
+fn run(gateway: &Gateway, who: &Principal) -> Run {
     let config = gateway.config();
     let input = vec![Content::text("hi")];
     let request = RunRequest::new(who.clone(), "r".into(), OWN.into(), input, Duration::from_secs(1));
@@ -225,10 +229,10 @@ async fn s28_tools_are_offered_by_principal() {
 #[tokio::test]
 async fn s28_a_nested_run_has_no_tools() {
     let gateway = gateway_on(openclaw_platform::os::without_files(), config(""));
-    let mut run = run_of(&gateway, &Principal::Gateway);
-    assert!(!tools::for_run(&gateway, &run, &SessionEntry::default()).is_empty());
-    run.request.is_nested = true;
-    assert!(tools::for_run(&gateway, &run, &SessionEntry::default()).is_empty());
+    let mut nested = run(&gateway, &Principal::Gateway);
+    nested.request.is_nested = true;
+    assert!(!tools::for_run(&gateway, &run_of(&gateway, &Principal::Gateway), &SessionEntry::default()).is_empty());
+    assert!(tools::for_run(&gateway, &Arc::new(nested), &SessionEntry::default()).is_empty());
 }
 
 /// A tool reaches no further than who asked for the run, also when its run may have commands (D47, D48).

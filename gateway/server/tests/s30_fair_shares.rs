@@ -10,71 +10,13 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{SinkExt as _, StreamExt as _};
-use openclaw_platform::BoxIo;
-use openclaw_server::{
-    auth::Origin,
-    gateway::Gateway,
-    ws::{
-        connection,
-        slots::{Bounds, Slots},
-    },
+use futures_util::SinkExt as _;
+use serde_json::json;
+use support::{
+    TOKEN, connect, gateway, local, remote,
+    socket::{Client, answer, hello, next, open, request, slots},
 };
-use serde_json::{Value, json};
-use support::{TOKEN, connect, gateway, local, remote};
-use tokio::io::DuplexStream;
-use tokio_tungstenite::{
-    WebSocketStream,
-    tungstenite::{Message, protocol::Role},
-};
-
-type Client = WebSocketStream<DuplexStream>;
-
-fn slots(gateway: &Gateway, total: usize) -> Arc<Slots> {
-    let bounds = Bounds { total, per_place: total, time: Duration::from_secs(10) };
-    Slots::new(gateway.clock.clone(), bounds)
-}
-
-/// A connection on `slots` that has read its challenge.
-async fn open(gateway: &Arc<Gateway>, slots: &Arc<Slots>, origin: Origin) -> Client {
-    let (here, there) = tokio::io::duplex(4 << 20);
-    let slot = slots.take(origin.client_ip, origin.here);
-    let io: BoxIo = Box::new(there);
-    tokio::spawn(connection::serve(gateway.clone(), io, vec![], origin, slot));
-    let mut client = WebSocketStream::from_raw_socket(here, Role::Client, None).await;
-    assert_eq!(next(&mut client).await.unwrap()["event"], "connect.challenge");
-    client
-}
-
-async fn hello(gateway: &Arc<Gateway>, slots: &Arc<Slots>, scopes: &[&str]) -> Client {
-    let mut client = open(gateway, slots, local()).await;
-    let scopes: Vec<String> = scopes.iter().map(|s| (*s).to_owned()).collect();
-    let frame = connect("operator", &scopes, TOKEN, None);
-    client.send(Message::text(frame.to_string())).await.unwrap();
-    let hello = next(&mut client).await.unwrap();
-    assert_eq!(hello["ok"], true, "{hello}");
-    client
-}
-
-/// The next frame, or code and reason of the close frame; `None` at the end of the stream.
-async fn next(client: &mut Client) -> Result<Value, Option<(u16, String)>> {
-    loop {
-        match client.next().await {
-            Some(Ok(Message::Text(text))) => return Ok(serde_json::from_str(&text).unwrap()),
-            Some(Ok(Message::Close(Some(frame)))) => return Err(Some((frame.code.into(), frame.reason.to_string()))),
-            Some(Ok(_)) => {}
-            Some(Err(_)) | None => return Err(None),
-        }
-    }
-}
-
-async fn answer(client: &mut Client, id: &str) {
-    while next(client).await.unwrap()["id"] != id {}
-}
-
-fn request(id: &str, method: &str, params: Value) -> Message {
-    Message::text(json!({ "type": "req", "id": id, "method": method, "params": params }).to_string())
-}
+use tokio_tungstenite::tungstenite::Message;
 
 #[tokio::test]
 async fn s30_many_requests_at_once_do_not_keep_others_waiting() {

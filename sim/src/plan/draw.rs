@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     SimEntropy,
+    order::Shuffle,
     scenario::{
         FaultEntry, FaultName, Group, Leave, Person, Scenario, ScenarioError, Span, Step, Swarm, Talk, TelegramSection,
         Workload,
@@ -73,6 +74,7 @@ impl Plan {
             seed,
             length_ms,
             drain_ms: scenario.run.drain.ms(),
+            shuffle: scenario.run.shuffle.then_some(Shuffle { first: scenario.run.shuffle_first }),
             network: scenario.network.clone(),
             config: name_devices_in(config(scenario).map_err(ScenarioError)?, &clients),
             clients,

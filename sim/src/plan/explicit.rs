@@ -55,6 +55,8 @@ impl Plan {
                 drain: Span(self.drain_ms),
                 seeds: 1,
                 seed: Some(self.seed),
+                shuffle: self.shuffle.is_some(),
+                shuffle_first: self.shuffle.and_then(|shuffle| shuffle.first),
             },
             network: self.network.clone(),
             gateway: GatewaySection { config: self.config.clone(), ..GatewaySection::default() },

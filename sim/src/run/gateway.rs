@@ -39,7 +39,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 impl GatewayHost {
     pub fn new(plan: &Plan, world: &World, net: &Arc<SimNet>, recorder: &Recorder) -> Result<Self, String> {
-        let tasks = Arc::new(SimSpawner::new(world.panics.clone()));
+        let tasks = Arc::new(SimSpawner::new(world.panics.clone(), world.watch.clone(), world.order.clone()));
         let disk = SimDisk::new();
         let text = Arc::new(Mutex::new(plan.config.clone()));
         let platform = Platform {

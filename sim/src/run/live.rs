@@ -107,7 +107,7 @@ async fn drive(plan: &Plan, gateway: &Path, home: &Path) -> io::Result<Finished>
     for panic in world.panics.seen() {
         recorder.record("world", What::Panic { task: panic.task.to_owned(), message: panic.message });
     }
-    Ok(Finished { history: recorder.take(), draws: world.entropy.draws(), storage_ops: 0, broken: None })
+    Ok(Finished { history: recorder.take(), draws: world.entropy.draws(), ..Finished::default() })
 }
 
 /// The real program and what it needs.

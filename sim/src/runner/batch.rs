@@ -13,11 +13,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use clap::ValueEnum as _;
+use clap::ValueEnum;
 use serde::Serialize;
 
 use super::{Divergence, Failure, Outcome, Story, directory, exit, table};
-use crate::plan::{Plan, Strike, StrikeKind};
+use crate::{
+    canary::Canary,
+    plan::{Plan, Strike, StrikeKind},
+};
 
 /// Scenarios under seeds.
 #[derive(Debug, Clone)]
@@ -33,10 +36,12 @@ pub struct Batch {
     pub each_storage_op: Option<StrikeKind>,
     /// No new seed is begun after this time; without `seeds` they go on until then.
     pub budget: Option<Duration>,
+    /// A run in which no virtual time passes for so long of real time has failed.
+    pub patience: Duration,
     /// Each seed twice, and both the same.
     pub check_determinism: bool,
-    /// Nondeterminism is planted: the guard has to catch it.
-    pub canary: bool,
+    /// Planted in every run: a guard has to catch it.
+    pub canary: Option<Canary>,
     /// A line of JSON per outcome instead of words.
     pub json: bool,
 }
@@ -184,8 +189,10 @@ impl Batch {
     fn attempt(&self, work: Work) -> Tried {
         let outcome = self.child(work, None);
         let mut divergence = None;
+        // A run that the watchdog ended breaks off anywhere.
         if self.check_determinism
             && let Ok(first) = &outcome
+            && !first.is_livelock()
         {
             match self.child(work, None) {
                 Ok(second) if same(first, &second) => {}
@@ -201,15 +208,15 @@ impl Batch {
         let exe = this_program().map_err(|e| e.to_string())?;
         let mut command = Command::new(exe);
         command.arg("one").arg(&self.stories[work.story].path).arg("--seed").arg(work.seed.to_string());
+        command.arg("--watchdog").arg(format!("{}ms", self.patience.as_millis()));
         if let Some(Strike { kind, at_op }) = work.strike {
-            let kind = kind.to_possible_value();
-            command.arg("--kind").arg(kind.as_ref().map_or("", |k| k.get_name())).arg("--at-op").arg(at_op.to_string());
+            command.arg("--kind").arg(name(&kind)).arg("--at-op").arg(at_op.to_string());
         }
         if let Some(trace) = trace {
             command.arg("--trace").arg(trace);
         }
-        if self.canary {
-            command.arg("--canary");
+        if let Some(canary) = self.canary {
+            command.arg("--canary").arg(name(&canary));
         }
         let child: Child = command
             .stdin(Stdio::null())
@@ -297,6 +304,11 @@ impl Batch {
         }
         let _ = std::io::stderr().flush();
     }
+}
+
+/// How the command line spells it.
+fn name(value: &impl ValueEnum) -> String {
+    value.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

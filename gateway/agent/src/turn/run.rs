@@ -167,6 +167,9 @@ impl<'a> Run<'a> {
             max_tokens: choice.max_tokens,
             thinking: self.turn.thinking.clone(),
         };
+        if let Some(admit) = self.turn.admit.clone() {
+            self.limits.guard(admit()).await?;
+        }
         let mut events = choice.provider.stream(request);
         while let Some(event) = self.limits.guard(events.next()).await? {
             let end = match event {

@@ -121,6 +121,7 @@ fn turn(models: Vec<ModelChoice>) -> Turn {
         deadline: Duration::from_mins(10),
         cancel: CancellationToken::new(),
         steer: None,
+        admit: None,
     }
 }
 

@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use http::{Request, StatusCode, Uri, header};
+use hyper::body::Body as _;
 use openclaw_channels::Media;
 use openclaw_platform::{
     Platform,
-    http::{Body, HttpClient, HttpError},
+    http::{Body, HttpClient, HttpError, whole},
     public::PublicTransport,
 };
 use openclaw_protocol::error::ErrorShape;
 
+use super::budget::{MediaBudget, Share};
 use crate::limits::{MEDIA_FETCH, MEDIA_REDIRECTS, MEDIA_URL};
 
 /// Why nothing was fetched. Never has the address: it may carry a secret.
@@ -47,6 +49,13 @@ pub struct MediaFetch {
     scheme: &'static str,
 }
 
+/// A file that a server has begun to send.
+struct Found {
+    name: String,
+    mime: String,
+    body: hyper::body::Incoming,
+}
+
 impl MediaFetch {
     /// On the platform's transport, restricted to public addresses.
     pub fn new(platform: &Platform) -> Self {
@@ -59,20 +68,29 @@ impl MediaFetch {
         Self { http: HttpClient::new(&platform), scheme }
     }
 
-    /// The file behind `address`, at most `max` bytes.
+    /// The file behind `address`, at most `max` bytes, and its share of `budget`. A server that is slow to begin its answer
+    /// holds no share; the wait for one does not count as the server's time.
     ///
     /// # Errors
     /// [`FetchError`].
-    pub async fn get(&self, address: &str, max: usize) -> Result<Media, FetchError> {
+    pub async fn get(&self, address: &str, max: usize, budget: &MediaBudget) -> Result<(Media, Share), FetchError> {
         let late = |_| FetchError::Http(HttpError::Timeout(MEDIA_FETCH));
-        tokio::time::timeout(MEDIA_FETCH, self.follow(address, max)).await.map_err(late)?
+        let found = tokio::time::timeout(MEDIA_FETCH, self.follow(address)).await.map_err(late)??;
+        let length = found.body.size_hint().upper().map_or(max, |n| usize::try_from(n).unwrap_or(usize::MAX));
+        if length > max {
+            return Err(FetchError::Http(HttpError::TooLarge(max)));
+        }
+        let share = budget.take(length).await;
+        let bytes = tokio::time::timeout(MEDIA_FETCH, whole(found.body, max)).await.map_err(late)??;
+        Ok((Media { name: found.name, mime: found.mime, bytes }, share))
     }
 
-    async fn follow(&self, address: &str, max: usize) -> Result<Media, FetchError> {
+    /// The answer that is the file, its body not read yet.
+    async fn follow(&self, address: &str) -> Result<Found, FetchError> {
         let mut uri = self.sound(address)?;
         for _ in 0..=MEDIA_REDIRECTS {
             let request = Request::get(uri.clone()).body(Body::default()).map_err(|_| FetchError::Address)?;
-            let answer = self.http.fetch(request, MEDIA_FETCH, max).await?;
+            let answer = self.http.send(request, MEDIA_FETCH).await?;
             let status = answer.status();
             if status == StatusCode::OK {
                 let kind = answer.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
@@ -82,7 +100,7 @@ impl MediaFetch {
                     || mime_guess::from_path(&name).first_or_octet_stream().to_string(),
                     str::to_ascii_lowercase,
                 );
-                return Ok(Media { name, mime, bytes: answer.into_body() });
+                return Ok(Found { name, mime, body: answer.into_body() });
             }
             if !status.is_redirection() {
                 return Err(FetchError::Status(status));
@@ -187,8 +205,9 @@ mod tests {
     #[tokio::test]
     async fn s16_every_hop_is_judged_and_everything_is_bounded() {
         let (fetch, net) = fetch("http");
-        let get = async |path: &str| fetch.get(&format!("http://a.example{path}"), 10).await;
-        let media = get("/there").await.unwrap();
+        let budget = MediaBudget::new(10);
+        let get = async |path: &str| fetch.get(&format!("http://a.example{path}"), 10, &budget).await;
+        let (media, _) = get("/there").await.unwrap();
         assert_eq!(
             (media.name.as_str(), media.mime.as_str(), media.bytes.as_ref()),
             ("a.png", "image/png", &b"abc"[..])
@@ -201,7 +220,7 @@ mod tests {
         for bad in ["/file", "/other-port"] {
             assert!(matches!(get(bad).await, Err(FetchError::Address)), "{bad}");
         }
-        let small = fetch.get("http://a.example/a.png", 2).await;
+        let small = fetch.get("http://a.example/a.png", 2, &budget).await;
         assert!(matches!(small, Err(FetchError::Http(HttpError::TooLarge(2)))));
         assert!(net.0.lock().unwrap().iter().all(|to| to == "93.184.215.14:80"));
     }
@@ -220,10 +239,16 @@ mod tests {
             "https://a.example:/x",
             &long,
         ] {
-            assert!(matches!(fetch.get(bad, 10).await, Err(FetchError::Address)), "{bad}");
+            assert!(matches!(fetch.get(bad, 10, &MediaBudget::new(10)).await, Err(FetchError::Address)), "{bad}");
         }
         for inside in ["https://127.0.0.1/x", "https://[::1]/x", "https://inside.example/x"] {
-            assert!(matches!(fetch.get(inside, 10).await, Err(FetchError::Http(HttpError::Connect(_)))), "{inside}");
+            assert!(
+                matches!(
+                    fetch.get(inside, 10, &MediaBudget::new(10)).await,
+                    Err(FetchError::Http(HttpError::Connect(_)))
+                ),
+                "{inside}"
+            );
         }
         assert!(net.0.lock().unwrap().is_empty(), "no connection was tried");
     }

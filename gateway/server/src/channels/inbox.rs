@@ -1,8 +1,9 @@
 //! What came in: on disk before the channel is told that it was received, handled once, in order (known-failures F05).
 
 use std::{
+    collections::{BTreeMap, VecDeque},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -11,7 +12,7 @@ use std::{
 use openclaw_channels::{Channel, ChatKind, Inbound, InboundMedia, InboundSink, SinkError};
 use openclaw_platform::BoxFuture;
 use openclaw_protocol::message::Content;
-use redb::{ReadableTable as _, ReadableTableMetadata as _, WriteTransaction};
+use redb::{ReadableTable, ReadableTableMetadata as _, WriteTransaction};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -58,8 +59,12 @@ pub struct Pending {
 pub struct Inbox {
     store: Store,
     next: AtomicU64,
-    waiting: Mutex<Vec<(String, Record)>>,
-    bell: Notify,
+    waiting: Arc<Mutex<Vec<(String, Record)>>>,
+    bell: Arc<Notify>,
+}
+
+fn lock(waiting: &Mutex<Vec<(String, Record)>>) -> MutexGuard<'_, Vec<(String, Record)>> {
+    waiting.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Inbox {
@@ -71,26 +76,14 @@ impl Inbox {
         // Keys are zero-padded counters, so the order of keys is the order of arrival.
         let waiting: Vec<(String, Record)> = store.read(|tx| store::all(tx, store::INBOX))?;
         let seen: Vec<(String, Seen)> = store.read(|tx| store::all(tx, store::INBOX_SEEN))?;
-        let last = seen.iter().map(|(_, s)| s.order).max();
-        let next = AtomicU64::new(last.map_or(0, |n| n.saturating_add(1)));
-        Ok(Self { store, next, waiting: Mutex::new(waiting), bell: Notify::new() })
+        // No gateway counts so far: one that stands there was damaged, and is not counted on from.
+        let last = seen.iter().map(|(_, s)| s.order).filter(|order| *order < u64::MAX / 2).max();
+        let next = AtomicU64::new(last.map_or(0, |n| n + 1));
+        Ok(Self { store, next, waiting: Arc::new(Mutex::new(waiting)), bell: Arc::default() })
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(String, Record)>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Puts a stored message back: what was done about it could not be stored.
-    pub fn again(&self, key: &str) {
-        let stored = self.store.read(|tx| store::get(&tx.open_table(store::INBOX)?, key));
-        match stored {
-            Ok(Some(record)) => {
-                self.lock().push((key.to_owned(), record));
-                self.bell.notify_one();
-            }
-            Ok(None) => {}
-            Err(error) => tracing::error!(key, %error, "an inbound message waits for the next start"),
-        }
+    fn lock(&self) -> MutexGuard<'_, Vec<(String, Record)>> {
+        lock(&self.waiting)
     }
 
     async fn take(&self) -> Vec<(String, Record)> {
@@ -131,6 +124,24 @@ fn prune(seen: &mut redb::Table<'_, &'static str, &'static [u8]>) -> Result<(), 
     Ok(())
 }
 
+/// The account of a stored message; the message itself is not looked at.
+#[derive(Deserialize)]
+struct Owner {
+    channel: String,
+    account: String,
+}
+
+/// Stored messages of an account (channel, account id), handled or under way: those of another do not fill its share (F57).
+fn count(table: &impl ReadableTable<&'static str, &'static [u8]>, of: &(String, String)) -> Result<usize, StoreError> {
+    let mut count = 0;
+    for row in table.iter()? {
+        let (key, value) = row?;
+        let owner: Owner = store::decode(key.value(), value.value())?;
+        count += usize::from((owner.channel, owner.account) == *of);
+    }
+    Ok(count)
+}
+
 fn name(channel: &str, account: &str, key: &str) -> String {
     format!("{channel}:{account}:{key}")
 }
@@ -144,9 +155,6 @@ impl InboundSink for Inbox {
         cursor: i64,
     ) -> BoxFuture<'a, Result<(), SinkError>> {
         Box::pin(async move {
-            if self.lock().len() + messages.len() > INBOX {
-                return Err(SinkError(format!("{INBOX} messages wait to be handled")));
-            }
             let fresh: Vec<(String, Record)> = messages
                 .into_iter()
                 .map(|message| {
@@ -154,31 +162,38 @@ impl InboundSink for Inbox {
                     (key, Record { channel: channel.to_owned(), account: account.to_owned(), message })
                 })
                 .collect();
+            let of = (channel.to_owned(), account.to_owned());
             let cursor_key = format!("{channel}:{account}");
-            let stored = self
-                .store
-                .write(move |tx| {
-                    let mut table = tx.open_table(store::INBOX)?;
-                    let mut seen = tx.open_table(store::INBOX_SEEN)?;
-                    let mut kept = Vec::new();
-                    for (key, record) in &fresh {
-                        let name = name(&record.channel, &record.account, &record.message.key);
-                        if seen.get(name.as_str())?.is_some() {
-                            continue;
-                        }
-                        store::put(&mut table, key, record)?;
-                        store::put(&mut seen, &name, &Seen { order: key.parse().unwrap_or(0) })?;
-                        kept.push((key.clone(), record.clone()));
+            let write = move |tx: &WriteTransaction| {
+                let mut table = tx.open_table(store::INBOX)?;
+                if table.len()? as usize + fresh.len() > INBOX && count(&table, &of)? + fresh.len() > INBOX {
+                    return Ok(None);
+                }
+                let mut seen = tx.open_table(store::INBOX_SEEN)?;
+                let mut kept = Vec::new();
+                for (key, record) in &fresh {
+                    let name = name(&record.channel, &record.account, &record.message.key);
+                    if seen.get(name.as_str())?.is_some() {
+                        continue;
                     }
-                    prune(&mut seen)?;
-                    store::put(&mut tx.open_table(store::CURSORS)?, &cursor_key, &cursor)?;
-                    Ok(kept)
-                })
-                .await;
-            let kept = stored.map_err(|e| SinkError(e.to_string()))?;
-            self.lock().extend(kept);
-            self.bell.notify_one();
-            Ok(())
+                    store::put(&mut table, key, record)?;
+                    store::put(&mut seen, &name, &Seen { order: key.parse().unwrap_or(0) })?;
+                    kept.push((key.clone(), record.clone()));
+                }
+                prune(&mut seen)?;
+                store::put(&mut tx.open_table(store::CURSORS)?, &cursor_key, &cursor)?;
+                Ok(Some(kept))
+            };
+            let (waiting, bell) = (self.waiting.clone(), self.bell.clone());
+            let stored = self.store.write_then(write, move |kept| {
+                lock(&waiting).extend(kept.iter().flatten().cloned());
+                bell.notify_one();
+            });
+            match stored.await {
+                Ok(Some(_)) => Ok(()),
+                Ok(None) => Err(SinkError(format!("{INBOX} messages of this account wait to be handled"))),
+                Err(error) => Err(SinkError(error.to_string())),
+            }
         })
     }
 
@@ -189,52 +204,79 @@ impl InboundSink for Inbox {
     }
 }
 
-/// Turns stored messages into runs, in order of arrival.
+/// Turns stored messages into runs, in order of arrival within each session. One whose session or chat takes no more now
+/// waits, and those behind it in that session: nobody else does (F57).
 pub async fn handle_all(gateway: Arc<Gateway>, stop: CancellationToken) {
+    let mut held: BTreeMap<String, VecDeque<(String, Record)>> = BTreeMap::new();
     loop {
         let batch = openclaw_platform::select! {
             () = stop.cancelled() => return,
             batch = gateway.channels.inbox.take() => batch,
+            () = tokio::time::sleep(RETRY), if !held.is_empty() => vec![],
         };
-        for (key, record) in batch {
-            while !handle(&gateway, &key, &record).await {
-                openclaw_platform::select! {
-                    () = stop.cancelled() => return,
-                    () = tokio::time::sleep(RETRY) => {}
+        let mut free = Vec::new();
+        for (session, messages) in &mut held {
+            while let Some((key, record)) = messages.front() {
+                let by = person(&gateway, record);
+                if stop.is_cancelled() || !handle(&gateway, key, record, by, session).await {
+                    break;
                 }
+                messages.pop_front();
+            }
+            if messages.is_empty() {
+                free.push(session.clone());
+            }
+        }
+        held.retain(|session, _| !free.contains(session));
+        for (key, record) in batch {
+            if stop.is_cancelled() {
+                return;
+            }
+            let by = person(&gateway, &record);
+            let Principal::Person { session, .. } = &by else { continue };
+            let session = session.clone();
+            if commands::is_stop(record.message.text.trim())
+                && let Some(ended) = held.remove(&session)
+            {
+                let keys = ended.into_iter().map(|(key, _)| key).collect();
+                forget_all(&gateway, keys, "a person ended what waited in its session").await;
+            }
+            if held.contains_key(&session) || !handle(&gateway, &key, &record, by, &session).await {
+                held.entry(session).or_default().push_back((key, record));
             }
         }
     }
 }
 
-/// False when the session takes no more now.
-async fn handle(gateway: &Arc<Gateway>, key: &str, record: &Record) -> bool {
+fn person(gateway: &Gateway, record: &Record) -> Principal {
+    gateway.channels.person(&gateway.config(), &record.channel, &record.account, &record.message)
+}
+
+/// False when the session, the chat or the database takes no more now.
+async fn handle(gateway: &Arc<Gateway>, key: &str, record: &Record, by: Principal, session_key: &str) -> bool {
     let Record { channel: id, account, message } = record;
-    if gateway.delivery.has_room().is_err() {
+    if gateway.delivery.has_room(id, account, &message.chat.chat).is_err() {
         return false;
     }
     let config = gateway.config();
     let Some(channel) = gateway.channels.account(id, Some(account)) else {
         return forget(gateway, key, "its account is configured no more").await;
     };
-    let by = gateway.channels.person(&config, id, account, message);
-    let Principal::Person { session: session_key, .. } = &by else { return true };
-    let session_key = session_key.clone();
-    if gateway.sessions.get(&session_key).is_some_and(|e| e.send_policy == Some(DENY)) {
+    if gateway.sessions.get(session_key).is_some_and(|e| e.send_policy == Some(DENY)) {
         return forget(gateway, key, "send blocked by session policy").await;
     }
     let route = Route { channel: id.clone(), to: message.chat.address(), account_id: account.clone() };
     let text = message.text.trim();
-    if let Some(answer) = commands::answer(gateway, &by, &session_key, text).await {
-        return answered(gateway, key, &by, session_key, route, answer).await;
+    if let Some(answer) = commands::answer(gateway, &by, session_key, text).await {
+        return answered(gateway, key, &by, session_key.to_owned(), route, answer).await;
     }
-    let entry = gateway.sessions.get(&session_key);
+    let entry = gateway.sessions.get(session_key);
     let queueing = Queueing::of(&config, entry.as_ref(), id, &message.sender.id, text);
     let (context, kind) = (route.clone(), message.kind);
     let title = message.title.clone();
     // Where the configuration makes private chats share a session, only the owner says where its news go (D46).
     let is_guest =
-        message.kind == ChatKind::Direct && !rights::may(&config, &by, Effect::Change(Where::Session(&session_key)));
+        message.kind == ChatKind::Direct && !rights::may(&config, &by, Effect::Change(Where::Session(session_key)));
     let touch = move |entry: &mut SessionEntry| {
         if is_guest {
             return;
@@ -250,7 +292,7 @@ async fn handle(gateway: &Arc<Gateway>, key: &str, record: &Record) -> bool {
         touch: Some(Arc::new(touch)),
         inbox: vec![key.to_owned()],
         queueing: Some(queueing),
-        ..RunRequest::new(by, gateway.uuid(), session_key, input, timeout)
+        ..RunRequest::new(by, gateway.uuid(), session_key.to_owned(), input, timeout)
     };
     gateway.runs.submit(gateway, request).is_ok()
 }
@@ -276,22 +318,26 @@ async fn answered(
 
 const DENY: openclaw_protocol::params::SendPolicy = openclaw_protocol::params::SendPolicy::Deny;
 
-/// Marks a record as handled without a run. Always true: there is nothing to try again.
+/// Marks a record as handled without a run; false when that cannot be stored now.
 async fn forget(gateway: &Gateway, key: &str, why: &str) -> bool {
     if !why.is_empty() {
         tracing::info!(key, why, "inbound message is not answered");
     }
     let key = key.to_owned();
-    if let Err(error) = gateway.store.write(move |tx| done(tx, &key)).await {
-        tracing::error!(%error, "inbox");
-    }
-    true
+    let stored = gateway.store.write(move |tx| done(tx, &key)).await;
+    stored.inspect_err(|error| tracing::error!(%error, "inbox")).is_ok()
 }
 
-/// Marks records as handled that no run will answer: their session's queue was full.
-pub async fn dropped(gateway: &Gateway, keys: Vec<String>) {
+/// Marks records as handled that no run will answer, again until it is stored or the gateway stops: else the next start
+/// would answer them (F50).
+pub async fn forget_all(gateway: &Gateway, keys: Vec<String>, why: &str) {
     for key in keys {
-        forget(gateway, &key, "the queue of its session is full").await;
+        while !forget(gateway, &key, why).await {
+            openclaw_platform::select! {
+                () = gateway.runs.are_to_be_cut_off() => return,
+                () = tokio::time::sleep(RETRY) => {}
+            }
+        }
     }
 }
 
@@ -330,7 +376,7 @@ mod tests {
         let store = store();
         let seen = Seen { order: u64::MAX };
         store.write(move |tx| store::put(&mut tx.open_table(store::INBOX_SEEN)?, "a", &seen)).await.unwrap();
-        assert_eq!(Inbox::load(store).unwrap().next.into_inner(), u64::MAX);
+        assert_eq!(Inbox::load(store).unwrap().next.into_inner(), 0);
     }
 
     fn keys(inbox: &Inbox) -> Vec<String> {

@@ -75,7 +75,8 @@ pub(super) async fn carry(gateway: Arc<Gateway>, chat: ChatKey) {
         if slot.due.min(slot.expires) > delivery.clock.mono() {
             continue;
         }
-        let Ok(_permit) = delivery.permits.acquire().await else { break };
+        let permits = delivery.permits(&chat, slot.has_files);
+        let Ok(_permit) = permits.acquire().await else { break };
         if stop.is_cancelled() || !delivery.lock().lanes.attempting(&chat, &slot.id, true) {
             continue;
         }
@@ -352,7 +353,7 @@ async fn write_end(
                 sessions::store::append(tx, &entry.session_id, now, std::slice::from_ref(&line))?;
                 also(tx)
             };
-            let updated = gateway.sessions.update(key, now, |e| e.updated_at = now, with_copy).await;
+            let updated = gateway.sessions.update(key, now, move |e| e.updated_at = now, with_copy).await;
             updated.map(|(_, forgotten)| forgotten)
         }
     }

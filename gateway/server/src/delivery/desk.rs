@@ -57,14 +57,17 @@ impl Counts {
 /// # Errors
 /// When the database cannot be read.
 pub fn list(gateway: &Gateway, state: Option<&str>, limit: usize) -> Result<Vec<DeliveryRow>, StoreError> {
-    let mut rows = Vec::new();
-    for table in [store::OUTBOX, store::DEAD_LETTERS] {
-        let letters: Vec<(String, Letter)> = gateway.store.read(|tx| store::all(tx, table))?;
-        rows.extend(letters.iter().map(|(_, letter)| row(letter)));
-    }
-    rows.retain(|row| state.is_none_or(|state| row.state == state));
-    rows.truncate(limit);
-    Ok(rows)
+    let wanted = |letter: &Letter| Some(row(letter)).filter(|row| state.is_none_or(|state| row.state == state));
+    gateway.store.read(|tx| {
+        let mut rows = Vec::new();
+        for records in [store::OUTBOX, store::DEAD_LETTERS] {
+            table::look(tx, records, |letter| {
+                rows.extend(wanted(&letter));
+                rows.len() < limit
+            })?;
+        }
+        Ok(rows)
+    })
 }
 
 fn row(letter: &Letter) -> DeliveryRow {

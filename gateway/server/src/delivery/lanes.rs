@@ -20,6 +20,8 @@ pub struct Slot {
     pub due: Mono,
     /// Not after this.
     pub expires: Mono,
+    /// Files go with it.
+    pub has_files: bool,
 }
 
 #[derive(Default)]
@@ -104,6 +106,12 @@ impl Lanes {
         false
     }
 
+    /// Letters that wait in one chat.
+    pub fn waiting(&self, channel: &str, account: &str, chat: &str) -> usize {
+        let chat = (channel.to_owned(), account.to_owned(), chat.to_owned());
+        self.0.get(&chat).map_or(0, |lane| lane.queue.len())
+    }
+
     /// Letters in all lanes of an account, or of all.
     pub fn count(&self, account: Option<(&str, &str)>) -> usize {
         let fits = |key: &ChatKey| account.is_none_or(|(c, a)| key.0 == c && key.1 == a);
@@ -119,7 +127,7 @@ mod tests {
 
     fn slot(id: &str) -> Slot {
         let now = OsClock.mono();
-        Slot { id: id.to_owned(), due: now, expires: now }
+        Slot { id: id.to_owned(), due: now, expires: now, has_files: false }
     }
 
     #[tokio::test]

@@ -1,12 +1,12 @@
 //! Letters in the database. All functions work within a transaction of the caller, so that a letter comes and goes
 //! together with what it belongs to.
 
-use redb::{ReadTransaction, ReadableTableMetadata as _, TableError, WriteTransaction};
+use redb::{ReadTransaction, ReadableTable as _, ReadableTableMetadata as _, TableError, WriteTransaction};
 
 use super::letter::Letter;
 use crate::{
     limits::DEAD_LETTERS,
-    store::{self, StoreError},
+    store::{self, Records, StoreError},
 };
 
 /// Adds or replaces a letter that has to go out.
@@ -20,6 +20,21 @@ pub fn get(tx: &ReadTransaction, id: &str) -> Result<Option<Letter>, StoreError>
         Err(TableError::TableDoesNotExist(_)) => Ok(None),
         table => store::get(&table?, id),
     }
+}
+
+/// Shows letters in order for as long as `each` wants more.
+pub fn look(tx: &ReadTransaction, records: Records, mut each: impl FnMut(Letter) -> bool) -> Result<(), StoreError> {
+    let table = match tx.open_table(records) {
+        Err(TableError::TableDoesNotExist(_)) => return Ok(()),
+        table => table?,
+    };
+    for row in table.iter()? {
+        let (id, letter) = row?;
+        if !each(store::decode(id.value(), letter.value())?) {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Ends a letter: with a record for who waits, and, unless it was delivered, as a dead one. The oldest of too many dead

@@ -188,13 +188,14 @@ fn request_of(call: &Call, params: &AgentParams, claim: &Claim) -> Result<RunReq
         None | Some(0) => execute::default_timeout(gateway),
         Some(seconds) => Duration::from_secs(seconds.min(24 * 3600)),
     };
-    if params.deliver == Some(true) {
-        gateway.delivery.has_room()?;
+    let deliver = delivery(params, entry.as_ref())?;
+    if let Some(Ok((account, to))) = deliver.as_ref().map(|d| gateway.channels.resolve(&d.route)) {
+        gateway.delivery.has_room(account.id(), account.account(), &to.chat)?;
     }
     let run_id = params.idempotency_key.as_str().to_owned();
     Ok(RunRequest {
         shown_key,
-        deliver: delivery(params, entry.as_ref())?,
+        deliver,
         thinking,
         extra_system: named(&params.extra_system_prompt),
         touch: label_touch(params),

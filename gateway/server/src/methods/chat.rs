@@ -155,7 +155,7 @@ async fn note(gateway: &Gateway, key: &str, text: String, create: bool) -> Resul
         .update(
             key,
             now,
-            |entry| entry.updated_at = now,
+            move |entry| entry.updated_at = now,
             move |tx, entry| sessions::store::append(tx, &entry.session_id, now, std::slice::from_ref(&line)),
         )
         .await?;
@@ -166,7 +166,11 @@ pub async fn history(call: Call, params: ChatHistoryParams) -> Result<Reply<Chat
     let gateway = &call.gateway;
     let key = canonical(&gateway.config(), &params.session_key)?;
     call.require(Effect::See(Where::Session(&key)))?;
-    let entry = gateway.sessions.get(&key);
+    call.read(move |gateway| seen(gateway, &key, params)).await
+}
+
+fn seen(gateway: &Gateway, key: &str, params: ChatHistoryParams) -> Result<ChatHistory, Failure> {
+    let entry = gateway.sessions.get(key);
     let limit = params.limit.map_or(DEFAULT_HISTORY, |l| l.get() as usize);
     let mut messages = match &entry {
         Some(entry) => gateway.sessions.messages(&entry.session_id, limit)?,
@@ -187,13 +191,12 @@ pub async fn history(call: Call, params: ChatHistoryParams) -> Result<Reply<Chat
         messages,
         thinking_level: entry.as_ref().and_then(|e| e.thinking_level.clone()).unwrap_or(default),
         session_id: entry.map(|e| e.session_id),
-        in_flight_run: gateway.runs.current(&key).map(|run| InFlightRun {
+        in_flight_run: gateway.runs.current(key).map(|run| InFlightRun {
             run_id: run.request.run_id.clone(),
             text: run.said(),
             started_at: run.started_at(),
         }),
-    }
-    .into())
+    })
 }
 
 pub async fn abort(call: Call, params: ChatAbortParams) -> Result<Reply<ChatAbort>, Failure> {

@@ -118,7 +118,7 @@ async fn queue(gateway: &Gateway, key: &str, text: &str) -> String {
         (_, Some(mode)) => Some(openclaw_protocol::connect::wire_name(&mode)),
         _ => return format!("Unknown mode. Expected {MODES}."),
     };
-    let change = |entry: &mut SessionEntry| entry.queue_mode = mode;
+    let change = move |entry: &mut SessionEntry| entry.queue_mode.clone_from(&mode);
     match gateway.sessions.update(key, gateway.clock.wall(), change, |_, _| Ok(())).await {
         Ok((entry, ())) => shown(Some(&entry)),
         Err(error) => {
@@ -147,7 +147,7 @@ async fn resend(gateway: &Arc<Gateway>, by: &Principal) -> String {
 async fn reset(gateway: &Gateway, key: &str) -> String {
     let now = gateway.clock.wall();
     let id = gateway.sessions.new_id();
-    let change = |entry: &mut SessionEntry| *entry = entry.restarted(id, now);
+    let change = move |entry: &mut SessionEntry| *entry = entry.restarted(id.clone(), now);
     match gateway.sessions.update(key, now, change, |_, _| Ok(())).await {
         Ok(_) => "A new session has begun.".to_owned(),
         Err(error) => {

@@ -7,10 +7,17 @@ use openclaw_protocol::{
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::dispatch::{Call, Failure, Reply};
+use crate::{
+    dispatch::{Call, Failure, Reply},
+    gateway::Gateway,
+};
 
 pub async fn get(call: Call, _: Empty) -> Result<Reply<ConfigGet>, Failure> {
-    let options = &call.gateway.options;
+    call.read(shown).await
+}
+
+fn shown(gateway: &Gateway) -> Result<ConfigGet, Failure> {
+    let options = &gateway.options;
     let path = options.config_path.display().to_string();
     let read = (options.read_config)();
     let text = read.map_err(|e| ErrorShape::unavailable("CONFIG_FILE", format!("{path}: {e}")))?;
@@ -34,8 +41,7 @@ pub async fn get(call: Call, _: Empty) -> Result<Reply<ConfigGet>, Failure> {
         hash: hex(&Sha256::digest(raw.as_bytes())),
         issues,
         warnings: vec![],
-    }
-    .into())
+    })
 }
 
 fn hex(bytes: &[u8]) -> String {

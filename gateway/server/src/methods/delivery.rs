@@ -8,12 +8,12 @@ use openclaw_protocol::{
 use crate::{
     delivery::desk::{self, Which},
     dispatch::{Call, Failure, Reply},
+    gateway::Gateway,
 };
 
 const DEFAULT_LIMIT: usize = 200;
 
 pub async fn list(call: Call, p: DeliveryListParams) -> Result<Reply<DeliveryList>, Failure> {
-    let gateway = &call.gateway;
     let state = p.state.map(|state| match state {
         DeliveryState::Queued => "queued",
         DeliveryState::Attempting => "attempting",
@@ -21,8 +21,11 @@ pub async fn list(call: Call, p: DeliveryListParams) -> Result<Reply<DeliveryLis
         DeliveryState::Unknown => "unknown",
     });
     let limit = p.limit.map_or(DEFAULT_LIMIT, |l| l.get() as usize);
-    let deliveries = desk::list(gateway, state, limit)?;
-    Ok(DeliveryList { counts: gateway.delivery.counts(None).into(), deliveries }.into())
+    let read = move |gateway: &Gateway| {
+        let deliveries = desk::list(gateway, state, limit)?;
+        Ok(DeliveryList { counts: gateway.delivery.counts(None).into(), deliveries })
+    };
+    call.read(read).await
 }
 
 fn which(p: DeliverySelectParams) -> Result<Which, ErrorShape> {

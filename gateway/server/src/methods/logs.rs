@@ -6,13 +6,19 @@ use openclaw_protocol::{
     wire::Int,
 };
 
-use crate::dispatch::{Call, Failure, Reply};
+use crate::{
+    dispatch::{Call, Failure, Reply},
+    gateway::Gateway,
+};
 
 const LINES: usize = 500;
 const BYTES: u64 = 250_000;
 
 pub async fn tail(call: Call, p: LogsTailParams) -> Result<Reply<LogsTail>, Failure> {
-    let gateway = &call.gateway;
+    call.read(move |gateway| newest(gateway, &p)).await
+}
+
+fn newest(gateway: &Gateway, p: &LogsTailParams) -> Result<LogsTail, Failure> {
     let Some(file) = &gateway.options.log_file else {
         let text = "the log file lies outside the state directory: read it on the gateway's machine (logging.file)";
         return Err(ErrorShape::unavailable("LOG_ELSEWHERE", text).into());
@@ -57,6 +63,5 @@ pub async fn tail(call: Call, p: LogsTailParams) -> Result<Reply<LogsTail>, Fail
         truncated: start > 0 && from.is_none_or(|f| start > f) || lost_lines > 0,
         reset,
         lost: lost_lines + u64::from(cut_bytes),
-    }
-    .into())
+    })
 }

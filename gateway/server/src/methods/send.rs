@@ -63,10 +63,11 @@ pub async fn send(call: Call, params: SendParams) -> Result<Reply<Send>, Failure
 /// Stores the message; from then on the key has its answer to come, also over a restart (F16).
 async fn post(call: &Call, params: &SendParams, route: Route, claim: &Claim) -> Result<(), Failure> {
     let gateway = &call.gateway;
-    gateway.delivery.has_room()?;
+    if let Ok((account, to)) = gateway.channels.resolve(&route) {
+        gateway.delivery.has_room(account.id(), account.account(), &to.chat)?;
+    }
     let urls: Vec<String> = params.media_url.iter().chain(params.media_urls.iter().flatten()).cloned().collect();
-    let media = gateway.load_media(&urls).await?;
-    if params.message.trim().is_empty() && media.is_empty() {
+    if params.message.trim().is_empty() && urls.is_empty() {
         return Err(ErrorShape::invalid("EMPTY_MESSAGE", "message or media required").into());
     }
     let config = gateway.config();
@@ -78,7 +79,7 @@ async fn post(call: &Call, params: &SendParams, route: Route, claim: &Claim) -> 
     };
     let draft = Draft { route, text: params.message.as_str().to_owned(), reply_to: None, cause };
     let mut letter = gateway.compose(&call.member.principal(), draft)?;
-    gateway.delivery.enclose(&mut letter, media).await?;
+    gateway.enclose_media(&mut letter, &urls).await?;
     delivery::post(gateway, &letter, |_| Ok(())).await?;
     Ok(())
 }

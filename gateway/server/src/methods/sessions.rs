@@ -1,13 +1,13 @@
 //! sessions.* (agent-chat-channels.md section 7).
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use openclaw_config::ModelRef;
 use openclaw_protocol::{
     error::ErrorShape,
     message::{Content, Message},
     params::{
-        PreviewItem, SessionChanged, SessionKeyParams, SessionPreview, SessionsCompact, SessionsCompactParams,
+        ModelDefaults, PreviewItem, SessionChanged, SessionKeyParams, SessionPreview, SessionRow, SessionsCompact, SessionsCompactParams,
         SessionsDelete, SessionsDeleteParams, SessionsList, SessionsListParams, SessionsPatchParams, SessionsPreview,
         SessionsPreviewParams, SessionsResolve, SessionsResolveParams,
     },
@@ -18,11 +18,12 @@ use super::agent::canonical;
 use crate::{
     dispatch::{Call, Failure, Reply},
     gateway::Gateway,
-    limits::SESSIONS,
+    limits::{BULK_SESSIONS, SESSIONS},
     rights::{Effect, Where},
     sessions::{
         entry::SessionEntry,
         key::{agent_of, default_agent, kind, main_key},
+        newest::Newest,
         store::Line,
     },
 };
@@ -41,7 +42,26 @@ const LAST_MESSAGE: usize = 120;
 
 pub async fn list(call: Call, p: SessionsListParams) -> Result<Reply<SessionsList>, Failure> {
     call.require(Effect::See(Where::Any))?;
-    let gateway = &call.gateway;
+    let turn = call.turn().await;
+    let wanted = Arc::new(p);
+    let asked = wanted.clone();
+    let mut keys = turn.slice(move |gateway| Ok(matching(gateway, &asked))).await?;
+    let defaults = Arc::new(call.gateway.model_defaults());
+    let mut rows = Vec::with_capacity(keys.len());
+    while !keys.is_empty() {
+        let later = keys.split_off(keys.len().min(BULK_SESSIONS));
+        let (some, asked, defaults) = (std::mem::replace(&mut keys, later), wanted.clone(), defaults.clone());
+        rows.append(&mut turn.slice(move |gateway| listed(gateway, &asked, &defaults, &some)).await?);
+    }
+    let encode = move |gateway: &Gateway| {
+        let (ts, path, count) = (gateway.clock.wall(), gateway.sessions_path(), rows.len() as u64);
+        Ok(SessionsList { ts, path, count, defaults: ModelDefaults::clone(&defaults), sessions: rows })
+    };
+    turn.encode(encode).await
+}
+
+/// Keys of the sessions that a list is to show, newest first.
+fn matching(gateway: &Gateway, p: &SessionsListParams) -> Vec<String> {
     let config = gateway.config();
     let now = gateway.clock.wall();
     let search = p.search.as_deref().map(|s| s.trim().to_lowercase()).filter(|s| !s.is_empty());
@@ -58,14 +78,28 @@ pub async fn list(call: Call, p: SessionsListParams) -> Result<Reply<SessionsLis
                 texts.into_iter().any(|t| found(t, s)) || found(Some(&e.session_id), s)
             })
     };
-    let mut entries = gateway.recent_sessions(|_| true, usize::MAX);
-    entries.retain(|(k, e)| keep(k, e));
-    entries.truncate(p.limit.map_or(usize::MAX, |l| l.unsigned() as usize));
-    let mut rows = Vec::with_capacity(entries.len());
-    for (key, entry) in &entries {
-        let mut row = gateway.session_row(key, entry);
+    let mut newest = Newest::new(p.limit.map_or(usize::MAX, |l| l.unsigned() as usize));
+    gateway.sessions.scan(|key, entry| {
+        if keep(key, entry) {
+            newest.add(entry.updated_at, key);
+        }
+    });
+    newest.into_rows().map(|(_, key)| key).collect()
+}
+
+/// Rows of a list; a session that has gone meanwhile has none.
+fn listed(
+    gateway: &Gateway,
+    p: &SessionsListParams,
+    defaults: &ModelDefaults,
+    keys: &[String],
+) -> Result<Vec<SessionRow>, Failure> {
+    let mut rows = Vec::with_capacity(keys.len());
+    for key in keys {
+        let Some(entry) = gateway.sessions.get(key) else { continue };
+        let mut row = gateway.session_row(defaults, key, &entry);
         if p.include_derived_titles == Some(true) {
-            row.derived_title = title(gateway, entry)?;
+            row.derived_title = title(gateway, &entry)?;
         }
         if p.include_last_message == Some(true) {
             let last = gateway.sessions.messages(&entry.session_id, 1)?;
@@ -73,8 +107,7 @@ pub async fn list(call: Call, p: SessionsListParams) -> Result<Reply<SessionsLis
         }
         rows.push(row);
     }
-    let (ts, path, count) = (now, gateway.sessions_path(), rows.len() as u64);
-    Ok(SessionsList { ts, path, count, defaults: gateway.model_defaults(), sessions: rows }.into())
+    Ok(rows)
 }
 
 /// A name for a session that has none: its display name or subject, else how it began.
@@ -82,12 +115,7 @@ fn title(gateway: &Gateway, entry: &SessionEntry) -> Result<Option<String>, Fail
     if let Some(name) = entry.display_name.clone().or_else(|| entry.subject.clone()) {
         return Ok(Some(name));
     }
-    let lines = gateway.sessions.lines(&entry.session_id)?;
-    let first = lines.iter().find_map(|l| match l {
-        Line::Message { message: m @ Message::User { .. }, .. } => Some(cut(&m.text(), TITLE)),
-        _ => None,
-    });
-    Ok(first)
+    Ok(gateway.sessions.first_said(&entry.session_id)?.map(|said| cut(&said.text(), TITLE)))
 }
 
 fn cut(text: &str, max: usize) -> String {
@@ -102,7 +130,10 @@ fn cut(text: &str, max: usize) -> String {
 
 pub async fn preview(call: Call, p: SessionsPreviewParams) -> Result<Reply<SessionsPreview>, Failure> {
     call.require(Effect::See(Where::Any))?;
-    let gateway = &call.gateway;
+    call.read(move |gateway| Ok(previews(gateway, &p))).await
+}
+
+fn previews(gateway: &Gateway, p: &SessionsPreviewParams) -> SessionsPreview {
     let config = gateway.config();
     let limit = p.limit.map_or(12, |l| l.unsigned() as usize);
     let max = p.max_chars.map_or(240, |m| m.unsigned() as usize);
@@ -119,7 +150,7 @@ pub async fn preview(call: Call, p: SessionsPreviewParams) -> Result<Reply<Sessi
         SessionPreview { key: shown.as_str().to_owned(), status: status.to_owned(), items }
     };
     let previews = p.keys.0.iter().take(PREVIEW_KEYS).map(one).collect();
-    Ok(SessionsPreview { ts: gateway.clock.wall(), previews }.into())
+    SessionsPreview { ts: gateway.clock.wall(), previews }
 }
 
 fn item(message: &Message, max: usize) -> PreviewItem {
@@ -203,9 +234,9 @@ fn checked(
     }
 }
 
-fn apply<T>(slot: &mut Option<T>, change: Change<T>) {
+fn apply<T: Clone>(slot: &mut Option<T>, change: &Change<T>) {
     if let Some(value) = change {
-        *slot = value;
+        slot.clone_from(value);
     }
 }
 
@@ -264,24 +295,25 @@ pub async fn patch(call: Call, p: SessionsPatchParams) -> Result<Reply<SessionCh
     let string = |c: &Change<NonEmpty>| c.as_ref().map(|v| v.as_ref().map(|s| s.as_str().to_owned()));
     let (node, spawned) = (string(&p.exec_node), string(&p.spawned_by));
     let label = p.label.as_ref().map(|l| l.as_ref().map(|l| l.as_str().to_owned()));
-    let change = |e: &mut SessionEntry| {
+    let (send_policy, activation) = (p.send_policy, p.group_activation);
+    let change = move |e: &mut SessionEntry| {
         e.updated_at = now;
-        apply(&mut e.label, label);
-        apply(&mut e.thinking_level, thinking);
-        apply(&mut e.verbose_level, verbose);
-        apply(&mut e.reasoning_level, reasoning);
-        apply(&mut e.response_usage, usage);
-        apply(&mut e.elevated_level, elevated);
-        apply(&mut e.exec_host, host);
-        apply(&mut e.exec_security, security);
-        apply(&mut e.exec_ask, ask);
-        apply(&mut e.exec_node, node);
-        apply(&mut e.spawned_by, spawned);
-        apply(&mut e.send_policy, p.send_policy);
-        apply(&mut e.group_activation, p.group_activation);
-        if let Some(model) = model {
+        apply(&mut e.label, &label);
+        apply(&mut e.thinking_level, &thinking);
+        apply(&mut e.verbose_level, &verbose);
+        apply(&mut e.reasoning_level, &reasoning);
+        apply(&mut e.response_usage, &usage);
+        apply(&mut e.elevated_level, &elevated);
+        apply(&mut e.exec_host, &host);
+        apply(&mut e.exec_security, &security);
+        apply(&mut e.exec_ask, &ask);
+        apply(&mut e.exec_node, &node);
+        apply(&mut e.spawned_by, &spawned);
+        apply(&mut e.send_policy, &send_policy);
+        apply(&mut e.group_activation, &activation);
+        if let Some(model) = &model {
             e.provider_override = model.as_ref().map(|m| m.provider.clone());
-            e.model_override = model.map(|m| m.model);
+            e.model_override = model.as_ref().map(|m| m.model.clone());
         }
     };
     let (entry, ()) = gateway.sessions.update(&key, now, change, |_, _| Ok(())).await?;
@@ -306,7 +338,7 @@ pub async fn reset(call: Call, p: SessionKeyParams) -> Result<Reply<SessionChang
     call.require(Effect::Change(Where::Session(&key)))?;
     let now = gateway.clock.wall();
     let id = gateway.sessions.new_id();
-    let change = |e: &mut SessionEntry| *e = e.restarted(id, now);
+    let change = move |e: &mut SessionEntry| *e = e.restarted(id.clone(), now);
     let (entry, ()) = gateway.sessions.update(&key, now, change, |_, _| Ok(())).await?;
     Ok(changed(gateway, key, &entry).into())
 }
@@ -355,7 +387,8 @@ pub async fn compact(call: Call, p: SessionsCompactParams) -> Result<Reply<Sessi
     };
     let keep = p.max_lines.map_or(COMPACT_LINES, |n: Int<1, 1_000_000>| n.unsigned() as usize);
     // The whole transcript is archived before lines of it go.
-    let lines = gateway.sessions.lines(&entry.session_id)?;
+    let id = entry.session_id.clone();
+    let lines = call.turn().await.slice(move |gateway| Ok(gateway.sessions.lines(&id)?)).await?;
     if lines.len() <= keep {
         return Ok(answer(false, Some(lines.len() as u64), None, None).into());
     }

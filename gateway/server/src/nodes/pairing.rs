@@ -9,6 +9,7 @@ use std::{
 use openclaw_config::Secret;
 use openclaw_platform::{Clock, Entropy, EntropyExt as _, Mono};
 use openclaw_protocol::nodes::{Names, NodePairRequest, NodePairRequestParams, NodePaired, Short};
+use redb::WriteTransaction;
 
 use crate::{
     auth::same_secret,
@@ -22,7 +23,7 @@ pub struct Pairings {
     store: Store,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
     /// One change at a time, so that what is stored last is what is in memory.
     changing: tokio::sync::Mutex<()>,
 }
@@ -57,10 +58,20 @@ struct State {
     paired: BTreeMap<String, NodePaired>,
 }
 
+impl Pending {
+    fn is_fresh(&self, now: Mono) -> bool {
+        now.duration_since(self.at) < PENDING_NODE_TTL
+    }
+}
+
 impl State {
     fn expire(&mut self, now: Mono) {
-        self.pending.retain(|_, p| now.duration_since(p.at) < PENDING_NODE_TTL);
+        self.pending.retain(|_, p| p.is_fresh(now));
     }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// As lists show it (D17).
@@ -84,12 +95,12 @@ impl Pairings {
         };
         let pending = pending.into_iter().map(|(id, r)| (id, waiting(r))).collect();
         let paired = store.read(|tx| store::all(tx, store::NODE_PAIRS))?.into_iter().collect();
-        let state = Mutex::new(State { pending, paired });
+        let state = Arc::new(Mutex::new(State { pending, paired }));
         Ok(Self { store, clock, entropy, state, changing: tokio::sync::Mutex::default() })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Files a request of `by` (a device, or the shared credential); the one that waits already stays as it is (`false`).
@@ -101,24 +112,26 @@ impl Pairings {
         let node_id = p.node_id.as_str().trim().to_owned();
         let mono = self.clock.mono();
         let (made, gone, since) = {
-            let mut state = self.lock();
-            let before: Vec<String> = state.pending.keys().cloned().collect();
-            state.expire(mono);
-            if let Some(waiting) = state.pending.values().find(|p| p.shown.node_id == node_id) {
+            let state = self.lock();
+            let (kept, mut gone): (Vec<_>, Vec<_>) = state.pending.iter().partition(|(_, p)| p.is_fresh(mono));
+            if let Some((_, waiting)) = kept.iter().find(|(_, p)| p.shown.node_id == node_id) {
                 return Ok((waiting.shown.clone(), false));
             }
-            let seats = state.pending.iter().map(|(id, p)| Seat {
-                id: id.clone(),
+            let seats = kept.iter().map(|(id, p)| Seat {
+                id: (*id).clone(),
                 own: p.by.as_deref() == Some(by),
                 age: mono.duration_since(p.since),
             });
             let mut since = mono;
             if let Room::InsteadOf(id) = room(seats.collect(), PENDING_NODES, PENDING_NODES_OF_ONE)?
-                && let Some(gone) = state.pending.remove(&id).filter(|p| p.by.as_deref() == Some(by))
+                && let Some(instead) = kept.iter().find(|(key, _)| **key == id)
             {
-                since = gone.since;
+                gone.push(*instead);
+                if instead.1.by.as_deref() == Some(by) {
+                    since = instead.1.since;
+                }
             }
-            let gone: Vec<String> = before.into_iter().filter(|id| !state.pending.contains_key(id)).collect();
+            let gone: Vec<String> = gone.into_iter().map(|(id, _)| id.clone()).collect();
             let text = |t: Option<Short>| t.map(Short::into_string);
             let names = |l: Option<Names>| l.map(|l| l.0.into_iter().map(|n| n.as_str().to_owned()).collect());
             let made = NodePairRequest {
@@ -140,18 +153,24 @@ impl Pairings {
             };
             (made, gone, since)
         };
-        let stored = made.clone();
-        self.store
-            .write(move |tx| {
-                let mut table = tx.open_table(store::NODE_REQUESTS)?;
-                for id in &gone {
-                    table.remove(id.as_str())?;
-                }
-                store::put(&mut table, &stored.request_id, &stored)
-            })
-            .await?;
+        let (stored, left) = (made.clone(), gone.clone());
+        let write = move |tx: &WriteTransaction| {
+            let mut table = tx.open_table(store::NODE_REQUESTS)?;
+            for id in &left {
+                table.remove(id.as_str())?;
+            }
+            store::put(&mut table, &stored.request_id, &stored)
+        };
         let waiting = Pending { shown: made.clone(), at: mono, by: Some(by.to_owned()), since };
-        self.lock().pending.insert(made.request_id.clone(), waiting);
+        let state = self.state.clone();
+        let written = self.store.write_then(write, move |()| {
+            let mut state = lock(&state);
+            for id in &gone {
+                state.pending.remove(id);
+            }
+            state.pending.insert(waiting.shown.request_id.clone(), waiting);
+        });
+        written.await?;
         Ok((made, true))
     }
 
@@ -210,22 +229,24 @@ impl Pairings {
             (node, oldest.filter(|_| full))
         };
         let (id, stored, gone) = (request_id.to_owned(), node.clone(), evicted.clone());
-        self.store
-            .write(move |tx| {
-                tx.open_table(store::NODE_REQUESTS)?.remove(id.as_str())?;
-                let mut table = tx.open_table(store::NODE_PAIRS)?;
-                if let Some(gone) = &gone {
-                    table.remove(gone.as_str())?;
-                }
-                store::put(&mut table, &stored.node_id, &stored)
-            })
-            .await?;
-        let mut state = self.lock();
-        state.pending.remove(request_id);
-        if let Some(gone) = evicted {
-            state.paired.remove(&gone);
-        }
-        state.paired.insert(node.node_id.clone(), node.clone());
+        let write = move |tx: &WriteTransaction| {
+            tx.open_table(store::NODE_REQUESTS)?.remove(id.as_str())?;
+            let mut table = tx.open_table(store::NODE_PAIRS)?;
+            if let Some(gone) = &gone {
+                table.remove(gone.as_str())?;
+            }
+            store::put(&mut table, &stored.node_id, &stored)
+        };
+        let (state, id, paired) = (self.state.clone(), request_id.to_owned(), node.clone());
+        let written = self.store.write_then(write, move |()| {
+            let mut state = lock(&state);
+            state.pending.remove(&id);
+            if let Some(gone) = evicted {
+                state.paired.remove(&gone);
+            }
+            state.paired.insert(paired.node_id.clone(), paired);
+        });
+        written.await?;
         Ok(Some(node))
     }
 
@@ -241,9 +262,13 @@ impl Pairings {
             state.pending.get(request_id).map(|p| p.shown.node_id.clone())
         };
         let Some(node_id) = found else { return Ok(None) };
-        let id = request_id.to_owned();
-        self.store.write(move |tx| Ok(tx.open_table(store::NODE_REQUESTS)?.remove(id.as_str()).map(drop)?)).await?;
-        self.lock().pending.remove(request_id);
+        let (id, state, gone) = (request_id.to_owned(), self.state.clone(), request_id.to_owned());
+        let write =
+            move |tx: &WriteTransaction| Ok(tx.open_table(store::NODE_REQUESTS)?.remove(id.as_str()).map(drop)?);
+        let written = self.store.write_then(write, move |()| {
+            lock(&state).pending.remove(&gone);
+        });
+        written.await?;
         Ok(Some(node_id))
     }
 

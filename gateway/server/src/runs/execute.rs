@@ -1,7 +1,7 @@
 //! One run from its first event to its outcome. What must not be lost is stored before it is told.
 
 use std::{
-    sync::{Arc, PoisonError, atomic::Ordering},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
@@ -10,12 +10,14 @@ use openclaw_agent::{
     turn::{ModelChoice, Turn, TurnEnd, TurnReport},
 };
 use openclaw_config::ModelRef;
-use openclaw_platform::Millis;
+use openclaw_platform::{Millis, Mono};
 use openclaw_protocol::{
     error::{ErrorCode, ErrorShape},
     message::{Content, Message},
     params::{AgentMeta, AgentPayload, AgentResult, AgentRunMeta, AgentWait},
 };
+
+use redb::WriteTransaction;
 
 use super::{
     manager::{Ended, Outcome, Run},
@@ -28,9 +30,10 @@ use crate::{
     },
     gateway::Gateway,
     idempotency::final_of,
-    limits::{CHECKPOINT, CONTEXT_MESSAGES, SESSIONS, TEXT_EVENT},
+    limits::{CHECKPOINT, CONTEXT_MESSAGES, RUN_PATIENCE, SESSIONS, TEXT_EVENT},
     sessions,
     sessions::entry::SessionEntry,
+    store::StoreError,
     tools,
 };
 
@@ -40,17 +43,51 @@ const TYPING_EVERY: Duration = Duration::from_secs(5);
 /// The database cannot be written: an inbound message is tried again after this.
 const STORAGE_PAUSE: Duration = Duration::from_secs(1);
 
+/// Why a run has no outcome of its own.
+enum Broken {
+    /// The database cannot be used now, and nothing has been done yet.
+    Storage(StoreError),
+    /// The gateway stops.
+    Stopped,
+    /// For good.
+    Failed(ErrorShape),
+}
+
+impl From<ErrorShape> for Broken {
+    fn from(error: ErrorShape) -> Self {
+        Self::Failed(error)
+    }
+}
+
 /// Runs it.
 pub async fn execute(gateway: &Arc<Gateway>, run: &Arc<Run>, started_at: Millis) -> Outcome {
     let emit = || run.emitter.lock().unwrap_or_else(PoisonError::into_inner);
     emit().start(&gateway.hub, started_at);
-    match attempt(gateway, run, started_at).await {
-        Ok(outcome) => outcome,
-        Err(error) => {
-            never_began(gateway, run, &error).await;
-            emit().failed(&gateway.hub, &error.message, started_at, gateway.clock.wall());
-            Outcome::Failed(error)
+    let error = loop {
+        match attempt(gateway, run, started_at).await {
+            Ok(outcome) => return outcome,
+            // A message that was accepted is answered, in its place among those of its session (F52).
+            Err(Broken::Storage(error)) if !run.inbox().is_empty() => {
+                tracing::error!(%error, "a message waits for the state database");
+                if !pause(gateway).await {
+                    break stopped();
+                }
+            }
+            Err(Broken::Storage(error)) => break storage(&error),
+            Err(Broken::Stopped) => break stopped(),
+            Err(Broken::Failed(error)) => break error,
         }
+    };
+    never_began(gateway, run, &error).await;
+    emit().failed(&gateway.hub, &error.message, started_at, gateway.clock.wall());
+    Outcome::Failed(error)
+}
+
+/// Until the database is tried again; false when the gateway stops.
+async fn pause(gateway: &Gateway) -> bool {
+    openclaw_platform::select! {
+        () = gateway.runs.are_to_be_cut_off() => false,
+        () = tokio::time::sleep(STORAGE_PAUSE) => true,
     }
 }
 
@@ -69,39 +106,40 @@ async fn never_began(gateway: &Arc<Gateway>, run: &Run, error: &ErrorShape) {
         let text = format!("The agent could not answer: {error}");
         compose(gateway, run, text, None).unwrap_or_default()
     });
-    let posted = letter.clone();
-    let stored = gateway.store.write(move |tx| {
-        if let Some((key, record)) = &record {
-            crate::idempotency::store(tx, key, record)?;
+    let is_owed = !inbox.is_empty();
+    let write = Arc::new({
+        let letter = letter.clone();
+        move |tx: &WriteTransaction| {
+            if let Some((key, record)) = &record {
+                crate::idempotency::store(tx, key, record)?;
+            }
+            if let Some(letter) = &letter {
+                delivery::table::put(tx, letter)?;
+            }
+            record::end(tx, &end)?;
+            inbox.iter().try_for_each(|key| crate::channels::inbox::done(tx, key))
         }
-        if let Some(letter) = &posted {
-            delivery::table::put(tx, letter)?;
-        }
-        record::end(tx, &end)?;
-        inbox.iter().try_for_each(|key| crate::channels::inbox::done(tx, key))
     });
-    match (stored.await, letter) {
-        (Ok(()), Some(letter)) => delivery::dispatch(gateway, &letter),
-        (Ok(()), None) => {}
-        (Err(error), _) => {
-            tracing::error!(%error, "state database");
-            let inbox = run.inbox();
-            if !inbox.is_empty() {
-                // The session waits with them, so that the order of its messages stays.
-                tokio::time::sleep(STORAGE_PAUSE).await;
-                for key in &inbox {
-                    gateway.channels.inbox.again(key);
+    loop {
+        let write = write.clone();
+        match (gateway.store.write(move |tx| write(tx)).await, &letter) {
+            (Ok(()), Some(letter)) => return delivery::dispatch(gateway, letter),
+            (Ok(()), None) => return,
+            (Err(error), _) => {
+                tracing::error!(%error, "state database");
+                if !is_owed || !error.is_passing() || !pause(gateway).await {
+                    return;
                 }
             }
         }
     }
 }
 
-async fn attempt(gateway: &Arc<Gateway>, run: &Arc<Run>, started_at: Millis) -> Result<Outcome, ErrorShape> {
+async fn attempt(gateway: &Arc<Gateway>, run: &Arc<Run>, started_at: Millis) -> Result<Outcome, Broken> {
     let request = &run.request;
     let entry = open_session(gateway, run, started_at).await?;
     let models = choose_models(gateway, &request.session_key, &entry)?;
-    let history = gateway.sessions.messages(&entry.session_id, CONTEXT_MESSAGES).map_err(|e| storage(&e))?;
+    let history = gateway.sessions.messages(&entry.session_id, CONTEXT_MESSAGES).map_err(broken)?;
     let config = gateway.config();
     let verbose = entry.verbose_level.as_deref().map_or_else(
         || matches!(config.agents.defaults.verbose_default, Some(v) if v != openclaw_config::Verbose::Off),
@@ -125,21 +163,31 @@ async fn attempt(gateway: &Arc<Gateway>, run: &Arc<Run>, started_at: Millis) -> 
             let (gateway, run) = (gateway.clone(), run.clone());
             Arc::new(move || gateway.runs.steer(&run))
         }),
+        admit: Some({
+            let (gateway, run) = (gateway.clone(), run.clone());
+            Arc::new(move || {
+                let (gateway, run) = (gateway.clone(), run.clone());
+                Box::pin(async move { gateway.runs.seats.step_back(&run.seat).await })
+            })
+        }),
     };
+    let heard = Mutex::new(gateway.clock.mono());
     let mut on_event = |event| {
         let mut emitter = run.emitter.lock().unwrap_or_else(PoisonError::into_inner);
         emitter.turn(&gateway.hub, event, verbose, gateway.clock.wall(), gateway.clock.mono());
+        *heard.lock().unwrap_or_else(PoisonError::into_inner) = gateway.clock.mono();
     };
     let mut report = openclaw_platform::select! {
         report = turn.run(&gateway.platform, &mut on_event) => report,
         never = typing(gateway, run) => match never {},
         never = checkpoints(gateway, run, started_at) => match never {},
         never = held_back(gateway, run) => match never {},
+        never = patience(gateway, run, &heard) => match never {},
     };
     let cut_off = report.end == TurnEnd::Aborted && gateway.runs.are_cut_off();
     if cut_off && !request.inbox.is_empty() {
         // Nothing is stored: the message is still in the inbox and is answered after the next start (F05).
-        return Err(stopped());
+        return Err(Broken::Stopped);
     }
     let outcome = match judge(&report, &entry.session_id, started_at, gateway.clock.wall()) {
         _ if cut_off => Outcome::Failed(stopped()),
@@ -182,6 +230,22 @@ async fn held_back(gateway: &Gateway, run: &Run) -> std::convert::Infallible {
     }
 }
 
+/// Gives the run's place to others while nothing is heard of it: it waits for a model, a program, a node or a person (F54).
+async fn patience(gateway: &Gateway, run: &Run, heard: &Mutex<Mono>) -> std::convert::Infallible {
+    let last = || *heard.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        let seen = last();
+        tokio::time::sleep_until(seen + RUN_PATIENCE).await;
+        if last() != seen {
+            continue;
+        }
+        if gateway.runs.seats.step_aside(&run.seat) {
+            tracing::debug!(run = run.request.run_id, "nothing is heard of a run, others have its place");
+        }
+        tokio::time::sleep(RUN_PATIENCE).await;
+    }
+}
+
 /// Keeps what was said so far, so that a crash does not lose all of it.
 async fn checkpoints(gateway: &Gateway, run: &Run, started_at: Millis) -> std::convert::Infallible {
     if run.request.dedupe.is_none() {
@@ -210,13 +274,17 @@ fn stopped() -> ErrorShape {
     ErrorShape::unavailable("SHUTTING_DOWN", "the gateway stopped before the run ended").retry(None)
 }
 
-fn storage(error: &crate::store::StoreError) -> ErrorShape {
+fn broken(error: StoreError) -> Broken {
+    if error.is_passing() { Broken::Storage(error) } else { Broken::Failed(storage(&error)) }
+}
+
+fn storage(error: &StoreError) -> ErrorShape {
     tracing::error!(%error, "state database");
     ErrorShape::unavailable("STORAGE", "the state database cannot be used now").retry(Some(1000))
 }
 
 /// The session as it is for this run: made when missing, begun anew when its reset is due, marked as used.
-async fn open_session(gateway: &Gateway, run: &Run, now: Millis) -> Result<SessionEntry, ErrorShape> {
+async fn open_session(gateway: &Arc<Gateway>, run: &Run, now: Millis) -> Result<SessionEntry, Broken> {
     let key = &run.request.session_key;
     let full = {
         let sessions = gateway.sessions.lock();
@@ -224,21 +292,20 @@ async fn open_session(gateway: &Gateway, run: &Run, now: Millis) -> Result<Sessi
     };
     if full {
         let text = format!("this gateway keeps at most {SESSIONS} sessions: delete some first");
-        return Err(ErrorShape::unavailable("TOO_MANY_SESSIONS", text));
+        return Err(ErrorShape::unavailable("TOO_MANY_SESSIONS", text).into());
     }
-    let stale = gateway.sessions.get(key).is_some_and(|e| e.updated_at > 0 && gateway.is_stale(&e, now));
-    let new_id = gateway.sessions.new_id();
-    let change = |entry: &mut SessionEntry| {
-        if stale {
-            *entry = entry.restarted(new_id, now);
+    let (new_id, touch, house) = (gateway.sessions.new_id(), run.request.touch.clone(), gateway.clone());
+    let change = move |entry: &mut SessionEntry| {
+        if entry.updated_at > 0 && house.is_stale(entry, now) {
+            *entry = entry.restarted(new_id.clone(), now);
         }
         entry.updated_at = now;
-        if let Some(touch) = &run.request.touch {
+        if let Some(touch) = &touch {
             touch(entry);
         }
     };
     let updated = gateway.sessions.update(key, now, change, |_, _| Ok(())).await;
-    updated.map(|(entry, ())| entry).map_err(|e| storage(&e))
+    updated.map(|(entry, ())| entry).map_err(broken)
 }
 
 /// The session's own model, else its agent's, then the fallbacks.
@@ -333,8 +400,9 @@ fn judge(report: &TurnReport, session_id: &str, started_at: Millis, now: Millis)
     }
 }
 
-/// Transcript, session entry, reply, idempotency record, run record and inbox marks in one transaction. The record of a
-/// request that waits for the delivery comes with the end of its letter.
+/// Transcript, session entry, reply, idempotency record, run record and inbox marks in one transaction, and again until it is
+/// stored or the gateway stops: what ran is not run again (F52). The record of a request that waits for the delivery comes
+/// with the end of its letter.
 ///
 /// A run that the stop of the gateway cut off does not use its key up: the same request after the start runs again.
 async fn store(
@@ -344,7 +412,7 @@ async fn store(
     outcome: &Outcome,
     letter: Option<Letter>,
     cut_off: bool,
-) -> Result<(), ErrorShape> {
+) -> Result<(), Broken> {
     let request = &run.request;
     let now = gateway.clock.wall();
     let messages: Vec<(String, Message)> =
@@ -352,33 +420,43 @@ async fn store(
     let usage = report.usage;
     let model = (report.provider.clone(), report.model.clone());
     let aborted = matches!(report.end, TurnEnd::Aborted | TurnEnd::TimedOut);
-    let change = |entry: &mut SessionEntry| {
+    let change = Arc::new(move |entry: &mut SessionEntry| {
         entry.updated_at = now;
         entry.system_sent = true;
         entry.aborted_last_run = aborted;
         entry.count(usage);
         (entry.model_provider, entry.model) = (Some(model.0.clone()), Some(model.1.clone()));
-    };
+    });
     let promised = letter.as_ref().is_some_and(|l| l.cause.promise.is_some());
     let claim = request.dedupe.as_ref().filter(|_| !cut_off && !promised);
     let record = claim.map(|claim| claim.record(request, outcome, now));
     let inbox = run.inbox();
     let end = end_of(gateway, run, outcome);
-    let stored = gateway
-        .sessions
-        .update(&request.session_key, now, change, move |tx, entry| {
-            sessions::store::append(tx, &entry.session_id, now, &messages)?;
-            if let Some((key, record)) = &record {
-                crate::idempotency::store(tx, key, record)?;
+    let also = Arc::new(move |tx: &WriteTransaction, entry: &SessionEntry| {
+        sessions::store::append(tx, &entry.session_id, now, &messages)?;
+        if let Some((key, record)) = &record {
+            crate::idempotency::store(tx, key, record)?;
+        }
+        if let Some(letter) = &letter {
+            delivery::table::put(tx, letter)?;
+        }
+        record::end(tx, &end)?;
+        inbox.iter().try_for_each(|key| crate::channels::inbox::done(tx, key))
+    });
+    loop {
+        let (change, also) = (change.clone(), also.clone());
+        let change = move |entry: &mut SessionEntry| change(entry);
+        match gateway.sessions.update(&request.session_key, now, change, move |tx, entry| also(tx, entry)).await {
+            Ok(_) => return Ok(()),
+            Err(error) if error.is_passing() => {
+                tracing::error!(%error, run = request.run_id, "what came of a run waits for the state database");
+                if !pause(gateway).await {
+                    return Err(Broken::Stopped);
+                }
             }
-            if let Some(letter) = &letter {
-                delivery::table::put(tx, letter)?;
-            }
-            record::end(tx, &end)?;
-            inbox.iter().try_for_each(|key| crate::channels::inbox::done(tx, key))
-        })
-        .await;
-    stored.map(drop).map_err(|e| storage(&e))
+            Err(error) => return Err(Broken::Failed(storage(&error))),
+        }
+    }
 }
 
 fn tell(gateway: &Gateway, run: &Run, report: &TurnReport, outcome: &Outcome, started_at: Millis) {

@@ -18,7 +18,6 @@ use openclaw_protocol::{
     params::{AgentResult, AgentWait},
 };
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -26,6 +25,7 @@ use super::{
     execute,
     place::Place,
     queue::{Lane, Mode, Next, Pushed, Queueing},
+    seat::{Seat, Seats},
 };
 use crate::{
     gateway::Gateway,
@@ -149,6 +149,8 @@ pub struct Run {
     pub promised: AtomicBool,
     /// Inbound records of messages that were put into it while it went on.
     steered: Mutex<Vec<String>>,
+    /// Its place among those that run side by side.
+    pub seat: Seat,
 }
 
 /// The end of a run.
@@ -182,12 +184,13 @@ struct State {
 /// All runs.
 pub struct Runs {
     state: Mutex<State>,
-    parallel: Arc<Semaphore>,
+    /// Places of those that run side by side.
+    pub seats: Seats,
     per_session: usize,
     idle: tokio::sync::Notify,
     /// Callers that are to be told how their run ended.
     owed: AtomicUsize,
-    cut_off: AtomicBool,
+    cut_off: CancellationToken,
 }
 
 /// Held until the caller of a run has been told how it ended.
@@ -224,11 +227,11 @@ impl Runs {
         }
         Ok(Self {
             state: Mutex::new(state),
-            parallel: Arc::new(Semaphore::new(parallel.max(1))),
+            seats: Seats::new(parallel),
             per_session,
             idle: tokio::sync::Notify::new(),
             owed: AtomicUsize::new(0),
-            cut_off: AtomicBool::new(false),
+            cut_off: CancellationToken::new(),
         })
     }
 
@@ -295,7 +298,7 @@ impl Runs {
             tracing::warn!(session = old.request.session_key, "the queue of the session is full, a message is dropped");
             let (gateway, inbox) = (gateway.clone(), old.request.inbox.clone());
             gateway.clone().tasks.spawn("inbox", async move {
-                crate::channels::inbox::dropped(&gateway, inbox).await;
+                crate::channels::inbox::forget_all(&gateway, inbox, "the queue of its session is full").await;
             });
         }
         if starts {
@@ -322,12 +325,14 @@ impl Runs {
     /// Runs one session's queue to its end.
     async fn lane(&self, gateway: &Arc<Gateway>, key: &str) {
         while self.quiet(gateway, key).await {
-            let permit = self.parallel.clone().acquire_owned().await;
-            let Some(run) = self.begin(key) else { return };
+            let place = self.seats.take().await;
+            // Meanwhile another may have come to be the first.
+            let Some(run) = self.begin(key, gateway.clock.mono()) else { continue };
+            run.seat.sit(place);
             let started_at = gateway.clock.wall();
             *run.started_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(started_at);
             let outcome = execute::execute(gateway, &run, started_at).await;
-            drop(permit);
+            run.seat.leave();
             let ended = Arc::new(Ended { outcome, started_at: Some(started_at), ended_at: gateway.clock.wall() });
             let is_over = {
                 let mut state = self.lock();
@@ -354,33 +359,32 @@ impl Runs {
     /// Waits until the next run is accepted and nobody is still writing; false when nothing waits any more.
     async fn quiet(&self, gateway: &Arc<Gateway>, key: &str) -> bool {
         loop {
-            let (next, head) = {
+            let next = {
                 let mut state = self.lock();
                 let Some(lane) = state.lanes.get(key) else { return false };
-                let (next, head) = (lane.next(gateway.clock.mono()), lane.runs().next().cloned());
-                match (next, head) {
-                    (Next::Ready, _) => return true,
-                    (Next::Idle, _) | (_, None) => {
-                        state.lanes.remove(key);
-                        return false;
-                    }
-                    (next, Some(head)) => (next, head),
+                let next = lane.next(gateway.clock.mono());
+                if matches!(next, Next::Idle) {
+                    state.lanes.remove(key);
                 }
+                next
             };
             match next {
-                Next::Quiet(at) => openclaw_platform::select! {
+                Next::Ready => return true,
+                Next::Idle => return false,
+                Next::Held(head) => head.released().await,
+                Next::Quiet(head, until) => openclaw_platform::select! {
                     () = head.cancel.cancelled() => {}
-                    () = tokio::time::sleep_until(at) => {}
+                    () = tokio::time::sleep_until(until) => {}
                 },
-                _ => head.released().await,
             }
         }
     }
 
-    /// Takes the next run of a session; those that are part of it now are no runs any more.
-    fn begin(&self, key: &str) -> Option<Arc<Run>> {
+    /// Takes the next run of a session, if one may begin; those that are part of it now are no runs any more.
+    fn begin(&self, key: &str, now: Mono) -> Option<Arc<Run>> {
         let mut state = self.lock();
-        let (run, parts) = state.lanes.get_mut(key)?.begin()?;
+        let lane = state.lanes.get_mut(key).filter(|lane| matches!(lane.next(now), Next::Ready))?;
+        let (run, parts) = lane.begin()?;
         for part in parts {
             state.live.remove(&part.request.run_id);
         }
@@ -394,8 +398,8 @@ impl Runs {
         let Some(lane) = state.lanes.get_mut(&run.request.session_key) else { return vec![] };
         let (texts, taken) = lane.steer(&run.rights);
         for message in taken {
-            state.live.remove(&message.request.run_id);
-            run.steered.lock().unwrap_or_else(PoisonError::into_inner).extend(message.request.inbox.iter().cloned());
+            state.live.remove(&message.run.request.run_id);
+            run.steered.lock().unwrap_or_else(PoisonError::into_inner).extend(message.inbox);
         }
         texts
     }
@@ -499,12 +503,17 @@ impl Runs {
 
     /// True once the gateway stops and does not wait any longer.
     pub fn are_cut_off(&self) -> bool {
-        self.cut_off.load(Ordering::Acquire)
+        self.cut_off.is_cancelled()
+    }
+
+    /// Waits until the gateway stops and does not wait for runs any longer.
+    pub async fn are_to_be_cut_off(&self) {
+        self.cut_off.cancelled().await;
     }
 
     /// Ends everything that is queued or under way, because the gateway stops.
     pub fn cut_off(&self) {
-        self.cut_off.store(true, Ordering::Release);
+        self.cut_off.cancel();
         for run in self.lock().live.values() {
             run.cancel.cancel();
         }
@@ -541,6 +550,7 @@ impl Run {
             done: tokio::sync::Notify::new(),
             started_at: Mutex::new(None),
             steered: Mutex::default(),
+            seat: Seat::default(),
             promised: AtomicBool::new(false),
             is_released: AtomicBool::new(false),
             turn: tokio::sync::Notify::new(),

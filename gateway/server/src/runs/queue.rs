@@ -106,21 +106,61 @@ struct Waiting {
     behind: bool,
     /// Its text was put into the run under way already.
     steered: bool,
+    /// It stands for itself and for others that came right after it and were too many. It is steered, stopped and answered
+    /// like any other, so that nothing that was summed up gets lost on the way (F50).
+    summary: Option<Summary>,
 }
 
 impl Waiting {
     fn queueing(&self) -> Option<&Queueing> {
         self.run.request.queueing.as_ref()
     }
+
+    /// What the model is told of it.
+    fn input(&self) -> Vec<Content> {
+        match &self.summary {
+            Some(summary) => vec![summary.text()],
+            None => self.run.request.input.clone(),
+        }
+    }
+
+    /// The inbound records that its answer is for.
+    fn inbox(&self) -> impl Iterator<Item = &String> {
+        self.run.request.inbox.iter().chain(self.summary.iter().flat_map(|summary| &summary.inbox))
+    }
+
+    fn has_media(&self) -> bool {
+        self.summary.is_none() && has_media(&self.run.request)
+    }
 }
 
-/// Messages beyond the cap, all of the same rights: a line each, and the inbound records that the next run of these rights
-/// answers with them.
-#[derive(Default)]
-struct Overflow {
+/// Messages beyond the cap, all of the same rights: a line each for the newest of them.
+struct Summary {
     lines: VecDeque<String>,
     count: usize,
+    /// Inbound records of those that have no run of their own any more.
     inbox: Vec<String>,
+}
+
+impl Summary {
+    fn of(first: &Waiting) -> Self {
+        Self { lines: VecDeque::from([line_of(first)]), count: 1, inbox: vec![] }
+    }
+
+    fn add(&mut self, more: &Waiting, lines: usize) {
+        self.count += 1;
+        self.inbox.extend(more.run.request.inbox.iter().cloned());
+        self.lines.push_back(line_of(more));
+        while self.lines.len() > lines.max(1) {
+            self.lines.pop_front();
+        }
+    }
+
+    fn text(&self) -> Content {
+        let lines: Vec<&str> = self.lines.iter().map(String::as_str).collect();
+        let (count, lines) = (self.count, lines.join("\n- "));
+        Content::text(format!("[{count} earlier messages were too many to be kept in full:\n- {lines}]"))
+    }
 }
 
 /// One session's runs.
@@ -128,7 +168,6 @@ struct Overflow {
 pub struct Lane {
     current: Option<Arc<Run>>,
     waiting: VecDeque<Waiting>,
-    overflow: Vec<(Rights, Overflow)>,
 }
 
 /// What has to be done with a message that came beyond the cap.
@@ -137,7 +176,7 @@ pub enum Pushed {
     Waits,
     /// These inbound records are not answered; their run never comes.
     Dropped(Arc<Run>),
-    /// The oldest is told about in a line of the next run; it has no run of its own any more.
+    /// It is told about in a line of an older one; it has no run of its own any more.
     Summarised(Arc<Run>),
 }
 
@@ -145,10 +184,10 @@ pub enum Pushed {
 pub enum Next {
     /// Nothing waits.
     Idle,
-    /// Somebody may still be writing.
-    Quiet(Mono),
-    /// The first that waits is not accepted yet.
-    Held,
+    /// Whoever wrote this may still be writing, until then.
+    Quiet(Arc<Run>, Mono),
+    /// This one is the first that waits, and is not accepted yet.
+    Held(Arc<Run>),
     /// It may begin.
     Ready,
 }
@@ -179,54 +218,55 @@ impl Lane {
         let behind = self.current.is_some() || self.waiting.iter().any(|w| w.behind);
         let limits = run.request.queueing.as_ref().map(|q| (q.cap, q.drop));
         let rights = run.rights.clone();
-        self.waiting.push_back(Waiting { run, since: now, behind, steered: false });
+        self.waiting.push_back(Waiting { run, since: now, behind, steered: false, summary: None });
         let Some((cap, drop)) = limits else { return Pushed::Waits };
         // Each makes room among his equals: many messages of one cannot push out another's.
-        let is_equal = |w: &Waiting| w.queueing().is_some() && w.run.rights == rights;
-        let chats = self.waiting.iter().filter(|w| is_equal(w) && !w.run.cancel.is_cancelled());
-        if chats.count() <= cap {
+        let counts = |w: &Waiting| w.queueing().is_some() && w.run.rights == rights && !w.run.cancel.is_cancelled();
+        let chats: Vec<usize> = (0..self.waiting.len()).filter(|at| counts(&self.waiting[*at])).collect();
+        let summary = chats.first().copied().filter(|at| self.waiting[*at].summary.is_some());
+        if chats.len() - usize::from(summary.is_some()) <= cap {
             return Pushed::Waits;
         }
-        let victim = match drop {
-            QueueDrop::New => self.waiting.pop_back(),
-            QueueDrop::Old | QueueDrop::Summarize => {
-                let oldest = self.waiting.iter().position(is_equal);
-                oldest.and_then(|at| self.waiting.remove(at))
+        match (drop, summary) {
+            (QueueDrop::New, _) => self.take(self.waiting.len() - 1).map_or(Pushed::Waits, Pushed::Dropped),
+            (QueueDrop::Old, _) => {
+                self.take(chats[usize::from(summary.is_some())]).map_or(Pushed::Waits, Pushed::Dropped)
             }
-        };
-        let Some(victim) = victim else { return Pushed::Waits };
-        if drop != QueueDrop::Summarize {
-            return Pushed::Dropped(victim.run);
+            (QueueDrop::Summarize, None) => {
+                let oldest = &mut self.waiting[chats[0]];
+                oldest.summary = Some(Summary::of(oldest));
+                Pushed::Waits
+            }
+            (QueueDrop::Summarize, Some(at)) => {
+                let Some(second) = self.waiting.remove(chats[1]) else { return Pushed::Waits };
+                if let Some(summary) = &mut self.waiting[at].summary {
+                    summary.add(&second, cap);
+                }
+                Pushed::Summarised(second.run)
+            }
         }
-        let overflow = match self.overflow.iter().position(|(of, _)| *of == rights) {
-            Some(at) => &mut self.overflow[at].1,
-            None => &mut self.overflow.push_mut((rights, Overflow::default())).1,
-        };
-        overflow.count += 1;
-        overflow.inbox.extend(victim.run.request.inbox.iter().cloned());
-        overflow.lines.push_back(line(victim.queueing().map_or("", |q| &q.text)));
-        while overflow.lines.len() > cap {
-            overflow.lines.pop_front();
-        }
-        Pushed::Summarised(victim.run)
+    }
+
+    fn take(&mut self, at: usize) -> Option<Arc<Run>> {
+        self.waiting.remove(at).map(|w| w.run)
     }
 
     /// Whether the next run may begin at `now`.
     pub fn next(&self, now: Mono) -> Next {
         let Some(head) = self.waiting.front() else { return Next::Idle };
         if !head.run.is_released() {
-            return Next::Held;
+            return Next::Held(head.run.clone());
         }
         let Some(queueing) = head.queueing().filter(|_| !head.run.cancel.is_cancelled()) else { return Next::Ready };
         let quiet = match queueing.mode {
             Mode::Interrupt => Duration::ZERO,
             _ if head.behind => queueing.debounce.max(queueing.join),
-            _ if has_media(&head.run.request) => Duration::ZERO,
+            _ if head.has_media() => Duration::ZERO,
             _ => queueing.join,
         };
         let last = self.waiting.iter().take_while(|w| self.joins(w)).last().map_or(head.since, |w| w.since);
         let at = (last + quiet).min(head.since + quiet.max(QUEUE_PATIENCE));
-        if at > now { Next::Quiet(at) } else { Next::Ready }
+        if at > now { Next::Quiet(head.run.clone(), at) } else { Next::Ready }
     }
 
     /// Whether `later` would be answered together with the first that waits.
@@ -236,16 +276,20 @@ impl Lane {
             return true;
         }
         let (Some(a), Some(b)) = (first.queueing(), later.queueing()) else { return false };
-        let (x, y) = (&first.run.request, &later.run.request);
-        let routes = |r: &RunRequest| r.deliver.as_ref().map(|d| d.route.clone());
+        let route = |w: &Waiting| w.run.request.deliver.as_ref().map(|d| d.route.clone());
         let alive = !first.run.cancel.is_cancelled() && !later.run.cancel.is_cancelled();
         let collected = a.mode == Mode::Collect && b.mode == Mode::Collect && first.behind && later.behind;
         let joined = !a.join.is_zero()
             && a.sender == b.sender
             && later.since.duration_since(first.since) <= QUEUE_PATIENCE
-            && !has_media(x)
-            && !has_media(y);
-        alive && first.run.rights == later.run.rights && routes(x) == routes(y) && (collected || joined)
+            && !first.has_media()
+            && !later.has_media();
+        // What was summed up is answered with the next message.
+        let summed_up = first.summary.is_some() && self.waiting.get(1).is_some_and(|w| Arc::ptr_eq(&w.run, &later.run));
+        alive
+            && first.run.rights == later.run.rights
+            && route(first) == route(later)
+            && (collected || joined || summed_up)
     }
 
     /// Takes what is answered next as one run; also gives the runs that are part of it now and have none of their own.
@@ -253,15 +297,14 @@ impl Lane {
         let n = self.waiting.iter().take_while(|w| self.joins(w)).count();
         let parts: Vec<Waiting> = self.waiting.drain(..n.max(1).min(self.waiting.len())).collect();
         let first = parts.first()?;
-        let is_chat = first.queueing().is_some() && !first.run.cancel.is_cancelled();
-        let rights = first.run.rights.clone();
-        let summed_up = self.overflow.iter().position(|(of, _)| is_chat && *of == rights);
-        let overflow = summed_up.map(|at| self.overflow.remove(at).1).unwrap_or_default();
-        if parts.len() == 1 && overflow.count == 0 {
+        if parts.len() == 1 && first.summary.is_none() {
             self.current = Some(first.run.clone());
             return self.current.clone().map(|run| (run, vec![]));
         }
-        let run = Arc::new(Run::new(merge(&parts, overflow), rights));
+        let mut run = Run::new(merge(&parts), first.run.rights.clone());
+        // Whoever ends the first of them in this moment ends them all.
+        run.cancel = first.run.cancel.clone();
+        let run = Arc::new(run);
         self.current = Some(run.clone());
         Some((run, parts.into_iter().map(|w| w.run).collect()))
     }
@@ -277,8 +320,9 @@ impl Lane {
     }
 
     /// Takes the texts that are to be put now into the run under way, which has these rights. The messages that need no run
-    /// of their own any more come with them. A message of other rights waits for a run of its own (S23).
-    pub fn steer(&mut self, rights: &Rights) -> (Vec<Content>, Vec<Arc<Run>>) {
+    /// of their own any more come with them, each with its inbound records. A message of other rights waits for a run of
+    /// its own (S23).
+    pub fn steer(&mut self, rights: &Rights) -> (Vec<Content>, Vec<Steered>) {
         let (mut texts, mut taken) = (Vec::new(), Vec::new());
         let mut at = 0;
         while let Some(waiting) = self.waiting.get_mut(at) {
@@ -288,55 +332,61 @@ impl Lane {
             }
             let mode = waiting.run.request.queueing.as_ref().map(|q| q.mode);
             let Some(Mode::Steer { backlog }) = mode else { break };
-            if waiting.run.cancel.is_cancelled() || has_media(&waiting.run.request) {
+            if waiting.run.cancel.is_cancelled() || waiting.has_media() {
                 break;
             }
             if !std::mem::replace(&mut waiting.steered, true) {
-                texts.extend(waiting.run.request.input.iter().cloned());
+                texts.extend(waiting.input());
             }
             if backlog {
                 at += 1;
-            } else {
-                taken.extend(self.waiting.remove(at).map(|w| w.run));
+            } else if let Some(waiting) = self.waiting.remove(at) {
+                taken.push(Steered { inbox: waiting.inbox().cloned().collect(), run: waiting.run });
             }
         }
         (texts, taken)
     }
 }
 
+/// A message that went into the run under way.
+pub struct Steered {
+    /// Its run, which never comes.
+    pub run: Arc<Run>,
+    /// The inbound records that the run under way answers for now.
+    pub inbox: Vec<String>,
+}
+
 fn has_media(request: &RunRequest) -> bool {
     request.attachments.is_some()
 }
 
-/// The beginning of a text on one line.
-fn line(text: &str) -> String {
+/// The beginning of a message on one line.
+fn line_of(message: &Waiting) -> String {
+    let text = message.queueing().map_or("", |q| &q.text);
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     text.chars().take(QUEUE_SUMMARY).collect()
 }
 
 /// One request from several: the first one's, with all texts, attachments and inbound records.
-fn merge(parts: &[Waiting], overflow: Overflow) -> RunRequest {
+fn merge(parts: &[Waiting]) -> RunRequest {
     let mut request = parts[0].run.request.clone();
-    let behind = parts[0].behind && parts.len() > 1;
-    let mut input = Vec::new();
-    if overflow.count > 0 {
-        let (count, lines) = (overflow.count, Vec::from(overflow.lines).join("\n- "));
-        input.push(Content::text(format!("[{count} earlier messages were too many to be kept in full:\n- {lines}]")));
-    }
+    let (summaries, whole): (Vec<&Waiting>, Vec<&Waiting>) = parts.iter().partition(|w| w.summary.is_some());
+    let behind = parts[0].behind && whole.len() > 1;
+    let mut input: Vec<Content> = summaries.iter().flat_map(|w| w.input()).collect();
     if behind {
         input.push(Content::text("[Messages that came while you were busy]"));
     }
-    for (n, part) in (1..).zip(parts) {
+    for (n, part) in (1..).zip(&whole) {
         if behind {
             input.push(Content::text(format!("---\nQueued #{n}")));
         }
-        input.extend(part.run.request.input.iter().cloned());
+        input.extend(part.input());
     }
     request.input = input;
-    request.inbox = overflow.inbox.into_iter().chain(parts.iter().flat_map(|p| p.run.request.inbox.clone())).collect();
-    let media: Vec<_> =
-        parts.iter().filter_map(|p| p.run.request.attachments.as_ref()).flat_map(|a| a.media.clone()).collect();
-    request.attachments = parts.iter().find_map(|p| p.run.request.attachments.clone());
+    request.inbox = parts.iter().flat_map(Waiting::inbox).cloned().collect();
+    let attached = || whole.iter().filter_map(|p| p.run.request.attachments.as_ref());
+    let media: Vec<_> = attached().flat_map(|a| a.media.clone()).collect();
+    request.attachments = attached().next().cloned();
     if let Some(pending) = &mut request.attachments {
         pending.media = media;
     }
@@ -417,7 +467,7 @@ mod tests {
             }
         }
         lane.end();
-        assert!(matches!(lane.next(now), Next::Quiet(at) if at == now + Duration::from_secs(1)));
+        assert!(matches!(lane.next(now), Next::Quiet(_, at) if at == now + Duration::from_secs(1)));
         assert!(matches!(lane.next(now + Duration::from_secs(1)), Next::Ready));
         let all = "[Messages that came while you were busy]|---\nQueued #1|m1|---\nQueued #2|m2|---\nQueued #3|m3";
         assert_eq!(begin(&mut lane), format!("{all} [\"i1\", \"i2\", \"i3\"]"));
@@ -450,7 +500,7 @@ mod tests {
                     dropped.push(run.request.run_id.clone());
                 }
             }
-            assert_eq!(lane.len(), 3);
+            assert_eq!(lane.len(), if drop == QueueDrop::Summarize { 4 } else { 3 });
             match drop {
                 QueueDrop::Old => assert_eq!(dropped, ["r0", "r1", "r2"]),
                 QueueDrop::New => assert_eq!(dropped, ["r3", "r4", "r5"]),
@@ -462,6 +512,63 @@ mod tests {
         }
     }
 
+    /// What was summed up goes into the run under way with the others, with every inbound record (F50).
+    #[test]
+    fn f50_what_was_summed_up_is_steered_with_the_rest() {
+        let (mut lane, now) = (Lane::default(), mono());
+        for n in 0..7 {
+            lane.push(message(n, Mode::Steer { backlog: false }, "a", 0, QueueDrop::Summarize), now);
+            if n == 0 {
+                lane.begin();
+            }
+        }
+        let (texts, taken) = lane.steer(&Rights::of(&Config::default(), &Principal::Gateway, "s"));
+        let summary = "[3 earlier messages were too many to be kept in full:\n- m1\n- m2\n- m3]";
+        assert_eq!(texts, [summary, "m4", "m5", "m6"].map(Content::text));
+        let inbox: Vec<&str> = taken.iter().flat_map(|t| &t.inbox).map(String::as_str).collect();
+        assert_eq!(inbox, ["i1", "i2", "i3", "i4", "i5", "i6"]);
+        lane.end();
+        assert!(lane.is_empty());
+    }
+
+    /// Whoever ends what waits ends what was summed up, too: it has a run, and that run has all their inbound records (F50).
+    #[test]
+    fn f50_what_was_summed_up_is_ended_with_the_rest() {
+        for mode in [Mode::Collect, Mode::Followup] {
+            let (mut lane, now) = (Lane::default(), mono());
+            for n in 0..7 {
+                lane.push(message(n, mode, "a", 0, QueueDrop::Summarize), now);
+                if n == 0 {
+                    lane.begin();
+                }
+            }
+            lane.runs().for_each(|run| run.cancel.cancel());
+            lane.end();
+            let mut ended = Vec::new();
+            while let Some((run, _)) = lane.begin() {
+                assert!(run.cancel.is_cancelled());
+                ended.extend(run.inbox());
+                lane.end();
+            }
+            assert_eq!(ended, ["i1", "i2", "i3", "i4", "i5", "i6"], "{mode:?}");
+        }
+    }
+
+    /// A first message that is not accepted yet is waited for, and nothing else is: not a run that is under way (F54).
+    #[test]
+    fn f54_a_lane_waits_for_its_first_message_only() {
+        let (mut lane, now) = (Lane::default(), mono());
+        lane.push(message(0, Mode::Followup, "a", 0, QueueDrop::Old), now);
+        lane.begin();
+        let request =
+            RunRequest { queueing: None, ..message(1, Mode::Followup, "a", 0, QueueDrop::Old).request.clone() };
+        let unaccepted = Arc::new(Run::new(request, lane.current().unwrap().rights.clone()));
+        lane.push(unaccepted.clone(), now);
+        assert!(matches!(lane.next(now), Next::Held(run) if Arc::ptr_eq(&run, &unaccepted)));
+        unaccepted.release();
+        assert!(matches!(lane.next(now), Next::Ready));
+    }
+
     #[test]
     fn quick_texts_of_one_sender_are_joined() {
         let (mut lane, now) = (Lane::default(), mono());
@@ -469,7 +576,7 @@ mod tests {
         lane.push(message(0, Mode::Collect, "a", 300, QueueDrop::Old), now);
         lane.push(message(1, Mode::Collect, "a", 300, QueueDrop::Old), now + ms(200));
         lane.push(message(2, Mode::Collect, "b", 300, QueueDrop::Old), now + ms(250));
-        assert!(matches!(lane.next(now + ms(250)), Next::Quiet(at) if at == now + ms(500)));
+        assert!(matches!(lane.next(now + ms(250)), Next::Quiet(_, at) if at == now + ms(500)));
         assert_eq!(begin(&mut lane), r#"m0|m1 ["i0", "i1"]"#);
         lane.end();
         assert_eq!(begin(&mut lane), r#"m2 ["i2"]"#);
@@ -505,7 +612,7 @@ mod tests {
         lane.push(message_of(&less, 1, steer, "b", 0, QueueDrop::Old), now);
         lane.push(message_of(&trusted, 2, steer, "a", 0, QueueDrop::Old), now);
         let (texts, taken) = lane.steer(&rights(&trusted));
-        assert_eq!((texts, taken[0].request.run_id.as_str()), (vec![Content::text("m2")], "r2"));
+        assert_eq!((texts, taken[0].run.request.run_id.as_str()), (vec![Content::text("m2")], "r2"));
         lane.end();
         assert_eq!(begin(&mut lane), r#"m1 ["i1"]"#);
         // The other way round: the owner's words do not go into a run that others steer.

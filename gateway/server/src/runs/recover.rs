@@ -1,6 +1,6 @@
 //! Runs that an earlier process accepted and did not end: reported or begun anew, never silently gone (F13, F14, F16).
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use openclaw_config::OnRestart;
 use openclaw_platform::{Millis, SpawnerExt as _};
@@ -46,7 +46,7 @@ pub async fn recover(gateway: &Arc<Gateway>) -> Result<(), StoreError> {
         if again {
             rerun(gateway, &run_id, &record).await?;
         } else {
-            report(gateway, run_id, record).await?;
+            report(gateway, run_id, record, interrupted()).await?;
         }
     }
     Ok(())
@@ -54,21 +54,21 @@ pub async fn recover(gateway: &Arc<Gateway>) -> Result<(), StoreError> {
 
 /// The transcript keeps what was asked and what was said, the key and `agent.wait` answer with the reason, and the agent
 /// hears of it with its next message.
-async fn report(gateway: &Gateway, run_id: String, record: RunRecord) -> Result<(), StoreError> {
+async fn report(gateway: &Gateway, run_id: String, record: RunRecord, error: ErrorShape) -> Result<(), StoreError> {
     let now = gateway.clock.wall();
-    let error = interrupted();
+    let reason = error.details.as_ref().and_then(|d| d["code"].as_str()).unwrap_or("RUN_INTERRUPTED");
     let end = AgentWait {
         run_id: run_id.clone(),
         status: "error".into(),
         started_at: record.started_at,
         ended_at: Some(now),
-        error: Some(format!("RUN_INTERRUPTED: {}", error.message)),
+        error: Some(format!("{reason}: {}", error.message)),
         aborted: None,
     };
     let answer =
         record.claim.as_ref().map(|claim| claim.record(&record.request(&run_id), &Outcome::Failed(error.clone()), now));
     let lines: Vec<_> = transcript(&record, now).into_iter().map(|m| (gateway.sessions.line_id(), m)).collect();
-    let change = |entry: &mut SessionEntry| {
+    let change = move |entry: &mut SessionEntry| {
         entry.updated_at = now;
         entry.aborted_last_run = true;
     };
@@ -118,11 +118,18 @@ async fn rerun(gateway: &Arc<Gateway>, run_id: &str, record: &RunRecord) -> Resu
         gateway.idempotency.resume(claim);
     }
     match gateway.runs.submit(gateway, request) {
-        Err(error) => tracing::error!(%error, "a run could not be begun anew"),
+        // Its key and its record do not stay for ever: it is told, as any other that does not go on (F53).
+        Err(error) => {
+            tracing::error!(%error, "a run could not be begun anew");
+            return report(gateway, run_id.to_owned(), record.clone(), error).await;
+        }
         Ok(run) => {
             let (gateway, claim) = (gateway.clone(), record.claim.clone());
             gateway.clone().tasks.spawn("agent", async move {
-                if let (Some(ended), Some(claim)) = (run.ended().await, claim) {
+                let ended = run.ended().await;
+                // What has to be delivered is answered by the end of its letter (F53).
+                let is_promised = run.promised.load(Ordering::Acquire);
+                if let (Some(ended), Some(claim)) = (ended, claim.filter(|_| !is_promised)) {
                     let (_, answer) = claim.record(&run.request, &ended.outcome, ended.ended_at);
                     gateway.idempotency.finish(&claim, answer);
                 }

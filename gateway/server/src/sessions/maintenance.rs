@@ -57,7 +57,18 @@ struct Round<'a> {
     entries: usize,
     lines: u64,
     /// Sessions whose messages wait to be delivered.
-    with_letters: BTreeSet<String>,
+    with_letters: Arc<BTreeSet<String>>,
+}
+
+/// A session may be forgotten: it is no main session, has no run and no message on its way.
+fn may_go(gateway: &Gateway, with_letters: &BTreeSet<String>, key: &str) -> bool {
+    let config = gateway.config();
+    let mains = [agent_of(&config, key), default_agent(&config)].map(|agent| main_key(&config, agent));
+    !mains.iter().any(|main| main == key) && !in_use(gateway, with_letters, key)
+}
+
+fn in_use(gateway: &Gateway, with_letters: &BTreeSet<String>, key: &str) -> bool {
+    with_letters.contains(key) || !gateway.runs.of_session(key).is_empty()
 }
 
 impl Maintenance {
@@ -82,7 +93,7 @@ impl Maintenance {
             oldest: reckoning.now(mono).saturating_sub(silent),
             entries: settings.max_entries as usize,
             lines: settings.max_transcript_lines,
-            with_letters: letters.into_iter().filter_map(|(_, letter)| letter.cause.session_key).collect(),
+            with_letters: Arc::new(letters.into_iter().filter_map(|(_, letter)| letter.cause.session_key).collect()),
         };
         let mut removed = Removed { sessions: round.sessions().await?, ..Removed::default() };
         (removed.transcripts, removed.lines) = round.transcripts().await?;
@@ -100,16 +111,6 @@ impl Maintenance {
 }
 
 impl Round<'_> {
-    fn in_use(&self, key: &str) -> bool {
-        self.with_letters.contains(key) || !self.gateway.runs.of_session(key).is_empty()
-    }
-
-    fn may_go(&self, key: &str) -> bool {
-        let config = self.gateway.config();
-        let mains = [agent_of(&config, key), default_agent(&config)].map(|agent| main_key(&config, agent));
-        !mains.iter().any(|main| main == key) && !self.in_use(key)
-    }
-
     /// How many of these go that are sorted by time, oldest first: what is too old, and what is more than there may be of
     /// `count` in all.
     fn going(&self, stamps: impl Iterator<Item = Millis>, count: usize) -> usize {
@@ -121,7 +122,8 @@ impl Round<'_> {
         let sessions = &self.gateway.sessions;
         let all: Vec<(Millis, String)> = sessions.lock().iter().map(|(key, e)| (e.updated_at, key.clone())).collect();
         let count = all.len();
-        let mut idle: Vec<(Millis, String)> = all.into_iter().filter(|(_, key)| self.may_go(key)).collect();
+        let mut idle: Vec<(Millis, String)> =
+            all.into_iter().filter(|(_, key)| may_go(self.gateway, &self.with_letters, key)).collect();
         idle.sort();
         idle.truncate(self.going(idle.iter().map(|(at, _)| *at), count));
         if !self.enforce {
@@ -129,7 +131,8 @@ impl Round<'_> {
         }
         let mut gone = 0;
         for batch in idle.chunks(MAINTENANCE_SESSIONS) {
-            gone += sessions.prune(batch, |key| self.may_go(key)).await?;
+            let (gateway, with_letters) = (self.gateway.clone(), self.with_letters.clone());
+            gone += sessions.prune(batch, move |key| may_go(&gateway, &with_letters, key)).await?;
         }
         Ok(gone)
     }
@@ -156,7 +159,7 @@ impl Round<'_> {
             }
         }
         for transcript in living.iter().filter(|t| t.last - t.first >= self.lines) {
-            if self.in_use(&of[&transcript.session_id]) {
+            if in_use(self.gateway, &self.with_letters, &of[&transcript.session_id]) {
                 continue;
             }
             let end = transcript.last + 1 - self.lines / CUT_TO.1 * CUT_TO.0;

@@ -1,6 +1,6 @@
 //! Session entries in memory and in the database; transcripts in the database only.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Bound};
 
 use openclaw_platform::{
     Entropy, EntropyExt as _, Millis,
@@ -11,7 +11,10 @@ use redb::{ReadableTable as _, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
 use super::entry::SessionEntry;
-use crate::store::{self, Store, StoreError};
+use crate::{
+    limits::SESSIONS_AT_ONCE,
+    store::{self, Store, StoreError},
+};
 
 /// A line of a transcript.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -100,7 +103,14 @@ pub struct Transcript {
 pub struct Sessions {
     store: Store,
     entropy: Arc<dyn Entropy>,
-    entries: Mutex<BTreeMap<String, SessionEntry>>,
+    /// What the database holds, changed right after each commit.
+    entries: Arc<Mutex<Entries>>,
+}
+
+type Entries = BTreeMap<String, SessionEntry>;
+
+fn lock(entries: &Mutex<Entries>) -> MutexGuard<'_, Entries> {
+    entries.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Sessions {
@@ -110,12 +120,12 @@ impl Sessions {
     /// When it cannot be read.
     pub fn load(store: Store, entropy: Arc<dyn Entropy>) -> Result<Self, StoreError> {
         let entries = store.read(|tx| store::all(tx, store::SESSIONS))?.into_iter().collect();
-        Ok(Self { store, entropy, entries: Mutex::new(entries) })
+        Ok(Self { store, entropy, entries: Arc::new(Mutex::new(entries)) })
     }
 
     /// The entries while their lock is held.
     pub fn lock(&self) -> MutexGuard<'_, BTreeMap<String, SessionEntry>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.entries)
     }
 
     /// The entry of `key`.
@@ -133,49 +143,53 @@ impl Sessions {
         self.entropy.uuid()
     }
 
-    /// Changes the entry of `key` (made when missing) and stores it together with `also`, in one transaction.
+    /// Changes the entry of `key` (made when missing) and stores it together with `also`, in one transaction. Changes of one
+    /// session happen in the order in which they were asked for, each on what the one before left, on disk and then in
+    /// memory (F51). `change` and `also` may run more than once.
     ///
     /// # Errors
-    /// When it cannot be stored; memory then keeps the change, and the next one stores it.
-    pub async fn update<T: Send + 'static>(
+    /// When it cannot be stored: then nothing has changed.
+    pub fn update<T: Send + 'static>(
         &self,
         key: &str,
         now: Millis,
-        change: impl FnOnce(&mut SessionEntry),
+        change: impl Fn(&mut SessionEntry) + Send + 'static,
         also: impl Fn(&WriteTransaction, &SessionEntry) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<(SessionEntry, T), StoreError> {
-        let entry = {
-            let mut map = self.lock();
-            let entry = map.entry(key.to_owned()).or_insert_with(|| self.fresh(now));
-            change(entry);
-            entry.clone()
+    ) -> impl Future<Output = Result<(SessionEntry, T), StoreError>> + Send + 'static {
+        let (fresh, key) = (self.fresh(now), key.to_owned());
+        let (entries, name) = (self.entries.clone(), key.clone());
+        let write = move |tx: &WriteTransaction| {
+            let mut table = tx.open_table(store::SESSIONS)?;
+            let mut entry = store::get(&table, &key)?.unwrap_or_else(|| fresh.clone());
+            change(&mut entry);
+            store::put(&mut table, &key, &entry)?;
+            drop(table);
+            let also = also(tx, &entry)?;
+            Ok((entry, also))
         };
-        let (key, stored) = (key.to_owned(), entry.clone());
-        let also = self
-            .store
-            .write(move |tx| {
-                store::put(&mut tx.open_table(store::SESSIONS)?, &key, &stored)?;
-                also(tx, &stored)
-            })
-            .await?;
-        Ok((entry, also))
+        self.store.write_then(write, move |(entry, _)| {
+            lock(&entries).insert(name, entry.clone());
+        })
     }
 
     /// Removes a session; its transcript's lines come back when it had one.
     ///
     /// # Errors
-    /// When it cannot be stored.
+    /// When it cannot be stored: then it is still there.
     pub async fn remove(&self, key: &str, transcript: bool) -> Result<Option<(SessionEntry, Vec<Line>)>, StoreError> {
-        let Some(entry) = self.lock().remove(key) else { return Ok(None) };
-        let (key, id) = (key.to_owned(), entry.session_id.clone());
-        let lines = self
-            .store
-            .write(move |tx| {
-                tx.open_table(store::SESSIONS)?.remove(key.as_str())?;
-                if transcript { take_lines(tx, &id, 0) } else { Ok(vec![]) }
-            })
-            .await?;
-        Ok(Some((entry, lines)))
+        let (entries, key) = (self.entries.clone(), key.to_owned());
+        let name = key.clone();
+        let write = move |tx: &WriteTransaction| {
+            let mut table = tx.open_table(store::SESSIONS)?;
+            let Some(entry) = store::get::<SessionEntry>(&table, &key)? else { return Ok(None) };
+            table.remove(key.as_str())?;
+            let lines = if transcript { take_lines(tx, &entry.session_id, 0)? } else { vec![] };
+            Ok(Some((entry, lines)))
+        };
+        let removed = self.store.write_then(write, move |_| {
+            lock(&entries).remove(&name);
+        });
+        removed.await
     }
 
     /// Removes those of these sessions (last change, canonical key) that were not changed since and that `may_go` still
@@ -183,33 +197,31 @@ impl Sessions {
     ///
     /// # Errors
     /// When it cannot be stored; then they are all there.
-    pub async fn prune(&self, silent: &[(Millis, String)], may_go: impl Fn(&str) -> bool) -> Result<usize, StoreError> {
-        let gone: Vec<(String, SessionEntry)> = {
-            let mut map = self.lock();
-            let unchanged = silent.iter().filter(|(at, key)| map.get(key).is_some_and(|e| e.updated_at == *at));
-            let keys: Vec<&String> = unchanged.map(|(_, key)| key).filter(|key| may_go(key)).collect();
-            keys.into_iter().filter_map(|key| map.remove_entry(key)).collect()
-        };
-        let removed = gone.clone();
+    pub async fn prune(
+        &self,
+        silent: &[(Millis, String)],
+        may_go: impl Fn(&str) -> bool + Send + 'static,
+    ) -> Result<usize, StoreError> {
+        let (entries, silent) = (self.entries.clone(), silent.to_vec());
         let write = move |tx: &WriteTransaction| {
             let mut table = tx.open_table(store::SESSIONS)?;
-            for (key, entry) in &removed {
-                // One that was begun under the same key meanwhile is another.
+            let mut gone = Vec::new();
+            for (at, key) in &silent {
                 let stored: Option<SessionEntry> = store::get(&table, key)?;
-                if stored.is_some_and(|stored| stored.session_id == entry.session_id) {
+                if stored.is_some_and(|stored| stored.updated_at == *at) && may_go(key) {
                     table.remove(key.as_str())?;
+                    gone.push(key.clone());
                 }
             }
-            Ok(())
+            Ok(gone)
         };
-        if let Err(error) = self.store.write(write).await {
-            let mut map = self.lock();
-            for (key, entry) in gone {
-                map.entry(key).or_insert(entry);
+        let gone = self.store.write_then(write, move |gone| {
+            let mut entries = lock(&entries);
+            for key in gone {
+                entries.remove(key);
             }
-            return Err(error);
-        }
-        Ok(gone.len())
+        });
+        Ok(gone.await?.len())
     }
 
     /// Every transcript, in the order of session ids.
@@ -321,7 +333,7 @@ pub fn append(
 ) -> Result<(), StoreError> {
     let mut table = tx.open_table(store::TRANSCRIPTS)?;
     let last = table.range((session_id, 0)..=(session_id, u64::MAX))?.next_back().transpose()?;
-    let first = last.map_or(0, |(key, _)| key.value().1 + 1);
+    let first = last.map_or(0, |(key, _)| key.value().1.saturating_add(1));
     let header = (first == 0).then(|| Line::Session { version: 3, id: session_id.to_owned(), timestamp: now });
     let lines = messages.iter().cloned().map(|(id, message)| Line::Message { id, message });
     for (at, line) in (first..).zip(header.into_iter().chain(lines)) {
@@ -357,4 +369,42 @@ fn take_lines(tx: &WriteTransaction, id: &str, keep: usize) -> Result<Vec<Line>,
         table.remove((id, *at))?;
     }
     Ok(lines)
+}
+
+/// Reads for lists.
+impl Sessions {
+    /// Looks at every entry in the order of keys, some at a time while the lock is held. One that comes or goes meanwhile is
+    /// seen or not.
+    pub fn scan(&self, mut each: impl FnMut(&str, &SessionEntry)) {
+        let mut after: Option<String> = None;
+        loop {
+            let map = self.lock();
+            let start = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+            let mut last = None;
+            for (key, entry) in map.range::<str, _>((start, Bound::Unbounded)).take(SESSIONS_AT_ONCE) {
+                each(key, entry);
+                last = Some(key);
+            }
+            let Some(last) = last.cloned() else { return };
+            after = Some(last);
+        }
+    }
+
+    /// The first message of a user in a transcript; lines after it are not read.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn first_said(&self, session_id: &str) -> Result<Option<Message>, StoreError> {
+        self.store.read(|tx| {
+            let table = tx.open_table(store::TRANSCRIPTS)?;
+            for row in table.range((session_id, 0)..=(session_id, u64::MAX))? {
+                if let Line::Message { message: said @ Message::User { .. }, .. } =
+                    store::decode(session_id, row?.1.value())?
+                {
+                    return Ok(Some(said));
+                }
+            }
+            Ok(None)
+        })
+    }
 }

@@ -25,16 +25,18 @@ pub(super) trait Work: Send {
     fn answer(self: Box<Self>, trouble: Option<&str>);
 }
 
-/// A closure and who waits for its result.
-struct Job<F, T> {
+/// A closure, what follows its commit, and who waits for its result.
+struct Job<F, G, T> {
     f: F,
+    then: Option<G>,
     result: Option<Result<T, StoreError>>,
     reply: oneshot::Sender<Result<T, StoreError>>,
 }
 
-impl<F, T: Send> Work for Job<F, T>
+impl<F, G, T: Send> Work for Job<F, G, T>
 where
     F: Fn(&WriteTransaction) -> Result<T, StoreError> + Send,
+    G: FnOnce(&T) + Send,
 {
     fn run(&mut self, tx: &WriteTransaction) -> bool {
         self.result.insert((self.f)(tx)).is_ok()
@@ -44,9 +46,14 @@ where
         matches!(&self.result, Some(Err(StoreError::Database(e))) if is_io(e))
     }
 
-    fn answer(self: Box<Self>, trouble: Option<&str>) {
-        let result = match (trouble, self.result) {
-            (None, Some(result)) => result,
+    fn answer(mut self: Box<Self>, trouble: Option<&str>) {
+        let result = match (trouble, self.result.take()) {
+            (None, Some(result)) => {
+                if let (Ok(value), Some(then)) = (&result, self.then.take()) {
+                    then(value);
+                }
+                result
+            }
             (Some(why), _) => Err(StoreError::Unavailable(why.to_owned())),
             (None, None) => Err(StoreError::Closing),
         };
@@ -81,6 +88,8 @@ pub(super) struct Commits {
     db: RwLock<Option<Database>>,
     /// Which file that is.
     file: Mutex<FileId>,
+    /// One at a time opens it again.
+    reopening: Mutex<()>,
     queue: Mutex<Queue>,
     trouble: Mutex<Option<Trouble>>,
     /// A sync of the file failed since it was opened.
@@ -138,6 +147,7 @@ impl Commits {
             tasks,
             db: RwLock::new(Some(db)),
             file,
+            reopening: Mutex::default(),
             queue: Mutex::default(),
             trouble: Mutex::default(),
             sync_failed,
@@ -170,14 +180,19 @@ impl Commits {
         (self.transactions.load(Ordering::Relaxed), self.writes.load(Ordering::Relaxed))
     }
 
-    /// Queues a closure and waits until what it wrote is durable.
-    pub async fn write<T: Send + 'static>(
+    /// Queues a closure at once; what is given back waits until what it wrote is durable. `then` runs right after its commit,
+    /// in the order of commits and before any later write is told of (F51).
+    pub fn write<T: Send + 'static>(
         self: &Arc<Self>,
         f: impl Fn(&WriteTransaction) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
+        then: impl FnOnce(&T) + Send + 'static,
+    ) -> impl Future<Output = Result<T, StoreError>> + Send + 'static {
         let (reply, answer) = oneshot::channel();
-        self.submit(Box::new(Job { f, result: None, reply }))?;
-        answer.await.unwrap_or(Err(StoreError::Closing))
+        let queued = self.submit(Box::new(Job { f, then: Some(then), result: None, reply }));
+        async move {
+            queued?;
+            answer.await.unwrap_or(Err(StoreError::Closing))
+        }
     }
 
     fn submit(self: &Arc<Self>, work: Box<dyn Work>) -> Result<(), StoreError> {
@@ -196,12 +211,13 @@ impl Commits {
         Ok(())
     }
 
-    /// Commits until nothing waits. What comes while a sync is under way is the next batch.
+    /// Commits until nothing waits. What comes while a sync is under way is the next batch. One that panicked, or that the end
+    /// of the process dropped, is answered by that: its writers hear that nothing is written any more.
     async fn work_off(self: Arc<Self>) {
         while let Some(batch) = self.take() {
             let commits = self.clone();
             if self.tasks.blocking(move || commits.settle(batch)).await.is_none() {
-                return;
+                tracing::error!("a batch of writes was not finished");
             }
         }
     }
@@ -246,7 +262,7 @@ impl Commits {
             Err(Ended::Work) => Err(Failed::Work),
             Err(Ended::Storage(error, ran)) => {
                 let expected = self.last.load(Ordering::Relaxed) + 1;
-                let failed = self.failed(&error);
+                let failed = self.failed(error.to_string());
                 // It may be on the disk all the same; then that is what its writers must hear.
                 let came_through = ran > 0 && self.stored_last() == Some(expected);
                 if came_through { Ok(self.committed(ran)) } else { Err(failed) }
@@ -340,9 +356,8 @@ impl Commits {
 
     /// The database after a failed operation answers nothing any more (it must not guess what is on the disk), so it is
     /// opened anew at once: what was committed is read as before, and the next write is tried on it.
-    fn failed(&self, error: &redb::Error) -> Failed {
+    fn failed(&self, why: String) -> Failed {
         let now = self.clock.mono();
-        let why = error.to_string();
         if self.trouble().is_none() {
             tracing::error!(error = why, "the state database cannot be written; nothing new is accepted");
         }
@@ -353,28 +368,31 @@ impl Commits {
         Failed::Storage(why)
     }
 
-    /// A read met this error.
-    pub fn met(&self, error: &redb::Error) {
+    /// A read met this error. Opening the database again may mean to copy it, which is not for the thread that read.
+    pub fn met(self: &Arc<Self>, error: &redb::Error) {
         if is_io(error) {
-            self.failed(error);
+            let (commits, why) = (self.clone(), error.to_string());
+            self.tasks.blocking_boxed(Box::new(move || drop(commits.failed(why))));
         }
     }
 
+    /// Meanwhile reads are refused and wait for nothing: only the exchange itself happens under the lock.
     fn reopen(&self) -> Result<(), Failed> {
+        let _one = self.reopening.lock().unwrap_or_else(PoisonError::into_inner);
         // Opening makes a file where there is none: not in the place of one that is lost.
         self.in_place().map_err(Failed::Storage)?;
-        let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
         // The old one holds the file's lock.
-        *db = None;
+        let old = self.db.write().unwrap_or_else(PoisonError::into_inner).take();
+        drop(old);
         let opened = recover(&*self.storage, &self.sync_failed).map_err(|e| Failed::Storage(e.to_string()))?;
-        *db = Some(opened);
         // It may have been written anew as a whole.
         let file = self.storage.identity(FILE).map_err(|e| Failed::Storage(e.to_string()))?;
         *self.file.lock().unwrap_or_else(PoisonError::into_inner) = file;
+        *self.db.write().unwrap_or_else(PoisonError::into_inner) = Some(opened);
         Ok(())
     }
 }
 
-fn is_io(error: &redb::Error) -> bool {
+pub(super) fn is_io(error: &redb::Error) -> bool {
     matches!(error, redb::Error::Io(_) | redb::Error::PreviousIo | redb::Error::Corrupted(_))
 }

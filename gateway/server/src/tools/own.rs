@@ -27,6 +27,7 @@ use crate::{
     methods,
     outbox::Outbox,
     rights::{self, Effect, Principal},
+    runs::manager::Run,
     sessions::entry::Route,
 };
 
@@ -40,14 +41,17 @@ pub struct Context {
     pub agent_id: String,
     /// The run's session.
     pub session_key: String,
+    /// The run.
+    pub run: Arc<Run>,
     entropy: Arc<dyn Entropy>,
 }
 
 impl Context {
     /// For one run.
-    pub fn new(gateway: Arc<Gateway>, by: &Principal, agent: &str, session: &str) -> Arc<Self> {
+    pub fn new(gateway: Arc<Gateway>, run: &Arc<Run>, agent: &str) -> Arc<Self> {
         let entropy = gateway.platform.entropy.fork("tools");
-        Arc::new(Self { gateway, by: by.clone(), agent_id: agent.to_owned(), session_key: session.to_owned(), entropy })
+        let (by, session_key) = (run.request.by.clone(), run.request.session_key.clone());
+        Arc::new(Self { gateway, by, agent_id: agent.to_owned(), session_key, run: run.clone(), entropy })
     }
 
     /// Refuses what who asked for the run may not cause.
@@ -76,6 +80,7 @@ impl Context {
             client_name: "agent".to_owned(),
             client_mode: ClientMode::Backend,
             subscriptions: Mutex::default(),
+            reading: tokio::sync::Mutex::default(),
             outbox: Arc::new(Outbox::new(0)),
         };
         Call { gateway: self.gateway.clone(), member: Arc::new(member), id: "tool".to_owned() }

@@ -62,6 +62,10 @@ pub async fn send(context: &Context, arguments: &Value) -> Result<Value, Failed>
         is_nested: true,
         ..RunRequest::new(context.by.clone(), context.key(), session_key, input, timeout_of_run)
     };
+    // A run that keeps its place while it waits for another could wait for ever (F54).
+    if !gateway.runs.seats.step_aside(&context.run.seat) {
+        return Err("too many runs wait for something already; try again later".into());
+    }
     let run_id = request.run_id.clone();
     let run = gateway.runs.submit(gateway, request).map_err(|e| e.message)?;
     match tokio::time::timeout(timeout(arguments), run.ended()).await {

@@ -8,17 +8,13 @@ use std::{
 };
 
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
-use openclaw_platform::{BoxIo, Mono, SpawnerExt as _};
+use openclaw_platform::{BoxIo, Mono};
 use openclaw_protocol::{
     connect::Challenge,
-    error::ErrorShape,
     event::{CHALLENGE, PRESENCE},
-    frame::{EventBody, Refusal, RequestFrame},
+    frame::EventBody,
 };
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    sync::Semaphore,
-};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
@@ -31,16 +27,13 @@ use tokio_tungstenite::{
 use super::{
     budget::{Meter, Metered},
     handshake::{self, Accepted, Peer},
+    requests,
     slots::{NO_ROOM, Slot},
 };
 use crate::{
     auth::Origin,
-    dispatch::{Call, Response},
     gateway::Gateway,
-    limits::{
-        CLOSE_FLUSH, HELD_AFTER, LINGER, LINGER_BYTES, REFUSED_FLUSH, REQUESTS_IN_FLIGHT, SHARE_BYTES, SHARE_TIME,
-        WRITE_BATCH,
-    },
+    limits::{CLOSE_FLUSH, HELD_AFTER, LINGER, LINGER_BYTES, REFUSED_FLUSH, REQUESTS_IN_FLIGHT, WRITE_BATCH},
     outbox::{Close, Frame, Outbox},
     presence::Told,
 };
@@ -83,7 +76,7 @@ pub async fn serve(gateway: Arc<Gateway>, io: BoxIo, read: Vec<u8>, origin: Orig
     // Its place among strangers is kept until hello, or to the very end.
     let (deadline, mut must_go) = (slot.deadline, pin!(slot.must_go().fuse()));
     let stranger = Stranger { deadline, holds: Mutex::new(Some((slot, meter))) };
-    let mut reader = Box::pin(requests(&gateway, &peer, &mut stream, &stranger).fuse());
+    let mut reader = Box::pin(incoming(&gateway, &peer, &mut stream, &stranger).fuse());
     let mut writer = Box::pin(write(&outbox, &mut sink).fuse());
     // The writer ends after the close frame; the reader's end only orders one. A peer that does not read it is cut off.
     let mut closing = pin!(outbox.closing().fuse());
@@ -162,7 +155,7 @@ async fn linger(mut io: BoxIo) {
 }
 
 type Sink = futures_util::stream::SplitSink<WebSocketStream<BoxIo>, Message>;
-type Stream = futures_util::stream::SplitStream<WebSocketStream<BoxIo>>;
+pub(super) type Stream = futures_util::stream::SplitStream<WebSocketStream<BoxIo>>;
 
 /// Writes what is queued, as much as is ready in one go, until the close frame is out or the socket fails.
 async fn write(outbox: &Outbox, sink: &mut Sink) {
@@ -198,14 +191,14 @@ async fn write(outbox: &Outbox, sink: &mut Sink) {
 }
 
 /// Reads until the connection has to close; says how.
-async fn requests(gateway: &Arc<Gateway>, peer: &Peer, stream: &mut Stream, stranger: &Stranger) -> Close {
+async fn incoming(gateway: &Arc<Gateway>, peer: &Peer, stream: &mut Stream, stranger: &Stranger) -> Close {
     let mut early = VecDeque::new();
     let accepted = match greeted(gateway, peer, stream, stranger, &mut early).await {
         Ok(accepted) => accepted,
         Err(close) => return close,
     };
     stranger.known();
-    serve_requests(gateway, peer, stream, accepted, early).await
+    requests::serve(gateway, peer, stream, accepted, early).await
 }
 
 /// The first frame and what becomes of it; the connection has until its one deadline to send it (S30).
@@ -269,102 +262,12 @@ async fn while_connected<T>(
     }
 }
 
-/// Requests of a connection that said hello, `early` ones first, until it has to close; says how.
-async fn serve_requests(
-    gateway: &Arc<Gateway>,
-    peer: &Peer,
-    stream: &mut Stream,
-    accepted: Accepted,
-    mut early: VecDeque<Incoming>,
-) -> Close {
-    let limits = gateway.config().gateway.limits.clone();
-    let Accepted { member, presence_key } = accepted;
-    tracing::debug!(conn = %peer.conn_id, client = %member.client_name, role = member.role.as_str(), "hello");
-    gateway.joined(&peer.conn_id, presence_key);
-
-    let in_flight = Arc::new(Semaphore::new(REQUESTS_IN_FLIGHT));
-    // Pings go out with every tick; a peer that shows no sign of life for two of them is gone (F14, F24).
-    let silence = Duration::from_millis(limits.tick_interval_ms.saturating_mul(2));
-    let mut share = Share::new(gateway.clock.mono());
-    loop {
-        let next = match early.pop_front() {
-            Some(frame) => Ok(Ok(Some(frame))),
-            None => tokio::time::timeout(silence, next_text(stream)).await,
-        };
-        let text = match next {
-            Err(_) => return Close::new(1001, "no sign of life"),
-            Ok(Err(close)) => return close,
-            Ok(Ok(None)) => continue,
-            Ok(Ok(Some(Ok(text)))) => text,
-            Ok(Ok(Some(Err(())))) => return Close::new(1008, "invalid JSON"),
-        };
-        let frame = match RequestFrame::parse(&text) {
-            Ok(frame) => frame,
-            Err(Refusal::NotJson) => return Close::new(1008, "invalid JSON"),
-            Err(Refusal::Shape { id, message }) => {
-                let error = ErrorShape::invalid("INVALID_FRAME", format!("invalid request frame: {message}"));
-                Response::error(&id, &error).send(&member);
-                continue;
-            }
-        };
-        tracing::debug!(conn = %peer.conn_id, method = %frame.method.escape_debug(), "req");
-        // Only this task takes permits, so that one is left below for whatever is not done at once.
-        if in_flight.available_permits() == 0 && in_flight.acquire().await.is_err() {
-            return Close::new(1011, "internal error");
-        }
-        let call = Call { gateway: gateway.clone(), member: member.clone(), id: frame.id.clone().into_owned() };
-        let mut work = gateway.registry.dispatch(call, &frame);
-        // Most answers are ready at once; the others go on in a task of their own, also when the caller leaves.
-        match (&mut work).now_or_never() {
-            Some(response) => {
-                share.answered(response.len());
-                response.send(&member);
-                // Others are served between the requests of a peer that sends many at once. It gets its first answers
-                // before its last one was read, too, and is not taken for one that does not read.
-                if share.is_used_up(gateway.clock.mono()) {
-                    tokio::task::yield_now().await;
-                    share = Share::new(gateway.clock.mono());
-                }
-            }
-            None => {
-                let Ok(permit) = in_flight.clone().try_acquire_owned() else {
-                    return Close::new(1011, "internal error");
-                };
-                let member = member.clone();
-                gateway.tasks.spawn("request", async move {
-                    work.await.send(&member);
-                    drop(permit);
-                });
-            }
-        }
-    }
-}
-
-/// What one connection may do in one go before all others have their turn.
-struct Share {
-    since: Mono,
-    bytes: usize,
-}
-
-impl Share {
-    fn new(now: Mono) -> Self {
-        Self { since: now, bytes: 0 }
-    }
-    /// An answer of so many bytes.
-    fn answered(&mut self, bytes: usize) {
-        self.bytes += bytes;
-    }
-    fn is_used_up(&self, now: Mono) -> bool {
-        self.bytes >= SHARE_BYTES || now.saturating_duration_since(self.since) >= SHARE_TIME
-    }
-}
-
 /// A message: text, or `Err(())` for bytes that are no text.
-type Incoming = Result<Utf8Bytes, ()>;
+pub(super) type Incoming = Result<Utf8Bytes, ()>;
 
 /// The next message: text, `Err(())` inside for bytes that are no text, `None` for control frames; outside an `Err`
 /// when the connection has to close.
-async fn next_text(stream: &mut Stream) -> Result<Option<Incoming>, Close> {
+pub(super) async fn next_text(stream: &mut Stream) -> Result<Option<Incoming>, Close> {
     match stream.next().await {
         None | Some(Ok(Message::Close(_))) => Err(Close::new(1000, "")),
         Some(Ok(Message::Text(text))) => Ok(Some(Ok(text))),
@@ -386,7 +289,7 @@ fn code_of(error: &tungstenite::Error) -> u16 {
 
 impl Gateway {
     /// Remembers the presence key of a connection.
-    fn joined(&self, conn_id: &str, key: Option<String>) {
+    pub(super) fn joined(&self, conn_id: &str, key: Option<String>) {
         if let Some(key) = key {
             self.presence_keys().insert(conn_id.to_owned(), key);
         }

@@ -247,6 +247,7 @@ fn attach(
         client_name,
         client_mode: client.mode,
         subscriptions: openclaw_platform::sync::Mutex::default(),
+        reading: tokio::sync::Mutex::default(),
         outbox: peer.outbox.clone(),
     });
     let key = instance_id.unwrap_or_else(|| peer.conn_id.clone());

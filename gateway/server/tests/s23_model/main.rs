@@ -12,7 +12,6 @@
 mod agent;
 mod books;
 mod rules;
-mod seams;
 #[path = "../support/mod.rs"]
 mod support;
 mod world;

@@ -19,8 +19,10 @@ use super::{
     agent::Agent,
     books::{Books, Seen, marks},
     rules::{Author, Class, GROUP, MAIN, OPERATORS, PEOPLE, Setup, node_device, node_session, session},
-    seams::{self, Programs},
-    support::{TOKEN, enter, frames, local, options, response},
+    support::{
+        TOKEN, enter, frames, local, options, response,
+        seams::{self, Programs},
+    },
 };
 
 const MODEL: u16 = 9000;

@@ -12,8 +12,13 @@ use openclaw_platform::{BlockFile, FileId, MemoryStorage, Platform, Storage};
 
 /// The same platform with such a disk, and what fills it.
 pub fn with(platform: Platform) -> (Platform, Arc<AtomicBool>) {
+    on(platform, MemoryStorage::new())
+}
+
+/// The same with what is on `disk`.
+pub fn on(platform: Platform, disk: MemoryStorage) -> (Platform, Arc<AtomicBool>) {
     let full = Arc::new(AtomicBool::new(false));
-    let storage = Arc::new(Full { disk: MemoryStorage::new(), full: full.clone() });
+    let storage = Arc::new(Full { disk, full: full.clone() });
     (Platform { storage, ..platform }, full)
 }
 

@@ -4,6 +4,9 @@
 #![allow(clippy::unwrap_used)]
 
 pub mod full_disk;
+pub mod house;
+pub mod seams;
+pub mod socket;
 
 use std::sync::Arc;
 

@@ -63,7 +63,7 @@ impl House {
         let written = move |tx: &redb::WriteTransaction, entry: &crate::sessions::entry::SessionEntry| {
             append(tx, &entry.session_id, at, &lines)
         };
-        let (entry, ()) = self.gateway.sessions.update(&key, at, |e| e.updated_at = at, written).await.unwrap();
+        let (entry, ()) = self.gateway.sessions.update(&key, at, move |e| e.updated_at = at, written).await.unwrap();
         entry.session_id
     }
 
@@ -115,7 +115,7 @@ async fn f04_sessions_are_bounded_in_number() {
     let mut house = House::new(limits("90d", 5));
     for n in 0..200 {
         let (key, at) = (format!("agent:main:s{n:03}"), BEGIN - n % 80 * DAY);
-        house.gateway.sessions.update(&key, at, |e| e.updated_at = at, |_, _| Ok(())).await.unwrap();
+        house.gateway.sessions.update(&key, at, move |e| e.updated_at = at, |_, _| Ok(())).await.unwrap();
     }
     let (before, _) = house.gateway.store.commits();
     assert_eq!(house.round().await, Removed { sessions: 195, ..Removed::default() });
@@ -187,7 +187,7 @@ async fn f04_ended_transcripts_expire() {
     let (old, young) = (house.session("a", 40, 2500).await, house.session("b", 20, 2).await);
     for name in ["agent:main:a", "agent:main:b"] {
         let id = house.gateway.sessions.new_id();
-        let restart = |e: &mut crate::sessions::entry::SessionEntry| *e = e.restarted(id, BEGIN);
+        let restart = move |e: &mut crate::sessions::entry::SessionEntry| *e = e.restarted(id.clone(), BEGIN);
         house.gateway.sessions.update(name, BEGIN, restart, |_, _| Ok(())).await.unwrap();
     }
     assert_eq!(house.round().await, Removed { transcripts: 1, ..Removed::default() });

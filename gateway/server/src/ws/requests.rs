@@ -1,0 +1,245 @@
+//! Requests of a connection that said hello. Its socket is always read: calls that take long hold up neither those that
+//! end or answer them nor the look whether the peer is still there (F58).
+
+use std::{borrow::Cow, collections::VecDeque, sync::Arc, time::Duration};
+
+use futures_util::FutureExt as _;
+use openclaw_platform::{Mono, SpawnerExt as _};
+use openclaw_protocol::{
+    error::ErrorShape,
+    frame::{Refusal, RequestFrame},
+    method,
+};
+use serde::Deserialize;
+use tokio::sync::Semaphore;
+
+use super::{
+    connection::{Incoming, Stream, next_text},
+    handshake::{Accepted, Peer},
+};
+use crate::{
+    dispatch::{Call, Response},
+    gateway::Gateway,
+    hub::Member,
+    limits::{
+        CONTROL_IN_FLIGHT, REQUESTS_IN_FLIGHT, REQUESTS_RETRY_MS, REQUESTS_WAITING, REQUESTS_WAITING_BYTES,
+        SHARE_BYTES, SHARE_TIME,
+    },
+    methods::commands,
+    outbox::Close,
+};
+
+/// Bytes of the parameters of a `chat.send` that may be a stop word; longer ones are not looked at.
+const STOP_PARAMS: usize = 4 << 10;
+
+/// Serves requests, `early` ones first, until the connection has to close; says how.
+pub(super) async fn serve(
+    gateway: &Arc<Gateway>,
+    peer: &Peer,
+    stream: &mut Stream,
+    accepted: Accepted,
+    mut early: VecDeque<Incoming>,
+) -> Close {
+    let Accepted { member, presence_key } = accepted;
+    tracing::debug!(conn = %peer.conn_id, client = %member.client_name, role = member.role.as_str(), "hello");
+    gateway.joined(&peer.conn_id, presence_key);
+    // Pings go out with every tick; a peer that shows no sign of life for two of them is gone (F14, F24).
+    let silence = Duration::from_millis(gateway.config().gateway.limits.tick_interval_ms.saturating_mul(2));
+    let mut heard = gateway.clock.mono();
+    let mut requests = Requests::new(gateway.clone(), member);
+    loop {
+        // One that waits for each one that is read: neither keeps the other from its turn.
+        requests.begin_one().await;
+        let read = match early.pop_front() {
+            Some(frame) => Ok(Some(frame)),
+            None => openclaw_platform::select! {
+                read = next_text(stream) => read,
+                () = requests.place() => continue,
+                () = tokio::time::sleep_until(heard + silence) => return Close::new(1001, "no sign of life"),
+            },
+        };
+        heard = gateway.clock.mono();
+        match read {
+            Err(close) => return close,
+            Ok(None) => {}
+            Ok(Some(Err(()))) => return Close::new(1008, "invalid JSON"),
+            Ok(Some(Ok(text))) => {
+                if let Err(close) = requests.take(&text).await {
+                    return close;
+                }
+            }
+        }
+    }
+}
+
+/// The requests of one connection, under way and waiting.
+struct Requests {
+    gateway: Arc<Gateway>,
+    member: Arc<Member>,
+    /// Calls that end or answer something, once the others have no place.
+    control: Queue,
+    /// All others.
+    calls: Queue,
+    share: Share,
+}
+
+impl Requests {
+    fn new(gateway: Arc<Gateway>, member: Arc<Member>) -> Self {
+        let share = Share::new(gateway.clock.mono());
+        let (control, calls) = (Queue::new(CONTROL_IN_FLIGHT), Queue::new(REQUESTS_IN_FLIGHT));
+        Self { gateway, member, control, calls, share }
+    }
+
+    /// Waits until a request that waits may begin; for ever when none does. Cancel-safe.
+    async fn place(&self) {
+        openclaw_platform::select! {
+            () = self.control.place() => {}
+            () = self.calls.place() => {}
+        }
+    }
+
+    /// Begins the oldest request that waits, if it may.
+    async fn begin_one(&mut self) {
+        let Some((text, places)) = self.control.next().or_else(|| self.calls.next()) else { return };
+        // It was a request when it came.
+        if let Ok(frame) = RequestFrame::parse(&text) {
+            self.begin(&frame, &places).await;
+        }
+    }
+
+    /// Takes the next frame: begins it, lets it wait, or refuses it.
+    ///
+    /// # Errors
+    /// How to close the connection after what is no JSON.
+    async fn take(&mut self, text: &str) -> Result<(), Close> {
+        let frame = match RequestFrame::parse(text) {
+            Ok(frame) => frame,
+            Err(Refusal::NotJson) => return Err(Close::new(1008, "invalid JSON")),
+            Err(Refusal::Shape { id, message }) => {
+                let error = ErrorShape::invalid("INVALID_FRAME", format!("invalid request frame: {message}"));
+                self.answer(Response::error(&id, &error)).await;
+                return Ok(());
+            }
+        };
+        tracing::debug!(conn = %self.member.conn_id, method = %frame.method.escape_debug(), "req");
+        let is_busy = self.calls.is_busy() || self.control.is_busy();
+        let queue = if is_busy && is_control(&frame) { &mut self.control } else { &mut self.calls };
+        if !queue.is_busy() {
+            let places = queue.places.clone();
+            self.begin(&frame, &places).await;
+        } else if !queue.push(text) {
+            let text = format!(
+                "more than {REQUESTS_WAITING} requests of this connection, or {REQUESTS_WAITING_BYTES} bytes of them, wait \
+                 for {REQUESTS_IN_FLIGHT} that are under way: wait for answers before asking for more"
+            );
+            let error = ErrorShape::unavailable("TOO_MANY_REQUESTS", text).retry(Some(REQUESTS_RETRY_MS));
+            self.answer(Response::error(&frame.id, &error)).await;
+        }
+        Ok(())
+    }
+
+    /// Begins a request: most answers are ready at once, the others go on in a task of their own, also when the caller
+    /// leaves. Only the connection's own task takes `places`, so that one is free when it says so.
+    async fn begin(&mut self, frame: &RequestFrame<'_>, places: &Arc<Semaphore>) {
+        let (gateway, member) = (self.gateway.clone(), self.member.clone());
+        let call = Call { gateway: gateway.clone(), member: member.clone(), id: frame.id.clone().into_owned() };
+        let mut work = gateway.registry.dispatch(call, frame);
+        if let Some(response) = (&mut work).now_or_never() {
+            return self.answer(response).await;
+        }
+        let place = places.clone().try_acquire_owned();
+        gateway.tasks.spawn("request", async move {
+            work.await.send(&member);
+            drop(place);
+        });
+    }
+
+    /// Sends an answer. Others are served between the requests of a peer that sends many at once (S30). It gets its first
+    /// answers before its last one was read, too, and is not taken for one that does not read.
+    async fn answer(&mut self, response: Response) {
+        self.share.answered(response.len());
+        response.send(&self.member);
+        if self.share.is_used_up(self.gateway.clock.mono()) {
+            tokio::task::yield_now().await;
+            self.share = Share::new(self.gateway.clock.mono());
+        }
+    }
+}
+
+/// True for a call that ends or answers something that others wait for: those of the table, and a stop word as a message.
+fn is_control(frame: &RequestFrame<'_>) -> bool {
+    #[derive(Deserialize)]
+    struct Said<'a> {
+        #[serde(borrow)]
+        message: Cow<'a, str>,
+    }
+    let params = frame.params_text();
+    if frame.method == "chat.send" && params.len() <= STOP_PARAMS {
+        return serde_json::from_str::<Said<'_>>(params).is_ok_and(|said| commands::is_stop(said.message.trim()));
+    }
+    method::find(&frame.method).is_some_and(|spec| spec.control)
+}
+
+/// Places for requests under way, and those that wait for one, in order and within bounds.
+struct Queue {
+    places: Arc<Semaphore>,
+    waiting: VecDeque<String>,
+    bytes: usize,
+}
+
+impl Queue {
+    fn new(places: usize) -> Self {
+        Self { places: Arc::new(Semaphore::new(places)), waiting: VecDeque::new(), bytes: 0 }
+    }
+    fn has_place(&self) -> bool {
+        self.places.available_permits() > 0
+    }
+    /// One more would have to wait.
+    fn is_busy(&self) -> bool {
+        !self.waiting.is_empty() || !self.has_place()
+    }
+    /// Waits until the oldest may begin; for ever when none waits. Cancel-safe.
+    async fn place(&self) {
+        if self.waiting.is_empty() || self.places.acquire().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+    /// Lets a request wait; false when there is no room. It is copied: the frame may be a small part of a large buffer.
+    fn push(&mut self, text: &str) -> bool {
+        let fits = self.bytes.saturating_add(text.len()) <= REQUESTS_WAITING_BYTES || self.waiting.is_empty();
+        if !fits || self.waiting.len() >= REQUESTS_WAITING {
+            return false;
+        }
+        self.bytes += text.len();
+        self.waiting.push_back(text.to_owned());
+        true
+    }
+    /// The oldest that waits and its places, when one of them is free.
+    fn next(&mut self) -> Option<(String, Arc<Semaphore>)> {
+        let text = if self.has_place() { self.waiting.pop_front() } else { None }?;
+        self.bytes -= text.len();
+        if self.waiting.is_empty() {
+            self.waiting = VecDeque::new();
+        }
+        Some((text, self.places.clone()))
+    }
+}
+
+/// What one connection may do in one go before all others have their turn.
+struct Share {
+    since: Mono,
+    bytes: usize,
+}
+
+impl Share {
+    fn new(now: Mono) -> Self {
+        Self { since: now, bytes: 0 }
+    }
+    /// An answer of so many bytes.
+    fn answered(&mut self, bytes: usize) {
+        self.bytes += bytes;
+    }
+    fn is_used_up(&self, now: Mono) -> bool {
+        self.bytes >= SHARE_BYTES || now.saturating_duration_since(self.since) >= SHARE_TIME
+    }
+}
