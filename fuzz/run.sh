@@ -7,7 +7,8 @@
 #   run.sh long SECONDS [TARGET...]    the same one at a time with the lowest priority; prints a table
 #   run.sh list                        names the targets
 #
-# RUNS=N takes at most so many inputs, 0 only those that are there. SANITIZER=address finds more in dependencies with unsafe
+# RUNS=N takes at most so many inputs, fewer for the slow targets, 0 only those that are there. SEED=N draws the same ones
+# again from the same corpus (libFuzzer's -seed). SANITIZER=address finds more in dependencies with unsafe
 # code, and is several times slower. PROFILE=quick builds in less time what runs slower.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -23,10 +24,20 @@ flags+=" -Cllvm-args=-sanitizer-coverage-trace-compares"
 [ "$sanitizer" = none ] || flags+=" -Zsanitizer=$sanitizer"
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_odr_violation=0}
 
+# Inputs of a fast target in the time of one of this target.
+cost() {
+  case $1 in
+  later_frames | stored_state) echo 200 ;;
+  config_text | connect_params | scenario_file) echo 30 ;;
+  first_frame | node_commands) echo 10 ;;
+  *) echo 1 ;;
+  esac
+}
+
 targets() { sed -n '/^\[\[bin\]\]/,/^$/s/^name = "\(.*\)"/\1/p' Cargo.toml; }
 
 build() {
-  RUSTFLAGS="$flags" CARGO_INCREMENTAL=0 cargo +nightly build --quiet --profile "$profile" --bins --target "$host" --target-dir "$built"
+  RUSTFLAGS="$flags" CARGO_INCREMENTAL=0 cargo +nightly build --quiet --locked --profile "$profile" --bins --target "$host" --target-dir "$built"
 }
 
 # Fuzzes $1; new inputs go to corpus/, which is not in the repository, what breaks to artifacts/.
@@ -41,13 +52,15 @@ fuzz() {
 
 # The same for $2 seconds, its output in artifacts/TARGET.log; says one line, and all of them when something was found.
 timed() {
-  local target=$1 seconds=$2 log=artifacts/$1.log started=artifacts/$1.started
+  local target=$1 seconds=$2 log=artifacts/$1.log started=artifacts/$1.started most=${RUNS:+$((RUNS / $(cost "$1")))}
   mkdir -p artifacts "corpus/$target"
   touch "$started"
-  if fuzz "$target" -max_total_time="$seconds" ${RUNS:+-runs="$RUNS"} -verbosity=0 "corpus/$target" "seeds/$target" >"$log" 2>&1; then
-    awk -v t="$target" '
+  if fuzz "$target" -max_total_time="$seconds" ${most:+-runs="$most"} ${SEED:+-seed="$SEED"} -verbosity=0 "corpus/$target" "seeds/$target" >"$log" 2>&1; then
+    awk -v t="$target" -v most="${most:-0}" '
       /number_of_executed_units/ { runs = $2 } /average_exec_per_sec/ { speed = $2 } /peak_rss_mb/ { rss = $2 }
-      END { printf "%-18s %12d executions %9d/s %5d MB\n", t, runs, speed, rss }' "$log"
+      END {
+        printf "%-18s %12d executions %9d/s %5d MB%s\n", t, runs, speed, rss, runs < most ? " (out of time)" : ""
+      }' "$log"
   else
     tail -n 60 "$log"
     # Whole, for whoever has only the output: `base64 -d` makes the file again.
@@ -72,8 +85,8 @@ run)
   ;;
 all)
   build
-  export -f fuzz timed
-  export built host profile RUNS
+  export -f fuzz timed cost
+  export built host profile RUNS SEED
   targets | xargs -P 2 -I{} bash -c 'timed {} '"$2"
   ;;
 long)

@@ -89,7 +89,7 @@ fn every_room_is_there() {
     let folders = rooms
         .iter()
         .map(|room| format!("gateway/{room}"))
-        .chain(["sim", "fakes", "benches", "fuzz", "tests"].map(str::to_owned));
+        .chain(["sim", "fakes", "benches", "fuzz", "tests", "tests/interleavings"].map(str::to_owned));
     for folder in folders {
         assert!(root().join(&folder).join("Cargo.toml").is_file(), "{folder} is not there");
     }
@@ -99,7 +99,7 @@ fn every_room_is_there() {
 /// `unsafe_code = "forbid"` holds for a crate only if it takes the workspace's lints.
 #[test]
 fn no_crate_may_use_unsafe_code() {
-    for workspace in ["Cargo.toml", "fuzz/Cargo.toml"] {
+    for workspace in ["Cargo.toml", "fuzz/Cargo.toml", "tests/interleavings/Cargo.toml"] {
         assert!(fs::read_to_string(root().join(workspace)).unwrap().contains("\nunsafe_code = \"forbid\"\n"));
     }
     for package in packages() {

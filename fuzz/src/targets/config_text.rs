@@ -1,15 +1,13 @@
 //! The configuration file: any text gives a configuration, or problems that all say where (F19); no secret gets through
 //! redaction (S17); an edit changes what it was asked to and keeps every comment (D21).
 
-#![no_main]
-
+use crate::generate;
 use arbitrary::{Arbitrary as _, Result, Unstructured};
-use libfuzzer_sys::fuzz_target;
 use openclaw_config::{Path, REDACTED, edit, parse, read_value, redacted, redacted_text, schema, secrets_in};
-use openclaw_fuzz::generate;
 use serde_json::Value;
 
-fuzz_target!(|input: &[u8]| {
+/// One input.
+pub fn run(input: &[u8]) {
     let Some((how, rest)) = input.split_first() else { return };
     let mut u = Unstructured::new(rest);
     let _ = match how % 4 {
@@ -17,7 +15,7 @@ fuzz_target!(|input: &[u8]| {
         1 => edited(&mut u),
         _ => std::str::from_utf8(rest).map(whole).map_err(|_| arbitrary::Error::IncorrectFormat),
     };
-});
+}
 
 fn whole(text: &str) {
     let env = |name: &str| (name == "HOME").then(|| "/home/me".to_owned());

@@ -1,16 +1,13 @@
 //! Parameters of `connect`, with and without a signed device, against a model of the rules: who is let in had a right
 //! credential and a right signature over exactly these fields (S05, S20); who had both is let in.
 
-#![no_main]
-
-use arbitrary::Arbitrary;
+use crate::{Frame, TOKEN, World, message};
+use arbitrary::{Arbitrary, Unstructured};
 use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
 use ed25519_dalek::{Signer as _, SigningKey};
-use libfuzzer_sys::fuzz_target;
-use openclaw_fuzz::{Frame, TOKEN, World, message};
 use openclaw_protocol::{
     connect::ConnectParams,
     device::{MAX_SKEW_MS, PublicKey, Signed, signed_text},
@@ -81,7 +78,14 @@ const CLIENTS: [&str; 8] =
     ["test", "cli", "webchat", "node-host", "openclaw-ios", "gateway-client", "openclaw-control-ui", "nobody"];
 const MODES: [&str; 6] = ["ui", "cli", "node", "backend", "webchat", "other"];
 
-fuzz_target!(|input: Input<'_>| {
+/// One input.
+pub fn run(input: &[u8]) {
+    if let Ok(input) = Input::arbitrary_take_rest(Unstructured::new(input)) {
+        connect(input);
+    }
+}
+
+fn connect(input: Input<'_>) {
     World::with(|world| {
         world.visit(async |mut socket| {
             let (nonce, now) = socket.upgrade().await;
@@ -103,7 +107,7 @@ fuzz_target!(|input: Input<'_>| {
             let_in
         })
     });
-});
+}
 
 fn params(input: &Input<'_>, nonce: &str, now: u64) -> Value {
     let mut params = Map::new();

@@ -4,15 +4,12 @@
 //!
 //! The first byte says whether the rest is the file's text, or makes a file, an agent and a command.
 
-#![no_main]
-
 use std::sync::{Arc, LazyLock};
 
+use crate::{exec, generate};
 use arbitrary::{Result, Unstructured};
-use libfuzzer_sys::fuzz_target;
 use openclaw_agent::exec::{ApprovalsStore, ExecRequest, Policy, SetError, Verdict, matches, problems};
 use openclaw_config::{ExecAsk, ExecSecurity};
-use openclaw_fuzz::{exec, generate};
 use openclaw_platform::{Entropy as _, MemoryStorage, Storage as _};
 use openclaw_protocol::{approvals::ExecApprovalsFile, schema, wire::Json};
 use serde_json::Value;
@@ -29,14 +26,15 @@ thread_local!(static RUNTIME: Runtime = tokio::runtime::Builder::new_current_thr
     .build()
     .expect("a runtime without I/O can always be had"));
 
-fuzz_target!(|input: &[u8]| {
+/// One input.
+pub fn run(input: &[u8]) {
     let Some((how, rest)) = input.split_first() else { return };
     if how % 4 == 0 {
         stored(rest);
         return;
     }
     let _ = judged(&mut Unstructured::new(rest));
-});
+}
 
 /// The file as it lies in the state directory.
 fn stored(text: &[u8]) {

@@ -4,17 +4,15 @@
 //! The first byte says where the others go: into one text message, one binary message, the bytes after the upgrade, or
 //! the bytes of the connection itself.
 
-#![no_main]
-
-use libfuzzer_sys::fuzz_target;
-use openclaw_fuzz::{Frame, Socket, TOKEN, World, message};
+use crate::{Frame, Socket, TOKEN, World, message};
 use openclaw_protocol::{
     frame::RequestFrame,
     method::{Connect, Method as _},
 };
 use serde_json::Value;
 
-fuzz_target!(|input: &[u8]| {
+/// One input.
+pub fn run(input: &[u8]) {
     let Some((how, bytes)) = input.split_first() else { return };
     World::with(|world| match how % 8 {
         0..=3 => world.visit(async |socket| one_message(socket, 1, bytes).await),
@@ -22,7 +20,7 @@ fuzz_target!(|input: &[u8]| {
         5 | 6 => world.visit(async |socket| after_the_upgrade(socket, bytes).await),
         _ => world.visit(async |socket| from_the_start(socket, bytes).await),
     });
-});
+}
 
 /// True when the client was let in.
 async fn one_message(mut socket: Socket, opcode: u8, payload: &[u8]) -> bool {

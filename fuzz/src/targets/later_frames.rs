@@ -1,16 +1,13 @@
 //! Everything that a signed-in operator or node may send: any method with parameters that nearly fit, and any text. Each request
 //! is answered, or the connection is closed with a proper close frame; events keep their numbers (F01); nothing panics.
 
-#![no_main]
-
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::LazyLock,
 };
 
+use crate::{Frame, Socket, TOKEN, World, generate, message};
 use arbitrary::{Result, Unstructured};
-use libfuzzer_sys::fuzz_target;
-use openclaw_fuzz::{Frame, Socket, TOKEN, World, generate, message};
 use openclaw_protocol::{
     frame::{Refusal, RequestFrame},
     method::METHODS,
@@ -22,7 +19,8 @@ const MOST: usize = 12;
 /// Methods whose answer may wait for something else, as long as the caller likes.
 const PATIENT: [&str; 5] = ["agent", "agent.wait", "channels.status", "exec.approval.request", "node.invoke"];
 
-fuzz_target!(|input: &[u8]| {
+/// One input.
+pub fn run(input: &[u8]) {
     let mut u = Unstructured::new(input);
     let role = if u.int_in_range(0..=3).is_ok_and(|n| n == 3) { "node" } else { "operator" };
     let frames = frames(&mut u).unwrap_or_default();
@@ -30,7 +28,7 @@ fuzz_target!(|input: &[u8]| {
         world.visit(async |socket| talk(socket, role, &frames).await);
         true
     });
-});
+}
 
 fn frames(u: &mut Unstructured<'_>) -> Result<Vec<String>> {
     static SCHEMAS: LazyLock<Vec<Value>> = LazyLock::new(|| METHODS.iter().map(|m| (m.params)()).collect());

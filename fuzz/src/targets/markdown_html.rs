@@ -3,13 +3,11 @@
 //!
 //! The first byte chooses the length of a message.
 
-#![no_main]
-
-use libfuzzer_sys::fuzz_target;
+use crate::html;
 use openclaw_channels::telegram::fuzzing::render;
-use openclaw_fuzz::html;
 
-fuzz_target!(|input: &[u8]| {
+/// One input.
+pub fn run(input: &[u8]) {
     let Some((limit, rest)) = input.split_first() else { return };
     let Ok(markdown) = std::str::from_utf8(rest) else { return };
     let limit = if *limit < 128 { 4000 } else { usize::from(*limit % 128) + 1 };
@@ -22,4 +20,4 @@ fuzz_target!(|input: &[u8]| {
         let units = plain.encode_utf16().count();
         assert!(units <= limit.max(2), "{units} units, {limit} allowed");
     }
-});
+}

@@ -1,17 +1,14 @@
 //! What a node's own host is asked to do: whatever the gateway sends, a program runs only where a second reading of this
 //! machine's policy says so (S19), never by a name that was not looked up (S22), and refusals can be shown (S18).
 
-#![no_main]
-
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
+use crate::{exec, generate};
 use arbitrary::{Result, Unstructured};
-use libfuzzer_sys::fuzz_target;
 use openclaw_agent::exec::ApprovalsStore;
-use openclaw_fuzz::{exec, generate};
 use openclaw_node::{COMMANDS, Commands};
 use openclaw_platform::{
     BoxFuture, Command, Entropy as _, FileFacts, MemoryStorage, Output, ProcessError, Processes, Storage as _, os,
@@ -31,10 +28,11 @@ thread_local!(static RUNTIME: Runtime = tokio::runtime::Builder::new_current_thr
     .build()
     .expect("a runtime without I/O can always be had"));
 
-fuzz_target!(|input: &[u8]| {
+/// One input.
+pub fn run(input: &[u8]) {
     let mut u = Unstructured::new(input);
     let _ = RUNTIME.with(|runtime| runtime.block_on(host(&mut u)));
-});
+}
 
 /// A machine on which every program is a file in `/bin`, unless its name says otherwise.
 #[derive(Default)]

@@ -3,19 +3,17 @@
 //!
 //! The first byte chooses which.
 
-#![no_main]
-
 use std::sync::LazyLock;
 
-use libfuzzer_sys::fuzz_target;
+use crate::World;
 use openclaw_channels::telegram::fuzzing::parse_target;
 use openclaw_config::{Config, Path};
-use openclaw_fuzz::World;
 use openclaw_server::sessions::key;
 
 static CONFIG: LazyLock<Config> = LazyLock::new(Config::default);
 
-fuzz_target!(|input: &[u8]| {
+/// One input.
+pub fn run(input: &[u8]) {
     let Some((which, rest)) = input.split_first() else { return };
     let Ok(text) = std::str::from_utf8(rest) else { return };
     match which % 8 {
@@ -24,7 +22,7 @@ fuzz_target!(|input: &[u8]| {
         5 => target(text),
         _ => config_path(text),
     }
-});
+}
 
 /// Only the routes themselves answer, not what some other reader might take for them.
 fn request(path: &str) {

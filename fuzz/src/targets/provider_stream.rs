@@ -3,11 +3,8 @@
 //!
 //! The first byte chooses the API, the next eight where the stream is cut; the rest is the body.
 
-#![no_main]
-
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use libfuzzer_sys::fuzz_target;
 use openclaw_agent::provider::{
     ModelError, ModelEvent,
     fuzzing::{Api, streamed},
@@ -22,7 +19,8 @@ thread_local!(static RUNTIME: Runtime = tokio::runtime::Builder::new_current_thr
     .build()
     .expect("a runtime without I/O can always be had"));
 
-fuzz_target!(|input: &[u8]| {
+/// One input.
+pub fn run(input: &[u8]) {
     let Some((head, body)) = input.split_at_checked(9) else { return };
     let api = if head[0] % 2 == 0 { Api::OpenAi } else { Api::Anthropic };
     let body = Bytes::copy_from_slice(body);
@@ -42,7 +40,7 @@ fuzz_target!(|input: &[u8]| {
         }
     }
     assert_eq!(reply(api, pieces), whole, "cut {:?}", &head[1..]);
-});
+}
 
 fn reply(api: Api, pieces: Vec<Bytes>) -> Reply {
     RUNTIME.with(|runtime| runtime.block_on(streamed(api, pieces).collect()))

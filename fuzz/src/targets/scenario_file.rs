@@ -1,12 +1,10 @@
 //! The simulator's scenario files: any text is refused with a place, or gives a plan of bounded size, the same for the
 //! same seed, which is itself a scenario that gives the same plan.
 
-#![no_main]
-
-use libfuzzer_sys::fuzz_target;
 use sim::{plan::Plan, scenario::Scenario};
 
-fuzz_target!(|input: &[u8]| {
+/// One input.
+pub fn run(input: &[u8]) {
     let Some((seed, rest)) = input.split_first() else { return };
     let Ok(text) = std::str::from_utf8(rest) else { return };
     let scenario = match Scenario::parse("s.toml", text) {
@@ -27,4 +25,4 @@ fuzz_target!(|input: &[u8]| {
     let again = Scenario::parse("again.toml", &written).unwrap_or_else(|e| panic!("{e}\n{written}"));
     let again = Plan::draw(&again, "s", seed).expect("as before");
     assert_eq!((again.clients.len(), again.faults), (plan.clients.len(), plan.faults));
-});
+}

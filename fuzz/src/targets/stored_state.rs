@@ -2,13 +2,10 @@
 //! that another version, a bad disk or a hand may have left: it refuses to start and says which record, or it starts,
 //! answers every question about what it read, and starts again on what it left.
 
-#![no_main]
-
 use std::time::Duration;
 
+use crate::{Frame, Stored, TOKEN, World, generate, message};
 use arbitrary::{Result, Unstructured};
-use libfuzzer_sys::fuzz_target;
-use openclaw_fuzz::{Frame, Stored, TOKEN, World, generate, message};
 use openclaw_server::store::{
     CURSORS, DEAD_LETTERS, DEDUPE, DEVICES, DEVICES_SEEN, INBOX, INBOX_SEEN, NODE_NAMES, NODE_PAIRS, NODE_REQUESTS,
     OUTBOX, RUNS, RUNS_ENDED, Records, SESSIONS,
@@ -56,7 +53,8 @@ const QUESTIONS: [(&str, &str); 12] = [
     ("status", "{}"),
 ];
 
-fuzz_target!(|input: &[u8]| {
+/// One input.
+pub fn run(input: &[u8]) {
     let mut u = Unstructured::new(input);
     let mut records = Vec::new();
     let changed = draw(&mut records, &mut u).unwrap_or(true);
@@ -73,7 +71,7 @@ fuzz_target!(|input: &[u8]| {
         Ok(world) => drop(world),
         Err(error) => panic!("what the gateway left is refused: {error}"),
     }
-});
+}
 
 /// Draws the records; true when one is not as it should be.
 fn draw(records: &mut Vec<(Records, String, String)>, u: &mut Unstructured<'_>) -> Result<bool> {

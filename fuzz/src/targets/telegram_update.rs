@@ -3,15 +3,12 @@
 //!
 //! The first byte says whether the rest is JSON, or the parts of a message.
 
-#![no_main]
-
+use crate::generate;
 use arbitrary::{Result, Unstructured};
-use libfuzzer_sys::fuzz_target;
 use openclaw_channels::{
     Inbound,
     telegram::fuzzing::{parse_target, read_update},
 };
-use openclaw_fuzz::generate;
 use serde_json::{Map, Value, json};
 
 const BOT: (i64, &str) = (111, "mock_bot");
@@ -44,7 +41,8 @@ const PARTS: [&str; 26] = [
     "media_group_id",
 ];
 
-fuzz_target!(|input: &[u8]| {
+/// One input.
+pub fn run(input: &[u8]) {
     let Some((how, rest)) = input.split_first() else { return };
     let update = match how % 2 {
         0 => serde_json::from_slice(rest).ok(),
@@ -55,7 +53,7 @@ fuzz_target!(|input: &[u8]| {
     if let Some((message, _)) = incoming {
         check(&message);
     }
-});
+}
 
 fn check(message: &Inbound) {
     assert!(!message.text.is_empty());

@@ -3,14 +3,11 @@
 //!
 //! The first byte chooses the method, the second whether the rest is the text itself or makes one from the schema.
 
-#![no_main]
-
 use std::sync::LazyLock;
 
+use crate::generate;
 use arbitrary::Unstructured;
 use jsonschema::Validator;
-use libfuzzer_sys::fuzz_target;
-use openclaw_fuzz::generate;
 use openclaw_protocol::{
     frame::{OwnedRequest, Refusal, RequestFrame},
     method::METHODS,
@@ -24,7 +21,8 @@ static PARAMS: LazyLock<Vec<(Value, Validator)>> = LazyLock::new(|| {
     METHODS.iter().map(|m| compiled((m.params)())).collect()
 });
 
-fuzz_target!(|input: &[u8]| {
+/// One input.
+pub fn run(input: &[u8]) {
     let [method, how, rest @ ..] = input else { return };
     let method = usize::from(*method) % METHODS.len();
     let (schema, validator) = &PARAMS[method];
@@ -47,7 +45,7 @@ fuzz_target!(|input: &[u8]| {
         let told = !error.message.is_empty() && !error.message.chars().any(char::is_control);
         assert!(told, "{name} {text}: {:?}", error.message);
     }
-});
+}
 
 fn frame(text: &str) {
     let read = serde_json::from_str::<Json>(text);

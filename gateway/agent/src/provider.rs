@@ -4,7 +4,7 @@ mod anthropic;
 mod decode;
 mod echo;
 mod endpoint;
-#[cfg(fuzzing)]
+#[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod history;
 mod openai;

@@ -5,7 +5,7 @@
 
 mod api;
 mod format;
-#[cfg(fuzzing)]
+#[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod limits;
 mod multipart;

@@ -1,0 +1,103 @@
+//! What many connections are told: a snapshot and the events after it fit together, whoever publishes meanwhile (F02).
+
+use std::sync::Arc;
+
+use interleavings::{World, explore};
+use openclaw_platform::sync::Mutex;
+use openclaw_protocol::{
+    connect::ClientMode,
+    event::HEALTH,
+    scope::{Role, Scopes},
+};
+use openclaw_server::{
+    auth::Via,
+    gateway::Gateway,
+    hub::Member,
+    outbox::{Frame, Outbox},
+};
+use serde_json::Value;
+use shuttle::thread;
+
+fn member(id: &str) -> Arc<Member> {
+    Arc::new(Member {
+        conn_id: id.to_owned(),
+        role: Role::Operator,
+        scopes: Scopes::new(["operator.admin".to_owned()]),
+        device_id: None,
+        node_id: None,
+        via: Via::Shared(0),
+        client_name: "t".to_owned(),
+        client_mode: ClientMode::Test,
+        subscriptions: Mutex::default(),
+        outbox: Arc::new(Outbox::new(1 << 20)),
+    })
+}
+
+/// Attaches as a handshake does: what hello-ok says and the connection's place are one step. Gives the version it said.
+fn attach(gateway: &Gateway, member: Arc<Member>) -> u64 {
+    let mut hub = gateway.hub.ordered();
+    let version = gateway.state_version(&gateway.presence()).health;
+    hub.attach(member);
+    version
+}
+
+/// The events that went to a connection: number, and version of health.
+fn told(member: &Member) -> Vec<(u64, u64)> {
+    let mut out = vec![];
+    member.outbox.take(usize::MAX, &mut out);
+    let events = out.iter().filter_map(|frame| match frame {
+        Frame::Shared(body, seq) => serde_json::from_str::<Value>(&body.with_seq(*seq)).ok(),
+        _ => None,
+    });
+    let health = events.filter(|event| event["event"] == HEALTH.name);
+    health.map(|e| (e["seq"].as_u64().unwrap_or(0), e["stateVersion"]["health"].as_u64().unwrap_or(0))).collect()
+}
+
+/// Neither hole nor overlap between a snapshot and the events, and the numbers of each connection count up from one.
+#[test]
+fn f02_a_snapshot_and_the_events_after_it_fit_together() {
+    explore(600, || {
+        let world = World::new();
+        let gateway = world.gateway(2);
+        let publishers = [0, 1].map(|_| {
+            let gateway = gateway.clone();
+            thread::spawn(move || (0..2).for_each(|_| gateway.announce_health()))
+        });
+        let comers = ["a", "b"].map(|id| {
+            let (gateway, member) = (gateway.clone(), member(id));
+            thread::spawn(move || (attach(&gateway, member.clone()), member))
+        });
+        publishers.into_iter().for_each(|thread| thread.join().expect("no thread panics"));
+        let last = gateway.state_version(&gateway.presence()).health;
+        for comer in comers {
+            let (version, member) = comer.join().expect("no thread panics");
+            let expected: Vec<_> = (1..).zip(version + 1..=last).collect();
+            assert_eq!(told(&member), expected, "after version {version}");
+        }
+        drop(gateway);
+        world.join();
+    });
+}
+
+/// One that leaves while others publish is told nothing after it left, and the others all of it.
+#[test]
+fn f02_a_connection_that_leaves_tears_no_hole_into_others() {
+    explore(600, || {
+        let world = World::new();
+        let gateway = world.gateway(2);
+        let (stays, goes) = (member("a"), member("b"));
+        attach(&gateway, stays.clone());
+        attach(&gateway, goes.clone());
+        let publishers = [0, 1].map(|_| {
+            let gateway = gateway.clone();
+            thread::spawn(move || (0..2).for_each(|_| gateway.announce_health()))
+        });
+        drop(gateway.hub.ordered().detach("b"));
+        let before = told(&goes).len();
+        publishers.into_iter().for_each(|thread| thread.join().expect("no thread panics"));
+        assert_eq!(told(&goes), [], "after the {before} before it left");
+        assert_eq!(told(&stays).iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), [1, 2, 3, 4]);
+        drop(gateway);
+        world.join();
+    });
+}
