@@ -58,6 +58,8 @@ pub enum Check {
 enum Answer {
     #[default]
     ToCome,
+    /// The request was accepted, its answer is still to come.
+    Accepted,
     /// The request had no effect.
     None,
     Record(Box<Record>),
@@ -68,6 +70,8 @@ enum Answer {
 pub struct Pending {
     /// Wakes waiters in the order in which they came; `watch` would draw that order from ambient randomness.
     over: Notify,
+    /// Wakes those who only ask whether it was accepted.
+    known: Notify,
     state: Mutex<Answer>,
     resumed: bool,
 }
@@ -83,13 +87,24 @@ impl Pending {
         let mut over = std::pin::pin!(self.over.notified());
         // Listening before looking: an end between the two is not missed.
         over.as_mut().enable();
-        if matches!(*self.lock(), Answer::ToCome) {
+        if matches!(*self.lock(), Answer::ToCome | Answer::Accepted) {
             over.await;
         }
         match &*self.lock() {
             Answer::Record(record) => Some((**record).clone()),
-            Answer::ToCome | Answer::None => None,
+            Answer::ToCome | Answer::Accepted | Answer::None => None,
         }
+    }
+
+    /// Waits until the request is accepted or answered; false when it was refused and its key is free again: whoever asks
+    /// with the same key must not hear "accepted" of a request that is refused then (F53).
+    pub async fn accepted(&self) -> bool {
+        let mut known = std::pin::pin!(self.known.notified());
+        known.as_mut().enable();
+        if matches!(*self.lock(), Answer::ToCome) {
+            known.await;
+        }
+        !matches!(*self.lock(), Answer::None)
     }
 
     fn lock(&self) -> MutexGuard<'_, Answer> {
@@ -98,6 +113,7 @@ impl Pending {
 
     fn settle(&self, record: Option<Record>) {
         *self.lock() = record.map_or(Answer::None, |record| Answer::Record(Box::new(record)));
+        self.known.notify_waiters();
         self.over.notify_waiters();
     }
 }
@@ -185,7 +201,8 @@ impl Idempotency {
 
     /// Takes up a key that an earlier process left in use.
     pub fn resume(&self, claim: &Claim) {
-        let pending = Arc::new(Pending { resumed: true, ..Pending::default() });
+        let state = Mutex::new(Answer::Accepted);
+        let pending = Arc::new(Pending { resumed: true, state, ..Pending::default() });
         let slot = Slot::InFlight { hash: claim.hash.clone(), at: claim.at, pending };
         self.lock().insert(claim.key.clone(), slot);
     }
@@ -195,6 +212,18 @@ impl Idempotency {
         match self.lock().get(&claim.key) {
             Some(Slot::InFlight { pending, .. }) => Some(pending.clone()),
             _ => None,
+        }
+    }
+
+    /// The request was accepted for good; its answer is still to come.
+    pub fn accept(&self, claim: &Claim) {
+        if let Some(pending) = self.pending(claim) {
+            let mut state = pending.lock();
+            if matches!(*state, Answer::ToCome) {
+                *state = Answer::Accepted;
+                drop(state);
+                pending.known.notify_waiters();
+            }
         }
     }
 
@@ -249,6 +278,12 @@ impl Idempotency {
         };
         self.store.write(remove).await
     }
+}
+
+/// What the second request with a key is told when the first was refused meanwhile and had no effect.
+pub fn first_was_refused() -> ErrorShape {
+    let text = "the first request with this idempotencyKey was refused and had no effect: send it again";
+    ErrorShape::unavailable("FIRST_WAS_REFUSED", text).retry(Some(1000))
 }
 
 /// Writes a record within a transaction.

@@ -263,12 +263,14 @@ impl Runs {
         if state.live.contains_key(&request.run_id) {
             return Err(ErrorShape::invalid("RUN_ID_IN_USE", "this idempotencyKey names a run that is under way"));
         }
-        let lane = state.lanes.entry(request.session_key.clone()).or_default();
-        if lane.len() >= self.per_session {
-            let text = format!("the session has {} runs waiting", lane.len());
+        let waiting = state.lanes.get(&request.session_key).map_or(0, Lane::len);
+        if waiting >= self.per_session {
+            let text = format!("the session has {waiting} runs waiting");
             return Err(ErrorShape::unavailable("SESSION_QUEUE_FULL", text).retry(Some(5000)));
         }
-        let starts = lane.is_empty();
+        // A lane is in the map exactly as long as its task goes on, also while it is empty for a moment.
+        let starts = !state.lanes.contains_key(&request.session_key);
+        let lane = state.lanes.entry(request.session_key.clone()).or_default();
         let run = Arc::new(Run::new(request, rights.clone()));
         // A message ends what asked for no more than it may itself (S23).
         let gives_way = |r: &&Arc<Run>| !r.cancel.is_cancelled() && rights.cover(&r.rights);
