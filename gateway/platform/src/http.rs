@@ -3,7 +3,7 @@
 use std::{
     io,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
@@ -48,10 +48,15 @@ pub enum HttpError {
     TooLarge(usize),
 }
 
+/// An idle connection is used again within this time. An older one may be dead without a sign: what is sent on it would
+/// wait for its whole timeout with nobody knowing whether it arrived, where a new connection says at once that it cannot.
+const IDLE: Duration = Duration::from_secs(5);
+
 /// The client; cloning shares its connections.
 #[derive(Clone)]
 pub struct HttpClient {
-    inner: Client<Connector, Body>,
+    connector: Connector,
+    inner: Arc<Mutex<Client<Connector, Body>>>,
 }
 
 impl std::fmt::Debug for HttpClient {
@@ -64,12 +69,18 @@ impl HttpClient {
     /// A client on the platform's transport.
     pub fn new(platform: &Platform) -> Self {
         let connector = Connector { transport: platform.transport.clone(), tls: Tls::new() };
-        let inner = Client::builder(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .pool_max_idle_per_host(IDLE_PER_HOST)
-            .build(connector);
-        Self { inner }
+        let inner = Arc::new(Mutex::new(pool(&connector)));
+        Self { connector, inner }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Client<Connector, Body>> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A connection gave no answer: those that idle now are no better (a silent link) and are not used again. What is under
+    /// way on others goes on.
+    fn forget_idle(&self) {
+        *self.lock() = pool(&self.connector);
     }
 
     /// Sends `request` and gives the response once its head is there, within `timeout`. The body streams.
@@ -77,8 +88,12 @@ impl HttpClient {
     /// # Errors
     /// [`HttpError::Connect`], [`HttpError::Lost`], [`HttpError::Timeout`].
     pub async fn send(&self, request: Request<Body>, timeout: Duration) -> Result<Response<Incoming>, HttpError> {
-        match tokio::time::timeout(timeout, self.inner.request(request)).await {
-            Err(_) => Err(HttpError::Timeout(timeout)),
+        let asked = self.lock().request(request);
+        match tokio::time::timeout(timeout, asked).await {
+            Err(_) => {
+                self.forget_idle();
+                Err(HttpError::Timeout(timeout))
+            }
             Ok(Ok(response)) => Ok(response),
             Ok(Err(e)) if e.is_connect() => Err(HttpError::Connect(root_cause(&e))),
             Ok(Err(e)) => Err(HttpError::Lost(root_cause(&e))),
@@ -99,8 +114,20 @@ impl HttpClient {
             let (head, body) = self.send(request, timeout).await?.into_parts();
             Ok(Response::from_parts(head, whole(body, max).await?))
         };
-        tokio::time::timeout(timeout, work).await.unwrap_or(Err(HttpError::Timeout(timeout)))
+        tokio::time::timeout(timeout, work).await.unwrap_or_else(|_| {
+            self.forget_idle();
+            Err(HttpError::Timeout(timeout))
+        })
     }
+}
+
+fn pool(connector: &Connector) -> Client<Connector, Body> {
+    Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE)
+        .pool_max_idle_per_host(IDLE_PER_HOST)
+        .build(connector.clone())
 }
 
 /// Reads a whole body of at most `max` bytes.

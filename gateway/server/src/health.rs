@@ -140,11 +140,7 @@ impl Gateway {
         let path = self.sessions_path();
         let shown = |newest: Newest| {
             let row = |(at, key)| RecentSession { key, updated_at: Some(at), age: Some(now.saturating_sub(at)) };
-            SessionsHealth {
-                path: path.clone(),
-                count: newest.count(),
-                recent: newest.into_rows().map(row).collect(),
-            }
+            SessionsHealth { path: path.clone(), count: newest.count(), recent: newest.into_rows().map(row).collect() }
         };
         let found: BTreeMap<&str, SessionsHealth> = found.into_iter().map(|(id, newest)| (id, shown(newest))).collect();
         let of = |agent: &str| found.get(agent).cloned().unwrap_or_else(|| shown(Newest::new(0)));
@@ -229,12 +225,7 @@ impl Gateway {
         };
         let mut by_agent = |id: &str| {
             let newest = found.remove(id).unwrap_or_else(|| Newest::new(0));
-            AgentSessions {
-                agent_id: id.to_owned(),
-                path: path.clone(),
-                count: newest.count(),
-                recent: rows(newest),
-            }
+            AgentSessions { agent_id: id.to_owned(), path: path.clone(), count: newest.count(), recent: rows(newest) }
         };
         let by_agent = agents.iter().map(|id| by_agent(id)).collect();
         let total = all.count();
@@ -255,13 +246,7 @@ impl Gateway {
             },
             channel_summary: channels.lines.into_iter().chain(delivery.line()).collect(),
             queued_system_events: self.system_events.peek(&main_key(&config, default)),
-            sessions: StatusSessions {
-                paths: vec![path.clone()],
-                count: total,
-                recent: rows(all),
-                by_agent,
-                defaults,
-            },
+            sessions: StatusSessions { paths: vec![path.clone()], count: total, recent: rows(all), by_agent, defaults },
             link_channel: channels.link,
             delivery: Some(delivery.into()),
             problem: self.problem(),

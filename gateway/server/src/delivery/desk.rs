@@ -7,6 +7,8 @@ use openclaw_protocol::{
     params::{DeliveryCounts, DeliveryRow},
 };
 
+use redb::WriteTransaction;
+
 use super::{
     Counts, Delivery, dispatch,
     letter::{Letter, Reason, State},
@@ -115,8 +117,17 @@ pub async fn retry(gateway: &Arc<Gateway>, which: Which) -> Result<Vec<String>, 
     let now = delivery.clock.wall();
     let dead = dead(gateway, &which)?;
     let letters: Vec<Letter> = dead.into_iter().map(|letter| letter.again(now, delivery.ttl)).collect();
-    let revived = letters.clone();
-    gateway.store.write(move |tx| revived.iter().try_for_each(|letter| table::revive(tx, letter))).await?;
+    // Another order may have been quicker: what it dropped or sent again is not for this one.
+    let revive = move |tx: &WriteTransaction| {
+        let mut revived = Vec::new();
+        for letter in &letters {
+            if table::revive(tx, letter)? {
+                revived.push(letter.clone());
+            }
+        }
+        Ok(revived)
+    };
+    let letters = gateway.store.write(revive).await?;
     for letter in &letters {
         delivery.lock().dead.remove(&letter.id);
         dispatch(gateway, letter);
@@ -137,11 +148,8 @@ pub async fn drop(gateway: &Arc<Gateway>, which: Which) -> Result<Vec<String>, c
         return drop_waiting(gateway, letter).await;
     }
     let letters = dead(gateway, &which)?;
-    delivery.forget(letters.iter().map(|letter| letter.id.clone()).collect()).await?;
-    for letter in &letters {
-        delivery.discard(letter).await;
-    }
-    Ok(letters.into_iter().map(|letter| letter.id).collect())
+    let gone = delivery.forget(letters.into_iter().map(|letter| letter.id).collect()).await?;
+    Ok(gone.into_iter().map(|letter| letter.id).collect())
 }
 
 async fn drop_waiting(gateway: &Arc<Gateway>, mut letter: Letter) -> Result<Vec<String>, crate::dispatch::Failure> {
@@ -193,21 +201,23 @@ impl Delivery {
         if old.is_empty() {
             return Ok(());
         }
-        let letters: Vec<(String, Letter)> = self.store.read(|tx| store::all(tx, store::DEAD_LETTERS))?;
-        self.forget(old.clone()).await?;
-        for (_, letter) in letters.iter().filter(|(id, _)| old.contains(id)) {
-            self.discard(letter).await;
-        }
+        self.forget(old).await?;
         Ok(())
     }
 
-    async fn forget(&self, ids: Vec<String>) -> Result<(), StoreError> {
-        let gone = ids.clone();
-        self.store.write(move |tx| table::forget(tx, &gone)).await?;
-        let mut ledger = self.lock();
-        for id in &ids {
-            ledger.dead.remove(id);
+    /// Forgets those of these that are dead, with their files; gives them. One that goes out again meanwhile keeps its
+    /// files.
+    async fn forget(&self, ids: Vec<String>) -> Result<Vec<Letter>, StoreError> {
+        let gone = self.store.write(move |tx| table::forget(tx, &ids)).await?;
+        {
+            let mut ledger = self.lock();
+            for letter in &gone {
+                ledger.dead.remove(&letter.id);
+            }
         }
-        Ok(())
+        for letter in &gone {
+            self.discard(letter).await;
+        }
+        Ok(gone)
     }
 }
