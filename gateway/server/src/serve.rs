@@ -394,6 +394,38 @@ mod tests {
 
     use super::*;
 
+    /// Blocking work never comes to its end: a file on a mount that hangs.
+    #[derive(Default)]
+    struct Hangs(std::sync::Mutex<Vec<Box<dyn FnOnce() + Send>>>);
+
+    impl openclaw_platform::Spawner for Hangs {
+        fn spawn_boxed(
+            &self,
+            name: &'static str,
+            task: openclaw_platform::BoxFuture<'static, ()>,
+        ) -> openclaw_platform::TaskHandle {
+            os::OsSpawner.spawn_boxed(name, task)
+        }
+        fn blocking_boxed(&self, work: Box<dyn FnOnce() + Send>) {
+            self.0.lock().unwrap().push(work);
+        }
+    }
+
+    /// A token file on a mount that hangs holds up neither the health nor what is swept.
+    #[tokio::test(start_paused = true)]
+    async fn f04_housekeeping_does_not_wait_for_a_file_that_hangs() {
+        let platform = Platform { tasks: Arc::new(Hangs::default()), ..os::without_files() };
+        let mut options = ServerOptions::bare(Arc::new(Config::default()));
+        options.auth.file = Some("token".to_owned());
+        let gateway = Gateway::open(platform, options).unwrap();
+        let stop = CancellationToken::new();
+        keep_house(&gateway, &stop);
+        let before = gateway.health.version();
+        tokio::time::sleep(2 * HEALTH_INTERVAL).await;
+        assert!(gateway.health.version() > before, "the health is told");
+        stop.cancel();
+    }
+
     /// Asks once; false when the connection has ended.
     async fn asks(client: &mut tokio::io::DuplexStream) -> bool {
         let mut buf = [0; 4096];

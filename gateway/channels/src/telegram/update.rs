@@ -358,12 +358,25 @@ mod tests {
         message(base)
     }
 
+    /// Telegram may begin its update numbers anew; what names a message is the message.
+    #[test]
+    fn f05_a_message_is_named_by_what_it_is_and_not_by_its_delivery() {
+        let named = |update: i64, id: i64, chat: i64| {
+            let message = json!({"message_id": id, "date": 5, "from": {"id": 42, "first_name": "A", "is_bot": false},
+                "chat": {"id": chat, "type": "private"}, "text": "hi"});
+            read(&json!({"update_id": update, "message": message}), &me(), 0).incoming.unwrap().message.key
+        };
+        assert_eq!(named(7, 1, 42), named(8, 1, 42), "delivered twice");
+        assert_ne!(named(7, 1, 42), named(7, 2, 42), "another message under a number that was used before");
+        assert_ne!(named(7, 1, 42), named(7, 1, 43), "ids of messages are a chat's own");
+    }
+
     #[test]
     fn a_private_text() {
         let got = message(json!({"text": "hi", "message_thread_id": 3})).unwrap().message;
         let sender = Sender { id: "42".into(), name: "Ann B".into(), username: Some("ann".into()) };
         let expected = Inbound {
-            key: "update:7".into(),
+            key: "message:42:9:5".into(),
             kind: ChatKind::Direct,
             chat: Target { chat: "42".into(), thread: None },
             title: None,
@@ -476,7 +489,7 @@ mod tests {
         let incoming = reading.incoming.unwrap();
         assert!(incoming.mentioned);
         let got = incoming.message;
-        assert_eq!((&got.key[..], &got.text[..], &got.message_id[..], got.sent_at), ("update:3", "yes", "cb", 77));
+        assert_eq!((&got.key[..], &got.text[..], &got.message_id[..], got.sent_at), ("callback:cb", "yes", "cb", 77));
     }
 
     #[test]

@@ -221,3 +221,55 @@ impl Delivery {
         Ok(gone)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use openclaw_config::Config;
+    use openclaw_platform::{MemoryStorage, Platform, Storage as _, os};
+    use serde_json::json;
+
+    use super::*;
+    use crate::ServerOptions;
+
+    /// A dead letter with a file.
+    async fn dead_letter(gateway: &Gateway, disk: &MemoryStorage) -> Letter {
+        let letter = json!({
+            "id": "0000000001-cafe", "channel": "telegram", "account": "default", "to": { "chat": "1" }, "text": "see",
+            "media": [{ "name": "a", "mime": "text/plain", "size": 1 }], "createdAt": 0, "expiresAt": 9, "attempts": 1,
+            "state": "dead", "reason": "refused", "at": 1, "tries": 1,
+        });
+        let letter: Letter = serde_json::from_value(letter).unwrap();
+        disk.write_atomic(&letter.file(0), b"1").unwrap();
+        let stored = letter.clone();
+        let put =
+            move |tx: &WriteTransaction| store::put(&mut tx.open_table(store::DEAD_LETTERS)?, &stored.id, &stored);
+        gateway.store.write(put).await.unwrap();
+        letter
+    }
+
+    /// Two operators: one sends again what the other drops at the same moment.
+    #[tokio::test]
+    async fn f07_a_letter_that_goes_out_again_keeps_its_files() {
+        let disk = MemoryStorage::new();
+        let platform = Platform { storage: Arc::new(disk.clone()), ..os::without_files() };
+        let gateway = Gateway::open(platform, ServerOptions::bare(Arc::new(Config::default()))).unwrap();
+        let letter = dead_letter(&gateway, &disk).await;
+        // Both have seen that it is dead.
+        let seen = dead(&gateway, &Which::Dead).unwrap();
+        assert_eq!(seen.len(), 1);
+        let revive = || {
+            let letter = letter.clone();
+            gateway.store.write(move |tx| table::revive(tx, &letter))
+        };
+        assert!(revive().await.unwrap());
+        let dropped = gateway.delivery.forget(vec![letter.id.clone()]).await.unwrap();
+        assert_eq!((dropped.len(), disk.read(&letter.file(0)).is_ok()), (0, true), "it is on its way, with its file");
+        // Nor is it sent twice by two who send it again.
+        assert!(!revive().await.unwrap());
+        // One that is dead leaves with its file.
+        let other = dead_letter(&gateway, &disk).await;
+        assert_eq!(gateway.delivery.forget(vec![other.id.clone()]).await.unwrap().len(), 1);
+        assert!(disk.read(&other.file(0)).is_err());
+        assert!(!revive().await.unwrap(), "what was dropped does not come back");
+    }
+}

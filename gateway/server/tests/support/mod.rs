@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 pub mod full_disk;
+pub mod gate;
 pub mod socket;
 
 use std::sync::Arc;
