@@ -33,7 +33,7 @@ pub(super) fn read(store: &Store, clock: &dyn Clock) -> Result<(u64, BTreeMap<St
         let since = mono.checked_sub(Duration::from_millis(wall.saturating_sub(at))).unwrap_or(mono);
         Grave { channel: letter.channel, account: letter.account, unknown, since }
     };
-    Ok((last.map_or(0, |n| n + 1), dead.into_iter().map(|(id, letter)| (id, grave(letter))).collect()))
+    Ok((last.map_or(0, |n| n.saturating_add(1)), dead.into_iter().map(|(id, letter)| (id, grave(letter))).collect()))
 }
 
 /// Requests that wait for a letter of an earlier process are under way again (D19); before anybody can connect.

@@ -96,6 +96,9 @@ pub enum InvokeError {
     /// The node could not.
     #[error("{}", .0.as_ref().and_then(|e| e.message.as_deref()).unwrap_or("node invoke failed"))]
     Failed(Option<NodeError>),
+    /// The caller gave it no time; nothing was sent.
+    #[error("node invoke timed out: timeoutMs is 0, nothing was sent")]
+    NoTime,
     /// No answer in time; whether the node did it is unknown.
     #[error("node invoke timed out")]
     TimedOut,
@@ -110,7 +113,7 @@ pub enum InvokeError {
 impl InvokeError {
     /// True when the node was never asked, so that the same request may be made again.
     pub fn had_no_effect(&self) -> bool {
-        matches!(self, Self::NotConnected | Self::Busy)
+        matches!(self, Self::NotConnected | Self::NoTime | Self::Busy)
     }
 
     /// The node's own error code, when it gave one.
@@ -128,7 +131,7 @@ impl From<InvokeError> for ErrorShape {
             InvokeError::NotConnected => ("NOT_CONNECTED", "NOT_CONNECTED"),
             InvokeError::Busy => ("BUSY", "BUSY"),
             InvokeError::Failed(_) => ("NODE_ERROR", ""),
-            InvokeError::TimedOut => ("TIMEOUT", "TIMEOUT"),
+            InvokeError::TimedOut | InvokeError::NoTime => ("TIMEOUT", "TIMEOUT"),
             InvokeError::Left(_) => ("NODE_DISCONNECTED", "NOT_CONNECTED"),
             InvokeError::Cancelled => ("CANCELLED", "CANCELLED"),
         };
@@ -186,6 +189,10 @@ impl Nodes {
         {
             let mut state = self.lock();
             let Some(node) = state.live.get(node_id).cloned() else { return Err(InvokeError::NotConnected) };
+            // No time at all: nobody would hear the answer, so nothing is asked.
+            if request.timeout.is_some_and(|limit| limit.is_zero()) {
+                return Err(InvokeError::NoTime);
+            }
             if state.waiting.len() >= NODE_INVOKES {
                 return Err(InvokeError::Busy);
             }

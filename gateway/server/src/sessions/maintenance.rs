@@ -162,7 +162,8 @@ impl Round<'_> {
             if in_use(self.gateway, &self.with_letters, &of[&transcript.session_id]) {
                 continue;
             }
-            let end = transcript.last + 1 - self.lines / CUT_TO.1 * CUT_TO.0;
+            // Positions that were stored may be at their limit.
+            let end = (transcript.last - self.lines / CUT_TO.1 * CUT_TO.0).saturating_add(1);
             lines += if self.enforce {
                 sessions.cut(&transcript.session_id, end, MAINTENANCE_LINES).await?
             } else {
