@@ -16,7 +16,7 @@ use std::{
 pub use authority::Authority;
 use listing::Listing;
 use openclaw_config::Secret;
-use openclaw_platform::{Clock, Entropy, EntropyExt as _, Platform};
+use openclaw_platform::{Clock, Entropy, EntropyExt as _, Platform, Probe};
 use openclaw_protocol::{
     event::DevicePairRequested,
     params::PairedDevice,
@@ -92,6 +92,7 @@ pub struct Devices {
     state: Mutex<State>,
     /// One change at a time, so that what is stored last is what is in memory.
     changing: tokio::sync::Mutex<()>,
+    probe: Arc<dyn Probe>,
 }
 
 #[derive(Default)]
@@ -117,7 +118,8 @@ impl Devices {
         let seen = store.read(|tx| store::all(tx, store::DEVICES_SEEN))?.into_iter().collect();
         let state = Mutex::new(State { paired, seen, ..State::default() });
         let clock = platform.clock.clone();
-        Ok(Self { store, entropy, clock, listing, state, changing: tokio::sync::Mutex::default() })
+        let (changing, probe) = (tokio::sync::Mutex::default(), platform.probe.clone());
+        Ok(Self { store, entropy, clock, listing, state, changing, probe })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -205,6 +207,7 @@ impl Devices {
         });
         let written = written.await;
         if written.is_err() {
+            self.probe.sometimes("devices.seen_not_stored");
             self.lock().dirty.extend(ids);
         }
         written
@@ -251,6 +254,7 @@ impl Devices {
         Ok(match self.file(ask, true) {
             Ok((request, is_new)) => Some(request).filter(|_| is_new),
             Err(Full { .. }) => {
+                self.probe.sometimes("devices.no_place_for_a_request");
                 tracing::warn!(device = ask.device_id, "no place for the request of a node that declares more");
                 None
             }
@@ -320,6 +324,8 @@ impl Devices {
                 return Err(DeviceError::MissingScope("operator.admin".to_owned()));
             }
             state.pending.take(request_id);
+            self.probe.always("devices.decided_once", state.pending.get(request_id, now).is_none());
+            self.probe.always("devices.nobody_grants_more_than_he_has", caller.lacks(&found.scopes).is_none());
             let shown = &found.shown;
             let about = About {
                 display_name: shown.display_name.clone(),
@@ -343,6 +349,7 @@ impl Devices {
         match self.put(device).await {
             Ok(device) => Ok(device.shown(self.lock().seen.get(&device.device_id))),
             Err(error) => {
+                self.probe.sometimes("devices.approval_not_stored");
                 self.lock().pending.restore(pending);
                 Err(error.into())
             }
@@ -379,6 +386,7 @@ impl Devices {
         }
         let mut device = self.device(ask);
         if let Some(token) = fitting(&device) {
+            self.probe.sometimes("devices.token_made_meanwhile");
             return Ok(token);
         }
         device.issue(ask.role, self.entropy.hex(16), ask.scopes.clone(), self.clock.wall());

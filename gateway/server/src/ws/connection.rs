@@ -71,7 +71,7 @@ pub async fn serve(gateway: Arc<Gateway>, io: BoxIo, read: Vec<u8>, origin: Orig
         conn_id: gateway.uuid(),
         nonce: gateway.uuid(),
         origin,
-        outbox: Arc::new(Outbox::new(limits.max_buffered_bytes as usize)),
+        outbox: Arc::new(Outbox::new(limits.max_buffered_bytes as usize).watched(gateway.platform.probe.clone())),
     };
     let outbox = peer.outbox.clone();
     let challenge = Challenge { nonce: peer.nonce.clone(), ts: gateway.clock.wall() };
@@ -99,6 +99,7 @@ pub async fn serve(gateway: Arc<Gateway>, io: BoxIo, read: Vec<u8>, origin: Orig
                 // It may have said hello in the same moment.
                 if stranger.is_one() {
                     made_room = true;
+                    gateway.platform.probe.sometimes("connections.stranger_made_room");
                     outbox.close(Close::new(1008, NO_ROOM));
                     let _ = (&mut writer).now_or_never();
                     break;
@@ -219,7 +220,10 @@ async fn greeted(
     let limits = gateway.config().gateway.limits.clone();
     let accepted = loop {
         let text = match tokio::time::timeout_at(stranger.deadline, next_text(stream)).await {
-            Err(_) => return Err(Close::new(1008, "handshake timeout")),
+            Err(_) => {
+                gateway.platform.probe.sometimes("connections.handshake_timed_out");
+                return Err(Close::new(1008, "handshake timeout"));
+            }
             Ok(Err(close)) => return Err(close),
             Ok(Ok(None)) => continue,
             Ok(Ok(Some(text))) => text,
@@ -287,12 +291,16 @@ async fn serve_requests(
     let silence = Duration::from_millis(limits.tick_interval_ms.saturating_mul(2));
     let mut share = Share::new(gateway.clock.mono());
     loop {
+        gateway.platform.probe.always("connections.read_ahead_bounded", early.len() <= REQUESTS_IN_FLIGHT);
         let next = match early.pop_front() {
             Some(frame) => Ok(Ok(Some(frame))),
             None => tokio::time::timeout(silence, next_text(stream)).await,
         };
         let text = match next {
-            Err(_) => return Close::new(1001, "no sign of life"),
+            Err(_) => {
+                gateway.platform.probe.sometimes("connections.no_sign_of_life");
+                return Close::new(1001, "no sign of life");
+            }
             Ok(Err(close)) => return close,
             Ok(Ok(None)) => continue,
             Ok(Ok(Some(Ok(text)))) => text,
@@ -322,6 +330,7 @@ async fn serve_requests(
                 // Others are served between the requests of a peer that sends many at once. It gets its first answers
                 // before its last one was read, too, and is not taken for one that does not read.
                 if share.is_used_up(gateway.clock.mono()) {
+                    gateway.platform.probe.sometimes("connections.share_used_up");
                     tokio::task::yield_now().await;
                     share = Share::new(gateway.clock.mono());
                 }
@@ -400,7 +409,12 @@ impl Gateway {
         let Some(key) = self.presence_keys().remove(conn_id) else { return };
         let now = self.clock.wall();
         let mut present = self.presence();
-        if present.disconnect(&key, now) {
+        let before = present.version();
+        let has_changed = present.disconnect(&key, now);
+        self.platform
+            .probe
+            .always("presence.versions_tell_changes", present.version() == before + u64::from(has_changed));
+        if has_changed {
             let (list, version) = (present.encoded(now), self.state_version(&present));
             drop(present);
             match list {
