@@ -110,7 +110,9 @@ impl Gateway {
         let changed = {
             let mut cache = self.health.lock();
             let changed = tell || cache.health.as_ref().is_none_or(|old| !same(old, &health));
+            let before = cache.version;
             cache.version += u64::from(changed);
+            self.platform.probe.always("health.versions_tell_changes", (cache.version > before) == changed);
             cache.text = Encoded::new(&health).ok();
             cache.health = Some(health.clone());
             cache.taken = Some(self.clock.mono());

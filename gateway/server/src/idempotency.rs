@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 use openclaw_platform::{
-    Clock, Millis, Mono,
+    Clock, Millis, Mono, NoProbe, Probe,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use openclaw_protocol::{
@@ -135,6 +135,7 @@ pub struct Idempotency {
     slots: Mutex<IndexMap<String, Slot>>,
     ttl: Duration,
     max: usize,
+    probe: Arc<dyn Probe>,
 }
 
 impl Idempotency {
@@ -150,7 +151,13 @@ impl Idempotency {
         // Over a restart only the wall clock tells how old a record is.
         let since = |r: &Record| mono.checked_sub(Duration::from_millis(now.saturating_sub(r.at))).unwrap_or(mono);
         let slots = records.into_iter().map(|(k, r)| (k, since(&r), r)).map(|(k, at, r)| (k, Slot::Done(r, at)));
-        Ok(Self { store, clock, slots: Mutex::new(slots.collect()), ttl: Duration::from_millis(ttl_ms), max })
+        let (slots, ttl) = (Mutex::new(slots.collect()), Duration::from_millis(ttl_ms));
+        Ok(Self { store, clock, slots, ttl, max, probe: Arc::new(NoProbe) })
+    }
+
+    /// The same, watched.
+    pub fn watched(self, probe: Arc<dyn Probe>) -> Self {
+        Self { probe, ..self }
     }
 
     fn lock(&self) -> MutexGuard<'_, IndexMap<String, Slot>> {
@@ -181,11 +188,18 @@ impl Idempotency {
         }
         let other = || ErrorShape::invalid("IDEMPOTENCY_MISMATCH", "idempotencyKey was used with other parameters");
         match slots.get(&name) {
-            Some(Slot::Done(record, _)) if record.hash == hash => return Ok(Check::Done(record.clone())),
+            Some(Slot::Done(record, _)) if record.hash == hash => {
+                self.probe.sometimes("idempotency.answered_again");
+                return Ok(Check::Done(record.clone()));
+            }
             Some(Slot::InFlight { hash: h, at, pending }) if *h == hash => {
+                self.probe.sometimes("idempotency.joined_under_way");
                 return Ok(Check::InFlight(*at, pending.clone()));
             }
-            Some(_) => return Err(other()),
+            Some(_) => {
+                self.probe.sometimes("idempotency.other_parameters");
+                return Err(other());
+            }
             None => {}
         }
         if slots.len() >= self.max {
@@ -193,9 +207,15 @@ impl Idempotency {
             let Some(oldest) = oldest else {
                 return Err(ErrorShape::unavailable("BUSY", "too many requests under way").retry(Some(1000)));
             };
+            self.probe.sometimes("idempotency.oldest_forgotten");
             slots.shift_remove(&oldest);
         }
         slots.insert(name.clone(), Slot::InFlight { hash: hash.clone(), at: now, pending: Arc::default() });
+        // Those of an earlier process come on top, once.
+        let resumed = |s: &Slot| matches!(s, Slot::InFlight { pending, .. } if pending.resumed);
+        let is_bounded =
+            slots.len() <= self.max || slots.len() <= self.max + slots.values().filter(|s| resumed(s)).count();
+        self.probe.always("idempotency.bounded", is_bounded);
         Ok(Check::New(Claim { key: name, hash, at: now }))
     }
 
@@ -204,6 +224,7 @@ impl Idempotency {
         let state = Mutex::new(Answer::Accepted);
         let pending = Arc::new(Pending { resumed: true, state, ..Pending::default() });
         let slot = Slot::InFlight { hash: claim.hash.clone(), at: claim.at, pending };
+        self.probe.sometimes("idempotency.resumed");
         self.lock().insert(claim.key.clone(), slot);
     }
 
@@ -230,6 +251,9 @@ impl Idempotency {
     /// Keeps the answer in memory and wakes who waits for it.
     pub fn finish(&self, claim: &Claim, record: Record) {
         let old = self.lock().insert(claim.key.clone(), Slot::Done(record.clone(), self.clock.mono()));
+        // One key, one outcome: what it was answered does not change (D19).
+        let is_first = !matches!(&old, Some(Slot::Done(before, _)) if before.payload != record.payload);
+        self.probe.always("idempotency.one_outcome", is_first);
         if let Some(Slot::InFlight { pending, .. }) = old {
             pending.settle(Some(record));
         }
@@ -250,6 +274,7 @@ impl Idempotency {
     /// Forgets a claim: the request was refused and had no effect.
     pub fn release(&self, claim: &Claim) {
         if let Some(Slot::InFlight { pending, .. }) = self.lock().shift_remove(&claim.key) {
+            self.probe.sometimes("idempotency.key_released");
             pending.settle(None);
         }
     }

@@ -89,7 +89,7 @@ pub async fn run(
         per_place: limits.max_unauthenticated_per_address as usize,
         time: Duration::from_millis(limits.handshake_timeout_ms),
     };
-    let slots = Slots::new(gateway.clock.clone(), bounds);
+    let slots = Slots::watched(gateway.clock.clone(), bounds, gateway.platform.probe.clone());
     for listener in listeners {
         let (gateway, stop, slots) = (gateway.clone(), stop.clone(), slots.clone());
         gateway.clone().tasks.spawn("accept", accept(gateway, listener, slots, stop));
@@ -281,6 +281,7 @@ async fn watch_state(gateway: Arc<Gateway>, stop: CancellationToken) {
         });
         let Some(found) = found.await else { return };
         if found != told {
+            gateway.platform.probe.sometimes("store.trouble_told");
             told = found;
             gateway.refresh_health();
         }
@@ -367,6 +368,7 @@ async fn drain(gateway: &Arc<Gateway>, limit: Duration, control: &mut mpsc::Rece
         // Replies that can go out now go out; what waits for a time waits for the next start.
         () = async { gateway.runs.drained().await; gateway.delivery.settled().await } => {
             gateway.delivery.stop();
+            gateway.platform.probe.sometimes("shutdown.drained");
             return 0;
         }
         () = tokio::time::sleep(limit) => {}
@@ -374,6 +376,7 @@ async fn drain(gateway: &Arc<Gateway>, limit: Duration, control: &mut mpsc::Rece
     }
     gateway.delivery.stop();
     let cut_off = gateway.runs.count();
+    gateway.platform.probe.sometimes("shutdown.deadline_reached");
     tracing::warn!(cut_off, "runs are cut off");
     gateway.runs.cut_off();
     // A cancelled run still stores what it has, and a part that is at the service hears whether it arrived: otherwise the

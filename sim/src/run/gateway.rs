@@ -1,6 +1,9 @@
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use openclaw_config::{AuthMode, Config, Secret};
@@ -46,7 +49,7 @@ impl GatewayHost {
             transport: Arc::new(net.transport("gateway", "gateway")),
             tasks: tasks.clone(),
             processes: Arc::new(Programs { recorder: recorder.clone(), disk: disk.clone(), config: text.clone() }),
-            probe: Arc::new(Claims(recorder.clone(), disk.clone())),
+            probe: Arc::new(Claims(recorder.clone(), disk.clone(), Mutex::default())),
             ..world.platform.clone()
         };
         let (machine, panics) = (net.clone(), world.panics.clone());
@@ -234,7 +237,7 @@ impl GatewayHost {
 }
 
 /// The gateway's claims about itself.
-struct Claims(Recorder, SimDisk);
+struct Claims(Recorder, SimDisk, Mutex<BTreeSet<&'static str>>);
 
 impl Probe for Claims {
     fn always(&self, name: &'static str, holds: bool) {
@@ -244,7 +247,8 @@ impl Probe for Claims {
         }
     }
     fn sometimes(&self, name: &'static str) {
-        if !self.1.crashed() {
+        // The first time is enough.
+        if !self.1.crashed() && lock(&self.2).insert(name) {
             self.0.record("gateway", What::Probe { name: name.to_owned(), holds: true, always: false });
         }
     }

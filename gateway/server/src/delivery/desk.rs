@@ -112,10 +112,13 @@ pub async fn retry(gateway: &Arc<Gateway>, which: Which) -> Result<Vec<String>, 
     if let Which::One(id) = &which
         && delivery.lock().lanes.hurry(id, delivery.clock.mono())
     {
+        gateway.platform.probe.sometimes("delivery.waiting_one_hurried");
         return Ok(vec![id.clone()]);
     }
     let now = delivery.clock.wall();
     let dead = dead(gateway, &which)?;
+    let is_over = |letter: &Letter| matches!(letter.state, State::Dead { .. } | State::Unknown { .. });
+    gateway.platform.probe.always("delivery.only_what_is_over_is_revived", dead.iter().all(is_over));
     let letters: Vec<Letter> = dead.into_iter().map(|letter| letter.again(now, delivery.ttl)).collect();
     // Another order may have been quicker: what it dropped or sent again is not for this one.
     let revive = move |tx: &WriteTransaction| {
@@ -156,10 +159,12 @@ async fn drop_waiting(gateway: &Arc<Gateway>, mut letter: Letter) -> Result<Vec<
     let delivery = &gateway.delivery;
     let removed = delivery.lock().lanes.remove(&letter.id);
     if removed == Some(false) {
+        gateway.platform.probe.sometimes("delivery.drop_refused_on_its_way");
         let text = format!("message {} is on its way", letter.id);
         return Err(ErrorShape::unavailable("DELIVERY_BUSY", text).retry(Some(1000)).into());
     }
     let now = delivery.clock.wall();
+    gateway.platform.probe.sometimes("delivery.waiting_one_dropped");
     letter.last_error = Some("taken out by an operator".to_owned());
     letter.state = State::Dead { reason: Reason::Dropped, at: now };
     let ending = letter.clone();

@@ -1,6 +1,10 @@
 //! The start: what an earlier process left is taken up where it stood (F05, F06).
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use openclaw_platform::Clock;
 
@@ -64,9 +68,15 @@ pub async fn start(gateway: &Arc<Gateway>) -> Result<(), StoreError> {
     for letter in letters.iter_mut().filter(|l| l.state == State::Attempting) {
         let account = gateway.channels.account(&letter.channel, Some(&letter.account));
         let knows_repeats = account.is_some_and(|a| a.knows_repeats());
-        interrupted(letter, knows_repeats || delivery.resend_unknown);
+        let probe = &gateway.platform.probe;
+        let resends = knows_repeats || delivery.resend_unknown;
+        probe.sometimes(if resends { "delivery.sent_again_after_a_crash" } else { "delivery.in_doubt_after_a_crash" });
+        interrupted(letter, resends);
         changed.push(letter.clone());
     }
+    let chats: BTreeSet<_> = changed.iter().map(super::chat_of).collect();
+    gateway.platform.probe.always("delivery.one_under_way_in_a_chat", chats.len() == changed.len());
+    gateway.platform.probe.always("delivery.taken_up_in_order", letters.is_sorted_by(|a, b| a.id < b.id));
     if !changed.is_empty() {
         let write = move |tx: &redb::WriteTransaction| changed.iter().try_for_each(|letter| table::put(tx, letter));
         gateway.store.write(write).await?;

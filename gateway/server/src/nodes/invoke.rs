@@ -37,6 +37,13 @@ pub(super) struct Waiting {
     end: oneshot::Sender<End>,
 }
 
+impl Waiting {
+    /// Connection of the node that was asked.
+    pub(super) fn conn_id(&self) -> &str {
+        &self.node.member.conn_id
+    }
+}
+
 enum End {
     Answered(Answer),
     Left,
@@ -210,6 +217,7 @@ impl Nodes {
                 },
             );
             state.waiting.insert(id.clone(), Waiting { node, owner: request.owner, end });
+            self.probe.always("nodes.invokes_bounded", state.waiting.len() <= NODE_INVOKES);
         }
         let mut guard = Guard { nodes: self, id, reason: "caller" };
         let limit = request.timeout.unwrap_or(NODE_INVOKE_DEFAULT).min(NODE_INVOKE_MAX);
@@ -217,14 +225,21 @@ impl Nodes {
             end = &mut ended => end,
             () = tokio::time::sleep(limit) => {
                 guard.reason = "timeout";
+                self.probe.sometimes("nodes.invoke_timed_out");
                 return Err(InvokeError::TimedOut);
             }
         };
         match end {
             Ok(End::Answered(answer)) if answer.ok => Ok(answer),
             Ok(End::Answered(answer)) => Err(InvokeError::Failed(answer.error)),
-            Ok(End::Cancelled) => Err(InvokeError::Cancelled),
-            Ok(End::Left) | Err(_) => Err(InvokeError::Left(request.command)),
+            Ok(End::Cancelled) => {
+                self.probe.sometimes("nodes.invoke_taken_back");
+                Err(InvokeError::Cancelled)
+            }
+            Ok(End::Left) | Err(_) => {
+                self.probe.sometimes("nodes.left_while_asked");
+                Err(InvokeError::Left(request.command))
+            }
         }
     }
 
@@ -232,6 +247,7 @@ impl Nodes {
     pub fn answer(&self, conn_id: &str, id: &str, answer: Answer) -> bool {
         let mut state = self.lock();
         if state.waiting.get(id).is_none_or(|w| w.node.member.conn_id != conn_id) {
+            self.probe.sometimes("nodes.answer_nobody_waits_for");
             return false;
         }
         state.waiting.remove(id).is_some_and(|w| w.end.send(End::Answered(answer)).is_ok())

@@ -99,6 +99,7 @@ impl Maintenance {
         (removed.transcripts, removed.lines) = round.transcripts().await?;
         removed.files = round.archives().await;
         if !removed.is_nothing() {
+            gateway.platform.probe.sometimes("sessions.pruned");
             let Removed { sessions, transcripts, lines, files } = removed;
             if round.enforce {
                 tracing::info!(sessions, transcripts, lines, files, "old conversations were removed");
