@@ -332,6 +332,13 @@ impl FakeTelegram {
         id
     }
 
+    /// Id of the message of an update that was queued lately.
+    pub fn message_id(&self, update_id: i64) -> Option<i64> {
+        let state = self.lock();
+        let update = state.remembered.iter().rfind(|update| update["update_id"] == update_id)?;
+        update["message"]["message_id"].as_i64()
+    }
+
     /// Queues an update once more, as Telegram does when a confirmation got lost. False when it is not known (any more).
     pub fn push_again(&self, update_id: i64) -> bool {
         let mut state = self.lock();

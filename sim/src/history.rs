@@ -91,7 +91,8 @@ pub enum What {
     Probe { name: String, holds: bool, always: bool },
     /// A task panicked.
     Panic { task: String, message: String },
-    /// A number: `tasks`, `sockets` and `draws` at the end of a run, `outbox_bytes` at the end of a connection (the most
+    /// A number: `tasks`, `sockets` and `draws` at the end of a run, and what its database then still holds of inbound
+    /// messages (`inbox`) and runs (`runs`); `outbox_bytes` whenever it has grown and at the end of a connection (the most
     /// that waited for it), `start_storage_ops` when the gateway listens.
     Gauge { name: String, value: i64 },
     /// Anything worth reading.

@@ -6,6 +6,7 @@
 //! Start reading at [`World`].
 
 pub mod canary;
+pub mod claims;
 mod clock;
 pub mod diff;
 mod entropy;

@@ -76,6 +76,8 @@ pub struct Expect {
     pub interrupts: bool,
     /// It is `steer`: a message may go into a run that is under way, and is answered by that.
     pub steers: bool,
+    /// `messages.delivery.resendUnknown`: a message whose fate is unknown is sent again by itself.
+    pub resends: bool,
     /// Beside somebody hostile an honest client is answered within this time.
     pub fair_within_ms: u64,
     /// Numbers of the people who own the gateway in chats (D46).
@@ -137,6 +139,7 @@ impl Default for Expect {
             run_deadline_ms: 600_000,
             interrupts: false,
             steers: false,
+            resends: false,
             fair_within_ms: 1_000,
             owners: Vec::new(),
             bound: BTreeMap::new(),
@@ -176,6 +179,7 @@ impl Expect {
             run_deadline_ms: config.agents.defaults.timeout_seconds * 1000,
             interrupts: config.messages.queue.mode == QueueMode::Interrupt,
             steers: matches!(config.messages.queue.mode, QueueMode::Steer | QueueMode::Queue),
+            resends: config.messages.delivery.resend_unknown,
             owners: owners(&config),
             bound: bound(&plan.config),
             shared_chats: says_shared(&plan.config),
@@ -251,8 +255,8 @@ pub const ORACLES: [(&str, &str); 45] = [
     ("telegram_offset", "the offset of getUpdates never goes back"),
     ("telegram_poll", "at most one getUpdates at a time"),
     ("telegram_429", "nothing is sent to a chat before its retry_after is over"),
-    ("telegram_answered", "every update is answered"),
-    ("telegram_once", "no update is answered twice"),
+    ("telegram_answered", "every update is answered, or its chat is told that the answer may be missing"),
+    ("telegram_once", "no update is answered twice, nothing in doubt is sent again unasked"),
     ("telegram_order", "the answers of a chat come in the order of its messages"),
     (
         "rights",
@@ -298,6 +302,6 @@ fn remark(oracle: &str, facts: &Facts) -> String {
     }
     match telegram::doubled(facts) {
         0 => String::new(),
-        n => format!("{n} updates were answered twice, an end of the gateway between the answers"),
+        n => format!("{n} updates were answered twice, the first answer in doubt"),
     }
 }

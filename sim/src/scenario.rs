@@ -227,7 +227,7 @@ impl Scenario {
             let why = format!("up to {drawn} clients, requests, messages and faults, at most {MOST_DRAWN}");
             return Err(ScenarioError(format!("{name}:1:1: {why}: fewer, rarer, or for a shorter time")));
         }
-        crate::plan::config(&scenario).map_err(|why| {
+        crate::plan::config(&scenario, false).map_err(|why| {
             ScenarioError(format!("{name}:{}:1: the gateway's configuration: {why}", at_table("[gateway]", 0)))
         })?;
         Ok(scenario)

@@ -125,6 +125,11 @@ impl SimDisk {
         self.lock().faults.retain(|armed| armed.id != id);
     }
 
+    /// Something is wrong with it, now or at a later operation.
+    pub fn is_failing(&self) -> bool {
+        !self.lock().faults.is_empty()
+    }
+
     /// What faults have done since the last call; [`DiskFault::Full`] is not told of.
     pub fn struck(&self) -> Vec<Struck> {
         std::mem::take(&mut self.lock().struck)

@@ -324,10 +324,6 @@ async fn s07_a_neighbour_at_the_same_address_is_a_stranger() {
         assert_eq!((frames.len(), &frames[0]["ok"], ended.0), (1, &json!(false), 1008));
         assert_eq!(frames[0]["error"]["code"], code, "{}", frames[0]);
     }
-    for path in ["/__openclaw__/canvas/", "/__openclaw__/a2ui/", "/config", "/v1/chat/completions"] {
-        let answer = get(gateway.port, path, "Host: localhost\r\nX-Forwarded-For: 203.0.113.9\r\n").await;
-        assert!(!answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
-    }
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ mod idle;
 mod measure;
 mod plot;
 mod policies;
+mod reads;
 mod report;
 mod requests;
 mod rpc;
@@ -153,6 +154,15 @@ enum Command {
         #[arg(long, default_value_t = 15_000, value_parser = clap::value_parser!(u32).range(1..=15_500))]
         bytes: u32,
     },
+    /// One client that asks for everything at once, beside others that ask for little
+    Reads {
+        /// Sessions that there are
+        #[arg(long, default_value_t = 4000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        sessions: u32,
+        /// Turns of each
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        turns: u32,
+    },
     /// maxBufferedBytes and maxPayload: sizes of events and frames over bounds for them
     Policies,
     /// Garbage first frames beside good clients
@@ -257,6 +267,10 @@ async fn run(cli: Cli) -> Result<bool> {
             figures.extend(bench.idle(connections, Duration::from_secs_f64(hold)).await?);
         }
         Command::Slow { fast, stalled, bytes } => figures.extend(bench.slow(fast, stalled, bytes as usize).await?),
+        Command::Reads { sessions, turns } => {
+            let held = reads::Held { sessions: sessions as usize, turns: turns as usize };
+            figures.extend(bench.reads(held).await?);
+        }
         Command::Policies => figures.extend(bench.policies().await?),
         Command::Garbage { frames: count, connections, rate } => {
             figures.extend(bench.garbage(Flood { count, connections, rate }).await?);
@@ -463,6 +477,20 @@ impl Bench {
             gateway.stop().await;
         }
         Ok(slow::figures(&load, &rounds, Target::AtMost(5.0), Target::AtMost(readers.may_wait_kib())))
+    }
+
+    async fn reads(&self, held: reads::Held) -> Result<Vec<Figure>> {
+        let load = format!("everything at once, {} sessions of {} turns", held.sessions, held.turns);
+        progress(&load);
+        let gateway = self.which.start().await?;
+        reads::seed(&gateway, held).await?;
+        let mut rounds = Vec::new();
+        for _ in 0..self.rounds() {
+            rounds.push(reads::run(&gateway, held, self.window()).await?);
+        }
+        gateway.stop().await;
+        // A client that asks for everything may cost the others this much (F55).
+        Ok(reads::figures(&load, &rounds, 5.0))
     }
 
     async fn policies(&self) -> Result<Vec<Figure>> {

@@ -57,7 +57,7 @@ pub fn run(input: &[u8]) {
 
 fn check(message: &Inbound) {
     assert!(!message.text.is_empty());
-    assert!(message.key.starts_with("update:"));
+    assert!(message.key.starts_with("message:") || message.key.starts_with("callback:"));
     let numeric = |id: &str| id.parse::<i64>().is_ok_and(|n| n.to_string() == id);
     assert!(numeric(&message.sender.id) && numeric(&message.chat.chat), "{message:?}");
     if message.chat.chat != "0" {

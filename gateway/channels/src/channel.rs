@@ -105,7 +105,8 @@ pub enum ChatKind {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Inbound {
-    /// Unique within channel and account, the same for a redelivery: `update:123`.
+    /// Unique within channel and account, the same for a redelivery, whatever numbers the service gives its deliveries:
+    /// `message:CHAT:ID:DATE`.
     pub key: String,
     /// Private or group.
     pub kind: ChatKind,

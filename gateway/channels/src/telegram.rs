@@ -54,7 +54,7 @@ pub struct Telegram {
     platform: Platform,
     options: TelegramOptions,
     /// The options' rules, ready to be asked.
-    access: AccessRules,
+    access: Arc<AccessRules>,
     pairing: Arc<PairingStore>,
     api: BotApi,
     limits: Limits,
@@ -99,7 +99,7 @@ impl Telegram {
     /// A bot with these settings; nothing is sent before it is used. `pairing` is shared with whoever approves.
     pub fn new(platform: &Platform, options: TelegramOptions, pairing: Arc<PairingStore>) -> Arc<Self> {
         Arc::new(Self {
-            access: options.access.clone().normalised(PREFIXES),
+            access: Arc::new(options.access.clone().normalised(PREFIXES)),
             api: BotApi::new(platform, &options),
             limits: Limits::new(platform.clock.clone()),
             entropy: platform.entropy.fork("telegram"),

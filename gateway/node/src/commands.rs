@@ -176,7 +176,7 @@ impl Commands {
     /// `approved`, `approvedFacts` and `unanswered` are the gateway's word: it takes them out of what clients send (S19).
     async fn judge(&self, request: &ExecRequest, target: &Target, params: &Value) -> Result<(), Refusal> {
         let denied = |why: &str| Refusal::new("SYSTEM_RUN_DENIED", format!("this node does not run it: {why}"));
-        let file = self.policy.read().map_err(|e| denied(&e.to_string()))?;
+        let file = self.policy.read().await.map_err(|e| denied(&e.to_string()))?;
         // Nothing said: nothing runs.
         let file = file.ok_or_else(|| denied("it has no policy yet; see `openclaw approvals policy --node`"))?.file;
         for problem in problems(&file).iter().filter(|problem| problem.is_misspelt).take(PROBLEMS_TOLD) {
@@ -355,7 +355,7 @@ mod tests {
         }
         // Of all that only the script itself is remembered, as it was.
         let kept =
-            b.commands.policy.read().unwrap().unwrap().file.agents.unwrap().0["main"].allowlist.clone().unwrap().0;
+            b.commands.policy.read_now().unwrap().unwrap().file.agents.unwrap().0["main"].allowlist.clone().unwrap().0;
         assert_eq!(kept.len(), 1);
         assert!(kept[0].pattern.ends_with("/s.sh") && kept[0].sha256.is_some());
     }

@@ -3,7 +3,7 @@
 use std::{
     io,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
@@ -48,10 +48,15 @@ pub enum HttpError {
     TooLarge(usize),
 }
 
+/// An idle connection is used again within this time. An older one may be dead without a sign: what is sent on it would
+/// wait for its whole timeout with nobody knowing whether it arrived, where a new connection says at once that it cannot.
+const IDLE: Duration = Duration::from_secs(5);
+
 /// The client; cloning shares its connections.
 #[derive(Clone)]
 pub struct HttpClient {
-    inner: Client<Connector, Body>,
+    connector: Connector,
+    inner: Arc<Mutex<Client<Connector, Body>>>,
 }
 
 impl std::fmt::Debug for HttpClient {
@@ -64,12 +69,18 @@ impl HttpClient {
     /// A client on the platform's transport.
     pub fn new(platform: &Platform) -> Self {
         let connector = Connector { transport: platform.transport.clone(), tls: Tls::new() };
-        let inner = Client::builder(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .pool_max_idle_per_host(IDLE_PER_HOST)
-            .build(connector);
-        Self { inner }
+        let inner = Arc::new(Mutex::new(pool(&connector)));
+        Self { connector, inner }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Client<Connector, Body>> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A connection gave no answer: those that idle now are no better (a silent link) and are not used again. What is under
+    /// way on others goes on.
+    fn forget_idle(&self) {
+        *self.lock() = pool(&self.connector);
     }
 
     /// Sends `request` and gives the response once its head is there, within `timeout`. The body streams.
@@ -77,8 +88,12 @@ impl HttpClient {
     /// # Errors
     /// [`HttpError::Connect`], [`HttpError::Lost`], [`HttpError::Timeout`].
     pub async fn send(&self, request: Request<Body>, timeout: Duration) -> Result<Response<Incoming>, HttpError> {
-        match tokio::time::timeout(timeout, self.inner.request(request)).await {
-            Err(_) => Err(HttpError::Timeout(timeout)),
+        let asked = self.lock().request(request);
+        match tokio::time::timeout(timeout, asked).await {
+            Err(_) => {
+                self.forget_idle();
+                Err(HttpError::Timeout(timeout))
+            }
             Ok(Ok(response)) => Ok(response),
             Ok(Err(e)) if e.is_connect() => Err(HttpError::Connect(root_cause(&e))),
             Ok(Err(e)) => Err(HttpError::Lost(root_cause(&e))),
@@ -99,8 +114,20 @@ impl HttpClient {
             let (head, body) = self.send(request, timeout).await?.into_parts();
             Ok(Response::from_parts(head, whole(body, max).await?))
         };
-        tokio::time::timeout(timeout, work).await.unwrap_or(Err(HttpError::Timeout(timeout)))
+        tokio::time::timeout(timeout, work).await.unwrap_or_else(|_| {
+            self.forget_idle();
+            Err(HttpError::Timeout(timeout))
+        })
     }
+}
+
+fn pool(connector: &Connector) -> Client<Connector, Body> {
+    Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE)
+        .pool_max_idle_per_host(IDLE_PER_HOST)
+        .build(connector.clone())
 }
 
 /// Reads a whole body of at most `max` bytes.
@@ -192,12 +219,91 @@ impl hyper::rt::Write for Stream {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        net::{IpAddr, SocketAddr},
+        sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    };
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use wiremock::{Mock, MockServer, ResponseTemplate, matchers::path};
 
     use super::*;
 
     fn get(uri: &str) -> Request<Body> {
         Request::get(uri).body(Body::default()).unwrap()
+    }
+
+    /// Answers every request, until the link falls silent: connections of before never say anything again.
+    #[derive(Default)]
+    struct Link {
+        opened: AtomicUsize,
+        silent: Arc<Mutex<Vec<Arc<AtomicBool>>>>,
+    }
+
+    impl Link {
+        fn fall_silent(&self) {
+            self.silent.lock().unwrap().drain(..).for_each(|one| one.store(true, Ordering::SeqCst));
+        }
+    }
+
+    impl Transport for Link {
+        fn bind(&self, _: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn crate::Listener>>> {
+            Box::pin(std::future::ready(Err(io::Error::other("no"))))
+        }
+        fn resolve<'a>(&'a self, _: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
+            Box::pin(std::future::ready(Ok(vec![[127, 0, 0, 1].into()])))
+        }
+        fn connect<'a>(&'a self, _: &'a str, _: u16) -> BoxFuture<'a, io::Result<BoxIo>> {
+            self.opened.fetch_add(1, Ordering::SeqCst);
+            let silent = Arc::new(AtomicBool::new(false));
+            self.silent.lock().unwrap().push(silent.clone());
+            let (ours, mut theirs) = tokio::io::duplex(1 << 16);
+            tokio::spawn(async move {
+                let mut head = vec![0; 4096];
+                while let Ok(1..) = theirs.read(&mut head).await {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    if silent.load(Ordering::SeqCst) {
+                        std::future::pending::<()>().await;
+                    }
+                    let _ = theirs.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+                }
+            });
+            Box::pin(std::future::ready(Ok(Box::new(ours) as BoxIo)))
+        }
+    }
+
+    fn over(link: &Arc<Link>) -> HttpClient {
+        HttpClient::new(&Platform { transport: link.clone(), ..crate::os::without_files() })
+    }
+
+    /// After a silent link nothing waits for connections that died with it (F12).
+    #[tokio::test(start_paused = true)]
+    async fn f12_what_did_not_answer_takes_its_idle_neighbours_along() {
+        let (link, limit) = (Arc::new(Link::default()), Duration::from_secs(30));
+        let client = over(&link);
+        let ask = || client.fetch(get("http://bot.example/"), limit, 10);
+        let (a, b, c) = tokio::join!(ask(), ask(), ask());
+        assert!(a.is_ok() && b.is_ok() && c.is_ok());
+        link.fall_silent();
+        assert!(matches!(ask().await, Err(HttpError::Timeout(_))));
+        let start = tokio::time::Instant::now();
+        ask().await.unwrap();
+        assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    }
+
+    /// A connection that has idled for long may be dead without a sign.
+    #[tokio::test(start_paused = true)]
+    async fn f12_what_idled_for_long_is_not_used_again() {
+        let (link, limit) = (Arc::new(Link::default()), Duration::from_secs(30));
+        let client = over(&link);
+        for _ in 0..3 {
+            client.fetch(get("http://bot.example/"), limit, 10).await.unwrap();
+            tokio::time::sleep(IDLE / 2).await;
+        }
+        assert_eq!(link.opened.load(Ordering::SeqCst), 1, "one that is in use is used again");
+        link.fall_silent();
+        tokio::time::sleep(2 * IDLE).await;
+        client.fetch(get("http://bot.example/"), limit, 10).await.unwrap();
     }
 
     #[tokio::test]

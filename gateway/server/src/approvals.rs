@@ -11,7 +11,7 @@ use std::{
 
 use openclaw_agent::exec::{ExecRequest, Facts, FileFact};
 use openclaw_config::DEFAULT_AGENT;
-use openclaw_platform::{Clock, Entropy, EntropyExt as _, Mono};
+use openclaw_platform::{Clock, Entropy, EntropyExt as _, Mono, NoProbe, Probe};
 use openclaw_protocol::{
     approvals::{
         Decision, ExecApprovalAsk, ExecApprovalFile, ExecApprovalOutcome, ExecApprovalRequested, ExecApprovalResolved,
@@ -165,12 +165,18 @@ pub struct Approvals {
     state: Mutex<State>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
+    probe: Arc<dyn Probe>,
 }
 
 impl Approvals {
     /// None yet.
     pub fn new(clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
-        Self { state: Mutex::default(), clock, entropy }
+        Self { state: Mutex::default(), clock, entropy, probe: Arc::new(NoProbe) }
+    }
+
+    /// The same, watched.
+    pub fn watched(self, probe: Arc<dyn Probe>) -> Self {
+        Self { probe, ..self }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -193,7 +199,15 @@ impl Approvals {
         let mut state = self.lock();
         state.grants.retain(|_, g| now < g.until);
         let grant = state.grants.remove(id).ok_or(Unusable::Unknown)?;
-        if grant.binding == *binding { Ok(grant.granted) } else { Err(Unusable::Mismatch) }
+        self.probe.always("approvals.used_while_good", now < grant.until);
+        self.probe.always("approvals.single_use", !state.grants.contains_key(id) && !state.pending.contains_key(id));
+        if grant.binding == *binding {
+            self.probe.sometimes("approvals.redeemed");
+            Ok(grant.granted)
+        } else {
+            self.probe.sometimes("approvals.for_something_else");
+            Err(Unusable::Mismatch)
+        }
     }
 
     /// Takes a question off the list; `None` when it was decided meanwhile.
@@ -210,6 +224,7 @@ impl Drop for Guard<'_> {
         let mut state = self.0.lock();
         if state.pending.get(&self.1).is_some_and(|p| p.decide.is_closed()) {
             state.pending.remove(&self.1);
+            self.0.probe.sometimes("approvals.asker_left");
         }
     }
 }
@@ -247,14 +262,21 @@ impl Gateway {
             state.grants.remove(&id);
             let pending = Pending { shown: shown.clone(), binding, facts, asked_by, decide };
             state.pending.insert(id.clone(), pending);
+            self.approvals.probe.always("approvals.questions_bounded", state.pending.len() <= APPROVALS);
             drop(state);
             hub.publish(&EXEC_APPROVAL_REQUESTED, &shown, None);
         }
         let decision = openclaw_platform::select! {
             decision = &mut decided => decision.ok(),
             () = tokio::time::sleep(timeout) => match self.approvals.withdraw(&id) {
-                Some(_) => None,
-                None => decided.await.ok(),
+                Some(_) => {
+                    self.approvals.probe.sometimes("approvals.timed_out");
+                    None
+                }
+                None => {
+                    self.approvals.probe.sometimes("approvals.decided_at_the_deadline");
+                    decided.await.ok()
+                }
             },
         };
         Ok(ExecApprovalOutcome { id, decision, created_at_ms, expires_at_ms })
@@ -271,6 +293,7 @@ impl Gateway {
             let unknown = || ErrorShape::invalid("UNKNOWN_APPROVAL", "unknown approval id");
             let asked_by = state.pending.get(id).ok_or_else(unknown)?.asked_by.as_deref();
             if asked_by == Some(by.identity) && decision != Decision::Deny {
+                self.approvals.probe.sometimes("approvals.own_refused");
                 let text = "who asked for an approval may deny it and not give it: let another device decide";
                 return Err(ErrorShape::invalid("OWN_APPROVAL", text));
             }
@@ -290,6 +313,7 @@ impl Gateway {
             }
             let granted = Granted { decision, facts: pending.facts };
             state.grants.insert(id.to_owned(), Grant { binding, granted, until });
+            self.approvals.probe.always("approvals.grants_bounded", state.grants.len() <= APPROVALS);
         }
         let resolved = ExecApprovalResolved {
             id: id.to_owned(),

@@ -183,13 +183,13 @@ impl Delivery {
         Err(ErrorShape::unavailable("OUTBOX_FULL", text).retry(Some(5000)))
     }
 
-    /// The places of those that are on their way at one time: each account has its own, and what has files others than
-    /// texts, since an upload may take minutes (F57).
+    /// The permits of what is on its way at one time: each account has its own, and what has files others than texts, since
+    /// an upload may take minutes (F57).
     fn permits(&self, (channel, account, _): &ChatKey, has_files: bool) -> Arc<Semaphore> {
-        let places = if has_files { UPLOADS_AT_ONCE } else { DELIVERIES_AT_ONCE };
+        let most = if has_files { UPLOADS_AT_ONCE } else { DELIVERIES_AT_ONCE };
         let mut ledger = self.lock();
         let permits = ledger.permits.entry((channel.clone(), account.clone(), has_files));
-        permits.or_insert_with(|| Arc::new(Semaphore::new(places))).clone()
+        permits.or_insert_with(|| Arc::new(Semaphore::new(most))).clone()
     }
 
     /// The end of a letter, for whoever waits for it; ask before it is dispatched.
@@ -287,6 +287,10 @@ pub fn dispatch(gateway: &Arc<Gateway>, letter: &Letter) {
         ledger.busy += usize::from(starts);
         starts
     };
+    gateway
+        .platform
+        .probe
+        .always("delivery.at_once_bounded", delivery.permits.available_permits() <= DELIVERIES_AT_ONCE);
     if starts {
         gateway.tasks.spawn("delivery", courier::carry(gateway.clone(), chat));
     }

@@ -16,7 +16,7 @@ use std::{
 pub use authority::Authority;
 use listing::Listing;
 use openclaw_config::Secret;
-use openclaw_platform::{Clock, Entropy, EntropyExt as _, Platform};
+use openclaw_platform::{Clock, Entropy, EntropyExt as _, Platform, Probe};
 use openclaw_protocol::{
     event::DevicePairRequested,
     params::PairedDevice,
@@ -93,6 +93,7 @@ pub struct Devices {
     state: Arc<Mutex<State>>,
     /// One change at a time, so that what is stored last is what is in memory.
     changing: tokio::sync::Mutex<()>,
+    probe: Arc<dyn Probe>,
 }
 
 #[derive(Default)]
@@ -118,7 +119,8 @@ impl Devices {
         let seen = store.read(|tx| store::all(tx, store::DEVICES_SEEN))?.into_iter().collect();
         let state = Arc::new(Mutex::new(State { paired, seen, ..State::default() }));
         let clock = platform.clock.clone();
-        Ok(Self { store, entropy, clock, listing, state, changing: tokio::sync::Mutex::default() })
+        let (changing, probe) = (tokio::sync::Mutex::default(), platform.probe.clone());
+        Ok(Self { store, entropy, clock, listing, state, changing, probe })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -206,6 +208,7 @@ impl Devices {
         });
         let written = written.await;
         if written.is_err() {
+            self.probe.sometimes("devices.seen_not_stored");
             self.lock().dirty.extend(ids);
         }
         written
@@ -252,6 +255,7 @@ impl Devices {
         Ok(match self.file(ask, true) {
             Ok((request, is_new)) => Some(request).filter(|_| is_new),
             Err(Full { .. }) => {
+                self.probe.sometimes("devices.no_place_for_a_request");
                 tracing::warn!(device = ask.device_id, "no place for the request of a node that declares more");
                 None
             }
@@ -321,6 +325,8 @@ impl Devices {
                 return Err(DeviceError::MissingScope("operator.admin".to_owned()));
             }
             state.pending.take(request_id);
+            self.probe.always("devices.decided_once", state.pending.get(request_id, now).is_none());
+            self.probe.always("devices.nobody_grants_more_than_he_has", caller.lacks(&found.scopes).is_none());
             let shown = &found.shown;
             let about = About {
                 display_name: shown.display_name.clone(),
@@ -344,6 +350,7 @@ impl Devices {
         match self.put(device).await {
             Ok(device) => Ok(device.shown(self.lock().seen.get(&device.device_id))),
             Err(error) => {
+                self.probe.sometimes("devices.approval_not_stored");
                 self.lock().pending.restore(pending);
                 Err(error.into())
             }
@@ -380,6 +387,7 @@ impl Devices {
         }
         let mut device = self.device(ask);
         if let Some(token) = fitting(&device) {
+            self.probe.sometimes("devices.token_made_meanwhile");
             return Ok(token);
         }
         device.issue(ask.role, self.entropy.hex(16), ask.scopes.clone(), self.clock.wall());

@@ -40,11 +40,11 @@ impl Gate {
     /// What `tools.exec` and the stored policy say, the stricter where both do, and no more than the session and the
     /// agent's own configuration say. Where neither says anything: the list, and a person is asked about the rest (D47). A
     /// file that cannot be read allows nothing.
-    fn policy(&self) -> Result<Policy, String> {
+    async fn policy(&self) -> Result<Policy, String> {
         let config = self.gateway.config();
         let exec = &config.tools.exec;
         let unset = (exec.security.unwrap_or(ExecSecurity::Allowlist), exec.ask.unwrap_or(ExecAsk::OnMiss));
-        let file = self.gateway.exec_policy.read().map_err(|error| {
+        let file = self.gateway.exec_policy.read().await.map_err(|error| {
             tracing::error!(%error, "the stored exec policy allows nothing");
             error.to_string()
         })?;
@@ -70,7 +70,7 @@ impl Gate {
     async fn decide(&self, request: ExecRequest, target: &Target) -> Result<(), String> {
         let request =
             ExecRequest { agent_id: self.agent_id.clone(), session_key: Some(self.session_key.clone()), ..request };
-        let policy = self.policy()?;
+        let policy = self.policy().await?;
         let listed = policy.lists(self.processes(), target, None).await;
         match policy.judge(listed) {
             Verdict::Run => return Ok(()),
@@ -103,7 +103,7 @@ impl Gate {
         if let Some(what) = shown.difference(&found) {
             return Err(format!("not allowed: {what}"));
         }
-        match self.policy()?.security {
+        match self.policy().await?.security {
             ExecSecurity::Deny => Err("not allowed: the policy allows no programs any more".into()),
             _ => Ok(()),
         }
@@ -125,7 +125,7 @@ impl Gate {
 
 /// Tells what is wrong with the stored policy, once at the start: words that are none, patterns that never match (S26, F49).
 pub fn tell_problems(store: &ApprovalsStore) {
-    match store.read() {
+    match store.read_now() {
         Ok(None) => {}
         Ok(Some(snapshot)) => {
             for problem in problems(&snapshot.file).iter().take(PROBLEMS_TOLD) {

@@ -143,9 +143,9 @@ impl Gateway {
             devices: Devices::load(&platform, store.clone(), entropy.fork("devices"))?,
             preauth: Arc::default(),
             used_signatures: UsedSignatures::default(),
-            nodes: Nodes::load(store.clone(), entropy.fork("nodes"))?,
+            nodes: Nodes::load(store.clone(), entropy.fork("nodes"))?.watched(platform.probe.clone()),
             pairings: Pairings::load(store.clone(), clock.clone(), entropy.fork("node-pairing"))?,
-            approvals: Approvals::new(clock.clone(), entropy.fork("approvals")),
+            approvals: Approvals::new(clock.clone(), entropy.fork("approvals")).watched(platform.probe.clone()),
             exec_policy: ApprovalsStore::new(
                 platform.storage.clone(),
                 platform.tasks.clone(),
@@ -159,7 +159,7 @@ impl Gateway {
             wake_words: WakeWords::load(platform.storage.clone(), platform.tasks.clone()),
             sessions: Sessions::load(store.clone(), entropy.fork("sessions"))?,
             runs: Runs::load(&store, (now, clock.mono()), parallel, limits.max_queued_per_session as usize)?,
-            idempotency: Idempotency::load(store.clone(), clock.clone(), ttl, max)?,
+            idempotency: Idempotency::load(store.clone(), clock.clone(), ttl, max)?.watched(platform.probe.clone()),
             providers: Providers::new(&platform, config.clone()),
             channels: Channels::open(&platform, &store, &options)?,
             delivery: Delivery::load(&platform, &store, &config)?,
@@ -194,6 +194,7 @@ impl Gateway {
     pub fn set_auth(&self, auth: SharedAuth) {
         if let Some(generation) = self.credentials.swap(auth) {
             tracing::info!("the shared credential changed; its sessions end");
+            self.platform.probe.sometimes("auth.credential_rotated");
             self.hub.close_older(generation, &Close::new(1008, "credential rotated"));
         }
     }

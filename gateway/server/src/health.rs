@@ -110,7 +110,9 @@ impl Gateway {
         let changed = {
             let mut cache = self.health.lock();
             let changed = tell || cache.health.as_ref().is_none_or(|old| !same(old, &health));
+            let before = cache.version;
             cache.version += u64::from(changed);
+            self.platform.probe.always("health.versions_tell_changes", (cache.version > before) == changed);
             cache.text = Encoded::new(&health).ok();
             cache.health = Some(health.clone());
             cache.taken = Some(self.clock.mono());
@@ -139,11 +141,7 @@ impl Gateway {
         let path = self.sessions_path();
         let shown = |newest: Newest| {
             let row = |(at, key)| RecentSession { key, updated_at: Some(at), age: Some(now.saturating_sub(at)) };
-            SessionsHealth {
-                path: path.clone(),
-                count: newest.count(),
-                recent: newest.into_rows().map(row).collect(),
-            }
+            SessionsHealth { path: path.clone(), count: newest.count(), recent: newest.into_rows().map(row).collect() }
         };
         let found: BTreeMap<&str, SessionsHealth> = found.into_iter().map(|(id, newest)| (id, shown(newest))).collect();
         let of = |agent: &str| found.get(agent).cloned().unwrap_or_else(|| shown(Newest::new(0)));
@@ -228,12 +226,7 @@ impl Gateway {
         };
         let mut by_agent = |id: &str| {
             let newest = found.remove(id).unwrap_or_else(|| Newest::new(0));
-            AgentSessions {
-                agent_id: id.to_owned(),
-                path: path.clone(),
-                count: newest.count(),
-                recent: rows(newest),
-            }
+            AgentSessions { agent_id: id.to_owned(), path: path.clone(), count: newest.count(), recent: rows(newest) }
         };
         let by_agent = agents.iter().map(|id| by_agent(id)).collect();
         let total = all.count();
@@ -254,13 +247,7 @@ impl Gateway {
             },
             channel_summary: channels.lines.into_iter().chain(delivery.line()).collect(),
             queued_system_events: self.system_events.peek(&main_key(&config, default)),
-            sessions: StatusSessions {
-                paths: vec![path.clone()],
-                count: total,
-                recent: rows(all),
-                by_agent,
-                defaults,
-            },
+            sessions: StatusSessions { paths: vec![path.clone()], count: total, recent: rows(all), by_agent, defaults },
             link_channel: channels.link,
             delivery: Some(delivery.into()),
             problem: self.problem(),

@@ -96,6 +96,7 @@ impl Heartbeats {
             let config = gateway.config();
             let key = main_key(&config, default_agent(&config));
             while !gateway.runs.of_session(&key).is_empty() {
+                gateway.platform.probe.sometimes("heartbeats.waited_for_a_run");
                 openclaw_platform::select! {
                     () = stop.cancelled() => return,
                     () = tokio::time::sleep(BUSY_RETRY) => {}
@@ -135,6 +136,9 @@ async fn beat(gateway: &Arc<Gateway>, key: &str) -> Heartbeat {
     // It acts for the owner, unless something less trusted waits to be read: then for whoever left that (D47).
     let whole = Rights::of(&config, &Principal::Gateway, key);
     let by = gateway.system_events.least(key, &whole).unwrap_or(Principal::Gateway);
+    if by != Principal::Gateway {
+        gateway.platform.probe.sometimes("heartbeats.with_less_rights");
+    }
     let request = RunRequest {
         chat_events: false,
         ..RunRequest::new(by.clone(), gateway.uuid(), key.to_owned(), input, timeout)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 use openclaw_platform::{
-    Clock, Millis, Mono,
+    Clock, Millis, Mono, NoProbe, Probe,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use openclaw_protocol::{
@@ -58,6 +58,8 @@ pub enum Check {
 enum Answer {
     #[default]
     ToCome,
+    /// The request was accepted, its answer is still to come.
+    Accepted,
     /// The request had no effect.
     None,
     Record(Box<Record>),
@@ -68,6 +70,8 @@ enum Answer {
 pub struct Pending {
     /// Wakes waiters in the order in which they came; `watch` would draw that order from ambient randomness.
     over: Notify,
+    /// Wakes those who only ask whether it was accepted.
+    known: Notify,
     state: Mutex<Answer>,
     resumed: bool,
 }
@@ -83,13 +87,24 @@ impl Pending {
         let mut over = std::pin::pin!(self.over.notified());
         // Listening before looking: an end between the two is not missed.
         over.as_mut().enable();
-        if matches!(*self.lock(), Answer::ToCome) {
+        if matches!(*self.lock(), Answer::ToCome | Answer::Accepted) {
             over.await;
         }
         match &*self.lock() {
             Answer::Record(record) => Some((**record).clone()),
-            Answer::ToCome | Answer::None => None,
+            Answer::ToCome | Answer::Accepted | Answer::None => None,
         }
+    }
+
+    /// Waits until the request is accepted or answered; false when it was refused and its key is free again: whoever asks
+    /// with the same key must not hear "accepted" of a request that is refused then (F53).
+    pub async fn accepted(&self) -> bool {
+        let mut known = std::pin::pin!(self.known.notified());
+        known.as_mut().enable();
+        if matches!(*self.lock(), Answer::ToCome) {
+            known.await;
+        }
+        !matches!(*self.lock(), Answer::None)
     }
 
     fn lock(&self) -> MutexGuard<'_, Answer> {
@@ -98,6 +113,7 @@ impl Pending {
 
     fn settle(&self, record: Option<Record>) {
         *self.lock() = record.map_or(Answer::None, |record| Answer::Record(Box::new(record)));
+        self.known.notify_waiters();
         self.over.notify_waiters();
     }
 }
@@ -119,6 +135,7 @@ pub struct Idempotency {
     slots: Mutex<IndexMap<String, Slot>>,
     ttl: Duration,
     max: usize,
+    probe: Arc<dyn Probe>,
 }
 
 impl Idempotency {
@@ -134,7 +151,13 @@ impl Idempotency {
         // Over a restart only the wall clock tells how old a record is.
         let since = |r: &Record| mono.checked_sub(Duration::from_millis(now.saturating_sub(r.at))).unwrap_or(mono);
         let slots = records.into_iter().map(|(k, r)| (k, since(&r), r)).map(|(k, at, r)| (k, Slot::Done(r, at)));
-        Ok(Self { store, clock, slots: Mutex::new(slots.collect()), ttl: Duration::from_millis(ttl_ms), max })
+        let (slots, ttl) = (Mutex::new(slots.collect()), Duration::from_millis(ttl_ms));
+        Ok(Self { store, clock, slots, ttl, max, probe: Arc::new(NoProbe) })
+    }
+
+    /// The same, watched.
+    pub fn watched(self, probe: Arc<dyn Probe>) -> Self {
+        Self { probe, ..self }
     }
 
     fn lock(&self) -> MutexGuard<'_, IndexMap<String, Slot>> {
@@ -165,11 +188,18 @@ impl Idempotency {
         }
         let other = || ErrorShape::invalid("IDEMPOTENCY_MISMATCH", "idempotencyKey was used with other parameters");
         match slots.get(&name) {
-            Some(Slot::Done(record, _)) if record.hash == hash => return Ok(Check::Done(record.clone())),
+            Some(Slot::Done(record, _)) if record.hash == hash => {
+                self.probe.sometimes("idempotency.answered_again");
+                return Ok(Check::Done(record.clone()));
+            }
             Some(Slot::InFlight { hash: h, at, pending }) if *h == hash => {
+                self.probe.sometimes("idempotency.joined_under_way");
                 return Ok(Check::InFlight(*at, pending.clone()));
             }
-            Some(_) => return Err(other()),
+            Some(_) => {
+                self.probe.sometimes("idempotency.other_parameters");
+                return Err(other());
+            }
             None => {}
         }
         if slots.len() >= self.max {
@@ -177,16 +207,24 @@ impl Idempotency {
             let Some(oldest) = oldest else {
                 return Err(ErrorShape::unavailable("BUSY", "too many requests under way").retry(Some(1000)));
             };
+            self.probe.sometimes("idempotency.oldest_forgotten");
             slots.shift_remove(&oldest);
         }
         slots.insert(name.clone(), Slot::InFlight { hash: hash.clone(), at: now, pending: Arc::default() });
+        // Those of an earlier process come on top, once.
+        let resumed = |s: &Slot| matches!(s, Slot::InFlight { pending, .. } if pending.resumed);
+        let is_bounded =
+            slots.len() <= self.max || slots.len() <= self.max + slots.values().filter(|s| resumed(s)).count();
+        self.probe.always("idempotency.bounded", is_bounded);
         Ok(Check::New(Claim { key: name, hash, at: now }))
     }
 
     /// Takes up a key that an earlier process left in use.
     pub fn resume(&self, claim: &Claim) {
-        let pending = Arc::new(Pending { resumed: true, ..Pending::default() });
+        let state = Mutex::new(Answer::Accepted);
+        let pending = Arc::new(Pending { resumed: true, state, ..Pending::default() });
         let slot = Slot::InFlight { hash: claim.hash.clone(), at: claim.at, pending };
+        self.probe.sometimes("idempotency.resumed");
         self.lock().insert(claim.key.clone(), slot);
     }
 
@@ -198,9 +236,24 @@ impl Idempotency {
         }
     }
 
+    /// The request was accepted for good; its answer is still to come.
+    pub fn accept(&self, claim: &Claim) {
+        if let Some(pending) = self.pending(claim) {
+            let mut state = pending.lock();
+            if matches!(*state, Answer::ToCome) {
+                *state = Answer::Accepted;
+                drop(state);
+                pending.known.notify_waiters();
+            }
+        }
+    }
+
     /// Keeps the answer in memory and wakes who waits for it.
     pub fn finish(&self, claim: &Claim, record: Record) {
         let old = self.lock().insert(claim.key.clone(), Slot::Done(record.clone(), self.clock.mono()));
+        // One key, one outcome: what it was answered does not change (D19).
+        let is_first = !matches!(&old, Some(Slot::Done(before, _)) if before.payload != record.payload);
+        self.probe.always("idempotency.one_outcome", is_first);
         if let Some(Slot::InFlight { pending, .. }) = old {
             pending.settle(Some(record));
         }
@@ -221,6 +274,7 @@ impl Idempotency {
     /// Forgets a claim: the request was refused and had no effect.
     pub fn release(&self, claim: &Claim) {
         if let Some(Slot::InFlight { pending, .. }) = self.lock().shift_remove(&claim.key) {
+            self.probe.sometimes("idempotency.key_released");
             pending.settle(None);
         }
     }
@@ -249,6 +303,12 @@ impl Idempotency {
         };
         self.store.write(remove).await
     }
+}
+
+/// What the second request with a key is told when the first was refused meanwhile and had no effect.
+pub fn first_was_refused() -> ErrorShape {
+    let text = "the first request with this idempotencyKey was refused and had no effect: send it again";
+    ErrorShape::unavailable("FIRST_WAS_REFUSED", text).retry(Some(1000))
 }
 
 /// Writes a record within a transaction.

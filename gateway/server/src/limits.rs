@@ -261,9 +261,9 @@ pub const QUEUE_CAP: usize = 20;
 pub const QUEUE_DEBOUNCE: Duration = Duration::from_secs(1);
 /// Somebody who goes on writing is answered after this all the same.
 pub const QUEUE_PATIENCE: Duration = Duration::from_secs(10);
-/// Runs that may have given their place to others while they wait for something (F54).
-pub const RUNS_ASIDE: usize = 256;
-/// A run of which nothing was heard for so long waits, and gives its place to others (F54).
+/// Runs that may have released their permit to others while they wait for something (F54).
+pub const RUNS_WITHOUT_PERMIT: usize = 256;
+/// A run of which nothing was heard for so long waits, and releases its permit to others (F54).
 pub const RUN_PATIENCE: Duration = Duration::from_secs(10);
 /// Characters of a message that is only summarised.
 pub const QUEUE_SUMMARY: usize = 160;

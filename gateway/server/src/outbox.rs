@@ -2,7 +2,10 @@
 
 use std::collections::VecDeque;
 
-use openclaw_platform::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use openclaw_platform::{
+    NoProbe, Probe,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 use openclaw_protocol::{
     event::{EventSpec, HEALTH},
     frame::EventBody,
@@ -62,24 +65,53 @@ struct State {
     bytes: usize,
     /// The most that `bytes` has been.
     peak: usize,
+    /// The largest frame so far.
+    largest: usize,
+    /// Of `peak`, the most that the probe was told.
+    told: usize,
     seq: u64,
+    /// Number of the event that was queued last.
+    numbered: u64,
     withheld: u64,
     close: Option<Close>,
 }
 
 /// The queue of one connection. Producers never wait; the connection's own task drains it.
-#[derive(Debug)]
 pub struct Outbox {
     state: Mutex<State>,
     ready: Notify,
     closing: Notify,
     budget: usize,
+    probe: Arc<dyn Probe>,
+}
+
+impl std::fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outbox").field("budget", &self.budget).finish_non_exhaustive()
+    }
 }
 
 impl Outbox {
     /// An empty queue for at most `budget` waiting bytes of events.
     pub fn new(budget: usize) -> Self {
-        Self { state: Mutex::default(), ready: Notify::new(), closing: Notify::new(), budget }
+        let (ready, closing) = (Notify::new(), Notify::new());
+        Self { state: Mutex::default(), ready, closing, budget, probe: Arc::new(NoProbe) }
+    }
+
+    /// The same, watched: how much waits is told whenever it has grown, not only when the connection ends.
+    pub fn watched(self, probe: Arc<dyn Probe>) -> Self {
+        Self { probe, ..self }
+    }
+
+    /// What must hold after something was queued (F03).
+    fn judge(&self, s: &mut State) {
+        let queued = || s.queue.iter().map(|(frame, _)| frame.len()).sum::<usize>();
+        self.probe.always("outbox.bytes_add_up", s.queue.len() > 16 || s.bytes == queued());
+        self.probe.always("outbox.within_budget", s.bytes <= 2 * self.budget.max(s.largest));
+        if s.peak > s.told + self.budget / 16 {
+            s.told = s.peak;
+            self.probe.gauge("outbox_bytes", s.peak as u64);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -97,6 +129,7 @@ impl Outbox {
             self.order(&mut s, slow_consumer());
         } else {
             s.push(Frame::Own(text), Tells::Nothing);
+            self.judge(&mut s);
         }
         drop(s);
         self.ready.notify_one();
@@ -111,6 +144,8 @@ impl Outbox {
         }
         let over = s.bytes + body.len() > self.budget && s.bytes > 0;
         if replaceable && s.bytes > self.budget / 2 && s.replace(body) {
+            self.probe.sometimes("outbox.presence_replaced");
+            self.judge(&mut s);
             return;
         }
         if over && !spec.droppable {
@@ -119,6 +154,7 @@ impl Outbox {
             s.seq += 1;
             if over {
                 s.withheld += 1;
+                self.probe.sometimes("outbox.event_withheld");
                 return;
             }
             let seq = s.seq;
@@ -127,7 +163,10 @@ impl Outbox {
                 false if spec.name == HEALTH.name => Tells::Versions,
                 false => Tells::Nothing,
             };
+            self.probe.always("outbox.seq_grows", s.numbered < seq);
+            s.numbered = seq;
             s.push(Frame::Shared(body.clone(), Some(seq)), tells);
+            self.judge(&mut s);
         }
         drop(s);
         self.ready.notify_one();
@@ -151,6 +190,9 @@ impl Outbox {
 
     fn order(&self, s: &mut State, close: Close) {
         if s.close.is_none() {
+            if close.reason == "slow consumer" {
+                self.probe.sometimes("outbox.slow_consumer");
+            }
             s.close = Some(close);
             self.closing.notify_one();
         }
@@ -200,6 +242,7 @@ impl Outbox {
 
 impl State {
     fn push(&mut self, frame: Frame, tells: Tells) {
+        self.largest = self.largest.max(frame.len());
         self.bytes += frame.len();
         self.peak = self.peak.max(self.bytes);
         self.queue.push_back((frame, tells));
@@ -215,6 +258,7 @@ impl State {
             *old = body.clone();
         }
         let after = frame.len();
+        self.largest = self.largest.max(after);
         self.bytes = self.bytes - before + after;
         self.peak = self.peak.max(self.bytes);
         true

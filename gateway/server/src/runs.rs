@@ -4,11 +4,11 @@
 pub mod emitter;
 pub mod execute;
 pub mod manager;
+pub mod permit;
 pub mod place;
 pub mod queue;
 pub mod record;
 pub mod recover;
-pub mod seat;
 
 pub use manager::{Outcome, RunRequest, Runs, Waited};
 pub use place::{Accepted, Place};

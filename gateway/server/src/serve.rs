@@ -35,6 +35,8 @@ use crate::{
 
 /// Idempotency records are swept this often.
 const SWEEP: Duration = Duration::from_mins(1);
+/// Health, files of secrets and the like are looked at this often.
+const HOUSEKEEPING: Duration = Duration::from_secs(5);
 
 /// Why the gateway could not serve.
 #[derive(Debug, thiserror::Error)]
@@ -87,13 +89,13 @@ pub async fn run(
         per_place: limits.max_unauthenticated_per_address as usize,
         time: Duration::from_millis(limits.handshake_timeout_ms),
     };
-    let slots = Slots::new(gateway.clock.clone(), bounds);
+    let slots = Slots::watched(gateway.clock.clone(), bounds, gateway.platform.probe.clone());
     for listener in listeners {
         let (gateway, stop, slots) = (gateway.clone(), stop.clone(), slots.clone());
         gateway.clone().tasks.spawn("accept", accept(gateway, listener, slots, stop));
     }
     gateway.tasks.spawn("tick", tick(gateway.clone(), stop.clone()));
-    gateway.tasks.spawn("housekeeping", housekeeping(gateway.clone(), stop.clone()));
+    keep_house(&gateway, &stop);
     gateway.tasks.spawn("state-watch", watch_state(gateway.clone(), stop.clone()));
     gateway.tasks.spawn("heartbeats", Heartbeats::serve(gateway.clone(), stop.clone()));
     let channels = crate::channels::start(&gateway);
@@ -279,27 +281,44 @@ async fn watch_state(gateway: Arc<Gateway>, stop: CancellationToken) {
         });
         let Some(found) = found.await else { return };
         if found != told {
+            gateway.platform.probe.sometimes("store.trouble_told");
             told = found;
             gateway.refresh_health();
         }
     }
 }
 
-async fn housekeeping(gateway: Arc<Gateway>, stop: CancellationToken) {
-    let mut health = gateway.clock.mono() + HEALTH_INTERVAL;
-    let mut sweep = gateway.clock.mono() + SWEEP;
-    let (mut maintenance, mut maintain) = (Maintenance::default(), gateway.clock.mono());
-    loop {
-        openclaw_platform::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(Duration::from_secs(5)) => {}
-        }
-        if let Err(error) = gateway.devices.flush().await {
-            tracing::error!(%error, "storing when devices were last seen");
-        }
-        // A new secret in its file ends the sessions of the old one also when nobody connects.
+/// What is done again and again. Each in a task of its own: what waits for a file that does not come holds up nothing else.
+fn keep_house(gateway: &Arc<Gateway>, stop: &CancellationToken) {
+    gateway.tasks.spawn("secrets", watch_secrets(gateway.clone(), stop.clone()));
+    gateway.tasks.spawn("housekeeping", housekeeping(gateway.clone(), stop.clone()));
+    gateway.tasks.spawn("sweep", sweep(gateway.clone(), stop.clone()));
+    gateway.tasks.spawn("maintenance", maintain(gateway.clone(), stop.clone()));
+}
+
+/// False when it is time to stop.
+async fn pause(time: Duration, stop: &CancellationToken) -> bool {
+    openclaw_platform::select! {
+        () = stop.cancelled() => false,
+        () = tokio::time::sleep(time) => true,
+    }
+}
+
+/// A new secret in its file ends the sessions of the old one also when nobody connects.
+async fn watch_secrets(gateway: Arc<Gateway>, stop: CancellationToken) {
+    while pause(HOUSEKEEPING, &stop).await {
         gateway.refresh_auth_section().await;
         let _ = gateway.refresh_auth().await;
+        // So are people who were let in, by hand or by another program.
+        let stores: Vec<_> = gateway.channels.pairings().map(|(_, store)| store.clone()).collect();
+        let read = move || stores.iter().for_each(|store| drop(store.allowed()));
+        gateway.tasks.blocking(read).await;
+    }
+}
+
+async fn housekeeping(gateway: Arc<Gateway>, stop: CancellationToken) {
+    let mut health = gateway.clock.mono() + HEALTH_INTERVAL;
+    while pause(HOUSEKEEPING, &stop).await {
         let now = gateway.clock.mono();
         if now >= health {
             health = now + HEALTH_INTERVAL;
@@ -307,23 +326,33 @@ async fn housekeeping(gateway: Arc<Gateway>, stop: CancellationToken) {
         } else {
             gateway.refresh_health();
         }
-        if now >= sweep {
-            sweep = now + SWEEP;
-            if let Err(error) = gateway.idempotency.sweep().await {
-                tracing::error!(%error, "sweeping idempotency records");
-            }
-            if let Err(error) = gateway.delivery.sweep().await {
-                tracing::error!(%error, "sweeping dead letters");
-            }
-            if let Err(error) = gateway.runs.sweep(&gateway.store, now).await {
-                tracing::error!(%error, "sweeping ended runs");
-            }
+        if let Err(error) = gateway.devices.flush().await {
+            tracing::error!(%error, "storing when devices were last seen");
         }
-        if now >= maintain {
-            maintain = now + MAINTENANCE;
-            if let Err(error) = maintenance.run(&gateway).await {
-                tracing::error!(%error, "maintenance of sessions");
-            }
+    }
+}
+
+async fn sweep(gateway: Arc<Gateway>, stop: CancellationToken) {
+    while pause(SWEEP, &stop).await {
+        if let Err(error) = gateway.idempotency.sweep().await {
+            tracing::error!(%error, "sweeping idempotency records");
+        }
+        if let Err(error) = gateway.delivery.sweep().await {
+            tracing::error!(%error, "sweeping dead letters");
+        }
+        if let Err(error) = gateway.runs.sweep(&gateway.store, gateway.clock.mono()).await {
+            tracing::error!(%error, "sweeping ended runs");
+        }
+    }
+}
+
+async fn maintain(gateway: Arc<Gateway>, stop: CancellationToken) {
+    let mut maintenance = Maintenance::default();
+    // The first time soon after the start.
+    let mut wait = HOUSEKEEPING;
+    while pause(std::mem::replace(&mut wait, MAINTENANCE), &stop).await {
+        if let Err(error) = maintenance.run(&gateway).await {
+            tracing::error!(%error, "maintenance of sessions");
         }
     }
 }
@@ -339,6 +368,7 @@ async fn drain(gateway: &Arc<Gateway>, limit: Duration, control: &mut mpsc::Rece
         // Replies that can go out now go out; what waits for a time waits for the next start.
         () = async { gateway.runs.drained().await; gateway.delivery.settled().await } => {
             gateway.delivery.stop();
+            gateway.platform.probe.sometimes("shutdown.drained");
             return 0;
         }
         () = tokio::time::sleep(limit) => {}
@@ -346,6 +376,7 @@ async fn drain(gateway: &Arc<Gateway>, limit: Duration, control: &mut mpsc::Rece
     }
     gateway.delivery.stop();
     let cut_off = gateway.runs.count();
+    gateway.platform.probe.sometimes("shutdown.deadline_reached");
     tracing::warn!(cut_off, "runs are cut off");
     gateway.runs.cut_off();
     // A cancelled run still stores what it has, and a part that is at the service hears whether it arrived: otherwise the
@@ -365,6 +396,38 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
+
+    /// Blocking work never comes to its end: a file on a mount that hangs.
+    #[derive(Default)]
+    struct Hangs(std::sync::Mutex<Vec<Box<dyn FnOnce() + Send>>>);
+
+    impl openclaw_platform::Spawner for Hangs {
+        fn spawn_boxed(
+            &self,
+            name: &'static str,
+            task: openclaw_platform::BoxFuture<'static, ()>,
+        ) -> openclaw_platform::TaskHandle {
+            os::OsSpawner.spawn_boxed(name, task)
+        }
+        fn blocking_boxed(&self, work: Box<dyn FnOnce() + Send>) {
+            self.0.lock().unwrap().push(work);
+        }
+    }
+
+    /// A token file on a mount that hangs holds up neither the health nor what is swept.
+    #[tokio::test(start_paused = true)]
+    async fn f04_housekeeping_does_not_wait_for_a_file_that_hangs() {
+        let platform = Platform { tasks: Arc::new(Hangs::default()), ..os::without_files() };
+        let mut options = ServerOptions::bare(Arc::new(Config::default()));
+        options.auth.file = Some("token".to_owned());
+        let gateway = Gateway::open(platform, options).unwrap();
+        let stop = CancellationToken::new();
+        keep_house(&gateway, &stop);
+        let before = gateway.health.version();
+        tokio::time::sleep(2 * HEALTH_INTERVAL).await;
+        assert!(gateway.health.version() > before, "the health is told");
+        stop.cancel();
+    }
 
     /// Asks once; false when the connection has ended.
     async fn asks(client: &mut tokio::io::DuplexStream) -> bool {

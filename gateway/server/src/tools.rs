@@ -1,4 +1,5 @@
-//! What agents may do besides talking: which tools a run has, and which of them are open over HTTP (S09).
+//! What agents may do besides talking: which tools a run has, and which of them may be open over HTTP once a route asks
+//! (S09).
 //!
 //! Tools go the way that clients go: they call the handlers of the methods, so that a message is sent, a node is asked
 //! and a transcript is read by one piece of code, with one set of checks.
@@ -42,7 +43,8 @@ pub fn is_allowed(tools: &Tools, name: &str) -> bool {
     !named(&tools.deny) && (also || tools.allow.as_deref().is_none_or(named))
 }
 
-/// May a tool be called over HTTP? What is harmless, and what `allowed` names; `*` names nothing (S09).
+/// May a tool be called over HTTP? What is harmless, and what `allowed` names; `*` names nothing (S09). Asked by nobody yet:
+/// the route comes with the web surface.
 pub fn is_open_over_http(tools: &Tools, allowed: &[String], name: &str) -> bool {
     let known = TOOLS.iter().find(|(tool, _)| *tool == name);
     let named = allowed.iter().any(|t| t.trim() == name);
@@ -104,9 +106,10 @@ mod tests {
         TOOLS.iter().map(|(t, _)| *t).filter(|t| is_open_over_http(tools, &names(allowed), t)).collect()
     }
 
-    /// Written out by hand: what can run commands, reach people or start work needs its name.
+    /// Written out by hand: what can run commands, reach people or start work needs its name. S09 itself is not claimed
+    /// before there is a route that asks.
     #[test]
-    fn s09_dangerous_tools_are_closed_over_http_unless_named() {
+    fn dangerous_tools_are_known_by_name() {
         let harmless = ["nodes_list", "sessions_list", "sessions_history"];
         assert_eq!(open(&Tools::default(), &[]), harmless);
         assert_eq!(open(&Tools::default(), &["*"]), harmless);

@@ -170,3 +170,26 @@ async fn f18_a_run_that_cannot_be_stored_leaves_the_queue() {
         assert_eq!(wait(&gateway, &asks, id, 20_000).await, "ok", "{id}");
     }
 }
+
+/// The same request twice, and the first is refused: the second does not hear that it was accepted (F53).
+#[tokio::test(start_paused = true)]
+async fn f53_a_repeat_of_a_refused_request_is_not_accepted() {
+    for method in ["chat.send", "agent"] {
+        let (platform, full) = full_disk::with(os::without_files());
+        let gateway = on(platform);
+        let asks = operator(&gateway, 1).await;
+        full.store(true, Ordering::Relaxed);
+        let ask = || call(&gateway, &asks, method, request(method, "r1"));
+        let (first, second) = tokio::join!(ask(), ask());
+        assert_eq!(first.unwrap_err()["details"]["code"], "STORAGE", "{method}");
+        let refused = second.unwrap_err();
+        assert_eq!((&refused["details"]["code"], &refused["retryable"]), (&json!("FIRST_WAS_REFUSED"), &json!(true)));
+        full.store(false, Ordering::Relaxed);
+        tokio::time::sleep(STORAGE_RETRY + Duration::from_millis(100)).await;
+        let (first, second) = tokio::join!(ask(), ask());
+        let status = |answer: Result<Value, Value>| answer.unwrap()["status"].as_str().unwrap().to_owned();
+        let expected = if method == "agent" { "accepted" } else { "in_flight" };
+        assert!(["accepted", "started"].contains(&status(first).as_str()));
+        assert_eq!(status(second), expected);
+    }
+}

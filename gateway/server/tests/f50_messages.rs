@@ -94,9 +94,25 @@ async fn f52_a_run_that_cannot_be_stored_is_not_run_again_and_keeps_its_place() 
     assert_eq!(house.model.count(), 3, "each was asked once: {:?}", house.asked());
 }
 
-/// The disk takes nothing when a run begins: its message keeps its place among those of its chat.
+/// The disk takes nothing when a run begins: its message is answered once it does, before those that come later.
 #[tokio::test(start_paused = true)]
-async fn f52_a_run_that_cannot_begin_keeps_its_place() {
+async fn f52_a_run_that_cannot_begin_is_tried_again() {
+    let late = config("mode: 'followup'", "", "").replace("debounceMs: 0", "debounceMs: 3000");
+    let house = House::open(&late).await;
+    house.says(42, "number 1");
+    pass(1).await;
+    house.fill_disk(true);
+    pass(10).await;
+    house.fill_disk(false);
+    house.says(42, "number 2");
+    pass(60).await;
+    let sent = of(&house.sent(), "42");
+    assert!(sent.len() == 2 && sent[0].contains("number 1") && sent[1].contains("number 2"), "{sent:?}");
+}
+
+/// The disk takes nothing while several wait in a chat: they keep their order.
+#[tokio::test(start_paused = true)]
+async fn f52_what_waits_for_the_disk_keeps_its_order() {
     let house = House::open(&config("mode: 'followup'", "", "")).await;
     house.says(42, "zeroth [[slow:3:1000]]");
     pass(1).await;

@@ -330,3 +330,20 @@ async fn s33_what_is_kept_of_a_declaration_is_bounded() {
     says["commands"] = json!(names[..256]);
     come(&gateway, local(), Some(&Device::new(1)), &says).await.unwrap();
 }
+
+/// Without time nobody would hear the answer: the node is not asked, and the same key may be used again.
+#[tokio::test]
+async fn s33_an_invoke_without_time_asks_nothing() {
+    let gateway = gateway();
+    let (owner, device) = (owner(&gateway).await, Device::new(1));
+    let phone = come(&gateway, local(), Some(&device), &node("iOS 18", &["camera.list"])).await.unwrap();
+    frames(&phone.outbox);
+    let params =
+        |ms: u64| json!({ "nodeId": device.id(), "command": "camera.list", "timeoutMs": ms, "idempotencyKey": "k" });
+    let error = call(&gateway, &owner, "node.invoke", params(0)).await.unwrap_err();
+    assert_eq!((error["code"].as_str(), error["details"]["code"].as_str()), (Some("UNAVAILABLE"), Some("TIMEOUT")));
+    assert!(!frames(&phone.outbox).iter().any(|f| f["event"] == "node.invoke.request"), "nothing is sent");
+    let late = tokio::time::timeout(Duration::from_millis(50), call(&gateway, &owner, "node.invoke", params(10_000)));
+    let _ = late.await;
+    assert!(frames(&phone.outbox).iter().any(|f| f["event"] == "node.invoke.request"), "with time it is");
+}

@@ -174,6 +174,13 @@ impl<'a> Facts<'a> {
         faults.chain(begun).max().unwrap_or(0)
     }
 
+    /// True when the last stop did not wait for every run: what they were for is taken up by a next start.
+    pub fn cut_off_at_the_end(&self) -> bool {
+        let finish = self.finish();
+        let cut_off = |r: &Record| matches!(&r.what, What::Note { text } if text.ends_with("runs were cut off"));
+        self.history.iter().any(|r| r.t_us >= finish && cut_off(r))
+    }
+
     /// True when a crash or power loss lies between the two.
     pub fn crashed_between(&self, from: u64, to: u64) -> bool {
         self.lives.iter().any(|l| l.crashed && l.to >= from && l.to <= to)

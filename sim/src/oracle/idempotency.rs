@@ -8,6 +8,7 @@ use super::{
     conn::{Answer, Conn, Request},
     facts::Facts,
     findings::Findings,
+    telegram::{self, Call},
 };
 use crate::history::What;
 
@@ -147,14 +148,15 @@ fn asked_once(uses: &BTreeMap<Name, Vec<(&Conn, &Request)>>, facts: &Facts, out:
 /// `send` puts one message into the chat.
 fn sent_once(uses: &BTreeMap<Name, Vec<(&Conn, &Request)>>, facts: &Facts, out: &mut Findings) {
     let texts = unique_texts(uses, &["send"]);
-    let mut sent: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut sent: BTreeMap<&str, &Call> = BTreeMap::new();
     // By when a call began: one that a dead process has left behind may end long after the next process sent it again.
-    for c in super::telegram::calls(facts) {
+    let calls = telegram::calls(facts);
+    for c in &calls {
         let words = c.params["text"].as_str().unwrap_or_default();
         let Some(mine) = texts.get(words).filter(|_| c.method == "sendMessage" && c.status() == 200) else { continue };
-        if let Some(before) = sent.insert(mine, c.at.t).filter(|t| !facts.ended_between(*t, c.at.t)) {
-            let at = c.end.map_or(c.at.i, |(end, _)| end.i);
-            out.broken("idempotency", at, format!("{mine:?} was sent twice, first at {} ms", before / 1000));
+        if let Some(before) = sent.insert(mine, c).filter(|first| !telegram::is_doubtful(first, facts)) {
+            let (at, first) = (c.end.map_or(c.at.i, |(end, _)| end.i), before.at.t / 1000);
+            out.broken("idempotency", at, format!("{mine:?} was sent twice, first at {first} ms"));
         }
     }
 }

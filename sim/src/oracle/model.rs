@@ -227,7 +227,7 @@ fn response<'a>(c: &mut Conn<'a>, at: Mark, frame: &'a Frame, id: &str, out: &mu
     }
     request.first = Some(answer);
     let (method, ok) = (request.method, answer.ok());
-    let allowed = c.hello.as_ref().is_some_and(|h| h.rights.meet(sheet::method(method)));
+    let allowed = c.hello.as_ref().is_some_and(|h| sheet::method(method).is_some_and(|need| h.rights.meet(need)));
     if ok && method.is_empty() {
         out.broken("responses", at.i, format!("{name}: a frame that is no request was answered with success"));
     } else if ok && method == "connect" {

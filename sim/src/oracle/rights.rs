@@ -23,6 +23,8 @@ use crate::{history::What, secret};
 const STOP: [&str; 7] = ["/stop", "stop", "esc", "abort", "wait", "exit", "interrupt"];
 /// What somebody has done to a session shows within this time, in microseconds.
 const SHOWS: u64 = 5_000_000;
+/// A deadline is not early by more than that, in microseconds: an event may have been held up on its way, a start as well.
+const EARLY: u64 = 1_000_000;
 /// Settings of a session, as lists show them.
 const SETTINGS: [&str; 9] = [
     "sessionId",
@@ -280,6 +282,10 @@ fn deeds<'c>(conns: &'c [Conn<'_>], facts: &Facts<'c>, expect: &'c Expect) -> Ve
 fn ends(c: &Conn, deeds: &[Deed], facts: &Facts, expect: &Expect, out: &mut Findings) {
     let Some(hello) = c.hello.as_ref().filter(|h| h.rights.meet(Need::Read)) else { return };
     let mut begun: BTreeMap<&str, u64> = BTreeMap::new();
+    let whole: BTreeSet<&str> = c.events.iter().filter(|e| e.turn == Turn::Start).map(|e| e.run).collect();
+    let aborted = c.events.iter().filter(|e| e.name == "chat" && e.payload["state"] == "aborted");
+    let stops: BTreeMap<&str, &str> =
+        aborted.filter_map(|e| Some((e.run, e.payload["stopReason"].as_str()?))).collect();
     for e in c.events.iter().filter(|e| e.name == "agent") {
         let since = *begun.entry(e.run).or_insert(e.at.t);
         if e.turn != Turn::End || e.payload["data"]["aborted"] != true {
@@ -288,8 +294,14 @@ fn ends(c: &Conn, deeds: &[Deed], facts: &Facts, expect: &Expect, out: &mut Find
         let Some(session) = e.payload["sessionKey"].as_str().map(|key| hello.session(key)) else { continue };
         // Who came in late sees the end alone: the end says when the run began.
         let told = |name: &str| e.payload["data"][name].as_u64().unwrap_or(0);
-        let ran = (told("endedAt").saturating_sub(told("startedAt")) * 1000).max(e.at.t - since);
-        let long = ran + SHOWS >= expect.run_deadline_ms * 1000;
+        let ran = match whole.contains(e.run) {
+            true => e.at.t - since,
+            false => told("endedAt").saturating_sub(told("startedAt")) * 1000,
+        };
+        // At its deadline, neither before nor long after; chat says in these words that it was that.
+        let deadline = expect.run_deadline_ms * 1000;
+        let because = stops.get(e.run).is_none_or(|reason| *reason == "timeout");
+        let long = because && (deadline.saturating_sub(EARLY)..=deadline + SHOWS).contains(&ran);
         let stopped = facts.lives[c.life].stop.is_some_and(|stop| stop.t <= e.at.t);
         let mut by = deeds.iter().filter(|d| d.at.i < e.at.i && d.ends(&session));
         let interrupts = expect.interrupts || by.clone().any(|d| d.kind == Kind::Queue);

@@ -206,8 +206,8 @@ struct Watch<'c, 'a> {
     hints: &'c Hints,
     facts: &'c Facts<'a>,
     runs: IndexMap<&'a str, Seen>,
-    /// The run under way, by session.
-    sessions: BTreeMap<String, &'a str>,
+    /// The run under way, by session, and the record of its start.
+    sessions: BTreeMap<String, (&'a str, u64)>,
 }
 
 impl<'a> Watch<'_, 'a> {
@@ -279,17 +279,16 @@ impl<'a> Watch<'_, 'a> {
             return;
         }
         let (Some(key), Some(hello)) = (e.payload["sessionKey"].as_str(), &self.c.hello) else { return };
-        // A node sees a session only while it follows it, and may miss an end.
-        if hello.rights.node {
-            return;
-        }
         let key = hello.session(key);
         if e.turn == Turn::Start {
-            if let Some(other) = self.sessions.insert(key.clone(), id).filter(|o| *o != id) {
+            let before = self.sessions.insert(key.clone(), (id, e.at.i)).filter(|(o, _)| *o != id);
+            // A node sees a session only while it follows it: it misses an end while it does not.
+            let missed = |since: u64| hello.rights.node && stops_following(self.c, &key, since, e.at.i);
+            if let Some((other, _)) = before.filter(|(_, since)| !missed(*since)) {
                 let text = format!("{}: run {id} starts in {key} while run {other} is under way", self.c.name);
                 out.broken("one_run", e.at.i, text);
             }
-        } else if e.turn == Turn::End && self.sessions.get(&key) == Some(&id) {
+        } else if e.turn == Turn::End && self.sessions.get(&key).is_some_and(|(run, _)| *run == id) {
             self.sessions.remove(&key);
         }
     }
@@ -341,6 +340,17 @@ impl<'a> Watch<'_, 'a> {
             run.final_text = Some((e.at, text_of(&e.payload["message"])));
         }
     }
+}
+
+/// A node says between two records that it does not want to hear of a session any more.
+fn stops_following(c: &Conn, session: &str, from: u64, to: u64) -> bool {
+    let Some(hello) = &c.hello else { return false };
+    c.requests.iter().filter(|r| r.method == "node.event" && (from..=to).contains(&r.at.i)).any(|r| {
+        let payload = r.params["payloadJSON"].as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());
+        let payload = payload.as_ref().unwrap_or(&r.params["payload"]);
+        r.params["event"] == "chat.unsubscribe"
+            && payload["sessionKey"].as_str().map(|k| hello.session(k)).as_deref() == Some(session)
+    })
 }
 
 /// Runs of one session start in the order in which one connection asked for them.

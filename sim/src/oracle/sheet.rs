@@ -97,34 +97,77 @@ pub fn droppable(name: &str, payload: &Value) -> bool {
     }
 }
 
-/// What a method needs (section 9); an unknown one counts as admin's.
-pub fn method(name: &str) -> Need {
-    match name {
-        "node.invoke.result" | "node.event" | "skills.bins" => Need::Node,
-        "exec.approval.request" | "exec.approval.list" | "exec.approval.resolve" => Need::Approvals,
-        "node.pair.request"
-        | "node.pair.list"
-        | "node.pair.approve"
-        | "node.pair.reject"
-        | "node.pair.verify"
-        | "node.rename"
-        | "device.pair.list"
-        | "device.pair.approve"
-        | "device.pair.reject"
-        | "device.token.rotate"
-        | "device.token.revoke"
-        | "channels.pairing.list"
-        | "channels.pairing.approve" => Need::Pairing,
-        "health" | "status" | "logs.tail" | "channels.status" | "usage.status" | "usage.cost" | "tts.status"
-        | "tts.providers" | "models.list" | "agents.list" | "agent.identity.get" | "skills.status"
-        | "voicewake.get" | "sessions.list" | "sessions.preview" | "cron.list" | "cron.status" | "cron.runs"
-        | "system-presence" | "last-heartbeat" | "node.list" | "node.describe" | "chat.history" => Need::Read,
-        "send" | "agent" | "agent.wait" | "wake" | "talk.mode" | "tts.enable" | "tts.disable" | "tts.convert"
-        | "tts.setProvider" | "voicewake.set" | "node.invoke" | "chat.send" | "chat.abort" | "browser.request" => {
-            Need::Write
-        }
-        _ => Need::Admin,
-    }
+/// Every method, and what it needs (section 9, D47, D48). Written by hand: the names are compared with the protocol's, what
+/// they need is not.
+pub const METHODS: [(&str, Need); 63] = [
+    ("connect", Need::Admin),
+    ("system-event", Need::Admin),
+    ("set-heartbeats", Need::Admin),
+    ("chat.inject", Need::Admin),
+    ("sessions.resolve", Need::Admin),
+    ("sessions.patch", Need::Admin),
+    ("sessions.reset", Need::Admin),
+    ("sessions.delete", Need::Admin),
+    ("sessions.compact", Need::Admin),
+    ("channels.logout", Need::Admin),
+    ("delivery.drop", Need::Admin),
+    ("backup.create", Need::Admin),
+    ("config.get", Need::Admin),
+    ("exec.approvals.get", Need::Admin),
+    ("exec.approvals.set", Need::Admin),
+    ("exec.approvals.node.get", Need::Admin),
+    ("exec.approvals.node.set", Need::Admin),
+    ("health", Need::Read),
+    ("status", Need::Read),
+    ("logs.tail", Need::Read),
+    ("channels.status", Need::Read),
+    ("models.list", Need::Read),
+    ("agents.list", Need::Read),
+    ("agent.identity.get", Need::Read),
+    ("voicewake.get", Need::Read),
+    ("sessions.list", Need::Read),
+    ("sessions.preview", Need::Read),
+    ("system-presence", Need::Read),
+    ("last-heartbeat", Need::Read),
+    ("node.list", Need::Read),
+    ("node.describe", Need::Read),
+    ("chat.history", Need::Read),
+    ("delivery.list", Need::Read),
+    ("send", Need::Write),
+    ("agent", Need::Write),
+    ("agent.wait", Need::Write),
+    ("wake", Need::Write),
+    ("talk.mode", Need::Write),
+    ("voicewake.set", Need::Write),
+    ("node.invoke", Need::Write),
+    ("node.invoke.cancel", Need::Write),
+    ("chat.send", Need::Write),
+    ("chat.abort", Need::Write),
+    ("delivery.retry", Need::Write),
+    ("exec.approval.request", Need::Approvals),
+    ("exec.approval.list", Need::Approvals),
+    ("exec.approval.resolve", Need::Approvals),
+    ("node.pair.request", Need::Pairing),
+    ("node.pair.list", Need::Pairing),
+    ("node.pair.approve", Need::Pairing),
+    ("node.pair.reject", Need::Pairing),
+    ("node.pair.verify", Need::Pairing),
+    ("node.rename", Need::Pairing),
+    ("device.pair.list", Need::Pairing),
+    ("device.pair.approve", Need::Pairing),
+    ("device.pair.reject", Need::Pairing),
+    ("device.token.rotate", Need::Pairing),
+    ("device.token.revoke", Need::Pairing),
+    ("channels.pairing.list", Need::Pairing),
+    ("channels.pairing.approve", Need::Pairing),
+    ("node.invoke.result", Need::Node),
+    ("node.event", Need::Node),
+    ("skills.bins", Need::Node),
+];
+
+/// What a method needs; `None` for one that the protocol does not have.
+pub fn method(name: &str) -> Option<Need> {
+    METHODS.iter().find(|(known, _)| *known == name).map(|(_, need)| *need)
 }
 
 /// True for a request frame as the closed schema wants it (section 2).

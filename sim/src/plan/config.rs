@@ -31,11 +31,12 @@ pub(super) fn credentials(text: &str) -> Vec<String> {
     found
 }
 
-/// The gateway's configuration file of a scenario.
+/// The gateway's configuration file of a scenario. `resends`: unless the scenario says otherwise, messages whose fate is
+/// unknown are sent again.
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn config(scenario: &Scenario) -> Result<String, String> {
+pub fn config(scenario: &Scenario, resends: bool) -> Result<String, String> {
     let mut value = json!({
         // Clients come from another address, so the shared token alone is good enough only by choice (D8).
         "gateway": { "mode": "local", "auth": { "mode": "token", "token": TOKEN, "allowDeviceless": true } },
@@ -55,9 +56,10 @@ pub fn config(scenario: &Scenario) -> Result<String, String> {
             "dmPolicy": "open", "allowFrom": ["1", "*"],
         });
         merge(&mut value, json!({ "channels": { "telegram": telegram } }));
-        // Without it a message that was being sent when the gateway died is left to a person, and no oracle could tell
-        // it from a lost one.
-        merge(&mut value, json!({ "messages": { "delivery": { "resendUnknown": true } } }));
+        // By default a message that was being sent when the gateway died is left to a person (D49): most seeds try that.
+        if resends {
+            merge(&mut value, json!({ "messages": { "delivery": { "resendUnknown": true } } }));
+        }
     }
     if !scenario.gateway.config.trim().is_empty() {
         let own = openclaw_config::read_value(&scenario.gateway.config).map_err(|e| e.to_string())?;

@@ -1,11 +1,14 @@
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use openclaw_config::{AuthMode, Config, Secret};
 use openclaw_platform::{Entropy as _, Platform, Probe};
-use openclaw_server::{Control, ServerOptions, SharedAuth};
+use openclaw_server::{Control, ServerOptions, SharedAuth, store};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{GATEWAY_PORT, TOKEN, programs::Programs, recorder::Recorder};
@@ -46,7 +49,7 @@ impl GatewayHost {
             transport: Arc::new(net.transport("gateway", "gateway")),
             tasks: tasks.clone(),
             processes: Arc::new(Programs { recorder: recorder.clone(), disk: disk.clone(), config: text.clone() }),
-            probe: Arc::new(Claims(recorder.clone(), disk.clone())),
+            probe: Arc::new(Claims(recorder.clone(), disk.clone(), Mutex::default())),
             ..world.platform.clone()
         };
         let (machine, panics) = (net.clone(), world.panics.clone());
@@ -206,8 +209,23 @@ impl GatewayHost {
         self.process(event);
     }
 
+    /// What its database holds that somebody still waits for, once it has stopped and its disk works: inbound messages and
+    /// runs. `None` when it cannot be told.
+    fn unfinished(&self) -> Option<[(&'static str, u64); 2]> {
+        if self.has_something() || self.disk.is_failing() {
+            return None;
+        }
+        let storage = Arc::new(self.disk.mount());
+        let store = store::Store::open(&Platform { storage, ..self.platform.clone() }).ok()?;
+        let rows = |table| store.read(|tx| store::keys(tx, table)).ok().map(|keys| keys.len() as u64);
+        Some([("inbox", rows(store::INBOX)?), ("runs", rows(store::RUNS)?)])
+    }
+
     /// What is left at the end.
     pub fn gauges(&self, net: &SimNet) {
+        for (name, value) in self.unfinished().into_iter().flatten() {
+            self.recorder.record("gateway", What::Gauge { name: name.into(), value: value as i64 });
+        }
         for (task, count) in self.tasks.live() {
             self.note(format!("{count} tasks left: {task}"));
         }
@@ -219,7 +237,7 @@ impl GatewayHost {
 }
 
 /// The gateway's claims about itself.
-struct Claims(Recorder, SimDisk);
+struct Claims(Recorder, SimDisk, Mutex<BTreeSet<&'static str>>);
 
 impl Probe for Claims {
     fn always(&self, name: &'static str, holds: bool) {
@@ -229,7 +247,8 @@ impl Probe for Claims {
         }
     }
     fn sometimes(&self, name: &'static str) {
-        if !self.1.crashed() {
+        // The first time is enough.
+        if !self.1.crashed() && lock(&self.2).insert(name) {
             self.0.record("gateway", What::Probe { name: name.to_owned(), holds: true, always: false });
         }
     }

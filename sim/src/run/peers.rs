@@ -91,7 +91,8 @@ impl Peers {
         let Some(host) = &self.telegram else { return };
         let from = message.from.unwrap_or(message.chat);
         let update_id = host.fake.push_message(message.chat, from, &message.text);
-        let mut update = serde_json::json!({ "chat": message.chat, "text": message.text });
+        let message_id = host.fake.message_id(update_id);
+        let mut update = serde_json::json!({ "chat": message.chat, "text": message.text, "message_id": message_id });
         if from != message.chat {
             update["from"] = from.into();
         }

@@ -64,11 +64,21 @@ impl ApprovalsStore {
         Self { storage, tasks, entropy, dir: dir.into(), changing: Arc::default() }
     }
 
-    /// The file; `None` when there is none yet.
+    /// The file, read where it may block; `None` when there is none yet.
     ///
     /// # Errors
     /// When it cannot be read, or is not what it should be: then nothing is allowed, and nothing is overwritten.
-    pub fn read(&self) -> io::Result<Option<Snapshot>> {
+    pub async fn read(&self) -> io::Result<Option<Snapshot>> {
+        let store = self.clone();
+        let read = self.tasks.blocking(move || store.read_now()).await;
+        read.unwrap_or_else(|| Err(io::Error::other("shutting down")))
+    }
+
+    /// The same for who may block: at the start, and in a program of its own.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_now(&self) -> io::Result<Option<Snapshot>> {
         let text = match self.storage.read(FILE) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other?,
@@ -94,7 +104,7 @@ impl ApprovalsStore {
     /// See [`Self::read`]; or when it cannot be written.
     pub async fn get(&self) -> io::Result<Snapshot> {
         let _one = self.changing.lock().await;
-        match self.read()? {
+        match self.read().await? {
             Some(snapshot) => Ok(snapshot),
             None => self.write(None, empty()).await,
         }
@@ -111,7 +121,7 @@ impl ApprovalsStore {
             return Err(SetError::Misspelt(first.to_string(), misspelt.len()));
         }
         let _one = self.changing.lock().await;
-        let before = self.read()?;
+        let before = self.read().await?;
         match (&before, base_hash) {
             (Some(_), None) => return Err(SetError::HashRequired),
             (Some(old), Some(base)) if old.hash != base => return Err(SetError::Changed),
@@ -127,7 +137,7 @@ impl ApprovalsStore {
     /// When it cannot be stored, or the list is full.
     pub async fn allow(&self, agent: &str, pattern: &str, sha256: &str, command: &str, now: u64) -> io::Result<()> {
         let _one = self.changing.lock().await;
-        let before = self.read()?.map(|s| s.file);
+        let before = self.read().await?.map(|s| s.file);
         let mut file = before.clone().unwrap_or_else(empty);
         let agents = &mut file.agents.get_or_insert_with(|| Dict(BTreeMap::new())).0;
         let list = &mut agents.entry(agent.to_owned()).or_insert_with(nothing_said).allowlist;
@@ -241,7 +251,7 @@ mod tests {
         let revoked = file(json!({"version": 1, "defaults": {"security": "deny"}}));
         store.set(revoked, Some(&second.hash)).await.unwrap();
         assert!(matches!(store.set(new, Some(&second.hash)).await, Err(SetError::Changed)));
-        let now = store.read().unwrap().unwrap().file.defaults.unwrap().security;
+        let now = store.read_now().unwrap().unwrap().file.defaults.unwrap().security;
         assert_eq!(now.as_deref(), Some("deny"));
     }
 
@@ -267,7 +277,7 @@ mod tests {
         for _ in 0..2 {
             store.allow("main", "/bin/ls", "00", "ls -l", 7).await.unwrap();
         }
-        let file = store.read().unwrap().unwrap().file;
+        let file = store.read_now().unwrap().unwrap().file;
         let list = file.agents.unwrap().0["main"].allowlist.clone().unwrap().0;
         assert_eq!((list.len(), list[0].pattern.as_str(), list[0].id.is_some()), (1, "/bin/ls", true));
         let defaults = file.defaults.unwrap();
@@ -291,7 +301,7 @@ mod tests {
         assert_eq!(store.get().await.unwrap().hash, base);
         // Found in the file it is kept, and can be read: it is told by others.
         storage.write_atomic(FILE, br#"{"version":1,"defaults":{"security":"Deny"}}"#).unwrap();
-        assert_eq!(words::problems(&store.read().unwrap().unwrap().file).len(), 1);
+        assert_eq!(words::problems(&store.read_now().unwrap().unwrap().file).len(), 1);
     }
 
     #[tokio::test]
@@ -300,7 +310,7 @@ mod tests {
         for sha256 in ["aa", "bb", "bb"] {
             store.allow("main", "/w/s.sh", sha256, "./s.sh", 7).await.unwrap();
         }
-        let file = store.read().unwrap().unwrap().file;
+        let file = store.read_now().unwrap().unwrap().file;
         let list = file.agents.unwrap().0["main"].allowlist.clone().unwrap().0;
         assert_eq!((list.len(), list[0].sha256.as_deref()), (1, Some("bb")));
     }
@@ -310,9 +320,11 @@ mod tests {
         let (storage, store) = store();
         for broken in ["{", "[]", r#"{"version":2}"#, r#"{"version":1,"x":1}"#, "{\"version\":1,\"\u{7f}x\":1}"] {
             storage.write_atomic(FILE, broken.as_bytes()).unwrap();
-            assert!(!store.read().unwrap_err().to_string().contains(char::is_control), "{broken:?}");
+            assert!(!store.read_now().unwrap_err().to_string().contains(char::is_control), "{broken:?}");
             assert!(
-                store.read().is_err() && store.get().await.is_err() && store.allow("a", "/b", "", "", 0).await.is_err()
+                store.read_now().is_err()
+                    && store.get().await.is_err()
+                    && store.allow("a", "/b", "", "", 0).await.is_err()
             );
             assert_eq!(storage.read(FILE).unwrap(), broken.as_bytes());
         }

@@ -1,6 +1,6 @@
 use std::{
     io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use openclaw_platform::{Clock, Entropy, EntropyExt as _, Millis, Platform, Storage};
@@ -26,7 +26,7 @@ const CODE_ALPHABET: &[u8; 32] = b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
 
 /// Who asked to be let in, and who was: two small files under `credentials/` that people may also edit.
 ///
-/// Both are read again for every question. A file that cannot be understood denies and is never written over.
+/// Both are read again for every question; only the owner is told from the last time. A file that cannot be understood denies and is never written over.
 pub struct PairingStore {
     channel: &'static str,
     storage: Arc<dyn Storage>,
@@ -34,6 +34,8 @@ pub struct PairingStore {
     entropy: Arc<dyn Entropy>,
     /// Held through every read-change-write.
     writing: Mutex<()>,
+    /// Who was let in when the file was last read or written; none when that is not known.
+    known: Mutex<Option<Vec<String>>>,
 }
 
 /// A sender who waits for approval.
@@ -133,6 +135,7 @@ impl PairingStore {
             clock: platform.clock.clone(),
             entropy: platform.entropy.fork("pairing"),
             writing: Mutex::new(()),
+            known: Mutex::new(None),
         }
     }
 
@@ -197,11 +200,12 @@ impl PairingStore {
             return Err(PairingError::NoSuchCode(wanted.chars().take(32).collect()));
         };
         let id = requests.remove(at).id;
-        let mut allowed = self.read::<AllowFile>(&self.allow_file())?;
+        let mut allowed = self.allow_list()?;
         if !self.names(&allowed.allow_from, &id) {
             allowed.version = 1;
             allowed.allow_from.push(id.clone());
             self.write(&self.allow_file(), &allowed)?;
+            *self.known() = Some(allowed.allow_from);
         }
         // Second, so that a crash in between leaves a request that can be approved again.
         self.write_pending(requests)?;
@@ -210,19 +214,36 @@ impl PairingStore {
 
     /// True when `id` was let in.
     pub fn is_allowed(&self, id: &str) -> Result<bool, PairingError> {
-        Ok(self.names(&self.read::<AllowFile>(&self.allow_file())?.allow_from, id))
+        Ok(self.names(&self.allow_list()?.allow_from, id))
     }
 
     /// Who was let in, in the order of approval.
     pub fn allowed(&self) -> Result<Vec<String>, PairingError> {
-        let list = self.read::<AllowFile>(&self.allow_file())?.allow_from;
-        let prefix = format!("{}:", self.channel);
-        Ok(list.iter().map(|entry| bare_id(entry, &[&prefix]).to_owned()).collect())
+        Ok(self.allow_list()?.allow_from.iter().map(|entry| self.bare(entry)).collect())
     }
 
-    /// The sender who was let in first: the owner, where the configuration names none (D46).
+    /// The sender who was let in first: the owner, where the configuration names none (D46). Asked many times for each
+    /// message, so that the file is not read for it when it was before: every other question reads it.
     pub fn first_allowed(&self) -> Result<Option<String>, PairingError> {
+        if let Some(list) = &*self.known() {
+            return Ok(list.first().map(|entry| self.bare(entry)));
+        }
         Ok(self.allowed()?.into_iter().next())
+    }
+
+    fn known(&self) -> MutexGuard<'_, Option<Vec<String>>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads who was let in.
+    fn allow_list(&self) -> Result<AllowFile, PairingError> {
+        let read = self.read::<AllowFile>(&self.allow_file());
+        *self.known() = read.as_ref().ok().map(|file| file.allow_from.clone());
+        read
+    }
+
+    fn bare(&self, entry: &str) -> String {
+        bare_id(entry, &[&format!("{}:", self.channel)]).to_owned()
     }
 
     fn names(&self, list: &[String], id: &str) -> bool {
@@ -313,6 +334,7 @@ pub(super) mod tests {
             clock: clock.clone(),
             entropy: Arc::new(OsEntropy),
             writing: Mutex::new(()),
+            known: Mutex::new(None),
         };
         (store, files, clock)
     }

@@ -15,7 +15,7 @@ pub fn render(markdown: &str, limit: usize) -> Vec<(String, String)> {
 /// a button press.
 pub fn read_update(update: &Value, bot: i64, name: &str, now: Millis) -> (Option<(Inbound, bool)>, Option<String>) {
     let me = update::BotIdentity { id: bot, username: name.to_owned() };
-    let reading = update::read(update, update::update_id(update).unwrap_or_default(), &me, now);
+    let reading = update::read(update, &me, now);
     (reading.incoming.map(|incoming| (incoming.message, incoming.mentioned)), reading.callback_id)
 }
 

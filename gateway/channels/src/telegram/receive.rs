@@ -7,7 +7,7 @@ use frankenstein::{
     types::AllowedUpdate,
 };
 use futures_util::StreamExt as _;
-use openclaw_platform::EntropyExt as _;
+use openclaw_platform::{EntropyExt as _, SpawnerExt as _};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -15,11 +15,11 @@ use tokio::sync::mpsc;
 use super::{
     CALL_TIMEOUT, POLL_SECONDS, Telegram,
     api::ApiError,
-    update::{self, BotIdentity, Reading},
+    update::{self, BotIdentity, Incoming, Reading},
 };
 use crate::{
     Channel as _, ChannelError, ChatKind, Inbound, InboundSink, Sender, SinkError,
-    access::{Approach, PairingOutcome, Verdict},
+    access::{Approach, PairingError, PairingOutcome, Verdict},
 };
 
 /// Time for the answer to a poll; longer than the poll itself.
@@ -124,10 +124,11 @@ impl Telegram {
     /// Sends a code to a stranger, once per open request.
     async fn offer_pairing(&self, sender: &Sender) {
         let Ok(person) = sender.id.parse::<i64>() else { return };
-        let code = match self.pairing.request(sender) {
-            Ok(PairingOutcome::New(code)) => code,
-            Ok(PairingOutcome::Pending | PairingOutcome::Full) => return,
-            Err(error) => return self.note_access(Some(error.to_string())),
+        let (pairing, stranger) = (self.pairing.clone(), sender.clone());
+        let code = match self.platform.tasks.blocking(move || pairing.request(&stranger)).await {
+            Some(Ok(PairingOutcome::New(code))) => code,
+            Some(Ok(PairingOutcome::Pending | PairingOutcome::Full)) | None => return,
+            Some(Err(error)) => return self.note_access(Some(error.to_string())),
         };
         let text = format!(
             "This assistant answers only people whom its owner has approved.\n\nYour Telegram user id: {person}\n\
@@ -136,7 +137,8 @@ impl Telegram {
         if let Err(error) = self.say(person, text).await {
             tracing::warn!(channel = "telegram", person, %error, "could not send a pairing code");
             // Nobody has seen the code: the next message may ask for another one.
-            if let Err(error) = self.pairing.withdraw(&sender.id) {
+            let (pairing, id) = (self.pairing.clone(), sender.id.clone());
+            if let Some(Err(error)) = self.platform.tasks.blocking(move || pairing.withdraw(&id)).await {
                 self.note_access(Some(error.to_string()));
             }
         }
@@ -239,16 +241,19 @@ impl Poller<'_> {
             .collect();
         fresh.sort_by_key(|(id, _)| *id);
         fresh.dedup_by_key(|(id, _)| *id);
+        let mut incoming = Vec::new();
         for (id, value) in fresh {
             newest = Some(id);
-            let Reading { incoming, callback_id } = update::read(value, id, me, now);
-            effects.extend(callback_id.map(Effect::AnswerCallback));
-            let Some(incoming) = incoming else { continue };
-            match telegram.judge(&incoming.message, incoming.mentioned) {
-                Verdict::Accept => accepted.push(incoming.message),
-                Verdict::Pair => effects.push(Effect::Pair(incoming.message.sender)),
+            let reading: Reading = update::read(value, me, now);
+            effects.extend(reading.callback_id.map(Effect::AnswerCallback));
+            incoming.extend(reading.incoming);
+        }
+        for (message, verdict) in telegram.judge_all(incoming).await? {
+            match verdict {
+                Verdict::Accept => accepted.push(message),
+                Verdict::Pair => effects.push(Effect::Pair(message.sender)),
                 Verdict::Refuse(reason) => {
-                    tracing::debug!(channel = "telegram", update = id, reason, "message ignored");
+                    tracing::debug!(channel = "telegram", key = message.key, reason, "message ignored");
                 }
             }
         }
@@ -293,15 +298,36 @@ impl Poller<'_> {
 }
 
 impl Telegram {
-    fn judge(&self, message: &Inbound, mentioned: bool) -> Verdict {
-        let approach = Approach {
-            kind: message.kind,
-            chat: &message.chat.chat,
-            thread: message.chat.thread,
-            sender: &message.sender.id,
-            mentioned,
+    /// What is to be done with each of these. The list of paired people is a file: it is read where that may block.
+    async fn judge_all(&self, incoming: Vec<Incoming>) -> Result<Vec<(Inbound, Verdict)>, SinkError> {
+        if incoming.is_empty() {
+            return Ok(vec![]);
+        }
+        let (access, pairing) = (self.access.clone(), self.pairing.clone());
+        let judge = move || {
+            let judged = incoming.into_iter().map(|Incoming { message, mentioned }| {
+                let approach = Approach {
+                    kind: message.kind,
+                    chat: &message.chat.chat,
+                    thread: message.chat.thread,
+                    sender: &message.sender.id,
+                    mentioned,
+                };
+                let verdict = access.judge(&approach, &pairing);
+                (message, verdict)
+            });
+            judged.collect::<Vec<_>>()
         };
-        match self.access.judge(&approach, &self.pairing) {
+        let judged = self.platform.tasks.blocking(judge).await.ok_or_else(|| SinkError("shutting down".to_owned()))?;
+        let told = judged.into_iter().map(|(message, verdict)| {
+            let verdict = self.verdict(&message, verdict);
+            (message, verdict)
+        });
+        Ok(told.collect())
+    }
+
+    fn verdict(&self, message: &Inbound, judged: Result<Verdict, PairingError>) -> Verdict {
+        match judged {
             // Only a person can be paired, and only where nobody else reads the code.
             Ok(Verdict::Pair) if message.kind != ChatKind::Direct => Verdict::Refuse("pairing is for private chats"),
             Ok(verdict) => {

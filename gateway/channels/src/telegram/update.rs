@@ -43,17 +43,17 @@ pub(super) fn update_id(update: &Value) -> Option<i64> {
 }
 
 /// Reads one update. Kinds that are not handled (edits, channel posts, everything new) hold nothing.
-pub(super) fn read(update: &Value, id: i64, me: &BotIdentity, now: Millis) -> Reading {
+pub(super) fn read(update: &Value, me: &BotIdentity, now: Millis) -> Reading {
     let kind = |name: &str| update.get(name).filter(|value| value.is_object());
     if let Some(value) = kind("message") {
-        let incoming = Message::deserialize(value).ok().and_then(|message| message.incoming(id, me));
+        let incoming = Message::deserialize(value).ok().and_then(|message| message.incoming(me));
         return Reading { incoming, callback_id: None };
     }
     let Some(callback) = kind("callback_query").and_then(|value| Callback::deserialize(value).ok()) else {
         return Reading::default();
     };
     let callback_id = Some(callback.id.clone());
-    Reading { incoming: callback.incoming(id, now), callback_id }
+    Reading { incoming: callback.incoming(now), callback_id }
 }
 
 /// A part of an update: absent when it is not what we know.
@@ -215,10 +215,10 @@ impl Chat {
 }
 
 impl Callback {
-    fn incoming(self, update: i64, now: Millis) -> Option<Incoming> {
+    fn incoming(self, now: Millis) -> Option<Incoming> {
         let (text, pressed) = (self.data.filter(|data| !data.is_empty())?, self.message?);
         let message = Inbound {
-            key: key(update),
+            key: format!("callback:{}", self.id),
             kind: pressed.chat.chat_kind()?,
             chat: Target {
                 chat: pressed.chat.id.to_string(),
@@ -237,7 +237,7 @@ impl Callback {
 }
 
 impl Message {
-    fn incoming(mut self, update: i64, me: &BotIdentity) -> Option<Incoming> {
+    fn incoming(mut self, me: &BotIdentity) -> Option<Incoming> {
         let kind = self.chat.chat_kind()?;
         let mentioned = self.mentions(me);
         let sender = match (self.sender_chat.take(), self.from.take()) {
@@ -256,7 +256,7 @@ impl Message {
         let quoted = self.quote.map(|quote| quote.text).or_else(|| answered.and_then(|m| m.text.or(m.caption)));
         let thread = self.chat.thread(self.message_thread_id, self.is_topic_message);
         let message = Inbound {
-            key: key(update),
+            key: format!("message:{}:{}:{}", self.chat.id, self.message_id, self.date),
             kind,
             chat: Target { chat: self.chat.id.to_string(), thread },
             title: self.chat.title,
@@ -313,10 +313,6 @@ impl Message {
     }
 }
 
-fn key(update: i64) -> String {
-    format!("update:{update}")
-}
-
 /// True when `text` contains `@username` as a whole word, in any case.
 fn names(text: &str, username: &str) -> bool {
     if username.is_empty() {
@@ -353,7 +349,7 @@ mod tests {
         let mut message = json!({"message_id": 9, "date": 5, "from": {"id": 42, "first_name": "Ann", "last_name": "B",
             "username": "ann", "is_bot": false}, "chat": {"id": 42, "type": "private"}});
         message.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
-        read(&json!({"update_id": 7, "message": message}), 7, &me(), 0).incoming
+        read(&json!({"update_id": 7, "message": message}), &me(), 0).incoming
     }
 
     fn group(extra: Value) -> Option<Incoming> {
@@ -362,12 +358,25 @@ mod tests {
         message(base)
     }
 
+    /// Telegram may begin its update numbers anew; what names a message is the message.
+    #[test]
+    fn f05_a_message_is_named_by_what_it_is_and_not_by_its_delivery() {
+        let named = |update: i64, id: i64, chat: i64| {
+            let message = json!({"message_id": id, "date": 5, "from": {"id": 42, "first_name": "A", "is_bot": false},
+                "chat": {"id": chat, "type": "private"}, "text": "hi"});
+            read(&json!({"update_id": update, "message": message}), &me(), 0).incoming.unwrap().message.key
+        };
+        assert_eq!(named(7, 1, 42), named(8, 1, 42), "delivered twice");
+        assert_ne!(named(7, 1, 42), named(7, 2, 42), "another message under a number that was used before");
+        assert_ne!(named(7, 1, 42), named(7, 1, 43), "ids of messages are a chat's own");
+    }
+
     #[test]
     fn a_private_text() {
         let got = message(json!({"text": "hi", "message_thread_id": 3})).unwrap().message;
         let sender = Sender { id: "42".into(), name: "Ann B".into(), username: Some("ann".into()) };
         let expected = Inbound {
-            key: "update:7".into(),
+            key: "message:42:9:5".into(),
             kind: ChatKind::Direct,
             chat: Target { chat: "42".into(), thread: None },
             title: None,
@@ -452,7 +461,7 @@ mod tests {
         for kind in ["edited_message", "channel_post", "my_chat_member", "from_the_future"] {
             let update = json!({"update_id": 1, kind: {"message_id": 1, "text": "x", "chat": {"id": 1, "type": "private"},
                 "from": {"id": 1}}});
-            assert!(read(&update, 1, &me(), 0).incoming.is_none(), "{kind}");
+            assert!(read(&update, &me(), 0).incoming.is_none(), "{kind}");
         }
     }
 
@@ -475,12 +484,12 @@ mod tests {
     fn a_button_press_is_its_data() {
         let update = json!({"update_id": 3, "callback_query": {"id": "cb", "from": {"id": 42, "first_name": "Ann"},
             "data": "yes", "message": {"message_id": 5, "date": 0, "chat": {"id": -1, "type": "group"}}}});
-        let reading = read(&update, 3, &me(), 77);
+        let reading = read(&update, &me(), 77);
         assert_eq!(reading.callback_id.as_deref(), Some("cb"));
         let incoming = reading.incoming.unwrap();
         assert!(incoming.mentioned);
         let got = incoming.message;
-        assert_eq!((&got.key[..], &got.text[..], &got.message_id[..], got.sent_at), ("update:3", "yes", "cb", 77));
+        assert_eq!((&got.key[..], &got.text[..], &got.message_id[..], got.sent_at), ("callback:cb", "yes", "cb", 77));
     }
 
     #[test]
@@ -536,8 +545,8 @@ mod tests {
         #[test]
         fn s21_no_update_can_panic(value in any_json(), message in any_json()) {
             read(&value, 1, &me(), 0);
-            read(&json!({"message": message}), 1, &me(), 0);
-            read(&json!({"callback_query": {"id": "x", "from": {"id": 1}, "data": "d", "message": message}}), 1, &me(), 0);
+            read(&json!({"message": message}), &me(), 0);
+            read(&json!({"callback_query": {"id": "x", "from": {"id": 1}, "data": "d", "message": message}}), &me(), 0);
             let chat = json!({"id": -1, "type": "group"});
             let from = json!({"id": 1});
             read(&json!({"message": {"message_id": 1, "chat": chat, "from": from, "text": "é😀@mock_bot",

@@ -343,14 +343,14 @@ async fn a_button_press_is_answered_and_becomes_a_message() {
             "data": format!("pressed {id}"), "message": {"message_id": 5, "date": 1,
             "chat": {"id": from, "type": "private"}}}})
     };
-    let id = world.fake.push_update(press("a", 42));
+    world.fake.push_update(press("a", 42));
     world.fake.push_update(press("b", 77));
     seconds(2).await;
     let answered: Vec<_> =
         world.fake.calls_of("answerCallbackQuery").iter().map(|c| c.params["callback_query_id"].clone()).collect();
     assert_eq!(answered, ["a", "b"]);
     assert_eq!(world.sink.texts(), ["pressed a"]);
-    assert_eq!(world.sink.stored.lock().unwrap()[0].key, format!("update:{id}"));
+    assert_eq!(world.sink.stored.lock().unwrap()[0].key, "callback:a");
     bot.stop().await;
 }
 

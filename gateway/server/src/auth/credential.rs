@@ -135,7 +135,11 @@ impl Credentials {
         if shared.is_strong() && given.is_some_and(is_right) {
             return Ok(Via::Shared(generation));
         }
+        let asked = self.platform.clock.mono();
         let turn = self.turns.turn(who.instance).await?;
+        if self.platform.clock.mono() > asked {
+            self.platform.probe.sometimes("auth.held_for_its_turn");
+        }
         // Another secret may have come into force while it waited.
         let (generation, shared) = self.in_force();
         let Some(given) = shared.given(who.auth) else {
@@ -145,6 +149,7 @@ impl Credentials {
         if self.fits(&shared, given, || true).await {
             return Ok(Via::Shared(generation));
         }
+        self.platform.probe.sometimes("auth.wrong_credential_here");
         wrong(turn, who.origin);
         Err(shared.refusal("mismatch"))
     }
@@ -187,6 +192,7 @@ impl Credentials {
         self.limiter.check(who.origin)?;
         if wrong {
             self.limiter.failed(who.origin);
+            self.platform.probe.sometimes("auth.wrong_credential_elsewhere");
         }
         Err(refused)
     }

@@ -7,6 +7,8 @@ use openclaw_protocol::{
     params::{DeliveryCounts, DeliveryRow},
 };
 
+use redb::WriteTransaction;
+
 use super::{
     Counts, Delivery, dispatch,
     letter::{Letter, Reason, State},
@@ -110,13 +112,25 @@ pub async fn retry(gateway: &Arc<Gateway>, which: Which) -> Result<Vec<String>, 
     if let Which::One(id) = &which
         && delivery.lock().lanes.hurry(id, delivery.clock.mono())
     {
+        gateway.platform.probe.sometimes("delivery.waiting_one_hurried");
         return Ok(vec![id.clone()]);
     }
     let now = delivery.clock.wall();
     let dead = dead(gateway, &which)?;
+    let is_over = |letter: &Letter| matches!(letter.state, State::Dead { .. } | State::Unknown { .. });
+    gateway.platform.probe.always("delivery.only_what_is_over_is_revived", dead.iter().all(is_over));
     let letters: Vec<Letter> = dead.into_iter().map(|letter| letter.again(now, delivery.ttl)).collect();
-    let revived = letters.clone();
-    gateway.store.write(move |tx| revived.iter().try_for_each(|letter| table::revive(tx, letter))).await?;
+    // Another order may have been quicker: what it dropped or sent again is not for this one.
+    let revive = move |tx: &WriteTransaction| {
+        let mut revived = Vec::new();
+        for letter in &letters {
+            if table::revive(tx, letter)? {
+                revived.push(letter.clone());
+            }
+        }
+        Ok(revived)
+    };
+    let letters = gateway.store.write(revive).await?;
     for letter in &letters {
         delivery.lock().dead.remove(&letter.id);
         dispatch(gateway, letter);
@@ -137,21 +151,20 @@ pub async fn drop(gateway: &Arc<Gateway>, which: Which) -> Result<Vec<String>, c
         return drop_waiting(gateway, letter).await;
     }
     let letters = dead(gateway, &which)?;
-    delivery.forget(letters.iter().map(|letter| letter.id.clone()).collect()).await?;
-    for letter in &letters {
-        delivery.discard(letter).await;
-    }
-    Ok(letters.into_iter().map(|letter| letter.id).collect())
+    let gone = delivery.forget(letters.into_iter().map(|letter| letter.id).collect()).await?;
+    Ok(gone.into_iter().map(|letter| letter.id).collect())
 }
 
 async fn drop_waiting(gateway: &Arc<Gateway>, mut letter: Letter) -> Result<Vec<String>, crate::dispatch::Failure> {
     let delivery = &gateway.delivery;
     let removed = delivery.lock().lanes.remove(&letter.id);
     if removed == Some(false) {
+        gateway.platform.probe.sometimes("delivery.drop_refused_on_its_way");
         let text = format!("message {} is on its way", letter.id);
         return Err(ErrorShape::unavailable("DELIVERY_BUSY", text).retry(Some(1000)).into());
     }
     let now = delivery.clock.wall();
+    gateway.platform.probe.sometimes("delivery.waiting_one_dropped");
     letter.last_error = Some("taken out by an operator".to_owned());
     letter.state = State::Dead { reason: Reason::Dropped, at: now };
     let ending = letter.clone();
@@ -193,21 +206,75 @@ impl Delivery {
         if old.is_empty() {
             return Ok(());
         }
-        let letters: Vec<(String, Letter)> = self.store.read(|tx| store::all(tx, store::DEAD_LETTERS))?;
-        self.forget(old.clone()).await?;
-        for (_, letter) in letters.iter().filter(|(id, _)| old.contains(id)) {
-            self.discard(letter).await;
-        }
+        self.forget(old).await?;
         Ok(())
     }
 
-    async fn forget(&self, ids: Vec<String>) -> Result<(), StoreError> {
-        let gone = ids.clone();
-        self.store.write(move |tx| table::forget(tx, &gone)).await?;
-        let mut ledger = self.lock();
-        for id in &ids {
-            ledger.dead.remove(id);
+    /// Forgets those of these that are dead, with their files; gives them. One that goes out again meanwhile keeps its
+    /// files.
+    async fn forget(&self, ids: Vec<String>) -> Result<Vec<Letter>, StoreError> {
+        let gone = self.store.write(move |tx| table::forget(tx, &ids)).await?;
+        {
+            let mut ledger = self.lock();
+            for letter in &gone {
+                ledger.dead.remove(&letter.id);
+            }
         }
-        Ok(())
+        for letter in &gone {
+            self.discard(letter).await;
+        }
+        Ok(gone)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use openclaw_config::Config;
+    use openclaw_platform::{MemoryStorage, Platform, Storage as _, os};
+    use serde_json::json;
+
+    use super::*;
+    use crate::ServerOptions;
+
+    /// A dead letter with a file.
+    async fn dead_letter(gateway: &Gateway, disk: &MemoryStorage) -> Letter {
+        let letter = json!({
+            "id": "0000000001-cafe", "channel": "telegram", "account": "default", "to": { "chat": "1" }, "text": "see",
+            "media": [{ "name": "a", "mime": "text/plain", "size": 1 }], "createdAt": 0, "expiresAt": 9, "attempts": 1,
+            "state": "dead", "reason": "refused", "at": 1, "tries": 1,
+        });
+        let letter: Letter = serde_json::from_value(letter).unwrap();
+        disk.write_atomic(&letter.file(0), b"1").unwrap();
+        let stored = letter.clone();
+        let put =
+            move |tx: &WriteTransaction| store::put(&mut tx.open_table(store::DEAD_LETTERS)?, &stored.id, &stored);
+        gateway.store.write(put).await.unwrap();
+        letter
+    }
+
+    /// Two operators: one sends again what the other drops at the same moment.
+    #[tokio::test]
+    async fn f07_a_letter_that_goes_out_again_keeps_its_files() {
+        let disk = MemoryStorage::new();
+        let platform = Platform { storage: Arc::new(disk.clone()), ..os::without_files() };
+        let gateway = Gateway::open(platform, ServerOptions::bare(Arc::new(Config::default()))).unwrap();
+        let letter = dead_letter(&gateway, &disk).await;
+        // Both have seen that it is dead.
+        let seen = dead(&gateway, &Which::Dead).unwrap();
+        assert_eq!(seen.len(), 1);
+        let revive = || {
+            let letter = letter.clone();
+            gateway.store.write(move |tx| table::revive(tx, &letter))
+        };
+        assert!(revive().await.unwrap());
+        let dropped = gateway.delivery.forget(vec![letter.id.clone()]).await.unwrap();
+        assert_eq!((dropped.len(), disk.read(&letter.file(0)).is_ok()), (0, true), "it is on its way, with its file");
+        // Nor is it sent twice by two who send it again.
+        assert!(!revive().await.unwrap());
+        // One that is dead leaves with its file.
+        let other = dead_letter(&gateway, &disk).await;
+        assert_eq!(gateway.delivery.forget(vec![other.id.clone()]).await.unwrap().len(), 1);
+        assert!(disk.read(&other.file(0)).is_err());
+        assert!(!revive().await.unwrap(), "what was dropped does not come back");
     }
 }

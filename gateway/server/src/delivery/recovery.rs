@@ -1,6 +1,10 @@
 //! The start: what an earlier process left is taken up where it stood (F05, F06).
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use openclaw_platform::Clock;
 
@@ -33,7 +37,7 @@ pub(super) fn read(store: &Store, clock: &dyn Clock) -> Result<(u64, BTreeMap<St
         let since = mono.checked_sub(Duration::from_millis(wall.saturating_sub(at))).unwrap_or(mono);
         Grave { channel: letter.channel, account: letter.account, unknown, since }
     };
-    Ok((last.map_or(0, |n| n + 1), dead.into_iter().map(|(id, letter)| (id, grave(letter))).collect()))
+    Ok((last.map_or(0, |n| n.saturating_add(1)), dead.into_iter().map(|(id, letter)| (id, grave(letter))).collect()))
 }
 
 /// Requests that wait for a letter of an earlier process are under way again (D19); before anybody can connect.
@@ -64,9 +68,15 @@ pub async fn start(gateway: &Arc<Gateway>) -> Result<(), StoreError> {
     for letter in letters.iter_mut().filter(|l| l.state == State::Attempting) {
         let account = gateway.channels.account(&letter.channel, Some(&letter.account));
         let knows_repeats = account.is_some_and(|a| a.knows_repeats());
-        interrupted(letter, knows_repeats || delivery.resend_unknown);
+        let probe = &gateway.platform.probe;
+        let resends = knows_repeats || delivery.resend_unknown;
+        probe.sometimes(if resends { "delivery.sent_again_after_a_crash" } else { "delivery.in_doubt_after_a_crash" });
+        interrupted(letter, resends);
         changed.push(letter.clone());
     }
+    let chats: BTreeSet<_> = changed.iter().map(super::chat_of).collect();
+    gateway.platform.probe.always("delivery.one_under_way_in_a_chat", chats.len() == changed.len());
+    gateway.platform.probe.always("delivery.taken_up_in_order", letters.is_sorted_by(|a, b| a.id < b.id));
     if !changed.is_empty() {
         let write = move |tx: &redb::WriteTransaction| changed.iter().try_for_each(|letter| table::put(tx, letter));
         gateway.store.write(write).await?;

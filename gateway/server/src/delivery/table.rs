@@ -60,17 +60,23 @@ pub fn end(tx: &WriteTransaction, letter: &Letter, is_dead: bool, now: u64) -> R
     Ok(forgotten)
 }
 
-/// A dead letter has to go out again.
-pub fn revive(tx: &WriteTransaction, letter: &Letter) -> Result<(), StoreError> {
-    tx.open_table(store::DEAD_LETTERS)?.remove(letter.id.as_str())?;
-    put(tx, letter)
+/// A dead letter has to go out again; false when it is dead no more, and nothing changes.
+pub fn revive(tx: &WriteTransaction, letter: &Letter) -> Result<bool, StoreError> {
+    let is_dead = tx.open_table(store::DEAD_LETTERS)?.remove(letter.id.as_str())?.is_some();
+    if is_dead {
+        put(tx, letter)?;
+    }
+    Ok(is_dead)
 }
 
-/// Forgets dead letters.
-pub fn forget(tx: &WriteTransaction, ids: &[String]) -> Result<(), StoreError> {
+/// Forgets those of these letters that are dead; gives them.
+pub fn forget(tx: &WriteTransaction, ids: &[String]) -> Result<Vec<Letter>, StoreError> {
     let mut dead = tx.open_table(store::DEAD_LETTERS)?;
+    let mut gone = Vec::new();
     for id in ids {
-        dead.remove(id.as_str())?;
+        if let Some(letter) = dead.remove(id.as_str())? {
+            gone.push(store::decode(id, letter.value())?);
+        }
     }
-    Ok(())
+    Ok(gone)
 }

@@ -29,7 +29,10 @@ pub(super) fn notice(gateway: &Gateway, letter: &Letter) -> Option<Letter> {
     let cause = Cause { is_notice: true, session_key: letter.cause.session_key.clone(), ..Cause::default() };
     let draft = Draft { route, text: NOTICE.to_owned(), reply_to: None, cause };
     match gateway.compose(&Principal::Gateway, draft) {
-        Ok(notice) => Some(Letter { expires_at: letter.expires_at, ..notice }),
+        Ok(notice) => {
+            gateway.platform.probe.sometimes("delivery.unknown_told");
+            Some(Letter { expires_at: letter.expires_at, ..notice })
+        }
         Err(error) => {
             tracing::warn!(id = letter.id, %error, "the chat cannot be told that a message may not have arrived");
             None
@@ -52,6 +55,7 @@ pub async fn resend(gateway: &Arc<Gateway>, channel: &str, account: &str, chat: 
     };
     let mut count = 0;
     for (id, _) in all.into_iter().filter(|(_, letter)| is_meant(letter)) {
+        gateway.platform.probe.sometimes("delivery.resent_on_request");
         count += desk::retry(gateway, Which::One(id)).await?.len();
     }
     Ok(count)

@@ -19,7 +19,7 @@ use super::attachments;
 use crate::{
     channels, delivery,
     dispatch::{Call, Failure, Reply},
-    idempotency::{Check, Claim, Pending, final_of},
+    idempotency::{self, Check, Claim, Pending, final_of},
     limits::{AGENT_WAIT_MAX, DELIVERY_WAIT},
     rights::{Effect, Where},
     runs::{
@@ -49,7 +49,8 @@ pub async fn agent(call: Call, params: AgentParams) -> Result<Reply<AgentAnswer>
         Check::InFlight(since, pending) if pending.is_resumed() => {
             return Ok(answered_later(&call, run_id.clone(), accepted(since), pending));
         }
-        Check::InFlight(since, _) => return Ok(accepted(since).into()),
+        Check::InFlight(since, pending) if pending.accepted().await => return Ok(accepted(since).into()),
+        Check::InFlight(..) => return Err(idempotency::first_was_refused().into()),
         Check::Done(record) => return record.answer::<AgentAnswer>().map(Reply::from),
     };
     // Until the run is accepted, a refusal must not use the key up.
@@ -68,6 +69,7 @@ pub async fn agent(call: Call, params: AgentParams) -> Result<Reply<AgentAnswer>
             return Err(error);
         }
     };
+    gateway.idempotency.accept(&claim);
     let answer = accepted(now);
     let pending = gateway.idempotency.pending(&claim).unwrap_or_default();
     let (gateway, run) = (gateway.clone(), turn.run());
@@ -106,6 +108,7 @@ fn reason(error: &ErrorShape) -> &str {
 
 /// Which session is meant turns out only within the run, as version 3 clients expect: accepted, then the failure.
 fn fails_late(call: Call, claim: Claim, answer: AgentAnswer, error: ErrorShape) -> Reply<AgentAnswer> {
+    call.gateway.idempotency.accept(&claim);
     Reply::then(answer, move || {
         let error = ErrorShape::unavailable(NO_SELECTOR, error.message);
         let run_id = claim.run_id();

@@ -20,6 +20,7 @@ pub async fn create(call: Call, _: Empty) -> Result<Reply<BackupCreate>, Failure
     let made = gateway.tasks.blocking(move || store.back_up(&*storage, &file, &tag)).await;
     let stopped = || ErrorShape::unavailable("SHUTTING_DOWN", "gateway is shutting down").retry(None);
     let backup = made.ok_or_else(stopped)??;
+    gateway.platform.probe.sometimes("store.backed_up_while_running");
     let path = gateway.options.state_dir.join(name).display().to_string();
     Ok(BackupCreate { ok: true, path, bytes: backup.bytes, records: backup.records }.into())
 }

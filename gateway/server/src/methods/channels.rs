@@ -1,8 +1,9 @@
 //! channels.status, channels.logout, and who may write to the agent (agent-chat-channels.md section 8).
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use openclaw_channels::access::{PairingError, PairingStore};
+use openclaw_platform::SpawnerExt as _;
 use openclaw_protocol::{
     error::ErrorShape,
     params::{
@@ -64,11 +65,15 @@ fn failed(error: &PairingError) -> Failure {
     }
 }
 
-fn store<'a>(gateway: &'a Gateway, channel: &str) -> Result<&'a PairingStore, ErrorShape> {
-    gateway.channels.pairing(channel).map(|s| &**s).ok_or_else(|| {
+fn store(gateway: &Gateway, channel: &str) -> Result<Arc<PairingStore>, ErrorShape> {
+    gateway.channels.pairing(channel).cloned().ok_or_else(|| {
         let shown: String = channel.chars().take(64).flat_map(char::escape_debug).collect();
         ErrorShape::invalid("UNSUPPORTED_CHANNEL", format!("channel {shown} is not configured or has no pairing"))
     })
+}
+
+fn stopping() -> ErrorShape {
+    ErrorShape::unavailable("SHUTTING_DOWN", "gateway is shutting down")
 }
 
 pub async fn pairing_list(call: Call, p: PairingListParams) -> Result<Reply<PairingList>, Failure> {
@@ -79,7 +84,9 @@ pub async fn pairing_list(call: Call, p: PairingListParams) -> Result<Reply<Pair
     }
     let mut requests = Vec::new();
     for (channel, store) in gateway.channels.pairings().filter(|(c, _)| wanted.as_ref().is_none_or(|w| w == *c)) {
-        for r in store.list().map_err(|e| failed(&e))? {
+        let store = store.clone();
+        let list = gateway.tasks.blocking(move || store.list()).await.ok_or_else(stopping)?;
+        for r in list.map_err(|e| failed(&e))? {
             requests.push(PairingRow {
                 channel: channel.clone(),
                 id: r.id,
@@ -96,7 +103,9 @@ pub async fn pairing_list(call: Call, p: PairingListParams) -> Result<Reply<Pair
 pub async fn pairing_approve(call: Call, p: PairingApproveParams) -> Result<Reply<PairingApprove>, Failure> {
     let gateway = &call.gateway;
     let channel = p.channel.as_str().to_lowercase();
-    let id = store(gateway, &channel)?.approve(&p.code).map_err(|e| failed(&e))?;
+    let store = store(gateway, &channel)?;
+    let approved = gateway.tasks.blocking(move || store.approve(&p.code)).await.ok_or_else(stopping)?;
+    let id = approved.map_err(|e| failed(&e))?;
     tracing::info!(channel, id, by = %call.member.client_name.escape_debug(), "sender approved");
     if p.notify == Some(true) {
         let account_id = gateway.channels.account(&channel, None).map(|c| c.account().to_owned());

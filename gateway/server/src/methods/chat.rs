@@ -23,7 +23,7 @@ use super::{agent::canonical, attachments, commands};
 use crate::{
     dispatch::{Call, Failure, Reply},
     gateway::Gateway,
-    idempotency::{Check, Claim},
+    idempotency::{self, Check, Claim},
     limits::HISTORY_BYTES,
     rights::{Effect, Principal, Where},
     runs::{RunRequest, execute, manager::Run, queue::mode_in_force, record},
@@ -46,7 +46,8 @@ pub async fn send(call: Call, params: ChatSendParams) -> Result<Reply<ChatSend>,
     let run = |status: &str| ChatSend::Run(ChatRun { run_id: run_id.clone(), status: status.to_owned() });
     let claim = match gateway.idempotency.check("chat.send", call.identity(), &run_id, &params, now)? {
         Check::New(claim) => claim,
-        Check::InFlight(..) => return Ok(run("in_flight").into()),
+        Check::InFlight(_, pending) if pending.accepted().await => return Ok(run("in_flight").into()),
+        Check::InFlight(..) => return Err(idempotency::first_was_refused().into()),
         Check::Done(record) => return record.answer::<ChatSend>().map(Reply::from),
     };
     let refused = |error: ErrorShape| {
@@ -63,6 +64,7 @@ pub async fn send(call: Call, params: ChatSendParams) -> Result<Reply<ChatSend>,
     let started = run("started");
     let (gateway, shown) = (gateway.clone(), params.session_key.as_str().to_owned());
     if commands::is_command(text) {
+        gateway.idempotency.accept(&claim);
         let (text, by) = (text.to_owned(), call.member.principal());
         return Ok(Reply::then(started, move || {
             let tasks = gateway.tasks.clone();
@@ -91,6 +93,7 @@ pub async fn send(call: Call, params: ChatSendParams) -> Result<Reply<ChatSend>,
             return Err(error);
         }
     };
+    gateway.idempotency.accept(&claim);
     let run = accepted.run();
     let key = &run.request.session_key;
     if mode_in_force(&config, gateway.sessions.get(key).as_ref(), "webchat") == QueueMode::Interrupt {

@@ -7,9 +7,9 @@ use openclaw_protocol::{
     error::ErrorShape,
     message::{Content, Message},
     params::{
-        ModelDefaults, PreviewItem, SessionChanged, SessionKeyParams, SessionPreview, SessionRow, SessionsCompact, SessionsCompactParams,
-        SessionsDelete, SessionsDeleteParams, SessionsList, SessionsListParams, SessionsPatchParams, SessionsPreview,
-        SessionsPreviewParams, SessionsResolve, SessionsResolveParams,
+        ModelDefaults, PreviewItem, SessionChanged, SessionKeyParams, SessionPreview, SessionRow, SessionsCompact,
+        SessionsCompactParams, SessionsDelete, SessionsDeleteParams, SessionsList, SessionsListParams,
+        SessionsPatchParams, SessionsPreview, SessionsPreviewParams, SessionsResolve, SessionsResolveParams,
     },
     wire::{Int, NonEmpty},
 };

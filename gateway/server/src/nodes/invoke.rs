@@ -37,6 +37,13 @@ pub(super) struct Waiting {
     end: oneshot::Sender<End>,
 }
 
+impl Waiting {
+    /// Connection of the node that was asked.
+    pub(super) fn conn_id(&self) -> &str {
+        &self.node.member.conn_id
+    }
+}
+
 enum End {
     Answered(Answer),
     Left,
@@ -96,6 +103,9 @@ pub enum InvokeError {
     /// The node could not.
     #[error("{}", .0.as_ref().and_then(|e| e.message.as_deref()).unwrap_or("node invoke failed"))]
     Failed(Option<NodeError>),
+    /// The caller gave it no time; nothing was sent.
+    #[error("node invoke timed out: timeoutMs is 0, nothing was sent")]
+    NoTime,
     /// No answer in time; whether the node did it is unknown.
     #[error("node invoke timed out")]
     TimedOut,
@@ -110,7 +120,7 @@ pub enum InvokeError {
 impl InvokeError {
     /// True when the node was never asked, so that the same request may be made again.
     pub fn had_no_effect(&self) -> bool {
-        matches!(self, Self::NotConnected | Self::Busy)
+        matches!(self, Self::NotConnected | Self::NoTime | Self::Busy)
     }
 
     /// The node's own error code, when it gave one.
@@ -128,7 +138,7 @@ impl From<InvokeError> for ErrorShape {
             InvokeError::NotConnected => ("NOT_CONNECTED", "NOT_CONNECTED"),
             InvokeError::Busy => ("BUSY", "BUSY"),
             InvokeError::Failed(_) => ("NODE_ERROR", ""),
-            InvokeError::TimedOut => ("TIMEOUT", "TIMEOUT"),
+            InvokeError::TimedOut | InvokeError::NoTime => ("TIMEOUT", "TIMEOUT"),
             InvokeError::Left(_) => ("NODE_DISCONNECTED", "NOT_CONNECTED"),
             InvokeError::Cancelled => ("CANCELLED", "CANCELLED"),
         };
@@ -186,6 +196,10 @@ impl Nodes {
         {
             let mut state = self.lock();
             let Some(node) = state.live.get(node_id).cloned() else { return Err(InvokeError::NotConnected) };
+            // No time at all: nobody would hear the answer, so nothing is asked.
+            if request.timeout.is_some_and(|limit| limit.is_zero()) {
+                return Err(InvokeError::NoTime);
+            }
             if state.waiting.len() >= NODE_INVOKES {
                 return Err(InvokeError::Busy);
             }
@@ -203,6 +217,7 @@ impl Nodes {
                 },
             );
             state.waiting.insert(id.clone(), Waiting { node, owner: request.owner, end });
+            self.probe.always("nodes.invokes_bounded", state.waiting.len() <= NODE_INVOKES);
         }
         let mut guard = Guard { nodes: self, id, reason: "caller" };
         let limit = request.timeout.unwrap_or(NODE_INVOKE_DEFAULT).min(NODE_INVOKE_MAX);
@@ -210,14 +225,21 @@ impl Nodes {
             end = &mut ended => end,
             () = tokio::time::sleep(limit) => {
                 guard.reason = "timeout";
+                self.probe.sometimes("nodes.invoke_timed_out");
                 return Err(InvokeError::TimedOut);
             }
         };
         match end {
             Ok(End::Answered(answer)) if answer.ok => Ok(answer),
             Ok(End::Answered(answer)) => Err(InvokeError::Failed(answer.error)),
-            Ok(End::Cancelled) => Err(InvokeError::Cancelled),
-            Ok(End::Left) | Err(_) => Err(InvokeError::Left(request.command)),
+            Ok(End::Cancelled) => {
+                self.probe.sometimes("nodes.invoke_taken_back");
+                Err(InvokeError::Cancelled)
+            }
+            Ok(End::Left) | Err(_) => {
+                self.probe.sometimes("nodes.left_while_asked");
+                Err(InvokeError::Left(request.command))
+            }
         }
     }
 
@@ -225,6 +247,7 @@ impl Nodes {
     pub fn answer(&self, conn_id: &str, id: &str, answer: Answer) -> bool {
         let mut state = self.lock();
         if state.waiting.get(id).is_none_or(|w| w.node.member.conn_id != conn_id) {
+            self.probe.sometimes("nodes.answer_nobody_waits_for");
             return false;
         }
         state.waiting.remove(id).is_some_and(|w| w.end.send(End::Answered(answer)).is_ok())

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use openclaw_platform::{Entropy, Millis};
+use openclaw_platform::{Entropy, Millis, NoProbe, Probe};
 use openclaw_protocol::{
     connect::ConnectParams,
     event::{EventSpec, VOICEWAKE_CHANGED},
@@ -133,6 +133,7 @@ pub struct Nodes {
     pub(super) entropy: Arc<dyn Entropy>,
     store: Store,
     naming: tokio::sync::Mutex<()>,
+    pub(super) probe: Arc<dyn Probe>,
 }
 
 #[derive(Default)]
@@ -150,7 +151,12 @@ impl Nodes {
     pub fn load(store: Store, entropy: Arc<dyn Entropy>) -> Result<Self, StoreError> {
         let names = store.read(|tx| store::all(tx, store::NODE_NAMES))?.into_iter().collect();
         let state = Mutex::new(State { names, ..State::default() });
-        Ok(Self { state, entropy, store, naming: tokio::sync::Mutex::default() })
+        Ok(Self { state, entropy, store, naming: tokio::sync::Mutex::default(), probe: Arc::new(NoProbe) })
+    }
+
+    /// The same, watched.
+    pub fn watched(self, probe: Arc<dyn Probe>) -> Self {
+        Self { probe, ..self }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -163,9 +169,12 @@ impl Nodes {
         let mut state = self.lock();
         let older = state.live.insert(node.node_id.clone(), node.clone());
         if let Some(older) = older {
+            self.probe.sometimes("nodes.reconnect_replaced_one");
             state.abandon(&older.member.conn_id);
             older.member.outbox.close(Close::new(1008, "replaced"));
         }
+        let is_waited_for = |w: &Waiting| state.live.values().any(|n| n.member.conn_id == w.conn_id());
+        self.probe.always("nodes.invokes_wait_for_who_is_there", state.waiting.values().all(is_waited_for));
         drop(state);
         node.tell(&VOICEWAKE_CHANGED, voice);
     }

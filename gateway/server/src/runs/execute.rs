@@ -44,7 +44,7 @@ const TYPING_EVERY: Duration = Duration::from_secs(5);
 const STORAGE_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why a run has no outcome of its own.
-enum Broken {
+enum AttemptError {
     /// The database cannot be used now, and nothing has been done yet.
     Storage(StoreError),
     /// The gateway stops.
@@ -53,7 +53,7 @@ enum Broken {
     Failed(ErrorShape),
 }
 
-impl From<ErrorShape> for Broken {
+impl From<ErrorShape> for AttemptError {
     fn from(error: ErrorShape) -> Self {
         Self::Failed(error)
     }
@@ -67,15 +67,15 @@ pub async fn execute(gateway: &Arc<Gateway>, run: &Arc<Run>, started_at: Millis)
         match attempt(gateway, run, started_at).await {
             Ok(outcome) => return outcome,
             // A message that was accepted is answered, in its place among those of its session (F52).
-            Err(Broken::Storage(error)) if !run.inbox().is_empty() => {
+            Err(AttemptError::Storage(error)) if !run.inbox().is_empty() => {
                 tracing::error!(%error, "a message waits for the state database");
                 if !pause(gateway).await {
                     break stopped();
                 }
             }
-            Err(Broken::Storage(error)) => break storage(&error),
-            Err(Broken::Stopped) => break stopped(),
-            Err(Broken::Failed(error)) => break error,
+            Err(AttemptError::Storage(error)) => break storage(&error),
+            Err(AttemptError::Stopped) => break stopped(),
+            Err(AttemptError::Failed(error)) => break error,
         }
     };
     never_began(gateway, run, &error).await;
@@ -135,7 +135,7 @@ async fn never_began(gateway: &Arc<Gateway>, run: &Run, error: &ErrorShape) {
     }
 }
 
-async fn attempt(gateway: &Arc<Gateway>, run: &Arc<Run>, started_at: Millis) -> Result<Outcome, Broken> {
+async fn attempt(gateway: &Arc<Gateway>, run: &Arc<Run>, started_at: Millis) -> Result<Outcome, AttemptError> {
     let request = &run.request;
     let entry = open_session(gateway, run, started_at).await?;
     let models = choose_models(gateway, &request.session_key, &entry)?;
@@ -167,7 +167,7 @@ async fn attempt(gateway: &Arc<Gateway>, run: &Arc<Run>, started_at: Millis) -> 
             let (gateway, run) = (gateway.clone(), run.clone());
             Arc::new(move || {
                 let (gateway, run) = (gateway.clone(), run.clone());
-                Box::pin(async move { gateway.runs.seats.step_back(&run.seat).await })
+                Box::pin(async move { gateway.runs.permits.reacquire(&run.permit).await })
             })
         }),
     };
@@ -187,7 +187,7 @@ async fn attempt(gateway: &Arc<Gateway>, run: &Arc<Run>, started_at: Millis) -> 
     let cut_off = report.end == TurnEnd::Aborted && gateway.runs.are_cut_off();
     if cut_off && !request.inbox.is_empty() {
         // Nothing is stored: the message is still in the inbox and is answered after the next start (F05).
-        return Err(Broken::Stopped);
+        return Err(AttemptError::Stopped);
     }
     let outcome = match judge(&report, &entry.session_id, started_at, gateway.clock.wall()) {
         _ if cut_off => Outcome::Failed(stopped()),
@@ -230,7 +230,7 @@ async fn held_back(gateway: &Gateway, run: &Run) -> std::convert::Infallible {
     }
 }
 
-/// Gives the run's place to others while nothing is heard of it: it waits for a model, a program, a node or a person (F54).
+/// Releases the run's permit to others while nothing is heard of it: it waits for a model, a program, a node or a person (F54).
 async fn patience(gateway: &Gateway, run: &Run, heard: &Mutex<Mono>) -> std::convert::Infallible {
     let last = || *heard.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
@@ -239,8 +239,8 @@ async fn patience(gateway: &Gateway, run: &Run, heard: &Mutex<Mono>) -> std::con
         if last() != seen {
             continue;
         }
-        if gateway.runs.seats.step_aside(&run.seat) {
-            tracing::debug!(run = run.request.run_id, "nothing is heard of a run, others have its place");
+        if gateway.runs.permits.release(&run.permit) {
+            tracing::debug!(run = run.request.run_id, "nothing is heard of a run, its permit is released");
         }
         tokio::time::sleep(RUN_PATIENCE).await;
     }
@@ -274,8 +274,8 @@ fn stopped() -> ErrorShape {
     ErrorShape::unavailable("SHUTTING_DOWN", "the gateway stopped before the run ended").retry(None)
 }
 
-fn broken(error: StoreError) -> Broken {
-    if error.is_passing() { Broken::Storage(error) } else { Broken::Failed(storage(&error)) }
+fn broken(error: StoreError) -> AttemptError {
+    if error.is_passing() { AttemptError::Storage(error) } else { AttemptError::Failed(storage(&error)) }
 }
 
 fn storage(error: &StoreError) -> ErrorShape {
@@ -284,7 +284,7 @@ fn storage(error: &StoreError) -> ErrorShape {
 }
 
 /// The session as it is for this run: made when missing, begun anew when its reset is due, marked as used.
-async fn open_session(gateway: &Arc<Gateway>, run: &Run, now: Millis) -> Result<SessionEntry, Broken> {
+async fn open_session(gateway: &Arc<Gateway>, run: &Run, now: Millis) -> Result<SessionEntry, AttemptError> {
     let key = &run.request.session_key;
     let full = {
         let sessions = gateway.sessions.lock();
@@ -412,7 +412,7 @@ async fn store(
     outcome: &Outcome,
     letter: Option<Letter>,
     cut_off: bool,
-) -> Result<(), Broken> {
+) -> Result<(), AttemptError> {
     let request = &run.request;
     let now = gateway.clock.wall();
     let messages: Vec<(String, Message)> =
@@ -451,10 +451,10 @@ async fn store(
             Err(error) if error.is_passing() => {
                 tracing::error!(%error, run = request.run_id, "what came of a run waits for the state database");
                 if !pause(gateway).await {
-                    return Err(Broken::Stopped);
+                    return Err(AttemptError::Stopped);
                 }
             }
-            Err(error) => return Err(Broken::Failed(storage(&error))),
+            Err(error) => return Err(AttemptError::Failed(storage(&error))),
         }
     }
 }

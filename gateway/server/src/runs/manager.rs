@@ -23,9 +23,9 @@ use tokio_util::sync::CancellationToken;
 use super::{
     emitter::Emitter,
     execute,
+    permit::{Permits, RunPermit},
     place::Place,
     queue::{Lane, Mode, Next, Pushed, Queueing},
-    seat::{Seat, Seats},
 };
 use crate::{
     gateway::Gateway,
@@ -149,8 +149,8 @@ pub struct Run {
     pub promised: AtomicBool,
     /// Inbound records of messages that were put into it while it went on.
     steered: Mutex<Vec<String>>,
-    /// Its place among those that run side by side.
-    pub seat: Seat,
+    /// Its permit to run beside others.
+    pub permit: RunPermit,
 }
 
 /// The end of a run.
@@ -184,8 +184,8 @@ struct State {
 /// All runs.
 pub struct Runs {
     state: Mutex<State>,
-    /// Places of those that run side by side.
-    pub seats: Seats,
+    /// Permits of those that run side by side.
+    pub permits: Permits,
     per_session: usize,
     idle: tokio::sync::Notify,
     /// Callers that are to be told how their run ended.
@@ -227,7 +227,7 @@ impl Runs {
         }
         Ok(Self {
             state: Mutex::new(state),
-            seats: Seats::new(parallel),
+            permits: Permits::new(parallel),
             per_session,
             idle: tokio::sync::Notify::new(),
             owed: AtomicUsize::new(0),
@@ -263,12 +263,14 @@ impl Runs {
         if state.live.contains_key(&request.run_id) {
             return Err(ErrorShape::invalid("RUN_ID_IN_USE", "this idempotencyKey names a run that is under way"));
         }
-        let lane = state.lanes.entry(request.session_key.clone()).or_default();
-        if lane.len() >= self.per_session {
-            let text = format!("the session has {} runs waiting", lane.len());
+        let waiting = state.lanes.get(&request.session_key).map_or(0, Lane::len);
+        if waiting >= self.per_session {
+            let text = format!("the session has {waiting} runs waiting");
             return Err(ErrorShape::unavailable("SESSION_QUEUE_FULL", text).retry(Some(5000)));
         }
-        let starts = lane.is_empty();
+        // A lane is in the map exactly as long as its task goes on, also while it is empty for a moment.
+        let starts = !state.lanes.contains_key(&request.session_key);
+        let lane = state.lanes.entry(request.session_key.clone()).or_default();
         let run = Arc::new(Run::new(request, rights.clone()));
         // A message ends what asked for no more than it may itself (S23).
         let gives_way = |r: &&Arc<Run>| !r.cancel.is_cancelled() && rights.cover(&r.rights);
@@ -325,14 +327,14 @@ impl Runs {
     /// Runs one session's queue to its end.
     async fn lane(&self, gateway: &Arc<Gateway>, key: &str) {
         while self.quiet(gateway, key).await {
-            let place = self.seats.take().await;
+            let permit = self.permits.acquire().await;
             // Meanwhile another may have come to be the first.
             let Some(run) = self.begin(key, gateway.clock.mono()) else { continue };
-            run.seat.sit(place);
+            run.permit.hold(permit);
             let started_at = gateway.clock.wall();
             *run.started_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(started_at);
             let outcome = execute::execute(gateway, &run, started_at).await;
-            run.seat.leave();
+            run.permit.clear();
             let ended = Arc::new(Ended { outcome, started_at: Some(started_at), ended_at: gateway.clock.wall() });
             let is_over = {
                 let mut state = self.lock();
@@ -550,7 +552,7 @@ impl Run {
             done: tokio::sync::Notify::new(),
             started_at: Mutex::new(None),
             steered: Mutex::default(),
-            seat: Seat::default(),
+            permit: RunPermit::default(),
             promised: AtomicBool::new(false),
             is_released: AtomicBool::new(false),
             turn: tokio::sync::Notify::new(),

@@ -99,6 +99,7 @@ impl Maintenance {
         (removed.transcripts, removed.lines) = round.transcripts().await?;
         removed.files = round.archives().await;
         if !removed.is_nothing() {
+            gateway.platform.probe.sometimes("sessions.pruned");
             let Removed { sessions, transcripts, lines, files } = removed;
             if round.enforce {
                 tracing::info!(sessions, transcripts, lines, files, "old conversations were removed");
@@ -162,7 +163,8 @@ impl Round<'_> {
             if in_use(self.gateway, &self.with_letters, &of[&transcript.session_id]) {
                 continue;
             }
-            let end = transcript.last + 1 - self.lines / CUT_TO.1 * CUT_TO.0;
+            // Positions that were stored may be at their limit.
+            let end = (transcript.last - self.lines / CUT_TO.1 * CUT_TO.0).saturating_add(1);
             lines += if self.enforce {
                 sessions.cut(&transcript.session_id, end, MAINTENANCE_LINES).await?
             } else {

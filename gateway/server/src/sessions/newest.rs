@@ -1,9 +1,6 @@
 //! The newest of many sessions, without a copy of the others.
 
-use std::{
-    cmp::Reverse,
-    collections::BinaryHeap,
-};
+use std::{cmp::Reverse, collections::BinaryHeap};
 
 use openclaw_platform::Millis;
 

@@ -62,8 +62,8 @@ pub async fn send(context: &Context, arguments: &Value) -> Result<Value, Failed>
         is_nested: true,
         ..RunRequest::new(context.by.clone(), context.key(), session_key, input, timeout_of_run)
     };
-    // A run that keeps its place while it waits for another could wait for ever (F54).
-    if !gateway.runs.seats.step_aside(&context.run.seat) {
+    // A run that keeps its permit while it waits for another could wait for ever (F54).
+    if !gateway.runs.permits.release(&context.run.permit) {
         return Err("too many runs wait for something already; try again later".into());
     }
     let run_id = request.run_id.clone();

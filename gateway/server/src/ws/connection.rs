@@ -64,7 +64,7 @@ pub async fn serve(gateway: Arc<Gateway>, io: BoxIo, read: Vec<u8>, origin: Orig
         conn_id: gateway.uuid(),
         nonce: gateway.uuid(),
         origin,
-        outbox: Arc::new(Outbox::new(limits.max_buffered_bytes as usize)),
+        outbox: Arc::new(Outbox::new(limits.max_buffered_bytes as usize).watched(gateway.platform.probe.clone())),
     };
     let outbox = peer.outbox.clone();
     let challenge = Challenge { nonce: peer.nonce.clone(), ts: gateway.clock.wall() };
@@ -92,6 +92,7 @@ pub async fn serve(gateway: Arc<Gateway>, io: BoxIo, read: Vec<u8>, origin: Orig
                 // It may have said hello in the same moment.
                 if stranger.is_one() {
                     made_room = true;
+                    gateway.platform.probe.sometimes("connections.stranger_made_room");
                     outbox.close(Close::new(1008, NO_ROOM));
                     let _ = (&mut writer).now_or_never();
                     break;
@@ -212,7 +213,10 @@ async fn greeted(
     let limits = gateway.config().gateway.limits.clone();
     let accepted = loop {
         let text = match tokio::time::timeout_at(stranger.deadline, next_text(stream)).await {
-            Err(_) => return Err(Close::new(1008, "handshake timeout")),
+            Err(_) => {
+                gateway.platform.probe.sometimes("connections.handshake_timed_out");
+                return Err(Close::new(1008, "handshake timeout"));
+            }
             Ok(Err(close)) => return Err(close),
             Ok(Ok(None)) => continue,
             Ok(Ok(Some(text))) => text,
@@ -303,7 +307,12 @@ impl Gateway {
         let Some(key) = self.presence_keys().remove(conn_id) else { return };
         let now = self.clock.wall();
         let mut present = self.presence();
-        if present.disconnect(&key, now) {
+        let before = present.version();
+        let has_changed = present.disconnect(&key, now);
+        self.platform
+            .probe
+            .always("presence.versions_tell_changes", present.version() == before + u64::from(has_changed));
+        if has_changed {
             let (list, version) = (present.encoded(now), self.state_version(&present));
             drop(present);
             match list {

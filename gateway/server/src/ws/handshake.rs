@@ -90,6 +90,7 @@ pub async fn first_frame(gateway: &Arc<Gateway>, peer: &Peer, text: &str) -> Res
     }
     let params = Connect::parse(frame.params.map_or("null", |p| p.get())).map_err(|e| Refused::error(id, 1008, &e))?;
     if let Some(after) = gateway.draining() {
+        gateway.platform.probe.sometimes("connections.came_while_stopping");
         let error = ErrorShape::unavailable("SHUTTING_DOWN", "gateway is shutting down").retry(Some(after));
         return Err(Refused::error(id, 1012, &error));
     }
@@ -255,12 +256,14 @@ fn attach(
 
     let mut hub = gateway.hub.ordered();
     if hub.count() >= gateway.config().gateway.limits.max_connections as usize {
+        gateway.platform.probe.sometimes("connections.too_many");
         let text = "too many connections (gateway.limits.maxConnections)";
         return Err(ErrorShape::unavailable("TOO_MANY_CONNECTIONS", text).retry(Some(1000)));
     }
     let stale = matches!(via, Via::Shared(g) if g != gateway.credentials.in_force().0)
         || ask.as_ref().is_some_and(|(ask, epoch)| !gateway.devices.admits(ask, *epoch));
     if stale {
+        gateway.platform.probe.sometimes("auth.credential_changed_meanwhile");
         let text = "the credential changed meanwhile: connect again";
         return Err(ErrorShape::unavailable("CREDENTIAL_CHANGED", text).retry(Some(0)));
     }
@@ -269,7 +272,9 @@ fn attach(
     }
     let mut present = gateway.presence();
     if let Some(key) = &presence_key {
+        let before = present.version();
         present.connect(key, shown, now);
+        gateway.platform.probe.always("presence.versions_grow", present.version() > before);
     }
     let list = present.encoded(now);
     let version = gateway.state_version(&present);
@@ -285,6 +290,10 @@ fn attach(
         }
     }
     hub.attach(member.clone());
+    gateway
+        .platform
+        .probe
+        .always("hub.bounded", hub.count() <= gateway.config().gateway.limits.max_connections as usize);
     if let Some(declared) = declared {
         let remote_ip = peer.origin.shown_ip.map(|ip| ip.to_string());
         let node = Node::new(gateway, member.clone(), params, declared, remote_ip);

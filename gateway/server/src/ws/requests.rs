@@ -48,6 +48,7 @@ pub(super) async fn serve(
     let mut heard = gateway.clock.mono();
     let mut requests = Requests::new(gateway.clone(), member);
     loop {
+        gateway.platform.probe.always("connections.read_ahead_bounded", early.len() <= REQUESTS_IN_FLIGHT);
         // One that waits for each one that is read: neither keeps the other from its turn.
         requests.begin_one().await;
         let read = match early.pop_front() {
@@ -55,7 +56,10 @@ pub(super) async fn serve(
             None => openclaw_platform::select! {
                 read = next_text(stream) => read,
                 () = requests.place() => continue,
-                () = tokio::time::sleep_until(heard + silence) => return Close::new(1001, "no sign of life"),
+                () = tokio::time::sleep_until(heard + silence) => {
+                    gateway.platform.probe.sometimes("connections.no_sign_of_life");
+                    return Close::new(1001, "no sign of life");
+                }
             },
         };
         heard = gateway.clock.mono();
@@ -160,6 +164,7 @@ impl Requests {
         self.share.answered(response.len());
         response.send(&self.member);
         if self.share.is_used_up(self.gateway.clock.mono()) {
+            self.gateway.platform.probe.sometimes("connections.share_used_up");
             tokio::task::yield_now().await;
             self.share = Share::new(self.gateway.clock.mono());
         }

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use openclaw_platform::{Clock, Mono};
+use openclaw_platform::{Clock, Mono, NoProbe, Probe};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -89,6 +89,7 @@ pub struct Slots {
     clock: Arc<dyn Clock>,
     bounds: Bounds,
     held: Mutex<Held>,
+    probe: Arc<dyn Probe>,
 }
 
 /// One counted connection; dropping it frees the place.
@@ -104,7 +105,12 @@ pub struct Slot {
 impl Slots {
     /// No connection yet.
     pub fn new(clock: Arc<dyn Clock>, bounds: Bounds) -> Arc<Self> {
-        Arc::new(Self { clock, bounds, held: Mutex::default() })
+        Self::watched(clock, bounds, Arc::new(NoProbe))
+    }
+
+    /// The same, watched.
+    pub fn watched(clock: Arc<dyn Clock>, bounds: Bounds, probe: Arc<dyn Probe>) -> Arc<Self> {
+        Arc::new(Self { clock, bounds, held: Mutex::default(), probe })
     }
 
     fn lock(&self) -> MutexGuard<'_, Held> {
@@ -138,6 +144,8 @@ impl Slots {
         let (id, must_go) = (held.next, CancellationToken::new());
         held.next += 1;
         held.places.entry(place).or_default().insert(id, must_go.clone());
+        self.probe.always("connections.strangers_bounded", held.count(|_| true) <= total);
+        self.probe.always("connections.strangers_of_one_place_bounded", held.count(|p| *p == place) <= per_place);
         Slot { slots: self.clone(), place, id, must_go, deadline: now + self.bounds.time }
     }
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 pub mod full_disk;
+pub mod gate;
 pub mod house;
 pub mod seams;
 pub mod socket;

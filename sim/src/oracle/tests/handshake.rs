@@ -206,6 +206,24 @@ fn nobody_sees_or_does_what_is_not_theirs() {
             s.answer("a-1/1", "1", json!({}));
         })
         .breaks("scopes", "config.get succeeded");
+    let lists = |scopes: &[&str]| {
+        let mut s = Story::new();
+        s.connect("a-1/1", "operator", scopes).hello_ok("a-1/1", 2, &["a-1"]);
+        s.call("a-1/1", "1", "delivery.list", json!({})).answer("a-1/1", "1", json!({ "letters": [] }));
+        s
+    };
+    lists(&["operator.read"]).holds();
+    lists(&["operator.pairing"]).breaks("scopes", "delivery.list succeeded");
+}
+
+/// The oracle knows every method of the protocol and no other; what each needs it has from the sheet.
+#[test]
+fn scopes_are_known_for_every_method() {
+    use std::collections::BTreeSet;
+    let known: BTreeSet<&str> = super::super::sheet::METHODS.iter().map(|(name, _)| *name).collect();
+    let spoken: BTreeSet<&str> = openclaw_protocol::method::METHODS.iter().map(|m| m.name).collect();
+    assert_eq!(known, spoken);
+    assert_eq!(known.len(), super::super::sheet::METHODS.len());
 }
 
 /// Section 4, with D5 and D6.

@@ -327,6 +327,40 @@ fn s23_a_run_is_ended_by_those_who_may() {
     .breaks("rights", "is ended by nobody who may");
 }
 
+/// A run that is ended by its deadline has nobody to answer for that; one that only lasted long has.
+#[test]
+fn s23_only_its_deadline_ends_a_run_without_anybody() {
+    let ended = |whole: bool, seen: u64, told: u64, reason: Option<&str>| {
+        let mut s = story();
+        s.expect.run_deadline_ms = 20_000;
+        s.expect.off = ["telegram_answered", "ticks"].map(str::to_owned).into();
+        operator(&mut s, "ui-1/1", &["operator.read", "operator.write"]);
+        let first = if whole { json!({ "phase": "start" }) } else { json!({ "phase": "error", "n": 1 }) };
+        let (stream, seq) = if whole { ("lifecycle", 1) } else { ("tool", 5) };
+        s.agent("ui-1/1", (1, seq), "r", stream, first);
+        write(&mut s, 2, "/stop");
+        let mut n = 1;
+        s.at(seen);
+        if let Some(reason) = reason {
+            n += 1;
+            s.chat("ui-1/1", (n, seq + 1), "r", "aborted", json!({ "stopReason": reason }));
+        }
+        let end = json!({ "phase": "end", "aborted": true, "startedAt": 1000, "endedAt": 1000 + told });
+        s.agent("ui-1/1", (n + 1, seq + 1), "r", "lifecycle", end);
+        s
+    };
+    let words = "run r in agent:main:main is ended by nobody who may";
+    ended(true, 20_000, 20_000, Some("timeout")).holds();
+    ended(true, 20_000, 20_000, None).holds();
+    ended(true, 20_000, 20_000, Some("rpc")).breaks("rights", words);
+    ended(true, 15_500, 15_500, Some("timeout")).breaks("rights", words);
+    ended(true, 40_000, 40_000, Some("timeout")).breaks("rights", words);
+    // What the end says counts only where the start was not seen.
+    ended(true, 1000, 20_000, None).breaks("rights", words);
+    ended(false, 1000, 20_000, None).holds();
+    ended(false, 1000, 10_000, None).breaks("rights", words);
+}
+
 #[test]
 fn s23_a_session_is_changed_by_those_who_may() {
     let lists = |by: &dyn Fn(&mut Story)| {

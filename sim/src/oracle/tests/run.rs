@@ -196,6 +196,40 @@ fn f17_one_run_at_a_time_in_the_order_asked_for() {
     .breaks("one_run", "which was asked for earlier");
 }
 
+/// A node is judged as everybody else, but for what it did not follow.
+#[test]
+fn f17_a_node_sees_one_run_at_a_time_in_what_it_follows() {
+    let mut s = Story::new();
+    let bound = crate::oracle::Bound { sessions: vec!["main".into(), "other".into()], targets: vec![] };
+    s.expect.bound.insert("test".into(), bound);
+    s.connect("n-1/1", "node", &[]).hello_ok("n-1/1", 2, &["n-1"]).at(2000);
+    let follow = |s: &mut Story, id: &str, event: &str, session: &str| {
+        let payload = json!({ "sessionKey": session }).to_string();
+        s.call("n-1/1", id, "node.event", json!({ "event": event, "payloadJSON": payload }));
+        s.answer("n-1/1", id, json!({ "ok": true }));
+    };
+    let start = |s: &mut Story, seq, run| {
+        s.agent("n-1/1", (seq, 1), run, "lifecycle", json!({ "phase": "start" }));
+    };
+    follow(&mut s, "1", "chat.subscribe", "main");
+    start(&mut s, 1, "r1");
+    s.but(|s| {
+        s.agent("n-1/1", (2, 2), "r1", "lifecycle", json!({ "phase": "end" }));
+        start(s, 3, "r2");
+    })
+    .holds();
+    s.but(|s| start(s, 2, "r2")).breaks("one_run", "while run r1 is under way");
+    let left = |session: &str| {
+        s.but(|s| {
+            follow(s, "2", "chat.unsubscribe", session);
+            follow(s, "3", "chat.subscribe", session);
+            start(s, 2, "r2");
+        })
+    };
+    left("agent:main:main").holds();
+    left("other").breaks("one_run", "while run r1 is under way");
+}
+
 /// F16.
 #[test]
 fn f16_one_key_one_outcome() {

@@ -27,7 +27,7 @@ fn stored(session: &Session) -> Vec<Check> {
     };
     let store =
         ApprovalsStore::new(storage, std::sync::Arc::new(os::OsSpawner), std::sync::Arc::new(os::OsEntropy), dir);
-    let file = match store.read() {
+    let file = match store.read_now() {
         Ok(None) => return vec![],
         Ok(Some(snapshot)) => snapshot.file,
         Err(e) => return vec![Check::error(ID, format!("no command may run: {e}"), "correct the file")],

@@ -1,0 +1,186 @@
+//! Every message is answered, or somebody is told (F05, F07, D49). What has no answer needs a reason of its own, which
+//! stands in the history: its refusal, the line that it may be missing, the message that ended or took its run.
+
+use std::collections::BTreeSet;
+
+use super::{
+    Call,
+    chat::{Chat, Update},
+    flight::{breaks_between, is_open},
+    once::{hidden, is_notice},
+    plain,
+};
+use crate::{
+    history::What,
+    oracle::{Expect, facts::Facts, findings::Findings},
+};
+
+/// A run whose model was asked at last has ended within this time, in microseconds.
+const RUN: u64 = 5_000_000;
+/// What waits between tries at a service that fails, in microseconds.
+const BACK_OFF: u64 = 60_000_000;
+/// A silent link is given up after this, in microseconds.
+const SILENCE: u64 = 90_000_000;
+
+/// Checks one chat.
+pub fn check(chat: &Chat, facts: &Facts, expect: &Expect, out: &mut Findings) {
+    let patience = patience(facts, expect);
+    let is_own = |c: &&&Call| !is_notice(c) && !is_sent_by_others(c, facts);
+    // Each stands for one message, and for those that the model was asked about together with it.
+    let mut spare: Vec<&Call> = chat.others.iter().filter(is_own).filter(|c| is_over(c)).copied().collect();
+    let mut notices: Vec<&Call> = chat.others.iter().filter(|c| is_notice(c)).copied().collect();
+    let mut hidden = hidden(chat, facts);
+    let mut together: BTreeSet<i64> = BTreeSet::new();
+    for (n, u) in chat.updates.iter().enumerate() {
+        if u.sends.iter().any(|c| is_over(c)) || together.contains(&u.id) {
+            continue;
+        }
+        let fits = |c: &&Call| c.at.t >= u.at.t && u.is_command() == is_answer_to_command(c.words());
+        if let Some(n) = spare.iter().position(|c| fits(&c)) {
+            let answer = spare.remove(n);
+            together.extend(asked_with(u, answer.at.t, chat, facts));
+            continue;
+        }
+        // A queue that moves is alive: what was written before it is answered first.
+        let moved = chat.updates[..n].iter().flat_map(|u| &u.sends).map(|c| c.end.map_or(c.at.t, |(m, _)| m.t)).max();
+        let due = u.at.t.max(facts.healed()).max(moved.unwrap_or(0)) + patience;
+        if facts.finish() <= due || is_taken(n, chat, facts, expect, due) || is_summed_up(u, chat) {
+            continue;
+        }
+        if let Some(n) = notices.iter().position(|c| tells_of(c, u, facts)) {
+            let notice = notices.remove(n);
+            together.extend(asked_with(u, notice.at.t, chat, facts));
+            continue;
+        }
+        // The line itself may be lost in the same way: nobody is asked about it.
+        if !expect.resends && is_lost_twice(u, &mut hidden) {
+            continue;
+        }
+        let text = format!("chat {}: update {} ({:?}) was never answered", chat.id, u.id, u.text);
+        out.broken("telegram_answered", u.at.i, text);
+    }
+}
+
+/// How long a message may wait once everything has healed: only what can hold it up counts.
+fn patience(facts: &Facts, expect: &Expect) -> u64 {
+    let mut patience = expect.recover_within_ms * 1000;
+    let hangs = |answer: &str| answer.contains(r#""hang":true"#) || answer.contains(r#""kind":"hang""#);
+    if facts.history.iter().any(|r| matches!(&r.what, What::Model { answer, .. } if hangs(answer))) {
+        patience += expect.run_deadline_ms * 1000;
+    }
+    if facts.faults.iter().any(|f| f.is_telegram()) {
+        patience += if breaks_between(facts, 0, u64::MAX) { SILENCE } else { BACK_OFF };
+    }
+    let held = |kind: &str| {
+        let all = facts.faults.iter().filter(|f| f.kind == kind);
+        all.map(|f| f.json["delay_ms"].as_u64().unwrap_or(0) * f.json["times"].as_u64().unwrap_or(1)).sum::<u64>()
+    };
+    patience + (held("telegram_slow") + held("model_slow").min(2 * expect.run_deadline_ms)) * 1000
+}
+
+/// It has arrived, or is refused for good. What was left open is neither: it is sent again where the configuration says so,
+/// else somebody is told.
+fn is_over(c: &Call) -> bool {
+    matches!(c.status(), 200 | 400..=428 | 430..=443)
+}
+
+/// A client has asked for this very message.
+fn is_sent_by_others(c: &Call, facts: &Facts) -> bool {
+    facts.history.iter().take_while(|r| r.i < c.at.i).any(|r| match &r.what {
+        What::Sent { frame, .. } => {
+            frame["method"] == "send" && frame["params"]["message"] == plain(c.words()).as_str()
+        }
+        _ => false,
+    })
+}
+
+/// Words of the gateway itself.
+fn is_answer_to_command(words: &str) -> bool {
+    const BEGINNINGS: [&str; 14] = [
+        "OpenClaw ",
+        "Model: ",
+        "Stopped.",
+        "Nothing is running.",
+        "A new session has begun.",
+        "The session could not be begun anew",
+        "Messages that come during a run",
+        "Unknown mode.",
+        "The mode could not be stored",
+        "Only the owner can do that here.",
+        "There is nothing to send again.",
+        "Sent again.",
+        "Commands: ",
+        "Hello. Write to me",
+    ];
+    BEGINNINGS.iter().any(|b| words.starts_with(b))
+}
+
+/// The messages that the model was asked about together with this one, in the last request before the answer: that answer
+/// is theirs as well.
+fn asked_with(u: &Update, before: u64, chat: &Chat, facts: &Facts) -> Vec<i64> {
+    let mut requests = facts.history.iter().rev().filter(|r| r.t_us <= before).filter_map(|r| match &r.what {
+        What::Model { text, .. } => Some(text),
+        _ => None,
+    });
+    let Some(request) = requests.find(|text| u.is_in(text)) else { return vec![] };
+    chat.updates.iter().filter(|other| other.is_in(request)).map(|other| other.id).collect()
+}
+
+/// The message ended with its run, or went into one that was under way.
+fn is_taken(n: usize, chat: &Chat, facts: &Facts, expect: &Expect, due: u64) -> bool {
+    let u = &chat.updates[n];
+    let later = chat.updates[n + 1..].iter().take_while(|v| v.at.t <= due);
+    let mode = |words: &str| chat.updates.iter().any(|v| v.text == format!("/queue {words}") && v.at.t <= due);
+    let stopped = |v: &Update| {
+        let stops = v.text.eq_ignore_ascii_case("stop") || v.text == "/stop";
+        stops && chat.others.iter().any(|c| c.words() == "Stopped." && c.at.t >= v.at.t && c.status() == 200)
+    };
+    later.clone().any(stopped)
+        || (expect.interrupts || mode("interrupt")) && later.clone().any(|v| !v.is_command())
+        || (expect.steers || mode("steer")) && is_steered(u, facts)
+}
+
+/// It was put into a run together with what was there, and the process lived on long enough to end that run.
+fn is_steered(u: &Update, facts: &Facts) -> bool {
+    facts.history.iter().any(|r| match &r.what {
+        What::Model { text, entered, .. } => {
+            let joined = entered.len() > 1 && entered.iter().any(|t| u.is_in(t));
+            (joined || u.is_in(text) && entered.len() > 1) && !facts.ended_between(r.t_us, r.t_us + RUN)
+        }
+        _ => false,
+    })
+}
+
+/// A line of it stands in an answer to what came after it (F17).
+fn is_summed_up(u: &Update, chat: &Chat) -> bool {
+    let mut sends = chat.updates.iter().flat_map(|u| &u.sends).filter(|c| c.status() == 200);
+    sends.any(|c| {
+        let words = plain(c.words());
+        words.contains("were too many to be kept in full") && words.contains(&format!("- {}", u.text))
+    })
+}
+
+/// The chat was told that the answer to `u` may be missing: after the call that was left open, or, where none was seen,
+/// after a process end or a broken link that came between the message and the line.
+fn tells_of(notice: &Call, u: &Update, facts: &Facts) -> bool {
+    match u.sends.last() {
+        Some(last) => is_open(last) && last.at.i < notice.at.i,
+        None => {
+            let (from, to) = (u.at.t, notice.at.t);
+            from < to && (facts.ended_between(from, to) || breaks_between(facts, from, to))
+        }
+    }
+}
+
+/// Its answer was under way at one end of the process and the line about that at the next, and neither is seen in the chat.
+fn is_lost_twice(u: &Update, hidden: &mut Vec<u64>) -> bool {
+    let open = u.sends.last().is_some_and(|c| is_open(c));
+    let needed = if open { 1 } else { 2 };
+    let since = u.sends.last().map_or(u.at.t, |c| c.at.t);
+    let later: Vec<u64> = hidden.iter().copied().filter(|t| *t >= since).take(needed).collect();
+    if later.len() < needed {
+        return false;
+    }
+    hidden.retain(|t| !later.contains(t));
+    true
+}
