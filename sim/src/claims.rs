@@ -10,7 +10,6 @@ pub const ALWAYS: &[&str] = &[
     "connections.read_ahead_bounded",
     "connections.strangers_bounded",
     "connections.strangers_of_one_place_bounded",
-    "delivery.at_once_bounded",
     "delivery.one_under_way_in_a_chat",
     "delivery.only_what_is_over_is_revived",
     "delivery.taken_up_in_order",

@@ -287,10 +287,6 @@ pub fn dispatch(gateway: &Arc<Gateway>, letter: &Letter) {
         ledger.busy += usize::from(starts);
         starts
     };
-    gateway
-        .platform
-        .probe
-        .always("delivery.at_once_bounded", delivery.permits.available_permits() <= DELIVERIES_AT_ONCE);
     if starts {
         gateway.tasks.spawn("delivery", courier::carry(gateway.clone(), chat));
     }
