@@ -5,7 +5,9 @@
 //! tested, and waiting in real time.
 
 mod explore;
+mod member;
 mod world;
 
 pub use explore::explore;
+pub use member::{events, member};
 pub use world::World;

@@ -2,36 +2,10 @@
 
 use std::sync::Arc;
 
-use interleavings::{World, explore};
-use openclaw_platform::sync::Mutex;
-use openclaw_protocol::{
-    connect::ClientMode,
-    event::HEALTH,
-    scope::{Role, Scopes},
-};
-use openclaw_server::{
-    auth::Via,
-    gateway::Gateway,
-    hub::Member,
-    outbox::{Frame, Outbox},
-};
-use serde_json::Value;
+use interleavings::{World, events, explore, member};
+use openclaw_protocol::event::HEALTH;
+use openclaw_server::{gateway::Gateway, hub::Member};
 use shuttle::thread;
-
-fn member(id: &str) -> Arc<Member> {
-    Arc::new(Member {
-        conn_id: id.to_owned(),
-        role: Role::Operator,
-        scopes: Scopes::new(["operator.admin".to_owned()]),
-        device_id: None,
-        node_id: None,
-        via: Via::Shared(0),
-        client_name: "t".to_owned(),
-        client_mode: ClientMode::Test,
-        subscriptions: Mutex::default(),
-        outbox: Arc::new(Outbox::new(1 << 20)),
-    })
-}
 
 /// Attaches as a handshake does: what hello-ok says and the connection's place are one step. Gives the version it said.
 fn attach(gateway: &Gateway, member: Arc<Member>) -> u64 {
@@ -43,14 +17,9 @@ fn attach(gateway: &Gateway, member: Arc<Member>) -> u64 {
 
 /// The events that went to a connection: number, and version of health.
 fn told(member: &Member) -> Vec<(u64, u64)> {
-    let mut out = vec![];
-    member.outbox.take(usize::MAX, &mut out);
-    let events = out.iter().filter_map(|frame| match frame {
-        Frame::Shared(body, seq) => serde_json::from_str::<Value>(&body.with_seq(*seq)).ok(),
-        _ => None,
-    });
-    let health = events.filter(|event| event["event"] == HEALTH.name);
-    health.map(|e| (e["seq"].as_u64().unwrap_or(0), e["stateVersion"]["health"].as_u64().unwrap_or(0))).collect()
+    let number = |value: &serde_json::Value| value.as_u64().unwrap_or(0);
+    let health = events(member, HEALTH.name);
+    health.iter().map(|event| (number(&event["seq"]), number(&event["stateVersion"]["health"]))).collect()
 }
 
 /// Neither hole nor overlap between a snapshot and the events, and the numbers of each connection count up from one.

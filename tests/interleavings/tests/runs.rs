@@ -2,21 +2,14 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use interleavings::{World, explore};
-use openclaw_platform::sync::Mutex;
-use openclaw_protocol::{
-    connect::ClientMode,
-    event::AGENT,
-    message::Content,
-    scope::{Role, Scopes},
-};
+use interleavings::{World, events, explore, member};
+use openclaw_protocol::{event::AGENT, message::Content};
 use openclaw_server::{
-    auth::Via,
     gateway::Gateway,
     hub::Member,
-    outbox::{Frame, Outbox},
     rights::Principal,
     runs::{RunRequest, Waited},
+    sessions::entry::SessionEntry,
     store,
 };
 use serde_json::Value;
@@ -31,40 +24,19 @@ fn request(run: &str, session: &str) -> RunRequest {
     RunRequest::new(Principal::Gateway, run.to_owned(), session, vec![Content::text("hello")], A_MINUTE)
 }
 
-/// Everything that is published, from now on.
-fn watch(gateway: &Gateway) -> Arc<Outbox> {
-    let outbox = Arc::new(Outbox::new(1 << 20));
-    gateway.hub.ordered().attach(Arc::new(Member {
-        conn_id: "watch".to_owned(),
-        role: Role::Operator,
-        scopes: Scopes::new(["operator.admin".to_owned()]),
-        device_id: None,
-        node_id: None,
-        via: Via::Shared(0),
-        client_name: "t".to_owned(),
-        client_mode: ClientMode::Test,
-        subscriptions: Mutex::default(),
-        outbox: outbox.clone(),
-    }));
-    outbox
+/// Sees everything that is published from now on.
+fn watch(gateway: &Gateway) -> Arc<Member> {
+    let member = member("watch");
+    gateway.hub.ordered().attach(member.clone());
+    member
 }
 
 /// Beginnings (true) and ends of runs with their session, in the order in which they were told.
-fn lifecycle(outbox: &Outbox) -> Vec<(bool, String, String)> {
-    let mut out = vec![];
-    outbox.take(usize::MAX, &mut out);
-    let events = out.iter().filter_map(|frame| match frame {
-        Frame::Shared(body, seq) => serde_json::from_str::<Value>(&body.with_seq(*seq)).ok(),
-        _ => None,
-    });
+fn lifecycle(watch: &Member) -> Vec<(bool, String, String)> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let of_runs = events.filter(|e| e["event"] == AGENT.name && e["payload"]["stream"] == "lifecycle");
-    of_runs
-        .map(|e| {
-            let payload = &e["payload"];
-            (payload["data"]["phase"] == "start", text(&payload["runId"]), text(&payload["sessionKey"]))
-        })
-        .collect()
+    let of_runs = events(watch, AGENT.name).into_iter().map(|event| event["payload"].clone());
+    let of_runs = of_runs.filter(|payload| payload["stream"] == "lifecycle");
+    of_runs.map(|p| (p["data"]["phase"] == "start", text(&p["runId"]), text(&p["sessionKey"]))).collect()
 }
 
 /// At most so many at a time, one in a session; those that ended, in order.
@@ -177,7 +149,7 @@ fn f51_a_session_in_use_is_stored_in_the_order_of_its_changes() {
             let gateway = gateway.clone();
             thread::spawn(move || {
                 let now = gateway.clock.wall();
-                let change = move |entry: &mut openclaw_server::sessions::entry::SessionEntry| {
+                let change = move |entry: &mut SessionEntry| {
                     entry.thinking_level = Some(level.to_owned());
                 };
                 block_on(gateway.sessions.update(key, now, change, |_, _| Ok(()))).expect("memory takes everything");

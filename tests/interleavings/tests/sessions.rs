@@ -68,7 +68,7 @@ fn f51_a_removed_session_is_gone_from_both_or_begun_anew_in_both() {
 #[test]
 fn f51_a_session_changed_while_silent_ones_are_pruned_is_in_both_or_in_none() {
     explore(600, || {
-        race(&[|s| two(s, ['a', 'b']), |s| drop(block_on(s.prune(&silent(s), |_| true)).expect("taken"))]);
+        race(&[|s| two(s, ['a', 'b']), |s| assert!(block_on(s.prune(&silent(s), |_| true)).expect("taken") <= 1)]);
     });
 }
 
@@ -78,7 +78,8 @@ fn f51_a_change_that_cannot_be_stored_is_in_neither() {
     explore(600, || {
         race(&[
             |s| {
-                let refused = s.update(KEY, NOW, |e| mark(e, 'x'), |_, _| Err::<(), _>(StoreError::Closing));
+                let refused =
+                    s.update(KEY, NOW, |e: &mut SessionEntry| mark(e, 'x'), |_, _| Err::<(), _>(StoreError::Closing));
                 assert!(block_on(refused).is_err());
             },
             |s| two(s, ['c', 'd']),
@@ -105,7 +106,7 @@ fn told(sessions: &Sessions, letter: char) -> String {
         assert_eq!(stored.as_ref(), Some(entry));
         Ok(entry.label.clone())
     };
-    let changed = sessions.update(KEY, NOW, |entry| mark(entry, letter), also);
+    let changed = sessions.update(KEY, NOW, move |entry| mark(entry, letter), also);
     let (entry, stored) = block_on(changed).expect("memory takes everything");
     assert_eq!(entry.label, stored);
     stored.unwrap_or_default()

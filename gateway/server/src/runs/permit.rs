@@ -1,8 +1,7 @@
 //! Permits of runs that go on side by side (`agents.defaults.maxConcurrent`). A run that waits, for another run, for a person
 //! or for a model that says nothing, holds none (F54).
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
+use openclaw_platform::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::limits::RUNS_WITHOUT_PERMIT;
