@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use crate::{binary, free_port_block};
 
 /// How long a start may take on a busy machine.
-const START: Duration = Duration::from_secs(20);
+const START: Duration = Duration::from_mins(1);
 const POLL: Duration = Duration::from_millis(20);
 
 /// The token that [`Gateway::start`] configures when the given configuration has no `gateway.auth`.
