@@ -544,15 +544,15 @@ mod tests {
     proptest! {
         #[test]
         fn s21_no_update_can_panic(value in any_json(), message in any_json()) {
-            read(&value, 1, &me(), 0);
+            read(&value, &me(), 0);
             read(&json!({"message": message}), &me(), 0);
             read(&json!({"callback_query": {"id": "x", "from": {"id": 1}, "data": "d", "message": message}}), &me(), 0);
             let chat = json!({"id": -1, "type": "group"});
             let from = json!({"id": 1});
             read(&json!({"message": {"message_id": 1, "chat": chat, "from": from, "text": "é😀@mock_bot",
-                "entities": message, "photo": value}}), 1, &me(), 0);
+                "entities": message, "photo": value}}), &me(), 0);
             read(&json!({"message": {"message_id": 1, "chat": chat, "from": from, "text": "😀", "entities":
-                [{"type": "mention", "offset": 1, "length": 18_446_744_073_709_551_615_u64}]}}), 1, &me(), 0);
+                [{"type": "mention", "offset": 1, "length": 18_446_744_073_709_551_615_u64}]}}), &me(), 0);
         }
     }
 }
