@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use crate::{binary, free_port_block};
 
 /// How long a start may take on a busy machine.
-const START: Duration = Duration::from_secs(20);
+const START: Duration = Duration::from_mins(1);
 /// Worker threads of the program (tokio's own variable): more than a small machine has cores, so that they are taken off at
 /// odd moments. Without it the program has one for each core.
 const WORKERS: (&str, &str) = ("TOKIO_WORKER_THREADS", "8");

@@ -11,7 +11,7 @@ use tokio_tungstenite::{
 };
 
 /// How long a step may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// One connection; frames in and out are plain text.
 pub struct RawClient {

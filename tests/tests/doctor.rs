@@ -38,7 +38,7 @@ fn database(gateway: &Gateway) -> PathBuf {
 
 async fn stop(gateway: &mut Gateway, signal: Signal) {
     gateway.signal(signal);
-    gateway.wait(Duration::from_secs(20)).await;
+    gateway.wait(Duration::from_mins(1)).await;
 }
 
 /// While it runs the database is its own and it is asked instead; stopped, the database itself is read. What is open to

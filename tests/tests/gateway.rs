@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use serde_json::json;
 use tests::{Gateway, os_platform};
 
-const SECONDS: Duration = Duration::from_secs(10);
+const SECONDS: Duration = Duration::from_mins(1);
 
 #[tokio::test]
 async fn starts_answers_and_stops_with_a_shutdown_event() {

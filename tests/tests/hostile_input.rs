@@ -8,7 +8,7 @@ use openclaw_client::CallError;
 use serde_json::{Value, json};
 use tests::{Gateway, http, os_platform};
 
-const SECONDS: Duration = Duration::from_secs(20);
+const SECONDS: Duration = Duration::from_mins(1);
 
 fn reason(result: Result<Value, CallError>) -> String {
     match result {

@@ -26,7 +26,7 @@ async fn call(client: &mut RawClient, id: &str, method: &str, params: Value) -> 
 
 async fn kill(gateway: &mut Gateway) {
     gateway.signal(Signal::KILL);
-    gateway.wait(Duration::from_secs(10)).await;
+    gateway.wait(Duration::from_secs(60)).await;
     gateway.restart().await;
 }
 
@@ -44,7 +44,10 @@ async fn f13_a_run_that_a_crash_ended_is_reported() {
 
     // Another connection follows the run: what it has said so far, before it is in the transcript.
     let (mut other, _) = RawClient::hello(gateway.port, TOKEN, &[]).await;
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    // Text comes at most every 150 ms: after so many events it was kept at least once (every 2 s), however slow the machine.
+    for _ in 0..25 {
+        other.until(|f| f["event"] == "agent" && f["payload"]["stream"] == "assistant").await;
+    }
     let history = call(&mut other, "h", "chat.history", json!({ "sessionKey": "s" })).await;
     let run = &history["payload"]["inFlightRun"];
     assert_eq!(run["runId"], "k", "{history}");
@@ -83,7 +86,7 @@ async fn f14_a_run_that_a_crash_ended_is_begun_anew_when_configured() {
     let (mut client, _) = RawClient::hello(gateway.port, TOKEN, &[]).await;
     let params = json!({ "message": "[[slow:40:50]]", "sessionKey": "s", "idempotencyKey": "k" });
     call(&mut client, "a", "agent", params.clone()).await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    client.until(|f| f["event"] == "agent" && f["payload"]["stream"] == "assistant").await;
     kill(&mut gateway).await;
     let (mut client, _) = RawClient::hello(gateway.port, TOKEN, &[]).await;
     let waited = call(&mut client, "w", "agent.wait", json!({ "runId": "k", "timeoutMs": 30_000 })).await;

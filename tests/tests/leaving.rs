@@ -16,7 +16,7 @@ use openclaw_client::{Client, ConnectOptions, DeviceKey, NodeOffer};
 use serde_json::{Value, json};
 use tests::{Fake, Gateway, TOKEN, binary, http_json, os_platform};
 
-const SECONDS: Duration = Duration::from_secs(20);
+const SECONDS: Duration = Duration::from_mins(1);
 
 fn openclaw(gateway: &Gateway, args: &[&str]) -> Output {
     Command::new(binary("openclaw"))

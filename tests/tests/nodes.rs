@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tests::{Fake, Gateway, TOKEN, binary, os_platform};
 
-const SECONDS: Duration = Duration::from_secs(20);
+const SECONDS: Duration = Duration::from_mins(1);
 
 /// One run of the command line in `home`; its status and stdout as JSON.
 async fn cli(home: &Path, gateway: &Gateway, args: &[&str]) -> (bool, Value) {

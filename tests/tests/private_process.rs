@@ -15,7 +15,7 @@ use rustix::process::Signal;
 use serde_json::json;
 use tests::{Gateway, RawClient, TOKEN, binary, free_port_block};
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_mins(1);
 
 fn openclaw(home: &std::path::Path, env: &[(&str, &str)], args: &[&str]) -> Output {
     Command::new(binary("openclaw"))

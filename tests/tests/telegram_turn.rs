@@ -156,7 +156,7 @@ async fn f21_a_hanging_run_does_not_hold_up_the_stop() {
     assert_eq!((&error["code"], &error["retryable"]), (&json!("UNAVAILABLE"), &json!(true)), "D20");
     assert!(error["retryAfterMs"].is_u64(), "D20: {error}");
     assert_eq!(asks.rest().await.1, (1012, "service stop".into()));
-    let status = gateway.wait(Duration::from_secs(10)).await;
+    let status = gateway.wait(Duration::from_mins(1)).await;
     assert!(status.success(), "{status}");
 }
 
@@ -173,7 +173,7 @@ async fn f06_a_reply_on_its_way_at_the_deadline_is_known() {
     http_json("POST", &format!("{}/_push", telegram.url), Some(&from_ann("hello"))).await;
     telegram_call(&telegram, |c| c["method"] == "sendMessage").await;
     gateway.signal(rustix::process::Signal::TERM);
-    assert!(gateway.wait(Duration::from_secs(20)).await.success());
+    assert!(gateway.wait(Duration::from_mins(1)).await.success());
     gateway.restart().await;
     let (mut client, _) = RawClient::hello(gateway.port, TOKEN, &[]).await;
     client.send(&json!({ "type": "req", "id": "d", "method": "delivery.list", "params": {} })).await;

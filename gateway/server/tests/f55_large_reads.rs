@@ -72,7 +72,7 @@ async fn f55_a_connection_reads_one_thing_at_a_time() {
             response(&gateway, &by, &n.to_string(), "sessions.list", json!({ "includeDerivedTitles": true })).await;
         }));
     }
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    everybody_has_asked().await;
     assert_eq!(gate.waiting(), 1, "of 64 calls of one connection");
     for _ in 0..8 {
         let (gateway, by) = (gateway.clone(), owner(&gateway).await);
@@ -80,7 +80,7 @@ async fn f55_a_connection_reads_one_thing_at_a_time() {
             response(&gateway, &by, "1", "sessions.list", json!({})).await;
         }));
     }
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    everybody_has_asked().await;
     assert_eq!(gate.waiting(), BULK_READS, "of all connections");
     gate.open();
     for one in asked {
@@ -107,6 +107,13 @@ async fn f55_a_list_has_the_newest_whatever_there_is() {
         (&health["sessions"]["count"], health["sessions"]["recent"][0]["key"].as_str()),
         (&json!(40), rows[0]["key"].as_str())
     );
+}
+
+/// On one thread each task has had many turns after this.
+async fn everybody_has_asked() {
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
 }
 
 fn keys(rows: &[Value]) -> Vec<&str> {
