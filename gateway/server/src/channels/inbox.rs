@@ -196,8 +196,10 @@ pub async fn handle_all(gateway: Arc<Gateway>, stop: CancellationToken) {
             () = stop.cancelled() => return,
             batch = gateway.channels.inbox.take() => batch,
         };
+        gateway.platform.probe.always("inbox.bounded", batch.len() <= INBOX);
         for (key, record) in batch {
             while !handle(&gateway, &key, &record).await {
+                gateway.platform.probe.sometimes("inbox.waited_for_room");
                 openclaw_platform::select! {
                     () = stop.cancelled() => return,
                     () = tokio::time::sleep(RETRY) => {}
@@ -221,6 +223,7 @@ async fn handle(gateway: &Arc<Gateway>, key: &str, record: &Record) -> bool {
     let Principal::Person { session: session_key, .. } = &by else { return true };
     let session_key = session_key.clone();
     if gateway.sessions.get(&session_key).is_some_and(|e| e.send_policy == Some(DENY)) {
+        gateway.platform.probe.sometimes("inbox.denied_by_policy");
         return forget(gateway, key, "send blocked by session policy").await;
     }
     let route = Route { channel: id.clone(), to: message.chat.address(), account_id: account.clone() };
@@ -290,6 +293,7 @@ async fn forget(gateway: &Gateway, key: &str, why: &str) -> bool {
 
 /// Marks records as handled that no run will answer: their session's queue was full.
 pub async fn dropped(gateway: &Gateway, keys: Vec<String>) {
+    gateway.platform.probe.sometimes("inbox.message_not_answered");
     for key in keys {
         forget(gateway, &key, "the queue of its session is full").await;
     }
