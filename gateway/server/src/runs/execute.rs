@@ -58,6 +58,7 @@ pub async fn execute(gateway: &Arc<Gateway>, run: &Arc<Run>, started_at: Millis)
 /// wrote through a channel hears why.
 async fn never_began(gateway: &Arc<Gateway>, run: &Run, error: &ErrorShape) {
     if gateway.runs.are_cut_off() {
+        gateway.platform.probe.sometimes("runs.never_began_before_the_stop");
         return;
     }
     let request = &run.request;
@@ -87,6 +88,7 @@ async fn never_began(gateway: &Arc<Gateway>, run: &Run, error: &ErrorShape) {
             tracing::error!(%error, "state database");
             let inbox = run.inbox();
             if !inbox.is_empty() {
+                gateway.platform.probe.sometimes("runs.put_back_after_a_storage_error");
                 // The session waits with them, so that the order of its messages stays.
                 tokio::time::sleep(STORAGE_PAUSE).await;
                 for key in &inbox {
@@ -123,7 +125,13 @@ async fn attempt(gateway: &Arc<Gateway>, run: &Arc<Run>, started_at: Millis) -> 
         cancel: run.cancel.clone(),
         steer: Some({
             let (gateway, run) = (gateway.clone(), run.clone());
-            Arc::new(move || gateway.runs.steer(&run))
+            Arc::new(move || {
+                let taken = gateway.runs.steer(&run);
+                if !taken.is_empty() {
+                    gateway.platform.probe.sometimes("queue.steered");
+                }
+                taken
+            })
         }),
     };
     let mut on_event = |event| {
@@ -138,6 +146,7 @@ async fn attempt(gateway: &Arc<Gateway>, run: &Arc<Run>, started_at: Millis) -> 
     };
     let cut_off = report.end == TurnEnd::Aborted && gateway.runs.are_cut_off();
     if cut_off && !request.inbox.is_empty() {
+        gateway.platform.probe.sometimes("runs.cut_off_and_left_in_the_inbox");
         // Nothing is stored: the message is still in the inbox and is answered after the next start (F05).
         return Err(stopped());
     }
@@ -230,6 +239,7 @@ async fn open_session(gateway: &Gateway, run: &Run, now: Millis) -> Result<Sessi
     let new_id = gateway.sessions.new_id();
     let change = |entry: &mut SessionEntry| {
         if stale {
+            gateway.platform.probe.sometimes("sessions.begun_anew_when_stale");
             *entry = entry.restarted(new_id, now);
         }
         entry.updated_at = now;
@@ -388,10 +398,12 @@ fn tell(gateway: &Gateway, run: &Run, report: &TurnReport, outcome: &Outcome, st
     match (&report.end, outcome) {
         (TurnEnd::Done, Outcome::Ok { .. }) => emit.end(hub, &report.text, started_at, now),
         (TurnEnd::Aborted, _) => {
+            gateway.platform.probe.sometimes("runs.aborted");
             emit.abort(hub, "rpc");
             emit.aborted_end(hub, started_at, now);
         }
         (TurnEnd::TimedOut, _) => {
+            gateway.platform.probe.sometimes("runs.deadline_reached");
             emit.abort(hub, "timeout");
             emit.aborted_end(hub, started_at, now);
         }

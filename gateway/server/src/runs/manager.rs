@@ -260,9 +260,11 @@ impl Runs {
         }
         let lane = state.lanes.entry(request.session_key.clone()).or_default();
         if lane.len() >= self.per_session {
+            gateway.platform.probe.sometimes("queue.session_full");
             let text = format!("the session has {} runs waiting", lane.len());
             return Err(ErrorShape::unavailable("SESSION_QUEUE_FULL", text).retry(Some(5000)));
         }
+        gateway.platform.probe.always("queue.session_bounded", lane.len() < self.per_session);
         let starts = lane.is_empty();
         let run = Arc::new(Run::new(request, rights.clone()));
         // A message ends what asked for no more than it may itself (S23).
@@ -276,16 +278,19 @@ impl Runs {
         let dropped = match pushed {
             Pushed::Waits => None,
             Pushed::Summarised(old) => {
+                gateway.platform.probe.sometimes("queue.overflow_summed_up");
                 state.live.remove(&old.request.run_id);
                 None
             }
             Pushed::Dropped(old) => {
+                gateway.platform.probe.sometimes("queue.message_dropped");
                 state.live.remove(&old.request.run_id);
                 Some(old)
             }
         };
         drop(state);
         for old in interrupted {
+            gateway.platform.probe.sometimes("queue.interrupted");
             old.cancel.cancel();
             old.emitter.lock().unwrap_or_else(PoisonError::into_inner).abort(&gateway.hub, "stop");
         }
@@ -322,9 +327,22 @@ impl Runs {
         while self.quiet(gateway, key).await {
             let permit = self.parallel.clone().acquire_owned().await;
             let Some(run) = self.begin(key) else { return };
+            gateway
+                .platform
+                .probe
+                .always("runs.one_per_lane", self.current(key).is_some_and(|current| Arc::ptr_eq(&current, &run)));
+            gateway.platform.probe.always("runs.live_until_their_end", self.live(&run.request.run_id).is_some());
+            gateway.platform.probe.always(
+                "runs.at_once_bounded",
+                self.parallel.available_permits() < (gateway.config().agents.defaults.max_concurrent as usize).max(1),
+            );
             let started_at = gateway.clock.wall();
             *run.started_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(started_at);
             let outcome = execute::execute(gateway, &run, started_at).await;
+            gateway.platform.probe.always(
+                "runs.nobody_took_the_lane",
+                self.current(key).is_some_and(|current| Arc::ptr_eq(&current, &run)),
+            );
             drop(permit);
             let ended = Arc::new(Ended { outcome, started_at: Some(started_at), ended_at: gateway.clock.wall() });
             let is_over = {
