@@ -173,7 +173,9 @@ impl Store {
         schema::migrate(&db)?;
         loss::mark(storage);
         let (storage, clock, tasks) = (platform.storage.clone(), platform.clock.clone(), platform.tasks.clone());
-        Ok(Self { commits: Arc::new(Commits::new((db, sync_failed), storage, clock, tasks)?) })
+        Ok(Self {
+            commits: Arc::new(Commits::new((db, sync_failed), storage, clock, tasks)?.watched(platform.probe.clone())),
+        })
     }
 
     /// Reads in one snapshot. Short reads only: it runs where it is called.

@@ -238,10 +238,12 @@ pub async fn handle_all(gateway: Arc<Gateway>, stop: CancellationToken) {
             if commands::is_stop(record.message.text.trim())
                 && let Some(ended) = held.remove(&session)
             {
+                gateway.platform.probe.sometimes("inbox.a_stop_ended_what_was_held");
                 let keys = ended.into_iter().map(|(key, _)| key).collect();
                 forget_all(&gateway, keys, "a person ended what waited in its session").await;
             }
             if held.contains_key(&session) || !handle(&gateway, &key, &record, by, &session).await {
+                gateway.platform.probe.sometimes("inbox.waited_for_room");
                 held.entry(session).or_default().push_back((key, record));
             }
         }
@@ -263,6 +265,7 @@ async fn handle(gateway: &Arc<Gateway>, key: &str, record: &Record, by: Principa
         return forget(gateway, key, "its account is configured no more").await;
     };
     if gateway.sessions.get(session_key).is_some_and(|e| e.send_policy == Some(DENY)) {
+        gateway.platform.probe.sometimes("inbox.denied_by_policy");
         return forget(gateway, key, "send blocked by session policy").await;
     }
     let route = Route { channel: id.clone(), to: message.chat.address(), account_id: account.clone() };
@@ -331,6 +334,7 @@ async fn forget(gateway: &Gateway, key: &str, why: &str) -> bool {
 /// Marks records as handled that no run will answer, again until it is stored or the gateway stops: else the next start
 /// would answer them (F50).
 pub async fn forget_all(gateway: &Gateway, keys: Vec<String>, why: &str) {
+    gateway.platform.probe.sometimes("inbox.message_not_answered");
     for key in keys {
         while !forget(gateway, &key, why).await {
             openclaw_platform::select! {

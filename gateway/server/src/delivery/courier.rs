@@ -113,6 +113,7 @@ async fn attempt(gateway: &Arc<Gateway>, slot: &Slot) -> Step {
     if slot.expires <= delivery.clock.mono() {
         let why = letter.last_error.take().map(|e| format!(": {e}")).unwrap_or_default();
         let text = format!("not delivered within its time to live{why}");
+        gateway.platform.probe.sometimes("delivery.expired");
         return bury(gateway, letter, Reason::Expired, text).await;
     }
     let Some(channel) = gateway.channels.account(&letter.channel, Some(&letter.account)) else {
@@ -157,6 +158,10 @@ async fn attempt(gateway: &Arc<Gateway>, slot: &Slot) -> Step {
         } else if marked && let Err(error) = store(gateway, &letter).await {
             return unreadable(gateway, &error);
         }
+        gateway.platform.probe.always(
+            "delivery.marked_before_it_goes_out",
+            hold.is_some() || !marked || letter.state == State::Attempting,
+        );
         match hold {
             Some(wait) => return Step::Later(delivery.clock.mono() + wait),
             None if !marked => return Step::Stop,
@@ -169,6 +174,10 @@ async fn attempt(gateway: &Arc<Gateway>, slot: &Slot) -> Step {
         news = true;
         match channel.send(piece).await {
             Ok(delivered) => {
+                gateway
+                    .platform
+                    .probe
+                    .always("delivery.a_part_is_confirmed_once", !plan.doubtful.contains(&plan.left[0]));
                 plan.left.remove(0);
                 letter.to.chat = delivered.chat_id;
                 letter.message_id = Some(delivered.message_id);
@@ -206,9 +215,13 @@ fn failed(gateway: &Gateway, channel: &dyn Channel, letter: &mut Letter, plan: &
     tracing::debug!(id = letter.id, channel = letter.channel, %error, "a part was not delivered");
     letter.last_error = Some(error.to_string());
     let after = match judge(error) {
-        Verdict::Dead(reason) => return Next::Dead(reason),
+        Verdict::Dead(reason) => {
+            gateway.platform.probe.sometimes("delivery.refused_for_good");
+            return Next::Dead(reason);
+        }
         Verdict::Doubt if !channel.knows_repeats() && !gateway.delivery.resend_unknown => {
             plan.doubt();
+            gateway.platform.probe.sometimes("delivery.left_in_doubt");
             letter.tries = 0;
             return Next::GoOn;
         }
@@ -217,10 +230,12 @@ fn failed(gateway: &Gateway, channel: &dyn Channel, letter: &mut Letter, plan: &
     };
     let tries = if letter.cause.promise.is_some() { SEND_TRIES } else { DELIVERY_TRIES };
     if letter.tries >= tries {
+        gateway.platform.probe.sometimes("delivery.gave_up");
         return Next::Dead(Reason::GaveUp);
     }
     let grown = FIRST_DELAY.saturating_mul(1 << (letter.tries.max(1) - 1).min(16)).min(MAX_DELAY);
     let grown = grown.mul_f64(gateway.delivery.entropy.jitter(JITTER));
+    gateway.platform.probe.sometimes(if after.is_some() { "delivery.rate_limited" } else { "delivery.tried_again" });
     Next::Wait(after.unwrap_or(grown))
 }
 
@@ -274,6 +289,7 @@ async fn persist(gateway: &Gateway, letter: &Letter) -> bool {
 }
 
 async fn pause(gateway: &Gateway, error: &StoreError) -> bool {
+    gateway.platform.probe.sometimes("delivery.storage_tried_again");
     tracing::error!(%error, "letters");
     openclaw_platform::select! {
         () = gateway.delivery.stop.cancelled() => false,
@@ -315,6 +331,10 @@ async fn end(gateway: &Arc<Gateway>, letter: Letter) -> Step {
             letter.state
         );
     }
+    gateway.platform.probe.always(
+        "delivery.it_ends_once_nothing_is_left",
+        is_dead || letter.plan.as_ref().is_some_and(|plan| plan.left.is_empty()),
+    );
     let notice = unknown::notice(gateway, &letter);
     loop {
         match write_end(gateway, &letter, is_dead, notice.as_ref()).await {

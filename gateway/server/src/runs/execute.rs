@@ -68,6 +68,7 @@ pub async fn execute(gateway: &Arc<Gateway>, run: &Arc<Run>, started_at: Millis)
             Ok(outcome) => return outcome,
             // A message that was accepted is answered, in its place among those of its session (F52).
             Err(AttemptError::Storage(error)) if !run.inbox().is_empty() => {
+                gateway.platform.probe.sometimes("runs.a_beginning_waited_for_the_disk");
                 tracing::error!(%error, "a message waits for the state database");
                 if !pause(gateway).await {
                     break stopped();
@@ -95,6 +96,7 @@ async fn pause(gateway: &Gateway) -> bool {
 /// wrote through a channel hears why.
 async fn never_began(gateway: &Arc<Gateway>, run: &Run, error: &ErrorShape) {
     if gateway.runs.are_cut_off() {
+        gateway.platform.probe.sometimes("runs.never_began_before_the_stop");
         return;
     }
     let request = &run.request;
@@ -127,6 +129,7 @@ async fn never_began(gateway: &Arc<Gateway>, run: &Run, error: &ErrorShape) {
             (Ok(()), None) => return,
             (Err(error), _) => {
                 tracing::error!(%error, "state database");
+                gateway.platform.probe.sometimes("runs.an_end_waited_for_the_disk");
                 if !is_owed || !error.is_passing() || !pause(gateway).await {
                     return;
                 }
@@ -161,7 +164,13 @@ async fn attempt(gateway: &Arc<Gateway>, run: &Arc<Run>, started_at: Millis) -> 
         cancel: run.cancel.clone(),
         steer: Some({
             let (gateway, run) = (gateway.clone(), run.clone());
-            Arc::new(move || gateway.runs.steer(&run))
+            Arc::new(move || {
+                let taken = gateway.runs.steer(&run);
+                if !taken.is_empty() {
+                    gateway.platform.probe.sometimes("queue.steered");
+                }
+                taken
+            })
         }),
         admit: Some({
             let (gateway, run) = (gateway.clone(), run.clone());
@@ -186,6 +195,7 @@ async fn attempt(gateway: &Arc<Gateway>, run: &Arc<Run>, started_at: Millis) -> 
     };
     let cut_off = report.end == TurnEnd::Aborted && gateway.runs.are_cut_off();
     if cut_off && !request.inbox.is_empty() {
+        gateway.platform.probe.sometimes("runs.cut_off_and_left_in_the_inbox");
         // Nothing is stored: the message is still in the inbox and is answered after the next start (F05).
         return Err(AttemptError::Stopped);
     }
@@ -240,6 +250,7 @@ async fn patience(gateway: &Gateway, run: &Run, heard: &Mutex<Mono>) -> std::con
             continue;
         }
         if gateway.runs.permits.release(&run.permit) {
+            gateway.platform.probe.sometimes("runs.a_silent_one_released_its_permit");
             tracing::debug!(run = run.request.run_id, "nothing is heard of a run, its permit is released");
         }
         tokio::time::sleep(RUN_PATIENCE).await;
@@ -297,6 +308,7 @@ async fn open_session(gateway: &Arc<Gateway>, run: &Run, now: Millis) -> Result<
     let (new_id, touch, house) = (gateway.sessions.new_id(), run.request.touch.clone(), gateway.clone());
     let change = move |entry: &mut SessionEntry| {
         if entry.updated_at > 0 && house.is_stale(entry, now) {
+            house.platform.probe.sometimes("sessions.begun_anew_when_stale");
             *entry = entry.restarted(new_id.clone(), now);
         }
         entry.updated_at = now;
@@ -449,6 +461,7 @@ async fn store(
         match gateway.sessions.update(&request.session_key, now, change, move |tx, entry| also(tx, entry)).await {
             Ok(_) => return Ok(()),
             Err(error) if error.is_passing() => {
+                gateway.platform.probe.sometimes("runs.an_end_waited_for_the_disk");
                 tracing::error!(%error, run = request.run_id, "what came of a run waits for the state database");
                 if !pause(gateway).await {
                     return Err(AttemptError::Stopped);
@@ -466,10 +479,12 @@ fn tell(gateway: &Gateway, run: &Run, report: &TurnReport, outcome: &Outcome, st
     match (&report.end, outcome) {
         (TurnEnd::Done, Outcome::Ok { .. }) => emit.end(hub, &report.text, started_at, now),
         (TurnEnd::Aborted, _) => {
+            gateway.platform.probe.sometimes("runs.aborted");
             emit.abort(hub, "rpc");
             emit.aborted_end(hub, started_at, now);
         }
         (TurnEnd::TimedOut, _) => {
+            gateway.platform.probe.sometimes("runs.deadline_reached");
             emit.abort(hub, "timeout");
             emit.aborted_end(hub, started_at, now);
         }

@@ -265,12 +265,14 @@ impl Runs {
         }
         let waiting = state.lanes.get(&request.session_key).map_or(0, Lane::len);
         if waiting >= self.per_session {
+            gateway.platform.probe.sometimes("queue.session_full");
             let text = format!("the session has {waiting} runs waiting");
             return Err(ErrorShape::unavailable("SESSION_QUEUE_FULL", text).retry(Some(5000)));
         }
         // A lane is in the map exactly as long as its task goes on, also while it is empty for a moment.
         let starts = !state.lanes.contains_key(&request.session_key);
         let lane = state.lanes.entry(request.session_key.clone()).or_default();
+        gateway.platform.probe.always("queue.session_bounded", lane.len() < self.per_session);
         let run = Arc::new(Run::new(request, rights.clone()));
         // A message ends what asked for no more than it may itself (S23).
         let gives_way = |r: &&Arc<Run>| !r.cancel.is_cancelled() && rights.cover(&r.rights);
@@ -283,16 +285,19 @@ impl Runs {
         let dropped = match pushed {
             Pushed::Waits => None,
             Pushed::Summarised(old) => {
+                gateway.platform.probe.sometimes("queue.overflow_summed_up");
                 state.live.remove(&old.request.run_id);
                 None
             }
             Pushed::Dropped(old) => {
+                gateway.platform.probe.sometimes("queue.message_dropped");
                 state.live.remove(&old.request.run_id);
                 Some(old)
             }
         };
         drop(state);
         for old in interrupted {
+            gateway.platform.probe.sometimes("queue.interrupted");
             old.cancel.cancel();
             old.emitter.lock().unwrap_or_else(PoisonError::into_inner).abort(&gateway.hub, "stop");
         }
@@ -329,11 +334,19 @@ impl Runs {
         while self.quiet(gateway, key).await {
             let permit = self.permits.acquire().await;
             // Meanwhile another may have come to be the first.
-            let Some(run) = self.begin(key, gateway.clock.mono()) else { continue };
+            let Some(run) = self.begin(key, gateway.clock.mono()) else {
+                gateway.platform.probe.sometimes("runs.another_came_to_be_the_first");
+                continue;
+            };
+            let probe = &gateway.platform.probe;
+            let is_mine = || self.current(key).is_some_and(|current| Arc::ptr_eq(&current, &run));
+            probe.always("runs.one_per_lane", is_mine());
+            probe.always("runs.live_until_their_end", self.live(&run.request.run_id).is_some());
             run.permit.hold(permit);
             let started_at = gateway.clock.wall();
             *run.started_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(started_at);
             let outcome = execute::execute(gateway, &run, started_at).await;
+            probe.always("runs.nobody_took_the_lane", is_mine());
             run.permit.clear();
             let ended = Arc::new(Ended { outcome, started_at: Some(started_at), ended_at: gateway.clock.wall() });
             let is_over = {

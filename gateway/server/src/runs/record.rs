@@ -120,11 +120,13 @@ pub async fn checkpoint(
     started_at: Millis,
     mut text: String,
 ) -> Result<(), StoreError> {
+    gateway.platform.probe.sometimes("runs.checkpoint_stored");
     let mut end = text.len().min(CHECKPOINT_TEXT);
     while !text.is_char_boundary(end) {
         end -= 1;
     }
     text.truncate(end);
+    gateway.platform.probe.always("runs.checkpoint_bounded", text.len() <= CHECKPOINT_TEXT);
     let id = run_id.to_owned();
     let keep = move |tx: &WriteTransaction| {
         let mut table = tx.open_table(store::RUNS)?;

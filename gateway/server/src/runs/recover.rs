@@ -43,6 +43,11 @@ pub async fn recover(gateway: &Arc<Gateway>) -> Result<(), StoreError> {
     for (run_id, record) in left {
         let again = gateway.config().agents.defaults.on_restart == OnRestart::Rerun && record.attempts < ATTEMPTS;
         tracing::warn!(run_id = %run_id.escape_debug(), session = record.session_key, again, "run interrupted");
+        gateway.platform.probe.sometimes(if again {
+            "runs.begun_anew_after_a_crash"
+        } else {
+            "runs.reported_after_a_crash"
+        });
         if again {
             rerun(gateway, &run_id, &record).await?;
         } else {
@@ -112,6 +117,7 @@ fn transcript(record: &RunRecord, now: Millis) -> [Message; 2] {
 
 /// The same request again, under its own id and key.
 async fn rerun(gateway: &Arc<Gateway>, run_id: &str, record: &RunRecord) -> Result<(), StoreError> {
+    gateway.platform.probe.always("runs.begun_anew_once", record.attempts < ATTEMPTS);
     let request = record.request(run_id);
     record::write(gateway, &request).await?;
     if let Some(claim) = &record.claim {

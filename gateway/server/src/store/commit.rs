@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, sync::atomic::AtomicBool};
 
 use openclaw_platform::{
-    Clock, FileId, Mono, Spawner, SpawnerExt as _, Storage,
+    Clock, FileId, Mono, NoProbe, Probe, Spawner, SpawnerExt as _, Storage,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard,
         atomic::{AtomicU64, Ordering},
@@ -96,6 +96,7 @@ pub(super) struct Commits {
     sync_failed: Arc<AtomicBool>,
     /// Number of the last transaction, which is stored in it: after a failure it says whether a transaction came through.
     last: AtomicU64,
+    probe: Arc<dyn Probe>,
     transactions: AtomicU64,
     writes: AtomicU64,
 }
@@ -152,9 +153,16 @@ impl Commits {
             trouble: Mutex::default(),
             sync_failed,
             last,
+            probe: Arc::new(NoProbe),
             transactions: AtomicU64::new(0),
             writes: AtomicU64::new(0),
         })
+    }
+
+    /// The same, watched.
+    pub fn watched(mut self, probe: Arc<dyn Probe>) -> Self {
+        self.probe = probe;
+        self
     }
 
     pub fn db(&self) -> RwLockReadGuard<'_, Option<Database>> {
@@ -199,9 +207,11 @@ impl Commits {
         let starts = {
             let mut queue = self.queue();
             if queue.waiting.len() >= COMMIT_QUEUE {
+                self.probe.sometimes("store.queue_full");
                 return Err(StoreError::Unavailable(format!("{COMMIT_QUEUE} writes are waiting")));
             }
             queue.waiting.push_back(work);
+            self.probe.always("store.queue_bounded", queue.waiting.len() <= COMMIT_QUEUE);
             !std::mem::replace(&mut queue.running, true)
         };
         if starts {
@@ -254,6 +264,7 @@ impl Commits {
         match done {
             Ok(n) => {
                 if let Some(t) = self.trouble().take() {
+                    self.probe.sometimes("store.takes_writes_again");
                     let seconds = self.clock.mono().duration_since(t.since).as_secs();
                     tracing::info!(seconds, "the state database takes writes again");
                 }
@@ -265,12 +276,16 @@ impl Commits {
                 let failed = self.failed(error.to_string());
                 // It may be on the disk all the same; then that is what its writers must hear.
                 let came_through = ran > 0 && self.stored_last() == Some(expected);
+                if came_through {
+                    self.probe.sometimes("store.commit_came_through_all_the_same");
+                }
                 if came_through { Ok(self.committed(ran)) } else { Err(failed) }
             }
         }
     }
 
     fn committed(&self, writes: usize) -> usize {
+        self.probe.always("store.batch_bounded", (1..=COMMIT_BATCH).contains(&writes));
         self.last.fetch_add(1, Ordering::Relaxed);
         self.transactions.fetch_add(1, Ordering::Relaxed);
         self.writes.fetch_add(writes as u64, Ordering::Relaxed);
@@ -362,6 +377,7 @@ impl Commits {
             tracing::error!(error = why, "the state database cannot be written; nothing new is accepted");
         }
         self.trouble().get_or_insert(Trouble { why: why.clone(), since: now, last: now, is_lost: false }).last = now;
+        self.probe.sometimes("store.opened_again");
         if let Err(Failed::Storage(why)) = self.reopen() {
             tracing::error!(error = why, "the state database cannot be opened again");
         }
