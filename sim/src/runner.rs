@@ -128,7 +128,7 @@ pub fn judge(plan: &Plan, finished: Finished) -> (Outcome, Vec<Record>) {
         draws,
         storage_ops,
         choices,
-        goals: plan.expect.sometimes.iter().filter(|g| reached.contains(*g)).cloned().collect(),
+        goals: plan.expect.goals().filter(|g| reached.contains(*g)).cloned().collect(),
         simulated_s: history.last().map_or(0.0, |r| r.t_us as f64 / 1e6),
         cpu_s: cpu_s + cpu_seconds(),
     };
