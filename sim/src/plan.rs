@@ -272,6 +272,15 @@ pub enum Fault {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         times: Option<u32>,
     },
+    BitFlip {
+        file: String,
+    },
+    LostWrite {
+        #[serde(flatten)]
+        at: AtOperation,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        times: Option<u32>,
+    },
     TelegramError {
         method: String,
         status: u16,
@@ -338,6 +347,7 @@ impl Fault {
     pub fn at_op(&self) -> Option<u64> {
         match self {
             Self::Crash(at) | Self::PowerLoss(at) | Self::Disk { at, .. } => at.at_op,
+            Self::LostWrite { at, .. } => at.at_op.or(Some(1)),
             _ => None,
         }
     }
@@ -359,6 +369,8 @@ impl Fault {
             Self::Stop => FaultName::Stop,
             Self::ClockJump { .. } => FaultName::ClockJump,
             Self::Disk { .. } => FaultName::Disk,
+            Self::BitFlip { .. } => FaultName::BitFlip,
+            Self::LostWrite { .. } => FaultName::LostWrite,
             Self::TelegramError { .. } => FaultName::TelegramError,
             Self::TelegramDrop { .. } => FaultName::TelegramDrop,
             Self::TelegramSlow { .. } => FaultName::TelegramSlow,
@@ -397,6 +409,8 @@ pub enum StrikeKind {
     Eio,
     /// The operation fails because the disk is full.
     Enospc,
+    /// The operation is answered well and never reaches the disk; a power loss of the scenario shows it.
+    LostWrite,
 }
 
 impl std::fmt::Display for Strike {
@@ -446,6 +460,7 @@ impl Plan {
             StrikeKind::PowerLoss => (Some(RESTART_MS), Fault::PowerLoss(at)),
             StrikeKind::Eio => once(Disk::Eio),
             StrikeKind::Enospc => once(Disk::Enospc),
+            StrikeKind::LostWrite => (None, Fault::LostWrite { at, times: Some(1) }),
         };
         let id = self.faults.iter().map(|f| f.id + 1).max().unwrap_or(0);
         self.faults.insert(0, PlannedFault { id, at_ms: 0, for_ms, fault });

@@ -265,6 +265,9 @@ impl Stage for Simulated<'_, '_> {
     fn disk(&mut self, id: u64, fails: Disk) {
         self.gateway.disk_fails(id, fails);
     }
+    fn flip(&mut self, id: u64, file: &str) {
+        self.gateway.flip(id, file);
+    }
     fn arm(&mut self, fault: &PlannedFault) {
         self.gateway.arm(fault);
     }

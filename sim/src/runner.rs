@@ -128,7 +128,10 @@ pub fn judge(plan: &Plan, finished: Finished) -> (Outcome, Vec<Record>) {
         draws,
         storage_ops,
         choices,
-        goals: reached.into_iter().filter(|g| g.starts_with("probe ") || plan.expect.sometimes.contains(g)).collect(),
+        goals: reached
+            .into_iter()
+            .filter(|g| g.starts_with("probe ") || plan.expect.goals().any(|goal| goal == g))
+            .collect(),
         simulated_s: history.last().map_or(0.0, |r| r.t_us as f64 / 1e6),
         cpu_s: cpu_s + cpu_seconds(),
     };

@@ -35,6 +35,14 @@ pub enum DiskFault {
         /// With `StorageFull`; an I/O error otherwise.
         full: bool,
     },
+    /// Operation `nth` and the `times - 1` after it are answered well, and what they should have brought to the disk never
+    /// gets there: the page cache has it until the next power loss. Of new names, renames and removals none is lost.
+    Lost {
+        /// Which.
+        nth: u64,
+        /// How many.
+        times: u64,
+    },
     /// The process dies just before operation `nth`: every mount is dead from then on and [`SimDisk::crashed`] says so.
     /// The run has to end the process, and to call [`SimDisk::power_loss`] if that is what it was.
     Crash {
@@ -120,6 +128,13 @@ impl SimDisk {
         disk.faults.push(Armed { id, fault, since });
     }
 
+    /// A bit of a file changes by itself, on the disk and for whoever reads it from now on; where, `seed` decides. False
+    /// when there is no such file or nothing in it.
+    pub fn flip(&self, name: &str, seed: u64) -> bool {
+        let dice = SimEntropy::new(seed).fork(name);
+        self.lock().files.get_mut(name).is_some_and(|file| file.flip(&*dice))
+    }
+
     /// Ends a fault. A crash that has happened has happened.
     pub fn heal(&self, id: u64) {
         self.lock().faults.retain(|armed| armed.id != id);
@@ -156,12 +171,19 @@ impl SimDisk {
     }
 }
 
+/// What becomes of an operation that is answered well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Kept,
+    Lost,
+}
+
 impl Disk {
-    /// Counts a changing operation and says whether it may go on.
-    fn operation(&mut self) -> io::Result<()> {
+    /// Counts a changing operation and says whether it may go on, and how.
+    fn operation(&mut self) -> io::Result<Fate> {
         self.operations += 1;
         let now = self.operations;
-        let mut result = Ok(());
+        let mut result = Ok(Fate::Kept);
         let struck = &mut self.struck;
         self.faults.retain(|armed| {
             let n = now - armed.since;
@@ -171,8 +193,11 @@ impl Disk {
                     self.crashed = true;
                     false
                 }
-                DiskFault::Error { nth, times, full } if n >= nth => {
-                    result = Err(if full { no_space() } else { broken() });
+                DiskFault::Error { nth, times, .. } | DiskFault::Lost { nth, times } if n >= nth => {
+                    match armed.fault {
+                        DiskFault::Error { full, .. } => result = Err(if full { no_space() } else { broken() }),
+                        _ => result = result.as_ref().map_or_else(|e| Err(e.kind().into()), |_| Ok(Fate::Lost)),
+                    }
                     if n == nth {
                         struck.push(Struck::Begun(armed.id));
                     }
@@ -220,8 +245,13 @@ impl Disk {
         self.files.get_mut(name).ok_or_else(|| missing(name))
     }
 
-    fn write(&mut self, name: &str, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.file(name)?.write(usize::try_from(offset).map_err(io::Error::other)?, data)
+    fn write(&mut self, name: &str, offset: u64, data: &[u8], fate: Fate) -> io::Result<()> {
+        let offset = usize::try_from(offset).map_err(io::Error::other)?;
+        let file = self.file(name)?;
+        match fate {
+            Fate::Kept => file.write(offset, data),
+            Fate::Lost => file.lose(offset, data),
+        }
     }
 
     fn set_len(&mut self, name: &str, len: u64) -> io::Result<()> {
@@ -238,9 +268,9 @@ impl Disk {
         let went = self.operation();
         if !self.crashed {
             let file = self.file(name)?;
-            if went.is_ok() { file.sync() } else { file.forget_dirty() }
+            if went.as_ref().is_ok_and(|fate| *fate == Fate::Kept) { file.sync() } else { file.forget_dirty() }
         }
-        went
+        went.map(drop)
     }
 }
 
@@ -282,22 +312,26 @@ impl Storage for SimStorage {
 
     fn write_atomic(&self, name: &str, data: &[u8]) -> io::Result<()> {
         let mut disk = self.lock()?;
-        disk.operation()?;
+        let fate = disk.operation()?;
         // The old content is given back only when the new one is in place.
         disk.grow(data.len() as u64)?;
-        let old = disk.files.insert(name.to_owned(), File::durable(data));
+        let new = match fate {
+            Fate::Kept => File::durable(data),
+            Fate::Lost => File::lost(data, disk.files.get(name)),
+        };
+        let old = disk.files.insert(name.to_owned(), new);
         disk.shrink(old.map_or(0, |file| file.len()));
         Ok(())
     }
 
     fn append(&self, name: &str, data: &[u8]) -> io::Result<()> {
         let mut disk = self.lock()?;
-        disk.operation()?;
+        let fate = disk.operation()?;
         disk.grow(data.len() as u64)?;
         let file = disk.files.entry(name.to_owned()).or_default();
-        let end = file.len() as usize;
-        file.set_len(end + data.len());
-        file.write(end, data)
+        let end = file.len();
+        file.set_len(end as usize + data.len());
+        disk.write(name, end, data, fate)
     }
 
     fn sync(&self, name: &str) -> io::Result<()> {
@@ -391,7 +425,7 @@ impl redb::StorageBackend for SimBlock {
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut disk = self.storage.lock()?;
-        disk.operation()?;
-        disk.write(&self.name, offset, data)
+        let fate = disk.operation()?;
+        disk.write(&self.name, offset, data, fate)
     }
 }

@@ -117,7 +117,9 @@ impl Watch {
         if seen.stacks.is_empty() {
             text.push_str("; nothing called where it could be stopped, so there is no stack");
         }
-        for (task, stack) in &seen.stacks {
+        // Where the task that was being polled has told its own, the others only tell of the end.
+        let told = seen.polled.filter(|polled| seen.stacks.iter().any(|(task, _)| task == polled));
+        for (task, stack) in seen.stacks.iter().filter(|(task, _)| told.is_none_or(|told| told == *task)) {
             let _ = write!(text, "\nstack of \"{task}\":\n{stack}");
         }
         text
@@ -205,6 +207,9 @@ fn shown(backtrace: &str) -> String {
                 ["openclaw", "sim::", "fakes::"].iter().any(|crates| name.trim_start_matches('<').starts_with(crates))
             }
         };
+        if place.is_some_and(|place| place.contains("src/run.rs")) || name.starts_with("sim::run::") {
+            break;
+        }
         let is_seam = |file: &str| place.is_some_and(|place| place.contains(file));
         if is_own && !is_seam("src/watch.rs") && !is_seam("src/spawner.rs") && !name.contains("sim::watch") {
             // What types it is made for says nothing and fills pages.

@@ -451,3 +451,130 @@ fn f18_a_full_disk_refuses_until_there_is_room() {
         assert_eq!(rows(&store), (0..=n).collect::<Vec<_>>());
     });
 }
+
+/// A write or a sync that is answered well and lost is seen at the next power loss and not before.
+#[test]
+fn a_lost_write_shows_at_the_next_power_loss() {
+    let disk = SimDisk::new();
+    let storage = disk.mount();
+    let file = storage.block_file("blocks").unwrap();
+    file.set_len(8192).unwrap();
+    file.sync_data().unwrap();
+    storage.write_atomic("a", b"old").unwrap();
+    disk.fail(1, DiskFault::Lost { nth: 2, times: 1 });
+    disk.fail(2, DiskFault::Lost { nth: 6, times: 2 });
+    file.write(0, &[1; 10]).unwrap();
+    file.write(4096, &[2; 10]).unwrap();
+    file.sync_data().unwrap();
+    file.write(100, &[3; 10]).unwrap();
+    file.sync_data().unwrap();
+    storage.write_atomic("a", b"new").unwrap();
+    file.write(200, &[4; 10]).unwrap();
+    file.sync_data().unwrap();
+    assert_eq!(disk.struck(), [Struck::Begun(1), Struck::Over(1), Struck::Begun(2), Struck::Over(2)]);
+    assert_eq!(storage.read("a").unwrap(), b"new");
+    assert_eq!(storage.read("blocks").unwrap()[4096], 2, "the cache has it");
+    disk.power_loss(1);
+    let storage = disk.mount();
+    let blocks = storage.read("blocks").unwrap();
+    assert_eq!((blocks[0], blocks[100], blocks[200], blocks[4096]), (1, 3, 0, 0));
+    assert_eq!(storage.read("a").unwrap(), b"old");
+}
+
+#[test]
+fn a_bit_flips_once_and_stays() {
+    let disk = SimDisk::new();
+    assert!(!disk.flip("a", 1), "no such file");
+    disk.mount().write_atomic("a", &[0; 1000]).unwrap();
+    assert!(disk.flip("a", 1));
+    let ones = |bytes: Vec<u8>| bytes.iter().map(|b| b.count_ones()).sum::<u32>();
+    assert_eq!(ones(disk.mount().read("a").unwrap()), 1);
+    disk.power_loss(1);
+    assert_eq!(ones(disk.mount().read("a").unwrap()), 1);
+}
+
+/// What a disk that lies did to what the database holds.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Lies {
+    /// The start refused the file and named it.
+    refused: u32,
+    /// A read or a write failed.
+    failed: u32,
+    /// Everything that was acknowledged is there.
+    whole: u32,
+    /// All rows that are there are right, and some of the last ones are missing.
+    short: u32,
+    /// A row was served that is not what was written.
+    wrong: u32,
+    /// redb panicked.
+    panicked: u32,
+}
+
+impl Lies {
+    fn judge(&mut self, disk: &SimDisk, acknowledged: u64) {
+        let looked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let store = match open(disk) {
+                Ok(store) => store,
+                Err(error) => return (true, Err(error)),
+            };
+            let read = store.read(|tx| {
+                let mut rows = Vec::new();
+                for row in tx.open_table(TRANSCRIPTS)?.range(("", 0)..)? {
+                    let (key, text) = row?;
+                    rows.push((key.value().1, text.value().to_vec()));
+                }
+                Ok(rows)
+            });
+            (false, read)
+        }));
+        let counter = match looked {
+            Err(_) => &mut self.panicked,
+            Ok((true, Err(error))) => {
+                assert!(error.to_string().contains("gateway.redb"), "{error}");
+                &mut self.refused
+            }
+            Ok((_, Err(_))) => &mut self.failed,
+            Ok((_, Ok(rows))) => {
+                let right = rows.iter().enumerate().all(|(at, (n, text))| *n == at as u64 && *text == value(*n));
+                match (right, rows.len() as u64 >= acknowledged) {
+                    (false, _) => &mut self.wrong,
+                    (true, true) => &mut self.whole,
+                    (true, false) => &mut self.short,
+                }
+            }
+        };
+        *counter += 1;
+    }
+}
+
+/// Whatever a disk did to the database while no process had it open: it is found before anything is served.
+#[test]
+fn f18_what_a_disk_changed_or_lost_is_named_and_never_served() {
+    let (mut closed, mut killed, mut lost) = (Lies::default(), Lies::default(), Lies::default());
+    for seed in 0..100 {
+        let disk = SimDisk::new();
+        let acknowledged = commits(&disk, 0, 12);
+        disk.crash();
+        disk.flip("gateway.redb", seed);
+        closed.judge(&disk, acknowledged);
+
+        let disk = SimDisk::new();
+        disk.fail(1, DiskFault::Crash { nth: 100 + seed });
+        let acknowledged = commits(&disk, 0, 12);
+        disk.power_loss(seed);
+        disk.flip("gateway.redb", seed);
+        killed.judge(&disk, acknowledged);
+
+        let disk = SimDisk::new();
+        commits(&disk, 0, 4);
+        disk.fail(1, DiskFault::Lost { nth: seed % 50 + 1, times: 1 });
+        let acknowledged = commits(&disk, 4, 12);
+        disk.power_loss(seed);
+        lost.judge(&disk, acknowledged);
+    }
+    eprintln!("closed {closed:?}\nkilled {killed:?}\nlost {lost:?}");
+    for lies in [closed, killed, lost] {
+        assert!(lies.refused > 10 && lies.whole > 10, "{lies:?}");
+        assert_eq!((lies.wrong, lies.panicked), (0, 0), "{lies:?}");
+    }
+}

@@ -295,7 +295,11 @@ fn block_file(storage: &dyn Storage, name: &str) -> Result<openclaw_platform::Bl
 
 fn database(storage: &dyn Storage, name: &str, sync_failed: &Arc<AtomicBool>) -> Result<Database, StoreError> {
     let file = block_file(storage, name)?;
-    opened(builder().create_with_backend(Backend { file, sync_failed: sync_failed.clone() }))
+    // Otherwise pages are believed as they are: a bit that flipped would be served as if it were right.
+    let whole = builder()
+        .set_check_integrity_on_open(true)
+        .create_with_backend(Backend { file, sync_failed: sync_failed.clone() });
+    opened(whole)
 }
 
 fn builder() -> redb::Builder {

@@ -353,7 +353,7 @@ fn stops_following(c: &Conn, session: &str, from: u64, to: u64) -> bool {
     })
 }
 
-/// Runs of one session start in the order in which one connection asked for them.
+/// Runs of one session start in the order in which one connection asked for them; their answers may overtake each other.
 fn order(c: &Conn, out: &mut Findings) {
     let Some(hello) = &c.hello else { return };
     let mut asked: Vec<(&str, String, u64)> = Vec::new();
@@ -364,7 +364,7 @@ fn order(c: &Conn, out: &mut Findings) {
         if let Some(session) = session.filter(|_| first.ok() && matches!(first.status(), "accepted" | "started"))
             && seen.insert(key)
         {
-            asked.push((key, session, first.at.i));
+            asked.push((key, session, r.at.i));
         }
     }
     asked.sort_by_key(|(.., at)| *at);
@@ -373,10 +373,10 @@ fn order(c: &Conn, out: &mut Findings) {
         starts.entry(e.run).or_insert(e.at.i);
     }
     let mut last: BTreeMap<&str, (&str, u64)> = BTreeMap::new();
-    for (key, session, accepted) in &asked {
+    for (key, session, sent) in &asked {
         let Some(start) = starts.get(key) else { continue };
-        // Accepted here and started here: a repeat of somebody else's key tells nothing.
-        if start < accepted {
+        // Asked for here and started after that: a repeat of somebody else's key tells nothing.
+        if start < sent {
             continue;
         }
         if let Some((before, at)) = last.insert(session, (key, *start)).filter(|(_, at)| at > start) {

@@ -384,6 +384,11 @@ fn chosen(kind: FaultName, at: u64, lasts: u64, swarm: &Swarm, dice: &Dice) -> F
             e.bytes = Some(dice.between(1, 2000));
         }
         K::Crash | K::PowerLoss | K::Stop => {}
+        K::BitFlip => e.lasts = None,
+        K::LostWrite => {
+            e.at_op = Some(dice.between(1, 20));
+            (e.times, e.lasts) = (times, None);
+        }
         K::ClockJump => {
             e.lasts = None;
             let span = Some(Span::secs(*dice.one_of(&[1, 60, 3600, 86_400])));

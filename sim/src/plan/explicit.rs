@@ -66,7 +66,7 @@ impl Plan {
             fault: fault.collect(),
             swarm: None,
             // Goals are for ranges of seeds.
-            expect: crate::scenario::Expect { sometimes: Vec::new(), ..self.expect.clone() },
+            expect: crate::scenario::Expect { sometimes: Vec::new(), rare: Vec::new(), ..self.expect.clone() },
         }
     }
 }

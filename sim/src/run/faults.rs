@@ -182,7 +182,9 @@ impl Faults {
             }
             Fault::ClockJump { by_ms } => stage.jump(*by_ms),
             Fault::ConfigEdit { text } => stage.edit_config(text),
-            // One at an operation is under way already.
+            Fault::BitFlip { file } => stage.flip(planned.id, file),
+            // Those at an operation are under way already.
+            Fault::LostWrite { .. } => {}
             Fault::Disk { disk, at, .. } => {
                 if at.at_op.is_none() {
                     stage.disk(planned.id, *disk);
@@ -212,7 +214,7 @@ impl Faults {
             Fault::Chunk { target, .. } => set(target, &|l| l.chunk(chunk(network))),
             Fault::Window { target, .. } => set(target, &|l| l.window(window(network))),
             Fault::Crash(_) | Fault::PowerLoss(_) => stage.start(),
-            Fault::Disk { .. } => stage.disarm(planned.id),
+            Fault::Disk { .. } | Fault::LostWrite { .. } => stage.disarm(planned.id),
             _ => {}
         }
         self.note(planned, false);

@@ -168,6 +168,13 @@ impl GatewayHost {
         self.disk.fail(id, fault);
     }
 
+    /// A bit of a file turns over; a note says when there was none to turn.
+    pub fn flip(&self, id: u64, file: &str) {
+        if !self.disk.flip(file, self.seed.wrapping_add(id)) {
+            self.note(format!("no bit flips: nothing in {file}"));
+        }
+    }
+
     /// Something strikes at a storage operation. A process that dies in one goes on to the end of the step, in which it
     /// is not to be heard any more.
     pub fn arm(&self, planned: &PlannedFault) {
@@ -177,6 +184,7 @@ impl GatewayHost {
                 let full = *disk == Disk::Enospc;
                 DiskFault::Error { nth, times: times.map_or(u64::MAX, u64::from), full }
             }
+            Fault::LostWrite { times, .. } => DiskFault::Lost { nth, times: times.map_or(u64::MAX, u64::from) },
             _ => DiskFault::Crash { nth },
         };
         self.disk.fail(planned.id, fault);

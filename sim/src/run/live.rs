@@ -269,6 +269,10 @@ impl Stage for Machine {
         self.left_out("a disk fault");
     }
 
+    fn flip(&mut self, _id: u64, _file: &str) {
+        self.left_out("a bit flip");
+    }
+
     fn arm(&mut self, _fault: &PlannedFault) {
         self.left_out("a fault at a storage operation");
     }

@@ -24,6 +24,8 @@ pub(super) trait Stage {
     fn jump(&mut self, by_ms: i64);
     /// Makes the disk fail from now on, until [`Stage::disarm`].
     fn disk(&mut self, id: u64, fails: Disk);
+    /// Turns a bit of a file of the disk over.
+    fn flip(&mut self, id: u64, file: &str);
     /// Sets a fault that strikes at a storage operation.
     fn arm(&mut self, fault: &PlannedFault);
     /// Ends a fault of the disk, or one that has not struck.

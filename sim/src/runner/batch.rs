@@ -92,6 +92,8 @@ pub struct Row {
     pub broken: BTreeSet<String>,
     /// Goals that no seed has reached.
     pub missed: BTreeSet<String>,
+    /// Rare goals that no seed has reached: no failure.
+    pub missed_rare: BTreeSet<String>,
     /// Simulated seconds.
     pub simulated_s: f64,
     /// CPU seconds.
@@ -105,8 +107,9 @@ impl Batch {
         let unreached = crate::claims::SOMETIMES.iter().copied().collect();
         let results = Mutex::new(Report { unreached, ..Report::default() });
         for story in &self.stories {
-            let missed = story.scenario.expect.sometimes.iter().cloned().collect();
-            let row = Row { missed, ..Row::default() };
+            let of = |goals: &[String]| goals.iter().cloned().collect();
+            let expect = &story.scenario.expect;
+            let row = Row { missed: of(&expect.sometimes), missed_rare: of(&expect.rare), ..Row::default() };
             lock(&results).rows.insert(story.name.clone(), row);
         }
         let work = self.work();
@@ -283,6 +286,7 @@ impl Batch {
             if let Some(name) = goal.strip_prefix("probe ") {
                 report.unreached.remove(name);
             }
+            row.missed_rare.remove(goal);
         }
         if self.json {
             println!("{}", serde_json::to_string(&outcome).unwrap_or_default());

@@ -29,6 +29,9 @@ pub(super) fn show(report: &Report, took: Duration) -> String {
         for goal in &row.missed {
             let _ = writeln!(out, "{name}: no seed reached the goal \"{goal}\"");
         }
+        for goal in &row.missed_rare {
+            let _ = writeln!(out, "{name}: no seed reached the rare goal \"{goal}\"");
+        }
     }
     out
 }

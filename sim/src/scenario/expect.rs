@@ -26,6 +26,9 @@ pub struct Expect {
     /// `fault stall`, `probe NAME`, `ran PROGRAM`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sometimes: Vec<String>,
+    /// The same for things that a few seeds may well miss: told, and no failure.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rare: Vec<String>,
 }
 
 impl Default for Expect {
@@ -36,7 +39,15 @@ impl Default for Expect {
             start_within: Span::secs(1),
             start_storage_ops: None,
             sometimes: Vec::new(),
+            rare: Vec::new(),
         }
+    }
+}
+
+impl Expect {
+    /// Everything that a seed may reach, rare or not.
+    pub fn goals(&self) -> impl Iterator<Item = &String> {
+        self.sometimes.iter().chain(&self.rare)
     }
 }
 

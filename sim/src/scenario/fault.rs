@@ -12,7 +12,7 @@ pub struct FaultEntry {
     pub at: Span,
     /// What.
     pub kind: FaultName,
-    /// Crash, power loss, disk: not at a time but just before this one, from 1, of the operations that change the
+    /// Crash, power loss, disk, lost write: not at a time but just before this one, from 1, of the operations that change the
     /// gateway's disk (writes, syncs, renames, removes, changes of size, new files). `for` counts from then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_op: Option<u64>,
@@ -52,6 +52,9 @@ pub struct FaultEntry {
     /// How the disk fails.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk: Option<Disk>,
+    /// The file in which a bit flips; the database when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
     /// The new text of the configuration file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
@@ -89,6 +92,10 @@ pub enum FaultName {
     ClockJump,
     /// The gateway's disk fails.
     Disk,
+    /// A bit of a file on the gateway's disk turns over.
+    BitFlip,
+    /// Operations of the gateway's disk are answered well and never reach it; the next power loss shows it.
+    LostWrite,
     /// Calls of the Bot API are answered with an error.
     TelegramError,
     /// Calls of the Bot API get no answer.
@@ -174,6 +181,7 @@ impl FaultEntry {
             times: None,
             effective: None,
             disk: None,
+            file: None,
             text: None,
         }
     }
@@ -202,6 +210,10 @@ impl FaultEntry {
             FaultName::Stop => Fault::Stop,
             FaultName::ClockJump => Fault::ClockJump { by_ms: ms(self.forward) - ms(self.back) },
             FaultName::Disk => Fault::Disk { disk: self.disk.unwrap_or(Disk::Eio), at, times: self.times },
+            FaultName::BitFlip => {
+                Fault::BitFlip { file: self.file.clone().unwrap_or_else(|| openclaw_server::store::FILE.into()) }
+            }
+            FaultName::LostWrite => Fault::LostWrite { at, times: self.times },
             FaultName::TelegramError => {
                 Fault::TelegramError { method: method(), status, times, retry_after: self.retry_after }
             }
@@ -241,6 +253,8 @@ impl FaultEntry {
                 *(if by_ms < 0 { &mut e.back } else { &mut e.forward }) = span;
             }
             Fault::Disk { disk, at, times } => (e.disk, e.at_op, e.times) = (Some(disk), at.at_op, times),
+            Fault::BitFlip { file } => e.file = Some(file),
+            Fault::LostWrite { at, times } => (e.at_op, e.times) = (at.at_op, times),
             Fault::TelegramError { method, status, times, retry_after } => {
                 (e.method, e.status, e.times, e.retry_after) = (Some(method), Some(status), Some(times), retry_after);
             }
@@ -303,7 +317,7 @@ mod tests {
     fn every_kind_comes_back_from_its_plan() {
         let schema = schemars::schema_for!(FaultName).to_value();
         let names: Vec<_> = schema["oneOf"].as_array().unwrap().iter().map(|n| n["const"].clone()).collect();
-        assert_eq!(names.len(), 24);
+        assert_eq!(names.len(), 26);
         for name in names {
             let kind: FaultName = serde_json::from_value(name).unwrap();
             let fault = FaultEntry::new(Span(5), kind).fault();

@@ -28,6 +28,12 @@ impl File {
         Self { cached: data.to_vec(), durable: data.to_vec(), named: true, ..Self::default() }
     }
 
+    /// A file whose content is `data` until the power goes, and then what it was before.
+    pub fn lost(data: &[u8], before: Option<&Self>) -> Self {
+        let durable = before.map_or_else(Vec::new, |file| file.durable.clone());
+        Self { cached: data.to_vec(), durable, named: before.is_some_and(|file| file.named), ..Self::default() }
+    }
+
     pub fn content(&self) -> &[u8] {
         &self.cached
     }
@@ -42,6 +48,27 @@ impl File {
         self.cached.get_mut(offset..end).ok_or(io::ErrorKind::UnexpectedEof)?.copy_from_slice(data);
         self.touch(offset, end);
         Ok(())
+    }
+
+    /// As [`File::write`], and nobody remembers that it has to reach the disk.
+    pub fn lose(&mut self, offset: usize, data: &[u8]) -> io::Result<()> {
+        let end = offset.saturating_add(data.len());
+        self.cached.get_mut(offset..end).ok_or(io::ErrorKind::UnexpectedEof)?.copy_from_slice(data);
+        Ok(())
+    }
+
+    /// Turns one bit over, on the disk and in the cache; false when there is nothing in it.
+    pub fn flip(&mut self, dice: &dyn Entropy) -> bool {
+        if self.cached.is_empty() {
+            return false;
+        }
+        let (at, bit) = (dice.below(self.cached.len() as u32) as usize, 1 << dice.below(8));
+        for content in [&mut self.cached, &mut self.durable] {
+            if let Some(byte) = content.get_mut(at) {
+                *byte ^= bit;
+            }
+        }
+        true
     }
 
     /// New bytes are zero.
