@@ -1,5 +1,8 @@
 //! The command line's grammar. Help texts are part of the product: each says what happens and what is printed.
 
+// They are shown as they stand here: a path such as agents.list[0] is no link.
+#![allow(rustdoc::broken_intra_doc_links)]
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};

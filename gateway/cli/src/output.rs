@@ -30,7 +30,7 @@ pub fn line(text: impl AsRef<str>) -> Result<(), Failure> {
     raw(&format!("{}\n", display::line(text.as_ref())))
 }
 
-/// Rows of a table or a report, each of them one line as by [`line`].
+/// Rows of a table or a report, each of them one line as by [`line()`].
 pub fn rows<T: AsRef<str>>(rows: impl IntoIterator<Item = T>) -> Result<(), Failure> {
     rows.into_iter().try_for_each(line)
 }

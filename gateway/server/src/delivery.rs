@@ -1,7 +1,7 @@
 //! Messages on their way out: stored before they are sent, sent once, in order per chat, until they are delivered or a
 //! person has to decide (known-failures F06, F07, F09, F16; docs/delivery.md).
 //!
-//! A [`Letter`] is born in the transaction of what caused it ([`Delivery::compose`], [`table::put`]), then handed over
+//! A [`Letter`] is born in the transaction of what caused it ([`Gateway::compose`], [`table::put`]), then handed over
 //! ([`dispatch`]). `courier` carries the letters of one chat one after the other; chats go side by side. `recovery`
 //! takes up what an earlier process left, `desk` is what operators see and do.
 
@@ -83,7 +83,7 @@ struct Grave {
     since: Mono,
 }
 
-/// A message for [`Delivery::compose`].
+/// A message for [`Gateway::compose`].
 pub struct Draft {
     /// Where to.
     pub route: Route,

@@ -265,7 +265,7 @@ impl Devices {
     /// Files a request for a person to decide; true when it is new.
     ///
     /// # Errors
-    /// [`Full`] when too many wait.
+    /// `Full` when too many wait.
     pub fn request(&self, ask: &Ask) -> Result<(DevicePairRequested, bool), Full> {
         self.file(ask, false)
     }

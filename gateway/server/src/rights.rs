@@ -1,5 +1,5 @@
 //! Who may do what. A [`Principal`] is made at one place per way in, goes with the request, the run, the note and the
-//! message, and is asked where something is done ([`may`]). The rules stand in [`table`] and in docs/security.md, nowhere
+//! message, and is asked where something is done ([`may`]). The rules stand in `table` and in docs/security.md, nowhere
 //! else (known-failures S23, decisions D46 to D48).
 
 mod owner;

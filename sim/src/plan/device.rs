@@ -58,7 +58,7 @@ impl TryFrom<String> for DeviceSeed {
     }
 }
 
-/// Names of devices in parameters, [`NAMED`] taken off.
+/// Names of devices in parameters, `NAMED` taken off.
 pub fn named(params: &Value) -> Vec<String> {
     let mut names = Vec::new();
     each_text(&mut params.clone(), &mut |text| names.extend(text.strip_prefix(NAMED).map(str::to_owned)));

@@ -75,6 +75,30 @@ fn f01_every_frame_goes_out_once_and_in_order() {
     });
 }
 
+/// A writer that sleeps is woken by what is queued, not by whatever comes after it.
+#[test]
+fn f01_no_frame_waits_for_the_next() {
+    const PUSHES: [fn(&Outbox); 3] = [|outbox| outbox.push("a".to_owned()), event, Outbox::ping];
+    explore(1000, || {
+        for push in PUSHES {
+            let outbox = Arc::new(Outbox::new(1 << 20));
+            let writer = {
+                let outbox = outbox.clone();
+                thread::spawn(move || {
+                    let mut out = Vec::new();
+                    block_on(async {
+                        while outbox.take(usize::MAX, &mut out).is_none() && out.is_empty() {
+                            outbox.ready().await;
+                        }
+                    });
+                })
+            };
+            push(&outbox);
+            writer.join().expect("no thread panics");
+        }
+    });
+}
+
 /// A close that comes in between is the last thing that is written: all before it goes out, nothing after it.
 #[test]
 fn f03_what_was_queued_before_a_close_goes_out_and_nothing_after_it() {
