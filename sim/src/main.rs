@@ -323,9 +323,9 @@ fn shrink(
     };
     eprintln!("shrinking: {} must stay violated", symptom.0);
     // A run that could not be halted goes on in its process, so each of these has its own.
-    let mut again = |plan: &Plan| match symptom.0 == LIVELOCK {
-        true => elsewhere(plan, watchdog).ok(),
-        false => Some(try_plan_within(plan, watchdog).0),
+    let mut again = |plan: &Plan| {
+        let outcome = || try_plan_within(plan, watchdog).0;
+        if symptom.0 == LIVELOCK { elsewhere(plan, watchdog).ok() } else { Some(outcome()) }
     };
     let mut progress = |p: &Plan, runs: u32| {
         let actions: usize = p.clients.iter().map(|c| c.actions.len()).sum();
