@@ -36,8 +36,9 @@ use self::{
     letter::{Cause, Letter, State},
 };
 use crate::{
+    channels::budget::MediaBudget,
     gateway::Gateway,
-    limits::{DELIVERIES_AT_ONCE, OUTBOX, OUTBOX_OF_CHAT, UPLOADS_AT_ONCE},
+    limits::{DELIVERIES_AT_ONCE, MEDIA_IN_MEMORY, OUTBOX, OUTBOX_OF_CHAT, UPLOADS_AT_ONCE},
     rights::{self, Effect, Principal},
     sessions::entry::Route,
     store::{Store, StoreError},
@@ -72,6 +73,8 @@ struct Ledger {
     busy: usize,
     /// By channel, account, and whether files go with it.
     permits: BTreeMap<(String, String, bool), Arc<Semaphore>>,
+    /// What uploads may take of memory, by channel and account.
+    uploads: BTreeMap<(String, String), MediaBudget>,
 }
 
 /// What is known of a dead letter without reading it.
@@ -190,6 +193,13 @@ impl Delivery {
         let mut ledger = self.lock();
         let permits = ledger.permits.entry((channel.clone(), account.clone(), has_files));
         permits.or_insert_with(|| Arc::new(Semaphore::new(most))).clone()
+    }
+
+    /// The memory of what the account of this letter uploads.
+    fn uploads(&self, letter: &Letter) -> MediaBudget {
+        let mut ledger = self.lock();
+        let of_account = ledger.uploads.entry((letter.channel.clone(), letter.account.clone()));
+        of_account.or_insert_with(|| MediaBudget::new(MEDIA_IN_MEMORY)).clone()
     }
 
     /// The end of a letter, for whoever waits for it; ask before it is dispatched.

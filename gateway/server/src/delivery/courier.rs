@@ -17,6 +17,7 @@ use super::{
     table, unknown,
 };
 use crate::{
+    channels::budget::Share,
     gateway::Gateway,
     limits::{DELIVERY_TRIES, SEND_TRIES},
     sessions,
@@ -170,6 +171,7 @@ async fn attempt(gateway: &Arc<Gateway>, slot: &Slot) -> Step {
         let first = letter.message_id.is_none();
         let reply_to = letter.reply_to.as_deref().filter(|_| first);
         let id = format!("{}/{}", letter.id, plan.left[0]);
+        let (media, _share) = media.unzip();
         let piece = Piece { id: &id, to: &letter.to, reply_to, part: &part, media };
         news = true;
         match channel.send(piece).await {
@@ -247,17 +249,20 @@ enum Missing {
     ForNow(String),
 }
 
-/// The file of a part.
-async fn enclosed(gateway: &Gateway, letter: &Letter, part: &Part) -> Result<Option<Media>, Missing> {
+/// The file of a part, and its share of what uploads of its account may take of memory; the body that is sent is a second
+/// copy.
+async fn enclosed(gateway: &Gateway, letter: &Letter, part: &Part) -> Result<Option<(Media, Share)>, Missing> {
     let Part::File { media: number, .. } = part else { return Ok(None) };
     let none = || Missing::ForGood("the message has no such file".to_owned());
     let attachment = letter.media.get(*number).ok_or_else(none)?;
+    let size = usize::try_from(attachment.size).unwrap_or(usize::MAX);
+    let share = gateway.delivery.uploads(letter).take(size.saturating_mul(2)).await;
     let (storage, file) = (gateway.platform.storage.clone(), letter.file(*number));
     let read = gateway.tasks.blocking(move || storage.read(&file)).await;
     match read {
         Some(Ok(bytes)) => {
             let (name, mime) = (attachment.name.clone(), attachment.mime.clone());
-            Ok(Some(Media { name, mime, bytes: bytes.into() }))
+            Ok(Some((Media { name, mime, bytes: bytes.into() }, share)))
         }
         Some(Err(error)) => {
             let text = format!("its file {} cannot be read: {error}", attachment.name);

@@ -10,7 +10,7 @@ use openclaw_agent::{
     turn::{ModelChoice, Turn, TurnEnd, TurnReport},
 };
 use openclaw_config::ModelRef;
-use openclaw_platform::{Millis, Mono};
+use openclaw_platform::{Millis, Mono, SpawnerExt as _};
 use openclaw_protocol::{
     error::{ErrorCode, ErrorShape},
     message::{Content, Message},
@@ -142,7 +142,9 @@ async fn attempt(gateway: &Arc<Gateway>, run: &Arc<Run>, started_at: Millis) -> 
     let request = &run.request;
     let entry = open_session(gateway, run, started_at).await?;
     let models = choose_models(gateway, &request.session_key, &entry)?;
-    let history = gateway.sessions.messages(&entry.session_id, CONTEXT_MESSAGES).map_err(broken)?;
+    let (reader, session_id) = (gateway.clone(), entry.session_id.clone());
+    let history = gateway.tasks.blocking(move || reader.sessions.messages(&session_id, CONTEXT_MESSAGES)).await;
+    let history = history.ok_or(AttemptError::Stopped)?.map_err(broken)?;
     let config = gateway.config();
     let verbose = entry.verbose_level.as_deref().map_or_else(
         || matches!(config.agents.defaults.verbose_default, Some(v) if v != openclaw_config::Verbose::Off),

@@ -334,6 +334,9 @@ pub fn append(
     let mut table = tx.open_table(store::TRANSCRIPTS)?;
     let last = table.range((session_id, 0)..=(session_id, u64::MAX))?.next_back().transpose()?;
     let first = last.map_or(0, |(key, _)| key.value().1.saturating_add(1));
+    if first.checked_add(messages.len() as u64 + 1).is_none() {
+        return Err(StoreError::Damaged(format!("the transcript {} has no position left", session_id.escape_debug())));
+    }
     let header = (first == 0).then(|| Line::Session { version: 3, id: session_id.to_owned(), timestamp: now });
     let lines = messages.iter().cloned().map(|(id, message)| Line::Message { id, message });
     for (at, line) in (first..).zip(header.into_iter().chain(lines)) {

@@ -272,7 +272,7 @@ impl Commits {
             }
             Err(Ended::Work) => Err(Failed::Work),
             Err(Ended::Storage(error, ran)) => {
-                let expected = self.last.load(Ordering::Relaxed) + 1;
+                let expected = self.last.load(Ordering::Relaxed).wrapping_add(1);
                 let failed = self.failed(error.to_string());
                 // It may be on the disk all the same; then that is what its writers must hear.
                 let came_through = ran > 0 && self.stored_last() == Some(expected);
@@ -310,7 +310,7 @@ impl Commits {
             }
             ran += 1;
         }
-        let number = self.last.load(Ordering::Relaxed) + 1;
+        let number = self.last.load(Ordering::Relaxed).wrapping_add(1);
         // A number is its own JSON.
         tx.open_table(META)?.insert("commit", number.to_string().as_bytes())?;
         tx.commit().map_err(|e| Ended::Storage(e.into(), ran))?;
