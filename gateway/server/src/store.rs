@@ -34,6 +34,8 @@ pub const FILE: &str = "gateway.redb";
 const NEW_FILE: &str = "gateway.redb.new";
 /// Pages kept in memory, in bytes.
 const CACHE: usize = 4 << 20;
+/// Bytes of a database whose pages are all compared with their checksums when it is opened.
+const COMPARED_AT_START: u64 = 32 << 20;
 
 /// A table of JSON records by text key.
 pub type Records = TableDefinition<'static, &'static str, &'static [u8]>;
@@ -295,9 +297,11 @@ fn block_file(storage: &dyn Storage, name: &str) -> Result<openclaw_platform::Bl
 
 fn database(storage: &dyn Storage, name: &str, sync_failed: &Arc<AtomicBool>) -> Result<Database, StoreError> {
     let file = block_file(storage, name)?;
-    // Otherwise pages are believed as they are: a bit that flipped would be served as if it were right.
+    // Otherwise pages are believed as they are: a bit that flipped would be served as if it were right. Comparing them reads
+    // the whole file, which a start has no time for when it is large; then `openclaw doctor` does it.
+    let is_small = file.len().is_ok_and(|len| len <= COMPARED_AT_START);
     let whole = builder()
-        .set_check_integrity_on_open(true)
+        .set_check_integrity_on_open(is_small)
         .create_with_backend(Backend { file, sync_failed: sync_failed.clone() });
     opened(whole)
 }
