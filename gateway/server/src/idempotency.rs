@@ -5,7 +5,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use openclaw_platform::{
     Clock, Millis, Mono, NoProbe, Probe,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, Notify, PoisonError},
 };
 use openclaw_protocol::{
     error::ErrorShape,
@@ -15,7 +15,6 @@ use redb::WriteTransaction;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::Notify;
 
 use crate::{
     dispatch::Failure,

@@ -4,13 +4,12 @@ use std::collections::VecDeque;
 
 use openclaw_platform::{
     NoProbe, Probe,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, Notify, PoisonError},
 };
 use openclaw_protocol::{
     event::{EventSpec, HEALTH},
     frame::EventBody,
 };
-use tokio::sync::Notify;
 
 /// Why and how a connection ends.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use std::{
 use openclaw_platform::{
     Millis, Mono, SpawnerExt as _,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, Notify, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
@@ -139,12 +139,12 @@ pub struct Run {
     pub emitter: Mutex<Emitter>,
     outcome: Mutex<Option<Arc<Ended>>>,
     /// Wakes waiters in the order in which they came; `watch` would draw that order from ambient randomness.
-    done: tokio::sync::Notify,
+    done: Notify,
     started_at: Mutex<Option<Millis>>,
     /// It may begin: its request is accepted, and its caller has been told so.
     is_released: AtomicBool,
     /// Wakes the lane, the only one that waits for it.
-    turn: tokio::sync::Notify,
+    turn: Notify,
     /// Its request is answered by the end of its reply's letter.
     pub promised: AtomicBool,
     /// Inbound records of messages that were put into it while it went on.
@@ -187,7 +187,7 @@ pub struct Runs {
     /// Permits of those that run side by side.
     pub permits: Permits,
     per_session: usize,
-    idle: tokio::sync::Notify,
+    idle: Notify,
     /// Callers that are to be told how their run ended.
     owed: AtomicUsize,
     cut_off: CancellationToken,
@@ -229,7 +229,7 @@ impl Runs {
             state: Mutex::new(state),
             permits: Permits::new(parallel),
             per_session,
-            idle: tokio::sync::Notify::new(),
+            idle: Notify::new(),
             owed: AtomicUsize::new(0),
             cut_off: CancellationToken::new(),
         })
@@ -562,13 +562,13 @@ impl Run {
             emitter: Mutex::new(Emitter::new(&request)),
             cancel: CancellationToken::new(),
             outcome: Mutex::new(None),
-            done: tokio::sync::Notify::new(),
+            done: Notify::new(),
             started_at: Mutex::new(None),
             steered: Mutex::default(),
             permit: RunPermit::default(),
             promised: AtomicBool::new(false),
             is_released: AtomicBool::new(false),
-            turn: tokio::sync::Notify::new(),
+            turn: Notify::new(),
             request,
         }
     }
