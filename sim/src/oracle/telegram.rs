@@ -70,7 +70,7 @@ pub fn check(facts: &Facts, expect: &Expect, out: &mut Findings) {
     too_many(&calls, facts, out);
     for chat in chat::all(&calls, facts, out) {
         once::check(&chat, facts, expect, out);
-        chat.in_order(out);
+        chat.in_order(facts, expect, out);
         answered::check(&chat, facts, expect, out);
     }
 }

@@ -294,12 +294,10 @@ fn telegram(section: &TelegramSection, length_ms: u64, root: &dyn Entropy) -> Te
                     break;
                 }
                 n += 1;
-                messages.push(Message {
-                    at_ms,
-                    chat,
-                    from: None,
-                    text: format!("person {chat} {n}: {}", dice.one_of(&section.texts)),
-                });
+                let words = dice.one_of(&section.texts);
+                // Behind somebody's name it would be no command.
+                let text = if words.starts_with('/') { words.clone() } else { format!("person {chat} {n}: {words}") };
+                messages.push(Message { at_ms, chat, from: None, text });
             }
         }
     }

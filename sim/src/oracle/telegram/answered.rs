@@ -141,7 +141,7 @@ fn is_taken(n: usize, chat: &Chat, facts: &Facts, expect: &Expect, due: u64) -> 
 }
 
 /// It was put into a run together with what was there, and the process lived on long enough to end that run.
-fn is_steered(u: &Update, facts: &Facts) -> bool {
+pub fn is_steered(u: &Update, facts: &Facts) -> bool {
     facts.history.iter().any(|r| match &r.what {
         What::Model { text, entered, .. } => {
             let joined = entered.len() > 1 && entered.iter().any(|t| u.is_in(t));

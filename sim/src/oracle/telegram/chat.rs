@@ -6,6 +6,7 @@ use super::{Call, plain, text};
 use crate::{
     history::What,
     oracle::{
+        Expect,
         facts::{Facts, Mark},
         findings::Findings,
     },
@@ -19,6 +20,8 @@ pub struct Update<'a> {
     pub id: i64,
     /// Of the message, where the history tells it.
     message: Option<i64>,
+    /// Who wrote it, in a group.
+    from: Option<i64>,
     /// Its words.
     pub text: &'a str,
     /// Every attempt to answer it, as far as answers tell which message they belong to.
@@ -64,8 +67,8 @@ pub fn all<'a>(calls: &'a [Call<'a>], facts: &Facts<'a>, out: &mut Findings) -> 
         let What::Update { update_id, update } = &r.what else { continue };
         if ids.insert(*update_id) {
             let words = update["text"].as_str().unwrap_or_default();
-            let message = update["message_id"].as_i64();
-            let new = Update { at: Mark::of(r), id: *update_id, message, text: words, sends: Vec::new() };
+            let (message, from) = (update["message_id"].as_i64(), update["from"].as_i64());
+            let new = Update { at: Mark::of(r), id: *update_id, message, from, text: words, sends: Vec::new() };
             chats.entry(text(&update["chat"])).or_default().push(new);
         }
     }
@@ -103,14 +106,20 @@ impl<'a> Chat<'a> {
     }
 
     /// Answers go out in the order of the messages: nothing of a later one before the last that arrived of an earlier one.
-    /// One answer to both, tried twice, says nothing of their order, nor does what somebody had sent again (D49).
-    pub fn in_order(&self, out: &mut Findings) {
+    /// One answer to both, tried twice, says nothing of their order, nor does what somebody had sent again (D49). What is steered
+    /// into a run of its writer does not wait for what somebody else wrote before it (S23).
+    pub fn in_order(&self, facts: &Facts, expect: &Expect, out: &mut Findings) {
         for (n, u) in self.updates.iter().enumerate() {
             let Some(last) = u.sends.iter().rfind(|c| c.status() == 200) else { continue };
-            if u.sends[0].at != last.at && self.asked_again(u.sends[0], last) {
+            if self.is_sent_again(u, last) {
                 continue;
             }
-            let later = self.updates[n + 1..].iter().find_map(|later| {
+            let goes_ahead = |later: &Update| {
+                later.from != u.from
+                    && (expect.steers || self.updates.iter().any(|v| v.text == "/queue steer"))
+                    && super::answered::is_steered(later, facts)
+            };
+            let later = self.updates[n + 1..].iter().filter(|later| !goes_ahead(later)).find_map(|later| {
                 let first = later.sends.iter().find(|c| u.sends.iter().all(|own| own.at != c.at))?;
                 (first.at.i < last.at.i).then_some((later, first))
             });
@@ -119,6 +128,13 @@ impl<'a> Chat<'a> {
                 out.broken("telegram_order", first.at.i, text);
             }
         }
+    }
+
+    /// Somebody asked for it with `/resend`: after a try that was seen, or after the line that it may be missing.
+    fn is_sent_again(&self, u: &Update, last: &Call) -> bool {
+        let first = u.sends[0];
+        let told = self.others.iter().find(|c| super::once::is_notice(c) && c.at.i > u.at.i && c.at.i < last.at.i);
+        (first.at != last.at && self.asked_again(first, last)) || told.is_some_and(|told| self.asked_again(told, last))
     }
 
     /// Between the two somebody wrote `/resend` here.

@@ -471,6 +471,36 @@ fn answers_come_in_the_order_of_messages() {
         reply(s, "7", "one", 50, 200);
     })
     .breaks("telegram_order", "update 2 was answered before update 1");
+    // In a group what is steered into a run of its own writer goes ahead of what somebody else wrote.
+    let two_people = |mode: bool, who: i64| {
+        let mut s = Story::new();
+        s.expect.steers = mode;
+        for (id, from, text) in [(1, 3, "one"), (2, who, "two")] {
+            s.add(What::Update { update_id: id, update: json!({ "chat": -7, "from": from, "text": text }) });
+        }
+        let words = "[Telegram P id:4 now] two\n[message_id: 51]".to_owned();
+        let entered = vec!["result of a tool".to_owned(), words.clone()];
+        s.add(What::Model { request: 1, text: words, answer: String::new(), tools: vec![], entered, secrets: vec![] });
+        reply(&mut s, "-7", "two", 51, 200);
+        reply(&mut s, "-7", "one", 50, 200);
+        s
+    };
+    two_people(true, 4).holds();
+    two_people(true, 3).breaks("telegram_order", "update 2 was answered before update 1");
+    two_people(false, 4).breaks("telegram_order", "update 2 was answered before update 1");
+    // Somebody asked for it after the line that it may be missing.
+    let resent = |words: &str| {
+        s.but(|s| {
+            s.at(10).process("crash").at(1000).process("start").process("listening");
+            silent(s, NOTICE, 200);
+            reply(s, "7", "two", 51, 200);
+            update(s, 3, 7, words);
+            silent(s, "Sent again.", 200);
+            reply(s, "7", "one", 50, 200);
+        })
+    };
+    resent("/resend").holds();
+    resent("/status").breaks("telegram_order", "update 2 was answered before update 1");
     // What was refused for good holds nobody up.
     s.but(|s| {
         reply(s, "7", "two", 51, 200);
