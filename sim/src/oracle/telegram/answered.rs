@@ -31,7 +31,15 @@ pub fn check(chat: &Chat, facts: &Facts, expect: &Expect, out: &mut Findings) {
     let mut notices: Vec<&Call> = chat.others.iter().filter(|c| is_notice(c)).copied().collect();
     let mut hidden = hidden(chat, facts);
     let mut together: BTreeSet<i64> = BTreeSet::new();
-    for (n, u) in chat.updates.iter().enumerate() {
+    // Which answer was taken for which message: one that has a reason to have none gives it up to one that has not.
+    let mut taken: Vec<(usize, &Call)> = Vec::new();
+    // A queue that moves is alive: what was written before it is answered first.
+    let due_of = |number: usize| {
+        let before = chat.updates[..number].iter().flat_map(|u| &u.sends);
+        let moved = before.map(|c| c.end.map_or(c.at.t, |(m, _)| m.t)).max();
+        chat.updates[number].at.t.max(facts.healed()).max(moved.unwrap_or(0)) + patience
+    };
+    for (number, u) in chat.updates.iter().enumerate() {
         if u.sends.iter().any(|c| is_over(c)) || together.contains(&u.id) {
             continue;
         }
@@ -39,12 +47,11 @@ pub fn check(chat: &Chat, facts: &Facts, expect: &Expect, out: &mut Findings) {
         if let Some(n) = spare.iter().position(|c| fits(&c)) {
             let answer = spare.remove(n);
             together.extend(asked_with(u, answer.at.t, chat, facts));
+            taken.push((number, answer));
             continue;
         }
-        // A queue that moves is alive: what was written before it is answered first.
-        let moved = chat.updates[..n].iter().flat_map(|u| &u.sends).map(|c| c.end.map_or(c.at.t, |(m, _)| m.t)).max();
-        let due = u.at.t.max(facts.healed()).max(moved.unwrap_or(0)) + patience;
-        if facts.finish() <= due || is_taken(n, chat, facts, expect, due) || is_summed_up(u, chat) {
+        let due = due_of(number);
+        if facts.finish() <= due || is_taken(number, chat, facts, expect, due) || is_summed_up(u, chat) {
             continue;
         }
         if let Some(n) = notices.iter().position(|c| tells_of(c, u, facts)) {
@@ -54,6 +61,14 @@ pub fn check(chat: &Chat, facts: &Facts, expect: &Expect, out: &mut Findings) {
         }
         // The line itself may be lost in the same way: nobody is asked about it.
         if !expect.resends && is_lost_twice(u, &mut hidden) {
+            continue;
+        }
+        let gives_up = |(other, answer): &(usize, &Call)| {
+            fits(&answer)
+                && (is_taken(*other, chat, facts, expect, due_of(*other)) || is_summed_up(&chat.updates[*other], chat))
+        };
+        if let Some(at) = taken.iter().position(gives_up) {
+            taken[at].0 = number;
             continue;
         }
         let text = format!("chat {}: update {} ({:?}) was never answered", chat.id, u.id, u.text);

@@ -427,6 +427,19 @@ fn f17_who_was_summed_up_or_stopped_is_told() {
             s.at(40_000).note();
         })
         .breaks("telegram_answered", "update 4 (\"four\") was never answered");
+    // An answer that quotes nothing is for the one that has no reason to have none.
+    let mut s = Story::new();
+    update(&mut s, 1, 7, "one");
+    update(&mut s, 2, 7, "/stop");
+    silent(&mut s, "Stopped.", 200);
+    s.at(1000);
+    update(&mut s, 3, 7, "three");
+    s.but(|s| {
+        silent(s, "fixed words", 200);
+        s.at(20_000).note();
+    })
+    .holds();
+    s.at(20_000).note().breaks("telegram_answered", "update 3 (\"three\") was never answered");
 }
 
 /// F17: one answer may be for several messages, each has one.
