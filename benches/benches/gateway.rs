@@ -59,7 +59,7 @@ fn member(n: usize, budget: usize) -> Arc<Member> {
         client_name: "bench".to_owned(),
         client_mode: ClientMode::Test,
         subscriptions: Mutex::default(),
-        reading: Default::default(),
+        reading: tokio::sync::Mutex::default(),
         outbox: Arc::new(Outbox::new(budget)),
     })
 }
