@@ -48,7 +48,7 @@ async fn stopping(client: &mut RawClient, gateway: &Gateway) {
 #[tokio::test]
 async fn f21_a_stop_waits_for_the_runs() {
     let model = Fake::start("model");
-    let mut gateway = start(&model, 600_000).await;
+    let mut gateway = start(&model, 60_000).await;
     let (mut client, _) = RawClient::hello(gateway.port, TOKEN, &[]).await;
     run(&mut client, 30).await;
     stopping(&mut client, &gateway).await;
@@ -89,7 +89,7 @@ async fn f21_the_deadline_cuts_runs_off() {
 #[tokio::test]
 async fn f21_a_second_sigterm_forces() {
     let model = Fake::start("model");
-    let mut gateway = start(&model, 600_000).await;
+    let mut gateway = start(&model, 60_000).await;
     let (mut client, _) = RawClient::hello(gateway.port, TOKEN, &[]).await;
     run(&mut client, 1200).await;
     stopping(&mut client, &gateway).await;
