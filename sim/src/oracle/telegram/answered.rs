@@ -24,55 +24,82 @@ const SILENCE: u64 = 90_000_000;
 
 /// Checks one chat.
 pub fn check(chat: &Chat, facts: &Facts, expect: &Expect, out: &mut Findings) {
-    let patience = patience(facts, expect);
-    let is_own = |c: &&&Call| !is_notice(c) && !is_sent_by_others(c, facts);
-    // Each stands for one message, and for those that the model was asked about together with it.
-    let mut spare: Vec<&Call> = chat.others.iter().filter(is_own).filter(|c| is_over(c)).copied().collect();
-    let mut notices: Vec<&Call> = chat.others.iter().filter(|c| is_notice(c)).copied().collect();
-    let mut hidden = hidden(chat, facts);
-    let mut together: BTreeSet<i64> = BTreeSet::new();
-    // Which answer was taken for which message: one that has a reason to have none gives it up to one that has not.
-    let mut taken: Vec<(usize, &Call)> = Vec::new();
-    // A queue that moves is alive: what was written before it is answered first.
-    let due_of = |number: usize| {
-        let before = chat.updates[..number].iter().flat_map(|u| &u.sends);
-        let moved = before.map(|c| c.end.map_or(c.at.t, |(m, _)| m.t)).max();
-        chat.updates[number].at.t.max(facts.healed()).max(moved.unwrap_or(0)) + patience
-    };
-    for (number, u) in chat.updates.iter().enumerate() {
-        if u.sends.iter().any(|c| is_over(c)) || together.contains(&u.id) {
-            continue;
-        }
-        let fits = |c: &&Call| c.at.t >= u.at.t && u.is_command() == is_answer_to_command(c.words());
-        if let Some(n) = spare.iter().position(|c| fits(&c)) {
-            let answer = spare.remove(n);
-            together.extend(asked_with(u, answer.at.t, chat, facts));
-            taken.push((number, answer));
-            continue;
-        }
-        let due = due_of(number);
-        if facts.finish() <= due || is_taken(number, chat, facts, expect, due) || is_summed_up(u, chat) {
-            continue;
-        }
-        if let Some(n) = notices.iter().position(|c| tells_of(c, u, facts)) {
-            let notice = notices.remove(n);
-            together.extend(asked_with(u, notice.at.t, chat, facts));
-            continue;
-        }
-        // The line itself may be lost in the same way: nobody is asked about it.
-        if !expect.resends && is_lost_twice(u, &mut hidden) {
-            continue;
-        }
-        let gives_up = |(other, answer): &(usize, &Call)| {
-            fits(&answer)
-                && (is_taken(*other, chat, facts, expect, due_of(*other)) || is_summed_up(&chat.updates[*other], chat))
+    let judge = Judge { chat, facts, expect, patience: patience(facts, expect) };
+    // An answer that quotes nothing is for the message that has no reason to have none: one that has gives it up.
+    let mut without = BTreeSet::new();
+    let unanswered = loop {
+        let (unanswered, takers) = judge.unanswered(&without);
+        let Some(first) = unanswered.first() else { return };
+        let is_command = |number: usize| chat.updates[number].is_command();
+        let gives_up = |n: &usize| n < first && is_command(*n) == is_command(*first) && judge.has_reason(*n);
+        match takers.into_iter().find(gives_up) {
+            Some(taker) => without.insert(taker),
+            None => break unanswered,
         };
-        if let Some(at) = taken.iter().position(gives_up) {
-            taken[at].0 = number;
-            continue;
-        }
+    };
+    for number in unanswered {
+        let u = &chat.updates[number];
         let text = format!("chat {}: update {} ({:?}) was never answered", chat.id, u.id, u.text);
         out.broken("telegram_answered", u.at.i, text);
+    }
+}
+
+/// What one chat is judged by.
+struct Judge<'a> {
+    chat: &'a Chat<'a>,
+    facts: &'a Facts<'a>,
+    expect: &'a Expect,
+    patience: u64,
+}
+
+impl Judge<'_> {
+    /// Messages (their place in the chat) without an answer and without a reason, and those that took an answer that quotes
+    /// nothing. Those of `without` take none.
+    fn unanswered(&self, without: &BTreeSet<usize>) -> (Vec<usize>, Vec<usize>) {
+        let Self { chat, facts, expect, .. } = *self;
+        let is_own = |c: &&&Call| !is_notice(c) && !is_sent_by_others(c, facts);
+        // Each stands for one message, and for those that the model was asked about together with it.
+        let mut spare: Vec<&Call> = chat.others.iter().filter(is_own).filter(|c| is_over(c)).copied().collect();
+        let mut notices: Vec<&Call> = chat.others.iter().filter(|c| is_notice(c)).copied().collect();
+        let mut hidden = hidden(chat, facts);
+        let mut together: BTreeSet<i64> = BTreeSet::new();
+        let (mut unanswered, mut takers) = (Vec::new(), Vec::new());
+        for (number, u) in chat.updates.iter().enumerate() {
+            if u.sends.iter().any(|c| is_over(c)) || together.contains(&u.id) || without.contains(&number) {
+                continue;
+            }
+            let fits = |c: &&Call| c.at.t >= u.at.t && u.is_command() == is_answer_to_command(c.words());
+            if let Some(n) = spare.iter().position(|c| fits(&c)) {
+                let answer = spare.remove(n);
+                together.extend(asked_with(u, answer.at.t, chat, facts));
+                takers.push(number);
+                continue;
+            }
+            if self.has_reason(number) {
+                continue;
+            }
+            if let Some(n) = notices.iter().position(|c| tells_of(c, u, facts)) {
+                let notice = notices.remove(n);
+                together.extend(asked_with(u, notice.at.t, chat, facts));
+                continue;
+            }
+            // The line itself may be lost in the same way: nobody is asked about it.
+            if !expect.resends && is_lost_twice(u, &mut hidden) {
+                continue;
+            }
+            unanswered.push(number);
+        }
+        (unanswered, takers)
+    }
+
+    /// It may still come, or the message ended with its run, went into another, or was summed up.
+    fn has_reason(&self, number: usize) -> bool {
+        let (chat, u) = (self.chat, &self.chat.updates[number]);
+        // A queue that moves is alive: what was written before it is answered first.
+        let before = chat.updates[..number].iter().flat_map(|u| &u.sends);
+        let moved = before.map(|c| c.end.map_or(c.at.t, |(m, _)| m.t)).max();
+        let due = u.at.t.max(self.facts.healed()).max(moved.unwrap_or(0)) + self.patience;
+        self.facts.finish() <= due || is_taken(number, chat, self.facts, self.expect, due) || is_summed_up(u, chat)
     }
 }
 

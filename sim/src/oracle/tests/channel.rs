@@ -439,6 +439,15 @@ fn f17_who_was_summed_up_or_stopped_is_told() {
         s.at(20_000).note();
     })
     .holds();
+    // Also when others come between, of which each takes the next one's.
+    s.but(|s| {
+        silent(s, "fixed words", 200);
+        s.at(2000);
+        update(s, 4, 7, "four");
+        silent(s, "fixed words", 200);
+        s.at(20_000).note();
+    })
+    .holds();
     s.at(20_000).note().breaks("telegram_answered", "update 3 (\"three\") was never answered");
 }
 
