@@ -234,7 +234,7 @@ fn checked(
     }
 }
 
-fn apply<T: Clone>(slot: &mut Option<T>, change: &Change<T>) {
+fn apply<T: Clone>(slot: &mut Option<T>, change: Option<&Option<T>>) {
     if let Some(value) = change {
         slot.clone_from(value);
     }
@@ -298,19 +298,19 @@ pub async fn patch(call: Call, p: SessionsPatchParams) -> Result<Reply<SessionCh
     let (send_policy, activation) = (p.send_policy, p.group_activation);
     let change = move |e: &mut SessionEntry| {
         e.updated_at = now;
-        apply(&mut e.label, &label);
-        apply(&mut e.thinking_level, &thinking);
-        apply(&mut e.verbose_level, &verbose);
-        apply(&mut e.reasoning_level, &reasoning);
-        apply(&mut e.response_usage, &usage);
-        apply(&mut e.elevated_level, &elevated);
-        apply(&mut e.exec_host, &host);
-        apply(&mut e.exec_security, &security);
-        apply(&mut e.exec_ask, &ask);
-        apply(&mut e.exec_node, &node);
-        apply(&mut e.spawned_by, &spawned);
-        apply(&mut e.send_policy, &send_policy);
-        apply(&mut e.group_activation, &activation);
+        apply(&mut e.label, label.as_ref());
+        apply(&mut e.thinking_level, thinking.as_ref());
+        apply(&mut e.verbose_level, verbose.as_ref());
+        apply(&mut e.reasoning_level, reasoning.as_ref());
+        apply(&mut e.response_usage, usage.as_ref());
+        apply(&mut e.elevated_level, elevated.as_ref());
+        apply(&mut e.exec_host, host.as_ref());
+        apply(&mut e.exec_security, security.as_ref());
+        apply(&mut e.exec_ask, ask.as_ref());
+        apply(&mut e.exec_node, node.as_ref());
+        apply(&mut e.spawned_by, spawned.as_ref());
+        apply(&mut e.send_policy, send_policy.as_ref());
+        apply(&mut e.group_activation, activation.as_ref());
         if let Some(model) = &model {
             e.provider_override = model.as_ref().map(|m| m.provider.clone());
             e.model_override = model.as_ref().map(|m| m.model.clone());
