@@ -123,6 +123,7 @@ pub const SOMETIMES: &[&str] = &[
 ];
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods)] // it reads the sources of the gateway
 mod tests {
     use std::{
         collections::BTreeSet,

@@ -294,9 +294,10 @@ fn ends(c: &Conn, deeds: &[Deed], facts: &Facts, expect: &Expect, out: &mut Find
         let Some(session) = e.payload["sessionKey"].as_str().map(|key| hello.session(key)) else { continue };
         // Who came in late sees the end alone: the end says when the run began.
         let told = |name: &str| e.payload["data"][name].as_u64().unwrap_or(0);
-        let ran = match whole.contains(e.run) {
-            true => e.at.t - since,
-            false => told("endedAt").saturating_sub(told("startedAt")) * 1000,
+        let ran = if whole.contains(e.run) {
+            e.at.t - since
+        } else {
+            told("endedAt").saturating_sub(told("startedAt")) * 1000
         };
         // At its deadline, neither before nor long after; chat says in these words that it was that.
         let deadline = expect.run_deadline_ms * 1000;

@@ -104,7 +104,7 @@ pub enum InvokeError {
     #[error("{}", .0.as_ref().and_then(|e| e.message.as_deref()).unwrap_or("node invoke failed"))]
     Failed(Option<NodeError>),
     /// The caller gave it no time; nothing was sent.
-    #[error("node invoke timed out: timeoutMs is 0, nothing was sent")]
+    #[error("node invoke timed out")]
     NoTime,
     /// No answer in time; whether the node did it is unknown.
     #[error("node invoke timed out")]

@@ -63,9 +63,7 @@ impl House {
     /// The power goes, now; what was on the disk is all that the next gateway has.
     pub async fn after_a_crash(self) -> Self {
         let left = MemoryStorage::new();
-        for name in [store::FILE] {
-            left.write_atomic(name, &self.disk.read(name).unwrap()).unwrap();
-        }
+        left.write_atomic(store::FILE, &self.disk.read(store::FILE).unwrap()).unwrap();
         // Nothing of the old one gets out any more.
         self.full.store(true, Ordering::Relaxed);
         self.stop.cancel();

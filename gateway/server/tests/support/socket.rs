@@ -35,6 +35,7 @@ pub async fn open(gateway: &Arc<Gateway>, slots: &Arc<Slots>, origin: Origin) ->
     let (here, there) = tokio::io::duplex(4 << 20);
     let slot = slots.take(origin.client_ip, origin.here);
     let io: BoxIo = Box::new(there);
+    #[allow(clippy::disallowed_methods)] // a test is nobody's production task
     tokio::spawn(connection::serve(gateway.clone(), io, vec![], origin, slot));
     let mut client = WebSocketStream::from_raw_socket(here, Role::Client, None).await;
     assert_eq!(next(&mut client).await.unwrap()["event"], "connect.challenge");

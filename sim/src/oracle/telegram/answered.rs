@@ -12,7 +12,11 @@ use super::{
 };
 use crate::{
     history::What,
-    oracle::{Expect, facts::Facts, findings::Findings},
+    oracle::{
+        Expect,
+        facts::{Facts, Fault},
+        findings::Findings,
+    },
 };
 
 /// A run whose model was asked at last has ended within this time, in microseconds.
@@ -68,8 +72,8 @@ impl Judge<'_> {
             if u.sends.iter().any(|c| is_over(c)) || together.contains(&u.id) || without.contains(&number) {
                 continue;
             }
-            let fits = |c: &&Call| c.at.t >= u.at.t && u.is_command() == is_answer_to_command(c.words());
-            if let Some(n) = spare.iter().position(|c| fits(&c)) {
+            let fits = |c: &Call| c.at.t >= u.at.t && u.is_command() == is_answer_to_command(c.words());
+            if let Some(n) = spare.iter().position(|c| fits(c)) {
                 let answer = spare.remove(n);
                 together.extend(asked_with(u, answer.at.t, chat, facts));
                 takers.push(number);
@@ -110,7 +114,7 @@ fn patience(facts: &Facts, expect: &Expect) -> u64 {
     if facts.history.iter().any(|r| matches!(&r.what, What::Model { answer, .. } if hangs(answer))) {
         patience += expect.run_deadline_ms * 1000;
     }
-    if facts.faults.iter().any(|f| f.is_telegram()) {
+    if facts.faults.iter().any(Fault::is_telegram) {
         patience += if breaks_between(facts, 0, u64::MAX) { SILENCE } else { BACK_OFF };
     }
     let held = |kind: &str| {
