@@ -31,7 +31,7 @@ async fn f16_a_key_is_remembered_across_a_restart() {
     let (_, done) = client.until(|f| f["id"] == "a").await;
     assert_eq!(done["payload"]["result"]["payloads"][0]["text"], "once");
     gateway.signal(Signal::TERM);
-    gateway.wait(Duration::from_secs(60)).await;
+    gateway.wait(Duration::from_mins(1)).await;
     gateway.restart().await;
     let (mut client, _) = RawClient::hello(gateway.port, TOKEN, &[]).await;
     let again = call(&mut client, "b", "agent", params).await;
