@@ -26,7 +26,7 @@ async fn call(client: &mut RawClient, id: &str, method: &str, params: Value) -> 
 
 async fn kill(gateway: &mut Gateway) {
     gateway.signal(Signal::KILL);
-    gateway.wait(Duration::from_secs(60)).await;
+    gateway.wait(Duration::from_mins(1)).await;
     gateway.restart().await;
 }
 

@@ -23,15 +23,16 @@ async fn s30_many_requests_at_once_do_not_keep_others_waiting() {
     let gateway = gateway();
     let slots = slots(&gateway, 8);
     let mut owner = hello(&gateway, &slots, &["operator.admin"]).await;
-    for n in 0..60 {
-        let key = format!("agent:main:session-{n}");
-        owner.send(request("p", "sessions.patch", json!({ "key": key, "label": format!("label {n}") }))).await.unwrap();
+    // Answers that are ready at once, each of more than a share.
+    for n in 0..30 {
+        let entry = json!({ "text": "here", "instanceId": format!("i{n}"), "reason": "x".repeat(400) });
+        owner.send(request("p", "system-event", entry)).await.unwrap();
         answer(&mut owner, "p").await;
     }
     let mut greedy = hello(&gateway, &slots, &["operator.read"]).await;
     let order = Arc::new(Mutex::new(Vec::new()));
     for _ in 0..64 {
-        greedy.feed(request("greedy", "sessions.list", json!({}))).await.unwrap();
+        greedy.feed(request("greedy", "system-presence", json!({}))).await.unwrap();
     }
     greedy.flush().await.unwrap();
     owner.send(request("owner", "health", json!({}))).await.unwrap();
