@@ -48,7 +48,7 @@ fn stored(text: &[u8]) {
     );
     let sound = serde_json::from_slice::<Json>(text)
         .is_ok_and(|Json(value)| schema::validator::<ExecApprovalsFile>().is_valid(&value));
-    let before = match store.read() {
+    let before = match RUNTIME.with(|runtime| runtime.block_on(store.read())) {
         Ok(snapshot) => snapshot.expect("the file is there"),
         Err(error) => {
             assert!(!sound && !error.to_string().contains(char::is_control), "{error:?}");
@@ -66,7 +66,7 @@ fn stored(text: &[u8]) {
                 after => after.expect("nobody changed it"),
             };
             assert!(!is_misspelt, "a misspelt word was written (S26)");
-            let read = store.read().expect("it was just written").expect("it was just written");
+            let read = store.read().await.expect("it was just written").expect("it was just written");
             assert_eq!((&after.hash, &after.file), (&read.hash, &read.file));
             let asked = |file| Policy::of(file, "main", (ExecSecurity::Deny, ExecAsk::OnMiss));
             assert_eq!(asked(&before.file), asked(&after.file), "writing it again changed what it says");

@@ -29,7 +29,7 @@ const KINDS: [(Records, &str, fn() -> Value); 15] = [
     (OUTBOX, "00000000000000000008-cd", || letter("attempting")),
     (DEAD_LETTERS, "00000000000000000003-ef", || letter("dead")),
     (DEAD_LETTERS, "00000000000000000004-01", || letter("unknown")),
-    (RUNS, "k1", run),
+    (RUNS, "k1", started),
     (RUNS_ENDED, "k0", || json!({ "runId": "k0", "status": "ok", "startedAt": 1, "endedAt": NOW, "aborted": false })),
     (SESSIONS, "agent:main:main", session),
     (DEDUPE, "agent:shared:k0", || json!({ "hash": "00", "at": NOW, "payload": { "runId": "k0", "status": "ok" } })),
@@ -202,7 +202,7 @@ fn letter(state: &str) -> Value {
     letter
 }
 
-fn run() -> Value {
+fn started() -> Value {
     let route = json!({ "channel": "telegram", "to": "42", "accountId": "default" });
     json!({ "sessionKey": "agent:main:main", "shownKey": "main", "acceptedAt": NOW, "startedAt": NOW, "text": "he",
         "attempts": 0, "claim": { "key": "agent:shared:k1", "hash": "00", "at": NOW },
