@@ -36,10 +36,9 @@ pub fn read(html: &str) -> Result<String, String> {
         };
         // Code and links contain no other styles; nothing contains itself; quotes are in nothing.
         let inside = |outer: &str| open.contains(&outer);
-        let nests = !inside(name)
-            && !(inside("code") || inside("a") && matches!(name, "code" | "pre" | "a"))
-            && !(inside("pre") && name != "code")
-            && !(name == "blockquote" && !open.is_empty());
+        let within_text = inside("code") || inside("a") && matches!(name, "code" | "pre" | "a");
+        let within_block = inside("pre") && name != "code" || name == "blockquote" && !open.is_empty();
+        let nests = !(inside(name) || within_text || within_block);
         if !fits || !nests {
             return Err(format!("<{tag}> in {open:?}"));
         }

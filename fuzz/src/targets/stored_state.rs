@@ -15,7 +15,10 @@ use serde_json::{Value, json};
 /// Records of one database.
 const MOST: usize = 4;
 /// A record that is right, by table and key.
-const KINDS: [(Records, &str, fn() -> Value); 15] = [
+/// A table, the key of a record in it, and its schema.
+type Kind = (Records, &'static str, fn() -> Value);
+
+const KINDS: [Kind; 15] = [
     (DEVICES, "d1", device),
     (DEVICES_SEEN, "d1", || json!({ "atMs": NOW, "remoteIp": "10.0.0.1", "byRole": { "operator": NOW, "node": 1 } })),
     (NODE_NAMES, "d1", || json!("desk")),
