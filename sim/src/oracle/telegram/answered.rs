@@ -28,7 +28,11 @@ const SILENCE: u64 = 90_000_000;
 
 /// Checks one chat.
 pub fn check(chat: &Chat, facts: &Facts, expect: &Expect, out: &mut Findings) {
-    let judge = Judge { chat, facts, expect, patience: patience(facts, expect) };
+    let judge = Judge { chat, facts, expect, patience: patience(chat, facts, expect) };
+    for c in chat.others.iter().filter(|c| c.words().contains(NOT_STORED)) {
+        let text = format!("chat {}: what was accepted is given up because of the disk", chat.id);
+        out.broken("telegram_answered", c.at.i, text);
+    }
     // An answer that quotes nothing is for the message that has no reason to have none: one that has gives it up.
     let mut without = BTreeSet::new();
     let unanswered = loop {
@@ -107,11 +111,19 @@ impl Judge<'_> {
     }
 }
 
-/// How long a message may wait once everything has healed: only what can hold it up counts.
-fn patience(facts: &Facts, expect: &Expect) -> u64 {
+/// What a chat is told of a run that could not be stored. Its message was accepted, so it is answered later instead (F52).
+const NOT_STORED: &str = "the state database cannot be used now";
+
+/// How long a message may wait once everything has healed: only what can hold it up counts. A model that hangs for somebody
+/// else does not (F54).
+fn patience(chat: &Chat, facts: &Facts, expect: &Expect) -> u64 {
     let mut patience = expect.recover_within_ms * 1000;
     let hangs = |answer: &str| answer.contains(r#""hang":true"#) || answer.contains(r#""kind":"hang""#);
-    if facts.history.iter().any(|r| matches!(&r.what, What::Model { answer, .. } if hangs(answer))) {
+    let is_elsewhere = |text: &str| {
+        text.starts_with("[Telegram ") && !expect.shared_chats && !chat.updates.iter().any(|u| u.is_in(text))
+    };
+    let holds = |what: &What| matches!(what, What::Model { answer, text, .. } if hangs(answer) && !is_elsewhere(text));
+    if facts.history.iter().any(|r| holds(&r.what)) {
         patience += expect.run_deadline_ms * 1000;
     }
     if facts.faults.iter().any(Fault::is_telegram) {
