@@ -29,7 +29,6 @@ pub const ALWAYS: &[&str] = &[
     "outbox.within_budget",
     "presence.versions_grow",
     "presence.versions_tell_changes",
-    "queue.session_bounded",
     "runs.begun_anew_once",
     "runs.checkpoint_bounded",
     "runs.live_until_their_end",

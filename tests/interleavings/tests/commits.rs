@@ -15,8 +15,11 @@ use shuttle::{future::block_on, sync::Mutex, thread};
 /// A write that fails in its closure.
 const REFUSED: u32 = 4;
 
+/// The numbers that were there before.
+type Answer = Result<Vec<u32>, StoreError>;
+
 /// Writes `n` and gives the numbers that were there before.
-async fn write(store: &Store, n: u32) -> Result<Vec<u32>, StoreError> {
+async fn write(store: &Store, n: u32) -> Answer {
     let write = move |tx: &redb::WriteTransaction| {
         let mut table = tx.open_table(store::CURSORS)?;
         let mut before = Vec::new();
@@ -39,13 +42,13 @@ fn stored(world: &World) -> Vec<u32> {
 }
 
 /// Three threads with two writes each; the order in which they are submitted is the order of `came`.
-fn writers(world: &World) -> (Vec<u32>, Vec<(u32, Result<Vec<u32>, StoreError>)>) {
+fn writers(world: &World) -> (Vec<u32>, Vec<(u32, Answer)>) {
     let (store, came) = (world.store(), Arc::new(Mutex::new(Vec::new())));
     let threads: Vec<_> = [[1, 2], [3, REFUSED], [5, 6]]
         .map(|numbers| {
             let (store, came) = (store.clone(), came.clone());
             thread::spawn(move || {
-                let answers = numbers.map(|n| {
+                numbers.map(|n| {
                     let mut writing = pin!(write(&store, n));
                     {
                         // Submitted by its first step.
@@ -54,8 +57,7 @@ fn writers(world: &World) -> (Vec<u32>, Vec<(u32, Result<Vec<u32>, StoreError>)>
                         came.push(n);
                     }
                     (n, block_on(writing))
-                });
-                answers
+                })
             })
         })
         .into();

@@ -34,11 +34,12 @@ async fn call(keys: &Idempotency, effects: &AtomicU32, refuse: impl Fn(u32) -> b
                 keys.finish_durably(&claim, record).await.expect("memory takes everything");
                 return json!(nth);
             }
-            Check::InFlight(_, pending) => match pending.answer().await {
-                Some(record) => return record.into_parts().0.expect("a payload"),
-                // Its request had no effect: the key is free again.
-                None => {}
-            },
+            Check::InFlight(_, pending) => {
+                // None: its request had no effect, the key is free again.
+                if let Some(record) = pending.answer().await {
+                    return record.into_parts().0.expect("a payload");
+                }
+            }
             Check::Done(record) => return record.into_parts().0.expect("a payload"),
         }
     }

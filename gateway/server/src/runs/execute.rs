@@ -29,7 +29,7 @@ use crate::{
         letter::{Cause, Letter, Promise},
     },
     gateway::Gateway,
-    idempotency::final_of,
+    idempotency::{self, Claim, Record, final_of},
     limits::{CHECKPOINT, CONTEXT_MESSAGES, RUN_PATIENCE, SESSIONS, TEXT_EVENT},
     sessions,
     sessions::entry::SessionEntry,
@@ -92,6 +92,36 @@ async fn pause(gateway: &Gateway) -> bool {
     }
 }
 
+/// What every run leaves beside its transcript.
+struct Traces {
+    /// Of its idempotency key, when the run uses that up.
+    record: Option<(String, Record)>,
+    /// What a person is told.
+    letter: Option<Letter>,
+    /// As `agent.wait` answers from now on.
+    end: AgentWait,
+    /// The inbound records that it answers.
+    inbox: Vec<String>,
+}
+
+impl Traces {
+    fn of(gateway: &Gateway, run: &Run, outcome: &Outcome, letter: Option<Letter>, claim: Option<&Claim>) -> Self {
+        let record = claim.map(|claim| claim.record(&run.request, outcome, gateway.clock.wall()));
+        Self { record, letter, end: end_of(gateway, run, outcome), inbox: run.inbox() }
+    }
+
+    fn write(&self, tx: &WriteTransaction) -> Result<(), StoreError> {
+        if let Some((key, record)) = &self.record {
+            idempotency::store(tx, key, record)?;
+        }
+        if let Some(letter) = &self.letter {
+            delivery::table::put(tx, letter)?;
+        }
+        record::end(tx, &self.end)?;
+        self.inbox.iter().try_for_each(|key| crate::channels::inbox::done(tx, key))
+    }
+}
+
 /// A run that failed before it had anything to store still uses up its key and its inbound record, and a person who
 /// wrote through a channel hears why.
 async fn never_began(gateway: &Arc<Gateway>, run: &Run, error: &ErrorShape) {
@@ -99,38 +129,22 @@ async fn never_began(gateway: &Arc<Gateway>, run: &Run, error: &ErrorShape) {
         gateway.platform.probe.sometimes("runs.never_began_before_the_stop");
         return;
     }
-    let request = &run.request;
-    let outcome = Outcome::Failed(error.clone());
-    let record = request.dedupe.as_ref().map(|claim| claim.record(request, &outcome, gateway.clock.wall()));
     let inbox = run.inbox();
-    let end = end_of(gateway, run, &outcome);
     let letter = inbox.first().and_then(|_| {
         let text = format!("The agent could not answer: {error}");
         compose(gateway, run, text, None).unwrap_or_default()
     });
-    let is_owed = !inbox.is_empty();
-    let write = Arc::new({
-        let letter = letter.clone();
-        move |tx: &WriteTransaction| {
-            if let Some((key, record)) = &record {
-                crate::idempotency::store(tx, key, record)?;
-            }
-            if let Some(letter) = &letter {
-                delivery::table::put(tx, letter)?;
-            }
-            record::end(tx, &end)?;
-            inbox.iter().try_for_each(|key| crate::channels::inbox::done(tx, key))
-        }
-    });
+    let outcome = Outcome::Failed(error.clone());
+    let traces = Arc::new(Traces::of(gateway, run, &outcome, letter.clone(), run.request.dedupe.as_ref()));
     loop {
-        let write = write.clone();
-        match (gateway.store.write(move |tx| write(tx)).await, &letter) {
+        let traces = traces.clone();
+        match (gateway.store.write(move |tx| traces.write(tx)).await, &letter) {
             (Ok(()), Some(letter)) => return delivery::dispatch(gateway, letter),
             (Ok(()), None) => return,
             (Err(error), _) => {
                 tracing::error!(%error, "state database");
                 gateway.platform.probe.sometimes("runs.an_end_waited_for_the_disk");
-                if !is_owed || !error.is_passing() || !pause(gateway).await {
+                if inbox.is_empty() || !error.is_passing() || !pause(gateway).await {
                     return;
                 }
             }
@@ -443,19 +457,10 @@ async fn store(
     });
     let promised = letter.as_ref().is_some_and(|l| l.cause.promise.is_some());
     let claim = request.dedupe.as_ref().filter(|_| !cut_off && !promised);
-    let record = claim.map(|claim| claim.record(request, outcome, now));
-    let inbox = run.inbox();
-    let end = end_of(gateway, run, outcome);
+    let traces = Traces::of(gateway, run, outcome, letter, claim);
     let also = Arc::new(move |tx: &WriteTransaction, entry: &SessionEntry| {
         sessions::store::append(tx, &entry.session_id, now, &messages)?;
-        if let Some((key, record)) = &record {
-            crate::idempotency::store(tx, key, record)?;
-        }
-        if let Some(letter) = &letter {
-            delivery::table::put(tx, letter)?;
-        }
-        record::end(tx, &end)?;
-        inbox.iter().try_for_each(|key| crate::channels::inbox::done(tx, key))
+        traces.write(tx)
     });
     loop {
         let (change, also) = (change.clone(), also.clone());

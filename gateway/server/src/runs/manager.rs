@@ -272,7 +272,6 @@ impl Runs {
         // A lane is in the map exactly as long as its task goes on, also while it is empty for a moment.
         let starts = !state.lanes.contains_key(&request.session_key);
         let lane = state.lanes.entry(request.session_key.clone()).or_default();
-        gateway.platform.probe.always("queue.session_bounded", lane.len() < self.per_session);
         let run = Arc::new(Run::new(request, rights.clone()));
         // A message ends what asked for no more than it may itself (S23).
         let gives_way = |r: &&Arc<Run>| !r.cancel.is_cancelled() && rights.cover(&r.rights);
