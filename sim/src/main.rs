@@ -109,17 +109,28 @@ enum Command {
         #[arg(long)]
         out: Option<PathBuf>,
     },
-    /// Plant bugs in a copy of the gateway and count the seeds until an oracle finds each.
+    /// Plant bugs in a copy of the gateway and count the seeds of the ordinary run until an oracle finds each.
     Mutants {
-        /// The most runs in one trial.
+        /// Directories of patches; without this and --generate those of sim/mutants.
+        patches: Vec<PathBuf>,
+        /// A file or directory of the gateway, from the root of the tree, in which mistakes are made by rule.
+        #[arg(long)]
+        generate: Vec<PathBuf>,
+        /// At most so many of the mistakes made by rule.
+        #[arg(long)]
+        sample: Option<usize>,
+        /// The most seeds in one trial.
         #[arg(long, default_value_t = 20)]
         seeds: u64,
-        /// Trials per mutant, each with other seeds; the table shows their median.
+        /// Trials for each bug, each with other seeds; the table shows their median.
         #[arg(long, default_value_t = 3)]
         trials: u64,
-        /// Only mutants with this in their name.
+        /// Only bugs with this in their name.
         #[arg(long)]
         only: Option<String>,
+        /// Runs at a time.
+        #[arg(long, default_value_t = 1)]
+        jobs: usize,
         /// Print the results as JSON.
         #[arg(long)]
         json: bool,
@@ -259,15 +270,17 @@ fn run(command: Command) -> Result<u8, String> {
             Ok(if text.contains("\nThe histories are equal.") { exit::OK } else { exit::VIOLATED })
         }
         Command::View { file, out } => view(&file, out),
-        Command::Mutants { seeds, trials, only, json: as_json } => {
+        Command::Mutants { mut patches, generate, sample, seeds, trials, only, jobs, json: as_json } => {
             let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
             let work = root.join("target/mutants");
-            let found = Hunt { root, work, trials, seeds, only }.run(|found| {
-                let result = found.error.clone().unwrap_or_else(|| format!("{:?} {:?}", found.runs, found.oracles));
-                eprintln!("{}: {result}", found.name);
-            })?;
-            print(&if as_json { json(&found)? } else { mutants::table(&found) })?;
-            Ok(if found.iter().all(|f| f.median().is_some()) { exit::OK } else { exit::VIOLATED })
+            if patches.is_empty() && generate.is_empty() {
+                patches.push(root.join("sim/mutants"));
+            }
+            let hunt = Hunt { root, work, patches, generate, sample, trials, seeds, only, jobs };
+            let tried = hunt.run(|what| eprintln!("{what}"))?;
+            print(&if as_json { json(&tried)? } else { mutants::table(&tried) })?;
+            let found = tried.iter().filter(|t| t.harmless.is_none()).all(|t| t.median().is_some());
+            Ok(if found { exit::OK } else { exit::VIOLATED })
         }
         Command::Schema => print(&json(&scenario::schema())?),
         Command::One { file, seed, trace, canary, kind, at_op, watchdog } => {

@@ -8,6 +8,8 @@ use std::{
     process::{Command, Stdio},
 };
 
+use super::mutant::changed_files;
+
 pub(super) struct Tree {
     source: PathBuf,
     copy: PathBuf,
@@ -24,10 +26,6 @@ impl Tree {
         };
         let source = source.canonicalize().map_err(|e| format!("{}: {e}", source.display()))?;
         Ok(Self { source, copy: path("tree")?, target: path("target")?, programs: path("programs")? })
-    }
-
-    pub fn root(&self) -> &Path {
-        &self.copy
     }
 
     /// Makes the copy what the tree is now: all files that are in the repository or could be.
@@ -57,23 +55,91 @@ impl Tree {
         git_apply(&self.copy, patch, &[])
     }
 
-    /// Builds `sim` and keeps the program under `name`.
-    pub fn build(&self, name: &str) -> Result<PathBuf, String> {
+    /// A file of the tree as it is.
+    pub fn original(&self, file: &str) -> Result<String, String> {
+        fs::read_to_string(self.source.join(file)).map_err(|e| format!("{file}: {e}"))
+    }
+
+    /// The files that a patch changes, as it leaves them.
+    pub fn patched(&self, patch: &Path) -> Result<Vec<(String, String)>, String> {
+        let diff = fs::read_to_string(patch).map_err(|e| format!("{}: {e}", patch.display()))?;
+        let files: Vec<String> = changed_files(&diff).map(str::to_owned).collect();
+        for file in &files {
+            self.write(file, &self.original(file)?)?;
+        }
+        self.apply(patch)?;
+        files
+            .into_iter()
+            .map(|file| {
+                let path = self.copy.join(&file);
+                let text = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+                self.write(&file, &self.original(&file)?)?;
+                Ok((file, text))
+            })
+            .collect()
+    }
+
+    /// Writes a file of the copy; one that says this already keeps its time, so that it is not compiled again.
+    pub fn write(&self, file: &str, text: &str) -> Result<(), String> {
+        let to = self.copy.join(file);
+        if fs::read(&to).is_ok_and(|there| there == text.as_bytes()) {
+            return Ok(());
+        }
+        let written = to.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(&to, text));
+        written.map_err(|e| format!("{}: {e}", to.display()))
+    }
+
+    /// Builds `sim` as it is shipped, but quickly, and keeps the program under `name`.
+    pub fn build(&self, name: &str) -> Result<PathBuf, Broken> {
+        let failed = |e: &dyn std::fmt::Display| Broken { places: vec![], error: e.to_string() };
         let output = Command::new("cargo")
-            .args(["build", "--quiet", "--package", "sim", "--bin", "sim", "--target-dir"])
+            .args(["build", "--release", "--package", "sim", "--bin", "sim", "--message-format=json", "--target-dir"])
             .arg(&self.target)
+            .envs([("CARGO_PROFILE_RELEASE_LTO", "off"), ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")])
+            .env("CARGO_INCREMENTAL", "1")
             .current_dir(&self.copy)
             .stdin(Stdio::null())
             .output()
-            .map_err(|e| format!("cargo: {e}"))?;
+            .map_err(|e| failed(&format!("cargo: {e}")))?;
         if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stderr);
-            let error = said.lines().find(|line| line.starts_with("error")).unwrap_or_default();
-            return Err(format!("does not build: {error}"));
+            return Err(Broken::read(&output.stdout, &output.stderr));
         }
         let program = self.programs.join(name);
-        fs::copy(self.target.join("debug/sim"), &program).map_err(|e| format!("{}: {e}", program.display()))?;
+        // A program that runs cannot be written over.
+        let _ = fs::remove_file(&program);
+        fs::copy(self.target.join("release/sim"), &program).map_err(|e| failed(&e))?;
         Ok(program)
+    }
+}
+
+/// Why a tree does not build.
+#[derive(Debug, Clone)]
+pub(super) struct Broken {
+    /// File and line of each error.
+    pub places: Vec<(String, usize)>,
+    /// The first one in words.
+    pub error: String,
+}
+
+impl Broken {
+    fn read(messages: &[u8], said: &[u8]) -> Self {
+        let (mut places, mut error) = (Vec::new(), None);
+        for line in String::from_utf8_lossy(messages).lines() {
+            let Ok(message) = serde_json::from_str::<serde_json::Value>(line) else { continue };
+            let message = &message["message"];
+            if message["level"] != "error" {
+                continue;
+            }
+            error.get_or_insert_with(|| message["message"].as_str().unwrap_or_default().to_owned());
+            let spans = message["spans"].as_array().into_iter().flatten();
+            places.extend(spans.filter_map(|span| {
+                let line = usize::try_from(span["line_start"].as_u64()?).ok()?;
+                Some((span["file_name"].as_str()?.to_owned(), line))
+            }));
+        }
+        let said = String::from_utf8_lossy(said);
+        let fallback = || said.lines().find(|l| l.starts_with("error")).unwrap_or_default().to_owned();
+        Self { places, error: format!("does not build: {}", error.unwrap_or_else(fallback)) }
     }
 }
 
