@@ -74,6 +74,28 @@ async fn f50_what_was_summed_up_is_steered() {
     }
 }
 
+/// A message that goes into a run of somebody else, who asked elsewhere, is answered where it was written.
+#[tokio::test(start_paused = true)]
+async fn f50_who_is_steered_into_a_run_of_others_is_answered() {
+    let house = House::open(&config("mode: 'steer'", "", ", commands: { ownerAllowFrom: ['42'] }")).await;
+    let member = house.operator(&["operator.admin"]).await;
+    // A tool call, so that there is a moment at which messages enter, behind words that take five seconds.
+    house.model.script(vec![
+        Step::tool("sessions_list", "{}"),
+        Step::Words { n: 5, ms: 1000, hang: false, cut: false },
+        Step::tool("sessions_list", "{}"),
+        Step::say("all of you are answered"),
+    ]);
+    let ask = json!({ "sessionKey": "main", "message": "go on", "idempotencyKey": "one" });
+    call(&house.gateway, &member, "chat.send", ask).await.unwrap();
+    house.says(42, "and I?");
+    house.says(42, "and I, once more?");
+    pass(60).await;
+    assert!(house.asked().iter().any(|text| text.contains("and I, once more?")), "{:?}", house.asked());
+    assert_eq!(house.rows(store::INBOX), []);
+    assert_eq!(of(&house.sent(), "42").len(), 1, "{:?}", house.sent());
+}
+
 /// The disk takes nothing when a run ends: what it did is not done again, and what waits behind it is answered after it.
 #[tokio::test(start_paused = true)]
 async fn f52_a_run_that_cannot_be_stored_is_not_run_again_and_keeps_its_place() {

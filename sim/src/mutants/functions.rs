@@ -4,8 +4,8 @@
 use std::ops::Range;
 
 use syn::{
-    Attribute, ImplItem, ImplItemFn, Item, ItemFn, ItemImpl, ItemMod, ItemTrait, ReturnType, Signature, TraitItem, Type,
-    spanned::Spanned as _,
+    Attribute, ImplItem, ImplItemFn, Item, ItemFn, ItemImpl, ItemMod, ItemTrait, ReturnType, Signature, TraitItem,
+    Type, spanned::Spanned as _,
 };
 
 /// A function with a body.

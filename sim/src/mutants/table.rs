@@ -13,7 +13,8 @@ pub fn table(tried: &[Tried]) -> String {
             (None, Some(median)) => median.to_string(),
             (None, None) => "**not found**".to_owned(),
         };
-        let mut oracles: Vec<_> = t.trials.iter().flatten().flat_map(|f| &f.oracles).map(|o| format!("`{o}`")).collect();
+        let mut oracles: Vec<_> =
+            t.trials.iter().flatten().flat_map(|f| &f.oracles).map(|o| format!("`{o}`")).collect();
         oracles.sort();
         oracles.dedup();
         let _ = writeln!(text, "| `{}` | {} | {seeds} | {} |", t.name, cell(&t.what), oracles.join(", "));

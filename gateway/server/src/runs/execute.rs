@@ -96,8 +96,8 @@ async fn pause(gateway: &Gateway) -> bool {
 struct Traces {
     /// Of its idempotency key, when the run uses that up.
     record: Option<(String, Record)>,
-    /// What a person is told.
-    letter: Option<Letter>,
+    /// What people are told.
+    letters: Vec<Letter>,
     /// As `agent.wait` answers from now on.
     end: AgentWait,
     /// The inbound records that it answers.
@@ -105,18 +105,16 @@ struct Traces {
 }
 
 impl Traces {
-    fn of(gateway: &Gateway, run: &Run, outcome: &Outcome, letter: Option<Letter>, claim: Option<&Claim>) -> Self {
+    fn of(gateway: &Gateway, run: &Run, outcome: &Outcome, letters: Vec<Letter>, claim: Option<&Claim>) -> Self {
         let record = claim.map(|claim| claim.record(&run.request, outcome, gateway.clock.wall()));
-        Self { record, letter, end: end_of(gateway, run, outcome), inbox: run.inbox() }
+        Self { record, letters, end: end_of(gateway, run, outcome), inbox: run.inbox() }
     }
 
     fn write(&self, tx: &WriteTransaction) -> Result<(), StoreError> {
         if let Some((key, record)) = &self.record {
             idempotency::store(tx, key, record)?;
         }
-        if let Some(letter) = &self.letter {
-            delivery::table::put(tx, letter)?;
-        }
+        self.letters.iter().try_for_each(|letter| delivery::table::put(tx, letter))?;
         record::end(tx, &self.end)?;
         self.inbox.iter().try_for_each(|key| crate::channels::inbox::done(tx, key))
     }
@@ -130,18 +128,17 @@ async fn never_began(gateway: &Arc<Gateway>, run: &Run, error: &ErrorShape) {
         return;
     }
     let inbox = run.inbox();
-    let letter = inbox.first().and_then(|_| {
+    let letters = inbox.first().map_or_else(Vec::new, |_| {
         let text = format!("The agent could not answer: {error}");
-        compose(gateway, run, text, None).unwrap_or_default()
+        compose(gateway, run, &text, None).unwrap_or_default()
     });
     let outcome = Outcome::Failed(error.clone());
-    let traces = Arc::new(Traces::of(gateway, run, &outcome, letter.clone(), run.request.dedupe.as_ref()));
+    let traces = Arc::new(Traces::of(gateway, run, &outcome, letters.clone(), run.request.dedupe.as_ref()));
     loop {
         let traces = traces.clone();
-        match (gateway.store.write(move |tx| traces.write(tx)).await, &letter) {
-            (Ok(()), Some(letter)) => return delivery::dispatch(gateway, letter),
-            (Ok(()), None) => return,
-            (Err(error), _) => {
+        match gateway.store.write(move |tx| traces.write(tx)).await {
+            Ok(()) => return letters.iter().for_each(|letter| delivery::dispatch(gateway, letter)),
+            Err(error) => {
                 tracing::error!(%error, "state database");
                 gateway.platform.probe.sometimes("runs.an_end_waited_for_the_disk");
                 if inbox.is_empty() || !error.is_passing() || !pause(gateway).await {
@@ -219,17 +216,15 @@ async fn attempt(gateway: &Arc<Gateway>, run: &Arc<Run>, started_at: Millis) -> 
         _ if cut_off => Outcome::Failed(stopped()),
         outcome => outcome,
     };
-    let (outcome, letter) = match reply(gateway, run, &report, &outcome) {
-        Ok(letter) => (outcome, letter),
+    let (outcome, letters) = match reply(gateway, run, &report, &outcome) {
+        Ok(letters) => (outcome, letters),
         // Nowhere to send it to: known before anything is told.
-        Err(error) => (Outcome::Failed(error), None),
+        Err(error) => (Outcome::Failed(error), vec![]),
     };
-    store(gateway, run, &mut report, &outcome, letter.clone(), cut_off).await?;
-    run.promised.store(letter.as_ref().is_some_and(|l| l.cause.promise.is_some()), Ordering::Release);
+    store(gateway, run, &mut report, &outcome, letters.clone(), cut_off).await?;
+    run.promised.store(letters.iter().any(|l| l.cause.promise.is_some()), Ordering::Release);
     tell(gateway, run, &report, &outcome, started_at);
-    if let Some(letter) = letter {
-        delivery::dispatch(gateway, &letter);
-    }
+    letters.iter().for_each(|letter| delivery::dispatch(gateway, letter));
     Ok(outcome)
 }
 
@@ -438,7 +433,7 @@ async fn store(
     run: &Run,
     report: &mut TurnReport,
     outcome: &Outcome,
-    letter: Option<Letter>,
+    letters: Vec<Letter>,
     cut_off: bool,
 ) -> Result<(), AttemptError> {
     let request = &run.request;
@@ -455,9 +450,9 @@ async fn store(
         entry.count(usage);
         (entry.model_provider, entry.model) = (Some(model.0.clone()), Some(model.1.clone()));
     });
-    let promised = letter.as_ref().is_some_and(|l| l.cause.promise.is_some());
+    let promised = letters.iter().any(|l| l.cause.promise.is_some());
     let claim = request.dedupe.as_ref().filter(|_| !cut_off && !promised);
-    let traces = Traces::of(gateway, run, outcome, letter, claim);
+    let traces = Traces::of(gateway, run, outcome, letters, claim);
     let also = Arc::new(move |tx: &WriteTransaction, entry: &SessionEntry| {
         sessions::store::append(tx, &entry.session_id, now, &messages)?;
         traces.write(tx)
@@ -502,14 +497,14 @@ fn tell(gateway: &Gateway, run: &Run, report: &TurnReport, outcome: &Outcome, st
     }
 }
 
-/// The letter with what a person is told, if one is to be sent.
+/// The letters with what people are told.
 ///
 /// # Errors
 /// A reply that has to be delivered has no place to go to.
-fn reply(gateway: &Gateway, run: &Run, report: &TurnReport, outcome: &Outcome) -> Result<Option<Letter>, ErrorShape> {
+fn reply(gateway: &Gateway, run: &Run, report: &TurnReport, outcome: &Outcome) -> Result<Vec<Letter>, ErrorShape> {
     let text = match &report.end {
         TurnEnd::Done => report.text.clone(),
-        TurnEnd::Aborted => return Ok(None),
+        TurnEnd::Aborted => return Ok(vec![]),
         // A person in a chat must not be left without an answer.
         TurnEnd::TimedOut => "The agent did not answer in time. Please try again.".to_owned(),
         TurnEnd::Failed(error) => format!("The agent could not answer: {error}"),
@@ -520,25 +515,28 @@ fn reply(gateway: &Gateway, run: &Run, report: &TurnReport, outcome: &Outcome) -
         let (answer, _) = final_of(&run.request.run_id, outcome);
         Promise { claim: claim.clone(), answer }
     });
-    match compose(gateway, run, text, promise) {
-        Err(error) if !required => {
-            tracing::warn!(%error, "the reply has no place to go to");
-            Ok(None)
-        }
-        letter => letter,
-    }
+    compose(gateway, run, &text, promise)
 }
 
-fn compose(gateway: &Gateway, run: &Run, text: String, promise: Option<Promise>) -> Result<Option<Letter>, ErrorShape> {
-    let Some(delivery) = run.request.deliver.as_ref().filter(|_| !text.is_empty()) else { return Ok(None) };
-    let cause = Cause {
-        run_id: Some(run.request.run_id.clone()),
-        session_key: Some(run.request.session_key.clone()),
-        promise,
-        ..Cause::default()
-    };
-    let draft = Draft { route: delivery.route.clone(), text, reply_to: delivery.reply_to.clone(), cause };
-    gateway.compose(&run.request.by, draft).map(Some)
+/// The same text to each place where the run's reply goes; what is promised is the end of the first letter.
+fn compose(gateway: &Gateway, run: &Run, text: &str, promise: Option<Promise>) -> Result<Vec<Letter>, ErrorShape> {
+    let mut letters = Vec::new();
+    let mut promise = promise;
+    for (by, delivery) in run.deliveries().into_iter().filter(|_| !text.is_empty()) {
+        let cause = Cause {
+            run_id: Some(run.request.run_id.clone()),
+            session_key: Some(run.request.session_key.clone()),
+            promise: if delivery.required { promise.take() } else { None },
+            ..Cause::default()
+        };
+        let draft = Draft { route: delivery.route, text: text.to_owned(), reply_to: delivery.reply_to, cause };
+        match gateway.compose(&by, draft) {
+            Ok(letter) => letters.push(letter),
+            Err(error) if delivery.required => return Err(error),
+            Err(error) => tracing::warn!(%error, "the reply has no place to go to"),
+        }
+    }
+    Ok(letters)
 }
 
 /// The deadline of a run in the configuration.

@@ -147,10 +147,19 @@ pub struct Run {
     turn: Notify,
     /// Its request is answered by the end of its reply's letter.
     pub promised: AtomicBool,
-    /// Inbound records of messages that were put into it while it went on.
-    steered: Mutex<Vec<String>>,
+    /// What was put into it while it went on.
+    steered: Mutex<SteeredInto>,
     /// Its permit to run beside others.
     pub permit: RunPermit,
+}
+
+/// Of messages that were put into a run while it went on.
+#[derive(Debug, Default)]
+struct SteeredInto {
+    /// Their inbound records.
+    inbox: Vec<String>,
+    /// The chats that they came from with who wrote there, each once, but for the one that the run replies to anyway.
+    chats: Vec<(Principal, Delivery)>,
 }
 
 /// The end of a run.
@@ -413,7 +422,14 @@ impl Runs {
         let (texts, taken) = lane.steer(&run.rights);
         for message in taken {
             state.live.remove(&message.run.request.run_id);
-            run.steered.lock().unwrap_or_else(PoisonError::into_inner).extend(message.inbox);
+            let mut steered = run.steered.lock().unwrap_or_else(PoisonError::into_inner);
+            steered.inbox.extend(message.inbox);
+            let asked = &message.run.request;
+            let mut known = run.request.deliver.iter().chain(steered.chats.iter().map(|(_, chat)| chat));
+            if let Some(chat) = asked.deliver.as_ref().filter(|chat| known.all(|d| d.route != chat.route)) {
+                let chat = Delivery { required: false, ..chat.clone() };
+                steered.chats.push((asked.by.clone(), chat));
+            }
         }
         texts
     }
@@ -575,7 +591,15 @@ impl Run {
     /// All inbound records that it answers.
     pub fn inbox(&self) -> Vec<String> {
         let steered = self.steered.lock().unwrap_or_else(PoisonError::into_inner);
-        self.request.inbox.iter().chain(steered.iter()).cloned().collect()
+        self.request.inbox.iter().chain(&steered.inbox).cloned().collect()
+    }
+
+    /// Where its reply goes, and for whom: to whom it is for, and to the chats whose messages went into it, which would hear
+    /// nothing otherwise.
+    pub fn deliveries(&self) -> Vec<(Principal, Delivery)> {
+        let steered = self.steered.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = self.request.deliver.iter().map(|d| (self.request.by.clone(), d.clone()));
+        own.chain(steered.chats.iter().cloned()).collect()
     }
 
     /// What the current reply has said so far.
