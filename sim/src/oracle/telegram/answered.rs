@@ -33,13 +33,15 @@ pub fn check(chat: &Chat, facts: &Facts, expect: &Expect, out: &mut Findings) {
         let text = format!("chat {}: what was accepted is given up because of the disk", chat.id);
         out.broken("telegram_answered", c.at.i, text);
     }
-    // An answer that quotes nothing is for the message that has no reason to have none: one that has gives it up.
+    // An answer that quotes nothing is for the message that has no reason to have none: one that has gives it up, and one
+    // whose chat was told.
     let mut without = BTreeSet::new();
     let unanswered = loop {
         let (unanswered, takers) = judge.unanswered(&without);
         let Some(first) = unanswered.first() else { return };
         let is_command = |number: usize| chat.updates[number].is_command();
-        let gives_up = |n: &usize| n < first && is_command(*n) == is_command(*first) && judge.has_reason(*n);
+        let could = |n: usize| judge.has_reason(n) || judge.is_told(n);
+        let gives_up = |n: &usize| n < first && is_command(*n) == is_command(*first) && could(*n);
         match takers.into_iter().find(gives_up) {
             Some(taker) => without.insert(taker),
             None => break unanswered,
@@ -73,10 +75,11 @@ impl Judge<'_> {
         let mut together: BTreeSet<i64> = BTreeSet::new();
         let (mut unanswered, mut takers) = (Vec::new(), Vec::new());
         for (number, u) in chat.updates.iter().enumerate() {
-            if u.sends.iter().any(|c| is_over(c)) || together.contains(&u.id) || without.contains(&number) {
+            if u.sends.iter().any(|c| is_over(c)) || together.contains(&u.id) {
                 continue;
             }
-            let fits = |c: &Call| c.at.t >= u.at.t && u.is_command() == is_answer_to_command(c.words());
+            let takes = !without.contains(&number);
+            let fits = |c: &Call| takes && c.at.t >= u.at.t && u.is_command() == is_answer_to_command(c.words());
             if let Some(n) = spare.iter().position(|c| fits(c)) {
                 let answer = spare.remove(n);
                 together.extend(asked_with(u, answer.at.t, chat, facts));
@@ -98,6 +101,12 @@ impl Judge<'_> {
             unanswered.push(number);
         }
         (unanswered, takers)
+    }
+
+    /// A line in the chat says that its answer may be missing.
+    fn is_told(&self, number: usize) -> bool {
+        let (chat, u) = (self.chat, &self.chat.updates[number]);
+        chat.others.iter().any(|c| is_notice(c) && tells_of(c, u, self.facts))
     }
 
     /// It may still come, or the message ended with its run, went into another, or was summed up.

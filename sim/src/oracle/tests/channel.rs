@@ -352,6 +352,14 @@ fn f06_a_chat_is_told_what_may_be_missing() {
     });
     unseen.but(later).breaks("telegram_answered", "never answered");
     unseen.but(|s| silent(s, NOTICE, 200)).but(later).holds();
+    // What comes later and quotes nothing is for who wrote later: the chat was told of the other one.
+    let after = |s: &mut Story| {
+        update(s, 2, 7, "more");
+        silent(s, "fixed words", 200);
+        s.at(60_000).note();
+    };
+    unseen.but(|s| silent(s, NOTICE, 200)).but(after).holds();
+    unseen.but(after).breaks("telegram_answered", "never answered");
     // One end of the process takes one message of a chat with it.
     let mut pair = s.clone();
     update(&mut pair, 2, 7, "more");
