@@ -8,6 +8,7 @@
 pub mod canary;
 pub mod claims;
 mod clock;
+pub mod counters;
 pub mod diff;
 mod entropy;
 pub mod fault;
@@ -30,6 +31,7 @@ pub mod trace;
 mod transport;
 pub mod view;
 pub mod watch;
+pub mod why;
 mod world;
 
 pub use clock::SimClock;

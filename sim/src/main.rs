@@ -1,6 +1,7 @@
 //! The simulator's command line.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     io::Write as _,
     ops::Range,
     path::{Path, PathBuf},
@@ -11,6 +12,7 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 use sim::{
     canary::Canary,
+    counters::{ALARM_AFTER, Counters},
     mutants::{self, Hunt},
     oracle,
     plan::{Plan, Strike, StrikeKind},
@@ -18,6 +20,7 @@ use sim::{
     scenario,
     shrink::{Shrinker, Symptom},
     trace,
+    why::Why,
 };
 
 #[global_allocator]
@@ -109,6 +112,38 @@ enum Command {
         #[arg(long)]
         out: Option<PathBuf>,
     },
+    /// Find the moment at which the violation of a failing plan was decided: what comes after a moment is drawn anew from
+    /// other seeds, for one moment after the other.
+    Why {
+        /// A failure file or a plan.
+        file: PathBuf,
+        /// The scenario that it was drawn from; by its name in scenarios/ when absent.
+        #[arg(long)]
+        scenario: Option<PathBuf>,
+        /// The oracle; the first that is violated when absent.
+        #[arg(long)]
+        oracle: Option<String>,
+        /// So many other seeds for each moment.
+        #[arg(long, default_value_t = 8)]
+        seeds: u64,
+        /// Write the history here as a page on which the moment is marked.
+        #[arg(long)]
+        out: Option<PathBuf>,
+        /// Print the shares as JSON.
+        #[arg(long)]
+        json: bool,
+        /// A run in which no virtual time passes for so long of real time has failed.
+        #[arg(long, value_parser = budget, default_value = WATCHDOG)]
+        watchdog: Duration,
+    },
+    /// Show what all runs that were counted in a file have reached: sums, the rarest goals, those never reached.
+    Counters {
+        /// The file of `run --count`.
+        file: PathBuf,
+        /// The scenarios whose goals are looked for.
+        #[arg(long, default_value = "scenarios")]
+        scenarios: PathBuf,
+    },
     /// Plant bugs in a copy of the gateway and count the seeds of the ordinary run until an oracle finds each.
     Mutants {
         /// Directories of patches; without this and --generate those of sim/mutants.
@@ -187,6 +222,9 @@ struct RunArgs {
     /// Write the history of the one seed here, as JSON lines.
     #[arg(long, requires = "seed")]
     trace: Option<PathBuf>,
+    /// Add every run to the counters in this file, which nights share; with --budget and no seeds, go on where they end.
+    #[arg(long)]
+    count: Option<PathBuf>,
     /// A line of JSON per run and one for the sums.
     #[arg(long)]
     json: bool,
@@ -270,6 +308,25 @@ fn run(command: Command) -> Result<u8, String> {
             Ok(if text.contains("\nThe histories are equal.") { exit::OK } else { exit::VIOLATED })
         }
         Command::View { file, out } => view(&file, out),
+        Command::Why { file, scenario, oracle, seeds, out, json: as_json, watchdog } => {
+            let plan = Plan::from_json(&read(&file)?).map_err(|e| format!("{}: {e}", file.display()))?;
+            let scenario = scenario.unwrap_or_else(|| Path::new("scenarios").join(format!("{}.toml", plan.scenario)));
+            let (why, trace) = why_of(&plan, &scenario, oracle, seeds, watchdog)?;
+            if let Some(out) = out {
+                write(&out, &sim::view::page(&trace, Some(&why)))?;
+            }
+            print(&if as_json { json(&why)? } else { sim::why::table(&why) })
+        }
+        Command::Counters { file, scenarios } => {
+            let goals = |story: &Story| story.scenario.expect.goals().cloned().collect();
+            let stories = Story::all(&scenarios).map_err(|e| e.to_string())?;
+            let goals: BTreeMap<_, BTreeSet<_>> = stories.iter().map(|s| (s.name.clone(), goals(s))).collect();
+            let counters = Counters::read(&file)?;
+            print(&counters.table(&goals))?;
+            // An alarm is one for scripts as well.
+            let alarmed = counters.runs() >= ALARM_AFTER && !counters.never(&goals).is_empty();
+            Ok(if alarmed { exit::GOAL } else { exit::OK })
+        }
         Command::Mutants { mut patches, generate, sample, seeds, trials, only, jobs, json: as_json } => {
             let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
             let work = root.join("target/mutants");
@@ -314,9 +371,10 @@ fn batch(args: RunArgs) -> Result<u8, String> {
         patience: args.watchdog,
         check_determinism: args.check_determinism,
         canary: args.canary,
+        count: args.count,
         json: args.json,
     };
-    Ok(batch.run().code)
+    Ok(batch.run()?.code)
 }
 
 fn shrink(
@@ -357,6 +415,34 @@ fn shrink(
     println!("{} after {} runs: {why}", out.display(), shrunk.runs);
     println!("see it: sim run {}", out.display());
     Ok(exit::OK)
+}
+
+fn why_of(
+    plan: &Plan,
+    scenario: &Path,
+    oracle: Option<String>,
+    seeds: u64,
+    watchdog: Duration,
+) -> Result<(Why, trace::Trace), String> {
+    quiet();
+    let (outcome, records) = try_plan_within(plan, watchdog);
+    let wanted = |v: &&sim::runner::Violation| oracle.as_ref().is_none_or(|o| v.oracle == *o);
+    let Some(violation) = outcome.violations.iter().find(wanted) else {
+        tell(&outcome);
+        return Err("this plan does not violate that, so there is nothing to ask".into());
+    };
+    let story = Story::read(scenario).map_err(|e| format!("{e} (name the scenario with --scenario)"))?;
+    let others = (1..=seeds).map(|n| Plan::draw(&story.scenario, &story.name, plan.seed.wrapping_add(n)));
+    let others: Vec<Plan> = others.collect::<Result<_, _>>().map_err(|e| e.to_string())?;
+    let at = violation.at.and_then(|at| records.get(at as usize)).or(records.last());
+    let violated_ms = at.map_or(plan.length_ms, |r| r.t_us / 1000 + 1).min(plan.length_ms);
+    let violates = |plan: &Plan| {
+        let outcome = elsewhere(plan, watchdog);
+        outcome.is_ok_and(|o| o.violations.iter().any(|v| v.oracle == violation.oracle))
+    };
+    let why = sim::why::why(plan, &violation.oracle, violated_ms, &others, violates);
+    let (header, footer) = ends(plan, &outcome, &records)?;
+    Ok((why, trace::Trace { header, records, footer: Some(footer) }))
 }
 
 /// Runs a plan in a process of its own.
@@ -440,7 +526,7 @@ fn view(file: &Path, out: Option<PathBuf>) -> Result<u8, String> {
         Err(_) => read_trace(file)?,
     };
     let out = out.unwrap_or_else(|| file.with_extension("html"));
-    write(&out, &sim::view::page(&trace))?;
+    write(&out, &sim::view::page(&trace, None))?;
     print(&format!("{}: {} records", out.display(), trace.records.len()))
 }
 

@@ -8,16 +8,16 @@ use base64::Engine as _;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use crate::trace::Trace;
+use crate::{trace::Trace, why::Why};
 
 const PAGE: &str = include_str!("view/page.html");
 const STYLE: &str = include_str!("view/page.css");
 const SCRIPT: &str = include_str!("view/page.js");
 
-/// The page of a trace.
-pub fn page(trace: &Trace) -> String {
+/// The page of a trace, with what is known about the moment at which its violation was decided.
+pub fn page(trace: &Trace, why: Option<&Why>) -> String {
     let Trace { header, records, footer } = trace;
-    let data = json!({ "header": header, "records": records, "footer": footer });
+    let data = json!({ "header": header, "records": records, "footer": footer, "why": why });
     let source = |text: &str| {
         let hash = Sha256::digest(text.as_bytes());
         format!("'sha256-{}'", base64::engine::general_purpose::STANDARD.encode(hash))
@@ -61,7 +61,7 @@ mod tests {
         let records = vec![Record { i: 0, t_us: 0, host: "world".into(), what }];
         let header = Header { schema: SCHEMA, scenario: scenario.into(), plan: "p".into(), seed: 1, commit: None };
         let footer = Some(Footer::of(&records, 0, &[]));
-        page(&Trace { header, records, footer })
+        page(&Trace { header, records, footer }, None)
     }
 
     /// S22: a frame's text is never markup and never script.

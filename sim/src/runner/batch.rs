@@ -19,6 +19,7 @@ use serde::Serialize;
 use super::{Divergence, Failure, Outcome, Story, directory, exit, table};
 use crate::{
     canary::Canary,
+    counters::Counters,
     plan::{Plan, Strike, StrikeKind},
 };
 
@@ -42,6 +43,8 @@ pub struct Batch {
     pub check_determinism: bool,
     /// Planted in every run: a guard has to catch it.
     pub canary: Option<Canary>,
+    /// Every run is added to the counters in this file.
+    pub count: Option<PathBuf>,
     /// A line of JSON per outcome instead of words.
     pub json: bool,
 }
@@ -77,6 +80,9 @@ pub struct Report {
     pub unreached: BTreeSet<&'static str>,
     /// Exit code.
     pub code: u8,
+    /// With [`Batch::count`].
+    #[serde(skip)]
+    counters: Option<Counters>,
 }
 
 /// One scenario's sums.
@@ -102,17 +108,23 @@ pub struct Row {
 
 impl Batch {
     /// Runs everything; prints failures as they come.
-    pub fn run(&self) -> Report {
+    ///
+    /// # Errors
+    /// When the file of the counters cannot be read or written.
+    pub fn run(&self) -> Result<Report, String> {
         let begun = Instant::now();
         let unreached = crate::claims::SOMETIMES.iter().copied().collect();
-        let results = Mutex::new(Report { unreached, ..Report::default() });
+        let counters = self.count.as_ref().map(|file| Counters::read(file)).transpose()?;
+        // Nights go on where the last one ended.
+        let first = counters.as_ref().map_or(0, Counters::seeds_to);
+        let results = Mutex::new(Report { unreached, counters, ..Report::default() });
         for story in &self.stories {
             let of = |goals: &[String]| goals.iter().cloned().collect();
             let expect = &story.scenario.expect;
             let row = Row { missed: of(&expect.sometimes), missed_rare: of(&expect.rare), ..Row::default() };
             lock(&results).rows.insert(story.name.clone(), row);
         }
-        let work = self.work();
+        let work = self.work(first);
         let counted = self.all(begun, &results, self.budget.is_none().then_some(work.len()), |n| self.nth(&work, n));
         if let Some(kind) = self.each_storage_op {
             let mut strikes = Vec::new();
@@ -124,6 +136,9 @@ impl Batch {
         }
         let mut report = results.into_inner().unwrap_or_else(PoisonError::into_inner);
         report.code = report.verdict();
+        if let (Some(file), Some(counters)) = (&self.count, &report.counters) {
+            counters.write(file)?;
+        }
         if self.json {
             println!("{}", serde_json::to_string(&report).unwrap_or_default());
         } else {
@@ -133,8 +148,9 @@ impl Batch {
                 let names: Vec<&str> = report.unreached.iter().copied().collect();
                 println!("branches of the gateway that no run has reached: {}", names.join(", "));
             }
+            println!("{}", report.reason());
         }
-        report
+        Ok(report)
     }
 
     /// Does all the work that `nth` gives, several at a time; returns what has passed, with its storage operations.
@@ -171,10 +187,12 @@ impl Batch {
     }
 
     /// Seed by seed over all scenarios, so that a budget is shared.
-    fn work(&self) -> Vec<(usize, u64)> {
+    fn work(&self, first: u64) -> Vec<(usize, u64)> {
+        let endless = self.budget.is_some() && self.seeds.is_none();
         let of = |story: &Story| match (&self.seeds, story.scenario.run.seed) {
             (_, Some(seed)) => seed..seed + 1,
             (Some(seeds), None) => seeds.clone(),
+            (None, None) if endless => first..first + story.scenario.run.seeds,
             (None, None) => 0..story.scenario.run.seeds,
         };
         let seeds = self.stories.iter().enumerate().flat_map(|(n, story)| of(story).map(move |seed| (n, seed)));
@@ -279,6 +297,9 @@ impl Batch {
                 return;
             }
         };
+        if let Some(counters) = &mut report.counters {
+            counters.add(&outcome);
+        }
         row.simulated_s += outcome.simulated_s;
         row.cpu_s += outcome.cpu_s;
         for goal in &outcome.goals {
@@ -348,6 +369,22 @@ fn same(one: &Outcome, two: &Outcome) -> bool {
 }
 
 impl Report {
+    /// Why the exit code is what it is.
+    fn reason(&self) -> String {
+        let of = |test: fn(&Row) -> bool| {
+            let names: Vec<&str> = self.rows.iter().filter(|(_, r)| test(r)).map(|(name, _)| name.as_str()).collect();
+            names.join(", ")
+        };
+        let why = match self.code {
+            exit::BROKEN => format!("the simulator itself failed in {}", of(|r| !r.broken.is_empty())),
+            exit::NONDETERMINISM => format!("a seed gave two histories in {}", of(|r| !r.diverged.is_empty())),
+            exit::VIOLATED => format!("an oracle was violated in {}", of(|r| !r.failed.is_empty())),
+            exit::GOAL => format!("no seed reached a goal of {}", of(|r| r.seeds > 0 && !r.missed.is_empty())),
+            _ => "everything held, and every goal was reached".to_owned(),
+        };
+        format!("exit code {}: {why}", self.code)
+    }
+
     fn verdict(&self) -> u8 {
         let any = |test: fn(&Row) -> bool| self.rows.values().any(test);
         if any(|r| !r.broken.is_empty()) {

@@ -1,7 +1,8 @@
 "use strict";
 (() => {
   const $ = (id) => document.getElementById(id);
-  const { header, records, footer } = JSON.parse($("data").textContent);
+  const { header, records, footer, why } = JSON.parse($("data").textContent);
+  const decided = why && why.decided;
   const violated = footer ? footer.violated : [];
   const badAt = new Map();
   for (const v of violated) if (v.at !== null) badAt.set(v.at, (badAt.get(v.at) || []).concat(v));
@@ -174,6 +175,10 @@
     pen.restore();
     for (let n = first; n < last; n += 1) {
       const r = rows[n], bad = badAt.has(r.i);
+      if (decided && ms(r) >= decided[0] && ms(r) <= decided[1]) {
+        pen.fillStyle = "rgba(224,122,31,.12)";
+        pen.fillRect(0, y(n) - ROW / 2, w, ROW);
+      }
       if (bad || r === picked || r === hover) {
         pen.fillStyle = bad ? "rgba(196,22,28,.14)" : r === picked ? "rgba(31,95,191,.14)" : "rgba(0,0,0,.05)";
         pen.fillRect(0, y(n) - ROW / 2, w, ROW);
@@ -354,6 +359,16 @@
     button.type = "button";
     button.textContent = v.oracle + (v.at === null ? "" : " at record " + v.at) + ": " + short(v.detail, 160);
     button.addEventListener("click", () => { if (v.at !== null && records[v.at]) pick(records[v.at]); });
+    $("verdicts").append(button);
+  }
+  if (decided) {
+    const share = (at) => { const s = why.shares.find((x) => x.at_ms === at); return s.violated + " of " + s.of; };
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "decided";
+    button.textContent = why.oracle + " was decided between " + decided[0] / 1000 + " s and " + decided[1] / 1000
+      + " s: with the rest drawn anew " + share(decided[0]) + " violate it before, " + share(decided[1]) + " after";
+    button.addEventListener("click", () => pick(records.find((r) => ms(r) >= decided[0]) || records[0]));
     $("verdicts").append(button);
   }
   if (footer) {
