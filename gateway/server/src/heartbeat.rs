@@ -102,6 +102,10 @@ impl Heartbeats {
                     () = tokio::time::sleep(BUSY_RETRY) => {}
                 }
             }
+            // Switched off during the wait.
+            if !this.enabled() {
+                continue;
+            }
             let waited = gateway.system_events.count(&key);
             let outcome = beat(&gateway, &key).await;
             // What is of yet other rights is read by a heartbeat of its own.

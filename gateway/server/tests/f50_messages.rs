@@ -5,13 +5,19 @@
 
 mod support;
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
 use fakes::{model::Step, telegram::Failure};
+use openclaw_platform::MemoryStorage;
 use openclaw_server::store;
 use serde_json::{Value, json};
 use support::{
-    call,
+    TOKEN, call, enter, full_disk, gateway_on,
     house::{House, pass},
-    response,
+    local, response, seams,
 };
 
 const TELEGRAM: &str = "botToken: '1:A', apiRoot: 'http://127.0.0.1:9001', allowFrom: ['*'], dmPolicy: 'open'";
@@ -181,6 +187,26 @@ async fn f51_a_change_that_is_not_stored_has_not_happened() {
     let house = house.after_a_crash().await;
     let stored = house.gateway.sessions.get(key).unwrap();
     assert_eq!(serde_json::to_value(stored).unwrap(), serde_json::to_value(after).unwrap());
+}
+
+/// A session is deleted with its transcript only when that is archived.
+#[tokio::test(start_paused = true)]
+async fn f51_a_transcript_that_cannot_be_archived_is_not_deleted() {
+    let (disk, closed) = (MemoryStorage::new(), Arc::new(AtomicBool::new(false)));
+    let platform = full_disk::without_new_files(seams::platform().0, disk, closed.clone());
+    let gateway = gateway_on(platform, openclaw_config::parse("{}", &|_| None).unwrap().config);
+    let member = enter(&gateway, local(), None, "operator", &["operator.admin"], TOKEN).await.unwrap().0;
+    let key = "agent:main:one";
+    call(&gateway, &member, "sessions.patch", json!({ "key": key, "label": "one" })).await.unwrap();
+    call(&gateway, &member, "chat.inject", json!({ "sessionKey": key, "message": "kept" })).await.unwrap();
+    closed.store(true, Ordering::Relaxed);
+    let refused = call(&gateway, &member, "sessions.delete", json!({ "key": key })).await.unwrap_err();
+    assert_eq!(refused["details"]["code"], "STORAGE", "{refused}");
+    let history = call(&gateway, &member, "chat.history", json!({ "sessionKey": key })).await.unwrap();
+    assert!(history.to_string().contains("kept"), "{history}");
+    closed.store(false, Ordering::Relaxed);
+    let deleted = call(&gateway, &member, "sessions.delete", json!({ "key": key })).await.unwrap();
+    assert_eq!((deleted["deleted"].as_bool(), deleted["archived"].as_array().map(Vec::len)), (Some(true), Some(1)));
 }
 
 /// Changes are made in the order in which they were asked for, whoever waits for which first (F51).

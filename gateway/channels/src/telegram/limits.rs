@@ -27,19 +27,21 @@ impl Limits {
         Self { clock, chats: Mutex::default(), bot: Mutex::default() }
     }
 
-    /// Telegram has asked to leave this chat alone for `wait`.
+    /// Telegram has asked to leave this chat alone for `wait`; a longer wait that is in force stays.
     pub fn block_chat(&self, chat: &str, wait: Duration) {
         let now = self.clock.mono();
         let mut chats = lock(&self.chats);
         if chats.len() >= SWEEP_AT {
             chats.retain(|_, until| *until > now);
         }
-        chats.insert(chat.to_owned(), now + wait);
+        let until = chats.entry(chat.to_owned()).or_insert(now);
+        *until = (*until).max(now + wait);
     }
 
-    /// Telegram has asked the whole bot to wait.
+    /// Telegram has asked the whole bot to wait; a longer wait that is in force stays.
     pub fn block_bot(&self, wait: Duration) {
-        *lock(&self.bot) = Some(self.clock.mono() + wait);
+        let mut until = lock(&self.bot);
+        *until = (*until).max(Some(self.clock.mono() + wait));
     }
 
     /// How long it still wants nothing for `chat`.
@@ -66,6 +68,17 @@ mod tests {
         assert_eq!((limits.wait("a"), limits.wait("b")), (Some(Duration::from_secs(7)), Some(Duration::from_secs(3))));
         tokio::time::sleep(Duration::from_secs(7)).await;
         assert_eq!((limits.wait("a"), limits.wait("b")), (None, None));
+    }
+
+    /// A shorter wait that is asked for later takes nothing from a longer one.
+    #[tokio::test(start_paused = true)]
+    async fn f09_the_longest_wait_holds() {
+        let limits = Limits::new(Arc::new(OsClock));
+        for seconds in [7, 2] {
+            limits.block_chat("a", Duration::from_secs(seconds));
+            limits.block_bot(Duration::from_secs(seconds - 1));
+        }
+        assert_eq!((limits.wait("a"), limits.wait("b")), (Some(Duration::from_secs(7)), Some(Duration::from_secs(6))));
     }
 
     #[tokio::test(start_paused = true)]

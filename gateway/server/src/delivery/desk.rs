@@ -63,10 +63,12 @@ pub fn list(gateway: &Gateway, state: Option<&str>, limit: usize) -> Result<Vec<
     gateway.store.read(|tx| {
         let mut rows = Vec::new();
         for records in [store::OUTBOX, store::DEAD_LETTERS] {
-            table::look(tx, records, |letter| {
-                rows.extend(wanted(&letter));
-                rows.len() < limit
-            })?;
+            if rows.len() < limit {
+                table::look(tx, records, |letter| {
+                    rows.extend(wanted(&letter));
+                    rows.len() < limit
+                })?;
+            }
         }
         Ok(rows)
     })
@@ -168,10 +170,22 @@ async fn drop_waiting(gateway: &Arc<Gateway>, mut letter: Letter) -> Result<Vec<
     letter.last_error = Some("taken out by an operator".to_owned());
     letter.state = State::Dead { reason: Reason::Dropped, at: now };
     let ending = letter.clone();
-    if let Err(error) = gateway.store.write(move |tx| table::end(tx, &ending, false, now)).await {
-        // It is still there, and so is its turn.
-        dispatch(gateway, &letter);
-        return Err(error.into());
+    let end = move |tx: &WriteTransaction| {
+        let is_there = store::get::<Letter>(&tx.open_table(store::OUTBOX)?, &ending.id)?.is_some();
+        if is_there {
+            table::end(tx, &ending, false, now)?;
+        }
+        Ok(is_there)
+    };
+    match gateway.store.write(end).await {
+        Ok(true) => {}
+        // It ended otherwise meanwhile: what its end says stays.
+        Ok(false) => return Err(no_such(&letter.id).into()),
+        Err(error) => {
+            // It is still there, and so is its turn.
+            dispatch(gateway, &letter);
+            return Err(error.into());
+        }
     }
     let id = letter.id.clone();
     delivery.ended(gateway, letter, false, vec![]).await;
@@ -187,10 +201,13 @@ fn dead(gateway: &Gateway, which: &Which) -> Result<Vec<Letter>, crate::dispatch
         Which::Unknown => matches!(letter.state, State::Unknown { .. }),
     });
     if let (Which::One(id), true) = (which, letters.is_empty()) {
-        let text = format!("no undelivered message has the id {}", id.escape_debug());
-        return Err(ErrorShape::invalid("NO_SUCH_DELIVERY", text).into());
+        return Err(no_such(id).into());
     }
     Ok(letters)
+}
+
+fn no_such(id: &str) -> ErrorShape {
+    ErrorShape::invalid("NO_SUCH_DELIVERY", format!("no undelivered message has the id {}", id.escape_debug()))
 }
 
 impl Delivery {

@@ -362,12 +362,26 @@ pub async fn delete(call: Call, p: SessionsDeleteParams) -> Result<Reply<Session
         let text = "a run of this session is still under way";
         return Err(ErrorShape::unavailable("SESSION_BUSY", text).retry(Some(1000)).into());
     }
-    let transcript = p.delete_transcript != Some(false);
-    let Some((entry, lines)) = gateway.sessions.remove(&key, transcript).await? else {
+    let Some(entry) = gateway.sessions.get(&key) else {
         return Ok(SessionsDelete { ok: true, key, deleted: false, archived: vec![] }.into());
     };
-    let archived = archive(gateway, &key, &entry.session_id, "deleted", lines).await?;
-    Ok(SessionsDelete { ok: true, key, deleted: true, archived: archived.into_iter().collect() }.into())
+    // The transcript is archived before it goes: an archive that cannot be written leaves everything as it is.
+    let transcript = p.delete_transcript != Some(false);
+    let (mut archived, mut kept) = (vec![], 0);
+    if transcript {
+        let id = entry.session_id.clone();
+        let lines = call.turn().await.slice(move |gateway| Ok(gateway.sessions.lines(&id)?)).await?;
+        kept = lines.len();
+        archived.extend(archive(gateway, &key, &entry.session_id, "deleted", lines).await?);
+    }
+    let Some((gone, lines)) = gateway.sessions.remove(&key, transcript).await? else {
+        return Ok(SessionsDelete { ok: true, key, deleted: false, archived }.into());
+    };
+    // Somebody wrote into it, or began it anew, meanwhile.
+    if lines.len() != kept || gone.session_id != entry.session_id {
+        archived.extend(archive(gateway, &key, &gone.session_id, "deleted", lines).await?);
+    }
+    Ok(SessionsDelete { ok: true, key, deleted: true, archived }.into())
 }
 
 pub async fn compact(call: Call, p: SessionsCompactParams) -> Result<Reply<SessionsCompact>, Failure> {

@@ -18,14 +18,22 @@ pub fn with(platform: Platform) -> (Platform, Arc<AtomicBool>) {
 /// The same with what is on `disk`.
 pub fn on(platform: Platform, disk: MemoryStorage) -> (Platform, Arc<AtomicBool>) {
     let full = Arc::new(AtomicBool::new(false));
-    let storage = Arc::new(Full { disk, full: full.clone() });
+    let storage = Arc::new(Full { disk, full: full.clone(), closed: Arc::default() });
     (Platform { storage, ..platform }, full)
+}
+
+/// A disk on which no file can be made while `closed` says so, except for what is there already.
+#[allow(dead_code)] // not every test program that shares this file
+pub fn without_new_files(platform: Platform, disk: MemoryStorage, closed: Arc<AtomicBool>) -> Platform {
+    let storage = Arc::new(Full { disk, full: Arc::default(), closed });
+    Platform { storage, ..platform }
 }
 
 /// A disk whose database file takes no writes while it is told so.
 struct Full {
     disk: MemoryStorage,
     full: Arc<AtomicBool>,
+    closed: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
@@ -57,6 +65,9 @@ impl Storage for Full {
         self.disk.read(name)
     }
     fn write_atomic(&self, name: &str, data: &[u8]) -> io::Result<()> {
+        if self.closed.load(Ordering::Relaxed) && self.disk.len(name).is_err() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         self.disk.write_atomic(name, data)
     }
     fn append(&self, name: &str, data: &[u8]) -> io::Result<()> {
