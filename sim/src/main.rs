@@ -163,6 +163,9 @@ enum Command {
         /// Only bugs with this in their name.
         #[arg(long)]
         only: Option<String>,
+        /// Leave out those that cannot be switched on in the common program and take minutes to build.
+        #[arg(long)]
+        together: bool,
         /// Runs at a time.
         #[arg(long, default_value_t = 1)]
         jobs: usize,
@@ -327,13 +330,13 @@ fn run(command: Command) -> Result<u8, String> {
             let alarmed = counters.runs() >= ALARM_AFTER && !counters.never(&goals).is_empty();
             Ok(if alarmed { exit::GOAL } else { exit::OK })
         }
-        Command::Mutants { mut patches, generate, sample, seeds, trials, only, jobs, json: as_json } => {
+        Command::Mutants { mut patches, generate, sample, seeds, trials, only, together, jobs, json: as_json } => {
             let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
             let work = root.join("target/mutants");
             if patches.is_empty() && generate.is_empty() {
                 patches.push(root.join("sim/mutants"));
             }
-            let hunt = Hunt { root, work, patches, generate, sample, trials, seeds, only, jobs };
+            let hunt = Hunt { root, work, patches, generate, sample, trials, seeds, only, together, jobs };
             let tried = hunt.run(|what| eprintln!("{what}"))?;
             print(&if as_json { json(&tried)? } else { mutants::table(&tried) })?;
             let found = tried.iter().filter(|t| t.harmless.is_none()).all(|t| t.median().is_some());

@@ -95,6 +95,8 @@ pub struct Hunt {
     pub seeds: u64,
     /// Only bugs with this in their name.
     pub only: Option<String>,
+    /// Bugs that would have to be built by themselves are left out.
+    pub together: bool,
     /// Runs at a time.
     pub jobs: usize,
 }
@@ -111,7 +113,7 @@ impl Hunt {
         }
         told(&format!("{} bugs are built into one program", mutants.len()));
         let tree = Tree::new(&self.root, &self.work)?;
-        let planted = Planted::build(&tree, &mutants, &told)?;
+        let planted = Planted::build(&tree, &mutants, self.together, &told)?;
         let harmless = harmless(&self.root)?;
         let mut sweep = Sweep::new(&planted, &mutants, &self.root.join("scenarios"), self.jobs)?;
         for trial in 0..self.trials {

@@ -33,7 +33,7 @@ pub(super) struct Planted {
 }
 
 impl Planted {
-    pub fn build(tree: &Tree, mutants: &[Mutant], told: &impl Fn(&str)) -> Result<Self, String> {
+    pub fn build(tree: &Tree, mutants: &[Mutant], together: bool, told: &impl Fn(&str)) -> Result<Self, String> {
         tree.refresh()?;
         let mut bodies = Bodies::default();
         // Why a bug is not in the common program.
@@ -50,6 +50,7 @@ impl Planted {
             let place = match (apart.get(&number), &mutant.change) {
                 (None, _) => Place::Switch(number),
                 (Some(why), Change::Edit { .. }) => Place::Nowhere(why.clone()),
+                (Some(why), Change::Patch(_)) if together => Place::Nowhere(format!("left out: {why}")),
                 (Some(why), Change::Patch(patch)) => {
                     told(&format!("{} is built alone: {why}", mutant.name));
                     let program = tree.refresh().and_then(|()| tree.apply(patch));

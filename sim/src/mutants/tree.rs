@@ -11,7 +11,9 @@ use std::{
 use super::mutant::changed_files;
 
 pub(super) struct Tree {
+    /// The tree as it was when the hunt began, whoever goes on to work on it.
     source: PathBuf,
+    /// Where bugs are planted.
     copy: PathBuf,
     target: PathBuf,
     programs: PathBuf,
@@ -24,31 +26,30 @@ impl Tree {
             fs::create_dir_all(&path).map_err(|e| format!("{}: {e}", path.display()))?;
             path.canonicalize().map_err(|e| e.to_string())
         };
-        let source = source.canonicalize().map_err(|e| format!("{}: {e}", source.display()))?;
-        Ok(Self { source, copy: path("tree")?, target: path("target")?, programs: path("programs")? })
+        let origin = source.canonicalize().map_err(|e| format!("{}: {e}", source.display()))?;
+        let tree =
+            Self { source: path("source")?, copy: path("tree")?, target: path("target")?, programs: path("programs")? };
+        tree.snapshot(&origin)?;
+        Ok(tree)
     }
 
-    /// Makes the copy what the tree is now: all files that are in the repository or could be.
-    pub fn refresh(&self) -> Result<(), String> {
+    /// Keeps all files that are in the repository or could be.
+    fn snapshot(&self, origin: &Path) -> Result<(), String> {
         let mut list = Command::new("git");
-        list.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]).current_dir(&self.source);
+        list.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]).current_dir(origin);
         let output = list.output().map_err(|e| format!("git: {e}"))?;
         if !output.status.success() {
             return Err(format!("git ls-files: {}", String::from_utf8_lossy(&output.stderr).trim()));
         }
         let names = String::from_utf8_lossy(&output.stdout).into_owned();
-        let mut wanted = BTreeSet::new();
-        for name in names.split('\0').filter(|name| !name.is_empty()) {
-            // A file that was deleted and not yet committed is listed too.
-            let Ok(content) = fs::read(self.source.join(name)) else { continue };
-            let to = self.copy.join(name);
-            if fs::read(&to).ok().as_ref() != Some(&content) {
-                let written = to.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(&to, &content));
-                written.map_err(|e| format!("{}: {e}", to.display()))?;
-            }
-            wanted.insert(to);
-        }
-        remove_others(&self.copy, &wanted).map_err(|e| format!("{}: {e}", self.copy.display()))
+        copy(origin, &self.source, names.split('\0').filter(|name| !name.is_empty()).map(str::to_owned))
+    }
+
+    /// Makes the copy what the tree was when the hunt began.
+    pub fn refresh(&self) -> Result<(), String> {
+        let mut names = Vec::new();
+        files(&self.source, &self.source, &mut names).map_err(|e| format!("{}: {e}", self.source.display()))?;
+        copy(&self.source, &self.copy, names.into_iter())
     }
 
     pub fn apply(&self, patch: &Path) -> Result<(), String> {
@@ -165,6 +166,35 @@ fn git_apply(root: &Path, patch: &Path, options: &[&str]) -> Result<(), String> 
     let said = String::from_utf8_lossy(&output.stderr);
     let fits = output.status.success() && !said.contains("Skipped patch");
     if fits { Ok(()) } else { Err(format!("{} does not apply: {}", patch.display(), said.trim())) }
+}
+
+/// Makes `to` have these files of `from` and no others; what is the same keeps its time.
+fn copy(from: &Path, to: &Path, names: impl Iterator<Item = String>) -> Result<(), String> {
+    let mut wanted = BTreeSet::new();
+    for name in names {
+        // A file that was deleted and not yet committed is listed too.
+        let Ok(content) = fs::read(from.join(&name)) else { continue };
+        let file = to.join(&name);
+        if fs::read(&file).ok().as_ref() != Some(&content) {
+            let written = file.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(&file, &content));
+            written.map_err(|e| format!("{}: {e}", file.display()))?;
+        }
+        wanted.insert(file);
+    }
+    remove_others(to, &wanted).map_err(|e| format!("{}: {e}", to.display()))
+}
+
+/// The files of a directory, by their paths from `root`.
+fn files(root: &Path, directory: &Path, out: &mut Vec<String>) -> std::io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            files(root, &path, out)?;
+        } else if let Ok(name) = path.strip_prefix(root) {
+            out.push(name.to_string_lossy().into_owned());
+        }
+    }
+    Ok(())
 }
 
 fn remove_others(directory: &Path, wanted: &BTreeSet<PathBuf>) -> std::io::Result<()> {
