@@ -9,6 +9,7 @@ pub mod canary;
 pub mod claims;
 mod clock;
 pub mod diff;
+mod disk_time;
 mod entropy;
 pub mod fault;
 pub mod goals;
@@ -33,6 +34,7 @@ pub mod watch;
 mod world;
 
 pub use clock::SimClock;
+pub use disk_time::DiskTime;
 pub use entropy::SimEntropy;
 pub use order::Order;
 pub use processes::NoProcesses;
