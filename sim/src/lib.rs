@@ -10,6 +10,7 @@ pub mod claims;
 mod clock;
 pub mod counters;
 pub mod diff;
+mod disk_time;
 mod entropy;
 pub mod fault;
 pub mod goals;
@@ -35,6 +36,7 @@ pub mod why;
 mod world;
 
 pub use clock::SimClock;
+pub use disk_time::DiskTime;
 pub use entropy::SimEntropy;
 pub use order::Order;
 pub use processes::NoProcesses;

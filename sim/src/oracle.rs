@@ -78,6 +78,8 @@ pub struct Expect {
     pub steers: bool,
     /// `messages.delivery.resendUnknown`: a message whose fate is unknown is sent again by itself.
     pub resends: bool,
+    /// From when something happens until it is stored and known to be, at most, beyond what a disk takes that takes no time.
+    pub disk_ms: u64,
     /// Beside somebody hostile an honest client is answered within this time.
     pub fair_within_ms: u64,
     /// Numbers of the people who own the gateway in chats (D46).
@@ -140,6 +142,7 @@ impl Default for Expect {
             interrupts: false,
             steers: false,
             resends: false,
+            disk_ms: 0,
             fair_within_ms: 1_000,
             owners: Vec::new(),
             bound: BTreeMap::new(),
@@ -151,6 +154,9 @@ impl Default for Expect {
         }
     }
 }
+
+/// A write waits for the one before it and takes its own time, each of them two halves of up to 200 ms, in milliseconds.
+const DISK: u64 = 900;
 
 impl Expect {
     /// A node is bound to this chat and to a session of others: what it hears there it may say here.
@@ -180,6 +186,7 @@ impl Expect {
             interrupts: config.messages.queue.mode == QueueMode::Interrupt,
             steers: matches!(config.messages.queue.mode, QueueMode::Steer | QueueMode::Queue),
             resends: config.messages.delivery.resend_unknown,
+            disk_ms: if plan.disk_time { DISK } else { 0 },
             owners: owners(&config),
             bound: bound(&plan.config),
             shared_chats: says_shared(&plan.config),

@@ -41,6 +41,9 @@ pub struct Plan {
     /// The order of ready tasks is drawn from the seed; as they are woken when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shuffle: Option<Shuffle>,
+    /// Blocking work of the gateway takes time, drawn from the seed; none when false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub disk_time: bool,
     /// What lies between the hosts.
     pub network: Network,
     /// The gateway's configuration file, whole.
@@ -272,6 +275,9 @@ pub enum Fault {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         times: Option<u32>,
     },
+    DiskSlow {
+        delay_ms: u64,
+    },
     BitFlip {
         file: String,
     },
@@ -369,6 +375,7 @@ impl Fault {
             Self::Stop => FaultName::Stop,
             Self::ClockJump { .. } => FaultName::ClockJump,
             Self::Disk { .. } => FaultName::Disk,
+            Self::DiskSlow { .. } => FaultName::DiskSlow,
             Self::BitFlip { .. } => FaultName::BitFlip,
             Self::LostWrite { .. } => FaultName::LostWrite,
             Self::TelegramError { .. } => FaultName::TelegramError,

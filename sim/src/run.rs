@@ -259,11 +259,17 @@ impl Stage for Simulated<'_, '_> {
     fn is_serving(&mut self) -> bool {
         self.gateway.is_serving()
     }
+    fn has_failed(&mut self) -> bool {
+        self.gateway.has_failed()
+    }
     fn jump(&mut self, by_ms: i64) {
         self.clock.jump(by_ms);
     }
     fn disk(&mut self, id: u64, fails: Disk) {
         self.gateway.disk_fails(id, fails);
+    }
+    fn slow_disk(&mut self, id: u64, most: Duration) {
+        self.gateway.disk_time().slow_down(id, most);
     }
     fn flip(&mut self, id: u64, file: &str) {
         self.gateway.flip(id, file);
@@ -273,6 +279,7 @@ impl Stage for Simulated<'_, '_> {
     }
     fn disarm(&mut self, id: u64) {
         self.gateway.disk().heal(id);
+        self.gateway.disk_time().heal(id);
     }
     fn struck(&mut self) -> Vec<Struck> {
         self.gateway.disk().struck()

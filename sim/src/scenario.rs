@@ -74,12 +74,14 @@ pub struct RunSection {
     /// Only the first so many of those choices; all of them when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shuffle_first: Option<u64>,
+    /// Blocking work of the gateway (everything with its database) takes time, drawn from the seed; none otherwise.
+    pub disk_time: bool,
 }
 
 impl Default for RunSection {
     fn default() -> Self {
         let (length, drain) = (Span::secs(30), Span::secs(20));
-        Self { length, drain, seeds: 20, seed: None, shuffle: true, shuffle_first: None }
+        Self { length, drain, seeds: 20, seed: None, shuffle: true, shuffle_first: None, disk_time: true }
     }
 }
 

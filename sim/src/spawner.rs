@@ -10,10 +10,10 @@ use std::{
 };
 
 use futures_util::FutureExt as _;
-use openclaw_platform::{BoxFuture, Spawner, TaskHandle};
+use openclaw_platform::{BoxFuture, Spawner, TaskHandle, Told};
 
 use crate::{
-    Order,
+    DiskTime, Order,
     watch::{Live, Watch},
 };
 
@@ -149,6 +149,59 @@ pub struct SimSpawner {
     live: Live,
     watch: Watch,
     order: Order,
+    disk: DiskTime,
+    pieces: Pieces,
+}
+
+/// Blocking work that waits for its time.
+#[derive(Clone, Default)]
+struct Pieces(Arc<Mutex<Waiting>>);
+
+#[derive(Default)]
+struct Waiting {
+    next: u64,
+    works: BTreeMap<u64, Work>,
+}
+
+type Work = Box<dyn FnOnce() -> Told + Send>;
+
+impl std::fmt::Debug for Pieces {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Pieces").field(&self.lock().works.len()).finish()
+    }
+}
+
+impl Pieces {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, work: Work) -> Piece {
+        let mut waiting = self.lock();
+        let number = waiting.next;
+        waiting.next += 1;
+        waiting.works.insert(number, work);
+        Piece { all: self.clone(), number }
+    }
+}
+
+/// One of them; it is forgotten when its task dies with its host.
+struct Piece {
+    all: Pieces,
+    number: u64,
+}
+
+impl Piece {
+    /// `None` when it was done already, because its process came to its end in good order.
+    fn take(&self) -> Option<Work> {
+        self.all.lock().works.remove(&self.number)
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        drop(self.take());
+    }
 }
 
 impl SimSpawner {
@@ -156,7 +209,28 @@ impl SimSpawner {
     pub fn new(panics: Panics, watch: Watch, order: Order) -> Self {
         let live = Live::default();
         watch.add(&live);
-        Self { panics, live, watch, order }
+        Self { panics, live, watch, order, disk: DiskTime::default(), pieces: Pieces::default() }
+    }
+
+    /// The same, with blocking work that takes time.
+    #[must_use]
+    pub fn with_disk(self, disk: DiskTime) -> Self {
+        Self { disk, ..self }
+    }
+
+    /// A process that ends in good order waits for blocking work that has begun: what is left is done now, as it was begun.
+    pub fn finish_blocking(&self) {
+        loop {
+            // One at a time: a piece may begin another.
+            let Some((_, work)) = self.pieces.lock().works.pop_first() else { return };
+            self.inline(Box::new(move || work()()));
+        }
+    }
+
+    fn inline(&self, work: Box<dyn FnOnce() + Send>) {
+        if let Err(panic) = std::panic::catch_unwind(AssertUnwindSafe(work)) {
+            self.panics.record("blocking", &*panic);
+        }
     }
 
     /// Tasks that have not ended, by name.
@@ -185,16 +259,39 @@ impl Spawner for SimSpawner {
         self.start(name, Steered::new(name, &self.watch, &self.order, task))
     }
 
-    /// A thread would bring its own time and order: as many turns later as the dice say, or at once and in line.
     fn blocking_boxed(&self, work: Box<dyn FnOnce() + Send>) {
+        self.blocking_told_boxed(Box::new(move || {
+            work();
+            Box::new(|| {})
+        }));
+    }
+
+    /// A thread would bring its own time and order: as many turns and as much time later as the dice say, or at once and
+    /// in line.
+    fn blocking_told_boxed(&self, work: Work) {
         // Outside of a host there is nobody to wait for.
-        let waits = tokio::runtime::Handle::try_current().map_or(0, |_| self.order.draw());
-        if waits > 0 {
-            let work: BoxFuture<'static, ()> = Box::pin(async move { work() });
-            let work = Steered::new("blocking", &self.watch, &self.order, work);
-            self.start("blocking", work.later(waits));
-        } else if let Err(panic) = std::panic::catch_unwind(AssertUnwindSafe(work)) {
-            self.panics.record("blocking", &*panic);
+        if tokio::runtime::Handle::try_current().is_err() {
+            return self.inline(Box::new(move || work()()));
         }
+        let (waits, takes) = (self.order.draw(), self.disk.draw());
+        if waits == 0 && takes.is_none() {
+            return self.inline(Box::new(move || work()()));
+        }
+        let piece = self.pieces.add(work);
+        let work: BoxFuture<'static, ()> = Box::pin(async move {
+            pause(takes.before).await;
+            let Some(work) = piece.take() else { return };
+            let told = work();
+            pause(takes.after).await;
+            told();
+        });
+        let work = Steered::new("blocking", &self.watch, &self.order, work);
+        self.start("blocking", work.later(waits));
+    }
+}
+
+async fn pause(time: std::time::Duration) {
+    if !time.is_zero() {
+        tokio::time::sleep(time).await;
     }
 }

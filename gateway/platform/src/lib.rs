@@ -26,7 +26,7 @@ pub use clock::{Clock, Millis, Mono};
 pub use entropy::{Entropy, EntropyExt};
 pub use probe::{NoProbe, Probe};
 pub use process::{Command, FILE_HEAD, FileFacts, Output, ProcessError, Processes};
-pub use spawner::{Spawner, SpawnerExt, TaskHandle};
+pub use spawner::{Spawner, SpawnerExt, TaskHandle, Told};
 pub use storage::{BlockFile, FileId, MemoryStorage, Storage};
 pub use transport::{BoxIo, Io, Listener, Transport};
 

@@ -10,9 +10,17 @@ use crate::BoxFuture;
 pub trait Spawner: Send + Sync {
     /// Starts `task`; it goes on when the handle is dropped.
     fn spawn_boxed(&self, name: &'static str, task: BoxFuture<'static, ()>) -> TaskHandle;
-    /// Runs `work` where it may block (inline in a simulation).
+    /// Runs `work` where it may block.
     fn blocking_boxed(&self, work: Box<dyn FnOnce() + Send>);
+    /// Runs `work` where it may block, then what it gives, which lets others know that it is done: right after it, save in a
+    /// simulation, where time passes in between.
+    fn blocking_told_boxed(&self, work: Box<dyn FnOnce() -> Told + Send>) {
+        self.blocking_boxed(Box::new(move || work()()));
+    }
 }
+
+/// What lets others know that blocking work is done.
+pub type Told = Box<dyn FnOnce() + Send>;
 
 /// A started task.
 #[derive(Debug)]
@@ -67,8 +75,9 @@ pub trait SpawnerExt: Spawner {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> impl Future<Output = Option<T>> + Send + 'static {
         let (tx, rx) = oneshot::channel();
-        self.blocking_boxed(Box::new(move || {
-            let _ = tx.send(work());
+        self.blocking_told_boxed(Box::new(move || {
+            let result = work();
+            Box::new(move || drop(tx.send(result)))
         }));
         async move { rx.await.ok() }
     }

@@ -65,7 +65,12 @@ impl Fault<'_> {
     }
     /// What was on its way when it ended still takes its time, in microseconds.
     fn lingers(&self) -> u64 {
-        if self.kind == "latency" { self.json["delay_ms"].as_u64().unwrap_or(0).min(60_000) * 1000 } else { 0 }
+        let delay = self.json["delay_ms"].as_u64().unwrap_or(0).min(60_000) * 1000;
+        match self.kind {
+            "latency" => delay,
+            "disk_slow" => 2 * delay,
+            _ => 0,
+        }
     }
     /// Concerns the model server.
     pub fn is_model(&self) -> bool {
@@ -95,6 +100,8 @@ pub struct Facts<'a> {
     pub power_losses: Vec<u64>,
     /// Faults in the order of their beginning.
     pub faults: Vec<Fault<'a>>,
+    /// How long it may take until what happened is stored, in microseconds.
+    pub stores: u64,
     /// Clients behind the tunnel.
     tunnelled: &'a [String],
 }
@@ -151,6 +158,7 @@ impl<'a> Facts<'a> {
             lives,
             power_losses: history.iter().filter(off).map(|r| r.t_us).collect(),
             faults: faults.into_iter().map(|(_, f)| f).collect(),
+            stores: expect.disk_ms * 1000,
             tunnelled: &expect.tunnelled,
         }
     }
@@ -172,6 +180,12 @@ impl<'a> Facts<'a> {
         let faults = self.faults.iter().map(|f| if f.to == u64::MAX { f.from } else { f.to });
         let begun = self.lives.iter().skip(1).map(|l| l.from);
         faults.chain(begun).max().unwrap_or(0)
+    }
+
+    /// How much of the time between the two the disk was slow, in microseconds: so much longer may take what needs it.
+    pub fn slow_disk_between(&self, from: u64, to: u64) -> u64 {
+        let slow = self.faults.iter().filter(|f| f.kind == "disk_slow");
+        slow.map(|f| f.to.min(to).saturating_sub(f.from.max(from))).sum()
     }
 
     /// True when the last stop did not wait for every run: what they were for is taken up by a next start.

@@ -16,10 +16,11 @@ pub fn check(conns: &[Conn], facts: &Facts, expect: &Expect, out: &mut Findings)
         return;
     }
     let honest = |client: &str| !expect.hostile.iter().any(|h| h == client);
-    let within = expect.fair_within_ms * 1000;
+    let within = expect.fair_within_ms * 1000 + facts.stores;
     for c in conns.iter().filter(|c| honest(c.client) && c.hello.is_some()) {
         for r in c.requests.iter().filter(|r| PROMPT.contains(&r.method)) {
             let due = r.at.t + within;
+            let due = due + facts.slow_disk_between(r.at.t, due);
             let answered = r.first.map_or(u64::MAX, |a| a.at.t);
             let open = c.until(facts) > due;
             if answered > due && open && !c.is_disturbed(facts, r.at.t, due) && !is_ending(facts, r.at.t, due) {

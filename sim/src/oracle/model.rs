@@ -424,6 +424,7 @@ fn answers(c: &Conn, facts: &Facts, expect: &Expect, out: &mut Findings) {
         let Some(answer) = &r.first else {
             let quiet = !c.is_disturbed(facts, asked, asked + bound);
             let due = if quiet { asked + bound } else { asked.max(facts.healed()) + bound + patience };
+            let due = due + facts.slow_disk_between(asked, due);
             let alive = !c.is_orphan(facts, due) && !dead(c, facts);
             if until > due && alive && c.unread.last().is_none_or(|(_, to)| *to < u64::MAX) {
                 let (id, method) = (&r.id, r.method);
@@ -432,6 +433,7 @@ fn answers(c: &Conn, facts: &Facts, expect: &Expect, out: &mut Findings) {
             continue;
         };
         let took = answer.at.t.saturating_sub(asked);
+        let bound = bound + facts.slow_disk_between(asked, answer.at.t);
         if took > bound && !c.is_disturbed(facts, asked, answer.at.t) {
             let (ms, limit) = (took / 1000, bound / 1000);
             out.broken("latency", answer.at.i, format!("{name}: {} took {ms} ms, at most {limit}", r.method));

@@ -54,7 +54,8 @@ pub fn check(facts: &Facts, expect: &Expect, out: &mut Findings) {
 fn starts(facts: &Facts, expect: &Expect, out: &mut Findings) {
     let broken_disk = facts.faults.iter().any(|f| f.kind == "disk");
     let late = |begun: Mark, until: u64, out: &mut Findings| {
-        let (ms, most) = ((until - begun.t) / 1000, expect.start_within_ms);
+        let slow = (facts.slow_disk_between(begun.t, until) + facts.stores) / 1000;
+        let (ms, most) = ((until - begun.t) / 1000, expect.start_within_ms + slow);
         if ms > most && !broken_disk {
             out.broken("starts", begun.i, format!("{ms} ms later it does not listen yet, at most {most}"));
         }

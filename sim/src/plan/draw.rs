@@ -78,6 +78,7 @@ impl Plan {
             length_ms,
             drain_ms: scenario.run.drain.ms(),
             shuffle: scenario.run.shuffle.then_some(Shuffle { first: scenario.run.shuffle_first }),
+            disk_time: scenario.run.disk_time,
             network: scenario.network.clone(),
             config: name_devices_in(config(scenario, seed % RESENDS == RESENDS - 1).map_err(ScenarioError)?, &clients),
             clients,
@@ -392,6 +393,7 @@ fn chosen(kind: FaultName, at: u64, lasts: u64, swarm: &Swarm, dice: &Dice) -> F
             let span = Some(Span::secs(*dice.one_of(&[1, 60, 3600, 86_400])));
             *(if dice.chance(50) { &mut e.back } else { &mut e.forward }) = span;
         }
+        K::DiskSlow => e.delay = Some(Span(*dice.one_of(&[100, 500, 2000]))),
         K::Disk => e.disk = Some(*dice.one_of(&[Disk::Enospc, Disk::Eio])),
         K::TelegramError => {
             e.method = Some((*dice.one_of(&["getUpdates", "sendMessage"])).to_owned());

@@ -57,6 +57,7 @@ impl Plan {
                 seed: Some(self.seed),
                 shuffle: self.shuffle.is_some(),
                 shuffle_first: self.shuffle.and_then(|shuffle| shuffle.first),
+                disk_time: self.disk_time,
             },
             network: self.network.clone(),
             gateway: GatewaySection { config: self.config.clone(), ..GatewaySection::default() },

@@ -46,9 +46,12 @@ pub(super) struct Faults {
     restart: Option<Restart>,
 }
 
-/// A process that was asked to stop.
+/// A service manager starts a process that could not serve again after this time.
+const STARTS_AGAIN: Duration = Duration::from_secs(2);
+
+/// A process that was asked to stop, or that ended by itself.
 struct Restart {
-    fault: u64,
+    fault: Option<u64>,
     after: Option<Duration>,
     stopped: Option<Duration>,
 }
@@ -78,6 +81,9 @@ impl Faults {
         while let Some(at) = self.active.iter().position(|(end, _)| *end <= now) {
             let (_, fault) = self.active.remove(at);
             self.end(&fault, stage);
+        }
+        if self.restart.is_none() && stage.has_failed() {
+            self.restart = Some(Restart { fault: None, after: Some(STARTS_AGAIN), stopped: None });
         }
         self.restart_stopped(stage);
         while let Some(fault) = self.plan.faults.get(self.next).cloned()
@@ -177,11 +183,12 @@ impl Faults {
                 if stage.is_serving() {
                     stage.stop();
                     let after = planned.for_ms.map(Duration::from_millis);
-                    self.restart = Some(Restart { fault: planned.id, after, stopped: None });
+                    self.restart = Some(Restart { fault: Some(planned.id), after, stopped: None });
                 }
             }
             Fault::ClockJump { by_ms } => stage.jump(*by_ms),
             Fault::ConfigEdit { text } => stage.edit_config(text),
+            Fault::DiskSlow { delay_ms } => stage.slow_disk(planned.id, Duration::from_millis(*delay_ms)),
             Fault::BitFlip { file } => stage.flip(planned.id, file),
             // Those at an operation are under way already.
             Fault::LostWrite { .. } => {}
@@ -214,7 +221,7 @@ impl Faults {
             Fault::Chunk { target, .. } => set(target, &|l| l.chunk(chunk(network))),
             Fault::Window { target, .. } => set(target, &|l| l.window(window(network))),
             Fault::Crash(_) | Fault::PowerLoss(_) => stage.start(),
-            Fault::Disk { .. } | Fault::LostWrite { .. } => stage.disarm(planned.id),
+            Fault::Disk { .. } | Fault::DiskSlow { .. } | Fault::LostWrite { .. } => stage.disarm(planned.id),
             _ => {}
         }
         self.note(planned, false);
@@ -250,7 +257,7 @@ impl Faults {
                 let id = restart.fault;
                 self.restart = None;
                 stage.start();
-                if let Some(fault) = self.plan.faults.iter().find(|f| f.id == id).cloned() {
+                if let Some(fault) = self.plan.faults.iter().find(|f| Some(f.id) == id).cloned() {
                     self.note(&fault, false);
                 }
             }

@@ -2,7 +2,7 @@ use std::{
     collections::BTreeSet,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{GATEWAY_PORT, TOKEN, programs::Programs, recorder::Recorder};
 use crate::{
-    Panics, SimEntropy, SimSpawner, World,
+    DiskTime, Panics, SimEntropy, SimSpawner, World,
     fault::SimNet,
     history::What,
     plan::{Disk, Fault, Plan, PlannedFault, config_of},
@@ -24,6 +24,7 @@ use crate::{
 pub(super) struct GatewayHost {
     platform: Platform,
     disk: SimDisk,
+    disk_time: DiskTime,
     panics: Panics,
     seed: u64,
     entropy: Arc<SimEntropy>,
@@ -33,6 +34,8 @@ pub(super) struct GatewayHost {
     text: Arc<Mutex<String>>,
     control: Mutex<Option<mpsc::Sender<Control>>>,
     starts: AtomicU64,
+    /// Its process could not serve.
+    failed: AtomicBool,
     recorder: Recorder,
 }
 
@@ -42,7 +45,9 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 impl GatewayHost {
     pub fn new(plan: &Plan, world: &World, net: &Arc<SimNet>, recorder: &Recorder) -> Result<Self, String> {
-        let tasks = Arc::new(SimSpawner::new(world.panics.clone(), world.watch.clone(), world.order.clone()));
+        let disk_time = DiskTime::new(plan.disk_time, &*world.entropy);
+        let tasks = SimSpawner::new(world.panics.clone(), world.watch.clone(), world.order.clone());
+        let tasks = Arc::new(tasks.with_disk(disk_time.clone()));
         let disk = SimDisk::new();
         let text = Arc::new(Mutex::new(plan.config.clone()));
         let platform = Platform {
@@ -60,6 +65,7 @@ impl GatewayHost {
         Ok(Self {
             platform,
             disk,
+            disk_time,
             panics: world.panics.clone(),
             seed: plan.seed,
             entropy: world.entropy.clone(),
@@ -68,6 +74,7 @@ impl GatewayHost {
             text,
             control: Mutex::default(),
             starts: AtomicU64::new(0),
+            failed: AtomicBool::new(false),
             recorder: recorder.clone(),
         })
     }
@@ -86,6 +93,7 @@ impl GatewayHost {
     /// One life of the process.
     pub async fn serve(self: Arc<Self>) -> turmoil::Result {
         self.process("start");
+        self.failed.store(false, Ordering::Relaxed);
         let life = self.starts.fetch_add(1, Ordering::Relaxed);
         // A process that starts anew does not draw the same ids again.
         let platform = Platform {
@@ -109,6 +117,7 @@ impl GatewayHost {
             ended = openclaw_server::run(platform, self.options(), control, ready) => ended,
             () = announce => return Ok(()),
         };
+        self.tasks.finish_blocking();
         *lock(&self.control) = None;
         match ended {
             Ok(stopped) => {
@@ -120,6 +129,7 @@ impl GatewayHost {
             Err(error) => {
                 self.does(What::Note { text: format!("the gateway could not serve: {error}") });
                 self.does(What::Process { event: "failed".into() });
+                self.failed.store(true, Ordering::Relaxed);
             }
         }
         // Its tasks may finish; whoever steers the run ends the process.
@@ -157,6 +167,11 @@ impl GatewayHost {
     /// Its disk.
     pub fn disk(&self) -> &SimDisk {
         &self.disk
+    }
+
+    /// How long work with it takes.
+    pub fn disk_time(&self) -> &DiskTime {
+        &self.disk_time
     }
 
     /// The disk fails from now on.
@@ -200,6 +215,11 @@ impl GatewayHost {
         lock(&self.control).is_some()
     }
 
+    /// True from when its process could not serve until it is gone or starts again.
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
+    }
+
     /// True while it serves, or has tasks left.
     pub fn has_something(&self) -> bool {
         self.is_serving() || self.tasks.live().values().sum::<u64>() > 0
@@ -207,6 +227,7 @@ impl GatewayHost {
 
     /// Its process is gone, and with it what it had in memory; by a power loss also what was not synced.
     pub fn gone(&self, event: &str) {
+        self.failed.store(false, Ordering::Relaxed);
         *lock(&self.control) = None;
         if event == "power_loss" {
             self.disk.power_loss(self.seed.wrapping_add(self.starts.load(Ordering::Relaxed)));

@@ -269,6 +269,10 @@ impl Stage for Machine {
         self.left_out("a disk fault");
     }
 
+    fn slow_disk(&mut self, _id: u64, _most: Duration) {
+        self.left_out("a slow disk");
+    }
+
     fn flip(&mut self, _id: u64, _file: &str) {
         self.left_out("a bit flip");
     }

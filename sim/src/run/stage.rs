@@ -20,10 +20,16 @@ pub(super) trait Stage {
     fn start(&mut self);
     /// True until the process has ended.
     fn is_serving(&mut self) -> bool;
+    /// The process has ended by itself because it could not serve: its service manager starts it again.
+    fn has_failed(&mut self) -> bool {
+        false
+    }
     /// Moves the wall clock.
     fn jump(&mut self, by_ms: i64);
     /// Makes the disk fail from now on, until [`Stage::disarm`].
     fn disk(&mut self, id: u64, fails: Disk);
+    /// Makes each half of a piece of work with the disk take up to so much longer, until [`Stage::disarm`].
+    fn slow_disk(&mut self, id: u64, most: Duration);
     /// Turns a bit of a file of the disk over.
     fn flip(&mut self, id: u64, file: &str);
     /// Sets a fault that strikes at a storage operation.

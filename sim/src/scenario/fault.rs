@@ -25,7 +25,8 @@ pub struct FaultEntry {
     /// Bytes: per second (rate), per piece (chunk), on their way (window).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
-    /// Delay of each segment (latency) or answer (slow backends).
+    /// Delay of each segment (latency) or answer (slow backends); the longest of each piece of work (slow disk), once until it
+    /// is done, and once until others see that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delay: Option<Span>,
     /// How far the wall clock jumps ahead ...
@@ -92,6 +93,8 @@ pub enum FaultName {
     ClockJump,
     /// The gateway's disk fails.
     Disk,
+    /// The gateway's disk is slow.
+    DiskSlow,
     /// A bit of a file on the gateway's disk turns over.
     BitFlip,
     /// Operations of the gateway's disk are answered well and never reach it; the next power loss shows it.
@@ -210,6 +213,7 @@ impl FaultEntry {
             FaultName::Stop => Fault::Stop,
             FaultName::ClockJump => Fault::ClockJump { by_ms: ms(self.forward) - ms(self.back) },
             FaultName::Disk => Fault::Disk { disk: self.disk.unwrap_or(Disk::Eio), at, times: self.times },
+            FaultName::DiskSlow => Fault::DiskSlow { delay_ms },
             FaultName::BitFlip => {
                 Fault::BitFlip { file: self.file.clone().unwrap_or_else(|| openclaw_server::store::FILE.into()) }
             }
@@ -253,6 +257,7 @@ impl FaultEntry {
                 *(if by_ms < 0 { &mut e.back } else { &mut e.forward }) = span;
             }
             Fault::Disk { disk, at, times } => (e.disk, e.at_op, e.times) = (Some(disk), at.at_op, times),
+            Fault::DiskSlow { delay_ms } => e.delay = Some(Span(delay_ms)),
             Fault::BitFlip { file } => e.file = Some(file),
             Fault::LostWrite { at, times } => (e.at_op, e.times) = (at.at_op, times),
             Fault::TelegramError { method, status, times, retry_after } => {
@@ -317,7 +322,7 @@ mod tests {
     fn every_kind_comes_back_from_its_plan() {
         let schema = schemars::schema_for!(FaultName).to_value();
         let names: Vec<_> = schema["oneOf"].as_array().unwrap().iter().map(|n| n["const"].clone()).collect();
-        assert_eq!(names.len(), 26);
+        assert_eq!(names.len(), 27);
         for name in names {
             let kind: FaultName = serde_json::from_value(name).unwrap();
             let fault = FaultEntry::new(Span(5), kind).fault();

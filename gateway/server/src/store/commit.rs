@@ -101,6 +101,9 @@ pub(super) struct Commits {
     writes: AtomicU64,
 }
 
+/// A write whose fate is decided, and why it was not made when the database is in trouble.
+type Settled = (Box<dyn Work>, Option<String>);
+
 /// Why a batch was not committed.
 pub(super) enum Failed {
     /// A closure of it failed; nothing is wrong with the database.
@@ -225,9 +228,20 @@ impl Commits {
     /// of the process dropped, is answered by that: its writers hear that nothing is written any more.
     async fn work_off(self: Arc<Self>) {
         while let Some(batch) = self.take() {
-            let commits = self.clone();
-            if self.tasks.blocking(move || commits.settle(batch)).await.is_none() {
-                tracing::error!("a batch of writes was not finished");
+            let mut rest = batch;
+            while !rest.is_empty() {
+                let (commits, (more, told)) = (self.clone(), oneshot::channel());
+                self.tasks.blocking_told_boxed(Box::new(move || {
+                    let (settled, rest) = commits.settle(rest);
+                    Box::new(move || {
+                        settled.into_iter().for_each(|(job, trouble)| job.answer(trouble.as_deref()));
+                        let _ = more.send(rest);
+                    })
+                }));
+                rest = told.await.unwrap_or_else(|_| {
+                    tracing::error!("a batch of writes was not finished");
+                    Vec::new()
+                });
             }
         }
     }
@@ -239,17 +253,20 @@ impl Commits {
         (n > 0).then(|| queue.waiting.drain(..n).collect())
     }
 
-    /// Commits a batch in order and answers every writer of it.
-    fn settle(&self, batch: Vec<Box<dyn Work>>) {
-        let mut rest = batch;
-        while !rest.is_empty() {
-            match self.commit(&mut rest) {
-                Ok(n) => rest.drain(..n).for_each(|job| job.answer(None)),
-                // One failing closure must not spoil the others: each gets a transaction of its own.
-                Err(Failed::Work) if rest.len() > 1 => rest.drain(..).for_each(|job| self.settle(vec![job])),
-                Err(Failed::Work) => rest.drain(..).for_each(|job| job.answer(None)),
-                Err(Failed::Storage(why)) => rest.drain(..).for_each(|job| job.answer(Some(&why))),
+    /// Commits a batch in order, as far as one transaction goes: those whose fate is decided, with what their writers must
+    /// be told, and the rest.
+    fn settle(&self, mut batch: Vec<Box<dyn Work>>) -> (Vec<Settled>, Vec<Box<dyn Work>>) {
+        match self.commit(&mut batch) {
+            Ok(n) => {
+                let rest = batch.split_off(n);
+                (batch.into_iter().map(|job| (job, None)).collect(), rest)
             }
+            // One failing closure must not spoil the others: each gets a transaction of its own.
+            Err(Failed::Work) if batch.len() > 1 => {
+                (batch.into_iter().flat_map(|job| self.settle(vec![job]).0).collect(), Vec::new())
+            }
+            Err(Failed::Work) => (batch.into_iter().map(|job| (job, None)).collect(), Vec::new()),
+            Err(Failed::Storage(why)) => (batch.into_iter().map(|job| (job, Some(why.clone()))).collect(), Vec::new()),
         }
     }
 

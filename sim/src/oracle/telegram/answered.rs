@@ -33,15 +33,16 @@ pub fn check(chat: &Chat, facts: &Facts, expect: &Expect, out: &mut Findings) {
         let text = format!("chat {}: what was accepted is given up because of the disk", chat.id);
         out.broken("telegram_answered", c.at.i, text);
     }
-    // An answer that quotes nothing is for the message that has no reason to have none: one that has gives it up, and one
-    // whose chat was told.
+    // An answer that quotes nothing is for the message that has no reason to have none: one that has, or of which the chat
+    // was told that its answer may be missing, gives it up.
     let mut without = BTreeSet::new();
     let unanswered = loop {
         let (unanswered, takers) = judge.unanswered(&without);
         let Some(first) = unanswered.first() else { return };
         let is_command = |number: usize| chat.updates[number].is_command();
-        let could = |n: usize| judge.has_reason(n) || judge.is_told(n);
-        let gives_up = |n: &usize| n < first && is_command(*n) == is_command(*first) && could(*n);
+        let gives_up = |n: &usize| {
+            n < first && is_command(*n) == is_command(*first) && (judge.has_reason(*n) || judge.is_told_of(*n))
+        };
         match takers.into_iter().find(gives_up) {
             Some(taker) => without.insert(taker),
             None => break unanswered,
@@ -78,9 +79,9 @@ impl Judge<'_> {
             if u.sends.iter().any(|c| is_over(c)) || together.contains(&u.id) {
                 continue;
             }
+            let fits = |c: &Call| c.at.t >= u.at.t && u.is_command() == is_answer_to_command(c.words());
             let takes = !without.contains(&number);
-            let fits = |c: &Call| takes && c.at.t >= u.at.t && u.is_command() == is_answer_to_command(c.words());
-            if let Some(n) = spare.iter().position(|c| fits(c)) {
+            if let Some(n) = spare.iter().position(|c| takes && fits(c)) {
                 let answer = spare.remove(n);
                 together.extend(asked_with(u, answer.at.t, chat, facts));
                 takers.push(number);
@@ -103,10 +104,10 @@ impl Judge<'_> {
         (unanswered, takers)
     }
 
-    /// A line in the chat says that its answer may be missing.
-    fn is_told(&self, number: usize) -> bool {
-        let (chat, u) = (self.chat, &self.chat.updates[number]);
-        chat.others.iter().any(|c| is_notice(c) && tells_of(c, u, self.facts))
+    /// Some line to the chat may be about it.
+    fn is_told_of(&self, number: usize) -> bool {
+        let u = &self.chat.updates[number];
+        self.chat.others.iter().any(|c| is_notice(c) && tells_of(c, u, self.facts))
     }
 
     /// It may still come, or the message ended with its run, went into another, or was summed up.

@@ -14,7 +14,7 @@ const GIVES_UP: u64 = 25_000_000;
 /// microseconds. What holds up the link, or the disk, makes it longer.
 pub fn flight(c: &Call, facts: &Facts) -> (u64, u64) {
     let mut from = c.at.t.saturating_sub(TRANSIT);
-    let mut to = c.end.map_or(facts.end, |(end, _)| end.t.saturating_add(TRANSIT));
+    let mut to = c.end.map_or(facts.end, |(end, _)| end.t.saturating_add(TRANSIT + facts.stores));
     // One fault may begin while the other still holds it up.
     for _ in 0..3 {
         for f in &facts.faults {
@@ -24,7 +24,7 @@ pub fn flight(c: &Call, facts: &Facts) -> (u64, u64) {
             if f.is_slow() && f.is_telegram() {
                 from = from.min(f.from.saturating_sub(TRANSIT));
                 to = to.max(f.to.saturating_add(TRANSIT));
-            } else if f.kind == "disk" {
+            } else if matches!(f.kind, "disk" | "disk_slow") {
                 to = to.max(f.to.saturating_add(STORES));
             }
         }
