@@ -15,6 +15,7 @@ mod entropy;
 pub mod fault;
 pub mod goals;
 pub mod history;
+pub mod hunt;
 pub mod judge;
 pub mod mutants;
 pub mod oracle;

@@ -13,6 +13,7 @@ use clap::{Args, Parser, Subcommand};
 use sim::{
     canary::Canary,
     counters::{ALARM_AFTER, Counters},
+    hunt::Shown,
     mutants::{self, Hunt},
     oracle,
     plan::{Plan, Strike, StrikeKind},
@@ -59,6 +60,9 @@ enum Command {
         /// Print the outcome as JSON.
         #[arg(long)]
         json: bool,
+        /// Print the outcome and the facts that `hunt` looks at, as JSON.
+        #[arg(long)]
+        signature: bool,
         /// A run in which no virtual time passes for so long of real time has failed.
         #[arg(long, value_parser = budget, default_value = WATCHDOG)]
         watchdog: Duration,
@@ -130,6 +134,32 @@ enum Command {
         #[arg(long)]
         out: Option<PathBuf>,
         /// Print the shares as JSON.
+        #[arg(long)]
+        json: bool,
+        /// A run in which no virtual time passes for so long of real time has failed.
+        #[arg(long, value_parser = budget, default_value = WATCHDOG)]
+        watchdog: Duration,
+    },
+    /// Search by novelty: plans that showed something new are changed a little and tried again.
+    Hunt {
+        /// A scenario, or a directory of them.
+        file: PathBuf,
+        /// How long (60s, 10m, 8h).
+        #[arg(long, value_parser = budget)]
+        budget: Duration,
+        /// Runs at a time.
+        #[arg(long, default_value_t = 1)]
+        jobs: usize,
+        /// What is drawn.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Only fresh seeds, for comparison.
+        #[arg(long)]
+        blind: bool,
+        /// Write the fewest plans that show everything here, as scenarios, at most 20.
+        #[arg(long)]
+        corpus: Option<PathBuf>,
+        /// Print the sums as JSON.
         #[arg(long)]
         json: bool,
         /// A run in which no virtual time passes for so long of real time has failed.
@@ -236,6 +266,8 @@ struct RunArgs {
     canary: Option<Canary>,
 }
 
+/// Plans that a hunt writes at most.
+const CORPUS: usize = 20;
 /// [`sim::watch::PATIENCE`], as it is written.
 const WATCHDOG: &str = "60s";
 
@@ -276,11 +308,14 @@ fn run(command: Command) -> Result<u8, String> {
             let text = if toml { plan.to_scenario().to_toml().map_err(|e| e.to_string())? } else { json(&plan)? };
             print(&text)
         }
-        Command::Replay { file, trace, json: as_json, watchdog } => {
+        Command::Replay { file, trace, json: as_json, signature, watchdog } => {
             let plan = Plan::from_json(&read(&file)?).map_err(|e| format!("{}: {e}", file.display()))?;
             let (outcome, history) = try_plan_within(&plan, watchdog);
             write_trace(trace.as_deref(), &plan, &outcome, &history)?;
-            if as_json {
+            if signature {
+                let shown = Shown { signature: sim::hunt::signature(&history), outcome: outcome.clone() };
+                print(&json(&shown)?)?;
+            } else if as_json {
                 print(&json(&outcome)?)?;
             } else {
                 tell(&outcome);
@@ -319,6 +354,33 @@ fn run(command: Command) -> Result<u8, String> {
                 write(&out, &sim::view::page(&trace, Some(&why)))?;
             }
             print(&if as_json { json(&why)? } else { sim::why::table(&why) })
+        }
+        Command::Hunt { file, budget, jobs, seed, blind, corpus, json: as_json, watchdog } => {
+            let stories = Story::all(&file).map_err(|e| e.to_string())?;
+            let show = |plan: &Plan| child(plan, watchdog, "--signature");
+            let hunt = sim::hunt::Hunt { stories, budget, jobs, seed, blind, show: &show };
+            let found = hunt.run(|what| eprintln!("{what}"));
+            for (n, (plan, outcome)) in found.failures.iter().enumerate() {
+                let label = format!("{}-hunt-{n}", plan.seed);
+                let path = sim::runner::Failure::write(&label, outcome, plan).map_err(|e| e.to_string())?;
+                eprintln!("replay: sim replay {}", path.display());
+            }
+            for plan in corpus.iter().flat_map(|_| found.chosen(&BTreeSet::new(), CORPUS)) {
+                let text = plan.to_scenario().to_toml().map_err(|e| e.to_string())?;
+                let name = format!("{}-{}.toml", plan.scenario, plan.seed);
+                write(&corpus.clone().unwrap_or_default().join(name), &text)?;
+            }
+            let sums = format!(
+                "{} facts in {} runs, {:.0} CPU seconds; by tenths of the time: {:?}; {} failures, {} plans kept",
+                found.facts,
+                found.runs,
+                found.cpu_s,
+                found.curve,
+                found.failures.len(),
+                found.corpus.len()
+            );
+            print(&if as_json { json(&found)? } else { sums })?;
+            Ok(if found.failures.is_empty() { exit::OK } else { exit::VIOLATED })
         }
         Command::Counters { file, scenarios } => {
             let goals = |story: &Story| story.scenario.expect.goals().cloned().collect();
@@ -449,13 +511,18 @@ fn why_of(
 }
 
 /// Runs a plan in a process of its own.
-#[allow(clippy::disallowed_types)] // the runner's own processes
 fn elsewhere(plan: &Plan, watchdog: Duration) -> Result<Outcome, String> {
+    child(plan, watchdog, "--json")
+}
+
+/// The same, with what `replay` prints for this option.
+#[allow(clippy::disallowed_types)] // the runner's own processes
+fn child<T: serde::de::DeserializeOwned>(plan: &Plan, watchdog: Duration, option: &str) -> Result<T, String> {
     let home = tempfile::tempdir().map_err(|e| e.to_string())?;
     let file = home.path().join("plan.json");
     write(&file, &json(plan)?)?;
     let mut command = std::process::Command::new(std::env::current_exe().map_err(|e| e.to_string())?);
-    command.arg("replay").arg(&file).args(["--json", "--watchdog", &format!("{}ms", watchdog.as_millis())]);
+    command.arg("replay").arg(&file).args([option, "--watchdog", &format!("{}ms", watchdog.as_millis())]);
     let output = command.output().map_err(|e| e.to_string())?;
     serde_json::from_slice(&output.stdout).map_err(|e| e.to_string())
 }

@@ -115,7 +115,7 @@ impl Hunt {
         let tree = Tree::new(&self.root, &self.work)?;
         let planted = Planted::build(&tree, &mutants, self.together, &told)?;
         let harmless = harmless(&self.root)?;
-        let mut sweep = Sweep::new(&planted, &mutants, &self.root.join("scenarios"), self.jobs)?;
+        let mut sweep = Sweep::new(&planted, &mutants, &tree.scenarios(), self.jobs)?;
         for trial in 0..self.trials {
             sweep.trial(trial * self.seeds..(trial + 1) * self.seeds, &told)?;
         }

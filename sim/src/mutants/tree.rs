@@ -33,6 +33,11 @@ impl Tree {
         Ok(tree)
     }
 
+    /// Where scenarios are.
+    pub fn scenarios(&self) -> PathBuf {
+        self.source.join("scenarios")
+    }
+
     /// Keeps all files that are in the repository or could be.
     fn snapshot(&self, origin: &Path) -> Result<(), String> {
         let mut list = Command::new("git");
