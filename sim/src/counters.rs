@@ -9,14 +9,17 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::runner::Outcome;
+use crate::{runner::Outcome, view::escaped};
 
 /// The version of the file's form.
 const VERSION: u32 = 1;
-/// A page of the rarest names so many.
+/// The table names so many of the rarest.
 const RAREST: usize = 10;
 /// Something that no run has reached is an alarm after so many.
 pub const ALARM_AFTER: u64 = 1000;
+
+/// The goals that scenarios name.
+pub type Goals = BTreeMap<String, BTreeSet<String>>;
 
 /// Sums over all runs so far.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -107,7 +110,7 @@ impl Counters {
     }
 
     /// Branches and goals that no run has reached; `goals` are those that scenarios name.
-    pub fn never(&self, goals: &BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
+    pub fn never(&self, goals: &Goals) -> Vec<String> {
         let branches = crate::claims::SOMETIMES.iter().filter(|b| !self.branches.contains_key(**b));
         let mut never: Vec<String> = branches.map(|b| format!("branch {b}")).collect();
         for (scenario, goals) in goals {
@@ -119,39 +122,84 @@ impl Counters {
         never
     }
 
-    /// In words: sums, the rarest, what was never reached.
-    pub fn table(&self, goals: &BTreeMap<String, BTreeSet<String>>) -> String {
-        use std::fmt::Write as _;
-        let sum = |f: fn(&Counter) -> f64| self.scenarios.values().map(f).sum::<f64>();
-        let mut text = format!(
-            "{} runs, {:.0} simulated hours in {:.1} CPU hours, seeds up to {}\n",
-            self.runs(),
-            sum(|c| c.simulated_s) / 3600.0,
-            sum(|c| c.cpu_s) / 3600.0,
-            self.seeds_to()
-        );
-        for (name, c) in self.scenarios.iter().filter(|(_, c)| !c.failed.is_empty()) {
-            let failed: Vec<String> = c.failed.iter().map(|(oracle, n)| format!("{oracle} {n}")).collect();
-            let _ = writeln!(text, "failed: {name}: {} of {} runs", failed.join(", "), c.runs);
-        }
+    /// The goals and branches that were reached, the rarest first: runs that did, of how many, name. By share: a goal of a
+    /// scenario that runs seldom is not rare for that.
+    fn by_share(&self) -> Vec<(u64, u64, String)> {
         let goals_of = |(name, c): (&String, &Counter)| -> Vec<(u64, u64, String)> {
             c.goals.iter().map(|(goal, n)| (*n, c.runs, format!("{name}: {goal}"))).collect()
         };
         let mut all: Vec<(u64, u64, String)> = self.scenarios.iter().flat_map(goals_of).collect();
         all.extend(self.branches.iter().map(|(b, n)| (*n, self.runs(), format!("branch {b}"))));
-        // By share: a goal of a scenario that runs seldom is not rare for that.
         all.sort_by(|a, b| (a.0 * b.1).cmp(&(b.0 * a.1)).then(a.2.cmp(&b.2)));
+        all
+    }
+
+    fn sums(&self) -> String {
+        let sum = |f: fn(&Counter) -> f64| self.scenarios.values().map(f).sum::<f64>();
+        format!(
+            "{} runs, {:.0} simulated hours in {:.1} CPU hours, seeds up to {}",
+            self.runs(),
+            sum(|c| c.simulated_s) / 3600.0,
+            sum(|c| c.cpu_s) / 3600.0,
+            self.seeds_to()
+        )
+    }
+
+    fn failures(&self) -> Vec<String> {
+        let failed = self.scenarios.iter().filter(|(_, c)| !c.failed.is_empty());
+        let line = |(name, c): (&String, &Counter)| {
+            let failed: Vec<String> = c.failed.iter().map(|(oracle, n)| format!("{oracle} {n}")).collect();
+            format!("{name}: {} of {} runs", failed.join(", "), c.runs)
+        };
+        failed.map(line).collect()
+    }
+
+    fn alarm(&self) -> &'static str {
+        if self.runs() >= ALARM_AFTER { "NEVER REACHED" } else { "not reached yet" }
+    }
+
+    /// In words: sums, the rarest, what was never reached.
+    pub fn table(&self, goals: &Goals) -> String {
+        use std::fmt::Write as _;
+        let mut text = self.sums() + "\n";
+        self.failures().iter().for_each(|line| _ = writeln!(text, "failed: {line}"));
         text += "rarest:\n";
-        for (n, of, name) in all.iter().take(RAREST) {
+        for (n, of, name) in self.by_share().iter().take(RAREST) {
             let _ = writeln!(text, "{n:>8} of {of:<8} {name}");
         }
         let never = self.never(goals);
         if !never.is_empty() {
-            let alarm = if self.runs() >= ALARM_AFTER { "NEVER REACHED" } else { "not reached yet" };
-            let _ = writeln!(text, "{alarm} ({}):", never.len());
+            let _ = writeln!(text, "{} ({}):", self.alarm(), never.len());
             never.iter().for_each(|name| text += &format!("  {name}\n"));
         }
         text
+    }
+
+    /// The same as a page that needs no network: everything that was reached, the rarest first.
+    pub fn page(&self, goals: &Goals) -> String {
+        use std::fmt::Write as _;
+        let mut text = String::from(
+            "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><meta http-equiv=\"Content-Security-Policy\" \
+             content=\"default-src 'none'; style-src 'unsafe-inline'\"><title>What nights have reached</title>\n<style>\
+             body{font:14px/1.4 system-ui,sans-serif;margin:24px;max-width:1000px}td{padding:2px 12px 2px 0}\
+             .bad{color:#c4161c}td:first-child{text-align:right;font-variant-numeric:tabular-nums}</style>\n",
+        );
+        let _ = writeln!(text, "<h1>What nights have reached</h1><p>{}</p>", escaped(&self.sums()));
+        let list = |text: &mut String, head: &str, lines: &[String]| {
+            if !lines.is_empty() {
+                let _ = writeln!(text, "<h2 class=\"bad\">{head} ({})</h2><ul>", lines.len());
+                lines.iter().for_each(|line| _ = writeln!(text, "<li>{}", escaped(line)));
+                *text += "</ul>\n";
+            }
+        };
+        list(&mut text, "Failed", &self.failures());
+        list(&mut text, self.alarm(), &self.never(goals));
+        text += "<h2>Reached, the rarest first</h2><table>\n";
+        for (n, of, name) in self.by_share() {
+            let percent = n as f64 * 100.0 / of.max(1) as f64;
+            let _ = writeln!(text, "<tr><td>{percent:.2} %<td>{n} of {of}<td>{}", escaped(&name));
+        }
+        text + "</table></html>\n"
     }
 }
 
@@ -198,6 +246,9 @@ mod tests {
         let rarest = table.lines().find(|l| l.contains(" of ")).unwrap();
         assert_eq!(rarest.split_whitespace().collect::<Vec<_>>(), ["1", "of", "2", "b:", "resent"], "{table}");
         assert!(table.contains("not reached yet"), "{table}");
+        let page = counters.page(&goals);
+        assert!(page.contains("<td>50.00 %<td>1 of 2<td>b: resent"), "{page}");
+        assert!(page.contains("<li>a: reconnect"), "{page}");
         std::fs::write(&file, "{}").unwrap();
         assert!(Counters::read(&file).is_err(), "what is none is not written over");
     }

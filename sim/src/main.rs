@@ -173,6 +173,9 @@ enum Command {
         /// The scenarios whose goals are looked for.
         #[arg(long, default_value = "scenarios")]
         scenarios: PathBuf,
+        /// Write it all as a page.
+        #[arg(long)]
+        out: Option<PathBuf>,
     },
     /// Plant bugs in a copy of the gateway and count the seeds of the ordinary run until an oracle finds each.
     Mutants {
@@ -382,11 +385,14 @@ fn run(command: Command) -> Result<u8, String> {
             print(&if as_json { json(&found)? } else { sums })?;
             Ok(if found.failures.is_empty() { exit::OK } else { exit::VIOLATED })
         }
-        Command::Counters { file, scenarios } => {
+        Command::Counters { file, scenarios, out } => {
             let goals = |story: &Story| story.scenario.expect.goals().cloned().collect();
             let stories = Story::all(&scenarios).map_err(|e| e.to_string())?;
             let goals: BTreeMap<_, BTreeSet<_>> = stories.iter().map(|s| (s.name.clone(), goals(s))).collect();
             let counters = Counters::read(&file)?;
+            if let Some(out) = out {
+                write(&out, &counters.page(&goals))?;
+            }
             print(&counters.table(&goals))?;
             // An alarm is one for scripts as well.
             let alarmed = counters.runs() >= ALARM_AFTER && !counters.never(&goals).is_empty();

@@ -38,7 +38,7 @@ pub fn page(trace: &Trace, why: Option<&Why>) -> String {
 }
 
 /// Text between tags.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
 }
 

@@ -119,7 +119,9 @@ impl<'a> Sweep<'a> {
             Place::Nowhere(why) => return Err(why.clone()),
         };
         let mut order: Vec<&(usize, Sound)> = sound.iter().collect();
-        order.sort_by_key(|(n, _)| !mutant.scenarios.contains(&self.stories[*n].name));
+        // Named ones first, then what costs least.
+        let cost = |sound: &Sound| (sound.outcome.cpu_s * 1e6) as u64;
+        order.sort_by_key(|(n, sound)| (!mutant.scenarios.contains(&self.stories[*n].name), cost(sound)));
         let (mut reached, mut changed) = (0, 0);
         for (n, sound) in order {
             let story = &self.stories[*n];
