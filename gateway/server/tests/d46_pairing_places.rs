@@ -10,7 +10,11 @@ use openclaw_server::{
     auth::Origin,
     gateway::Gateway,
     hub::Member,
-    limits::{PENDING_DEVICES, PENDING_DEVICES_OF_ONE, PENDING_NODES, PENDING_NODES_OF_ONE, WAITING_PROTECTED},
+    limits::{
+        PENDING_DEVICES, PENDING_DEVICES_OF_ONE, PENDING_NODE_TTL, PENDING_NODES, PENDING_NODES_OF_ONE,
+        WAITING_PROTECTED,
+    },
+    store,
 };
 use serde_json::{Value, json};
 use support::{Device, TOKEN, call, enter, gateway, local};
@@ -132,4 +136,25 @@ async fn d46_node_pairing_requests_share_their_places() {
     tokio::time::advance(WAITING_PROTECTED).await;
     file(&owner, "next".into()).await.unwrap();
     assert!(nodes().await.contains(&"next".to_owned()));
+}
+
+/// F04: a request that is too old is shown to nobody, and the next one that is filed takes its place, on the disk as well.
+#[tokio::test(start_paused = true)]
+async fn f04_node_requests_that_are_too_old_do_not_stay_on_the_disk() {
+    let gateway = gateway();
+    let owner = owner(&gateway).await;
+    let file = async |node: &str| call(&gateway, &owner, "node.pair.request", json!({ "nodeId": node })).await.unwrap();
+    let old = file("old").await;
+    file("older").await;
+    tokio::time::advance(PENDING_NODE_TTL).await;
+    let list = call(&gateway, &owner, "node.pair.list", json!({})).await.unwrap();
+    assert_eq!(list["pending"], json!([]));
+    let id = json!({ "requestId": old["request"]["requestId"] });
+    for method in ["node.pair.approve", "node.pair.reject"] {
+        call(&gateway, &owner, method, id.clone()).await.unwrap_err();
+    }
+    file("new").await;
+    let rows: Vec<(String, Value)> = gateway.store.read(|tx| store::all(tx, store::NODE_REQUESTS)).unwrap();
+    let nodes: Vec<&Value> = rows.iter().map(|(_, row)| &row["nodeId"]).collect();
+    assert_eq!(nodes, [&json!("new")]);
 }

@@ -65,8 +65,10 @@ impl Pending {
 }
 
 impl State {
-    fn expire(&mut self, now: Mono) {
-        self.pending.retain(|_, p| p.is_fresh(now));
+    /// A request that may still be decided. Those that are too old stay until the next one is filed, which removes them
+    /// here and on the disk.
+    fn waiting(&self, request_id: &str, now: Mono) -> Option<&Pending> {
+        self.pending.get(request_id).filter(|p| p.is_fresh(now))
     }
 }
 
@@ -181,9 +183,9 @@ impl Pairings {
 
     /// Pending and paired, newest first, without tokens (D17).
     pub fn list(&self) -> (Vec<NodePairRequest>, Vec<NodePaired>) {
-        let mut state = self.lock();
-        state.expire(self.clock.mono());
-        let mut pending: Vec<NodePairRequest> = state.pending.values().map(|p| p.shown.clone()).collect();
+        let (state, now) = (self.lock(), self.clock.mono());
+        let fresh = state.pending.values().filter(|p| p.is_fresh(now));
+        let mut pending: Vec<NodePairRequest> = fresh.map(|p| p.shown.clone()).collect();
         pending.sort_by_key(|r| std::cmp::Reverse(r.ts));
         let mut paired: Vec<NodePaired> = state.paired.values().map(without_token).collect();
         paired.sort_by_key(|n| std::cmp::Reverse(n.approved_at_ms));
@@ -203,9 +205,8 @@ impl Pairings {
         let _one = self.changing.lock().await;
         let now = self.clock.wall();
         let (node, evicted) = {
-            let mut state = self.lock();
-            state.expire(self.clock.mono());
-            let Some(waiting) = state.pending.get(request_id) else { return Ok(None) };
+            let state = self.lock();
+            let Some(waiting) = state.waiting(request_id, self.clock.mono()) else { return Ok(None) };
             let r = waiting.shown.clone();
             let created = state.paired.get(&r.node_id).map_or(now, |n| n.created_at_ms);
             let node = NodePaired {
@@ -256,11 +257,7 @@ impl Pairings {
     /// When it cannot be stored.
     pub async fn reject(&self, request_id: &str) -> Result<Option<String>, StoreError> {
         let _one = self.changing.lock().await;
-        let found = {
-            let mut state = self.lock();
-            state.expire(self.clock.mono());
-            state.pending.get(request_id).map(|p| p.shown.node_id.clone())
-        };
+        let found = { self.lock().waiting(request_id, self.clock.mono()).map(|p| p.shown.node_id.clone()) };
         let Some(node_id) = found else { return Ok(None) };
         let (id, state, gone) = (request_id.to_owned(), self.state.clone(), request_id.to_owned());
         let write =
