@@ -30,6 +30,7 @@ pub mod trace;
 mod transport;
 pub mod view;
 pub mod watch;
+pub mod workload;
 mod world;
 
 pub use clock::SimClock;
