@@ -242,6 +242,9 @@ impl State {
         if let Some(step) = self.script.pop_front() {
             return step;
         }
+        if let Some(again) = prompt.next_round() {
+            return again;
+        }
         if let Some(result) = &prompt.tool_result {
             let head: String = result.chars().take(200).collect();
             return Step::say(format!("tool said: {head}"));

@@ -76,6 +76,10 @@ fn kind(r: &Record) -> String {
         }
         What::ConnectFailed { .. } => "connect failed".into(),
         What::Reading { on, .. } => format!("reading {}", if *on { "on" } else { "off" }),
+        What::Told { what, .. } => {
+            let named = what.as_object().and_then(|o| o.keys().next());
+            format!("told {}", named.map_or("", String::as_str))
+        }
         What::Fault { on, fault, .. } => {
             format!("fault {} {}", fault["kind"].as_str().unwrap_or("?"), if *on { "begins" } else { "ends" })
         }

@@ -66,6 +66,12 @@ pub fn reached(history: &[Record]) -> BTreeSet<String> {
                     goals.insert(format!("fault {kind}"));
                 }
             }
+            What::Told { what, .. } => {
+                for (name, value) in what.as_object().into_iter().flatten().filter(|(name, _)| *name != "seq") {
+                    goals.insert(format!("told {name}"));
+                    goals.extend(value.as_str().map(|value| format!("told {name} {value}")));
+                }
+            }
             What::Note { text } => {
                 goals.insert(format!("note {text}"));
             }

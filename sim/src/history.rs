@@ -46,6 +46,13 @@ pub enum What {
     ConnectFailed { client: String, error: String },
     /// The client stops or resumes reading its socket.
     Reading { conn: String, on: bool },
+    /// The production client tells its caller something: `connected`, `seq` (of an event that is handed over), `gap`,
+    /// `lagged`, `disconnected` and `failed` (with `retryInMs`), `stopped`, `closed` (by the caller).
+    Told {
+        client: String,
+        #[serde(serialize_with = "canonical")]
+        what: Value,
+    },
     /// A fault begins (`on`) or ends. `id` joins the two; `fault` is the planned fault as JSON.
     Fault {
         id: u64,

@@ -34,6 +34,7 @@ mod transport;
 pub mod view;
 pub mod watch;
 pub mod why;
+pub mod workload;
 mod world;
 
 pub use clock::SimClock;

@@ -4,9 +4,12 @@
 //! An oracle excuses what a fault explains and nothing else. Each is tested with a history that holds and with one that
 //! breaks it in each way it knows.
 
+mod access;
+mod answers;
 mod conn;
 mod facts;
 mod fairness;
+mod fallback;
 mod findings;
 mod idempotency;
 mod lifecycle;
@@ -14,6 +17,7 @@ mod model;
 mod pairing;
 mod presence;
 mod process;
+mod real;
 mod rights;
 mod runs;
 mod secrets;
@@ -32,6 +36,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{history::Record, plan::Plan, scenario::Route};
+pub use access::Access;
 use facts::Facts;
 use findings::Findings;
 
@@ -62,6 +67,8 @@ pub struct Expect {
     pub start_storage_ops: Option<u64>,
     /// A request that needs no model, channel or wait is answered within this time on a quiet connection.
     pub answer_within_ms: u64,
+    /// `gateway.limits.maxPayload`.
+    pub max_payload: u64,
     /// `gateway.limits.maxBufferedBytes`.
     pub max_buffered_bytes: u64,
     /// `gateway.limits.tickIntervalMs`.
@@ -76,6 +83,8 @@ pub struct Expect {
     pub interrupts: bool,
     /// It is `steer`: a message may go into a run that is under way, and is answered by that.
     pub steers: bool,
+    /// `messages.queue.drop` where that is `old` or `new`, and `cap`: of more messages that wait one is dropped without a word.
+    pub drops: Option<(String, u64)>,
     /// `messages.delivery.resendUnknown`: a message whose fate is unknown is sent again by itself.
     pub resends: bool,
     /// From when something happens until it is stored and known to be, at most, beyond what a disk takes that takes no time.
@@ -84,6 +93,10 @@ pub struct Expect {
     pub fair_within_ms: u64,
     /// Numbers of the people who own the gateway in chats (D46).
     pub owners: Vec<i64>,
+    /// Who else may write in chats.
+    pub access: Access,
+    /// `agents.defaults.model.fallbacks`: models that answer when the first one does not.
+    pub fallbacks: Vec<String>,
     /// What nodes are bound to, by node id (S24).
     pub bound: BTreeMap<String, Bound>,
     /// Direct messages share a session because the configuration says so.
@@ -134,6 +147,7 @@ impl Default for Expect {
             start_within_ms: 1_000,
             start_storage_ops: None,
             answer_within_ms: 5_000,
+            max_payload: 524_288,
             max_buffered_bytes: 1_572_864,
             tick_interval_ms: 30_000,
             handshake_timeout_ms: 10_000,
@@ -141,10 +155,13 @@ impl Default for Expect {
             run_deadline_ms: 600_000,
             interrupts: false,
             steers: false,
+            drops: None,
             resends: false,
             disk_ms: 0,
             fair_within_ms: 1_000,
             owners: Vec::new(),
+            access: Access::default(),
+            fallbacks: Vec::new(),
             bound: BTreeMap::new(),
             shared_chats: false,
             credentials: Vec::new(),
@@ -178,6 +195,7 @@ impl Expect {
             recover_within_ms: plan.expect.recover_within.ms(),
             start_within_ms: plan.expect.start_within.ms(),
             start_storage_ops: plan.expect.start_storage_ops,
+            max_payload: limits.max_payload,
             max_buffered_bytes: limits.max_buffered_bytes,
             tick_interval_ms: limits.tick_interval_ms,
             handshake_timeout_ms: limits.handshake_timeout_ms,
@@ -185,9 +203,12 @@ impl Expect {
             run_deadline_ms: config.agents.defaults.timeout_seconds * 1000,
             interrupts: config.messages.queue.mode == QueueMode::Interrupt,
             steers: matches!(config.messages.queue.mode, QueueMode::Steer | QueueMode::Queue),
+            drops: drops(&config),
             resends: config.messages.delivery.resend_unknown,
             disk_ms: if plan.disk_time { DISK } else { 0 },
             owners: owners(&config),
+            access: Access::of(&config),
+            fallbacks: fallbacks(&config),
             bound: bound(&plan.config),
             shared_chats: says_shared(&plan.config),
             credentials: plan.credentials(),
@@ -213,6 +234,20 @@ fn owners(config: &Config) -> Vec<i64> {
     telegram["allowFrom"].as_array().and_then(|list| number(list.first()?)).into_iter().collect()
 }
 
+/// How many messages may wait in a chat, where more of them are dropped without a word.
+fn drops(config: &Config) -> Option<(String, u64)> {
+    let queue = &config.messages.queue;
+    let word = openclaw_protocol::connect::wire_name(&queue.drop?);
+    (word != "summarize").then(|| (word, queue.cap.unwrap_or(20)))
+}
+
+/// The models behind the first one.
+fn fallbacks(config: &Config) -> Vec<String> {
+    let defaults = serde_json::to_value(&config.agents.defaults.model).unwrap_or_default();
+    let list = defaults["fallbacks"].as_array().into_iter().flatten();
+    list.filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
 /// What `gateway.nodes.bind` gives to nodes.
 fn bound(text: &str) -> BTreeMap<String, Bound> {
     let bind = openclaw_config::read_value(text).map(|v| v["gateway"]["nodes"]["bind"].clone());
@@ -226,13 +261,14 @@ fn says_shared(text: &str) -> bool {
 }
 
 /// Every oracle and what it says.
-pub const ORACLES: [(&str, &str); 45] = [
+pub const ORACLES: [(&str, &str); 49] = [
     ("frames", "received frames have the form of the sheets: no unknown or null member, known error codes"),
     ("challenge", "the first frame is connect.challenge, once, without seq"),
     ("hello", "the response to connect comes before any event and any other response"),
     ("responses", "one response per request (two for an accepted agent run), none without a request"),
     ("answered", "a request is answered unless its connection or the run ended"),
     ("latency", "on a quiet connection the answer comes in time, whatever others do"),
+    ("answers", "an answer has the form of its schema and fits its question, and what is read is what was written"),
     ("scopes", "no event and no success for a connection that may not see or do it"),
     ("grants", "no device holds a role or scope that no approval granted, or that was taken away again"),
     ("admitted", "a device that was approved for what it asks need not be approved again"),
@@ -252,6 +288,10 @@ pub const ORACLES: [(&str, &str); 45] = [
     ("shutdown", "a stop is told to everybody who reads, then closes with 1012"),
     ("drain", "a stop is over within its deadline"),
     ("reconnect", "after the last fault every client gets back in time"),
+    (
+        "real_client",
+        "the production client has one connection, waits as it should, tells every gap, ends only for a reason",
+    ),
     ("runs_end", "every accepted run starts and ends once, and its caller hears of it"),
     ("agent_seq", "agent events of a run count from 1 without holes"),
     ("deltas", "assistant text is the text before plus delta, or begins anew"),
@@ -259,6 +299,8 @@ pub const ORACLES: [(&str, &str); 45] = [
     ("final_text", "deltas, final chat event and final response give one text"),
     ("one_run", "one run at a time in a session, in the order asked for"),
     ("idempotency", "one key, one outcome, one effect"),
+    ("fallback", "a run ends well where a model behind the first one answers"),
+    ("access", "who was not let in, and what needs a mention, causes no run; who waits is told so once"),
     ("telegram_offset", "the offset of getUpdates never goes back"),
     ("telegram_poll", "at most one getUpdates at a time"),
     ("telegram_429", "nothing is sent to a chat before its retry_after is over"),
@@ -289,11 +331,15 @@ pub fn judge(history: &[Record], expect: &Expect) -> Vec<Verdict> {
     lifecycle::reconnect(&conns, &facts, expect, &mut out);
     runs::check(&conns, &facts, expect, &mut out);
     idempotency::check(&conns, &facts, &mut out);
-    telegram::check(&facts, expect, &mut out);
+    fallback::check(&conns, &facts, expect, &mut out);
+    access::check(&conns, &facts, expect, &mut out);
+    telegram::check(&facts, &access::unwelcome(&facts, &conns, expect), expect, &mut out);
     let said = voices::all(&conns, &facts, expect);
     rights::check(&conns, &said, &facts, expect, &mut out);
     secrets::check(&conns, &said, &facts, expect, &mut out);
     fairness::check(&conns, &facts, expect, &mut out);
+    answers::check(&conns, &facts, &mut out);
+    real::check(&conns, &facts, expect, &mut out);
     process::check(&facts, expect, &mut out);
     let on = ORACLES.iter().filter(|(name, _)| !expect.off.iter().any(|o| o == name));
     on.map(|(oracle, _)| match out.of(oracle) {

@@ -12,11 +12,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use config::{config, config_of};
-pub use device::{DeviceSeed, named};
+pub use device::{DeviceSeed, each_text, named};
 
 use crate::{
     order::Shuffle,
-    scenario::{Expect, FaultName, Leave, Network, Route},
+    scenario::{Attached, Expect, FaultName, Leave, Network, Route},
 };
 
 /// The version of the plan's form.
@@ -96,6 +96,9 @@ pub struct Client {
     /// Rejects them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rejects_ms: Option<u64>,
+    /// It is the production client, not a hand-written one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub real: bool,
     /// Means harm: others must not suffer from it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hostile: bool,
@@ -200,6 +203,9 @@ pub struct Message {
     pub from: Option<i64>,
     /// What.
     pub text: String,
+    /// What comes with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media: Option<Attached>,
 }
 
 /// What the fake model server is told.

@@ -4,13 +4,16 @@ mod client;
 mod device;
 mod faults;
 mod gateway;
+mod heard;
 mod live;
 mod log;
 mod peers;
 mod programs;
+mod real;
 mod recorder;
 mod socket;
 mod stage;
+mod tap;
 mod visit;
 
 use std::{

@@ -180,6 +180,21 @@ pub struct TelegramMessage {
     pub from: Option<i64>,
     /// What.
     pub text: String,
+    /// What comes with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media: Option<Attached>,
+}
+
+/// A file that comes with a message, whose text is its caption then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Attached {
+    /// A picture of one point.
+    Photo,
+    /// A small file.
+    Document,
+    /// A file of more than a megabyte.
+    Large,
 }
 
 /// `[model]`

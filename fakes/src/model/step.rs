@@ -82,7 +82,7 @@ impl Step {
     }
 
     /// The step that `[[name:argument]]` asks for: `say:TEXT`, `slow:N:MS`, `error:CODE`, `hang`, `hangup`,
-    /// `hangafter:N`, `cut:N`, `big:N`, `tool:NAME:JSON`, `empty`, `malformed`. (`errorN:CODE:COUNT` needs a count of
+    /// `hangafter:N`, `cut:N`, `big:N`, `tool:NAME:JSON`, `tools:COUNT:NAME:JSON` (one after the other), `empty`, `malformed`. (`errorN:CODE:COUNT` needs a count of
     /// requests and `recall` the whole request: they are the server's.)
     pub fn directive(name: &str, argument: &str) -> Option<Self> {
         let (first, second) = argument.split_once(':').unwrap_or((argument, ""));
@@ -100,6 +100,7 @@ impl Step {
                 Self::Say { text, thinking: None, chunk: Some(500) }
             }
             "tool" => Self::tool(first, second),
+            "tools" => second.split_once(':').map(|(name, args)| Self::tool(name, args))?,
             "empty" => Self::say(""),
             "malformed" => Self::Malformed,
             _ => return None,

@@ -38,6 +38,10 @@ pub(super) struct Prompt {
     pub user: String,
     /// Text of the tool result that the request ends with.
     pub tool_result: Option<String>,
+    /// Tool results since the last plain answer.
+    rounds: usize,
+    /// The user text with the last directive since then, which a text that came meanwhile may follow.
+    asked: String,
     /// For a request that asks with `[[recall]]`: what people and tools have said in it, without ids of messages.
     pub told: Option<String>,
 }
@@ -55,6 +59,7 @@ impl Prompt {
                 None => (last["role"] == "tool").then(|| text(&last["content"], "text")),
             }
         });
+        let (rounds, asked) = under_way(messages);
         let told = user.contains("[[recall]]").then(|| told(messages));
         Self {
             told,
@@ -63,8 +68,34 @@ impl Prompt {
             include_usage: body["stream_options"]["include_usage"] == true,
             user,
             tool_result,
+            rounds,
+            asked,
         }
     }
+
+    /// The next call of `[[tools:COUNT:NAME:JSON]]`, until there were COUNT of them.
+    pub fn next_round(&self) -> Option<Step> {
+        let (name, argument) = super::step::last_directive(&self.asked)?;
+        let (count, _) = argument.split_once(':').filter(|_| name == "tools")?;
+        (1..count.parse().ok()?).contains(&self.rounds).then(|| Step::directive(name, argument))?
+    }
+}
+
+/// How many tool results there are since the last plain answer, and the last user text with a directive since then.
+fn under_way(messages: &[Value]) -> (usize, String) {
+    let calls = |m: &Value| {
+        let mut blocks = m["content"].as_array().into_iter().flatten();
+        m["tool_calls"].is_array() || blocks.any(|b| b["type"] == "tool_use")
+    };
+    let plain = messages.iter().rposition(|m| m["role"] == "assistant" && !calls(m));
+    let later = &messages[plain.map_or(0, |at| at + 1)..];
+    let result = |m: &&Value| {
+        let mut blocks = m["content"].as_array().into_iter().flatten();
+        m["role"] == "tool" || blocks.any(|b| b["type"] == "tool_result")
+    };
+    let texts = later.iter().rev().filter(|m| m["role"] == "user").map(|m| text(&m["content"], "text"));
+    let asked = texts.into_iter().find(|t| super::step::last_directive(t).is_some()).unwrap_or_default();
+    (later.iter().filter(result).count(), asked)
 }
 
 /// What people and tools have said: the end of it.

@@ -80,6 +80,12 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
+    /// Length of its frame without spaces; 0 for one that is no request.
+    pub fn bytes(&self) -> usize {
+        let frame =
+            || serde_json::json!({ "type": "req", "id": self.id, "method": self.method, "params": self.params });
+        if self.method.is_empty() { 0 } else { frame().to_string().len() }
+    }
     /// `agent` was accepted: a second answer may come.
     pub fn is_accepted(&self) -> bool {
         self.method == "agent" && self.first.is_some_and(|a| a.ok() && a.status() == "accepted")

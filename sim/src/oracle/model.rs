@@ -395,7 +395,11 @@ fn ending(c: &Conn, facts: &Facts, expect: &Expect, out: &mut Findings) {
         (Some(1012), _) => {
             wants(out, "closes", life.stop.is_some_and(|m| m.t <= end.at.t), "the gateway was not asked to stop");
         }
-        (Some(1008), "invalid JSON") | (Some(1007 | 1009), _) => {
+        (Some(1009), _) => {
+            let large = c.requests.iter().any(|r| r.bytes() as u64 > expect.max_payload);
+            wants(out, "closes", c.junk.is_some() || large, "no frame was larger than it takes");
+        }
+        (Some(1008), "invalid JSON") | (Some(1007), _) => {
             wants(out, "closes", c.junk.is_some() || !c.requests.is_empty(), "nothing wrong was sent");
         }
         (Some(1001), _) => {

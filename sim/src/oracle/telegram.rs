@@ -5,7 +5,7 @@ mod chat;
 mod flight;
 mod once;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -62,8 +62,8 @@ pub fn text(v: &Value) -> String {
 
 pub use self::{flight::is_doubtful, once::doubled};
 
-/// Checks them all.
-pub fn check(facts: &Facts, expect: &Expect, out: &mut Findings) {
+/// Checks them all. `unwelcome`: updates that need no answer.
+pub fn check(facts: &Facts, unwelcome: &BTreeSet<i64>, expect: &Expect, out: &mut Findings) {
     let calls = calls(facts);
     offsets(&calls, facts, out);
     polls(&calls, facts, out);
@@ -71,7 +71,7 @@ pub fn check(facts: &Facts, expect: &Expect, out: &mut Findings) {
     for chat in chat::all(&calls, facts, out) {
         once::check(&chat, facts, expect, out);
         chat.in_order(facts, expect, out);
-        answered::check(&chat, facts, expect, out);
+        answered::check(&chat, unwelcome, facts, expect, out);
     }
 }
 

@@ -90,7 +90,7 @@ pub(super) fn name_devices_in(config: String, clients: &[Client]) -> String {
 }
 
 /// Every text in a value.
-fn each_text(value: &mut Value, found: &mut dyn FnMut(&mut String)) {
+pub fn each_text(value: &mut Value, found: &mut dyn FnMut(&mut String)) {
     match value {
         Value::String(text) => found(text),
         Value::Array(list) => list.iter_mut().for_each(|v| each_text(v, found)),

@@ -1,4 +1,5 @@
 mod hostile;
+mod table;
 
 use std::sync::Arc;
 
@@ -145,6 +146,7 @@ fn client(group: &Group, n: u32, name: String, length_ms: u64, dice: &Dice) -> C
         mode: group.mode.clone(),
         token: group.token.clone(),
         hostile: group.hostile || matches!(group.workload, Workload::HostileNode | Workload::HostileReader),
+        real: group.real,
         reconnect: group.reconnect,
         actions,
     }
@@ -171,6 +173,7 @@ fn one_turn(
             act(at_ms, deed);
         }
         Workload::Rpc => act(at_ms, rpc(&session, made, dice)),
+        Workload::Table => act(at_ms, table::any(&session, name, made, dice)),
         Workload::Reconnect => {
             let history = json!({ "sessionKey": session, "limit": 20 });
             act(at_ms, Deed::Call { method: "chat.history".into(), params: history, retry: false });
@@ -284,8 +287,9 @@ fn scripted(step: &Step) -> Action {
 fn telegram(section: &TelegramSection, length_ms: u64, root: &dyn Entropy) -> Telegram {
     let dice = &Dice(root.fork("telegram"));
     let fixed = section.messages.iter();
-    let mut messages: Vec<Message> =
-        fixed.map(|m| Message { at_ms: m.at.ms(), chat: m.chat, from: m.from, text: m.text.clone() }).collect();
+    let mut messages: Vec<Message> = fixed
+        .map(|m| Message { at_ms: m.at.ms(), chat: m.chat, from: m.from, text: m.text.clone(), media: m.media })
+        .collect();
     if messages.is_empty() && !section.texts.is_empty() {
         for chat in 1..=i64::from(section.chats) {
             let (mut at_ms, mut n) = (0, 0);
@@ -298,7 +302,7 @@ fn telegram(section: &TelegramSection, length_ms: u64, root: &dyn Entropy) -> Te
                 let words = dice.one_of(&section.texts);
                 // Behind somebody's name it would be no command.
                 let text = if words.starts_with('/') { words.clone() } else { format!("person {chat} {n}: {words}") };
-                messages.push(Message { at_ms, chat, from: None, text });
+                messages.push(Message { at_ms, chat, from: None, text, media: None });
             }
         }
     }
@@ -325,7 +329,7 @@ fn says(person: &Person, length_ms: u64, dice: &Dice, messages: &mut Vec<Message
         let place = if person.id == chat { format!("chat.{chat}") } else { format!("chat.{chat}/{}", person.id) };
         let words = planted(dice.one_of(&person.texts).as_str(), &place, dice);
         let text = if words.starts_with('/') { words } else { format!("person {} {n}: {words}", person.id) };
-        messages.push(Message { at_ms, chat, from: (person.id != chat).then_some(person.id), text });
+        messages.push(Message { at_ms, chat, from: (person.id != chat).then_some(person.id), text, media: None });
     }
 }
 

@@ -33,6 +33,7 @@ impl Plan {
             rejects: c.rejects_ms.map(Span),
             mode: c.mode.clone(),
             token: c.token.clone(),
+            real: c.real,
             hostile: c.hostile,
             reconnect: c.reconnect,
             script: c.actions.iter().map(|a| step(a.at_ms, &a.deed)).collect(),
@@ -43,7 +44,13 @@ impl Plan {
             messages: t
                 .messages
                 .iter()
-                .map(|m| TelegramMessage { at: Span(m.at_ms), chat: m.chat, from: m.from, text: m.text.clone() })
+                .map(|m| TelegramMessage {
+                    at: Span(m.at_ms),
+                    chat: m.chat,
+                    from: m.from,
+                    text: m.text.clone(),
+                    media: m.media,
+                })
                 .collect(),
             ..TelegramSection::default()
         });

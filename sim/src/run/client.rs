@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
-use openclaw_platform::{Entropy, EntropyExt as _, Spawner, SpawnerExt as _, Transport};
+use openclaw_platform::{Entropy, EntropyExt as _, Platform, Spawner, SpawnerExt as _, Transport};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::{
@@ -21,12 +21,13 @@ use tokio_util::sync::CancellationToken;
 use super::{
     TOKEN,
     device::Device,
+    heard::Heard,
     recorder::Recorder,
     socket::{self, Socket},
     visit,
 };
 use crate::{
-    World,
+    SimClock, World,
     fault::Links,
     history::{Frame, What},
     plan::{self, Deed, Plan},
@@ -58,6 +59,8 @@ pub(super) struct Start {
     ending: CancellationToken,
     entropy: Arc<dyn Entropy>,
     tasks: Arc<dyn Spawner>,
+    /// For the production client; its clock is its own machine's.
+    platform: Platform,
 }
 
 impl Start {
@@ -79,7 +82,17 @@ impl Start {
             ending: ending.clone(),
             entropy: world.entropy.fork(&format!("client {}", client.name)),
             tasks: world.platform.tasks.clone(),
+            platform: Platform {
+                clock: Arc::new(SimClock::new(world.platform.clock.wall(), world.watch.clone())),
+                entropy: world.entropy.fork(&format!("client {}", client.name)),
+                ..world.platform.clone()
+            },
         }
+    }
+
+    /// Cancelled when the run ends: nothing new is done.
+    pub fn ending(&self) -> &CancellationToken {
+        &self.ending
     }
 
     pub fn record(&self, what: What) {
@@ -96,6 +109,12 @@ impl Start {
         self.record(What::Opened { conn: conn.to_owned(), client, group });
     }
 
+    /// An event to which the client may have to do something, or of which its script speaks.
+    fn tells(&self, heard: &Heard, frame: &Frame) -> bool {
+        let event = frame["event"].as_str().unwrap_or_default();
+        TELLING.contains(&event) || heard.wants_event(event)
+    }
+
     pub fn failed(&self, error: String) {
         self.record(What::ConnectFailed { client: self.plan.name.clone(), error });
     }
@@ -103,6 +122,10 @@ impl Start {
 
 /// From its start to the end of the run.
 pub(super) async fn live(start: Start) {
+    if start.plan.real {
+        let platform = start.platform.clone();
+        return super::real::live(start, platform).await;
+    }
     let epoch = Instant::now();
     let canary = Duration::from_millis(crate::canary::disturbance());
     tokio::time::sleep_until(epoch + Duration::from_millis(start.plan.start_ms) + canary).await;
@@ -117,6 +140,7 @@ pub(super) async fn live(start: Start) {
         decided: BTreeSet::new(),
         answers: vec![],
         answered: 0,
+        heard: Heard::wanted(&start.plan),
         start,
     };
     let only_visits = {
@@ -188,10 +212,12 @@ struct Client {
     declared: (String, Vec<String>),
     /// Pairing requests that it has seen on the connection of now.
     decided: BTreeSet<String>,
+    /// What later steps of its script speak of.
+    heard: Heard,
 }
 
 /// A frame that came.
-enum Heard {
+enum Came {
     /// To a request.
     Answer(Frame),
     /// An event to which something may have to be done.
@@ -278,14 +304,14 @@ impl Client {
         if !plan.scopes.is_empty() {
             params["scopes"] = json!(plan.scopes);
         }
-        if let (Some(device), Heard::Told(challenge)) = (&self.device, &first) {
+        if let (Some(device), Came::Told(challenge)) = (&self.device, &first) {
             params["device"] = device.block(&plan, token, &challenge["payload"]);
         }
         self.send(live, json!({ "type": "req", "id": "hello", "method": "connect", "params": params })).await?;
         loop {
             let frame = match self.receive(live).await {
                 None => return Err(After::Failure),
-                Some(Heard::Answer(frame)) if frame["id"] == "hello" => frame,
+                Some(Came::Answer(frame)) if frame["id"] == "hello" => frame,
                 Some(_) => continue,
             };
             if frame["ok"] == true {
@@ -315,9 +341,9 @@ impl Client {
             let ending = self.start.ending.clone();
             openclaw_platform::select! {
                 frame = self.receive(live), if live.reading => match frame {
-                    Some(Heard::Answer(frame)) => self.answered(&frame),
-                    Some(Heard::Told(frame)) => self.told(&frame),
-                    Some(Heard::Event) => {}
+                    Some(Came::Answer(frame)) => self.answered(&frame),
+                    Some(Came::Told(frame)) => self.told(&frame),
+                    Some(Came::Event) => {}
                     None => return,
                 },
                 // Once the run ends nothing new is done, but the gateway's goodbye is read.
@@ -414,7 +440,7 @@ impl Client {
         let id = format!("{}.{}", call.action, call.attempts);
         let (method, params) = match &call.accepted {
             Some(run) => ("agent.wait".to_owned(), json!({ "runId": run, "timeoutMs": WAIT_MS })),
-            None => (method, params),
+            None => (method, self.heard.put_into(params)),
         };
         self.calls.insert(id.clone(), call);
         self.send(live, json!({ "type": "req", "id": id, "method": method, "params": params })).await
@@ -423,6 +449,7 @@ impl Client {
     /// Who has to answer an event does so after a while.
     fn told(&mut self, frame: &Frame) {
         let request = &frame["payload"];
+        self.heard.event(frame["event"].as_str().unwrap_or_default(), request);
         if frame["event"] == "device.pair.requested" {
             self.decide(request);
         } else if let (true, Some(mean)) = (frame["event"] == "node.invoke.request", self.start.plan.answers_ms) {
@@ -460,6 +487,11 @@ impl Client {
         }
         let Some(id) = frame["id"].as_str() else { return };
         let Some(mut call) = self.calls.remove(id) else { return };
+        if let (true, Some(Deed::Call { method, .. })) =
+            (frame["ok"] == true, self.start.plan.actions.get(call.action).map(|a| &a.deed))
+        {
+            self.heard.answer(method, &frame["payload"]);
+        }
         let retry =
             matches!(self.start.plan.actions.get(call.action).map(|a| &a.deed), Some(Deed::Call { retry: true, .. }));
         if frame["ok"] == true {
@@ -504,7 +536,7 @@ impl Client {
     }
 
     /// The next frame; `None` when the connection is over, which is on record then. Cancel-safe.
-    async fn receive(&self, live: &mut Live<'_>) -> Option<Heard> {
+    async fn receive(&self, live: &mut Live<'_>) -> Option<Came> {
         loop {
             match live.ws.next().await {
                 Some(Ok(Message::Text(text))) => {
@@ -512,9 +544,9 @@ impl Client {
                     live.heard = Instant::now();
                     // Most frames are events, which only the history needs.
                     let heard = match frame["type"] == "res" {
-                        true => Heard::Answer(frame.clone()),
-                        false if TELLING.iter().any(|event| frame["event"] == *event) => Heard::Told(frame.clone()),
-                        false => Heard::Event,
+                        true => Came::Answer(frame.clone()),
+                        false if self.start.tells(&self.heard, &frame) => Came::Told(frame.clone()),
+                        false => Came::Event,
                     };
                     self.start.record(What::Received { conn: live.conn.to_owned(), frame });
                     return Some(heard);

@@ -1,5 +1,6 @@
 use std::{
     collections::BTreeSet,
+    io,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -141,13 +142,14 @@ impl GatewayHost {
     }
 
     fn options(&self) -> ServerOptions {
-        let (text, file) = (self.text.clone(), self.text.clone());
+        let (text, file, own) = (self.text.clone(), self.text.clone(), self.text.clone());
         ServerOptions {
             read_config: Arc::new(move || Ok(Some(lock(&text).clone()))),
             own_secrets: Arc::new(move || {
                 let value = openclaw_config::read_value(&lock(&file)).unwrap_or_default();
                 openclaw_config::own_secrets_in(&value).into_iter().collect()
             }),
+            read_media: Arc::new(move |path, max| workspace_file(path, max, &lock(&own))),
             listen: vec![([0, 0, 0, 0], GATEWAY_PORT).into()],
             auth: SharedAuth { mode: AuthMode::Token, token: Some(Secret::new(TOKEN)), password: None, file: None },
             channels: true,
@@ -263,6 +265,18 @@ impl GatewayHost {
         let sockets = net.links().connections();
         self.recorder.record("gateway", What::Gauge { name: "sockets".into(), value: sockets as i64 });
     }
+}
+
+/// The few files of the agent's workspace: a picture, one that is too large, and a copy of the configuration.
+fn workspace_file(path: &str, max: usize, config: &str) -> io::Result<(String, Vec<u8>)> {
+    let (name, bytes) = match path.rsplit('/').next() {
+        Some("photo.png") => ("photo.png", b"\x89PNG\r\n\x1a\n".to_vec()),
+        Some("notes.txt") => ("notes.txt", b"three lines".to_vec()),
+        Some("copy.json") => ("copy.json", config.as_bytes().to_vec()),
+        Some("film.bin") => return Err(io::ErrorKind::FileTooLarge.into()),
+        _ => return Err(io::ErrorKind::NotFound.into()),
+    };
+    if bytes.len() > max { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok((name.to_owned(), bytes)) }
 }
 
 /// The gateway's claims about itself.

@@ -18,10 +18,14 @@ use super::{GATEWAY_PORT, MODEL_PORT, TELEGRAM_PORT, TUNNEL_PORT, recorder::Reco
 use crate::{
     history::What,
     plan::{Fault, Message, Plan},
+    scenario::Attached,
 };
 
 /// Longest poll of the second poller.
 const ROGUE_POLL: Duration = Duration::from_secs(20);
+
+/// Bytes of a file that is too large for `mediaMaxMb: 1`.
+const LARGE: usize = (1 << 20) + 1;
 
 /// The backends of a run; clones share them.
 #[derive(Clone)]
@@ -51,6 +55,8 @@ impl Peers {
         let platform = |name: &str| Platform { transport: net(name), entropy: base.entropy.fork(name), ..base.clone() };
         let telegram = plan.telegram.as_ref().map(|settings| {
             let fake = FakeTelegram::new();
+            fake.add_file("small", "documents/notes.txt", "three lines");
+            fake.add_file("large", "documents/film.bin", vec![0; LARGE]);
             fake.limit_chats(settings.chat_interval_ms.map(Duration::from_millis));
             let recorder = recorder.clone();
             fake.observe(Arc::new(move |call| {
@@ -90,7 +96,10 @@ impl Peers {
     pub fn write(&self, message: &Message) {
         let Some(host) = &self.telegram else { return };
         let from = message.from.unwrap_or(message.chat);
-        let update_id = host.fake.push_message(message.chat, from, &message.text);
+        let update_id = match message.media {
+            None => host.fake.push_message(message.chat, from, &message.text),
+            Some(media) => host.fake.push_update(with_file(message, from, media)),
+        };
         let message_id = host.fake.message_id(update_id);
         let mut update = serde_json::json!({ "chat": message.chat, "text": message.text, "message_id": message_id });
         if from != message.chat {
@@ -184,6 +193,28 @@ impl ModelHost {
         };
         self.fake.script(vec![step; times as usize]);
     }
+}
+
+/// A message with a file, its text as the caption.
+fn with_file(message: &Message, from: i64, media: Attached) -> Value {
+    let kind = if message.chat < 0 { "supergroup" } else { "private" };
+    let mut told = serde_json::json!({
+        "chat": { "id": message.chat, "type": kind, "title": "Group", "first_name": "Person" },
+        "from": { "id": from, "is_bot": false, "first_name": "Person" }, "caption": message.text,
+    });
+    match media {
+        Attached::Photo => told["photo"] = serde_json::json!([{ "file_id": "photo", "width": 1, "height": 1 }]),
+        Attached::Document => {
+            told["document"] =
+                serde_json::json!({ "file_id": "small", "file_name": "notes.txt", "mime_type": "text/plain" });
+        }
+        // It says nothing of its size: that shows when it is fetched.
+        Attached::Large => {
+            told["document"] =
+                serde_json::json!({ "file_id": "large", "file_name": "film.bin", "mime_type": "video/mp4" });
+        }
+    }
+    serde_json::json!({ "message": told })
 }
 
 /// Names of the tools that a request to a model offers, in either API.

@@ -84,6 +84,10 @@ pub struct Group {
     /// A person who rejects each of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rejects: Option<Span>,
+    /// It is the production client with its own back-off and its own gap detection, not a hand-written one; it says
+    /// nothing but requests, and `read = false` means that its caller does not take what it tells.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub real: bool,
     /// Means harm, whatever it does: beside it others are served as ever.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hostile: bool,
@@ -103,6 +107,8 @@ pub enum Workload {
     Chat,
     /// Calls a mix of methods, wrong ones among them.
     Rpc,
+    /// Calls any method that an operator can call, right ones all of them.
+    Table,
     /// Listens.
     Watch,
     /// A person with a flaky browser: connects, asks for the history, listens, goes, comes back.
@@ -156,7 +162,9 @@ pub struct Step {
     /// Calls this method.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub call: Option<String>,
-    /// With these parameters. A text `device:NAME` stands for the device id of the client of that name.
+    /// With these parameters. A text `device:NAME` stands for the device id of the client of that name,
+    /// `answer:METHOD/POINTER` and `event:NAME/POINTER` for a text in the last good answer to this client's calls of the
+    /// method, or in the last such event that it was shown (a JSON pointer into the payload).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub params: Option<Value>,
     /// Sends it again after a reconnect when it was not answered.
@@ -227,6 +235,11 @@ impl Group {
         }
         if self.approves.is_some() && self.rejects.is_some() {
             return Err(format!("group \"{name}\": `approves` and `rejects` exclude each other"));
+        }
+        if self.real && (self.device || self.approves.is_some() || self.rejects.is_some() || self.answers.is_some()) {
+            return Err(format!(
+                "group \"{name}\": the production client has no device here, decides nothing and answers nothing"
+            ));
         }
         for step in &self.script {
             let kinds = [

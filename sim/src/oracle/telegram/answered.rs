@@ -26,9 +26,9 @@ const BACK_OFF: u64 = 60_000_000;
 /// A silent link is given up after this, in microseconds.
 const SILENCE: u64 = 90_000_000;
 
-/// Checks one chat.
-pub fn check(chat: &Chat, facts: &Facts, expect: &Expect, out: &mut Findings) {
-    let judge = Judge { chat, facts, expect, patience: patience(chat, facts, expect) };
+/// Checks one chat. `unwelcome`: updates that need no answer.
+pub fn check(chat: &Chat, unwelcome: &BTreeSet<i64>, facts: &Facts, expect: &Expect, out: &mut Findings) {
+    let judge = Judge { chat, unwelcome, facts, expect, patience: patience(chat, facts, expect) };
     for c in chat.others.iter().filter(|c| c.words().contains(NOT_STORED)) {
         let text = format!("chat {}: what was accepted is given up because of the disk", chat.id);
         out.broken("telegram_answered", c.at.i, text);
@@ -58,6 +58,7 @@ pub fn check(chat: &Chat, facts: &Facts, expect: &Expect, out: &mut Findings) {
 /// What one chat is judged by.
 struct Judge<'a> {
     chat: &'a Chat<'a>,
+    unwelcome: &'a BTreeSet<i64>,
     facts: &'a Facts<'a>,
     expect: &'a Expect,
     patience: u64,
@@ -113,11 +114,36 @@ impl Judge<'_> {
     /// It may still come, or the message ended with its run, went into another, or was summed up.
     fn has_reason(&self, number: usize) -> bool {
         let (chat, u) = (self.chat, &self.chat.updates[number]);
+        if self.unwelcome.contains(&u.id) {
+            return true;
+        }
         // A queue that moves is alive: what was written before it is answered first.
         let before = chat.updates[..number].iter().flat_map(|u| &u.sends);
         let moved = before.map(|c| c.end.map_or(c.at.t, |(m, _)| m.t)).max();
         let due = u.at.t.max(self.facts.healed()).max(moved.unwrap_or(0)) + self.patience;
-        self.facts.finish() <= due || is_taken(number, chat, self.facts, self.expect, due) || is_summed_up(u, chat)
+        self.is_dropped(number)
+            || self.facts.finish() <= due
+            || is_taken(number, chat, self.facts, self.expect, due)
+            || is_summed_up(u, chat)
+    }
+}
+
+impl Judge<'_> {
+    /// The configuration drops messages beyond the cap, and so many waited: before this one came, or after it.
+    fn is_dropped(&self, number: usize) -> bool {
+        let Some((which, cap)) = &self.expect.drops else { return false };
+        let u = &self.chat.updates[number];
+        let waits_at = |v: &&Update, t: u64| {
+            let answered = v.sends.iter().filter(|c| c.status() == 200).filter_map(|c| c.end).map(|(at, _)| at.t).min();
+            answered.is_none_or(|at| at > t) && v.at.t + self.patience > t
+        };
+        let (before, after) = (&self.chat.updates[..number], &self.chat.updates[number + 1..]);
+        if which == "new" {
+            // One of them is under way.
+            before.iter().filter(|v| waits_at(v, u.at.t)).count() as u64 > *cap
+        } else {
+            after.iter().take_while(|v| v.at.t < u.at.t + self.patience).count() as u64 >= *cap
+        }
     }
 }
 

@@ -1,0 +1,199 @@
+//! Heartbeats, notes and who is there: what a method tells of things that nobody sets by a method.
+
+use serde_json::Value;
+
+use crate::{
+    history::What,
+    oracle::{
+        conn::{Conn, Request},
+        facts::Facts,
+        findings::Findings,
+    },
+};
+
+/// A heartbeat that was under way when they were switched off has ended within this time, in microseconds.
+const GRACE: u64 = 1_000_000;
+/// A connection that was left is known to be gone within this time, in microseconds.
+const GONE: u64 = 2_000_000;
+/// Notes of one session that wait.
+const NOTES: usize = 20;
+
+/// Checks them all.
+pub fn check(conns: &[Conn], facts: &Facts, out: &mut Findings) {
+    last_heartbeat(conns, facts, out);
+    switched_off(conns, facts, out);
+    notes(conns, facts, out);
+    nodes(conns, facts, out);
+    invokes(conns, out);
+}
+
+fn good<'a>(conns: &'a [Conn<'a>], method: &'static str) -> impl Iterator<Item = (&'a Conn<'a>, &'a Request<'a>)> {
+    let all = conns.iter().flat_map(|c| c.requests.iter().map(move |r| (c, r)));
+    all.filter(move |(_, r)| r.method == method && r.first.is_some_and(|a| a.ok()))
+}
+
+/// `last-heartbeat` is not older than what somebody was shown before, in one life of the process.
+fn last_heartbeat(conns: &[Conn], facts: &Facts, out: &mut Findings) {
+    for (c, r) in good(conns, "last-heartbeat") {
+        let Some(answer) = r.first else { continue };
+        let shown = conns.iter().filter(|o| o.life == c.life).flat_map(|o| &o.events);
+        let shown = shown.filter(|e| e.name == "heartbeat" && e.at.i < r.at.i).filter_map(|e| e.payload["ts"].as_u64());
+        let Some(newest) = shown.max() else { continue };
+        let jumps = facts.faults.iter().any(|f| f.kind == "clock_jump");
+        if !jumps && answer.frame["payload"]["ts"].as_u64().unwrap_or(0) < newest {
+            out.broken(
+                "answers",
+                answer.at.i,
+                format!("{}: last-heartbeat is older than one that was shown before", c.name),
+            );
+        }
+    }
+}
+
+/// While they are switched off no heartbeat begins.
+fn switched_off(conns: &[Conn], facts: &Facts, out: &mut Findings) {
+    let all = || conns.iter().flat_map(|c| &c.requests).filter(|r| r.method == "set-heartbeats");
+    for (c, off) in good(conns, "set-heartbeats").filter(|(_, r)| r.params["enabled"] == false) {
+        let Some(since) = off.first.map(|a| a.at) else { continue };
+        let on = all().filter(|r| r.params["enabled"] == true).filter(|r| r.first.is_none_or(|a| a.at.i > off.at.i));
+        let until = on.map(|r| r.at.t).min().unwrap_or(u64::MAX).min(facts.lives[c.life].to);
+        for e in conns.iter().filter(|o| o.life == c.life).flat_map(|o| &o.events).filter(|e| e.name == "heartbeat") {
+            let began = e.at.t.saturating_sub(e.payload["durationMs"].as_u64().unwrap_or(0) * 1000);
+            // Shown late it may have begun before.
+            let late = conns.iter().any(|o| o.is_disturbed(facts, since.t, e.at.t));
+            if began > since.t + GRACE && e.at.t < until && !late {
+                out.broken("answers", e.at.i, "a heartbeat began while they are switched off".to_owned());
+            }
+        }
+    }
+}
+
+/// A note waits in `status` until some run takes it.
+fn notes(conns: &[Conn], facts: &Facts, out: &mut Findings) {
+    let mut notes: Vec<(&Conn, &Request, &str)> = Vec::new();
+    for method in ["system-event", "wake"] {
+        for (c, r) in good(conns, method) {
+            let text = r.params["text"].as_str().unwrap_or_default().trim();
+            // What a machine reports of itself is noted as far as it is news.
+            if !text.is_empty() && !text.starts_with("Node:") {
+                notes.push((c, r, text));
+            }
+        }
+    }
+    let runs = |from: u64, to: u64| {
+        conns
+            .iter()
+            .flat_map(|c| &c.events)
+            .any(|e| matches!(e.name, "agent" | "chat" | "heartbeat") && (from..=to).contains(&e.at.i))
+            || facts.history[from as usize..to as usize]
+                .iter()
+                .any(|r| matches!(r.what, What::Model { .. } | What::Update { .. }))
+    };
+    for (c, r) in good(conns, "status") {
+        let Some(answer) = r.first else { continue };
+        let listed = || answer.frame["payload"]["queuedSystemEvents"].as_array().into_iter().flatten();
+        let before = notes.iter().filter(|(o, n, _)| o.life == c.life && n.first.is_some_and(|a| a.at.i < r.at.i));
+        let before: Vec<_> = before.collect();
+        if before.len() >= NOTES || notes.len() >= NOTES {
+            continue;
+        }
+        for (_, n, text) in before {
+            // A run that was under way may have taken it, and one that waits may do so at any time.
+            let asked = |o: &Conn| {
+                o.requests.iter().any(|q| {
+                    matches!(q.method, "agent" | "chat.send" | "node.event")
+                        && q.at.i < answer.at.i
+                        && q.at.t + 30_000_000 > n.at.t
+                })
+            };
+            if conns.iter().any(asked) || runs(n.at.i, answer.at.i) {
+                continue;
+            }
+            if !listed().any(|line| line.as_str().is_some_and(|line| line.contains(text))) {
+                out.broken("answers", answer.at.i, format!("{}: status does not show the note {text:?}", c.name));
+            }
+        }
+    }
+}
+
+/// The id by which a node is asked.
+fn node_id<'a>(c: &Conn<'a>) -> Option<&'a str> {
+    let hello = c.hello.as_ref().filter(|h| h.rights.node)?;
+    hello.params["device"]["id"].as_str().or_else(|| hello.params["client"]["id"].as_str())
+}
+
+/// `node.list` shows who is there, and nobody who is not.
+fn nodes(conns: &[Conn], facts: &Facts, out: &mut Findings) {
+    let nodes: Vec<(&str, &Conn)> = conns.iter().filter_map(|c| Some((node_id(c)?, c))).collect();
+    for (c, r) in good(conns, "node.list") {
+        let Some(answer) = r.first else { continue };
+        let row = |id: &str| {
+            let rows = answer.frame["payload"]["nodes"].as_array().into_iter().flatten();
+            rows.into_iter().find(|row| row["nodeId"] == id)
+        };
+        for (id, node) in &nodes {
+            let there = node.hello.as_ref().is_some_and(|h| h.at.i < r.at.i)
+                && node.life == c.life
+                && node.closed.is_none_or(|end| end.at.t > answer.at.t + GONE)
+                && !node.is_disturbed(facts, node.opened.t, answer.at.t + GONE);
+            let shown = row(id).is_some_and(|row| row["connected"] == true);
+            if there && !shown {
+                out.broken(
+                    "answers",
+                    answer.at.i,
+                    format!("{}: node.list does not show that {} is connected", c.name, node.name),
+                );
+            }
+            if let (true, Some(row)) = (there, row(id)) {
+                let offered = node.hello.as_ref().and_then(|h| h.params["commands"].as_array());
+                let listed = row["commands"].as_array().into_iter().flatten();
+                let mut others = nodes.iter().filter(|(other, o)| other == id && o.name != node.name);
+                if others.next().is_none() && listed.into_iter().any(|l| offered.is_none_or(|o| !o.contains(l))) {
+                    out.broken(
+                        "answers",
+                        answer.at.i,
+                        format!("{}: node.list shows a command that {} does not offer", c.name, node.name),
+                    );
+                }
+            }
+            let all_gone = nodes.iter().filter(|(other, _)| other == id).all(|(_, n)| {
+                let left =
+                    n.closed.is_some_and(|end| end.at.t + GONE < r.at.t) && !n.is_disturbed(facts, n.opened.t, r.at.t);
+                left || n.opened.i > answer.at.i || n.is_orphan(facts, r.at.t)
+            });
+            if all_gone && shown {
+                out.broken(
+                    "answers",
+                    answer.at.i,
+                    format!("{}: node.list shows {} as connected, which has gone", c.name, node.name),
+                );
+            }
+        }
+    }
+}
+
+/// `node.invoke` gives what the node has answered to this very request.
+fn invokes(conns: &[Conn], out: &mut Findings) {
+    let results: Vec<&Request> =
+        conns.iter().flat_map(|c| &c.requests).filter(|r| r.method == "node.invoke.result").collect();
+    for (c, r) in good(conns, "node.invoke") {
+        let (Some(answer), Some(key)) = (r.first, r.key()) else { continue };
+        let asked = conns.iter().flat_map(|o| &o.events).filter(|e| e.name == "node.invoke.request");
+        let ids: Vec<&Value> = asked.filter(|e| e.payload["idempotencyKey"] == key).map(|e| &e.payload["id"]).collect();
+        let payload = |v: &Value| v.get("payload").cloned().unwrap_or_default();
+        let told = payload(&answer.frame["payload"]);
+        let said = |n: &&&Request| {
+            n.at.i < answer.at.i
+                && n.params["ok"] == true
+                && ids.contains(&&n.params["id"])
+                && payload(n.params) == told
+        };
+        if !results.iter().any(|n| said(&n)) {
+            out.broken(
+                "answers",
+                answer.at.i,
+                format!("{}: node.invoke {key} is answered with something that no node has said", c.name),
+            );
+        }
+    }
+}

@@ -1,0 +1,494 @@
+//! Which method writes what, and which one reads it: one row for each. What an answer alone does not tell (who else writes,
+//! what a restart forgets) stands below the table.
+
+use serde_json::{Value, json};
+
+use super::register::{Deed, Registers, Use};
+use crate::{
+    history::What,
+    oracle::{
+        conn::{Conn, Hello, Request},
+        facts::Facts,
+        sheet::Need,
+    },
+};
+
+/// A request with its good answer; `None`: nobody knows whether it happened.
+struct Asked<'a> {
+    params: &'a Value,
+    payload: Option<&'a Value>,
+    hello: &'a Hello<'a>,
+}
+
+impl Asked<'_> {
+    fn text(&self, key: &str) -> Option<String> {
+        self.params[key].as_str().map(str::to_owned)
+    }
+    /// The session that the parameters name.
+    fn session(&self, key: &str) -> Option<String> {
+        self.params[key].as_str().map(|shown| self.hello.session(shown))
+    }
+    /// Rows of a list in the answer.
+    fn rows(&self, key: &str) -> impl Iterator<Item = &Value> {
+        self.payload.map(|p| &p[key]).and_then(Value::as_array).into_iter().flatten()
+    }
+}
+
+type Deeds = Vec<(String, Deed)>;
+/// One row: a method, and what it does to which values.
+type Rule = (&'static str, fn(&Asked) -> Deeds);
+
+/// Settings of a session that `sessions.list` shows.
+const SETTINGS: [&str; 6] = ["label", "thinkingLevel", "verboseLevel", "reasoningLevel", "elevatedLevel", "sendPolicy"];
+
+const RULES: [Rule; 31] = [
+    ("voicewake.set", |a| one("wake words", a.params["triggers"].as_array().map(|given| Deed::Is(wake_words(given))))),
+    ("voicewake.get", |a| one("wake words", a.payload.map(|p| Deed::Was(p["triggers"].clone())))),
+    ("set-heartbeats", |a| one("heartbeats", Some(Deed::Is(a.params["enabled"].clone())))),
+    ("status", |a| {
+        // Where they are off altogether, the switch shows nothing.
+        let agent = a.payload.map(|p| &p["heartbeat"]["agents"][0]).filter(|agent| agent["everyMs"].is_u64());
+        one("heartbeats", agent.map(|agent| Deed::Was(agent["enabled"].clone())))
+    }),
+    ("sessions.patch", patch),
+    ("sessions.reset", |a| reset(a)),
+    ("sessions.delete", |a| delete(a)),
+    ("sessions.list", |a| a.rows("sessions").flat_map(row).collect()),
+    ("sessions.resolve", |a| match (a.text("label"), a.payload) {
+        (Some(label), Some(p)) => vec![(format!("label of session {}", said(&p["key"])), Deed::Was(label.into()))],
+        _ => vec![],
+    }),
+    ("chat.history", |a| match (a.session("sessionKey"), a.payload) {
+        (Some(key), Some(p)) if p["sessionId"].is_string() => {
+            vec![(format!("id of session {key}"), Deed::Was(p["sessionId"].clone()))]
+        }
+        _ => vec![],
+    }),
+    ("chat.send", |a| used(a, "message")),
+    ("agent", |a| used(a, "message")),
+    ("node.rename", |a| {
+        named("name of node", a.text("nodeId"), a.text("displayName").map(|n| Deed::Is(n.trim().into())))
+    }),
+    ("node.list", |a| {
+        let of = |n: &Value| (format!("name of node {}", said(&n["nodeId"])), Deed::Was(n["displayName"].clone()));
+        a.rows("nodes").map(of).collect()
+    }),
+    ("node.describe", |a| {
+        named("name of node", a.text("nodeId"), a.payload.map(|p| Deed::Was(p["displayName"].clone())))
+    }),
+    ("node.pair.request", |a| {
+        let id = a.payload.map(|p| Deed::Is(p["request"]["requestId"].clone())).unwrap_or(Deed::Unknown);
+        named("request of node", a.text("nodeId"), Some(id))
+    }),
+    ("node.pair.approve", |a| match a.payload.map(|p| &p["node"]) {
+        Some(node) => {
+            let of = |what: &str| format!("{what} of node {}", said(&node["nodeId"]));
+            vec![
+                (of("request"), Deed::Is(Value::Null)),
+                (of("approval"), Deed::Is(true.into())),
+                (of("token"), Deed::Is(node["token"].clone())),
+            ]
+        }
+        None => ["request", "approval", "token"].map(|what| (format!("{what} of node *"), Deed::Unknown)).into(),
+    }),
+    ("node.pair.reject", |a| match a.payload {
+        Some(p) => vec![(format!("request of node {}", said(&p["nodeId"])), Deed::Is(Value::Null))],
+        None => vec![("request of node *".into(), Deed::Unknown)],
+    }),
+    ("node.pair.verify", |a| {
+        let (token, node) = (a.params["token"].clone(), a.text("nodeId"));
+        let is = |p: &Value| if p["ok"] == true { Deed::Was(token.clone()) } else { Deed::WasNot(token.clone()) };
+        named("token of node", node, a.payload.map(is))
+    }),
+    ("exec.approvals.set", |a| match a.payload {
+        Some(p) => {
+            let base = a.text("baseHash").map(|base| Deed::Was(base.into()));
+            let base = base.map(|base| ("exec approvals".to_owned(), base));
+            base.into_iter().chain([("exec approvals".to_owned(), Deed::Is(p["hash"].clone()))]).collect()
+        }
+        None => one("exec approvals", Some(Deed::Unknown)),
+    }),
+    ("exec.approvals.get", |a| one("exec approvals", a.payload.map(|p| Deed::Was(p["hash"].clone())))),
+    ("config.get", |a| one("configuration", a.payload.map(|p| Deed::Was(p["hash"].clone())))),
+    ("agents.list", |a| one("agents", a.payload.map(|p| Deed::Was(p.clone())))),
+    ("models.list", |a| one("models", a.payload.map(|p| Deed::Was(p.clone())))),
+    ("channels.pairing.approve", |a| named("code", a.text("code"), Some(Deed::Is(false.into())))),
+    ("delivery.drop", |a| gone(a)),
+    ("device.pair.approve", |a| named("device request", a.text("requestId"), Some(Deed::Is(false.into())))),
+    ("device.pair.reject", |a| named("device request", a.text("requestId"), Some(Deed::Is(false.into())))),
+    ("device.token.revoke", |a| {
+        let name = format!("revocation of device {} as {}", said(&a.params["deviceId"]), said(&a.params["role"]));
+        vec![(name, Deed::Is(true.into()))]
+    }),
+    ("device.token.rotate", |a| {
+        let name = format!("revocation of device {} as {}", said(&a.params["deviceId"]), said(&a.params["role"]));
+        vec![(name, Deed::Unknown)]
+    }),
+    ("device.pair.list", |a| {
+        let of = |device: &Value| {
+            let id = said(&device["deviceId"]).to_owned();
+            let tokens = device["tokens"].as_array().cloned().unwrap_or_default();
+            tokens.into_iter().map(move |token| {
+                let revoked = token["revokedAtMs"].is_u64();
+                (format!("revocation of device {id} as {}", said(&token["role"])), Deed::Was(revoked.into()))
+            })
+        };
+        a.rows("paired").flat_map(of).collect()
+    }),
+];
+
+/// What a process that ends takes with it.
+const IN_MEMORY: [&str; 2] = ["heartbeats*", "approval *"];
+/// Values that nobody writes over the protocol.
+const STEADY: [&str; 3] = ["configuration", "agents", "models"];
+
+fn one(name: &str, deed: Option<Deed>) -> Deeds {
+    deed.map(|deed| (name.to_owned(), deed)).into_iter().collect()
+}
+
+fn named(kind: &str, id: Option<String>, deed: Option<Deed>) -> Deeds {
+    id.zip(deed).map(|(id, deed)| (format!("{kind} {}", id.trim()), deed)).into_iter().collect()
+}
+
+fn said(v: &Value) -> &str {
+    v.as_str().unwrap_or_default()
+}
+
+/// Texts that are not blank, 32 of them, each cut to 64 UTF-16 units; none means the defaults (part A5).
+pub fn wake_words(given: &[Value]) -> Value {
+    let cut = |text: &str| {
+        let units: Vec<u16> = text.encode_utf16().take(64).collect();
+        String::from_utf16_lossy(&units).trim_end_matches('\u{fffd}').to_owned()
+    };
+    let texts = given.iter().filter_map(Value::as_str).map(str::trim).filter(|t| !t.is_empty());
+    let words: Vec<String> = texts.take(32).map(cut).collect();
+    if words.is_empty() { json!(["openclaw", "claude", "computer"]) } else { json!(words) }
+}
+
+fn patch(a: &Asked) -> Deeds {
+    let Some(key) = a.session("key") else { return vec![] };
+    let mut deeds = vec![(format!("existence of session {key}"), Deed::Is(true.into()))];
+    for setting in SETTINGS {
+        let Some(value) = a.params.get(setting) else { continue };
+        // What is stored of a synonym the answer tells, and nothing else does.
+        let stored =
+            a.payload.map_or(Deed::Unknown, |p| Deed::Is(p["entry"].get(setting).cloned().unwrap_or_default()));
+        let plain = value.is_null()
+            || setting == "label"
+            || !matches!(value.as_str(), Some("true" | "yes" | "1" | "false" | "no" | "0" | "all"));
+        deeds.push((format!("{setting} of session {key}"), if plain { Deed::Is(value.clone()) } else { stored }));
+    }
+    deeds
+}
+
+fn reset(a: &Asked) -> Deeds {
+    let Some(key) = a.session("key") else { return vec![] };
+    let id = a.payload.map_or(Deed::Unknown, |p| Deed::Is(p["entry"]["sessionId"].clone()));
+    vec![(format!("existence of session {key}"), Deed::Is(true.into())), (format!("id of session {key}"), id)]
+}
+
+fn delete(a: &Asked) -> Deeds {
+    let Some(key) = a.session("key") else { return vec![] };
+    if a.payload.is_some_and(|p| p["deleted"] != true) {
+        return vec![];
+    }
+    let none = SETTINGS.map(|setting| (format!("{setting} of session {key}"), Deed::Is(Value::Null)));
+    let rest = [
+        (format!("id of session {key}"), Deed::Unknown),
+        (format!("existence of session {key}"), Deed::Is(false.into())),
+    ];
+    none.into_iter().chain(rest).collect()
+}
+
+/// A session's row. What it does not show is not set.
+fn row(row: &Value) -> Deeds {
+    let key = said(&row["key"]);
+    let setting = |s: &&str| (format!("{s} of session {key}"), Deed::Was(row.get(*s).cloned().unwrap_or_default()));
+    let id = (format!("id of session {key}"), Deed::Was(row["sessionId"].clone()));
+    SETTINGS.iter().map(|s| setting(&s)).chain([id]).collect()
+}
+
+/// A message into a session: it is there before the answer. A command may begin it anew, and stop words need no session.
+fn used(a: &Asked, message: &str) -> Deeds {
+    let Some(key) = a.session("sessionKey") else { return vec![] };
+    let text = said(&a.params[message]);
+    let started = a.payload.is_some_and(|p| matches!(said(&p["status"]), "started" | "accepted"));
+    let anew = text.starts_with('/').then(|| (format!("id of session {key}"), Deed::Unknown));
+    let exists = if started && !text.starts_with('/') { Deed::Is(true.into()) } else { Deed::Unknown };
+    [(format!("existence of session {key}"), exists)].into_iter().chain(anew).collect()
+}
+
+fn gone(a: &Asked) -> Deeds {
+    let ids = a.rows("ids").filter_map(Value::as_str);
+    // One that waited is kept as dropped until an operator takes it out of that list too.
+    let named = |id: &str| (format!("letter {id}"), Deed::Is(false.into()));
+    ids.map(named).collect()
+}
+
+/// Reads everything that is written and read.
+pub fn read(conns: &[Conn], facts: &Facts, registers: &mut Registers) {
+    STEADY.iter().for_each(|name| registers.steady(name));
+    let nothing = |deed| Use { from: 0, to: Some(0), deed, by: "nobody yet".into() };
+    registers.add("wake words".into(), nothing(Deed::Is(wake_words(&[]))));
+    methods(conns, registers, false);
+    others(conns, facts, registers);
+    methods(conns, registers, true);
+    sessions(conns, registers);
+    letters(conns, registers);
+    requests(conns, registers);
+    approvals(conns, facts, registers);
+}
+
+/// What the table says: who writes, or, once that is known, who reads what is written.
+fn methods(conns: &[Conn], registers: &mut Registers, reads: bool) {
+    for c in conns {
+        let Some(hello) = &c.hello else { continue };
+        for r in &c.requests {
+            let Some((_, rule)) = RULES.iter().find(|(method, _)| *method == r.method) else { continue };
+            let Some((payload, to)) = outcome(r) else { continue };
+            if r.method == "sessions.list" && !(reads && registers.has("of session ")) {
+                continue;
+            }
+            for (name, deed) in rule(&Asked { params: r.params, payload, hello }) {
+                let reading = matches!(deed, Deed::Was(_) | Deed::WasNot(_));
+                if reading == reads && (!reads || registers.knows(&name)) {
+                    let by = format!("{}: {} {}", c.name, r.method, r.id);
+                    registers.add(name, Use { from: r.at.i, to, deed, by });
+                }
+            }
+        }
+        for e in c.events.iter().filter(|e| reads && e.name == "voicewake.changed") {
+            // It may have been on its way for long: it was in force at some time of this connection.
+            let deed = Deed::Was(e.payload["triggers"].clone());
+            let by = format!("{}: voicewake.changed", c.name);
+            registers.add("wake words".into(), Use { from: c.opened.i, to: Some(e.at.i), deed, by });
+        }
+    }
+}
+
+/// A good answer with its place; `None` and no place when it may or may not have happened. Nothing for a refusal.
+fn outcome<'a>(r: &Request<'a>) -> Option<(Option<&'a Value>, Option<u64>)> {
+    match r.first {
+        Some(a) if a.ok() => Some((Some(&a.frame["payload"]), Some(a.at.i))),
+        Some(a) if a.code() == "INVALID_REQUEST" => None,
+        _ => Some((None, None)),
+    }
+}
+
+/// Who writes beside the methods: the end of a process, people in chats, nodes, runs, an editor.
+fn others(conns: &[Conn], facts: &Facts, registers: &mut Registers) {
+    let mut add = |name: &str, from: u64, to: Option<u64>, deed: Deed, by: &str| {
+        registers.add(name.to_owned(), Use { from, to, deed, by: by.to_owned() });
+    };
+    let there = || Deed::Is(true.into());
+    for r in facts.history {
+        match &r.what {
+            What::Process { event } if event == "start" => {
+                IN_MEMORY.iter().for_each(|name| add(name, r.i, Some(r.i), Deed::Unknown, "a start"));
+            }
+            // Telegram's people have the main session and sessions of their own; a command may begin it anew.
+            What::Update { .. } => {
+                for session in ["agent:main:main", "agent:main:telegram*"] {
+                    add(&format!("existence of session {session}"), r.i, None, there(), "a chat");
+                    add(&format!("id of session {session}"), r.i, None, Deed::Unknown, "a chat");
+                }
+            }
+            What::Model { answer, .. } if answer.contains("\"kind\":\"tool\"") && answer.contains("sessions_") => {
+                add("existence of session *", r.i, None, there(), "a tool");
+            }
+            // What ran is remembered with the policy.
+            What::Command { .. } => add("exec approvals", 0, None, Deed::Unknown, "a program that ran"),
+            What::Fault { on: true, fault, .. } if fault["kind"] == "config_edit" => {
+                STEADY.iter().for_each(|name| add(name, r.i, Some(r.i), Deed::Unknown, "an edit"));
+            }
+            // What ends with the wall clock may have ended.
+            What::Fault { on: true, fault, .. } if fault["kind"] == "clock_jump" => {
+                for name in ["id of session *", "existence of session *", "request of node *", "code *", "letter *"] {
+                    add(name, r.i, None, Deed::Unknown, "the clock");
+                }
+            }
+            _ => {}
+        }
+    }
+    for c in conns {
+        for r in &c.requests {
+            let from = r.at.i;
+            match r.method {
+                "node.event" | "send" => add("existence of session *", from, None, there(), "a message"),
+                "wake" => add("existence of session agent:main:main", from, None, there(), "a heartbeat"),
+                "exec.approval.resolve" => add("exec approvals", from, None, Deed::Unknown, "an approval"),
+                "device.pair.approve" => add("revocation of device *", from, None, Deed::Unknown, "an approval"),
+                "agent" | "chat.send" => {
+                    // Its run may come later than a deletion.
+                    let key = c.hello.as_ref().zip(r.params["sessionKey"].as_str()).map(|(h, k)| h.session(k));
+                    let end = r.key().and_then(|run| run_ends(conns, run, from));
+                    let name = format!("existence of session {}", key.unwrap_or_else(|| "*".into()));
+                    add(&name, from, end, there(), "a run");
+                    if r.params["deliver"] == true {
+                        add("existence of session *", from, None, there(), "a message");
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The record at which everybody knows that a run is over.
+fn run_ends(conns: &[Conn], run: &str, after: u64) -> Option<u64> {
+    let ends = |c: &Conn| {
+        let last = c.events.iter().rfind(|e| {
+            e.run == run
+                && e.at.i > after
+                && e.name == "chat"
+                && matches!(said(&e.payload["state"]), "final" | "aborted" | "error")
+        });
+        last.map(|e| e.at.i)
+    };
+    conns.iter().filter_map(ends).max()
+}
+
+/// Which sessions there are: a list without filters that has room for more shows all of them.
+fn sessions(conns: &[Conn], registers: &mut Registers) {
+    const EXISTENCE: &str = "existence of session ";
+    let known = registers.written(EXISTENCE);
+    for c in conns {
+        let Some(hello) = &c.hello else { continue };
+        for r in &c.requests {
+            let Some((Some(payload), Some(to))) = outcome(r) else { continue };
+            let mut was = |name: &str, there: bool| {
+                let by = format!("{}: {} {}", c.name, r.method, r.id);
+                registers.add(name.to_owned(), Use { from: r.at.i, to: Some(to), deed: Deed::Was(there.into()), by });
+            };
+            if r.method == "sessions.list" {
+                let rows = payload["sessions"].as_array().map_or(&[][..], Vec::as_slice);
+                let plain = ["limit", "includeLastMessage", "includeDerivedTitles", "includeGlobal"];
+                let filtered = r.params.as_object().is_some_and(|p| p.keys().any(|k| !plain.contains(&k.as_str())));
+                let limit = r.params["limit"].as_u64().unwrap_or(200);
+                if filtered || rows.len() as u64 >= limit {
+                    continue;
+                }
+                for name in &known {
+                    was(name, rows.iter().any(|row| row["key"] == name[EXISTENCE.len()..]));
+                }
+            } else if r.method == "sessions.preview" {
+                for preview in payload["previews"].as_array().into_iter().flatten() {
+                    let name = format!("{EXISTENCE}{}", hello.session(said(&preview["key"])));
+                    if known.contains(&name) {
+                        was(&name, preview["status"] != "missing");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What was taken out of the messages on their way is not on its way any more; `delivery.list` shows it as dead at most.
+fn letters(conns: &[Conn], registers: &mut Registers) {
+    let known = registers.written("letter ");
+    for (c, r) in conns.iter().flat_map(|c| c.requests.iter().map(move |r| (c, r))) {
+        if r.method == "delivery.retry" {
+            let ids = r.first.map(|a| a.frame["payload"]["ids"].as_array().cloned().unwrap_or_default());
+            let names = match ids {
+                Some(ids) if r.first.is_some_and(|a| a.ok()) => {
+                    ids.iter().map(|id| format!("letter {}", said(id))).collect()
+                }
+                _ => vec!["letter *".to_owned()],
+            };
+            for name in names {
+                let by = format!("{}: delivery.retry", c.name);
+                registers.add(name, Use { from: r.at.i, to: None, deed: Deed::Unknown, by });
+            }
+        }
+        let Some((Some(payload), Some(to))) = outcome(r).filter(|_| r.method == "delivery.list") else { continue };
+        for row in payload["deliveries"].as_array().into_iter().flatten() {
+            let name = format!("letter {}", said(&row["id"]));
+            if known.contains(&name) {
+                let waits = matches!(said(&row["state"]), "queued" | "attempting" | "unknown");
+                let by = format!("{}: delivery.list {}", c.name, r.id);
+                registers.add(name, Use { from: r.at.i, to: Some(to), deed: Deed::Was(waits.into()), by });
+            }
+        }
+    }
+}
+
+/// Lists of what waits: codes of people, requests of devices and of nodes.
+fn requests(conns: &[Conn], registers: &mut Registers) {
+    /// A method, the beginning of the names, a list in the answer, what tells its rows apart, what is known of one.
+    type Listed = (&'static str, &'static str, &'static str, &'static str, fn(Option<&Value>) -> Value);
+    const LISTS: [Listed; 4] = [
+        ("channels.pairing.list", "code ", "requests", "code", |row| row.is_some().into()),
+        ("device.pair.list", "device request ", "pending", "requestId", |row| row.is_some().into()),
+        ("node.pair.list", "request of node ", "pending", "nodeId", |row| {
+            row.map_or(Value::Null, |r| r["requestId"].clone())
+        }),
+        ("node.pair.list", "approval of node ", "paired", "nodeId", |row| row.is_some().into()),
+    ];
+    for (method, kind, list, id, value) in LISTS {
+        let known = registers.written(kind);
+        // Who asks to be let in writes nothing: what was decided had been asked before.
+        for name in known.iter().filter(|_| matches!(kind, "code " | "device request ")) {
+            let before = registers.first_write(name).saturating_sub(1);
+            let by = "somebody who asked".to_owned();
+            registers.add(name.clone(), Use { from: 0, to: Some(before), deed: Deed::Is(true.into()), by });
+        }
+        for (c, r) in
+            conns.iter().flat_map(|c| c.requests.iter().map(move |r| (c, r))).filter(|(_, r)| r.method == method)
+        {
+            let Some((Some(payload), Some(to))) = outcome(r) else { continue };
+            for name in &known {
+                let row = payload[list].as_array().into_iter().flatten().find(|row| row[id] == name[kind.len()..]);
+                let by = format!("{}: {method} {}", c.name, r.id);
+                registers.add(name.clone(), Use { from: r.at.i, to: Some(to), deed: Deed::Was(value(row)), by });
+            }
+        }
+    }
+}
+
+/// Questions to a person: they wait from the time at which they are told to the decision, the end of their time, or the
+/// end of who asked.
+fn approvals(conns: &[Conn], facts: &Facts, registers: &mut Registers) {
+    let name = |id: &str| format!("approval {id}");
+    let all = || conns.iter().flat_map(|c| c.requests.iter().map(move |r| (c, r)));
+    let of_method = |method: &'static str| all().filter(move |(_, r)| r.method == method);
+    let mut ids = Vec::new();
+    for (c, r) in of_method("exec.approval.request").filter(|(_, r)| r.first.is_none_or(|a| a.ok())) {
+        let Some(id) = r.params["id"].as_str() else { continue };
+        let mut add = |from: u64, to: Option<u64>, waits: bool| {
+            let by = format!("{}: {} {}", c.name, r.method, r.id);
+            registers.add(name(id), Use { from, to, deed: Deed::Is(waits.into()), by });
+        };
+        let told = |c: &Conn| {
+            let mut events = c.events.iter().filter(|e| e.name == "exec.approval.requested" && e.at.i > r.at.i);
+            events.find(|e| e.payload["id"] == id).map(|e| e.at.i)
+        };
+        add(r.at.i, conns.iter().filter_map(told).min(), true);
+        let ends = r.at.t + r.params["timeoutMs"].as_u64().unwrap_or(120_000).saturating_sub(1) * 1000;
+        let out_of_time = facts.history.partition_point(|record| record.t_us < ends) as u64;
+        match r.first {
+            Some(a) if a.frame["payload"]["decision"].is_null() => add(out_of_time, Some(a.at.i), false),
+            Some(a) => {
+                let decides = |(_, d): &(&Conn, &Request)| d.params["id"] == id && d.at.i > r.at.i;
+                let from = of_method("exec.approval.resolve").find(decides).map_or(r.at.i + 1, |(_, d)| d.at.i);
+                add(from, Some(a.at.i), false);
+            }
+            // Nobody waits for it any more.
+            None => add(c.closed.filter(|e| e.by_client).map_or(r.at.i + 1, |e| e.at.i), None, false),
+        }
+        ids.push(id);
+    }
+    for (c, r) in of_method("exec.approval.resolve") {
+        if let (Some(id), Some((_, to))) = (r.params["id"].as_str(), outcome(r)) {
+            let by = format!("{}: {} {}", c.name, r.method, r.id);
+            registers.add(name(id), Use { from: r.at.i, to, deed: Deed::Is(false.into()), by });
+        }
+    }
+    for (c, r) in of_method("exec.approval.list").filter(|(c, _)| c.sees(Need::Approvals)) {
+        let Some((Some(payload), Some(to))) = outcome(r) else { continue };
+        for id in &ids {
+            let waits = payload["pending"].as_array().into_iter().flatten().any(|p| p["id"] == *id);
+            let by = format!("{}: exec.approval.list {}", c.name, r.id);
+            registers.add(name(id), Use { from: r.at.i, to: Some(to), deed: Deed::Was(waits.into()), by });
+        }
+    }
+}

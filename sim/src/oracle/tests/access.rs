@@ -1,0 +1,95 @@
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use super::{Story, rights::sent};
+use crate::{history::What, oracle::Access};
+
+fn story(private: &str) -> Story {
+    let mut s = Story::new();
+    s.expect.access = Access {
+        private: private.into(),
+        group: "allowlist".into(),
+        allowed: vec!["1".into()],
+        group_allowed: vec![],
+        groups: BTreeMap::from([("-9".to_owned(), true)]),
+    };
+    s
+}
+
+fn write(s: &mut Story, (chat, from): (i64, i64), id: i64, words: &str) {
+    s.add(What::Update {
+        update_id: id,
+        update: json!({ "chat": chat, "from": from, "text": words, "message_id": id }),
+    });
+}
+
+fn asked(s: &mut Story, words: &str) {
+    s.add(What::asked(0, words, "{\"kind\":\"say\"}"));
+}
+
+#[test]
+fn who_was_not_let_in_causes_no_run_and_hears_so_once() {
+    let stranger = |told: &[&str], asks: bool| {
+        story("pairing").but(|s| {
+            write(s, (2, 2), 7, "hello");
+            told.iter().for_each(|words| sent(s, "2", words));
+            if asks {
+                asked(s, "[Telegram] hello\n[message_id: 7]");
+            }
+            s.note();
+        })
+    };
+    stranger(&[], false).holds();
+    stranger(&["Your code: X"], false).holds();
+    stranger(&["Your code: X"], true).breaks("access", "message 7 reached a model");
+    stranger(&["Your code: X", "I said: X"], false).breaks("access", "told twice how to get in");
+    let deaf = story("allowlist").but(|s| {
+        write(s, (2, 2), 7, "hello");
+        sent(s, "2", "Your code: X");
+    });
+    deaf.breaks("access", "somebody whom nobody let in is answered");
+}
+
+/// Who was approved is answered.
+#[test]
+fn an_approval_opens_the_chat() {
+    let approved = |answered: bool| {
+        story("pairing").but(|s| {
+            s.hello("a-1/1", 2, &["a-1"]);
+            s.call("a-1/1", "1", "channels.pairing.approve", json!({ "channel": "telegram", "code": "X" }));
+            s.answer("a-1/1", "1", json!({ "ok": true, "channel": "telegram", "id": "2" }));
+            write(s, (2, 2), 7, "hello");
+            asked(s, "[Telegram] hello\n[message_id: 7]");
+            if answered {
+                sent(s, "2", "[message_id: 7] hello");
+            }
+            s.at(15_000).note().at(25_000).note().at(25_100).note();
+        })
+    };
+    let broken = |s: &Story| {
+        let verdicts = super::judge(&s.records, &s.expect);
+        verdicts.into_iter().filter(|v| !v.ok).map(|v| v.oracle).collect::<Vec<_>>()
+    };
+    assert!(!broken(&approved(true)).contains(&"access"));
+    assert!(!broken(&approved(true)).contains(&"telegram_answered"));
+    assert!(broken(&approved(false)).contains(&"telegram_answered"));
+}
+
+#[test]
+fn groups_want_a_mention_of_somebody_on_the_list() {
+    let group = |from: i64, words: &str, with: &str| {
+        story("pairing").but(|s| {
+            write(s, (-9, from), 7, words);
+            write(s, (-9, 1), 8, "@mock_bot hello");
+            asked(s, &format!("hello\n[message_id: 7]{with}"));
+            sent(s, "-9", "[message_id: 8] hello");
+            sent(s, "-9", "[message_id: 7] hello");
+        })
+    };
+    group(1, "@mock_bot hi", "").holds();
+    group(1, "hi", "").breaks("access", "message 7 reached a model");
+    // What was said before may stand before a mention.
+    group(1, "hi", "[message_id: 8]").holds();
+    group(2, "@mock_bot hi", "[message_id: 8]").breaks("access", "message 7 reached a model");
+}

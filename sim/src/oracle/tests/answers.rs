@@ -1,0 +1,354 @@
+use serde_json::{Value, json};
+
+use super::{Story, connect_params};
+
+fn story() -> Story {
+    let mut s = Story::new();
+    s.expect.off = vec![];
+    s.hello("a-1/1", 2, &["a-1"]);
+    s
+}
+
+impl Story {
+    /// A request and its answer.
+    fn asked(&mut self, id: &str, method: &str, params: Value, payload: Value) -> &mut Self {
+        self.call("a-1/1", id, method, params).answer("a-1/1", id, payload)
+    }
+
+    fn wakes(&mut self, id: &str, words: &[&str]) -> &mut Self {
+        self.asked(id, "voicewake.get", json!({}), json!({ "triggers": words }))
+    }
+}
+
+const DEFAULTS: [&str; 3] = ["openclaw", "claude", "computer"];
+
+#[test]
+fn an_answer_has_the_form_of_its_schema() {
+    story().but(|s| _ = s.wakes("1", &DEFAULTS).note()).holds();
+    let odd = |payload: Value| story().but(|s| _ = s.asked("1", "voicewake.get", json!({}), payload));
+    odd(json!({ "triggers": "openclaw" })).breaks("answers", "the answer to voicewake.get at /triggers");
+    odd(json!({})).breaks("answers", "\"triggers\" is a required property");
+}
+
+#[test]
+fn what_is_read_is_what_was_written() {
+    let set = |words: &'static [&'static str]| {
+        story().but(|s| {
+            s.asked("1", "voicewake.set", json!({ "triggers": [" hey ", ""] }), json!({ "triggers": ["hey"] }));
+            s.wakes("2", words);
+        })
+    };
+    set(&["hey"]).holds();
+    set(&DEFAULTS).breaks(
+        "answers",
+        "wake words is not [\"openclaw\",\"claude\",\"computer\"], but it was Is(Array [String(\"hey\")])",
+    );
+    // A refusal is no write.
+    let refused = |words: &'static [&'static str]| {
+        story().but(|s| {
+            s.call("a-1/1", "1", "voicewake.set", json!({ "triggers": ["hey"] }));
+            s.refuse("a-1/1", "1", "INVALID_REQUEST", "INVALID_PARAMS").wakes("2", words);
+        })
+    };
+    refused(&DEFAULTS).holds();
+    refused(&["hey"]).breaks("answers", "wake words is not");
+    // One without an answer may have happened, until somebody has seen that it has.
+    let lost = |first: &'static [&'static str], second: &'static [&'static str]| {
+        story().but(|s| {
+            s.call("a-1/1", "1", "voicewake.set", json!({ "triggers": ["hey"] }));
+            s.refuse("a-1/1", "1", "UNAVAILABLE", "STORAGE").wakes("2", first).wakes("3", second);
+        })
+    };
+    lost(&DEFAULTS, &DEFAULTS).holds();
+    lost(&DEFAULTS, &["hey"]).holds();
+    lost(&["hey"], &["hey"]).holds();
+    lost(&["hey"], &DEFAULTS).breaks("answers", "wake words is not");
+    lost(&["ho"], &DEFAULTS).breaks("answers", "wake words is not");
+    // Two at once: either may be the later one.
+    let both = |words: &'static [&'static str]| {
+        story().but(|s| {
+            s.call("a-1/1", "1", "voicewake.set", json!({ "triggers": ["a"] }));
+            s.call("a-1/1", "2", "voicewake.set", json!({ "triggers": ["b"] }));
+            s.answer("a-1/1", "2", json!({ "triggers": ["b"] })).answer("a-1/1", "1", json!({ "triggers": ["a"] }));
+            s.wakes("3", words);
+        })
+    };
+    both(&["a"]).holds();
+    both(&["b"]).holds();
+    both(&DEFAULTS).breaks("answers", "wake words is not");
+}
+
+/// What was acknowledged holds over a crash, unless the disk lies.
+#[test]
+fn a_write_holds_over_a_crash() {
+    let crash = |lies: bool| {
+        story().but(|s| {
+            s.asked("1", "voicewake.set", json!({ "triggers": ["hey"] }), json!({ "triggers": ["hey"] }));
+            if lies {
+                s.fault(1, true, json!({ "kind": "lost_write", "at_op": 1 }));
+            }
+            s.at(100)
+                .process("power_loss")
+                .closed("a-1/1", None, "reset")
+                .at(200)
+                .process("start")
+                .process("listening");
+            s.hello("a-1/2", 2, &["a-1"]).call("a-1/2", "2", "voicewake.get", json!({}));
+            s.answer("a-1/2", "2", json!({ "triggers": DEFAULTS }));
+        })
+    };
+    crash(true).holds();
+    crash(false).breaks("answers", "wake words is not");
+}
+
+fn row(key: &str, more: &Value) -> Value {
+    let mut row = json!({ "key": key, "kind": "direct", "updatedAt": 1, "sessionId": "s1" });
+    row.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    row
+}
+
+fn list(rows: &[Value]) -> Value {
+    json!({ "ts": 1, "path": "p", "count": rows.len(), "defaults": { "model": null, "contextTokens": null }, "sessions": rows })
+}
+
+#[test]
+fn sessions_are_as_they_were_changed() {
+    let patched = |rows: &[Value]| {
+        story().but(|s| {
+            let entry = json!({ "ok": true, "key": "agent:main:blue", "entry": { "label": "b", "sessionId": "s1" } });
+            s.asked("1", "sessions.patch", json!({ "key": "blue", "label": "b" }), entry);
+            s.asked("2", "sessions.list", json!({}), list(rows));
+        })
+    };
+    patched(&[row("agent:main:blue", &json!({ "label": "b" }))]).holds();
+    patched(&[row("agent:main:blue", &json!({}))]).breaks("answers", "label of session agent:main:blue is not null");
+    patched(&[]).breaks("answers", "existence of session agent:main:blue is not false");
+    let deleted = |rows: &[Value]| {
+        patched(&[row("agent:main:blue", &json!({ "label": "b" }))]).but(|s| {
+            let gone = json!({ "ok": true, "key": "agent:main:blue", "deleted": true, "archived": [] });
+            s.asked("3", "sessions.delete", json!({ "key": "blue" }), gone).asked(
+                "4",
+                "sessions.list",
+                json!({}),
+                list(rows),
+            );
+        })
+    };
+    deleted(&[]).holds();
+    deleted(&[row("agent:main:blue", &json!({}))])
+        .breaks("answers", "existence of session agent:main:blue is not true");
+}
+
+#[test]
+fn an_answer_fits_its_question() {
+    let listed = |params: Value, rows: &[Value]| story().but(|s| _ = s.asked("1", "sessions.list", params, list(rows)));
+    let (old, new) = (row("a", &json!({})), row("b", &json!({ "updatedAt": 2 })));
+    listed(json!({}), &[new.clone(), old.clone()]).holds();
+    listed(json!({}), &[old.clone(), new.clone()]).breaks("answers", "not newest first");
+    listed(json!({}), &[old.clone(), old.clone()]).breaks("answers", "a session twice");
+    listed(json!({ "limit": 1 }), &[new, old]).breaks("answers", "more than asked for");
+    let aborted = |run: &str| {
+        let payload = json!({ "ok": true, "aborted": true, "runIds": [run] });
+        story().but(|s| _ = s.asked("1", "chat.abort", json!({ "sessionKey": "main", "runId": "r1" }), payload))
+    };
+    aborted("r1").holds();
+    aborted("r2").breaks("answers", "another run than the one that was named");
+}
+
+#[test]
+fn what_is_ended_ends_and_what_goes_on_was_not_to_end() {
+    let abort = |payload: Value, then: &dyn Fn(&mut Story)| {
+        story().but(|s| {
+            s.asked(
+                "1",
+                "agent",
+                json!({ "sessionKey": "main", "message": "m", "idempotencyKey": "r" }),
+                json!({ "runId": "r", "status": "accepted", "acceptedAt": 1 }),
+            );
+            s.agent("a-1/1", (1, 1), "r", "lifecycle", json!({ "phase": "start", "startedAt": 1 })).at(100);
+            s.asked("2", "chat.abort", json!({ "sessionKey": "main" }), payload);
+            then(s);
+        })
+    };
+    let end = |s: &mut Story, at: u64| {
+        s.at(at).agent("a-1/1", (2, 2), "r", "lifecycle", json!({ "phase": "end", "endedAt": 2, "aborted": true }));
+    };
+    let verdicts = |s: &Story| {
+        let verdicts = super::judge(&s.records, &s.expect);
+        verdicts.into_iter().find(|v| v.oracle == "answers").unwrap().detail
+    };
+    let ended = json!({ "ok": true, "aborted": true, "runIds": ["r"] });
+    let nothing = json!({ "ok": true, "aborted": false, "runIds": [] });
+    assert_eq!(verdicts(&abort(ended.clone(), &|s| end(s, 101))), "");
+    assert!(verdicts(&abort(nothing.clone(), &|s| end(s, 5000))).contains("did not end r"));
+    assert_eq!(verdicts(&abort(nothing, &|s| end(s, 101))), "");
+    let goes_on = abort(ended, &|s| {
+        s.at(5000).agent("a-1/1", (2, 2), "r", "assistant", json!({ "text": "t", "delta": "t" }));
+    });
+    assert!(verdicts(&goes_on).contains("says that r was ended, and it goes on"));
+}
+
+#[test]
+fn one_change_on_top_of_each_policy() {
+    let set = |base: &str| {
+        story().but(|s| {
+            let file = json!({ "version": 1 });
+            for (id, base, hash) in [("1", "h0", "h1"), ("2", base, "h2")] {
+                let answer = json!({ "path": "p", "exists": true, "hash": hash, "file": file });
+                s.asked(id, "exec.approvals.set", json!({ "file": file, "baseHash": base }), answer);
+            }
+        })
+    };
+    set("h1").holds();
+    set("h0").breaks("answers", "");
+}
+
+#[test]
+fn a_question_waits_until_it_is_decided() {
+    let asks = |pending: bool, decided: bool| {
+        story().but(|s| {
+            s.call("a-1/1", "1", "exec.approval.request", json!({ "id": "q", "command": "ls", "timeoutMs": 9000 }));
+            let shown = json!({ "id": "q", "request": { "command": "ls", "cwd": null, "host": null, "security": null, "ask": null,
+                "agentId": null, "resolvedPath": null, "sessionKey": null }, "createdAtMs": 1, "expiresAtMs": 9001 });
+            s.event("a-1/1", 1, "exec.approval.requested", shown.clone());
+            if decided {
+                s.connect("b-1/1", "operator", &["operator.approvals"]).hello_ok("b-1/1", 3, &["a-1", "b-1"]);
+                s.presence("a-1/1", 2, 3, &["a-1", "b-1"]);
+                s.call("b-1/1", "2", "exec.approval.resolve", json!({ "id": "q", "decision": "deny" }));
+                s.answer("b-1/1", "2", json!({ "ok": true }));
+            }
+            let list = if pending { json!([shown]) } else { json!([]) };
+            s.asked("3", "exec.approval.list", json!({}), json!({ "pending": list }));
+        })
+    };
+    let says = |s: &Story| {
+        let verdicts = super::judge(&s.records, &s.expect);
+        verdicts.into_iter().find(|v| v.oracle == "answers").unwrap().detail
+    };
+    assert_eq!(says(&asks(true, false)), "");
+    assert_eq!(says(&asks(false, true)), "");
+    assert!(says(&asks(false, false)).contains("approval q is not false"));
+    assert!(says(&asks(true, true)).contains("approval q is not true"));
+}
+
+#[test]
+fn nodes_are_shown_while_they_are_there() {
+    let node = |s: &mut Story| {
+        let mut params = connect_params("n-1/1", "node", &[]);
+        params["commands"] = json!(["system.run"]);
+        s.open("n-1/1").challenge("n-1/1").call("n-1/1", "hello", "connect", params).hello_ok(
+            "n-1/1",
+            3,
+            &["a-1", "n-1"],
+        );
+        s.presence("a-1/1", 1, 3, &["a-1", "n-1"]);
+    };
+    let shown = |connected: bool, command: &str| {
+        let row =
+            json!({ "nodeId": "test", "caps": [], "commands": [command], "paired": false, "connected": connected });
+        json!({ "ts": 1, "nodes": [row] })
+    };
+    let there = |payload: Value| {
+        story().but(|s| {
+            node(s);
+            s.at(5000).asked("1", "node.list", json!({}), payload).at(9000).note();
+        })
+    };
+    there(shown(true, "system.run")).holds();
+    there(shown(false, "system.run")).breaks("answers", "does not show that n-1/1 is connected");
+    there(shown(true, "sms.send")).breaks("answers", "shows a command that n-1/1 does not offer");
+    let gone = |connected: bool| {
+        story().but(|s| {
+            node(s);
+            s.at(1000).leave("n-1/1").presence("a-1/1", 2, 4, &["a-1"]);
+            s.at(5000).asked("1", "node.list", json!({}), shown(connected, "system.run")).at(9000).note();
+        })
+    };
+    gone(false).holds();
+    gone(true).breaks("answers", "which has gone");
+}
+
+#[test]
+fn heartbeats_are_off_when_they_are_off() {
+    let off = |began_ms: u64| {
+        story().but(|s| {
+            s.asked("1", "set-heartbeats", json!({ "enabled": false }), json!({ "ok": true, "enabled": false }));
+            s.at(20_000).event(
+                "a-1/1",
+                1,
+                "heartbeat",
+                json!({ "ts": 9, "status": "ok-token", "durationMs": 20_000 - began_ms }),
+            );
+        })
+    };
+    off(500).holds();
+    off(15_000).breaks("answers", "a heartbeat began while they are switched off");
+    let last = |ts: u64| {
+        story().but(|s| {
+            s.event("a-1/1", 1, "heartbeat", json!({ "ts": 9, "status": "ok-token" }));
+            s.asked("1", "last-heartbeat", json!({}), json!({ "ts": ts, "status": "ok-token" }));
+        })
+    };
+    last(9).holds();
+    last(8).breaks("answers", "last-heartbeat is older");
+}
+
+#[test]
+fn an_approval_is_good_once_for_what_was_asked_and_when_somebody_said_yes() {
+    let run = |key: &str, command: &str, id: &str| json!({ "nodeId": "n", "command": "system.run", "params": { "command": [command], "approvalId": id }, "idempotencyKey": key });
+    let says = |decision: &str, by: &str, uses: &[(&str, &str)]| {
+        let mut s = story();
+        s.connect("b-1/1", "operator", &["operator.approvals"]).hello_ok("b-1/1", 3, &["a-1", "b-1"]);
+        s.call(
+            "a-1/1",
+            "1",
+            "exec.approval.request",
+            json!({ "id": "q", "command": "ls", "argv": ["ls"], "nodeId": "n" }),
+        );
+        s.call(by, "2", "exec.approval.resolve", json!({ "id": "q", "decision": decision }));
+        s.answer(by, "2", json!({ "ok": true }));
+        s.answer("a-1/1", "1", json!({ "id": "q", "decision": decision, "createdAtMs": 1, "expiresAtMs": 120_001 }));
+        s.connect("n-1/1", "node", &[]).hello_ok("n-1/1", 4, &["a-1", "b-1", "n-1"]);
+        for (n, (key, command)) in (1..).zip(uses) {
+            let asked = json!({ "id": key, "nodeId": "n", "command": "system.run", "idempotencyKey": key });
+            s.call("a-1/1", key, "node.invoke", run(key, command, "q")).event("n-1/1", n, "node.invoke.request", asked);
+            s.call("n-1/1", key, "node.invoke.result", json!({ "id": key, "nodeId": "n", "ok": true }));
+            s.answer("a-1/1", key, json!({ "ok": true, "nodeId": "n", "command": "system.run", "payloadJSON": null }));
+        }
+        let verdicts = super::judge(&s.records, &s.expect);
+        verdicts.into_iter().find(|v| v.oracle == "answers").unwrap().detail
+    };
+    assert_eq!(says("allow-once", "b-1/1", &[]), "");
+    assert_eq!(says("allow-once", "b-1/1", &[("k", "ls")]), "");
+    assert_eq!(says("deny", "a-1/1", &[]), "");
+    assert!(says("allow-once", "a-1/1", &[]).contains("who asked for approval q gave it"));
+    assert!(says("deny", "b-1/1", &[("k", "ls")]).contains("to which nobody said yes"));
+    assert!(says("allow-once", "b-1/1", &[("k", "rm")]).contains("was given for something else"));
+    assert!(says("allow-once", "b-1/1", &[("k", "ls"), ("l", "ls")]).contains("is used a second time"));
+}
+
+/// What `node.invoke` gives is what the node has said to this very request.
+#[test]
+fn an_invoke_is_answered_with_the_nodes_words() {
+    let invoked = |said: Value, told: Value| {
+        let mut s = story();
+        s.connect("n-1/1", "node", &[]).hello_ok("n-1/1", 3, &["a-1", "n-1"]);
+        s.call("a-1/1", "1", "node.invoke", json!({ "nodeId": "n", "command": "c", "idempotencyKey": "k" }));
+        s.event(
+            "n-1/1",
+            1,
+            "node.invoke.request",
+            json!({ "id": "i", "nodeId": "n", "command": "c", "idempotencyKey": "k" }),
+        );
+        s.call("n-1/1", "1", "node.invoke.result", json!({ "id": "i", "nodeId": "n", "ok": true, "payload": said }));
+        s.answer(
+            "a-1/1",
+            "1",
+            json!({ "ok": true, "nodeId": "n", "command": "c", "payloadJSON": null, "payload": told }),
+        );
+        let verdicts = super::judge(&s.records, &s.expect);
+        verdicts.into_iter().find(|v| v.oracle == "answers").unwrap().detail
+    };
+    assert_eq!(invoked(json!({ "x": 1 }), json!({ "x": 1 })), "");
+    assert!(invoked(json!({ "x": 1 }), json!({ "x": 2 })).contains("something that no node has said"));
+}

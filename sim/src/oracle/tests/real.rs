@@ -1,0 +1,87 @@
+use serde_json::{Value, json};
+
+use super::Story;
+use crate::history::What;
+
+impl Story {
+    fn real_told(&mut self, what: Value) -> &mut Self {
+        self.add(What::Told { client: "a-1".into(), what })
+    }
+}
+
+fn story() -> Story {
+    let mut s = Story::new();
+    s.hello("a-1/1", 2, &["a-1"]).real_told(json!({ "connected": true }));
+    s
+}
+
+fn tick(s: &mut Story, seq: u64) {
+    s.event("a-1/1", seq, "tick", json!({ "ts": 1 }));
+}
+
+#[test]
+fn f01_every_gap_is_told_and_no_other() {
+    let skips = |gap: Option<Value>| {
+        story().but(|s| {
+            s.fault(1, true, json!({ "kind": "rate", "target": "a", "bytes": 9 }));
+            tick(s, 1);
+            s.real_told(json!({ "seq": 1 }));
+            tick(s, 3);
+            if let Some(gap) = gap {
+                s.real_told(json!({ "gap": gap }));
+            }
+            s.real_told(json!({ "seq": 3 })).note();
+        })
+    };
+    let says =
+        |s: &Story| super::judge(&s.records, &s.expect).into_iter().find(|v| v.oracle == "real_client").unwrap().detail;
+    assert_eq!(says(&skips(Some(json!({ "expected": 2, "got": 3 })))), "");
+    assert!(says(&skips(None)).contains("event 3 after 1, and no gap was told"));
+    assert!(
+        says(&skips(Some(json!({ "expected": 2, "got": 4 }))))
+            .contains("a gap from 2 to 4 was told, but 3 came after 1")
+    );
+    let invented = story().but(|s| _ = s.real_told(json!({ "seq": 7 })));
+    assert!(says(&invented).contains("event 7 was never received"));
+}
+
+#[test]
+fn f15_waits_grow_and_are_kept() {
+    let fails = |waits: &[u64], after: u64| {
+        story().but(|s| {
+            s.fault(1, true, json!({ "kind": "refuse", "target": "a" })).at(100).closed("a-1/1", None, "reset");
+            s.real_told(json!({ "disconnected": 1006, "reason": "", "retryInMs": 250 }));
+            let mut now = 100;
+            for wait in waits {
+                now += after;
+                s.at(now).add(What::ConnectFailed { client: "a-1".into(), error: "refused".into() });
+                s.real_told(json!({ "failed": true, "retryInMs": wait }));
+            }
+            s.at(now + 100).note();
+        })
+    };
+    let says =
+        |s: &Story| super::judge(&s.records, &s.expect).into_iter().find(|v| v.oracle == "real_client").unwrap().detail;
+    assert_eq!(says(&fails(&[400, 900], 2000)), "");
+    assert!(says(&fails(&[400, 400], 2000)).contains("waits 400 ms after 2 failures"));
+    assert!(says(&fails(&[400, 40_000], 2000)).contains("waits 40000 ms"));
+    assert!(says(&fails(&[400, 5000, 5000], 2000)).contains("tries again after 2000 ms, though it waits 5000"));
+}
+
+#[test]
+fn d18_who_was_replaced_stays_away() {
+    let says =
+        |s: &Story| super::judge(&s.records, &s.expect).into_iter().find(|v| v.oracle == "real_client").unwrap().detail;
+    let replaced = story().but(|s| {
+        s.at(100).closed("a-1/1", Some(1008), "replaced").real_told(json!({ "stopped": "replaced" })).at(5000).note();
+    });
+    assert_eq!(says(&replaced), "");
+    let back = replaced.but(|s| _ = s.hello("a-1/2", 3, &["a-1"]));
+    assert!(says(&back).contains("comes back after it gave up"));
+    let tired = story().but(|s| {
+        s.at(100).closed("a-1/1", None, "reset").real_told(json!({ "stopped": "replaced" })).note();
+    });
+    assert!(says(&tired).contains("gave up (replaced) without a reason"));
+    let twice = story().but(|s| _ = s.at(100).hello("a-1/2", 3, &["a-1"]));
+    assert!(says(&twice).contains("a second connection while the first one lives"));
+}
