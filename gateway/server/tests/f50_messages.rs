@@ -15,7 +15,7 @@ use openclaw_platform::MemoryStorage;
 use openclaw_server::store;
 use serde_json::{Value, json};
 use support::{
-    TOKEN, call, enter, full_disk, gateway_on,
+    TOKEN, call, enter, frames, full_disk, gateway_on,
     house::{House, pass},
     local, response, seams,
 };
@@ -120,6 +120,30 @@ async fn f52_a_run_that_cannot_be_stored_is_not_run_again_and_keeps_its_place() 
     assert_eq!(sent.len(), 3, "{sent:?}");
     assert!(sent[0].starts_with("w1") && sent[1].contains("second") && sent[2].contains("third"), "{sent:?}");
     assert_eq!(house.model.count(), 3, "each was asked once: {:?}", house.asked());
+}
+
+/// A run that has said everything and waits for the disk cannot be ended any more: who tries is told so, and its end is told
+/// once.
+#[tokio::test(start_paused = true)]
+async fn f52_a_run_that_is_being_stored_is_not_aborted() {
+    let house = House::open(&config("mode: 'followup'", "", "")).await;
+    let member = house.operator(&["operator.admin"]).await;
+    let key = "agent:main:one";
+    let say = json!({ "sessionKey": key, "message": "[[slow:3:1000]]", "idempotencyKey": "one" });
+    call(&house.gateway, &member, "chat.send", say).await.unwrap();
+    pass(1).await;
+    house.fill_disk(true);
+    pass(10).await;
+    let ended = call(&house.gateway, &member, "chat.abort", json!({ "sessionKey": key })).await.unwrap();
+    assert_eq!((&ended["aborted"], &ended["runIds"]), (&json!(false), &json!([])), "{ended}");
+    house.fill_disk(false);
+    pass(10).await;
+    let states: Vec<Value> = frames(&member.outbox)
+        .into_iter()
+        .filter(|f| f["event"] == "chat" && f["payload"]["state"] != "delta")
+        .map(|f| f["payload"]["state"].clone())
+        .collect();
+    assert_eq!(states, [json!("final")]);
 }
 
 /// The disk takes nothing when a run begins: its message is answered once it does, before those that come later.

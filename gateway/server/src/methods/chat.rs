@@ -216,16 +216,17 @@ pub async fn abort(call: Call, params: ChatAbortParams) -> Result<Reply<ChatAbor
 }
 
 /// Ends runs of a session, also those that `agent` started (D28). Chat clients hear of it before the caller
-/// does.
+/// does. One that has said everything is not ended any more: its reply comes.
 pub fn end_runs(gateway: &Gateway, key: &str, which: impl Fn(&Arc<Run>) -> bool, reason: &str) -> ChatAbort {
     let mut run_ids = Vec::new();
     for run in gateway.runs.of_session(key) {
         if run.cancel.is_cancelled() || !which(&run) {
             continue;
         }
-        run.cancel.cancel();
-        run.emitter.lock().unwrap_or_else(PoisonError::into_inner).abort(&gateway.hub, reason);
-        run_ids.push(run.request.run_id.clone());
+        if run.emitter.lock().unwrap_or_else(PoisonError::into_inner).abort_if_under_way(&gateway.hub, reason) {
+            run.cancel.cancel();
+            run_ids.push(run.request.run_id.clone());
+        }
     }
     ChatAbort { ok: true, aborted: !run_ids.is_empty(), run_ids }
 }

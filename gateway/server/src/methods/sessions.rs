@@ -53,6 +53,8 @@ pub async fn list(call: Call, p: SessionsListParams) -> Result<Reply<SessionsLis
         let (some, asked, defaults) = (std::mem::replace(&mut keys, later), wanted.clone(), defaults.clone());
         rows.append(&mut turn.slice(move |gateway| listed(gateway, &asked, &defaults, &some)).await?);
     }
+    // They may have been changed since their order was looked up.
+    rows.sort_by_key(|row: &SessionRow| std::cmp::Reverse(row.updated_at));
     let encode = move |gateway: &Gateway| {
         let (ts, path, count) = (gateway.clock.wall(), gateway.sessions_path(), rows.len() as u64);
         Ok(SessionsList { ts, path, count, defaults: ModelDefaults::clone(&defaults), sessions: rows })

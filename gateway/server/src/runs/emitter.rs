@@ -36,6 +36,8 @@ pub struct Emitter {
     /// Wall time of the latest text.
     said_at: Millis,
     aborted: bool,
+    /// Its turn is over; what is left is to store and to tell.
+    is_over: bool,
 }
 
 impl Emitter {
@@ -53,6 +55,7 @@ impl Emitter {
             last_told: None,
             said_at: 0,
             aborted: false,
+            is_over: false,
         }
     }
 
@@ -178,6 +181,20 @@ impl Emitter {
             event.message = message(text, now);
             hub.publish_of(&self.session, &CHAT, &event);
         }
+    }
+
+    /// The model has said all that it will say: nobody ends the run any more. Gives whether somebody has, who was told so.
+    pub fn turn_is_over(&mut self) -> bool {
+        self.is_over = true;
+        self.aborted
+    }
+
+    /// A person ends the run; `false` where nothing is left to end, so that nobody hears of it.
+    pub fn abort_if_under_way(&mut self, hub: &EventHub, reason: &str) -> bool {
+        if !self.is_over {
+            self.abort(hub, reason);
+        }
+        !self.is_over
     }
 
     /// A person or a deadline ended the run: `chat` is told at once, before the request that did it is answered.

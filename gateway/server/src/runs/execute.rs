@@ -206,6 +206,10 @@ async fn attempt(gateway: &Arc<Gateway>, run: &Arc<Run>, started_at: Millis) -> 
         never = held_back(gateway, run) => match never {},
         never = patience(gateway, run, &heard) => match never {},
     };
+    if run.emitter.lock().unwrap_or_else(PoisonError::into_inner).turn_is_over() {
+        // Whoever ended it in the moment of its last word was told so.
+        report.end = TurnEnd::Aborted;
+    }
     let cut_off = report.end == TurnEnd::Aborted && gateway.runs.are_cut_off();
     if cut_off && !request.inbox.is_empty() {
         gateway.platform.probe.sometimes("runs.cut_off_and_left_in_the_inbox");

@@ -224,13 +224,16 @@ impl Lane {
         let counts = |w: &Waiting| w.queueing().is_some() && w.run.rights == rights && !w.run.cancel.is_cancelled();
         let chats: Vec<usize> = (0..self.waiting.len()).filter(|at| counts(&self.waiting[*at])).collect();
         let summary = chats.first().copied().filter(|at| self.waiting[*at].summary.is_some());
-        if chats.len() - usize::from(summary.is_some()) <= cap {
+        // Where nothing is under way the first is what the others wait behind: after a restart all that was accepted comes
+        // in at once, and none of it is lost as too much.
+        let head = usize::from(self.current.is_none() && drop != QueueDrop::Summarize);
+        if chats.len() - usize::from(summary.is_some()) - head <= cap {
             return Pushed::Waits;
         }
         match (drop, summary) {
             (QueueDrop::New, _) => self.take(self.waiting.len() - 1).map_or(Pushed::Waits, Pushed::Dropped),
             (QueueDrop::Old, _) => {
-                self.take(chats[usize::from(summary.is_some())]).map_or(Pushed::Waits, Pushed::Dropped)
+                self.take(chats[usize::from(summary.is_some()) + head]).map_or(Pushed::Waits, Pushed::Dropped)
             }
             (QueueDrop::Summarize, None) => {
                 let oldest = &mut self.waiting[chats[0]];
@@ -500,15 +503,33 @@ mod tests {
                     dropped.push(run.request.run_id.clone());
                 }
             }
-            assert_eq!(lane.len(), if drop == QueueDrop::Summarize { 4 } else { 3 });
+            assert_eq!(lane.len(), 4);
             match drop {
-                QueueDrop::Old => assert_eq!(dropped, ["r0", "r1", "r2"]),
-                QueueDrop::New => assert_eq!(dropped, ["r3", "r4", "r5"]),
+                // The first is about to begin: the others wait behind it.
+                QueueDrop::Old => assert_eq!(dropped, ["r1", "r2"]),
+                QueueDrop::New => assert_eq!(dropped, ["r4", "r5"]),
                 QueueDrop::Summarize => {
                     let text = "[3 earlier messages were too many to be kept in full:\n- m0\n- m1\n- m2]|m3";
                     assert_eq!(begin(&mut lane), format!("{text} [\"i0\", \"i1\", \"i2\", \"i3\"]"));
                 }
             }
+        }
+    }
+
+    /// What was accepted before a restart comes in again before anything has begun: it is not too much then (F05, F50).
+    #[test]
+    fn f50_what_fitted_before_a_restart_fits_after_it() {
+        for drop in [QueueDrop::Old, QueueDrop::New] {
+            let (mut lane, now) = (Lane::default(), mono());
+            let mut push = |n, lane: &mut Lane| {
+                let pushed = lane.push(message(n, Mode::Followup, "a", 0, drop), now);
+                matches!(pushed, Pushed::Waits)
+            };
+            assert!(push(0, &mut lane));
+            lane.begin();
+            assert!((1..4).all(|n| push(n, &mut lane)) && !push(4, &mut lane), "one under way, three behind it");
+            let mut after = Lane::default();
+            assert!((0..4).all(|n| push(n, &mut after)) && !push(4, &mut after));
         }
     }
 
