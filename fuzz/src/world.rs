@@ -12,7 +12,7 @@ use openclaw_platform::{
 };
 use openclaw_server::{
     Control, ServerOptions, SharedAuth,
-    store::{Records, Store},
+    store::{Records, Store, put},
 };
 use sim::{NoProcesses, SimEntropy, SimSpawner};
 use tokio::{
@@ -120,7 +120,8 @@ impl Stored {
             let records = records.to_vec();
             let written = store.write(move |tx| {
                 for (table, key, text) in &records {
-                    tx.open_table(*table)?.insert(key.as_str(), text.as_bytes())?;
+                    let value: &serde_json::value::RawValue = serde_json::from_str(text).expect("it was written as JSON");
+                    put(&mut tx.open_table(*table)?, key, &value)?;
                 }
                 Ok(())
             });

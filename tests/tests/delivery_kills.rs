@@ -119,7 +119,9 @@ fn on_their_way(gateway: &Gateway) -> Vec<Name> {
         Err(TableError::TableDoesNotExist(_)) => return vec![],
         table => table.unwrap(),
     };
-    let letters = table.iter().unwrap().map(|row| serde_json::from_slice::<Value>(row.unwrap().1.value()).unwrap());
+    // Behind the JSON stands its seal.
+    let json = |bytes: &[u8]| serde_json::from_slice::<Value>(&bytes[..bytes.len() - 4]).unwrap();
+    let letters = table.iter().unwrap().map(|row| json(row.unwrap().1.value()));
     letters.filter(|letter| letter["state"] == "attempting").map(|letter| name(&letter)).collect()
 }
 

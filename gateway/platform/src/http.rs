@@ -29,7 +29,7 @@ pub type Body = Full<Bytes>;
 /// Idle connections kept per host.
 const IDLE_PER_HOST: usize = 4;
 /// Time for a connection with its TLS handshake.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why a request gave no response (or no whole body). Never contains the URL: it may carry a token.
 #[derive(Debug, thiserror::Error)]

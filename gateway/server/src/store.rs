@@ -1,12 +1,13 @@
 //! One database for everything durable (redb through the storage seam): tables, reads, group-committed writes.
 //!
-//! `store/commit.rs` has the committer and what happens when the disk fails, `store/schema.rs` the versions, `store/loss.rs`
-//! what happens when the file is gone.
+//! `store/commit.rs` has the committer and what happens when the disk fails, `store/record.rs` what a record is and how a changed
+//! one is seen, `store/schema.rs` the versions, `store/loss.rs` what happens when the file is gone.
 
 pub mod backup;
 mod commit;
 pub mod inspect;
 pub mod loss;
+pub mod record;
 mod schema;
 
 use std::{
@@ -19,11 +20,9 @@ use std::{
 };
 
 use openclaw_platform::{Platform, Storage};
-use redb::{
-    Database, ReadTransaction, ReadableDatabase as _, ReadableTable, TableDefinition, TableError, WriteTransaction,
-};
-use serde::{Serialize, de::DeserializeOwned};
+use redb::{Database, ReadTransaction, ReadableDatabase as _, TableDefinition, WriteTransaction};
 
+pub use record::{all, decode, encode, get, keys, put};
 pub use schema::SCHEMA;
 
 use self::commit::Commits;
@@ -32,16 +31,20 @@ use self::commit::Commits;
 pub const FILE: &str = "gateway.redb";
 /// Where a new one is made.
 const NEW_FILE: &str = "gateway.redb.new";
+/// Stands while a database that is too large to be compared is being opened: redb trusts one that was closed in good order, and
+/// may panic over a damaged page of it. Found at a start, it says that the last one did not come through.
+const OPENING: &str = "gateway.redb.opening";
 /// Pages kept in memory, in bytes.
 const CACHE: usize = 4 << 20;
 /// Bytes of a database whose pages are all compared with their checksums when it is opened.
 const COMPARED_AT_START: u64 = 32 << 20;
 
-/// A table of JSON records by text key.
+/// A table of sealed JSON records by text key.
 pub type Records = TableDefinition<'static, &'static str, &'static [u8]>;
-/// A table of JSON lines by session id and position.
+/// A table of sealed JSON lines by session id and position.
 pub type Lines = TableDefinition<'static, (&'static str, u64), &'static [u8]>;
 
+/// Numbers as plain JSON, without seals: a program of any version has to be able to read them.
 const META: Records = TableDefinition::new("meta");
 /// Session entries by canonical key.
 pub const SESSIONS: Records = TableDefinition::new("sessions");
@@ -80,10 +83,10 @@ pub enum StoreError {
     /// The database itself.
     #[error("state database: {0}")]
     Database(#[from] redb::Error),
-    /// A record that is not what it should be. Key and reason quote what stands there, control characters included (S18).
-    #[error("state database: record {}: {}", key.escape_debug(), source.to_string().escape_debug())]
+    /// A record that was written as something else. The reason quotes what stands there, control characters included (S18).
+    #[error("state database: record {key}: {}", source.to_string().escape_debug())]
     Record {
-        /// Where.
+        /// Where, as shown.
         key: String,
         /// Why.
         source: serde_json::Error,
@@ -91,7 +94,7 @@ pub enum StoreError {
     /// The file cannot be opened.
     #[error("cannot open the state database {FILE}: {0}")]
     Open(String),
-    /// The file is not what this program wrote.
+    /// The file, or a record in it, is not what this program wrote.
     #[error(
         "the state database {FILE} is damaged: {0}. It was left as it is. `openclaw backup list` shows what \
          `openclaw backup restore FILE` can put in its place (the damaged file is kept)"
@@ -167,12 +170,12 @@ impl Store {
             create(storage)?;
         }
         let sync_failed = Arc::new(AtomicBool::new(false));
-        let db = database(storage, FILE, &sync_failed)?;
+        let mut db = at_start(storage, &sync_failed)?;
         let unread = |e: std::io::Error| StoreError::Open(e.to_string());
         if schema::version(&db)? == 0 && loss::is_marked(storage).map_err(unread)? {
             return Err(StoreError::Lost { loss: loss::loss(storage, "is empty")? });
         }
-        schema::migrate(&db)?;
+        schema::migrate(&mut db)?;
         loss::mark(storage);
         let (storage, clock, tasks) = (platform.storage.clone(), platform.clock.clone(), platform.tasks.clone());
         Ok(Self {
@@ -296,14 +299,43 @@ fn block_file(storage: &dyn Storage, name: &str) -> Result<openclaw_platform::Bl
 }
 
 fn database(storage: &dyn Storage, name: &str, sync_failed: &Arc<AtomicBool>) -> Result<Database, StoreError> {
+    // Otherwise pages are believed as they are. Comparing them reads the whole file, which a start has no time for when it is
+    // large; then the seals of records show what changed, and `openclaw doctor` looks at all of it.
+    let is_small = storage.len(name).map_or(true, |len| len <= COMPARED_AT_START);
+    database_that(is_small, storage, name, sync_failed)
+}
+
+/// The same, with every page compared or none.
+fn database_that(
+    is_compared: bool,
+    storage: &dyn Storage,
+    name: &str,
+    sync_failed: &Arc<AtomicBool>,
+) -> Result<Database, StoreError> {
     let file = block_file(storage, name)?;
-    // Otherwise pages are believed as they are: a bit that flipped would be served as if it were right. Comparing them reads
-    // the whole file, which a start has no time for when it is large; then `openclaw doctor` does it.
-    let is_small = file.len().is_ok_and(|len| len <= COMPARED_AT_START);
     let whole = builder()
-        .set_check_integrity_on_open(is_small)
+        .set_check_integrity_on_open(is_compared)
         .create_with_backend(Backend { file, sync_failed: sync_failed.clone() });
     opened(whole)
+}
+
+/// Opens the state database for a start. A large one whose last start did not come through is compared as a whole, so that
+/// what made that one panic is named.
+fn at_start(storage: &dyn Storage, sync_failed: &Arc<AtomicBool>) -> Result<Database, StoreError> {
+    if storage.len(FILE).map_or(true, |len| len <= COMPARED_AT_START) {
+        return database(storage, FILE, sync_failed);
+    }
+    let is_suspect = storage.len(OPENING).is_ok();
+    let marked = if is_suspect { Ok(()) } else { storage.write_atomic(OPENING, b"") };
+    if let Err(error) = marked {
+        tracing::warn!(%error, "{OPENING} cannot be written: if this start fails, the next one will not know");
+    }
+    let db = database_that(is_suspect, storage, FILE, sync_failed);
+    // One that is damaged stays suspect.
+    if !matches!(db, Err(StoreError::Damaged(_))) {
+        remove(storage, OPENING).map_err(|e| StoreError::Open(format!("{OPENING}: {e}")))?;
+    }
+    db
 }
 
 fn builder() -> redb::Builder {
@@ -312,8 +344,9 @@ fn builder() -> redb::Builder {
     builder
 }
 
-fn opened(db: Result<Database, redb::DatabaseError>) -> Result<Database, StoreError> {
-    db.map_err(|e| match e {
+/// What redb says of a file, or that it is damaged.
+fn opened<T>(found: Result<T, redb::DatabaseError>) -> Result<T, StoreError> {
+    found.map_err(|e| match e {
         redb::DatabaseError::Storage(redb::StorageError::Corrupted(why)) => StoreError::Damaged(why),
         // A file that does not begin as redb's do.
         redb::DatabaseError::Storage(redb::StorageError::Io(e)) if e.kind() == ErrorKind::InvalidData => {
@@ -328,59 +361,8 @@ fn opened(db: Result<Database, redb::DatabaseError>) -> Result<Database, StoreEr
 fn create(storage: &dyn Storage) -> Result<(), StoreError> {
     let unopened = |e: std::io::Error| StoreError::Open(e.to_string());
     remove(storage, NEW_FILE).map_err(unopened)?;
-    schema::migrate(&database(storage, NEW_FILE, &Arc::default())?)?;
+    schema::migrate(&mut database(storage, NEW_FILE, &Arc::default())?)?;
     storage.rename(NEW_FILE, FILE).map_err(unopened)
-}
-
-/// One record.
-pub fn get<T: DeserializeOwned>(
-    table: &impl ReadableTable<&'static str, &'static [u8]>,
-    key: &str,
-) -> Result<Option<T>, StoreError> {
-    table.get(key)?.map(|v| decode(key, v.value())).transpose()
-}
-
-/// All records of a table in key order.
-pub fn all<T: DeserializeOwned>(tx: &ReadTransaction, table: Records) -> Result<Vec<(String, T)>, StoreError> {
-    let table = match tx.open_table(table) {
-        Err(TableError::TableDoesNotExist(_)) => return Ok(vec![]),
-        other => other?,
-    };
-    let mut out = Vec::new();
-    for row in table.iter()? {
-        let (key, value) = row?;
-        out.push((key.value().to_owned(), decode(key.value(), value.value())?));
-    }
-    Ok(out)
-}
-
-/// The keys of a table, in order; its records are not read.
-pub fn keys(tx: &ReadTransaction, table: Records) -> Result<Vec<String>, StoreError> {
-    let table = match tx.open_table(table) {
-        Err(TableError::TableDoesNotExist(_)) => return Ok(vec![]),
-        other => other?,
-    };
-    table.iter()?.map(|row| Ok(row?.0.value().to_owned())).collect()
-}
-
-/// Writes one record.
-pub fn put<T: Serialize>(
-    table: &mut redb::Table<'_, &'static str, &'static [u8]>,
-    key: &str,
-    value: &T,
-) -> Result<(), StoreError> {
-    table.insert(key, encode(key, value)?.as_slice())?;
-    Ok(())
-}
-
-/// A record's bytes.
-pub fn encode<T: Serialize>(key: &str, value: &T) -> Result<Vec<u8>, StoreError> {
-    serde_json::to_vec(value).map_err(|source| StoreError::Record { key: key.to_owned(), source })
-}
-
-/// A record from its bytes.
-pub fn decode<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, StoreError> {
-    serde_json::from_slice(bytes).map_err(|source| StoreError::Record { key: key.to_owned(), source })
 }
 
 /// redb takes its backend by type; the seam gives a boxed one.
@@ -418,6 +400,7 @@ impl redb::StorageBackend for Backend {
 #[cfg(test)]
 mod tests {
     use openclaw_platform::MemoryStorage;
+    use redb::ReadableTable as _;
 
     use super::*;
 
@@ -429,16 +412,6 @@ mod tests {
 
     fn numbers(store: &Store) -> Vec<i64> {
         store.read(|tx| all::<i64>(tx, CURSORS)).unwrap().into_iter().map(|(_, n)| n).collect()
-    }
-
-    /// Found by the fuzz target stored_state: a key and a value of a damaged record stand in the reason.
-    #[test]
-    fn s18_a_damaged_record_is_named_without_its_control_characters() {
-        for (key, text) in [("a\u{4}", "\"3.0\""), ("a", "\"\\u0004\"")] {
-            let error = decode::<u8>(key, text.as_bytes()).unwrap_err().to_string();
-            assert!(error.starts_with("state database: record a") && error.contains("invalid type"), "{error}");
-            assert!(!error.contains(char::is_control), "{error:?}");
-        }
     }
 
     #[tokio::test]
@@ -495,7 +468,7 @@ mod tests {
         let mut out = vec![];
         for row in table.iter()? {
             let (key, value) = row?;
-            out.push(decode(key.value(), value.value())?);
+            out.push(decode(table, key.value(), value.value())?);
         }
         Ok(out)
     }
@@ -504,7 +477,7 @@ mod tests {
     async fn a_newer_schema_is_refused() {
         let platform = platform();
         let store = Store::open(&platform).unwrap();
-        store.write(|tx| put(&mut tx.open_table(META)?, "schema", &99u32)).await.unwrap();
+        store.write(schema::claim_newer).await.unwrap();
         drop(store);
         for _ in 0..2 {
             let Err(error) = Store::open(&platform) else { panic!("opened") };
@@ -517,17 +490,68 @@ mod tests {
     async fn every_earlier_version_is_migrated() {
         for version in 1..=SCHEMA {
             let platform = platform();
-            let db = database(&*platform.storage, FILE, &Arc::default()).unwrap();
-            schema::at_version(&db, version);
+            let mut db = database(&*platform.storage, FILE, &Arc::default()).unwrap();
+            schema::at_version(&mut db, version);
             let tx = db.begin_write().unwrap();
-            put(&mut tx.open_table(CURSORS).unwrap(), "telegram:default", &42).unwrap();
+            {
+                let (mut cursors, mut lines) = (tx.open_table(CURSORS).unwrap(), tx.open_table(TRANSCRIPTS).unwrap());
+                // More than is sealed at a time.
+                for n in 0..300u64 {
+                    let (key, line) = (format!("account {n:03}"), "x".repeat(9000));
+                    if version < schema::SEALED {
+                        cursors.insert(key.as_str(), n.to_string().as_bytes()).unwrap();
+                        lines.insert(("s", n), format!("\"{line}\"").as_bytes()).unwrap();
+                    } else {
+                        put(&mut cursors, &key, &n).unwrap();
+                        lines.insert(("s", n), encode(&TRANSCRIPTS, ("s", n), &line).unwrap().as_slice()).unwrap();
+                    }
+                }
+            }
             tx.commit().unwrap();
             drop(db);
-            let store = Store::open(&platform).unwrap();
-            assert_eq!(numbers(&store), [42]);
-            let now: Option<u32> = store.read(|tx| get(&tx.open_table(META)?, "schema")).unwrap();
-            assert_eq!(now, Some(SCHEMA));
+            for _ in 0..2 {
+                let store = Store::open(&platform).unwrap();
+                assert_eq!(numbers(&store), (0..300).collect::<Vec<_>>());
+                let said: Result<Vec<String>, StoreError> = store.read(|tx| {
+                    let table = tx.open_table(TRANSCRIPTS)?;
+                    let rows = table.range(("s", 0)..)?;
+                    rows.map(|row| {
+                        row.map_err(Into::into).and_then(|(k, v)| decode(&TRANSCRIPTS, k.value(), v.value()))
+                    })
+                    .collect()
+                });
+                assert_eq!(said.unwrap(), vec!["x".repeat(9000); 300]);
+                let db = store.commits.db();
+                let db = db.as_ref().unwrap();
+                assert_eq!((schema::version(db).unwrap(), record::compare(db).unwrap()), (SCHEMA, 600));
+            }
         }
+    }
+
+    /// What an earlier version wrote is not sealed before its pages are compared: a changed bit would be right ever after.
+    #[tokio::test]
+    async fn f18_a_damaged_database_of_an_earlier_version_is_not_sealed() {
+        let platform = platform();
+        let mut db = database(&*platform.storage, FILE, &Arc::default()).unwrap();
+        schema::at_version(&mut db, 2);
+        let tx = db.begin_write().unwrap();
+        let said = format!("\"{}\"", "said ".repeat(40 << 10));
+        for n in 0..200 {
+            tx.open_table(TRANSCRIPTS).unwrap().insert(("s", n), said.as_bytes()).unwrap();
+        }
+        tx.commit().unwrap();
+        drop(db);
+        let mut bytes = platform.storage.read(FILE).unwrap();
+        assert!(bytes.len() as u64 > COMPARED_AT_START, "{}", bytes.len());
+        // Here and there in what was said: some of it lies in pages that nothing refers to any more.
+        for at in (1 << 20..bytes.len() - 10).step_by(1 << 20) {
+            if let Some(from) = bytes[at..].windows(10).position(|part| part == b"said said ") {
+                bytes[at + from] ^= 1;
+            }
+        }
+        platform.storage.write_atomic(FILE, &bytes).unwrap();
+        let Err(error) = Store::open(&platform) else { panic!("opened") };
+        assert!(matches!(error, StoreError::Damaged(_)), "{error}");
     }
 
     /// A database that is removed or replaced while it is open takes no more writes, nothing is made in its place, and it
@@ -554,6 +578,46 @@ mod tests {
         assert_eq!(numbers(&store), [1, 4]);
         storage.write_atomic(FILE, b"").unwrap();
         assert!(matches!(write(5).await, Err(StoreError::Unavailable(why)) if why.contains("was emptied")));
+    }
+
+    /// A large database that was closed in good order and damaged afterwards: redb may panic over it, and that ends the process.
+    /// The start after that one names the damage instead, and one that is put in its place starts as ever.
+    #[tokio::test]
+    async fn f18_the_start_after_one_that_panicked_names_the_damage() {
+        let platform = platform();
+        let storage = &*platform.storage;
+        let mut db = database(storage, FILE, &Arc::default()).unwrap();
+        schema::migrate(&mut db).unwrap();
+        let tx = db.begin_write().unwrap();
+        let said = "said ".repeat(40 << 10);
+        for key in (0..200).map(|n| ("s", n)) {
+            let line = encode(&TRANSCRIPTS, key, &said).unwrap();
+            tx.open_table(TRANSCRIPTS).unwrap().insert(key, line.as_slice()).unwrap();
+        }
+        tx.commit().unwrap();
+        drop(db);
+        let whole = storage.read(FILE).unwrap();
+        assert!(whole.len() as u64 > COMPARED_AT_START, "{}", whole.len());
+        let start = || std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| Store::open(&platform).map(drop)));
+        let mut panicked = 0;
+        // The kind of every page; what every page holds.
+        for (from, to) in [(0, 1), (2, 64), (64, 4096)] {
+            let mut bytes = whole.clone();
+            bytes.chunks_mut(4096).skip(1).for_each(|page| page[from..to].iter_mut().for_each(|b| *b ^= 0x5a));
+            storage.write_atomic(FILE, &bytes).unwrap();
+            if start().is_err() {
+                panicked += 1;
+                assert!(storage.len(OPENING).is_ok());
+                for _ in 0..2 {
+                    let error = start().expect("it does not panic again").unwrap_err().to_string();
+                    assert!(error.contains("damaged") && error.contains("openclaw backup restore"), "{error}");
+                }
+            }
+            storage.write_atomic(FILE, &whole).unwrap();
+            start().unwrap().unwrap();
+            assert!(storage.len(OPENING).is_err());
+        }
+        assert!(panicked > 0, "redb names all of it: the mark is of no use any more");
     }
 
     /// What is no database is named as damaged, with the way out, and is not written over (F18).

@@ -2,9 +2,11 @@
 
 pub mod budget;
 pub mod connection;
+mod frames;
 pub mod handshake;
 mod hello;
 pub mod identity;
 mod requests;
 pub mod slots;
+mod socket;
 pub mod upgrade;

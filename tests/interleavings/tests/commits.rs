@@ -25,7 +25,7 @@ async fn write(store: &Store, n: u32) -> Answer {
         let mut before = Vec::new();
         for row in table.iter()? {
             let (key, value) = row?;
-            before.push((key.value().to_owned(), store::decode::<u32>(key.value(), value.value())?));
+            before.push((key.value().to_owned(), store::decode::<u32>(&store::CURSORS, key.value(), value.value())?));
         }
         let key = format!("{:04}", before.len());
         store::put(&mut table, &key, &n)?;

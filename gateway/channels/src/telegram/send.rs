@@ -8,15 +8,21 @@ use frankenstein::{
     methods::{SendChatActionParams, SendDocumentParams, SendMessageParams, SendPhotoParams},
     types::{ChatAction, ChatId, LinkPreviewOptions, ReplyParameters},
 };
+use openclaw_platform::http::CONNECT_TIMEOUT;
 use serde::Deserialize;
 
-use super::{CALL_TIMEOUT, Telegram, api::ApiError, format, update::GENERAL_TOPIC};
+use super::{Telegram, api::ApiError, format, update::GENERAL_TOPIC};
 use crate::{Attachment, Delivered, Media, Part, Piece, SendError, Styled, Target};
 
 /// Forms in which one part is offered: markup refused, no real picture, the chat has moved.
 const MAX_FORMS: usize = 4;
 /// After a 429 that names no time.
 const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
+/// A text that has no answer by then is in doubt (D49), and what waits behind it in its chat goes on (F12). Telegram answers
+/// within a second or so; a link that went silent loses the message and says nothing.
+const SEND_TIMEOUT: Duration = Duration::from_secs(15);
+// What found no connection was surely not sent: that has to be known before it is in doubt.
+const _: () = assert!(SEND_TIMEOUT.as_secs() >= CONNECT_TIMEOUT.as_secs() + 5);
 const UPLOAD_TIMEOUT: Duration = Duration::from_mins(2);
 const TYPING_TIMEOUT: Duration = Duration::from_secs(5);
 /// Telegram's limit for a caption, in UTF-16 units.
@@ -102,7 +108,7 @@ impl Telegram {
             return Err(limited(after));
         }
         let params = SendMessageParams::builder().chat_id(ChatId::Integer(person)).text(text).build();
-        match self.api.call::<Sent>("sendMessage", &params, CALL_TIMEOUT).await {
+        match self.api.call::<Sent>("sendMessage", &params, SEND_TIMEOUT).await {
             Ok(_) => Ok(()),
             Err(error) => self.other_form(&mut form, error, true),
         }
@@ -160,7 +166,7 @@ impl Telegram {
                     .maybe_link_preview_options((!self.options.link_preview).then_some(LinkPreviewOptions::DISABLED))
                     .maybe_reply_parameters(reply)
                     .build();
-                self.api.call("sendMessage", &params, CALL_TIMEOUT).await?
+                self.api.call("sendMessage", &params, SEND_TIMEOUT).await?
             }
             (Part::File { .. }, Some(media)) if form.photo => {
                 let params = SendPhotoParams::builder()

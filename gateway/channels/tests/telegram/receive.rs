@@ -256,6 +256,21 @@ async fn f12_silence_is_not_health() {
     bot.stop().await;
 }
 
+/// A poll whose answer never comes is given up soon, whatever it waits for.
+#[tokio::test(start_paused = true)]
+async fn f12_a_poll_on_a_silent_link_is_given_up() {
+    let world = world().await;
+    world.fake.fail(Failure { delay_ms: 10_000_000, ..Failure::status("getUpdates", 1, 200) });
+    let bot = world.receive();
+    seconds(1).await;
+    world.fake.push_message(42, 42, "into the silence");
+    seconds(23).await;
+    assert_eq!(world.sink.texts(), [""; 0]);
+    seconds(2).await;
+    assert_eq!(world.sink.texts(), ["into the silence"]);
+    bot.stop().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_stranger_gets_one_pairing_message_and_after_approval_an_ear() {
     let world = world().await;

@@ -97,8 +97,10 @@ async fn f06_a_lost_answer_is_unknown_and_never_sent_twice() {
     let lost = world.send("42", "once").await;
     assert!(matches!(lost, Err(SendError::Unknown(_))), "{lost:?}");
     world.fake.fail(Failure { delay_ms: 100_000, ..Failure::status("sendMessage", 1, 200) });
+    let asked = tokio::time::Instant::now();
     let late = world.send("42", "slow").await;
     assert!(matches!(late, Err(SendError::Unknown(_))), "{late:?}");
+    assert_eq!(asked.elapsed().as_secs(), 15, "what waits behind it goes on then (F12)");
     assert_eq!(world.fake.calls_of("sendMessage").len(), 2);
     let html = json!("<html>");
     world.fake.fail(Failure { effective: true, body: Some(html), ..Failure::status("sendMessage", 1, 201) });

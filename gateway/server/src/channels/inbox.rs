@@ -115,7 +115,7 @@ fn prune(seen: &mut redb::Table<'_, &'static str, &'static [u8]>) -> Result<(), 
     let mut all: Vec<(u64, String)> = Vec::new();
     for row in seen.iter()? {
         let (k, v) = row?;
-        all.push((store::decode::<Seen>(k.value(), v.value())?.order, k.value().to_owned()));
+        all.push((store::decode::<Seen>(&store::INBOX_SEEN, k.value(), v.value())?.order, k.value().to_owned()));
     }
     all.sort_unstable();
     for (_, key) in all.iter().take(all.len().saturating_sub(INBOX_SEEN as usize)) {
@@ -136,7 +136,7 @@ fn count(table: &impl ReadableTable<&'static str, &'static [u8]>, of: &(String, 
     let mut count = 0;
     for row in table.iter()? {
         let (key, value) = row?;
-        let owner: Owner = store::decode(key.value(), value.value())?;
+        let owner: Owner = store::decode(&store::INBOX, key.value(), value.value())?;
         count += usize::from((owner.channel, owner.account) == *of);
     }
     Ok(count)

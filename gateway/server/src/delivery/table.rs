@@ -30,7 +30,7 @@ pub fn look(tx: &ReadTransaction, records: Records, mut each: impl FnMut(Letter)
     };
     for row in table.iter()? {
         let (id, letter) = row?;
-        if !each(store::decode(id.value(), letter.value())?) {
+        if !each(store::decode(&records, id.value(), letter.value())?) {
             break;
         }
     }
@@ -55,7 +55,7 @@ pub fn end(tx: &WriteTransaction, letter: &Letter, is_dead: bool, now: u64) -> R
     let mut forgotten = Vec::new();
     while dead.len()? > DEAD_LETTERS as u64 {
         let Some(first) = dead.pop_first()? else { break };
-        forgotten.push(store::decode(first.0.value(), first.1.value())?);
+        forgotten.push(store::decode(&store::DEAD_LETTERS, first.0.value(), first.1.value())?);
     }
     Ok(forgotten)
 }
@@ -75,7 +75,7 @@ pub fn forget(tx: &WriteTransaction, ids: &[String]) -> Result<Vec<Letter>, Stor
     let mut gone = Vec::new();
     for id in ids {
         if let Some(letter) = dead.remove(id.as_str())? {
-            gone.push(store::decode(id, letter.value())?);
+            gone.push(store::decode(&store::DEAD_LETTERS, id.as_str(), letter.value())?);
         }
     }
     Ok(gone)

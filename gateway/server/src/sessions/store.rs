@@ -239,7 +239,8 @@ impl Sessions {
                 let (id, first) = row.0.value();
                 let newest = table.range((id, first)..=(id, u64::MAX))?.next_back().transpose()?;
                 let (key, line) = newest.as_ref().unwrap_or(&row);
-                let (last, line) = (key.value().1, store::decode::<Line>(id, line.value())?);
+                let (last, line) =
+                    (key.value().1, store::decode::<Line>(&store::TRANSCRIPTS, key.value(), line.value())?);
                 out.push(Transcript { session_id: id.to_owned(), first, last, written: line.timestamp() });
             }
         })
@@ -309,7 +310,7 @@ impl Sessions {
                 if out.len() == limit {
                     break;
                 }
-                if let Line::Message { message, .. } = store::decode(session_id, row?.1.value())? {
+                if let Line::Message { message, .. } = line_of(&row?)? {
                     out.push(message);
                 }
             }
@@ -340,10 +341,14 @@ pub fn append(
     let header = (first == 0).then(|| Line::Session { version: 3, id: session_id.to_owned(), timestamp: now });
     let lines = messages.iter().cloned().map(|(id, message)| Line::Message { id, message });
     for (at, line) in (first..).zip(header.into_iter().chain(lines)) {
-        table.insert((session_id, at), store::encode(session_id, &line)?.as_slice())?;
+        let key = (session_id, at);
+        table.insert(key, store::encode(&store::TRANSCRIPTS, key, &line)?.as_slice())?;
     }
     Ok(())
 }
+
+/// Key and bytes of a line.
+type Stored<'a> = (redb::AccessGuard<'a, (&'static str, u64)>, redb::AccessGuard<'a, &'static [u8]>);
 
 fn read_lines(
     table: &impl redb::ReadableTable<(&'static str, u64), &'static [u8]>,
@@ -351,9 +356,14 @@ fn read_lines(
 ) -> Result<Vec<Line>, StoreError> {
     let mut out = Vec::new();
     for row in table.range((id, 0)..=(id, u64::MAX))? {
-        out.push(store::decode(id, row?.1.value())?);
+        out.push(line_of(&row?)?);
     }
     Ok(out)
+}
+
+/// The line of a row of the transcripts' table.
+fn line_of(row: &Stored<'_>) -> Result<Line, StoreError> {
+    store::decode(&store::TRANSCRIPTS, row.0.value(), row.1.value())
 }
 
 /// Removes all but the newest `keep` lines; gives the removed ones.
@@ -362,9 +372,9 @@ fn take_lines(tx: &WriteTransaction, id: &str, keep: usize) -> Result<Vec<Line>,
     let mut positions = Vec::new();
     let mut lines = Vec::new();
     for row in table.range((id, 0)..=(id, u64::MAX))? {
-        let (key, value) = row?;
-        positions.push(key.value().1);
-        lines.push(store::decode(id, value.value())?);
+        let row = row?;
+        positions.push(row.0.value().1);
+        lines.push(line_of(&row)?);
     }
     let gone = positions.len().saturating_sub(keep);
     lines.truncate(gone);
@@ -401,9 +411,7 @@ impl Sessions {
         self.store.read(|tx| {
             let table = tx.open_table(store::TRANSCRIPTS)?;
             for row in table.range((session_id, 0)..=(session_id, u64::MAX))? {
-                if let Line::Message { message: said @ Message::User { .. }, .. } =
-                    store::decode(session_id, row?.1.value())?
-                {
+                if let Line::Message { message: said @ Message::User { .. }, .. } = line_of(&row?)? {
                     return Ok(Some(said));
                 }
             }

@@ -8,7 +8,7 @@ use redb::{
     Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, TableDefinition, TableError, TableHandle as _,
 };
 
-use super::{FILE, Store, StoreError, database, remove, schema};
+use super::{FILE, Store, StoreError, database, database_that, record, remove, schema};
 
 /// Where backups are, below the state directory.
 pub const DIRECTORY: &str = "backups";
@@ -80,15 +80,19 @@ pub fn remove_leftovers(storage: &dyn Storage) -> std::io::Result<()> {
 /// When it is damaged, no database of this gateway, or made by a newer program.
 pub fn check(storage: &dyn Storage, name: &str) -> Result<Backup, StoreError> {
     let bytes = storage.len(name).map_err(|e| StoreError::Open(format!("{name}: {e}")))?;
-    let mut db = database(storage, name, &Arc::default())?;
-    if !db.check_integrity()? {
+    let mut db = database_that(true, storage, name, &Arc::default())?;
+    if !super::opened(db.check_integrity())? {
         return Err(StoreError::Damaged(format!("{name} does not agree with its checksums")));
     }
     let schema = schema::version(&db)?;
     match schema {
         0 => Err(StoreError::Damaged(format!("{name} is no state database of this gateway"))),
         found if found > super::SCHEMA => Err(StoreError::Newer { found }),
-        _ => Ok(Backup { bytes, records: count(&db.begin_read()?)?, schema }),
+        found if found < schema::SEALED => Ok(Backup { bytes, records: count(&db.begin_read()?)?, schema }),
+        _ => {
+            record::compare(&db)?;
+            Ok(Backup { bytes, records: count(&db.begin_read()?)?, schema })
+        }
     }
 }
 
@@ -173,7 +177,7 @@ mod tests {
     use openclaw_platform::{MemoryStorage, Platform};
 
     use super::*;
-    use crate::store::{CURSORS, TRANSCRIPTS, all, put};
+    use crate::store::{CURSORS, TRANSCRIPTS, all, encode, put};
 
     fn platform() -> Platform {
         Platform { storage: Arc::new(MemoryStorage::new()), ..openclaw_platform::os::without_files() }
@@ -181,7 +185,8 @@ mod tests {
 
     async fn write(store: &Store, n: i64) {
         let work = move |tx: &redb::WriteTransaction| {
-            tx.open_table(TRANSCRIPTS)?.insert(("s", n as u64), [7; 300].as_slice())?;
+            let key = ("s", n as u64);
+            tx.open_table(TRANSCRIPTS)?.insert(key, encode(&TRANSCRIPTS, key, &"x".repeat(300))?.as_slice())?;
             put(&mut tx.open_table(CURSORS)?, &n.to_string(), &n)
         };
         store.write(work).await.unwrap();
@@ -219,6 +224,24 @@ mod tests {
         remove_leftovers(storage).unwrap();
         assert_eq!(storage.list("backups").unwrap(), ["mine.new", "openclaw-1.redb"]);
         assert_eq!(storage.list("").unwrap(), ["gateway.redb", "gateway.redb.expected"]);
+    }
+
+    /// A record that changed while its database was open is found by a backup, which is not made then.
+    #[tokio::test]
+    async fn f18_a_backup_of_a_damaged_record_is_refused() {
+        let platform = platform();
+        let storage = &*platform.storage;
+        let store = Store::open(&platform).unwrap();
+        let spoil = |tx: &redb::WriteTransaction| {
+            let mut bytes = encode(&CURSORS, "a", &7)?;
+            bytes[0] ^= 1;
+            tx.open_table(CURSORS)?.insert("a", bytes.as_slice())?;
+            Ok(())
+        };
+        store.write(spoil).await.unwrap();
+        let error = store.back_up(storage, "backups/a.redb", "t").unwrap_err().to_string();
+        assert!(error.contains("the record a in the table cursors"), "{error}");
+        assert!(storage.list("backups").unwrap().is_empty());
     }
 
     /// A damaged backup is refused and the state stays as it is.

@@ -15,7 +15,7 @@ use redb::{Database, ReadTransaction, ReadableDatabase as _, ReadableTableMetada
 
 use super::{
     DEAD_LETTERS, INBOX, OUTBOX, RUNS, Records, SCHEMA, SESSIONS, StoreError, all, backup::count, builder, opened,
-    schema,
+    record, schema,
 };
 use crate::delivery::{
     Counts,
@@ -46,7 +46,7 @@ pub struct Contents {
     pub letters: Counts,
 }
 
-/// Reads all of a database, with its checksums, and says what is in it. Nothing is written, whatever is found.
+/// Reads all of a database, with the checksums of its pages and records, and says what is in it. Nothing is written, whatever is found.
 ///
 /// # Errors
 /// [`StoreError::Damaged`], [`StoreError::Newer`]; when the file cannot be read.
@@ -63,7 +63,7 @@ pub fn look(storage: Arc<dyn Storage>, name: &str) -> Result<Contents, StoreErro
     // Compared before anything in it is believed: redb panics over a damaged page of a file that was closed in good order.
     let mut db = open(true, &Arc::default())?;
     // False where redb could put right what did not agree; here it did so in memory only.
-    if !db.check_integrity()? {
+    if !opened(db.check_integrity())? {
         return Err(StoreError::Damaged(format!("{name} does not agree with its checksums")));
     }
     // Comparing counts as a repair; whether the next start repairs shows when it is opened as that start does.
@@ -76,13 +76,17 @@ pub fn look(storage: Arc<dyn Storage>, name: &str) -> Result<Contents, StoreErro
     }
 }
 
-fn contents(db: &Database, bytes: u64, schema: u32, repaired: bool) -> Result<Contents, StoreError> {
+fn contents(db: &Database, bytes: u64, version: u32, repaired: bool) -> Result<Contents, StoreError> {
+    if version >= schema::SEALED {
+        record::compare(db)?;
+    }
     let tx = db.begin_read()?;
-    let dead: Vec<(String, Letter)> = all(&tx, DEAD_LETTERS)?;
+    let dead: Vec<(String, Letter)> =
+        if version < schema::SEALED { record::unsealed(&tx, DEAD_LETTERS)? } else { all(&tx, DEAD_LETTERS)? };
     let unknown = dead.iter().filter(|(_, letter)| matches!(letter.state, State::Unknown { .. })).count();
     Ok(Contents {
         bytes,
-        schema,
+        schema: version,
         repaired,
         records: count(&tx)?,
         sessions: records(&tx, SESSIONS)?,
@@ -227,7 +231,7 @@ mod tests {
     use openclaw_platform::{MemoryStorage, Platform};
 
     use super::*;
-    use crate::store::{FILE, META, Store, put};
+    use crate::store::{FILE, Store, put};
 
     fn platform() -> Platform {
         Platform { storage: Arc::new(MemoryStorage::new()), ..openclaw_platform::os::without_files() }
@@ -313,7 +317,7 @@ mod tests {
         assert!(matches!(look(storage.clone(), FILE), Err(StoreError::Damaged(_))));
         storage.remove(FILE).unwrap();
         let store = Store::open(&platform).unwrap();
-        store.write(|tx| put(&mut tx.open_table(META)?, "schema", &99u32)).await.unwrap();
+        store.write(schema::claim_newer).await.unwrap();
         drop(store);
         assert!(matches!(look(storage, FILE), Err(StoreError::Newer { found: 99 })));
     }

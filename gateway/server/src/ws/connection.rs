@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
+use futures_util::FutureExt as _;
 use openclaw_platform::{BoxIo, Mono};
 use openclaw_protocol::{
     connect::Challenge,
@@ -15,13 +15,10 @@ use openclaw_protocol::{
     frame::EventBody,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio_tungstenite::{
-    WebSocketStream,
-    tungstenite::{
-        self, Message, Utf8Bytes,
-        error::{CapacityError, ProtocolError},
-        protocol::{CloseFrame, Role as WsRole, WebSocketConfig, frame::coding::CloseCode},
-    },
+use tokio_tungstenite::tungstenite::{
+    self, Message, Utf8Bytes,
+    error::{CapacityError, ProtocolError},
+    protocol::{CloseFrame, WebSocketConfig, frame::coding::CloseCode},
 };
 
 use super::{
@@ -29,6 +26,7 @@ use super::{
     handshake::{self, Accepted, Peer},
     requests,
     slots::{NO_ROOM, Slot},
+    socket::Socket,
 };
 use crate::{
     auth::Origin,
@@ -57,9 +55,7 @@ pub async fn serve(gateway: Arc<Gateway>, io: BoxIo, read: Vec<u8>, origin: Orig
     if !meter.count(read.len()) {
         return tracing::debug!("too many bytes of strangers wait already");
     }
-    let io: BoxIo = Box::new(Metered::new(io, meter.clone()));
-    let ws = WebSocketStream::from_partially_read(io, read, WsRole::Server, Some(config)).await;
-    let (mut sink, mut stream) = ws.split();
+    let socket = Socket::new(Metered::new(io, meter.clone()), read, config).await;
     let peer = Peer {
         conn_id: gateway.uuid(),
         nonce: gateway.uuid(),
@@ -76,8 +72,8 @@ pub async fn serve(gateway: Arc<Gateway>, io: BoxIo, read: Vec<u8>, origin: Orig
     // Its place among strangers is kept until hello, or to the very end.
     let (deadline, mut must_go) = (slot.deadline, pin!(slot.must_go().fuse()));
     let stranger = Stranger { deadline, holds: Mutex::new(Some((slot, meter))) };
-    let mut reader = Box::pin(incoming(&gateway, &peer, &mut stream, &stranger).fuse());
-    let mut writer = Box::pin(write(&outbox, &mut sink).fuse());
+    let mut reader = Box::pin(incoming(&gateway, &peer, &socket, &stranger).fuse());
+    let mut writer = Box::pin(write(&outbox, &socket).fuse());
     // The writer ends after the close frame; the reader's end only orders one. A peer that does not read it is cut off.
     let mut closing = pin!(outbox.closing().fuse());
     let mut give_up = pin!(futures_util::future::Fuse::terminated());
@@ -103,8 +99,11 @@ pub async fn serve(gateway: Arc<Gateway>, io: BoxIo, read: Vec<u8>, origin: Orig
     drop(reader);
     drop(writer);
     gateway.left(&peer.conn_id);
-    if let (Ok(ws), false) = (sink.reunite(stream), made_room) {
-        linger(ws.into_inner()).await;
+    if socket.renewed() > 0 {
+        gateway.platform.probe.sometimes("connections.buffers_given_back");
+    }
+    if let (Some(io), false) = (socket.into_inner(), made_room) {
+        linger(io).await;
     }
     let (_, withheld) = outbox.load();
     gateway.platform.probe.gauge("outbox_bytes", outbox.peak() as u64);
@@ -138,7 +137,7 @@ impl Stranger {
 }
 
 /// Half-closes and drops what still comes, so that the peer sees the close frame and not a reset.
-async fn linger(mut io: BoxIo) {
+async fn linger(mut io: Metered) {
     let drain = async {
         if io.shutdown().await.is_err() {
             return;
@@ -155,11 +154,8 @@ async fn linger(mut io: BoxIo) {
     let _ = tokio::time::timeout(LINGER, drain).await;
 }
 
-type Sink = futures_util::stream::SplitSink<WebSocketStream<BoxIo>, Message>;
-pub(super) type Stream = futures_util::stream::SplitStream<WebSocketStream<BoxIo>>;
-
 /// Writes what is queued, as much as is ready in one go, until the close frame is out or the socket fails.
-async fn write(outbox: &Outbox, sink: &mut Sink) {
+async fn write(outbox: &Outbox, socket: &Socket) {
     let mut batch = Vec::new();
     loop {
         let close = outbox.take(WRITE_BATCH, &mut batch);
@@ -173,11 +169,11 @@ async fn write(outbox: &Outbox, sink: &mut Sink) {
                 Frame::Shared(body, seq) => Message::text(body.with_seq(seq)),
                 Frame::Ping => Message::Ping(tungstenite::Bytes::new()),
             };
-            if sink.feed(message).await.is_err() {
+            if socket.feed(message).await.is_err() {
                 return;
             }
         }
-        if sink.flush().await.is_err() {
+        if socket.flush().await.is_err() {
             return;
         }
         if let Some(Close { code, reason }) = close {
@@ -185,34 +181,36 @@ async fn write(outbox: &Outbox, sink: &mut Sink) {
                 return;
             }
             let frame = CloseFrame { code: CloseCode::from(code), reason: reason.into() };
-            let _ = sink.send(Message::Close(Some(frame))).await;
+            if socket.feed(Message::Close(Some(frame))).await.is_ok() {
+                let _ = socket.flush().await;
+            }
             return;
         }
     }
 }
 
 /// Reads until the connection has to close; says how.
-async fn incoming(gateway: &Arc<Gateway>, peer: &Peer, stream: &mut Stream, stranger: &Stranger) -> Close {
+async fn incoming(gateway: &Arc<Gateway>, peer: &Peer, socket: &Socket, stranger: &Stranger) -> Close {
     let mut early = VecDeque::new();
-    let accepted = match greeted(gateway, peer, stream, stranger, &mut early).await {
+    let accepted = match greeted(gateway, peer, socket, stranger, &mut early).await {
         Ok(accepted) => accepted,
         Err(close) => return close,
     };
     stranger.known();
-    requests::serve(gateway, peer, stream, accepted, early).await
+    requests::serve(gateway, peer, socket, accepted, early).await
 }
 
 /// The first frame and what becomes of it; the connection has until its one deadline to send it (S30).
 async fn greeted(
     gateway: &Arc<Gateway>,
     peer: &Peer,
-    stream: &mut Stream,
+    socket: &Socket,
     stranger: &Stranger,
     early: &mut VecDeque<Incoming>,
 ) -> Result<Accepted, Close> {
     let limits = gateway.config().gateway.limits.clone();
     let accepted = loop {
-        let text = match tokio::time::timeout_at(stranger.deadline, next_text(stream)).await {
+        let text = match tokio::time::timeout_at(stranger.deadline, next_text(socket)).await {
             Err(_) => {
                 gateway.platform.probe.sometimes("connections.handshake_timed_out");
                 return Err(Close::new(1008, "handshake timeout"));
@@ -227,7 +225,7 @@ async fn greeted(
         }
         // Boxed: what it needs is given back once the connection idles. It may be held for its turn (D40).
         let judged = Box::pin(handshake::first_frame(gateway, peer, &text));
-        match while_connected(judged, stream, early).await? {
+        match while_connected(judged, socket, early).await? {
             Ok(accepted) => break accepted,
             Err(refused) => {
                 refused.send(&peer.outbox);
@@ -243,7 +241,7 @@ async fn greeted(
 /// meanwhile are kept, as many as may be under way; further ones wait in the socket.
 async fn while_connected<T>(
     work: impl Future<Output = T> + Unpin,
-    stream: &mut Stream,
+    socket: &Socket,
     early: &mut VecDeque<Incoming>,
 ) -> Result<T, Close> {
     let mut work = pin!(work.fuse());
@@ -257,7 +255,7 @@ async fn while_connected<T>(
         }
         openclaw_platform::select! {
             done = &mut work => return Ok(done),
-            read = next_text(stream) => match read {
+            read = next_text(socket) => match read {
                 Err(close) => return Err(close),
                 Ok(None) => {}
                 Ok(Some(frame)) => early.push_back(frame),
@@ -271,8 +269,8 @@ pub(super) type Incoming = Result<Utf8Bytes, ()>;
 
 /// The next message: text, `Err(())` inside for bytes that are no text, `None` for control frames; outside an `Err`
 /// when the connection has to close.
-pub(super) async fn next_text(stream: &mut Stream) -> Result<Option<Incoming>, Close> {
-    match stream.next().await {
+pub(super) async fn next_text(socket: &Socket) -> Result<Option<Incoming>, Close> {
+    match socket.next().await {
         None | Some(Ok(Message::Close(_))) => Err(Close::new(1000, "")),
         Some(Ok(Message::Text(text))) => Ok(Some(Ok(text))),
         Some(Ok(Message::Binary(bytes))) => Ok(Some(Utf8Bytes::try_from(bytes).map_err(drop))),

@@ -14,8 +14,9 @@ use serde::Deserialize;
 use tokio::sync::Semaphore;
 
 use super::{
-    connection::{Incoming, Stream, next_text},
+    connection::{Incoming, next_text},
     handshake::{Accepted, Peer},
+    socket::Socket,
 };
 use crate::{
     dispatch::{Call, Response},
@@ -36,7 +37,7 @@ const STOP_PARAMS: usize = 4 << 10;
 pub(super) async fn serve(
     gateway: &Arc<Gateway>,
     peer: &Peer,
-    stream: &mut Stream,
+    socket: &Socket,
     accepted: Accepted,
     mut early: VecDeque<Incoming>,
 ) -> Close {
@@ -54,7 +55,7 @@ pub(super) async fn serve(
         let read = match early.pop_front() {
             Some(frame) => Ok(Some(frame)),
             None => openclaw_platform::select! {
-                read = next_text(stream) => read,
+                read = next_text(socket) => read,
                 () = requests.place() => continue,
                 () = tokio::time::sleep_until(heard + silence) => {
                     gateway.platform.probe.sometimes("connections.no_sign_of_life");
