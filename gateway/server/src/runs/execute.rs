@@ -228,7 +228,9 @@ async fn attempt(gateway: &Arc<Gateway>, run: &Arc<Run>, started_at: Millis) -> 
     store(gateway, run, &mut report, &outcome, letters.clone(), cut_off).await?;
     run.promised.store(letters.iter().any(|l| l.cause.promise.is_some()), Ordering::Release);
     tell(gateway, run, &report, &outcome, started_at);
-    letters.iter().for_each(|letter| delivery::dispatch(gateway, letter));
+    for letter in &letters {
+        delivery::dispatch(gateway, letter);
+    }
     Ok(outcome)
 }
 

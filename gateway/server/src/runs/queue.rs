@@ -521,7 +521,7 @@ mod tests {
     fn f50_what_fitted_before_a_restart_fits_after_it() {
         for drop in [QueueDrop::Old, QueueDrop::New] {
             let (mut lane, now) = (Lane::default(), mono());
-            let mut push = |n, lane: &mut Lane| {
+            let push = |n, lane: &mut Lane| {
                 let pushed = lane.push(message(n, Mode::Followup, "a", 0, drop), now);
                 matches!(pushed, Pushed::Waits)
             };
