@@ -57,7 +57,7 @@ fn compare_and_set(conns: &[Conn], out: &mut Findings) {
             o.params["baseHash"] == *base && made.frame["payload"]["hash"] != *base
         };
         // It may have come back to that in between.
-        let back = || sets[..n].iter().any(|(_, _, made)| made.frame["payload"]["hash"] == *base);
+        let back = || sets.iter().any(|(_, o, made)| o.at.i < a.at.i && made.frame["payload"]["hash"] == *base);
         if base.is_string() && sets[..n].iter().find(same).is_some() && !back() {
             out.broken(
                 "answers",

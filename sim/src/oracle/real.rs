@@ -54,6 +54,13 @@ fn one_at_a_time(client: &str, own: &[&Conn], out: &mut Findings) {
 fn gaps(client: &str, own: &[&Conn], told: &[(Mark, &serde_json::Value)], out: &mut Findings) {
     let mut last: Option<u64> = None;
     let mut hole: Option<(u64, u64)> = None;
+    // Where each number was first received.
+    let mut line: BTreeMap<u64, u64> = BTreeMap::new();
+    for e in own.iter().flat_map(|c| &c.events) {
+        if let Some(seq) = e.seq {
+            line.entry(seq).or_insert(e.at.i);
+        }
+    }
     for (at, what) in told {
         if what.get("connected").is_some() {
             (last, hole) = (None, None);
@@ -78,7 +85,7 @@ fn gaps(client: &str, own: &[&Conn], told: &[(Mark, &serde_json::Value)], out: &
                 }
                 _ => {}
             }
-            let on_the_line = own.iter().any(|c| c.events.iter().any(|e| e.seq == Some(seq) && e.at.i < at.i));
+            let on_the_line = line.get(&seq).is_some_and(|first| *first < at.i);
             if !on_the_line {
                 out.broken("real_client", at.i, format!("{client}: event {seq} was never received"));
             }

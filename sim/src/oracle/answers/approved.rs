@@ -43,11 +43,11 @@ pub fn check(conns: &[Conn], out: &mut Findings) {
             out.broken("answers", answer.at.i, format!("{}: an approval is {told}, which nobody has decided", c.name));
         }
     }
-    uses(conns, &decided, out);
+    uses(conns, out);
 }
 
 /// A command that needed an approval had one of its own: of these very arguments, used by nobody else.
-fn uses(conns: &[Conn], decided: &BTreeMap<String, Vec<(&Conn, &Request)>>, out: &mut Findings) {
+fn uses(conns: &[Conn], out: &mut Findings) {
     let all = || conns.iter().flat_map(|c| c.requests.iter().map(move |r| (c, r)));
     let mut used: BTreeMap<&str, &str> = BTreeMap::new();
     for (c, r) in all().filter(|(_, r)| r.method == "node.invoke" && r.first.is_some_and(|a| a.ok())) {
@@ -56,7 +56,10 @@ fn uses(conns: &[Conn], decided: &BTreeMap<String, Vec<(&Conn, &Request)>>, out:
         if used.insert(approval, key).is_some_and(|before| before != key) {
             out.broken("answers", at, format!("{}: approval {approval} is used a second time", c.name));
         }
-        let yes = decided.get(approval).into_iter().flatten().any(|(_, d)| d.params["decision"] != "deny");
+        // One without an answer may have been heard.
+        let says = |d: &Request| d.params["id"] == approval && d.params["decision"] != "deny";
+        let heard = |d: &Request| d.first.is_none_or(|a| a.ok() || a.code() != "INVALID_REQUEST");
+        let yes = all().any(|(_, d)| d.method == "exec.approval.resolve" && says(d) && heard(d));
         if !yes {
             out.broken("answers", at, format!("{}: a command runs with {approval}, to which nobody said yes", c.name));
         }

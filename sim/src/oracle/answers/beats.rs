@@ -34,18 +34,16 @@ fn good<'a>(conns: &'a [Conn<'a>], method: &'static str) -> impl Iterator<Item =
 
 /// `last-heartbeat` is not older than what somebody was shown before, in one life of the process.
 fn last_heartbeat(conns: &[Conn], facts: &Facts, out: &mut Findings) {
-    for (c, r) in good(conns, "last-heartbeat") {
+    let all = conns.iter().flat_map(|c| c.events.iter().map(move |e| (c.life, e)));
+    let shown: Vec<_> = all.filter(|(_, e)| e.name == "heartbeat").collect();
+    let jumps = facts.faults.iter().any(|f| f.kind == "clock_jump");
+    for (c, r) in good(conns, "last-heartbeat").filter(|_| !jumps && !shown.is_empty()) {
         let Some(answer) = r.first else { continue };
-        let shown = conns.iter().filter(|o| o.life == c.life).flat_map(|o| &o.events);
-        let shown = shown.filter(|e| e.name == "heartbeat" && e.at.i < r.at.i).filter_map(|e| e.payload["ts"].as_u64());
-        let Some(newest) = shown.max() else { continue };
-        let jumps = facts.faults.iter().any(|f| f.kind == "clock_jump");
-        if !jumps && answer.frame["payload"]["ts"].as_u64().unwrap_or(0) < newest {
-            out.broken(
-                "answers",
-                answer.at.i,
-                format!("{}: last-heartbeat is older than one that was shown before", c.name),
-            );
+        let before = shown.iter().filter(|(life, e)| *life == c.life && e.at.i < r.at.i);
+        let newest = before.filter_map(|(_, e)| e.payload["ts"].as_u64()).max();
+        if newest.is_some_and(|newest| answer.frame["payload"]["ts"].as_u64().unwrap_or(0) < newest) {
+            let text = format!("{}: last-heartbeat is older than one that was shown before", c.name);
+            out.broken("answers", answer.at.i, text);
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Which method writes what, and which one reads it: one row for each. What an answer alone does not tell (who else writes,
 //! what a restart forgets) stands below the table.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::register::{Deed, Registers, Use};
@@ -310,6 +312,7 @@ fn others(conns: &[Conn], facts: &Facts, registers: &mut Registers) {
             _ => {}
         }
     }
+    let ends = ends(conns);
     for c in conns {
         for r in &c.requests {
             let from = r.at.i;
@@ -321,7 +324,7 @@ fn others(conns: &[Conn], facts: &Facts, registers: &mut Registers) {
                 "agent" | "chat.send" => {
                     // Its run may come later than a deletion.
                     let key = c.hello.as_ref().zip(r.params["sessionKey"].as_str()).map(|(h, k)| h.session(k));
-                    let end = r.key().and_then(|run| run_ends(conns, run, from));
+                    let end = r.key().and_then(|run| ends.get(run).copied()).filter(|end| *end > from);
                     let name = format!("existence of session {}", key.unwrap_or_else(|| "*".into()));
                     add(&name, from, end, there(), "a run");
                     if r.params["deliver"] == true {
@@ -334,18 +337,15 @@ fn others(conns: &[Conn], facts: &Facts, registers: &mut Registers) {
     }
 }
 
-/// The record at which everybody knows that a run is over.
-fn run_ends(conns: &[Conn], run: &str, after: u64) -> Option<u64> {
-    let ends = |c: &Conn| {
-        let last = c.events.iter().rfind(|e| {
-            e.run == run
-                && e.at.i > after
-                && e.name == "chat"
-                && matches!(said(&e.payload["state"]), "final" | "aborted" | "error")
-        });
-        last.map(|e| e.at.i)
-    };
-    conns.iter().filter_map(ends).max()
+/// By run the record at which everybody knows that it is over.
+fn ends<'a>(conns: &'a [Conn]) -> BTreeMap<&'a str, u64> {
+    let mut ends = BTreeMap::new();
+    let over = |state: &Value| matches!(said(state), "final" | "aborted" | "error");
+    for e in conns.iter().flat_map(|c| &c.events).filter(|e| e.name == "chat" && over(&e.payload["state"])) {
+        let last = ends.entry(e.run).or_insert(e.at.i);
+        *last = e.at.i.max(*last);
+    }
+    ends
 }
 
 /// Which sessions there are: a list without filters that has room for more shows all of them.

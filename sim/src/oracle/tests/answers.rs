@@ -24,8 +24,16 @@ const DEFAULTS: [&str; 3] = ["openclaw", "claude", "computer"];
 
 #[test]
 fn an_answer_has_the_form_of_its_schema() {
-    story().but(|s| _ = s.wakes("1", &DEFAULTS).note()).holds();
-    let odd = |payload: Value| story().but(|s| _ = s.asked("1", "voicewake.get", json!({}), payload));
+    story()
+        .but(|s| {
+            s.wakes("1", &DEFAULTS).note();
+        })
+        .holds();
+    let odd = |payload: Value| {
+        story().but(|s| {
+            s.asked("1", "voicewake.get", json!({}), payload);
+        })
+    };
     odd(json!({ "triggers": "openclaw" })).breaks("answers", "the answer to voicewake.get at /triggers");
     odd(json!({})).breaks("answers", "\"triggers\" is a required property");
 }
@@ -141,7 +149,11 @@ fn sessions_are_as_they_were_changed() {
 
 #[test]
 fn an_answer_fits_its_question() {
-    let listed = |params: Value, rows: &[Value]| story().but(|s| _ = s.asked("1", "sessions.list", params, list(rows)));
+    let listed = |params: Value, rows: &[Value]| {
+        story().but(|s| {
+            s.asked("1", "sessions.list", params, list(rows));
+        })
+    };
     let (old, new) = (row("a", &json!({})), row("b", &json!({ "updatedAt": 2 })));
     listed(json!({}), &[new.clone(), old.clone()]).holds();
     listed(json!({}), &[old.clone(), new.clone()]).breaks("answers", "not newest first");
@@ -149,7 +161,9 @@ fn an_answer_fits_its_question() {
     listed(json!({ "limit": 1 }), &[new, old]).breaks("answers", "more than asked for");
     let aborted = |run: &str| {
         let payload = json!({ "ok": true, "aborted": true, "runIds": [run] });
-        story().but(|s| _ = s.asked("1", "chat.abort", json!({ "sessionKey": "main", "runId": "r1" }), payload))
+        story().but(|s| {
+            s.asked("1", "chat.abort", json!({ "sessionKey": "main", "runId": "r1" }), payload);
+        })
     };
     aborted("r1").holds();
     aborted("r2").breaks("answers", "another run than the one that was named");

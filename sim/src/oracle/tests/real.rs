@@ -4,14 +4,14 @@ use super::Story;
 use crate::history::What;
 
 impl Story {
-    fn real_told(&mut self, what: Value) -> &mut Self {
+    fn tells(&mut self, what: Value) -> &mut Self {
         self.add(What::Told { client: "a-1".into(), what })
     }
 }
 
 fn story() -> Story {
     let mut s = Story::new();
-    s.hello("a-1/1", 2, &["a-1"]).real_told(json!({ "connected": true }));
+    s.hello("a-1/1", 2, &["a-1"]).tells(json!({ "connected": true }));
     s
 }
 
@@ -25,12 +25,12 @@ fn f01_every_gap_is_told_and_no_other() {
         story().but(|s| {
             s.fault(1, true, json!({ "kind": "rate", "target": "a", "bytes": 9 }));
             tick(s, 1);
-            s.real_told(json!({ "seq": 1 }));
+            s.tells(json!({ "seq": 1 }));
             tick(s, 3);
             if let Some(gap) = gap {
-                s.real_told(json!({ "gap": gap }));
+                s.tells(json!({ "gap": gap }));
             }
-            s.real_told(json!({ "seq": 3 })).note();
+            s.tells(json!({ "seq": 3 })).note();
         })
     };
     let says =
@@ -41,7 +41,9 @@ fn f01_every_gap_is_told_and_no_other() {
         says(&skips(Some(json!({ "expected": 2, "got": 4 }))))
             .contains("a gap from 2 to 4 was told, but 3 came after 1")
     );
-    let invented = story().but(|s| _ = s.real_told(json!({ "seq": 7 })));
+    let invented = story().but(|s| {
+        s.tells(json!({ "seq": 7 }));
+    });
     assert!(says(&invented).contains("event 7 was never received"));
 }
 
@@ -50,12 +52,12 @@ fn f15_waits_grow_and_are_kept() {
     let fails = |waits: &[u64], after: u64| {
         story().but(|s| {
             s.fault(1, true, json!({ "kind": "refuse", "target": "a" })).at(100).closed("a-1/1", None, "reset");
-            s.real_told(json!({ "disconnected": 1006, "reason": "", "retryInMs": 250 }));
+            s.tells(json!({ "disconnected": 1006, "reason": "", "retryInMs": 250 }));
             let mut now = 100;
             for wait in waits {
                 now += after;
                 s.at(now).add(What::ConnectFailed { client: "a-1".into(), error: "refused".into() });
-                s.real_told(json!({ "failed": true, "retryInMs": wait }));
+                s.tells(json!({ "failed": true, "retryInMs": wait }));
             }
             s.at(now + 100).note();
         })
@@ -73,15 +75,19 @@ fn d18_who_was_replaced_stays_away() {
     let says =
         |s: &Story| super::judge(&s.records, &s.expect).into_iter().find(|v| v.oracle == "real_client").unwrap().detail;
     let replaced = story().but(|s| {
-        s.at(100).closed("a-1/1", Some(1008), "replaced").real_told(json!({ "stopped": "replaced" })).at(5000).note();
+        s.at(100).closed("a-1/1", Some(1008), "replaced").tells(json!({ "stopped": "replaced" })).at(5000).note();
     });
     assert_eq!(says(&replaced), "");
-    let back = replaced.but(|s| _ = s.hello("a-1/2", 3, &["a-1"]));
+    let back = replaced.but(|s| {
+        s.hello("a-1/2", 3, &["a-1"]);
+    });
     assert!(says(&back).contains("comes back after it gave up"));
     let tired = story().but(|s| {
-        s.at(100).closed("a-1/1", None, "reset").real_told(json!({ "stopped": "replaced" })).note();
+        s.at(100).closed("a-1/1", None, "reset").tells(json!({ "stopped": "replaced" })).note();
     });
     assert!(says(&tired).contains("gave up (replaced) without a reason"));
-    let twice = story().but(|s| _ = s.at(100).hello("a-1/2", 3, &["a-1"]));
+    let twice = story().but(|s| {
+        s.at(100).hello("a-1/2", 3, &["a-1"]);
+    });
     assert!(says(&twice).contains("a second connection while the first one lives"));
 }
