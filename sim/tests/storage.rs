@@ -617,7 +617,9 @@ fn f18_a_bit_that_changes_under_a_running_gateway_is_named_and_never_served() {
             let disk = SimDisk::new();
             let store = talked(&disk, LINES).await;
             for round in 0..2 {
-                (0..12).for_each(|flip| assert!(disk.flip("gateway.redb", seed * 100 + round * 12 + flip)));
+                for flip in 0..12 {
+                    assert!(disk.flip("gateway.redb", seed * 100 + round * 12 + flip));
+                }
                 for n in 0..LINES {
                     let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| line(&store, n)));
                     match read {

@@ -27,7 +27,7 @@ async fn a_message_arrives_and_is_confirmed() {
     assert_eq!(*world.sink.cursor.lock().unwrap(), Some(id));
     assert_eq!(world.fake.unconfirmed(), 0, "the next poll has confirmed it");
     let polls = world.fake.calls_of("getUpdates");
-    let expected = json!({"offset": 0, "limit": 100, "timeout": 30, "allowed_updates": ["message", "callback_query"]});
+    let expected = json!({"offset": 0, "limit": 100, "timeout": 10, "allowed_updates": ["message", "callback_query"]});
     assert_eq!(polls[0].params, expected);
     assert_eq!(polls[1].params["offset"], id + 1);
     let status = world.status();

@@ -156,11 +156,11 @@ mod tests {
         match payload {
             0..126 => out.push(mask | payload as u8),
             126..0x1_0000 => {
-                out.push(mask | 126);
+                out.push(mask | 0x7e);
                 out.extend((payload as u16).to_be_bytes());
             }
             _ => {
-                out.push(mask | 127);
+                out.push(mask | 0x7f);
                 out.extend((payload as u64).to_be_bytes());
             }
         }
