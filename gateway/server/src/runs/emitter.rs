@@ -5,7 +5,13 @@
 //! what follows it: a tool call, the next reply, an abort, the end of the run (D42).
 
 use openclaw_agent::turn::TurnEvent;
-use openclaw_platform::{Millis, Mono};
+use openclaw_platform::{
+    Millis, Mono,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 use openclaw_protocol::{
     event::{AGENT, AgentEvent, CHAT, CHAT_DELTA, ChatEvent, ChatState, ChatText},
     message::Content,
@@ -35,7 +41,8 @@ pub struct Emitter {
     last_told: Option<Mono>,
     /// Wall time of the latest text.
     said_at: Millis,
-    aborted: bool,
+    /// Chat clients were told that it was ended; shared with the runs that it becomes part of.
+    aborted: Arc<AtomicBool>,
 }
 
 impl Emitter {
@@ -52,8 +59,18 @@ impl Emitter {
             chat_sent: String::new(),
             last_told: None,
             said_at: 0,
-            aborted: false,
+            aborted: Arc::default(),
         }
+    }
+
+    /// What tells of the same run as `other`: an end that one has told is not told again.
+    pub fn goes_on_for(&mut self, other: &Self) {
+        self.aborted = other.aborted.clone();
+    }
+
+    /// Chat clients were told that it was ended.
+    pub fn is_aborted(&self) -> bool {
+        self.aborted.load(Ordering::Relaxed)
     }
 
     /// What the current reply has said so far.
@@ -147,7 +164,7 @@ impl Emitter {
         let data = json!({ "text": self.text, "delta": delta });
         self.told = self.text.len();
         self.agent(hub, "assistant", data, wall);
-        if !self.aborted {
+        if !self.is_aborted() {
             self.delta(hub, wall);
         }
     }
@@ -183,7 +200,7 @@ impl Emitter {
     /// A person or a deadline ended the run: `chat` is told at once, before the request that did it is answered.
     pub fn abort(&mut self, hub: &EventHub, reason: &str) {
         self.flush(hub, self.said_at);
-        if !std::mem::replace(&mut self.aborted, true) && self.chat {
+        if !self.aborted.swap(true, Ordering::Relaxed) && self.chat {
             let mut event = self.chat(self.seq + 1, ChatState::Aborted);
             event.stop_reason = Some(reason.to_owned());
             hub.publish_of(&self.session, &CHAT, &event);
