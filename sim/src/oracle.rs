@@ -78,6 +78,8 @@ pub struct Expect {
     pub steers: bool,
     /// `messages.delivery.resendUnknown`: a message whose fate is unknown is sent again by itself.
     pub resends: bool,
+    /// `channels.telegram.textChunkLimit`.
+    pub chunk_limit: usize,
     /// From when something happens until it is stored and known to be, at most, beyond what a disk takes that takes no time.
     pub disk_ms: u64,
     /// Beside somebody hostile an honest client is answered within this time.
@@ -142,6 +144,7 @@ impl Default for Expect {
             interrupts: false,
             steers: false,
             resends: false,
+            chunk_limit: 4096,
             disk_ms: 0,
             fair_within_ms: 1_000,
             owners: Vec::new(),
@@ -186,6 +189,12 @@ impl Expect {
             interrupts: config.messages.queue.mode == QueueMode::Interrupt,
             steers: matches!(config.messages.queue.mode, QueueMode::Steer | QueueMode::Queue),
             resends: config.messages.delivery.resend_unknown,
+            chunk_limit: config
+                .channels
+                .telegram
+                .as_ref()
+                .and_then(|t| t.text_chunk_limit)
+                .map_or(4096, |n| n as usize),
             disk_ms: if plan.disk_time { DISK } else { 0 },
             owners: owners(&config),
             bound: bound(&plan.config),
