@@ -12,9 +12,9 @@ use std::{
 
 use openclaw_platform::{Entropy, EntropyExt as _};
 
-/// Of 16 pieces of work so many take 1 to 3 ms, and so many 20 to 200 ms; the others take none. By kind of disk, of which
-/// each seed has one.
-const DISKS: [(u32, u32); 4] = [(4, 0), (4, 1), (8, 1), (10, 4)];
+/// Of 64 halves of pieces of work so many take 1 to 3 ms, and so many 20 to 200 ms; the others take none. By kind of disk, of
+/// which each seed has one.
+const DISKS: [(u32, u32); 4] = [(16, 0), (16, 1), (32, 1), (40, 3)];
 
 /// The time that one piece of work takes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -58,7 +58,7 @@ impl Dice {
         let longest = self.slow().values().max().copied();
         let episode =
             longest.map_or(0, |d| self.entropy.below(u32::try_from(d.as_millis()).unwrap_or(u32::MAX).max(1)));
-        let own = self.disk.map_or(0, |(short, long)| match self.entropy.below(16) {
+        let own = self.disk.map_or(0, |(short, long)| match self.entropy.below(64) {
             n if n < long => 20 + self.entropy.below(181),
             n if n < long + short => 1 + self.entropy.below(3),
             _ => 0,

@@ -87,6 +87,8 @@ pub struct Expect {
     pub drops: Option<(String, u64)>,
     /// `messages.delivery.resendUnknown`: a message whose fate is unknown is sent again by itself.
     pub resends: bool,
+    /// `channels.telegram.textChunkLimit`.
+    pub chunk_limit: usize,
     /// From when something happens until it is stored and known to be, at most, beyond what a disk takes that takes no time.
     pub disk_ms: u64,
     /// Beside somebody hostile an honest client is answered within this time.
@@ -157,6 +159,7 @@ impl Default for Expect {
             steers: false,
             drops: None,
             resends: false,
+            chunk_limit: 4096,
             disk_ms: 0,
             fair_within_ms: 1_000,
             owners: Vec::new(),
@@ -205,6 +208,12 @@ impl Expect {
             steers: matches!(config.messages.queue.mode, QueueMode::Steer | QueueMode::Queue),
             drops: drops(&config),
             resends: config.messages.delivery.resend_unknown,
+            chunk_limit: config
+                .channels
+                .telegram
+                .as_ref()
+                .and_then(|t| t.text_chunk_limit)
+                .map_or(4096, |n| n as usize),
             disk_ms: if plan.disk_time { DISK } else { 0 },
             owners: owners(&config),
             access: Access::of(&config),

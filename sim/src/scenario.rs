@@ -239,6 +239,8 @@ impl Scenario {
         if let Some(swarm) = &scenario.swarm {
             swarm.check().map_err(|why| ScenarioError(format!("{name}:{}:1: {why}", at_table("[swarm]", 0))))?;
         }
+        crate::plan::settings_fit(&scenario)
+            .map_err(|why| ScenarioError(format!("{name}:{}:1: swarm: {why}", at_table("[swarm", 0))))?;
         let drawn = scenario.drawn_at_most();
         if drawn > MOST_DRAWN {
             let why = format!("up to {drawn} clients, requests, messages and faults, at most {MOST_DRAWN}");
@@ -280,7 +282,7 @@ impl Scenario {
                 fixed => fixed as u64,
             })
         });
-        let faults = [self.fault.len() as u64, self.swarm.as_ref().map_or(0, |s| u64::from(s.count.1))];
+        let faults = [self.fault.len() as u64, self.swarm.as_ref().map_or(0, |s| 2 * u64::from(s.count.1))];
         clients.chain(telegram).chain(faults).fold(0, u64::saturating_add)
     }
 

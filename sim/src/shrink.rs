@@ -73,6 +73,7 @@ impl<'a> Shrinker<'a> {
                     retain(&mut telegram.messages, keep);
                 }
             });
+            self.fewer_settings(&mut plan);
             self.simpler(&mut plan);
             self.fewer_choices(&mut plan);
             if size(&plan) >= before || self.is_over() {
@@ -107,6 +108,21 @@ impl<'a> Shrinker<'a> {
             let smaller = smaller(plan.clone());
             if smaller != *plan && self.still_fails(&smaller) {
                 *plan = smaller;
+            }
+        }
+    }
+
+    /// Settings as they are by default, one after the other.
+    fn fewer_settings(&mut self, plan: &mut Plan) {
+        let mut of: serde_json::Value = serde_json::from_str(&plan.config).unwrap_or_default();
+        for path in SETTINGS.iter().flat_map(|section| leaves(&of, section)).collect::<Vec<_>>() {
+            let mut fewer = of.clone();
+            let (section, key) = path.rsplit_once('/').unwrap_or_default();
+            let Some(map) = fewer.pointer_mut(section).and_then(serde_json::Value::as_object_mut) else { continue };
+            map.remove(key);
+            let smaller = Plan { config: serde_json::to_string_pretty(&fewer).unwrap_or_default(), ..plan.clone() };
+            if self.still_fails(&smaller) {
+                (*plan, of) = (smaller, fewer);
             }
         }
     }
@@ -166,6 +182,27 @@ impl<'a> Shrinker<'a> {
         }
         fails
     }
+}
+
+/// Sections of the configuration in which a setting more or less leaves a configuration, as JSON pointers.
+const SETTINGS: [&str; 4] = ["/messages", "/session", "/gateway/limits", "/agents/defaults"];
+
+/// Pointers to the settings in a section, those left out that every simulation needs.
+fn leaves(config: &serde_json::Value, section: &str) -> Vec<String> {
+    let Some(map) = config.pointer(section).and_then(serde_json::Value::as_object) else {
+        return vec![section.to_owned()];
+    };
+    let keys = map.keys().filter(|key| !matches!(key.as_str(), "model" | "workspace"));
+    let inner = keys.map(|key| format!("{section}/{key}"));
+    inner
+        .flat_map(|path| {
+            if config.pointer(&path).is_some_and(serde_json::Value::is_object) {
+                leaves(config, &path)
+            } else {
+                vec![path]
+            }
+        })
+        .collect()
 }
 
 fn retain<T>(list: &mut Vec<T>, keep: &[bool]) {
@@ -249,6 +286,25 @@ mod tests {
         assert_eq!((faults(&again), again.seed), (faults(&plan), plan.seed));
         assert_eq!(again.clients, plan.clients);
     }
+
+    /// The bug: a queue of one.
+    #[test]
+    fn settings_that_the_failure_does_not_need_are_left_out() {
+        let config = "[gateway]\nconfig = '{ messages: { queue: { cap: 1, mode: \"steer\" } }, session: { dmScope: \"main\" } }'";
+        let scenario = Scenario::parse("x", &TEXT.replace("[telegram]", config)).unwrap();
+        let plan = Plan::draw(&scenario, "x", 1).unwrap();
+        let cap = |p: &Plan| crate::plan::config_of(&p.config).is_ok_and(|c| c.messages.queue.cap == Some(1));
+        let mut try_plan = |p: &Plan| Some(judged(p, if cap(p) { &["lost"] } else { &[] }));
+        let symptom = Symptom("lost".into());
+        let shrunk = Shrinker::new(symptom, Duration::from_mins(1), &mut try_plan, &mut |_, _| {}).shrink(plan);
+        let left: serde_json::Value = serde_json::from_str(&shrunk.plan.config).unwrap();
+        assert_eq!(
+            (&left["messages"], &left["session"]),
+            (&serde_json::json!({ "queue": { "cap": 1 } }), &serde_json::json!({}))
+        );
+        assert!(left["agents"]["defaults"]["model"].is_object());
+    }
+
     /// The bug: the 137th choice.
     #[test]
     fn no_more_choices_are_left_than_the_failure_needs() {

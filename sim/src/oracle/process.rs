@@ -2,7 +2,7 @@
 
 use super::{
     Expect,
-    facts::{Facts, Mark},
+    facts::{Facts, Mark, TAIL},
     findings::Findings,
 };
 use crate::history::What;
@@ -15,7 +15,9 @@ pub fn check(facts: &Facts, expect: &Expect, out: &mut Findings) {
     for r in facts.history {
         match &r.what {
             What::Panic { task, message } => out.broken("panics", r.i, format!("task {task} panicked: {message}")),
-            What::Process { event } if event == "failed" && !facts.faults.iter().any(|f| f.kind == "disk") => {
+            What::Process { event }
+                if event == "failed" && !disk_fails(facts, facts.lives[facts.life(r.t_us)].from, r.t_us) =>
+            {
                 out.broken("starts", r.i, "the gateway could not serve");
             }
             What::Probe { name, holds: false, always: true } => {
@@ -50,13 +52,17 @@ pub fn check(facts: &Facts, expect: &Expect, out: &mut Findings) {
     }
 }
 
+/// The disk failed in this time, or so shortly before that what it refused is tried again.
+fn disk_fails(facts: &Facts, from: u64, to: u64) -> bool {
+    facts.faults.iter().any(|f| f.kind == "disk" && f.from <= to && f.to.saturating_add(TAIL) >= from)
+}
+
 /// A start costs little, however long the gateway was away and whatever its backends do (F20).
 fn starts(facts: &Facts, expect: &Expect, out: &mut Findings) {
-    let broken_disk = facts.faults.iter().any(|f| f.kind == "disk");
     let late = |begun: Mark, until: u64, out: &mut Findings| {
         let slow = (facts.slow_disk_between(begun.t, until) + facts.stores) / 1000;
         let (ms, most) = ((until - begun.t) / 1000, expect.start_within_ms + slow);
-        if ms > most && !broken_disk {
+        if ms > most && !disk_fails(facts, begun.t, until) {
             out.broken("starts", begun.i, format!("{ms} ms later it does not listen yet, at most {most}"));
         }
     };

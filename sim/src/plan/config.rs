@@ -1,6 +1,7 @@
 use openclaw_config::{Config, Problem};
 use serde_json::{Value, json};
 
+use super::draw::vary;
 use crate::{
     run::{MODEL_PORT, TELEGRAM_PORT, TOKEN},
     scenario::Scenario,
@@ -71,6 +72,24 @@ pub fn config(scenario: &Scenario, resends: bool) -> Result<String, String> {
     Ok(text)
 }
 
+/// Every value that a swarm may give to a setting fits by itself into a scenario's configuration.
+///
+/// # Errors
+/// The first that does not, by its path.
+pub fn settings_fit(scenario: &Scenario) -> Result<(), String> {
+    for (path, values) in scenario.swarm.iter().flat_map(|swarm| &swarm.settings) {
+        if values.is_empty() {
+            return Err(format!("{path}: no value to choose from"));
+        }
+        for value in values {
+            let mut with = scenario.clone();
+            let fits = vary::set(&mut with, path, value).and_then(|()| config(&with, false));
+            fits.map_err(|why| format!("{path} = {value}: {why}"))?;
+        }
+    }
+    Ok(())
+}
+
 /// A configuration text as types.
 ///
 /// # Errors
@@ -84,7 +103,7 @@ pub fn config_of(text: &str) -> Result<Config, String> {
 }
 
 /// Lays `over` on `base`: objects are joined, everything else is replaced.
-fn merge(base: &mut Value, over: Value) {
+pub(super) fn merge(base: &mut Value, over: Value) {
     match (base, over) {
         (Value::Object(base), Value::Object(over)) => {
             for (key, value) in over {

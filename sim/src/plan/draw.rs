@@ -1,5 +1,6 @@
 mod hostile;
 mod table;
+pub(super) mod vary;
 
 use std::sync::Arc;
 
@@ -55,6 +56,7 @@ impl Plan {
         // A stream of its own for each thing: a client more does not change the others.
         let root = SimEntropy::new(seed).fork("plan");
         let length_ms = scenario.run.length.ms();
+        let scenario = &vary::of(scenario, &*root).map_err(ScenarioError)?;
         let mut clients = Vec::new();
         for group in &scenario.clients {
             for (n, name) in (1..).zip(group.names()) {
@@ -67,7 +69,7 @@ impl Plan {
         let explicit = scenario.fault.iter().map(|f| (f.at.ms(), f.lasts.map(Span::ms), f.fault()));
         let mut faults: Vec<_> = explicit.collect();
         if let Some(swarm) = &scenario.swarm {
-            faults.extend(draw_swarm(swarm, length_ms, &Dice(root.fork("swarm"))));
+            faults.extend(draw_swarm(swarm, &vary::kinds(swarm, &root), length_ms, &Dice(root.fork("swarm"))));
         }
         faults.sort_by_key(|(at, ..)| *at);
         let number = |(id, (at_ms, for_ms, fault))| PlannedFault { id, at_ms, for_ms, fault };
@@ -341,7 +343,7 @@ fn planted(text: &str, place: &str, dice: &Dice) -> String {
 }
 
 /// Faults of a swarm: chosen kinds at chosen times, spaced, all over before the end.
-fn draw_swarm(swarm: &Swarm, length_ms: u64, dice: &Dice) -> Vec<(u64, Option<u64>, Fault)> {
+fn draw_swarm(swarm: &Swarm, kinds: &[FaultName], length_ms: u64, dice: &Dice) -> Vec<(u64, Option<u64>, Fault)> {
     let count = dice.between(u64::from(swarm.count.0), u64::from(swarm.count.1));
     let mut faults = Vec::new();
     let mut at = 0;
@@ -352,12 +354,20 @@ fn draw_swarm(swarm: &Swarm, length_ms: u64, dice: &Dice) -> Vec<(u64, Option<u6
             break;
         }
         let lasts = dice.between(swarm.lasts.0.ms(), swarm.lasts.1.ms()).min(length_ms - at);
-        let kind = *dice.one_of(&swarm.kinds);
+        let kind = *dice.one_of(kinds);
         let entry = chosen(kind, at, lasts, swarm, dice);
         faults.push((at, entry.lasts.map(Span::ms), entry.fault()));
-        if matches!(kind, FaultName::Crash | FaultName::PowerLoss | FaultName::Stop) {
+        let ends = |kind| matches!(kind, FaultName::Crash | FaultName::PowerLoss | FaultName::Stop);
+        let paired = vary::companion((kind, at, lasts), length_ms, swarm, dice);
+        if ends(kind) {
             // Two of them at once would be one.
             at += lasts + 1000;
+        }
+        if let Some((kind, begins, for_ms, fault)) = paired {
+            faults.push((begins, for_ms, fault));
+            if ends(kind) {
+                at = at.max(begins + for_ms.unwrap_or(0) + 1000);
+            }
         }
     }
     faults
@@ -398,7 +408,13 @@ fn chosen(kind: FaultName, at: u64, lasts: u64, swarm: &Swarm, dice: &Dice) -> F
             *(if dice.chance(50) { &mut e.back } else { &mut e.forward }) = span;
         }
         K::DiskSlow => e.delay = Some(Span(*dice.one_of(&[100, 500, 2000]))),
-        K::Disk => e.disk = Some(*dice.one_of(&[Disk::Enospc, Disk::Eio])),
+        K::Disk => {
+            e.disk = Some(*dice.one_of(&[Disk::Enospc, Disk::Eio]));
+            // Single operations fail, or all of them for a while.
+            if dice.chance(50) {
+                (e.at_op, e.times, e.lasts) = (Some(dice.between(1, 30)), times, None);
+            }
+        }
         K::TelegramError => {
             e.method = Some((*dice.one_of(&["getUpdates", "sendMessage"])).to_owned());
             e.status = Some(*dice.one_of(&[429, 500, 502]));

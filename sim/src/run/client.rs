@@ -42,6 +42,8 @@ const WRITE: Duration = Duration::from_secs(30);
 const BACKOFF: (u64, f64, u64, f64) = (500, 1.7, 8000, 0.2);
 /// A request that the gateway puts off is sent again so often.
 const ATTEMPTS: u32 = 8;
+/// One that is not to be retried is sent so often, each time on a new connection.
+const ASKED_AGAIN: u32 = 3;
 /// How long `agent.wait` waits for a run that was accepted on an earlier connection.
 const WAIT_MS: u64 = 60_000;
 /// Between an `agent.wait` that nobody could answer and the next question.
@@ -273,10 +275,12 @@ impl Client {
                 return After::Failure;
             }
         }
-        // What was not answered on an earlier connection is asked again.
+        // What was not answered on an earlier connection is asked again: what is not worth a retry no more than that.
         let now = Instant::now();
-        let open = std::mem::take(&mut self.calls).into_values();
-        self.again.extend(open.map(|call| (now, call)));
+        let calls = std::mem::take(&mut self.calls).into_values();
+        let worth = |call: &Call| self.retries(call) || call.accepted.is_some() || call.attempts < ASKED_AGAIN;
+        let open: Vec<_> = calls.filter(worth).collect();
+        self.again.extend(open.into_iter().map(|call| (now, call)));
         self.answers.clear();
         self.decided.clear();
         // Requests that came while it was away.
@@ -480,6 +484,11 @@ impl Client {
         self.answers.push((Instant::now() + Duration::from_millis(wait as u64), method, params));
     }
 
+    /// The plan wants it to be sent until it is answered.
+    fn retries(&self, call: &Call) -> bool {
+        matches!(self.start.plan.actions.get(call.action).map(|a| &a.deed), Some(Deed::Call { retry: true, .. }))
+    }
+
     /// Takes note of an answer.
     fn answered(&mut self, frame: &Frame) {
         for request in frame["payload"]["pending"].as_array().into_iter().flatten() {
@@ -492,8 +501,7 @@ impl Client {
         {
             self.heard.answer(method, &frame["payload"]);
         }
-        let retry =
-            matches!(self.start.plan.actions.get(call.action).map(|a| &a.deed), Some(Deed::Call { retry: true, .. }));
+        let retry = self.retries(&call);
         if frame["ok"] == true {
             let payload = &frame["payload"];
             if payload["status"] == "accepted" {

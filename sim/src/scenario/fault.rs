@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -138,6 +140,18 @@ pub struct Swarm {
     /// Connections to choose from.
     #[serde(default = "targets")]
     pub targets: Vec<String>,
+    /// Each seed has only some of the kinds, of the groups (those with devices are always there), and of the texts.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub subsets: bool,
+    /// Some faults have a companion that makes them matter: a failed write and a power loss, a clock that jumps while
+    /// something waits.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pairs: bool,
+    /// Settings of the gateway by their path (`messages.queue.cap`), each with values to choose from; half of them stay as
+    /// they are.
+    #[schemars(with = "BTreeMap<String, Vec<serde_json::Value>>")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: BTreeMap<String, Vec<serde_json::Value>>,
 }
 
 fn spacing() -> Span {

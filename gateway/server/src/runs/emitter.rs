@@ -5,7 +5,13 @@
 //! what follows it: a tool call, the next reply, an abort, the end of the run (D42).
 
 use openclaw_agent::turn::TurnEvent;
-use openclaw_platform::{Millis, Mono};
+use openclaw_platform::{
+    Millis, Mono,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 use openclaw_protocol::{
     event::{AGENT, AgentEvent, CHAT, CHAT_DELTA, ChatEvent, ChatState, ChatText},
     message::Content,
@@ -35,7 +41,8 @@ pub struct Emitter {
     last_told: Option<Mono>,
     /// Wall time of the latest text.
     said_at: Millis,
-    aborted: bool,
+    /// Chat clients were told that it was ended; shared with the runs that it becomes part of.
+    aborted: Arc<AtomicBool>,
     /// Its turn is over; what is left is to store and to tell.
     is_over: bool,
 }
@@ -54,9 +61,19 @@ impl Emitter {
             chat_sent: String::new(),
             last_told: None,
             said_at: 0,
-            aborted: false,
+            aborted: Arc::default(),
             is_over: false,
         }
+    }
+
+    /// What tells of the same run as `other`: an end that one has told is not told again.
+    pub fn goes_on_for(&mut self, other: &Self) {
+        self.aborted = other.aborted.clone();
+    }
+
+    /// Chat clients were told that it was ended.
+    pub fn is_aborted(&self) -> bool {
+        self.aborted.load(Ordering::Relaxed)
     }
 
     /// What the current reply has said so far.
@@ -150,7 +167,7 @@ impl Emitter {
         let data = json!({ "text": self.text, "delta": delta });
         self.told = self.text.len();
         self.agent(hub, "assistant", data, wall);
-        if !self.aborted {
+        if !self.is_aborted() {
             self.delta(hub, wall);
         }
     }
@@ -186,7 +203,7 @@ impl Emitter {
     /// The model has said all that it will say: nobody ends the run any more. Gives whether somebody has, who was told so.
     pub fn turn_is_over(&mut self) -> bool {
         self.is_over = true;
-        self.aborted
+        self.is_aborted()
     }
 
     /// A person ends the run; `false` where nothing is left to end, so that nobody hears of it.
@@ -200,7 +217,7 @@ impl Emitter {
     /// A person or a deadline ended the run: `chat` is told at once, before the request that did it is answered.
     pub fn abort(&mut self, hub: &EventHub, reason: &str) {
         self.flush(hub, self.said_at);
-        if !std::mem::replace(&mut self.aborted, true) && self.chat {
+        if !self.aborted.swap(true, Ordering::Relaxed) && self.chat {
             let mut event = self.chat(self.seq + 1, ChatState::Aborted);
             event.stop_reason = Some(reason.to_owned());
             hub.publish_of(&self.session, &CHAT, &event);

@@ -141,7 +141,8 @@ async fn never_began(gateway: &Arc<Gateway>, run: &Run, error: &ErrorShape) {
             Err(error) => {
                 tracing::error!(%error, "state database");
                 gateway.platform.probe.sometimes("runs.an_end_waited_for_the_disk");
-                if inbox.is_empty() || !error.is_passing() || !pause(gateway).await {
+                // It is told when it is stored: else a next start would begin the run again (F53).
+                if !error.is_passing() || !pause(gateway).await {
                     return;
                 }
             }

@@ -1,6 +1,10 @@
 //! What waits in one session: order of arrival, joining of messages, bounds (agent-chat-channels.md section 5).
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use openclaw_config::{Config, QueueDrop, QueueMode};
 use openclaw_platform::Mono;
@@ -307,6 +311,9 @@ impl Lane {
         let mut run = Run::new(merge(&parts), first.run.rights.clone());
         // Whoever ends the first of them in this moment ends them all.
         run.cancel = first.run.cancel.clone();
+        let told = first.run.emitter.lock().unwrap_or_else(PoisonError::into_inner);
+        run.emitter.get_mut().unwrap_or_else(PoisonError::into_inner).goes_on_for(&told);
+        drop(told);
         let run = Arc::new(run);
         self.current = Some(run.clone());
         Some((run, parts.into_iter().map(|w| w.run).collect()))
@@ -665,6 +672,26 @@ mod tests {
         lane.end();
         let text = "[2 earlier messages were too many to be kept in full:\n- m1\n- m2]|m3";
         assert_eq!(begin(&mut lane), format!("{text} [\"i1\", \"i2\", \"i3\"]"));
+    }
+
+    /// A message that was ended while it waited, summed up with others, is not told as ended a second time when its turn comes
+    /// (found by `hostile_swarm`, seed 14).
+    #[test]
+    fn what_was_told_of_a_summed_up_message_is_not_told_again() {
+        let (mut lane, now) = (Lane::default(), mono());
+        lane.push(message(0, Mode::Followup, "a", 0, QueueDrop::Summarize), now);
+        lane.begin();
+        for n in 1..6 {
+            lane.push(message(n, Mode::Followup, "a", 0, QueueDrop::Summarize), now);
+        }
+        let first = lane.waiting[0].run.clone();
+        assert!(lane.waiting[0].summary.is_some());
+        first.cancel.cancel();
+        first.emitter.lock().unwrap().abort(&crate::hub::EventHub::default(), "stop");
+        lane.end();
+        let (run, _) = lane.begin().unwrap();
+        assert!(!Arc::ptr_eq(&run, &first) && run.cancel.is_cancelled());
+        assert!(run.emitter.lock().unwrap().is_aborted());
     }
 
     /// What a person ended is not put together with what came later.

@@ -40,10 +40,15 @@ pub fn check(chat: &Chat, unwelcome: &BTreeSet<i64>, facts: &Facts, expect: &Exp
         let (unanswered, takers) = judge.unanswered(&without);
         let Some(first) = unanswered.first() else { return };
         let is_command = |number: usize| chat.updates[number].is_command();
-        let gives_up = |n: &usize| {
-            n < first && is_command(*n) == is_command(*first) && (judge.has_reason(*n) || judge.is_told_of(*n))
+        let earlier: Vec<usize> =
+            takers.into_iter().filter(|n| n < first && is_command(*n) == is_command(*first)).collect();
+        // The line came for the last that was answered before the doubt, more likely than for one before it.
+        let leaves_fewer = |n: &usize| {
+            let more = without.iter().chain([n]).copied().collect();
+            judge.is_told_of(*n) && judge.unanswered(&more).0.len() < unanswered.len()
         };
-        match takers.into_iter().find(gives_up) {
+        let with_reason = earlier.iter().copied().find(|n| judge.has_reason(*n));
+        match with_reason.or_else(|| earlier.iter().copied().rfind(leaves_fewer)) {
             Some(taker) => without.insert(taker),
             None => break unanswered,
         };
@@ -124,7 +129,7 @@ impl Judge<'_> {
         self.is_dropped(number)
             || self.facts.finish() <= due
             || is_taken(number, chat, self.facts, self.expect, due)
-            || is_summed_up(u, chat)
+            || is_summed_up(number, chat, self.facts)
     }
 }
 
@@ -245,12 +250,24 @@ pub fn is_steered(u: &Update, facts: &Facts) -> bool {
     })
 }
 
-/// A line of it stands in an answer to what came after it (F17).
-fn is_summed_up(u: &Update, chat: &Chat) -> bool {
-    let mut sends = chat.updates.iter().flat_map(|u| &u.sends).filter(|c| c.status() == 200);
-    sends.any(|c| {
-        let words = plain(c.words());
-        words.contains("were too many to be kept in full") && words.contains(&format!("- {}", u.text))
+/// What the model is told of messages beyond the cap of the queue.
+const SUMMED_UP: &str = " earlier messages were too many to be kept in full:";
+
+/// It is among the messages that were summed up in a request for a later one (F17): by its line, or by its place, for lines
+/// are kept of the newest only. They are the last ones before the first message that the request quotes and that were not
+/// answered in another way.
+fn is_summed_up(number: usize, chat: &Chat, facts: &Facts) -> bool {
+    let u = &chat.updates[number];
+    facts.history.iter().filter(|r| r.t_us >= u.at.t).any(|r| {
+        let What::Model { text, .. } = &r.what else { return false };
+        let Some((before, after)) = text.split_once(SUMMED_UP) else { return false };
+        let count = before.rsplit('[').next().and_then(|n| n.parse::<usize>().ok()).unwrap_or(0);
+        let Some(quoted) = chat.updates.iter().position(|v| v.is_in(after)).filter(|quoted| *quoted > number) else {
+            return false;
+        };
+        let silent = chat.updates[number..quoted].iter().filter(|v| v.sends.is_empty() && !v.is_command()).count();
+        let lines = after.split("\n- ").count() - 1;
+        text.contains(&format!("\n- {}", u.text)) || (lines < count && silent <= count)
     })
 }
 

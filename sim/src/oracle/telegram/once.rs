@@ -14,8 +14,10 @@ use crate::{
     oracle::{Expect, facts::Facts, findings::Findings},
 };
 
-/// Longer texts go out in several messages, which cannot be counted.
-const CHUNK: usize = 3000;
+/// Texts longer than three quarters of the limit go out in several messages, which cannot be counted.
+fn whole(c: &Call, expect: &Expect) -> bool {
+    c.words().len() < expect.chunk_limit * 3 / 4
+}
 /// What a chat is told whose last answer may be missing (D49).
 pub const NOTICE: &str = "My last message may not have reached you.";
 
@@ -60,10 +62,9 @@ pub fn is_notice(c: &Call) -> bool {
 
 /// Why `second` may not follow `first`, both of them answers to one message; `None` when it may.
 fn doubled_by(first: &Call, second: &Call, chat: &Chat, facts: &Facts, expect: &Expect) -> Option<&'static str> {
-    let whole = |c: &Call| c.words().len() < CHUNK;
     if first.words() != second.words() {
         // Another text is a second answer as well, unless they are parts of a long one.
-        let both = first.status() == 200 && second.status() == 200 && whole(first) && whole(second);
+        let both = first.status() == 200 && second.status() == 200 && whole(first, expect) && whole(second, expect);
         return both.then_some("in other words");
     }
     match () {
@@ -87,7 +88,7 @@ fn is_asked_for(first: &Call, second: &Call, chat: &Chat, facts: &Facts) -> bool
 /// Answers that do not tell what they answer: there are not more of them than of messages without one that does, and of
 /// what clients and models have sent here.
 fn counted(chat: &Chat, others: &[&Call], facts: &Facts, expect: &Expect, out: &mut Findings) {
-    if !others.iter().all(|c| c.words().len() < CHUNK) || expect.is_carried_to(&chat.id) {
+    if !others.iter().all(|c| whole(c, expect)) || expect.is_carried_to(&chat.id) {
         return;
     }
     let silent = chat.updates.iter().filter(|u| u.sends.is_empty()).count();
