@@ -116,7 +116,7 @@ fn row(key: &str, more: &Value) -> Value {
 }
 
 fn list(rows: &[Value]) -> Value {
-    json!({ "ts": 1, "path": "p", "count": rows.len(), "defaults": { "model": null, "contextTokens": null }, "sessions": rows })
+    json!({ "ts": 9000, "path": "p", "count": rows.len(), "defaults": { "model": null, "contextTokens": null }, "sessions": rows })
 }
 
 #[test]
