@@ -470,8 +470,12 @@ fn approvals(conns: &[Conn], facts: &Facts, registers: &mut Registers) {
                 let from = of_method("exec.approval.resolve").find(decides).map_or(r.at.i + 1, |(_, d)| d.at.i);
                 add(from, Some(a.at.i), false);
             }
-            // Nobody waits for it any more.
-            None => add(c.closed.filter(|e| e.by_client).map_or(r.at.i + 1, |e| e.at.i), None, false),
+            // Nobody waits for it any more: the gateway knows of the end of a connection that it makes before its client does.
+            None => match c.closed {
+                Some(end) if end.by_client => add(end.at.i, None, false),
+                Some(_) => add(r.at.i + 1, None, false),
+                None => add(out_of_time, None, false),
+            },
         }
         ids.push(id);
     }
