@@ -210,14 +210,12 @@ fn row(row: &Value) -> Deeds {
     SETTINGS.iter().map(|s| setting(&s)).chain([id]).collect()
 }
 
-/// A message into a session: it is there before the answer. A command may begin it anew, and stop words need no session.
+/// A command may begin a session anew, or make it. What else is said makes it by the end of its run, see [`others`].
 fn used(a: &Asked, message: &str) -> Deeds {
-    let Some(key) = a.session("sessionKey") else { return vec![] };
-    let text = said(&a.params[message]);
-    let started = a.payload.is_some_and(|p| matches!(said(&p["status"]), "started" | "accepted"));
-    let anew = text.starts_with('/').then(|| (format!("id of session {key}"), Deed::Unknown));
-    let exists = if started && !text.starts_with('/') { Deed::Is(true.into()) } else { Deed::Unknown };
-    [(format!("existence of session {key}"), exists)].into_iter().chain(anew).collect()
+    let Some(key) = a.session("sessionKey").filter(|_| said(&a.params[message]).starts_with('/')) else {
+        return vec![];
+    };
+    ["id", "existence"].map(|what| (format!("{what} of session {key}"), Deed::Unknown)).into()
 }
 
 fn gone(a: &Asked) -> Deeds {
@@ -472,8 +470,12 @@ fn approvals(conns: &[Conn], facts: &Facts, registers: &mut Registers) {
                 let from = of_method("exec.approval.resolve").find(decides).map_or(r.at.i + 1, |(_, d)| d.at.i);
                 add(from, Some(a.at.i), false);
             }
-            // Nobody waits for it any more.
-            None => add(c.closed.filter(|e| e.by_client).map_or(r.at.i + 1, |e| e.at.i), None, false),
+            // Nobody waits for it any more: the gateway knows of the end of a connection that it makes before its client does.
+            None => match c.closed {
+                Some(end) if end.by_client => add(end.at.i, None, false),
+                Some(_) => add(r.at.i + 1, None, false),
+                None => add(out_of_time, None, false),
+            },
         }
         ids.push(id);
     }

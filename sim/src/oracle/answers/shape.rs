@@ -38,7 +38,10 @@ const SHAPES: [Shape; 40] = [
     ("sessions.list", |p, a, _| {
         let list: Vec<&Value> = rows(a, "sessions").collect();
         let keys: Vec<_> = list.iter().map(|r| (said(&r["key"]), "")).collect();
-        let newest = list.windows(2).all(|w| w[0]["updatedAt"].as_u64() >= w[1]["updatedAt"].as_u64());
+        // What changes while a list is made may stand where it was.
+        let settled = |r: &&&Value| r["updatedAt"].as_u64().unwrap_or(0) + 3000 < a["ts"].as_u64().unwrap_or(0);
+        let old: Vec<&&Value> = list.iter().filter(settled).collect();
+        let newest = old.windows(2).all(|w| w[0]["updatedAt"].as_u64() >= w[1]["updatedAt"].as_u64());
         let most = p["limit"].as_u64().unwrap_or(200);
         let label = |r: &&Value| p["label"].is_null() || r["label"] == p["label"];
         let needle = p["search"].as_str().map(|s| s.trim().to_lowercase()).unwrap_or_default();

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::{
     Call,
-    chat::{Chat, Update},
+    chat::{Chat, Update, is_stop},
     flight::{breaks_between, is_open},
     once::{hidden, is_notice},
     plain,
@@ -231,8 +231,7 @@ fn is_taken(n: usize, chat: &Chat, facts: &Facts, expect: &Expect, due: u64) -> 
     let later = chat.updates[n + 1..].iter().take_while(|v| v.at.t <= due);
     let mode = |words: &str| chat.updates.iter().any(|v| v.text == format!("/queue {words}") && v.at.t <= due);
     let stopped = |v: &Update| {
-        let stops = v.text.eq_ignore_ascii_case("stop") || v.text == "/stop";
-        stops && chat.others.iter().any(|c| c.words() == "Stopped." && c.at.t >= v.at.t && c.status() == 200)
+        is_stop(v.text) && chat.others.iter().any(|c| c.words() == "Stopped." && c.at.t >= v.at.t && c.status() == 200)
     };
     later.clone().any(stopped)
         || (expect.interrupts || mode("interrupt")) && later.clone().any(|v| !v.is_command())

@@ -39,8 +39,13 @@ impl Update<'_> {
 
     /// It is answered by the gateway itself.
     pub fn is_command(&self) -> bool {
-        self.text.starts_with('/') || self.text.eq_ignore_ascii_case("stop")
+        self.text.starts_with('/') || is_stop(self.text)
     }
+}
+
+/// Words that mean, as a whole message: end what you are doing (section 4).
+pub fn is_stop(text: &str) -> bool {
+    ["/stop", "stop", "esc", "abort", "wait", "exit", "interrupt"].iter().any(|word| text.eq_ignore_ascii_case(word))
 }
 
 /// One chat.

@@ -24,6 +24,11 @@ fn write(s: &mut Story, (chat, from): (i64, i64), id: i64, words: &str) {
     });
 }
 
+/// What this oracle says; others look at the same messages.
+fn says(s: &Story) -> String {
+    super::judge(&s.records, &s.expect).into_iter().find(|v| v.oracle == "access").unwrap().detail
+}
+
 fn asked(s: &mut Story, words: &str) {
     s.add(What::asked(0, words, "{\"kind\":\"say\"}"));
 }
@@ -40,15 +45,15 @@ fn who_was_not_let_in_causes_no_run_and_hears_so_once() {
             s.note();
         })
     };
-    stranger(&[], false).holds();
-    stranger(&["Your code: X"], false).holds();
-    stranger(&["Your code: X"], true).breaks("access", "message 7 reached a model");
-    stranger(&["Your code: X", "I said: X"], false).breaks("access", "told twice how to get in");
+    assert_eq!(says(&stranger(&[], false)), "");
+    assert_eq!(says(&stranger(&["Your code: X"], false)), "");
+    assert!(says(&stranger(&["Your code: X"], true)).contains("message 7 reached a model"));
+    assert!(says(&stranger(&["Your code: X", "I said: X"], false)).contains("told twice how to get in"));
     let deaf = story("allowlist").but(|s| {
         write(s, (2, 2), 7, "hello");
         sent(s, "2", "Your code: X");
     });
-    deaf.breaks("access", "somebody whom nobody let in is answered");
+    assert!(says(&deaf).contains("somebody whom nobody let in is answered"));
 }
 
 /// Who was approved is answered.
@@ -87,9 +92,9 @@ fn groups_want_a_mention_of_somebody_on_the_list() {
             sent(s, "-9", "[message_id: 7] hello");
         })
     };
-    group(1, "@mock_bot hi", "").holds();
-    group(1, "hi", "").breaks("access", "message 7 reached a model");
+    assert_eq!(says(&group(1, "@mock_bot hi", "")), "");
+    assert!(says(&group(1, "hi", "")).contains("message 7 reached a model"));
     // What was said before may stand before a mention.
-    group(1, "hi", "[message_id: 8]").holds();
-    group(2, "@mock_bot hi", "[message_id: 8]").breaks("access", "message 7 reached a model");
+    assert_eq!(says(&group(1, "hi", "[message_id: 8]")), "");
+    assert!(says(&group(2, "@mock_bot hi", "[message_id: 8]")).contains("message 7 reached a model"));
 }

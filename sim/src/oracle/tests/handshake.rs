@@ -390,7 +390,7 @@ fn connections_end_only_for_a_reason() {
     s.but(|s| {
         s.closed("a-1/1", Some(1009), "");
     })
-    .breaks("closes", "nothing wrong was sent");
+    .breaks("closes", "no frame was larger than it takes");
     s.but(|s| {
         s.fault(1, true, json!({ "kind": "reset", "target": "a" })).closed("a-1/1", None, "reset");
     })

@@ -81,7 +81,7 @@ fn d18_who_was_replaced_stays_away() {
     let back = replaced.but(|s| {
         s.hello("a-1/2", 3, &["a-1"]);
     });
-    assert!(says(&back).contains("comes back after it gave up"));
+    assert!(says(&back).contains("was replaced, and comes back"));
     let tired = story().but(|s| {
         s.at(100).closed("a-1/1", None, "reset").tells(json!({ "stopped": "replaced" })).note();
     });
