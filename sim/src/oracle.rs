@@ -10,6 +10,7 @@ mod fairness;
 mod findings;
 mod idempotency;
 mod lifecycle;
+mod linearizable;
 mod model;
 mod pairing;
 mod presence;
@@ -22,6 +23,8 @@ mod stream;
 mod telegram;
 #[cfg(test)]
 mod tests;
+mod tokens;
+mod transcript;
 mod voices;
 
 use std::collections::BTreeMap;
@@ -76,6 +79,14 @@ pub struct Expect {
     pub interrupts: bool,
     /// It is `steer`: a message may go into a run that is under way, and is answered by that.
     pub steers: bool,
+    /// It is one of those that also answer afterwards what was put into a run.
+    pub backlog: bool,
+    /// Somebody changes the mode.
+    pub switches: bool,
+    /// There are models to fall back to.
+    pub fallbacks: bool,
+    /// `session.dmScope`, empty where the configuration does not say.
+    pub dm_scope: String,
     /// `messages.delivery.resendUnknown`: a message whose fate is unknown is sent again by itself.
     pub resends: bool,
     /// Beside somebody hostile an honest client is answered within this time.
@@ -139,6 +150,10 @@ impl Default for Expect {
             run_deadline_ms: 600_000,
             interrupts: false,
             steers: false,
+            backlog: false,
+            switches: false,
+            fallbacks: false,
+            dm_scope: String::new(),
             resends: false,
             fair_within_ms: 1_000,
             owners: Vec::new(),
@@ -179,10 +194,15 @@ impl Expect {
             run_deadline_ms: config.agents.defaults.timeout_seconds * 1000,
             interrupts: config.messages.queue.mode == QueueMode::Interrupt,
             steers: matches!(config.messages.queue.mode, QueueMode::Steer | QueueMode::Queue),
+            backlog: matches!(config.messages.queue.mode, QueueMode::SteerBacklog | QueueMode::SteerPlusBacklog)
+                || says(plan, "backlog"),
+            switches: says(plan, "interrupt"),
+            fallbacks: openclaw_config::resolve_model(&config, "main").is_some_and(|m| !m.fallbacks.is_empty()),
+            dm_scope: dm_scope(&plan.config),
             resends: config.messages.delivery.resend_unknown,
             owners: owners(&config),
             bound: bound(&plan.config),
-            shared_chats: says_shared(&plan.config),
+            shared_chats: dm_scope(&plan.config) == "main",
             credentials: plan.credentials(),
             hostile: plan.clients.iter().filter(|c| c.hostile).map(|c| c.name.clone()).collect(),
             tunnelled: tunnelled.map(|c| c.name.clone()).collect(),
@@ -212,14 +232,24 @@ fn bound(text: &str) -> BTreeMap<String, Bound> {
     bind.ok().and_then(|bind| serde_json::from_value(bind).ok()).unwrap_or_default()
 }
 
-/// The configuration itself lets people share the main session.
-fn says_shared(text: &str) -> bool {
+/// `session.dmScope` as it is written.
+fn dm_scope(text: &str) -> String {
     let scope = openclaw_config::read_value(text).map(|v| v["session"]["dmScope"].clone());
-    scope.is_ok_and(|scope| scope == "main")
+    scope.ok().and_then(|scope| scope.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+/// Somebody sets a mode of the queue with this word in it.
+fn says(plan: &Plan, word: &str) -> bool {
+    let is = |text: &str| text.starts_with("/queue") && text.contains(word);
+    let by_clients = plan.clients.iter().flat_map(|c| &c.actions).any(|a| match &a.deed {
+        crate::plan::Deed::Call { params, .. } => params["message"].as_str().is_some_and(is),
+        _ => false,
+    });
+    by_clients || plan.telegram.iter().flat_map(|t| &t.messages).any(|m| is(&m.text))
 }
 
 /// Every oracle and what it says.
-pub const ORACLES: [(&str, &str); 45] = [
+pub const ORACLES: [(&str, &str); 48] = [
     ("frames", "received frames have the form of the sheets: no unknown or null member, known error codes"),
     ("challenge", "the first frame is connect.challenge, once, without seq"),
     ("hello", "the response to connect comes before any event and any other response"),
@@ -230,6 +260,7 @@ pub const ORACLES: [(&str, &str); 45] = [
     ("grants", "no device holds a role or scope that no approval granted, or that was taken away again"),
     ("admitted", "a device that was approved for what it asks need not be approved again"),
     ("revocation", "a rotated or revoked device is disconnected at once"),
+    ("tokens", "only the last token that a device was given is taken, until it is rotated or taken away"),
     ("pairing_requests", "a device that waits is asked about once, until that is decided or out of time"),
     ("refusals", "a bad first frame is refused with the right answer, code and reason, at once"),
     ("timeouts", "deadlines are kept on the monotonic clock: handshake, agent.wait"),
@@ -250,11 +281,16 @@ pub const ORACLES: [(&str, &str); 45] = [
     ("deltas", "assistant text is the text before plus delta, or begins anew"),
     ("chat_text", "chat deltas add up to the text that goes with them; nothing after the end"),
     ("final_text", "deltas, final chat event and final response give one text"),
+    (
+        "transcript",
+        "what is stored, given to the model and shown of a conversation is what was said in it, each thing once",
+    ),
     ("one_run", "one run at a time in a session, in the order asked for"),
     ("idempotency", "one key, one outcome, one effect"),
     ("telegram_offset", "the offset of getUpdates never goes back"),
     ("telegram_poll", "at most one getUpdates at a time"),
     ("telegram_429", "nothing is sent to a chat before its retry_after is over"),
+    ("pacing", "waits grow with each failure in a row and begin anew after a success; one chat's holds up no other"),
     ("telegram_answered", "every update is answered, or its chat is told that the answer may be missing"),
     ("telegram_once", "no update is answered twice, nothing in doubt is sent again unasked"),
     ("telegram_order", "the answers of a chat come in the order of its messages"),
@@ -276,12 +312,14 @@ pub fn judge(history: &[Record], expect: &Expect) -> Vec<Verdict> {
     let mut out = Findings::default();
     let conns = model::read(&facts, expect, &mut out);
     pairing::check(&conns, &facts, expect, &mut out);
+    tokens::check(&conns, &facts, &mut out);
     stream::check(&conns, &facts, expect, &mut out);
     presence::check(&conns, &facts, expect, &mut out);
     lifecycle::shutdown(&conns, &facts, expect, &mut out);
     lifecycle::reconnect(&conns, &facts, expect, &mut out);
     runs::check(&conns, &facts, expect, &mut out);
     idempotency::check(&conns, &facts, &mut out);
+    transcript::check(&conns, &facts, expect, &mut out);
     telegram::check(&facts, expect, &mut out);
     let said = voices::all(&conns, &facts, expect);
     rights::check(&conns, &said, &facts, expect, &mut out);

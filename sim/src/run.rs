@@ -4,6 +4,7 @@ mod client;
 mod device;
 mod faults;
 mod gateway;
+mod kept;
 mod live;
 mod log;
 mod peers;

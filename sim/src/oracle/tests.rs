@@ -4,11 +4,14 @@
 mod channel;
 mod fairness;
 mod handshake;
+mod keys;
+mod pacing;
 mod pairing;
 mod rights;
 mod run;
 mod secrets;
 mod stream;
+mod transcript;
 mod world;
 
 use serde_json::{Value, json};
