@@ -88,6 +88,8 @@ fn kind(r: &Record) -> String {
         What::Telegram { method, status: Some(s), .. } => format!("telegram {method} answered {s}"),
         What::Update { .. } => "telegram update".into(),
         What::Model { .. } => "model request".into(),
+        What::Given { .. } => "model given".into(),
+        What::Stored { .. } => "stored".into(),
         What::Probe { name, .. } => format!("probe {name}"),
         What::Panic { .. } => "panic".into(),
         What::Gauge { name, .. } => format!("gauge {name}"),

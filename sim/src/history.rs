@@ -4,11 +4,13 @@
 //! here. The simulator and the live runner write the same records.
 
 mod frame;
+pub mod parts;
 
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
 pub use frame::{Decoder, Frame};
+use parts::Part;
 
 /// One thing that happened, and when.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -89,6 +91,24 @@ pub enum What {
         entered: Vec<String>,
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         secrets: Vec<String>,
+    },
+    /// The messages of a request at the fake model, told right after it: as many of the first ones of an earlier request as
+    /// `after` says, then `parts`; and the length of its system prompt.
+    Given {
+        request: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<(u64, usize)>,
+        parts: Vec<Part>,
+        system: usize,
+    },
+    /// What the database holds of a conversation once the gateway has stopped for good: `key` names its session, unless that
+    /// goes on with another one. `tokens` are what the session counts (input, output, both) and what its lines add up to.
+    Stored {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
+        id: String,
+        parts: Vec<Part>,
+        tokens: ([u64; 3], [u64; 3]),
     },
     /// A program that the gateway has started.
     Command { argv: Vec<String> },

@@ -13,6 +13,7 @@ mod fallback;
 mod findings;
 mod idempotency;
 mod lifecycle;
+mod linearizable;
 mod model;
 mod pairing;
 mod presence;
@@ -26,6 +27,8 @@ mod stream;
 mod telegram;
 #[cfg(test)]
 mod tests;
+mod tokens;
+mod transcript;
 mod voices;
 
 use std::collections::BTreeMap;
@@ -85,6 +88,12 @@ pub struct Expect {
     pub steers: bool,
     /// `messages.queue.drop` where that is `old` or `new`, and `cap`: of more messages that wait one is dropped without a word.
     pub drops: Option<(String, u64)>,
+    /// It is one of those that also answer afterwards what was put into a run.
+    pub backlog: bool,
+    /// Somebody changes the mode.
+    pub switches: bool,
+    /// `session.dmScope`, empty where the configuration does not say.
+    pub dm_scope: String,
     /// `messages.delivery.resendUnknown`: a message whose fate is unknown is sent again by itself.
     pub resends: bool,
     /// `channels.telegram.textChunkLimit`.
@@ -158,6 +167,9 @@ impl Default for Expect {
             interrupts: false,
             steers: false,
             drops: None,
+            backlog: false,
+            switches: false,
+            dm_scope: String::new(),
             resends: false,
             chunk_limit: 4096,
             disk_ms: 0,
@@ -207,6 +219,10 @@ impl Expect {
             interrupts: config.messages.queue.mode == QueueMode::Interrupt,
             steers: matches!(config.messages.queue.mode, QueueMode::Steer | QueueMode::Queue),
             drops: drops(&config),
+            backlog: matches!(config.messages.queue.mode, QueueMode::SteerBacklog | QueueMode::SteerPlusBacklog)
+                || says(plan, "backlog"),
+            switches: says(plan, "interrupt"),
+            dm_scope: dm_scope(&plan.config),
             resends: config.messages.delivery.resend_unknown,
             chunk_limit: config
                 .channels
@@ -219,7 +235,7 @@ impl Expect {
             access: Access::of(&config),
             fallbacks: fallbacks(&config),
             bound: bound(&plan.config),
-            shared_chats: says_shared(&plan.config),
+            shared_chats: dm_scope(&plan.config) == "main",
             credentials: plan.credentials(),
             hostile: plan.clients.iter().filter(|c| c.hostile).map(|c| c.name.clone()).collect(),
             tunnelled: tunnelled.map(|c| c.name.clone()).collect(),
@@ -263,14 +279,24 @@ fn bound(text: &str) -> BTreeMap<String, Bound> {
     bind.ok().and_then(|bind| serde_json::from_value(bind).ok()).unwrap_or_default()
 }
 
-/// The configuration itself lets people share the main session.
-fn says_shared(text: &str) -> bool {
+/// `session.dmScope` as it is written.
+fn dm_scope(text: &str) -> String {
     let scope = openclaw_config::read_value(text).map(|v| v["session"]["dmScope"].clone());
-    scope.is_ok_and(|scope| scope == "main")
+    scope.ok().and_then(|scope| scope.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+/// Somebody sets a mode of the queue with this word in it.
+fn says(plan: &Plan, word: &str) -> bool {
+    let is = |text: &str| text.starts_with("/queue") && text.contains(word);
+    let by_clients = plan.clients.iter().flat_map(|c| &c.actions).any(|a| match &a.deed {
+        crate::plan::Deed::Call { params, .. } => params["message"].as_str().is_some_and(is),
+        _ => false,
+    });
+    by_clients || plan.telegram.iter().flat_map(|t| &t.messages).any(|m| is(&m.text))
 }
 
 /// Every oracle and what it says.
-pub const ORACLES: [(&str, &str); 49] = [
+pub const ORACLES: [(&str, &str); 52] = [
     ("frames", "received frames have the form of the sheets: no unknown or null member, known error codes"),
     ("challenge", "the first frame is connect.challenge, once, without seq"),
     ("hello", "the response to connect comes before any event and any other response"),
@@ -282,6 +308,7 @@ pub const ORACLES: [(&str, &str); 49] = [
     ("grants", "no device holds a role or scope that no approval granted, or that was taken away again"),
     ("admitted", "a device that was approved for what it asks need not be approved again"),
     ("revocation", "a rotated or revoked device is disconnected at once"),
+    ("tokens", "only the last token that a device was given is taken, until it is rotated or taken away"),
     ("pairing_requests", "a device that waits is asked about once, until that is decided or out of time"),
     ("refusals", "a bad first frame is refused with the right answer, code and reason, at once"),
     ("timeouts", "deadlines are kept on the monotonic clock: handshake, agent.wait"),
@@ -306,6 +333,10 @@ pub const ORACLES: [(&str, &str); 49] = [
     ("deltas", "assistant text is the text before plus delta, or begins anew"),
     ("chat_text", "chat deltas add up to the text that goes with them; nothing after the end"),
     ("final_text", "deltas, final chat event and final response give one text"),
+    (
+        "transcript",
+        "what is stored, given to the model and shown of a conversation is what was said in it, each thing once",
+    ),
     ("one_run", "one run at a time in a session, in the order asked for"),
     ("idempotency", "one key, one outcome, one effect"),
     ("fallback", "a run ends well where a model behind the first one answers"),
@@ -313,6 +344,7 @@ pub const ORACLES: [(&str, &str); 49] = [
     ("telegram_offset", "the offset of getUpdates never goes back"),
     ("telegram_poll", "at most one getUpdates at a time"),
     ("telegram_429", "nothing is sent to a chat before its retry_after is over"),
+    ("pacing", "waits grow with each failure in a row and begin anew after a success; one chat's holds up no other"),
     ("telegram_answered", "every update is answered, or its chat is told that the answer may be missing"),
     ("telegram_once", "no update is answered twice, nothing in doubt is sent again unasked"),
     ("telegram_order", "the answers of a chat come in the order of its messages"),
@@ -334,6 +366,7 @@ pub fn judge(history: &[Record], expect: &Expect) -> Vec<Verdict> {
     let mut out = Findings::default();
     let conns = model::read(&facts, expect, &mut out);
     pairing::check(&conns, &facts, expect, &mut out);
+    tokens::check(&conns, &facts, &mut out);
     stream::check(&conns, &facts, expect, &mut out);
     presence::check(&conns, &facts, expect, &mut out);
     lifecycle::shutdown(&conns, &facts, expect, &mut out);
@@ -342,6 +375,7 @@ pub fn judge(history: &[Record], expect: &Expect) -> Vec<Verdict> {
     idempotency::check(&conns, &facts, &mut out);
     fallback::check(&conns, &facts, expect, &mut out);
     access::check(&conns, &facts, expect, &mut out);
+    transcript::check(&conns, &facts, expect, &mut out);
     telegram::check(&facts, &access::unwelcome(&facts, &conns, expect), expect, &mut out);
     let said = voices::all(&conns, &facts, expect);
     rights::check(&conns, &said, &facts, expect, &mut out);

@@ -5,6 +5,7 @@ mod device;
 mod faults;
 mod gateway;
 mod heard;
+mod kept;
 mod live;
 mod log;
 mod peers;

@@ -1,5 +1,7 @@
 //! Same key, same answer, one effect, also across a restart (D19, F16, section 13).
 
+mod keys;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
@@ -35,6 +37,7 @@ pub fn check(conns: &[Conn], facts: &Facts, out: &mut Findings) {
         list.sort_by_key(|(_, r)| r.at.i);
         mismatch(method, &key, &list, out);
         outcomes(method, &key, &list, facts, out);
+        keys::check(method, &key, &list, facts, out);
     }
     starts(conns, facts, out);
     asked_once(&uses, facts, out);
@@ -60,8 +63,10 @@ fn outcomes(method: &str, key: &str, list: &[(&Conn, &Request)], facts: &Facts, 
     let mut accepted: Option<Answer> = None;
     let mut all: Vec<_> = finals.collect();
     all.sort_by_key(|(_, a)| a.at.i);
+    // What was told is stored: no crash takes it away, unless the disk had lied.
+    let lies = facts.faults.iter().any(|f| matches!(f.kind, "lost_write" | "bit_flip"));
     for (c, a) in all {
-        let crashed = |from: u64| facts.crashed_between(from, a.at.t);
+        let crashed = |from: u64| lies && facts.crashed_between(from, a.at.t);
         if matches!(a.status(), "accepted" | "started") {
             // A new start after the end, or two different acceptances, with nothing lost in between.
             if let Some((old, _)) = settled.as_ref().filter(|(old, _)| !crashed(old.at.t) && !released(old)) {
@@ -132,6 +137,7 @@ fn asked_once(uses: &BTreeMap<Name, Vec<(&Conn, &Request)>>, facts: &Facts, out:
         return;
     }
     let texts = unique_texts(uses, &["agent", "chat.send"]);
+    let over = over(uses);
     let mut asked: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
     for r in facts.history {
         let What::Model { text, .. } = &r.what else { continue };
@@ -139,10 +145,29 @@ fn asked_once(uses: &BTreeMap<Name, Vec<(&Conn, &Request)>>, facts: &Facts, out:
         let Some(mine) = texts.get(text.trim()).filter(|_| !text.contains("[[")) else { continue };
         let (count, since) = asked.entry(mine).or_insert((0, r.t_us));
         *count += 1;
-        if *count > 1 && !facts.ended_between(*since, r.t_us) {
+        // Only a run that was not over begins again after the end of its process.
+        let mut ends = facts.lives.iter().map(|l| l.to).filter(|to| (*since..=r.t_us).contains(to));
+        let lost = ends.any(|end| over.get(mine).is_none_or(|t| *t > end));
+        if *count > 1 && !lost {
             out.broken("idempotency", r.i, format!("the model was asked twice for {mine:?}"));
         }
     }
+}
+
+/// When it was told first that the run with these words was over, and not because of a stop.
+fn over<'a>(uses: &BTreeMap<Name, Vec<(&Conn, &Request<'a>)>>) -> BTreeMap<&'a str, u64> {
+    let mut over: BTreeMap<&str, u64> = BTreeMap::new();
+    for (c, r) in uses.values().flatten() {
+        let text = r.params["message"].as_str().unwrap_or_default().trim();
+        let is_end = |e: &&super::conn::Event| Some(e.run) == r.key() && e.payload["data"]["phase"] == "end";
+        let ended = c.events.iter().filter(|e| e.turn == super::conn::Turn::End).find(is_end).map(|e| e.at.t);
+        let told = r.last.filter(|a| a.ok()).map(|a| a.at.t);
+        for t in ended.into_iter().chain(told) {
+            let known = over.entry(text).or_insert(t);
+            *known = t.min(*known);
+        }
+    }
+    over
 }
 
 /// `send` puts one message into the chat.

@@ -4,6 +4,7 @@ mod answered;
 mod chat;
 mod flight;
 mod once;
+mod pacing;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,6 +19,9 @@ use crate::history::What;
 
 /// A fault of a backend is used up within this time, in microseconds.
 const BACKEND: u64 = 60_000_000;
+
+/// What came of a call is stored by then on a disk that works, in microseconds.
+const STORES: u64 = 2_000_000;
 
 /// Statuses of calls that got no answer: the gateway went away, a fault dropped the answer.
 const NO_ANSWER: [u16; 2] = [499, 444];
@@ -60,7 +64,7 @@ pub fn text(v: &Value) -> String {
     v.as_str().map_or_else(|| v.to_string(), str::to_owned)
 }
 
-pub use self::{flight::is_doubtful, once::doubled};
+pub use self::{answered::is_answer_to_command, chat::quoted, flight::is_doubtful, once::doubled};
 
 /// Checks them all. `unwelcome`: updates that need no answer.
 pub fn check(facts: &Facts, unwelcome: &BTreeSet<i64>, expect: &Expect, out: &mut Findings) {
@@ -68,6 +72,7 @@ pub fn check(facts: &Facts, unwelcome: &BTreeSet<i64>, expect: &Expect, out: &mu
     offsets(&calls, facts, out);
     polls(&calls, facts, out);
     too_many(&calls, facts, out);
+    pacing::check(&calls, facts, out);
     for chat in chat::all(&calls, facts, out) {
         once::check(&chat, facts, expect, out);
         chat.in_order(facts, expect, out);
@@ -147,11 +152,15 @@ fn too_many(calls: &[Call], facts: &Facts, out: &mut Findings) {
         let until = end.t + wait * 1_000_000;
         let chat = refused.chat();
         let early = calls.iter().find(|c| {
-            c.is_send()
-                && c.at.i > end.i
-                && c.at.t + 20_000 < until
-                && c.chat() == chat
-                && facts.life(c.at.t) == facts.life(end.t)
+            let same = || facts.life(c.at.t) == facts.life(end.t);
+            // The message that was refused keeps its time over a restart, once that is stored; others of the chat do not
+            // know of it then.
+            let is_stored = || {
+                facts.lives[facts.life(end.t)].to > end.t + STORES
+                    && !facts.faults.iter().any(|f| matches!(f.kind, "disk" | "lost_write" | "bit_flip" | "clock_jump"))
+            };
+            let kept = || c.words() == refused.words() && c.method == refused.method && is_stored();
+            c.is_send() && c.at.i > end.i && c.at.t + 20_000 < until && c.chat() == chat && (same() || kept())
         });
         if let Some(c) = early {
             let ms = (c.at.t - end.t) / 1000;

@@ -7,12 +7,15 @@ mod channel;
 mod fairness;
 mod fallback;
 mod handshake;
+mod keys;
+mod pacing;
 mod pairing;
 mod real;
 mod rights;
 mod run;
 mod secrets;
 mod stream;
+mod transcript;
 mod world;
 
 use serde_json::{Value, json};

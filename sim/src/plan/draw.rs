@@ -43,6 +43,11 @@ const HALF_REQUESTS: [&str; 3] = [
     "\u{16}\u{3}\u{1}",
 ];
 
+/// Between two looks of one client at its history, on average ...
+const LOOKS_EVERY_MS: u64 = 12_000;
+/// ... and how many there are at most.
+const LOOKS: usize = 20;
+
 /// One seed in so many has `messages.delivery.resendUnknown`, which is not the default.
 const RESENDS: u64 = 4;
 
@@ -132,6 +137,9 @@ fn client(group: &Group, n: u32, name: String, length_ms: u64, dice: &Dice) -> C
             }
         }
     };
+    if group.workload == Workload::Chat {
+        actions.extend(looks(&session(group, &name), (start_ms, length_ms), &Dice(dice.0.fork("looks"))));
+    }
     actions.sort_by_key(|a| a.at_ms);
     Client {
         name,
@@ -214,6 +222,22 @@ fn one_turn(
         Workload::Watch | Workload::Script => {}
     }
     at_ms
+}
+
+/// Now and then somebody who talks looks back at what was said: at all of it, or at the last few messages.
+fn looks(session: &str, (from_ms, until_ms): (u64, u64), dice: &Dice) -> Vec<Action> {
+    let (mut at_ms, mut looks) = (from_ms, Vec::new());
+    loop {
+        at_ms += dice.about(LOOKS_EVERY_MS);
+        if at_ms >= until_ms || looks.len() >= LOOKS {
+            return looks;
+        }
+        let mut params = json!({ "sessionKey": session });
+        if dice.chance(50) {
+            params["limit"] = dice.between(1, 8).into();
+        }
+        looks.push(Action { at_ms, deed: Deed::Call { method: "chat.history".into(), params, retry: false } });
+    }
 }
 
 fn session(group: &Group, name: &str) -> String {

@@ -241,21 +241,26 @@ impl GatewayHost {
     }
 
     /// What its database holds that somebody still waits for, once it has stopped and its disk works: inbound messages and
-    /// runs. `None` when it cannot be told.
-    fn unfinished(&self) -> Option<[(&'static str, u64); 2]> {
+    /// runs; and its conversations. `None` when it cannot be told.
+    fn kept(&self) -> Option<Vec<What>> {
         if self.has_something() || self.disk.is_failing() {
             return None;
         }
         let storage = Arc::new(self.disk.mount());
         let store = store::Store::open(&Platform { storage, ..self.platform.clone() }).ok()?;
-        let rows = |table| store.read(|tx| store::keys(tx, table)).ok().map(|keys| keys.len() as u64);
-        Some([("inbox", rows(store::INBOX)?), ("runs", rows(store::RUNS)?)])
+        let mut kept = Vec::new();
+        for (name, table) in [("inbox", store::INBOX), ("runs", store::RUNS)] {
+            let rows = store.read(|tx| store::keys(tx, table)).ok()?.len();
+            kept.push(What::Gauge { name: name.into(), value: rows as i64 });
+        }
+        kept.extend(super::kept::conversations(&store));
+        Some(kept)
     }
 
     /// What is left at the end.
     pub fn gauges(&self, net: &SimNet) {
-        for (name, value) in self.unfinished().into_iter().flatten() {
-            self.recorder.record("gateway", What::Gauge { name: name.into(), value: value as i64 });
+        for what in self.kept().into_iter().flatten() {
+            self.recorder.record("gateway", what);
         }
         for (task, count) in self.tasks.live() {
             self.note(format!("{count} tasks left: {task}"));

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{GATEWAY_PORT, MODEL_PORT, TELEGRAM_PORT, TUNNEL_PORT, recorder::Recorder};
 use crate::{
-    history::What,
+    history::{What, parts},
     plan::{Fault, Message, Plan},
     scenario::Attached,
 };
@@ -70,14 +70,17 @@ impl Peers {
         let model = plan.model.as_ref().map(|settings| {
             let fake = FakeModel::new();
             fake.say(settings.say.as_deref());
-            let recorder = recorder.clone();
+            let (recorder, writer) = (recorder.clone(), Mutex::new(parts::Writer::default()));
             fake.observe(Arc::new(move |request, text, step| {
                 let answer = serde_json::to_string(step).unwrap_or_default();
                 let secrets = recorder.credentials().find(&request.body.to_string());
                 let (tools, entered) = (offered(&request.body), entered(&request.body));
                 let entered = if entered == [text] { vec![] } else { entered };
-                let (request, text) = (request.index, text.to_owned());
+                let (body, request, text) = (&request.body, request.index, text.to_owned());
                 recorder.record("model", What::Model { request, text, answer, tools, entered, secrets });
+                let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
+                let (after, parts) = writer.write(request, parts::of_request(body));
+                recorder.record("model", What::Given { request, after, parts, system: system(body) });
             }));
             Arc::new(ModelHost { fake, platform: platform("model") })
         });
@@ -221,6 +224,13 @@ fn with_file(message: &Message, from: i64, media: Attached) -> Value {
 fn offered(body: &Value) -> Vec<String> {
     let tools = body["tools"].as_array().into_iter().flatten();
     tools.filter_map(|t| t["function"]["name"].as_str().or_else(|| t["name"].as_str())).map(str::to_owned).collect()
+}
+
+/// Length of the system prompt, in either API.
+fn system(body: &Value) -> usize {
+    let first = &body["messages"][0];
+    let openai = Some(&first["content"]).filter(|_| first["role"] == "system");
+    said(openai.unwrap_or(&body["system"])).iter().map(String::len).sum()
 }
 
 /// What people and tools have said since the last plain answer in a request: an answer that calls a tool is none.

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::Value;
+
 use super::{
     Call,
     chat::{Chat, Update, is_stop},
@@ -11,7 +13,7 @@ use super::{
     plain,
 };
 use crate::{
-    history::What,
+    history::{Record, What},
     oracle::{
         Expect,
         facts::{Facts, Fault},
@@ -194,7 +196,7 @@ fn is_sent_by_others(c: &Call, facts: &Facts) -> bool {
 }
 
 /// Words of the gateway itself.
-fn is_answer_to_command(words: &str) -> bool {
+pub fn is_answer_to_command(words: &str) -> bool {
     const BEGINNINGS: [&str; 14] = [
         "OpenClaw ",
         "Model: ",
@@ -238,12 +240,28 @@ fn is_taken(n: usize, chat: &Chat, facts: &Facts, expect: &Expect, due: u64) -> 
         || (expect.steers || mode("steer")) && is_steered(u, facts)
 }
 
-/// It was put into a run together with what was there, and the process lived on long enough to end that run.
+/// It was put into a run together with what was there, and the process lived on long enough to end that run, or told its end.
 pub fn is_steered(u: &Update, facts: &Facts) -> bool {
     facts.history.iter().any(|r| match &r.what {
-        What::Model { text, entered, .. } => {
+        What::Model { text, entered, answer, .. } => {
             let joined = entered.len() > 1 && entered.iter().any(|t| u.is_in(t));
-            (joined || u.is_in(text) && entered.len() > 1) && !facts.ended_between(r.t_us, r.t_us + RUN)
+            (joined || u.is_in(text) && entered.len() > 1)
+                && (!facts.ended_between(r.t_us, r.t_us + RUN) || is_told(answer, r, facts))
+        }
+        _ => false,
+    })
+}
+
+/// A client was told in the same life that this very answer ended its run.
+fn is_told(answer: &str, request: &Record, facts: &Facts) -> bool {
+    let step: Value = serde_json::from_str(answer).unwrap_or_default();
+    let Some(text) = step["text"].as_str().map(str::trim_end).filter(|t| !t.is_empty()) else { return false };
+    let until = facts.lives[facts.life(request.t_us)].to;
+    let later = facts.history.iter().skip(request.i as usize + 1).take_while(|r| r.t_us <= until);
+    later.into_iter().any(|r| match &r.what {
+        What::Received { frame, .. } if frame["event"] == "chat" && frame["payload"]["state"] == "final" => {
+            let content = frame["payload"]["message"]["content"].as_array().into_iter().flatten();
+            content.filter_map(|part| part["text"].as_str()).collect::<String>().trim_end() == text
         }
         _ => false,
     })

@@ -51,6 +51,12 @@ fn is_disturbed(c: &Call, facts: &Facts) -> bool {
 
 /// The link to the service breaks, or loses what it carries, between the two.
 pub fn breaks_between(facts: &Facts, from: u64, to: u64) -> bool {
+    breaks(facts, from, to) > 0
+}
+
+/// How often it does.
+pub fn breaks(facts: &Facts, from: u64, to: u64) -> usize {
     let breaks = |kind: &str| matches!(kind, "half_open" | "stall" | "cut" | "reset" | "refuse");
-    facts.faults.iter().any(|f| f.target == "telegram" && breaks(f.kind) && f.from <= to && f.to >= from)
+    let hits = facts.faults.iter().filter(|f| f.target == "telegram" && breaks(f.kind) && f.from <= to && f.to >= from);
+    hits.count()
 }

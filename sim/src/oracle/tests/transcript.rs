@@ -1,0 +1,335 @@
+use serde_json::{Value, json};
+
+use super::{Story, text};
+use crate::history::{What, parts::Part};
+
+fn user(words: &str) -> Part {
+    Part::User(words.into())
+}
+
+fn assistant(words: &str) -> Part {
+    Part::Assistant(words.into())
+}
+
+fn call(id: &str, tool: &str) -> Part {
+    Part::Call { id: id.into(), name: tool.into(), arguments: "{}".into() }
+}
+
+fn result(id: &str, words: &str) -> Part {
+    Part::Result { id: id.into(), text: words.into() }
+}
+
+/// The model is given these parts and answers with this step.
+fn given(s: &mut Story, request: u64, parts: &[Part], step: Value) {
+    s.add(What::asked(request, "", step.to_string()));
+    s.add(What::Given { request, after: None, parts: parts.to_vec(), system: 10 });
+}
+
+fn say(words: &str) -> Value {
+    json!({ "kind": "say", "text": words })
+}
+
+fn stored(s: &mut Story, key: &str, parts: &[Part]) {
+    s.add(What::Stored {
+        key: Some(key.into()),
+        id: "id".into(),
+        parts: parts.to_vec(),
+        tokens: ([1, 2, 3], [1, 2, 3]),
+    });
+}
+
+/// A client that says something and is told that its run began.
+fn send(s: &mut Story, id: &str, session: &str, words: &str) {
+    let params = json!({ "sessionKey": session, "message": words, "idempotencyKey": id });
+    s.call("ui-1/1", id, "chat.send", params).answer("ui-1/1", id, json!({ "runId": id, "status": "started" }));
+}
+
+/// Its run ends.
+fn ends(s: &mut Story, seq: u64, run: &str, words: &str) {
+    s.chat("ui-1/1", (seq, 1), run, "final", json!({ "message": text(words) }));
+}
+
+fn message(part: &Part) -> Value {
+    let content = |text: &str| json!([{ "type": "text", "text": text }]);
+    match part {
+        Part::User(text) => json!({ "role": "user", "content": content(text) }),
+        Part::Assistant(text) => json!({ "role": "assistant", "content": content(text) }),
+        Part::Call { id, name, .. } => json!({ "role": "assistant",
+            "content": [{ "type": "toolCall", "id": id, "name": name, "arguments": {} }] }),
+        Part::Result { id, text } => json!({ "role": "toolResult", "toolCallId": id, "content": content(text) }),
+        Part::Image(_) => json!({}),
+    }
+}
+
+/// `chat.history` of the main session.
+fn history(s: &mut Story, id: &str, limit: usize, parts: &[Part]) {
+    s.call("ui-1/1", id, "chat.history", json!({ "sessionKey": "main", "limit": limit }));
+    let messages: Vec<Value> = parts.iter().map(message).collect();
+    s.answer("ui-1/1", id, json!({ "sessionKey": "main", "messages": messages, "thinkingLevel": "off" }));
+}
+
+/// One turn that is over, and a second message.
+fn two_turns() -> Story {
+    let mut s = Story::new();
+    s.hello("ui-1/1", 2, &["ui-1"]);
+    send(&mut s, "r1", "main", "one");
+    given(&mut s, 1, &[user("one")], say("echo: one "));
+    ends(&mut s, 1, "r1", "echo: one");
+    s.at(100);
+    send(&mut s, "r2", "main", "two");
+    s
+}
+
+fn whole() -> [Part; 3] {
+    [user("one"), assistant("echo: one "), user("two")]
+}
+
+#[test]
+fn a_request_goes_on_from_what_was_said() {
+    let s = two_turns();
+    let asks = |parts: &[Part]| s.but(|s| given(s, 2, parts, say("echo: two")));
+    asks(&whole()).holds();
+    let lost = "the model is given another transcript";
+    asks(&[user("two")]).breaks("transcript", lost);
+    asks(&[user("one"), user("two")]).breaks("transcript", "\"\" is kept of the answer \"echo: one \"");
+    asks(&[user("one"), assistant("echo"), user("two")]).breaks("transcript", "\"echo\" is kept of the answer");
+    asks(&[user("one"), assistant("other"), user("two")]).breaks("transcript", "\"other\" was answered to nothing");
+    asks(&[user("one"), assistant("echo: one "), user("one"), assistant("echo: one "), user("two")])
+        .breaks("transcript", "\"one\" 2 times, at most 1");
+    asks(&[assistant("echo: one "), user("one"), user("two")]).breaks("transcript", lost);
+    // The first try failed: the same is asked again.
+    asks(&whole())
+        .but(|s| {
+            s.at(400);
+            given(s, 3, &whole(), say("echo: two"));
+        })
+        .holds();
+    s.but(|s| {
+        s.add(What::asked(2, "", ""));
+        s.add(What::Given { request: 2, after: None, parts: whole().to_vec(), system: 0 });
+    })
+    .breaks("transcript", "no system prompt");
+}
+
+#[test]
+fn sessions_are_kept_apart() {
+    let mut s = two_turns();
+    send(&mut s, "r3", "other", "three");
+    s.but(|s| given(s, 2, &[user("three")], say("x"))).holds();
+    s.but(|s| given(s, 2, &[user("one"), assistant("echo: one "), user("three")], say("x")))
+        .breaks("transcript", "\"one\" was said in agent:main:main");
+}
+
+/// A turn that a crash took with it may be missing; one that was told may not.
+#[test]
+fn what_was_told_is_stored() {
+    let told = |ended: bool| {
+        let mut s = Story::new();
+        s.hello("ui-1/1", 2, &["ui-1"]);
+        send(&mut s, "r1", "main", "one");
+        given(&mut s, 1, &[user("one")], say("echo: one"));
+        if ended {
+            ends(&mut s, 1, "r1", "echo: one");
+        }
+        s.at(100).process("crash").closed("ui-1/1", None, "").at(200).process("start").process("listening");
+        s.hello("ui-1/2", 2, &["ui-1"]);
+        let params = json!({ "sessionKey": "main", "message": "two", "idempotencyKey": "r2" });
+        s.call("ui-1/2", "r2", "chat.send", params).answer(
+            "ui-1/2",
+            "r2",
+            json!({ "runId": "r2", "status": "started" }),
+        );
+        s
+    };
+    let asks = |s: &Story, parts: &[Part]| s.but(|s| given(s, 2, parts, say("echo: two")));
+    asks(&told(true), &[user("one"), assistant("echo: one"), user("two")]).holds();
+    asks(&told(true), &[user("two")]).breaks("transcript", "the last turn (\"one\") is missing");
+    asks(&told(false), &[user("two")]).holds();
+    // It was stored and nobody had heard of it yet, or a part of it by a checkpoint.
+    asks(&told(false), &[user("one"), assistant("echo: one"), user("two")]).holds();
+    asks(&told(false), &[user("one"), assistant("ech"), user("two")]).holds();
+    asks(&told(false), &[user("one"), assistant("hm"), user("two")])
+        .breaks("transcript", "\"hm\" was answered to nothing");
+    // It is begun anew: once.
+    asks(&told(false), &[user("one")]).holds();
+    asks(&told(false), &[user("one"), user("one")]).breaks("transcript", "2 times");
+    // A disk that lies is not judged.
+    let mut lies = told(true);
+    lies.fault(1, true, json!({ "kind": "lost_write" }));
+    asks(&lies, &[user("two")]).holds();
+}
+
+#[test]
+fn the_history_shows_what_is_stored() {
+    let mut s = two_turns();
+    given(&mut s, 2, &whole(), say("echo: two"));
+    let shows = |limit: usize, parts: &[Part]| s.but(|s| history(s, "h", limit, parts));
+    let [one, echo, two] = whole();
+    let all = [one.clone(), echo.clone(), two.clone(), assistant("echo: two")];
+    shows(200, &all).holds();
+    // The second turn is under way.
+    shows(200, &all[..2]).holds();
+    shows(200, &all[..1]).breaks("transcript", "chat.history shows another transcript");
+    shows(2, &all[2..]).holds();
+    shows(2, &all[..2]).holds();
+    shows(1, &all[3..]).holds();
+    shows(3, &all[2..]).breaks("transcript", "chat.history shows another transcript");
+    shows(2, &all[1..]).breaks("transcript", "3 messages where 2 were asked for");
+    shows(2, &[two, echo]).breaks("transcript", "chat.history shows another transcript");
+    let mut over = s.clone();
+    ends(&mut over, 2, "r2", "echo: two");
+    over.at(200);
+    over.but(|s| history(s, "h", 200, &all)).holds();
+    over.but(|s| history(s, "h", 200, &all[..2])).breaks("transcript", "the last turn (\"two\") is missing");
+    // What comes next goes on from what was shown.
+    over.but(|s| {
+        history(s, "h", 200, &all);
+        send(s, "r3", "main", "three");
+        given(s, 3, &[&all[..], &[user("three")]].concat(), say("x"));
+    })
+    .holds();
+}
+
+#[test]
+fn what_is_begun_anew_keeps_nothing() {
+    let mut s = two_turns();
+    given(&mut s, 2, &whole(), say("echo: two"));
+    ends(&mut s, 2, "r2", "echo: two");
+    s.call("ui-1/1", "reset", "sessions.reset", json!({ "key": "main" }));
+    let unanswered = s.clone();
+    s.answer("ui-1/1", "reset", json!({ "ok": true, "key": "agent:main:main", "entry": {} })).at(300);
+    let asks = |s: &Story, parts: &[Part]| {
+        s.but(|s| {
+            s.at(300);
+            send(s, "r3", "main", "three");
+            given(s, 3, parts, say("x"));
+        })
+    };
+    let old = [&whole()[..], &[assistant("echo: two"), user("three")]].concat();
+    asks(&s, &[user("three")]).holds();
+    asks(&s, &old).breaks("transcript", "it had been begun anew");
+    // Nobody knows whether it was.
+    let unread = |s: &Story| {
+        s.but(|s| {
+            s.at(300).fault(1, true, json!({ "kind": "stall", "target": "ui-1" }));
+        })
+    };
+    asks(&unread(&unanswered), &old).holds();
+    asks(&unread(&unanswered), &[user("three")]).holds();
+}
+
+#[test]
+fn a_note_stands_where_it_was_written() {
+    let mut s = two_turns();
+    given(&mut s, 2, &whole(), say("echo: two"));
+    s.at(150).call("ui-1/1", "n", "chat.inject", json!({ "sessionKey": "main", "message": "hear", "label": "l" }));
+    s.answer("ui-1/1", "n", json!({ "ok": true, "messageId": "00000000" })).at(200);
+    ends(&mut s, 2, "r2", "echo: two");
+    s.at(300);
+    send(&mut s, "r3", "main", "three");
+    let [one, echo, two] = whole();
+    let note = assistant("[l]\n\nhear");
+    let asks = |parts: &[&Part]| {
+        let parts: Vec<Part> = parts.iter().map(|p| (*p).clone()).collect();
+        s.but(|s| given(s, 3, &parts, say("x")))
+    };
+    let (answer, three) = (assistant("echo: two"), user("three"));
+    // It came during the run, whose turn is stored after it; or right after.
+    asks(&[&one, &echo, &note, &two, &answer, &three]).holds();
+    asks(&[&one, &echo, &two, &answer, &note, &three]).holds();
+    asks(&[&one, &echo, &two, &answer, &three]).breaks("transcript", "the note \"[l]\\n\\nhear\" is missing");
+    asks(&[&one, &echo, &two, &answer, &note, &note, &three]).breaks("transcript", "was answered to nothing");
+}
+
+#[test]
+fn a_result_follows_its_call() {
+    let mut s = Story::new();
+    s.hello("ui-1/1", 2, &["ui-1"]);
+    send(&mut s, "r1", "main", "one");
+    given(&mut s, 1, &[user("one")], json!({ "kind": "tool", "name": "t", "args": "{}" }));
+    let asks = |parts: &[Part]| s.but(|s| given(s, 2, parts, say("done")));
+    asks(&[user("one"), call("c", "t"), result("c", "r")]).holds();
+    asks(&[user("one"), call("c", "t"), result("d", "r")]).breaks("transcript", "another transcript");
+    asks(&[user("one"), call("c", "other"), result("c", "r")]).breaks("transcript", "another transcript");
+    // And is kept.
+    let goes_on = |parts: &[Part]| {
+        let mut s = asks(&[user("one"), call("c", "t"), result("c", "r")]);
+        ends(&mut s, 1, "r1", "done");
+        s.at(100);
+        history(&mut s, "h", 200, parts);
+        s
+    };
+    goes_on(&[user("one"), call("c", "t"), result("c", "r"), assistant("done")]).holds();
+    goes_on(&[user("one"), call("c", "t"), result("c", "x"), assistant("done")]).breaks("transcript", "chat.history");
+    goes_on(&[user("one"), assistant("done")]).breaks("transcript", "chat.history");
+}
+
+/// D28: what was said is kept, and no more than was answered.
+#[test]
+fn what_an_ended_run_had_said_is_kept() {
+    let mut s = Story::new();
+    s.hello("ui-1/1", 2, &["ui-1"]);
+    send(&mut s, "r1", "main", "one");
+    given(&mut s, 1, &[user("one")], json!({ "kind": "words", "n": 9, "ms": 100 }));
+    let next = |s: &mut Story, kept: &str| {
+        s.at(200);
+        send(s, "r2", "main", "two");
+        given(s, 2, &[user("one"), assistant(kept), user("two")], say("x"));
+    };
+    s.but(|s| next(s, "w1 w2 ")).breaks("transcript", "\"w1 w2 \" is kept of the answer \"w1 w2 w3");
+    s.call("ui-1/1", "a", "chat.abort", json!({ "sessionKey": "main" }));
+    s.chat("ui-1/1", (1, 1), "r1", "aborted", json!({ "message": text("w1 w2"), "stopReason": "rpc" }));
+    s.answer("ui-1/1", "a", json!({ "ok": true, "aborted": true, "runIds": ["r1"] }));
+    s.but(|s| next(s, "w1 w2 ")).holds();
+    s.but(|s| next(s, "w1 ")).breaks("transcript", "\"w1 \" is kept of an answer of which \"w1 w2\" had been told");
+    s.but(|s| next(s, "w2 ")).breaks("transcript", "\"w2 \" was answered to nothing");
+}
+
+#[test]
+fn the_database_holds_it_at_the_end() {
+    let mut s = two_turns();
+    given(&mut s, 2, &whole(), say("echo: two"));
+    ends(&mut s, 2, "r2", "echo: two");
+    s.at(500).process("stop").closed("ui-1/1", Some(1012), "service restart").process("stopped");
+    let holds = |parts: &[Part]| s.but(|s| stored(s, "agent:main:main", parts));
+    let all = [&whole()[..], &[assistant("echo: two")]].concat();
+    holds(&all).holds();
+    holds(&all[..3]).breaks("transcript", "is kept of the answer");
+    holds(&all[..2]).breaks("transcript", "the last turn (\"two\") is missing");
+    // The last line was overwritten each time.
+    holds(&all[3..]).breaks("transcript", "the database holds another transcript");
+    s.but(|s| stored(s, "agent:main:other", &[]))
+        .breaks("transcript", "agent:main:main: the database holds nothing of it");
+    let counts = |tokens| {
+        s.but(|s| {
+            let (key, id) = (Some("agent:main:main".to_owned()), "id".to_owned());
+            s.add(What::Stored { key, id, parts: all.clone(), tokens });
+        })
+    };
+    counts(([4, 5, 9], [4, 5, 9])).holds();
+    counts(([5, 4, 9], [4, 5, 9])).breaks("transcript", "it counts [5, 4, 9] tokens, its lines [4, 5, 9]");
+}
+
+/// A model hears who wrote in a chat, and each message once.
+#[test]
+fn messages_of_people_come_with_their_sender() {
+    let mut s = Story::new();
+    s.expect.owners = vec![1];
+    for (id, words) in [(10, "person 1 1: hi"), (11, "person 1 2: ho")] {
+        let update = json!({ "chat": 1, "text": words, "message_id": id });
+        s.add(What::Update { update_id: id, update });
+    }
+    let hears = |parts: &[Part]| {
+        let mut s = s.clone();
+        s.expect.off = vec!["telegram_answered".into()];
+        given(&mut s, 1, &[user("[Telegram P id:1 now] person 1 1: hi\n[message_id: 10]")], say("x"));
+        given(&mut s, 2, parts, say("y"));
+        s
+    };
+    let one = user("[Telegram P id:1 now] person 1 1: hi\n[message_id: 10]");
+    let two = user("[Telegram P id:1 now] person 1 2: ho\n[message_id: 11]");
+    hears(&[one.clone(), assistant("x"), two.clone()]).holds();
+    hears(&[one.clone(), assistant("x"), user("person 1 2: ho"), two.clone()])
+        .breaks("transcript", "\"person 1 2: ho\" stands there without its sender");
+    hears(&[one.clone(), assistant("x"), one.clone(), two]).breaks("transcript", "2 times, at most 1");
+}
