@@ -51,6 +51,7 @@ pub const SOMETIMES: &[&str] = &[
     "auth.held_for_its_turn",
     "auth.wrong_credential_elsewhere",
     "auth.wrong_credential_here",
+    "connections.buffers_given_back",
     "connections.came_while_stopping",
     "connections.handshake_timed_out",
     "connections.no_sign_of_life",

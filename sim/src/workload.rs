@@ -39,7 +39,7 @@ const fn row(kind: Kind, name: &'static str, scenario: &'static str, oracle: &'s
 
 /// The table.
 #[rustfmt::skip] // one line for each row
-pub const TABLE: [Row; 169] = [
+pub const TABLE: [Row; 170] = [
     row(Kind::Method, "connect", "short", "hello"),
     row(Kind::Method, "health", "any_method", "answers"),
     row(Kind::Method, "status", "any_method", "answers"),
@@ -151,6 +151,7 @@ pub const TABLE: [Row; 169] = [
     row(Kind::Fault, "stop", "any_method", "drain"),
     row(Kind::Fault, "clock_jump", "f23_pairing_request_ttl", "ticks"),
     row(Kind::Fault, "disk", "f52_failing_disk_at_the_end_of_a_run", "answered"),
+    row(Kind::Fault, "disk_slow", "delivery_swarm", "telegram_answered"),
     row(Kind::Fault, "bit_flip", "f18_lying_disk", "panics"),
     row(Kind::Fault, "lost_write", "lost_writes", "panics"),
     row(Kind::Fault, "telegram_error", "dead_letters", "telegram_429"),

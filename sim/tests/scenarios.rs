@@ -37,7 +37,8 @@ fn every_scenario_draws_a_plan_that_is_a_file_and_a_scenario_again() {
         let plan = Plan::draw(&scenario, &name, 3).unwrap();
         let text = serde_json::to_string(&plan).unwrap();
         assert_eq!(Plan::from_json(&text).unwrap(), plan, "{name}");
-        let again = Scenario::parse(&name, &plan.to_scenario().to_toml().unwrap()).unwrap();
+        let again =
+            Scenario::parse(&name, &plan.to_scenario().to_toml().unwrap_or_else(|e| panic!("{name}: {e}"))).unwrap();
         let again = Plan::draw(&again, &name, 77).unwrap();
         assert_eq!((&again.clients, &again.faults, again.seed), (&plan.clients, &plan.faults, plan.seed), "{name}");
     }

@@ -507,8 +507,13 @@ impl Judge<'_> {
                 // It may be under way; at the end nothing is.
                 Used::No if seen == Seen::History && !self.inputs.ended_between(&turn.inputs, turn.at.1, since) => {}
                 Used::No => {
-                    let lost = self.lost(turn.at.1, until);
-                    if lost.is_none_or(|end| self.inputs.ended_between(&turn.inputs, turn.at.1, end)) {
+                    // A slow link may have brought its request after the end of the process that sent it.
+                    let slow =
+                        |f: &Fault| f.target == "model" && f.is_slow() && f.to.saturating_add(LINGERS) >= turn.at.1;
+                    let is_late = self.facts.faults.iter().any(slow);
+                    let from = if is_late { turn.at.1.saturating_sub(LINGERS) } else { turn.at.1 };
+                    let lost = self.lost(from, until);
+                    if lost.is_none_or(|end| self.inputs.ended_between(&turn.inputs, from, end)) {
                         return Err((end, format!("the last turn ({}) is missing", name(turn))));
                     }
                 }

@@ -44,6 +44,8 @@ pub(super) struct Faults {
     armed: Vec<PlannedFault>,
     /// When a stopped process is to be started again.
     restart: Option<Restart>,
+    /// A fault has ended the process, and nothing has started it since.
+    is_down: bool,
 }
 
 /// A service manager starts a process that could not serve again after this time.
@@ -71,6 +73,7 @@ impl Faults {
             active: Vec::new(),
             armed: Vec::new(),
             restart: None,
+            is_down: false,
         }
     }
 
@@ -174,10 +177,12 @@ impl Faults {
             Fault::Crash(_) => {
                 self.restart = None;
                 stage.crash();
+                self.is_down = true;
             }
             Fault::PowerLoss(_) => {
                 self.restart = None;
                 stage.power_loss();
+                self.is_down = true;
             }
             Fault::Stop => {
                 if stage.is_serving() {
@@ -220,7 +225,12 @@ impl Faults {
             Fault::Rate { target, .. } => set(target, &|l| l.rate(None)),
             Fault::Chunk { target, .. } => set(target, &|l| l.chunk(chunk(network))),
             Fault::Window { target, .. } => set(target, &|l| l.window(window(network))),
-            Fault::Crash(_) | Fault::PowerLoss(_) => stage.start(),
+            // Of two ends of the process at once the first to be over starts it, and the other one finds it there.
+            Fault::Crash(_) | Fault::PowerLoss(_) => {
+                if std::mem::take(&mut self.is_down) {
+                    stage.start();
+                }
+            }
             Fault::Disk { .. } | Fault::DiskSlow { .. } | Fault::LostWrite { .. } => stage.disarm(planned.id),
             _ => {}
         }
@@ -256,6 +266,7 @@ impl Faults {
             (Some(at), Some(after)) if now >= at + after => {
                 let id = restart.fault;
                 self.restart = None;
+                self.is_down = false;
                 stage.start();
                 if let Some(fault) = self.plan.faults.iter().find(|f| Some(f.id) == id).cloned() {
                     self.note(&fault, false);

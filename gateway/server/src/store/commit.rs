@@ -234,7 +234,9 @@ impl Commits {
                 self.tasks.blocking_told_boxed(Box::new(move || {
                     let (settled, rest) = commits.settle(rest);
                     Box::new(move || {
-                        settled.into_iter().for_each(|(job, trouble)| job.answer(trouble.as_deref()));
+                        for (job, trouble) in settled {
+                            job.answer(trouble.as_deref());
+                        }
                         let _ = more.send(rest);
                     })
                 }));

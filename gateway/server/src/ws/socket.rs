@@ -249,7 +249,7 @@ mod tests {
             assert!(peer.next().await.unwrap().unwrap().is_close());
             while peer.next().await.is_some() {}
         };
-        tokio::select! {
+        openclaw_platform::select! {
             () = async { tokio::join!(ours, theirs); } => {}
             () = tokio::time::sleep(Duration::from_secs(10)) => {}
         }

@@ -18,19 +18,19 @@ pub fn with(platform: Platform) -> (Platform, Arc<AtomicBool>) {
 /// The same with what is on `disk`.
 pub fn on(platform: Platform, disk: MemoryStorage) -> (Platform, Arc<AtomicBool>) {
     let full = Arc::new(AtomicBool::new(false));
-    let storage = Arc::new(Full { disk, full: full.clone(), closed: Arc::default() });
+    let storage = Arc::new(Refusing { disk, full: full.clone(), closed: Arc::default() });
     (Platform { storage, ..platform }, full)
 }
 
 /// A disk on which no file can be made while `closed` says so, except for what is there already.
 #[allow(dead_code)] // not every test program that shares this file
 pub fn without_new_files(platform: Platform, disk: MemoryStorage, closed: Arc<AtomicBool>) -> Platform {
-    let storage = Arc::new(Full { disk, full: Arc::default(), closed });
+    let storage = Arc::new(Refusing { disk, full: Arc::default(), closed });
     Platform { storage, ..platform }
 }
 
 /// A disk whose database file takes no writes while it is told so.
-struct Full {
+struct Refusing {
     disk: MemoryStorage,
     full: Arc<AtomicBool>,
     closed: Arc<AtomicBool>,
@@ -60,7 +60,7 @@ impl redb::StorageBackend for FullFile {
     }
 }
 
-impl Storage for Full {
+impl Storage for Refusing {
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {
         self.disk.read(name)
     }

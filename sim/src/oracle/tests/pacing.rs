@@ -30,7 +30,11 @@ fn a_message_is_tried_more_and_more_seldom() {
     let mut s = sends(&[0]);
     s.records.truncate(2);
     call(&mut s, "sendMessage", &json!({ "chat_id": "1", "text": "x" }), 502);
-    s.hello("ui-1/1", 2, &["ui-1"]).call("ui-1/1", "r", "delivery.retry", json!({})).answer("ui-1/1", "r", json!({}));
+    s.hello("ui-1/1", 2, &["ui-1"]).call("ui-1/1", "r", "delivery.retry", json!({})).answer(
+        "ui-1/1",
+        "r",
+        json!({ "ok": true, "ids": [] }),
+    );
     s.at(100);
     call(&mut s, "sendMessage", &json!({ "chat_id": "1", "text": "x" }), 200);
     s.expect.off.push("frames".into());

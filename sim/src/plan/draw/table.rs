@@ -79,7 +79,7 @@ const ROWS: [Row; 57] = [
     }),
     ("sessions.patch", |a| match a.dice.between(0, 3) {
         0 => json!({ "key": a.session, "label": format!("of {}", a.name) }),
-        1 => json!({ "key": a.session, "thinkingLevel": a.word(&["off", "low", "high"]), "label": null }),
+        1 => json!({ "key": a.session, "thinkingLevel": a.word(&["off", "low", "high"]) }),
         2 => json!({ "key": a.session, "verboseLevel": a.word(&["on", "off", "full", "yes"]) }),
         _ => {
             json!({ "key": a.session, "reasoningLevel": a.word(&["on", "off", "stream"]), "elevatedLevel": a.word(&["on", "ask"]) })
