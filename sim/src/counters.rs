@@ -90,7 +90,9 @@ impl Counters {
         c.simulated_s += outcome.simulated_s;
         c.cpu_s += outcome.cpu_s;
         let violated: BTreeSet<&String> = outcome.violations.iter().map(|v| &v.oracle).collect();
-        violated.into_iter().for_each(|oracle| *c.failed.entry(oracle.clone()).or_default() += 1);
+        for oracle in violated {
+            *c.failed.entry(oracle.clone()).or_default() += 1;
+        }
         for goal in &outcome.goals {
             match goal.strip_prefix("probe ") {
                 Some(branch) => *self.branches.entry(branch.to_owned()).or_default() += 1,
@@ -170,7 +172,9 @@ impl Counters {
         let never = self.never(goals);
         if !never.is_empty() {
             let _ = writeln!(text, "{} ({}):", self.alarm(), never.len());
-            never.iter().for_each(|name| text += &format!("  {name}\n"));
+            for name in &never {
+                let _ = writeln!(text, "  {name}");
+            }
         }
         text
     }
@@ -188,7 +192,9 @@ impl Counters {
         let list = |text: &mut String, head: &str, lines: &[String]| {
             if !lines.is_empty() {
                 let _ = writeln!(text, "<h2 class=\"bad\">{head} ({})</h2><ul>", lines.len());
-                lines.iter().for_each(|line| _ = writeln!(text, "<li>{}", escaped(line)));
+                for line in lines {
+                    let _ = writeln!(text, "<li>{}", escaped(line));
+                }
                 *text += "</ul>\n";
             }
         };

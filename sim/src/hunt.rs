@@ -71,7 +71,9 @@ impl Found {
             if shown.is_empty() {
                 break;
             }
-            left.iter_mut().for_each(|(_, facts)| facts.retain(|f| !shown.contains(f)));
+            for (_, facts) in &mut left {
+                facts.retain(|f| !shown.contains(f));
+            }
             out.push(plan);
         }
         out
@@ -190,6 +192,7 @@ mod tests {
     }
 
     /// A run that shows its faults' seconds, and fails when two of them fall into one.
+    #[allow(clippy::unnecessary_wraps)] // as a hunt calls it
     fn show(plan: &Plan) -> Result<Shown, String> {
         let seconds: Vec<u64> = plan.faults.iter().map(|f| f.at_ms / 1000).collect();
         let signature: BTreeSet<String> = seconds.iter().map(|s| format!("fault in second {s}")).collect();

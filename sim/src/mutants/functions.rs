@@ -96,10 +96,13 @@ fn is_test(attrs: &[Attribute]) -> bool {
 }
 
 /// Bodies that differ between two versions of a file: the place of the function in the first one, and the other body.
+pub(super) type Swapped = Vec<(usize, String)>;
+
+/// What differs between two versions of a file.
 ///
 /// # Errors
 /// When something else differs as well, so that the second version has to be built by itself.
-pub(super) fn swapped(original: &str, mutated: &str) -> Result<Vec<(usize, String)>, String> {
+pub(super) fn swapped(original: &str, mutated: &str) -> Result<Swapped, String> {
     let (before, after) = (functions(original)?, functions(mutated)?);
     if without(original, &before) != without(mutated, &after) {
         return Err("it changes more than bodies of functions".into());

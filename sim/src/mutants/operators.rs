@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use syn::{
-    BinOp, Block, Expr, ExprBinary, ExprCall, ExprIf, ExprMacro, ExprMethodCall, ExprUnary, Stmt, UnOp,
+    BinOp, Block, Expr, ExprBinary, ExprCall, ExprIf, ExprMethodCall, ExprUnary, Stmt, UnOp,
     spanned::Spanned as _,
     visit::{self, Visit},
 };
@@ -122,10 +122,8 @@ impl<'ast> Visit<'ast> for Finder<'_> {
     fn visit_stmt(&mut self, s: &'ast Stmt) {
         let is_call = |e: &Expr| match e {
             Expr::Await(a) => matches!(*a.base, Expr::Call(ExprCall { .. }) | Expr::MethodCall(ExprMethodCall { .. })),
-            Expr::Try(_) | Expr::Call(_) | Expr::MethodCall(_) => true,
-            Expr::Assign(_) => true,
+            Expr::Try(_) | Expr::Call(_) | Expr::MethodCall(_) | Expr::Assign(_) => true,
             Expr::Binary(b) => matches!(b.op, BinOp::AddAssign(_) | BinOp::SubAssign(_)),
-            Expr::Macro(ExprMacro { .. }) => false,
             _ => false,
         };
         if let Stmt::Expr(e, Some(_)) = s

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use super::{
-    functions::swapped,
+    functions::{Swapped, swapped},
     mutant::{Change, Mutant},
     switch::{Bodies, Switched},
     tree::{Broken, Tree},
@@ -96,7 +96,7 @@ impl Planted {
 }
 
 /// The bodies that a bug changes, by file.
-fn swaps(tree: &Tree, mutant: &Mutant) -> Result<Vec<(String, Vec<(usize, String)>)>, String> {
+fn swaps(tree: &Tree, mutant: &Mutant) -> Result<Vec<(String, Swapped)>, String> {
     let files = match &mutant.change {
         Change::Patch(patch) => tree.patched(patch)?,
         Change::Edit { at, with } => {

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, ops::Range};
 
-use super::functions::functions;
+use super::functions::{Swapped, functions};
 
 /// Bodies by file and by the place of their function in it: the number of the bug, and the body.
 #[derive(Debug, Default)]
@@ -18,9 +18,11 @@ pub(super) struct Switched {
 }
 
 impl Bodies {
-    pub fn add(&mut self, file: &str, bug: u32, swapped: Vec<(usize, String)>) {
+    pub fn add(&mut self, file: &str, bug: u32, swapped: Swapped) {
         let of_file = self.0.entry(file.to_owned()).or_default();
-        swapped.into_iter().for_each(|(n, body)| of_file.entry(n).or_default().push((bug, body)));
+        for (n, body) in swapped {
+            of_file.entry(n).or_default().push((bug, body));
+        }
     }
 
     pub fn remove(&mut self, bug: u32) {
@@ -43,7 +45,7 @@ fn switch(file: &str, original: &str, bodies: &BTreeMap<usize, Vec<(u32, String)
         text += "{\n";
         for (bug, body) in others {
             let first = text.lines().count() + 1;
-            let _ = write!(text, "if mutant_chosen::is({bug}) {body} else\n");
+            let _ = writeln!(text, "if mutant_chosen::is({bug}) {body} else");
             lines.push((first..text.lines().count() + 1, *bug));
         }
         let _ = write!(text, "{} }}", &original[function.body.clone()]);

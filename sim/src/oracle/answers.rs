@@ -73,7 +73,7 @@ fn forms(conns: &[Conn], out: &mut Findings) {
     let mut looked: BTreeMap<&str, usize> = BTreeMap::new();
     for c in conns {
         for r in &c.requests {
-            let Some(answer) = r.first.filter(|a| a.ok()) else { continue };
+            let Some(answer) = r.first.filter(super::conn::Answer::ok) else { continue };
             let seen = looked.entry(r.method).or_default();
             *seen += 1;
             if *seen > LOOKED_AT {

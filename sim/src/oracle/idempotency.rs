@@ -161,7 +161,7 @@ fn over<'a>(uses: &BTreeMap<Name, Vec<(&Conn, &Request<'a>)>>) -> BTreeMap<&'a s
         let text = r.params["message"].as_str().unwrap_or_default().trim();
         let is_end = |e: &&super::conn::Event| Some(e.run) == r.key() && e.payload["data"]["phase"] == "end";
         let ended = c.events.iter().filter(|e| e.turn == super::conn::Turn::End).find(is_end).map(|e| e.at.t);
-        let told = r.last.filter(|a| a.ok()).map(|a| a.at.t);
+        let told = r.last.filter(super::conn::Answer::ok).map(|a| a.at.t);
         for t in ended.into_iter().chain(told) {
             let known = over.entry(text).or_insert(t);
             *known = t.min(*known);

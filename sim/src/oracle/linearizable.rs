@@ -10,6 +10,7 @@ const LOOKS: usize = 100_000;
 
 /// An operation on something.
 #[derive(Debug, Clone)]
+#[allow(clippy::struct_field_names)] // the field is what the word means
 pub struct Op<O> {
     /// Began.
     pub call: u64,
@@ -167,7 +168,9 @@ mod tests {
         assert!(first_misfit(&Register, 0, &ops).is_none());
         ops.push(Op { call: 2000, ret: 2001, sure: true, record: 999, op: Does::Read(6) });
         assert_eq!(first_misfit(&Register, 0, &ops).map(|op| op.record), Some(999));
-        ops.iter_mut().for_each(|op| op.call = 0);
+        for op in &mut ops {
+            op.call = 0;
+        }
         assert!(first_misfit(&Register, 0, &ops).is_none());
     }
 }

@@ -75,13 +75,12 @@ impl Object for Token {
     type Op = Does;
     fn step(&self, state: &State, op: &Does) -> Vec<State> {
         match op {
-            Does::Gets(Some(new)) => vec![state.becomes(Current::This(*new))],
+            Does::Gets(Some(new)) | Does::Rotates(Some(new)) => vec![state.becomes(Current::This(*new))],
             Does::Gets(None) => vec![state.becomes(Current::Some), state.clone()],
             Does::Enters(own, _) if !state.takes(*own) => vec![],
             Does::Enters(own, new) => vec![state.becomes(Current::This(new.unwrap_or(*own)))],
             Does::IsRefused(own) if state.current == Current::This(*own) => vec![],
             Does::IsRefused(_) => vec![state.clone()],
-            Does::Rotates(Some(new)) => vec![state.becomes(Current::This(*new))],
             Does::Rotates(None) => vec![state.becomes(Current::Some)],
             Does::Loses => vec![state.becomes(Current::None)],
         }
@@ -104,10 +103,10 @@ pub fn check(conns: &[Conn], facts: &Facts, out: &mut Findings) {
     let mut own = BTreeSet::new();
     for c in conns {
         let given = c.hello.as_ref().and_then(|h| h.payload["auth"]["deviceToken"].as_str());
-        own.extend(given.map(|token| number(token)));
+        own.extend(given.map(&mut number));
         for r in c.requests.iter().filter(|r| r.method == "device.token.rotate") {
             let told = r.first.as_ref().and_then(|a| a.frame["payload"]["token"].as_str());
-            own.extend(told.map(|token| number(token)));
+            own.extend(told.map(&mut number));
         }
     }
     // With fewer scopes than before a valid token may be refused for what is asked with it.
@@ -150,10 +149,10 @@ fn enters(
     let Some(device) = params["device"]["id"].as_str() else { return };
     let role = params["role"].as_str().unwrap_or("operator");
     let shown = params["auth"]["token"].as_str().or_else(|| params["auth"]["deviceToken"].as_str());
-    let shown = shown.map(|t| number(t)).filter(|t| own.contains(t));
+    let shown = shown.map(&mut *number).filter(|t| own.contains(t));
     let (does, end, sure) = match (&c.hello, &c.refusal) {
         (Some(hello), _) => {
-            let given = hello.payload["auth"]["deviceToken"].as_str().map(|t| number(t));
+            let given = hello.payload["auth"]["deviceToken"].as_str().map(number);
             let does = shown.map_or(Does::Gets(given), |own| Does::Enters(own, given));
             (does, hello.at, true)
         }
@@ -179,7 +178,7 @@ fn changes(c: &Conn, facts: &Facts, number: &mut dyn FnMut(&str) -> usize, ops: 
         let does = match r.method {
             "device.token.rotate" => {
                 let told = r.first.as_ref().and_then(|a| a.frame["payload"]["token"].as_str());
-                Does::Rotates(told.map(|t| number(t)))
+                Does::Rotates(told.map(&mut *number))
             }
             "device.token.revoke" | "device.pair.remove" => Does::Loses,
             _ => continue,

@@ -138,7 +138,9 @@ impl Judge<'_> {
         let Some(key) = self.inputs.session(parts).map(str::to_owned) else {
             // Whose it is cannot be told: nothing of those that it may be of can be.
             let all: Vec<String> = self.inputs.sessions(parts).into_iter().map(str::to_owned).collect();
-            all.into_iter().for_each(|key| self.sessions.entry(key).or_default().broken = true);
+            for key in all {
+                self.sessions.entry(key).or_default().broken = true;
+            }
             return;
         };
         let mut session = self.sessions.remove(&key).unwrap_or_default();
@@ -157,7 +159,7 @@ impl Judge<'_> {
                     }
                     let failed = if again { turn.failed + 1 } else { 0 };
                     let step = serde_json::from_str(step).unwrap_or_default();
-                    session.turn = Some(Turn { own, answer, whole, at, inputs, failed, step, ..turn });
+                    session.turn = Some(Turn { own, answer, whole, at, failed, step, inputs, ..turn });
                     self.sessions.insert(key, session);
                     return;
                 }
@@ -257,7 +259,7 @@ impl Judge<'_> {
         let is_cut = count == limit || view.payload.to_string().len() > LARGE;
         let parts = of_messages(messages.iter());
         let Some(mut session) = self.sessions.remove(&key) else { return };
-        if self.is_stale(&session, &parts, asked, is_cut) {
+        if Self::is_stale(&session, &parts, asked, is_cut) {
             self.sessions.insert(key, session);
             return;
         }
@@ -299,7 +301,7 @@ impl Judge<'_> {
     }
 
     /// The answer was on its way while more became known: it shows what was there when it was asked for, or later.
-    fn is_stale(&self, session: &Session, parts: &[Part], asked: u64, is_cut: bool) -> bool {
+    fn is_stale(session: &Session, parts: &[Part], asked: u64, is_cut: bool) -> bool {
         let parts = from_first_user(parts);
         let least = session.lengths.iter().rev().find(|(t, _)| *t <= asked).map_or(0, |(_, n)| *n);
         (least..session.base.len()).any(|n| {
@@ -378,7 +380,7 @@ impl Judge<'_> {
     }
 
     /// A change of this session that may have come into force in this time.
-    fn changed<'c>(&'c self, changes: &'c [Change], key: &str, from: u64, to: u64) -> Option<&'c Change> {
+    fn changed<'c>(changes: &'c [Change], key: &str, from: u64, to: u64) -> Option<&'c Change> {
         let mine = changes.iter().rev().filter(move |c| c.session == key && c.asked <= to);
         mine.into_iter().find(|c| c.asked >= from || c.told.is_none_or(|t| t >= from))
     }
@@ -406,7 +408,7 @@ impl Judge<'_> {
         let leading =
             |n: &usize| parts[..lead].iter().any(|p| matches!(p, Part::Assistant(t) if self.inputs.notes[*n].is(t)));
         let unseen: Vec<usize> = free.iter().copied().filter(leading).collect();
-        let reset = self.changed(&self.inputs.resets, key, session.seen, until);
+        let reset = Self::changed(&self.inputs.resets, key, session.seen, until);
         let must = reset.is_some_and(|r| r.told.is_some_and(|t| t < since)) && !session.base.is_empty();
         let may = reset.is_some() || self.jumps_between(session.seen, until);
         let mut starts = Vec::new();
@@ -418,7 +420,7 @@ impl Judge<'_> {
                 let free = free.iter().chain(&session.latest).copied().collect();
                 starts.push(Start { base: before, free, anew: false, late: false });
             }
-            if is_cut || self.changed(&self.inputs.cuts, key, session.seen, until).is_some() {
+            if is_cut || Self::changed(&self.inputs.cuts, key, session.seen, until).is_some() {
                 for from in 1..=session.base.len() {
                     starts.push(Start {
                         base: &session.base[from..],

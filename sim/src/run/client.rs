@@ -112,7 +112,7 @@ impl Start {
     }
 
     /// An event to which the client may have to do something, or of which its script speaks.
-    fn tells(&self, heard: &Heard, frame: &Frame) -> bool {
+    fn tells(heard: &Heard, frame: &Frame) -> bool {
         let event = frame["event"].as_str().unwrap_or_default();
         TELLING.contains(&event) || heard.wants_event(event)
     }
@@ -553,7 +553,7 @@ impl Client {
                     // Most frames are events, which only the history needs.
                     let heard = match frame["type"] == "res" {
                         true => Came::Answer(frame.clone()),
-                        false if self.start.tells(&self.heard, &frame) => Came::Told(frame.clone()),
+                        false if Start::tells(&self.heard, &frame) => Came::Told(frame.clone()),
                         false => Came::Event,
                     };
                     self.start.record(What::Received { conn: live.conn.to_owned(), frame });

@@ -226,10 +226,9 @@ impl Faults {
             Fault::Chunk { target, .. } => set(target, &|l| l.chunk(chunk(network))),
             Fault::Window { target, .. } => set(target, &|l| l.window(window(network))),
             // Of two ends of the process at once the first to be over starts it, and the other one finds it there.
-            Fault::Crash(_) | Fault::PowerLoss(_) => {
-                if std::mem::take(&mut self.is_down) {
-                    stage.start();
-                }
+            Fault::Crash(_) | Fault::PowerLoss(_) if self.is_down => {
+                self.is_down = false;
+                stage.start();
             }
             Fault::Disk { .. } | Fault::DiskSlow { .. } | Fault::LostWrite { .. } => stage.disarm(planned.id),
             _ => {}

@@ -69,7 +69,7 @@ pub fn check(conns: &[Conn], facts: &Facts, out: &mut Findings) {
     for c in conns {
         let Some(hello) = &c.hello else { continue };
         for r in c.requests.iter().filter(|r| r.method == "chat.abort") {
-            let Some(answer) = r.first.filter(|a| a.ok()) else { continue };
+            let Some(answer) = r.first.filter(super::super::conn::Answer::ok) else { continue };
             // An answer that lay about for long says nothing about now.
             let by = answer.at.t + TOLD;
             let quiet = answer.at.t < r.at.t + TOLD && !conns.iter().any(|o| o.is_disturbed(facts, r.at.t, by));

@@ -68,7 +68,7 @@ fn uses(conns: &[Conn], out: &mut Findings) {
             .map(|(_, q)| q.params)
             .collect();
         let fits = |q: &&Value| q["argv"] == r.params["params"]["command"] && q["nodeId"] == r.params["nodeId"];
-        if !asked.is_empty() && !asked.iter().any(|q| fits(q)) {
+        if !asked.is_empty() && !asked.iter().any(fits) {
             out.broken("answers", at, format!("{}: {approval} was given for something else", c.name));
         }
     }

@@ -41,9 +41,8 @@ impl Use {
     /// Allows that the value was `value` (or, with `not`, something else) while a read of it was under way.
     fn allows(&self, value: &Value, not: bool) -> bool {
         match &self.deed {
-            Deed::Unknown => true,
+            Deed::Unknown | Deed::WasNot(_) => true,
             Deed::Is(own) | Deed::Was(own) => (own == value) != not,
-            Deed::WasNot(_) => true,
         }
     }
 }

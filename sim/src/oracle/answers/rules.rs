@@ -79,7 +79,7 @@ const RULES: [Rule; 31] = [
         named("name of node", a.text("nodeId"), a.payload.map(|p| Deed::Was(p["displayName"].clone())))
     }),
     ("node.pair.request", |a| {
-        let id = a.payload.map(|p| Deed::Is(p["request"]["requestId"].clone())).unwrap_or(Deed::Unknown);
+        let id = a.payload.map_or(Deed::Unknown, |p| Deed::Is(p["request"]["requestId"].clone()));
         named("request of node", a.text("nodeId"), Some(id))
     }),
     ("node.pair.approve", |a| match a.payload.map(|p| &p["node"]) {
@@ -207,7 +207,7 @@ fn row(row: &Value) -> Deeds {
     let key = said(&row["key"]);
     let setting = |s: &&str| (format!("{s} of session {key}"), Deed::Was(row.get(*s).cloned().unwrap_or_default()));
     let id = (format!("id of session {key}"), Deed::Was(row["sessionId"].clone()));
-    SETTINGS.iter().map(|s| setting(&s)).chain([id]).collect()
+    SETTINGS.iter().map(setting).chain([id]).collect()
 }
 
 /// A command may begin a session anew, or make it. What else is said makes it by the end of its run, see [`others`].
@@ -227,7 +227,9 @@ fn gone(a: &Asked) -> Deeds {
 
 /// Reads everything that is written and read.
 pub fn read(conns: &[Conn], facts: &Facts, registers: &mut Registers) {
-    STEADY.iter().for_each(|name| registers.steady(name));
+    for name in STEADY {
+        registers.steady(name);
+    }
     let nothing = |deed| Use { from: 0, to: Some(0), deed, by: "nobody yet".into() };
     registers.add("wake words".into(), nothing(Deed::Is(wake_words(&[]))));
     methods(conns, registers, false);
@@ -284,7 +286,9 @@ fn others(conns: &[Conn], facts: &Facts, registers: &mut Registers) {
     for r in facts.history {
         match &r.what {
             What::Process { event } if event == "start" => {
-                IN_MEMORY.iter().for_each(|name| add(name, r.i, Some(r.i), Deed::Unknown, "a start"));
+                for name in IN_MEMORY {
+                    add(name, r.i, Some(r.i), Deed::Unknown, "a start");
+                }
             }
             // Telegram's people have the main session and sessions of their own; a command may begin it anew.
             What::Update { .. } => {
@@ -299,7 +303,9 @@ fn others(conns: &[Conn], facts: &Facts, registers: &mut Registers) {
             // What ran is remembered with the policy.
             What::Command { .. } => add("exec approvals", 0, None, Deed::Unknown, "a program that ran"),
             What::Fault { on: true, fault, .. } if fault["kind"] == "config_edit" => {
-                STEADY.iter().for_each(|name| add(name, r.i, Some(r.i), Deed::Unknown, "an edit"));
+                for name in STEADY {
+                    add(name, r.i, Some(r.i), Deed::Unknown, "an edit");
+                }
             }
             // What ends with the wall clock may have ended.
             What::Fault { on: true, fault, .. } if fault["kind"] == "clock_jump" => {

@@ -166,7 +166,7 @@ const SHAPES: [Shape; 40] = [
         first([
             either(a["status"] == "pending", "not pending"),
             either(of["nodeId"] == said(&p["nodeId"]).trim(), "another node"),
-            either(a["created"] == false || all.iter().all(|k| same(&k)), "not what was asked for"),
+            either(a["created"] == false || all.iter().all(same), "not what was asked for"),
         ])
     }),
     ("node.pair.list", |_, a, _| {
@@ -286,7 +286,7 @@ fn of_session(p: &Value, a: &Value, h: &Hello) -> Option<String> {
 pub fn check(c: &Conn, out: &mut Findings) {
     let Some(hello) = &c.hello else { return };
     for r in &c.requests {
-        let Some(answer) = r.first.filter(|a| a.ok()) else { continue };
+        let Some(answer) = r.first.filter(super::super::conn::Answer::ok) else { continue };
         let shapes = SHAPES.iter().filter(|(method, _)| *method == r.method);
         for why in shapes.filter_map(|(_, wrong)| wrong(r.params, &answer.frame["payload"], hello)) {
             out.broken("answers", answer.at.i, format!("{}: the answer to {}: {why}", c.name, r.method));

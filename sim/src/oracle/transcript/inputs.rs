@@ -162,7 +162,7 @@ impl<'a> Inputs<'a> {
     fn request(&mut self, r: &Request<'a>, hello: &Hello) {
         let text = |key: &str| r.params[key].as_str().filter(|t| !t.trim().is_empty());
         let session = text("sessionKey").or(text("key")).map(|shown| hello.session(shown));
-        let told = r.first.filter(|a| a.ok()).map(|a| a.at.t);
+        let told = r.first.filter(super::super::conn::Answer::ok).map(|a| a.at.t);
         let refused = r.first.is_some_and(|a| !a.ok());
         let asked = r.at.t;
         match (r.method, session) {
@@ -175,7 +175,7 @@ impl<'a> Inputs<'a> {
                 }
             }
             ("agent", session) => {
-                if let Some(end) = r.last.filter(|a| a.ok()) {
+                if let Some(end) = r.last.filter(super::super::conn::Answer::ok) {
                     self.end(r.key().unwrap_or_default(), end.at.t);
                 }
                 self.said(r, session);
@@ -199,7 +199,7 @@ impl<'a> Inputs<'a> {
             }
             ("sessions.compact", Some(session)) if !refused => self.cuts.push(Change { session, asked, told }),
             ("chat.history", Some(session)) => {
-                if let Some(a) = r.first.filter(|a| a.ok()) {
+                if let Some(a) = r.first.filter(super::super::conn::Answer::ok) {
                     let limit = r.params["limit"].as_u64().unwrap_or(200) as usize;
                     let payload = &a.frame["payload"];
                     self.views.insert(a.at.i, View { session, asked, limit, payload });

@@ -26,7 +26,8 @@ impl Answer {
             Some("words") => {
                 let n = step["n"].as_u64().unwrap_or(0);
                 let whole = step["hang"] != true && step["cut"] != true;
-                (text((1..=n).map(|i| format!("w{i} ")).collect()), whole)
+                let words: Vec<String> = (1..=n).map(|i| format!("w{i} ")).collect();
+                (text(words.concat()), whole)
             }
             Some("tool") => {
                 let args = step["args"].as_str().unwrap_or_default();
