@@ -145,6 +145,14 @@ fn claims_and_starts() {
             s.fault(1, true, json!({ "kind": "disk", "disk": "eio" })).process("failed");
         })
         .holds();
+    // An error at an operation is on record a moment after what it led to; one that comes later explains nothing.
+    let noted = |after: u64| {
+        Story::new().but(|s| {
+            s.process("failed").at(after).fault(1, true, json!({ "kind": "disk", "disk": "eio", "at_op": 3 }));
+        })
+    };
+    noted(5).holds();
+    noted(50).breaks("starts", "could not serve");
 }
 
 /// What a start may take (F20).
