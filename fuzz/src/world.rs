@@ -120,7 +120,8 @@ impl Stored {
             let records = records.to_vec();
             let written = store.write(move |tx| {
                 for (table, key, text) in &records {
-                    let value: &serde_json::value::RawValue = serde_json::from_str(text).expect("it was written as JSON");
+                    let value: &serde_json::value::RawValue =
+                        serde_json::from_str(text).expect("it was written as JSON");
                     put(&mut tx.open_table(*table)?, key, &value)?;
                 }
                 Ok(())
