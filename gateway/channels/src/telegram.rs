@@ -41,14 +41,13 @@ use crate::{
     access::{AccessRules, PairingStore},
 };
 
-/// How long one poll waits for updates. On a link that went silent everything said waits until the poll is given up, 15 s after
-/// that (F12): short polls over the same connection are cheap, a deaf bot is not.
-const POLL_SECONDS: u32 = 10;
+/// How long one poll waits for updates.
+const POLL_SECONDS: u32 = 30;
 /// Time for a call that does not wait by itself.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 const DOWNLOAD_TIMEOUT: Duration = Duration::from_mins(1);
 /// The service counts as connected for so long after it last answered a poll.
-const CONNECTED_FOR: Duration = Duration::from_secs(3 * POLL_SECONDS as u64);
+const CONNECTED_FOR: Duration = Duration::from_secs(2 * POLL_SECONDS as u64);
 
 /// One bot.
 pub struct Telegram {
