@@ -116,6 +116,7 @@ pub const SOMETIMES: &[&str] = &[
     "shutdown.drained",
     "store.backed_up_while_running",
     "store.commit_came_through_all_the_same",
+    "store.commit_in_doubt",
     "store.opened_again",
     "store.queue_full",
     "store.takes_writes_again",

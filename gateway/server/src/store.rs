@@ -121,16 +121,19 @@ pub enum StoreError {
     /// It takes no writes now (disk full, I/O error); it may later.
     #[error("state database: not available now: {0}")]
     Unavailable(String),
+    /// The disk failed while it was written, and nobody can see yet whether it is there.
+    #[error("state database: not available now, and it is not known yet whether this was written: {0}")]
+    Undecided(String),
     /// The runtime is ending.
     #[error("state database: shutting down")]
     Closing,
 }
 
 impl StoreError {
-    /// The disk fails or is full: the same may succeed later, and nothing was written.
+    /// The disk fails or is full: the same may succeed later.
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::Unavailable(_) => true,
+            Self::Unavailable(_) | Self::Undecided(_) => true,
             Self::Database(error) => commit::is_io(error),
             _ => false,
         }
@@ -206,12 +209,13 @@ impl Store {
     ///
     /// # Errors
     /// Those of `f`; [`StoreError::Unavailable`] when the disk is full or fails: nothing was written, and the next write
-    /// may succeed.
+    /// may succeed. [`StoreError::Undecided`] when it failed so that nobody can see whether it was written before
+    /// [`STORAGE_DOUBT`](crate::limits::STORAGE_DOUBT) is over.
     pub async fn write<T: Send + 'static>(
         &self,
         f: impl Fn(&WriteTransaction) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.commits.write(f, |_| {}).await
+        self.commits.write(f, |_| {}, false).await
     }
 
     /// The same, queued when this is called and not when it is first polled; and right after its commit, before any later
@@ -223,7 +227,17 @@ impl Store {
         f: impl Fn(&WriteTransaction) -> Result<T, StoreError> + Send + 'static,
         then: impl FnOnce(&T) + Send + 'static,
     ) -> impl Future<Output = Result<T, StoreError>> + Send + 'static {
-        self.commits.write(f, then)
+        self.commits.write(f, then, false)
+    }
+
+    /// The same for what is written again when it could not be: the answer is always what became of it, however long the disk
+    /// lets it wait, since what is written twice would stand there twice (F52).
+    pub fn write_decided<T: Send + 'static>(
+        &self,
+        f: impl Fn(&WriteTransaction) -> Result<T, StoreError> + Send + 'static,
+        then: impl FnOnce(&T) + Send + 'static,
+    ) -> impl Future<Output = Result<T, StoreError>> + Send + 'static {
+        self.commits.write(f, then, true)
     }
 
     /// Why writes fail at present, and for how long they have; `None` while all is well.

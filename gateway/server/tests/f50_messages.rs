@@ -120,6 +120,10 @@ async fn f52_a_run_that_cannot_be_stored_is_not_run_again_and_keeps_its_place() 
     assert_eq!(sent.len(), 3, "{sent:?}");
     assert!(sent[0].starts_with("w1") && sent[1].contains("second") && sent[2].contains("third"), "{sent:?}");
     assert_eq!(house.model.count(), 3, "each was asked once: {:?}", house.asked());
+    // The disk took the end of the first run and could not say so: it is not written once more.
+    let sessions = house.rows(store::SESSIONS);
+    let said = house.gateway.sessions.messages(sessions[0].1["sessionId"].as_str().unwrap(), 100).unwrap();
+    assert_eq!(said.len(), 6, "each stands there once: {said:?}");
 }
 
 /// A run that has said everything and waits for the disk cannot be ended any more: who tries is told so, and its end is told

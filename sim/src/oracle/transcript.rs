@@ -194,7 +194,7 @@ impl Judge<'_> {
         let own = parts[from..].to_vec();
         let inputs = self.said(&key, &own);
         let step = serde_json::from_str(step).unwrap_or_default();
-        session.turn = Some(Turn { own, answer, whole, at, began: at.1, failed: 0, step, inputs });
+        session.turn = Some(Turn { own, on: None, answer, whole, at, began: at.1, failed: 0, step, inputs });
         self.sessions.insert(key, session);
     }
 
@@ -220,8 +220,9 @@ impl Judge<'_> {
             Some(429 | 529) => turn.step["retry_after"].as_u64().unwrap_or(1),
             _ => turn.step["retry_after"].as_u64().unwrap_or(0),
         };
-        // A try that a broken link kept from the model counts as well, and is not seen.
-        let unseen = |f: &Fault| f.target == "model" && f.is_network() && f.from <= at.1 && f.to >= turn.began;
+        // A try that a broken link kept from the model counts as well, and is not seen; nor is that one which came first.
+        let said = turn.inputs.iter().map(|n| self.inputs.all[*n].at.t).min().unwrap_or(turn.began);
+        let unseen = |f: &Fault| f.target == "model" && f.is_network() && f.from <= at.1 && f.to >= said;
         let grown = MODEL_WAITS.get(turn.failed).filter(|_| !self.facts.faults.iter().any(unseen));
         let grown = grown.copied().unwrap_or(0) * 8 / 10;
         let due = grown.max(asked.min(60) * 1_000_000);
@@ -266,7 +267,11 @@ impl Judge<'_> {
         match self.compare(&key, &session, &parts, (asked, at.1), is_cut, Seen::History) {
             Ok(learned) => {
                 let used = learned.read.used != Used::No;
+                // A run that began before goes on with what it was given, and is stored in the new transcript.
+                let under_way = session.turn.take_if(|_| learned.anew && !used);
+                let began_on = under_way.map(|turn| Turn { on: Some(turn.on.unwrap_or(session.base.clone())), ..turn });
                 self.settle(&mut session, &key, &learned, at.1);
+                session.turn = session.turn.or(began_on);
                 // What of it was cut off is known from before; what is noted during a run comes before its turn.
                 if !is_cut && !learned.anew && (used || session.turn.is_none()) {
                     session.base = from_first_user(&parts).to_vec();
@@ -435,7 +440,12 @@ impl Judge<'_> {
             starts.push(Start { base: &[], free: free.clone(), anew: true, late: false });
         }
         let mut first: Option<Wrong> = None;
+        let is_end = is_cut && self.is_end(session, parts);
         for start in starts {
+            // A few last lines of what is known are no new transcript, though a clock that jumped may have begun one.
+            if start.anew && is_end && !must {
+                break;
+            }
             // A window of a whole transcript may begin with lines of any kind.
             let list = if start.base.first().is_some_and(|p| !matches!(p, Part::User(_))) { parts } else { shown };
             if !list.starts_with(start.base) {
@@ -454,7 +464,7 @@ impl Judge<'_> {
                 Err(wrong) => keep(&mut first, wrong),
             }
         }
-        if is_cut && self.is_end(session, parts) {
+        if is_end {
             let read = Walk { used: Used::No, notes: vec![], tail: parts.len() };
             return Ok(Learned { read, anew: false });
         }
@@ -620,9 +630,10 @@ fn from_first_user(parts: &[Part]) -> &[Part] {
 /// What a run has said by now when this request is its next one: the same again, or what came of its calls and what was put
 /// in since.
 fn goes_on(session: &Session, turn: &Turn, parts: &[Part]) -> Option<Vec<Part>> {
-    let starts = 0..=if session.base.len() >= CONTEXT - 20 { session.base.len() } else { 0 };
+    let base = turn.on.as_ref().unwrap_or(&session.base);
+    let starts = 0..=if base.len() >= CONTEXT - 20 { base.len() } else { 0 };
     starts.into_iter().find_map(|from| {
-        let own = parts.strip_prefix(&session.base[from..]).filter(|own| own.starts_with(&turn.own))?;
+        let own = parts.strip_prefix(&base[from..]).filter(|own| own.starts_with(&turn.own))?;
         match (&turn.answer, &own[turn.own.len()..]) {
             (_, []) => Some(own.to_vec()),
             (

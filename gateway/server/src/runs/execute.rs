@@ -467,7 +467,8 @@ async fn store(
     loop {
         let (change, also) = (change.clone(), also.clone());
         let change = move |entry: &mut SessionEntry| change(entry);
-        match gateway.sessions.update(&request.session_key, now, change, move |tx, entry| also(tx, entry)).await {
+        let also = move |tx: &WriteTransaction, entry: &SessionEntry| also(tx, entry);
+        match gateway.sessions.update_decided(&request.session_key, now, change, also).await {
             Ok(_) => return Ok(()),
             Err(error) if error.is_passing() => {
                 gateway.platform.probe.sometimes("runs.an_end_waited_for_the_disk");

@@ -156,6 +156,36 @@ impl Sessions {
         change: impl Fn(&mut SessionEntry) + Send + 'static,
         also: impl Fn(&WriteTransaction, &SessionEntry) -> Result<T, StoreError> + Send + 'static,
     ) -> impl Future<Output = Result<(SessionEntry, T), StoreError>> + Send + 'static {
+        let (write, then) = self.change(key, now, change, also);
+        self.store.write_then(write, then)
+    }
+
+    /// The same for what is tried again when it fails: see [`Store::write_decided`].
+    ///
+    /// # Errors
+    /// When it cannot be stored: then nothing has changed.
+    pub fn update_decided<T: Send + 'static>(
+        &self,
+        key: &str,
+        now: Millis,
+        change: impl Fn(&mut SessionEntry) + Send + 'static,
+        also: impl Fn(&WriteTransaction, &SessionEntry) -> Result<T, StoreError> + Send + 'static,
+    ) -> impl Future<Output = Result<(SessionEntry, T), StoreError>> + Send + 'static {
+        let (write, then) = self.change(key, now, change, also);
+        self.store.write_decided(write, then)
+    }
+
+    /// A change of an entry, on disk and then in memory.
+    fn change<T: Send + 'static>(
+        &self,
+        key: &str,
+        now: Millis,
+        change: impl Fn(&mut SessionEntry) + Send + 'static,
+        also: impl Fn(&WriteTransaction, &SessionEntry) -> Result<T, StoreError> + Send + 'static,
+    ) -> (
+        impl Fn(&WriteTransaction) -> Result<(SessionEntry, T), StoreError> + Send + 'static,
+        impl FnOnce(&(SessionEntry, T)) + Send + 'static,
+    ) {
         let (fresh, key) = (self.fresh(now), key.to_owned());
         let (entries, name) = (self.entries.clone(), key.clone());
         let write = move |tx: &WriteTransaction| {
@@ -167,9 +197,10 @@ impl Sessions {
             let also = also(tx, &entry)?;
             Ok((entry, also))
         };
-        self.store.write_then(write, move |(entry, _)| {
+        let then = move |(entry, _): &(SessionEntry, T)| {
             lock(&entries).insert(name, entry.clone());
-        })
+        };
+        (write, then)
     }
 
     /// Removes a session; its transcript's lines come back when it had one.

@@ -12,8 +12,8 @@ use openclaw_platform::{
 use redb::{Database, WriteTransaction};
 use tokio::sync::oneshot;
 
-use super::{FILE, META, StoreError, recover, schema};
-use crate::limits::{COMMIT_BATCH, COMMIT_QUEUE, COMMIT_TIME, STORAGE_RETRY};
+use super::{FILE, META, StoreError, inspect, recover, schema};
+use crate::limits::{COMMIT_BATCH, COMMIT_QUEUE, COMMIT_TIME, STORAGE_DOUBT, STORAGE_RETRY};
 
 /// A queued write.
 pub(super) trait Work: Send {
@@ -23,6 +23,8 @@ pub(super) trait Work: Send {
     fn met_io_error(&self) -> bool;
     /// Tells the writer: what its closure gave, which is durable now, or why nothing was written.
     fn answer(self: Box<Self>, trouble: Option<&str>);
+    /// Tells a writer who does not want to wait longer that it is not known yet whether it was written.
+    fn give_up(&mut self, why: &str);
 }
 
 /// A closure, what follows its commit, and who waits for its result.
@@ -30,7 +32,10 @@ struct Job<F, G, T> {
     f: F,
     then: Option<G>,
     result: Option<Result<T, StoreError>>,
-    reply: oneshot::Sender<Result<T, StoreError>>,
+    /// `None` when the writer was told already.
+    reply: Option<oneshot::Sender<Result<T, StoreError>>>,
+    /// The writer waits until its fate is known.
+    is_patient: bool,
 }
 
 impl<F, G, T: Send> Work for Job<F, G, T>
@@ -58,7 +63,15 @@ where
             (None, None) => Err(StoreError::Closing),
         };
         // A writer that has gone does not want to know.
-        let _ = self.reply.send(result);
+        let _ = self.reply.map(|reply| reply.send(result));
+    }
+
+    fn give_up(&mut self, why: &str) {
+        if !self.is_patient
+            && let Some(reply) = self.reply.take()
+        {
+            let _ = reply.send(Err(StoreError::Undecided(why.to_owned())));
+        }
     }
 }
 
@@ -67,6 +80,8 @@ struct Queue {
     waiting: VecDeque<Box<dyn Work>>,
     /// A committer is under way.
     running: bool,
+    /// A transaction is in doubt, for this reason: nothing else is taken until its fate is known.
+    in_doubt: Option<String>,
 }
 
 /// The database does not take writes.
@@ -104,12 +119,41 @@ pub(super) struct Commits {
 /// A write whose fate is decided, and why it was not made when the database is in trouble.
 type Settled = (Box<dyn Work>, Option<String>);
 
+/// What became of a batch.
+struct Outcome {
+    settled: Vec<Settled>,
+    /// Not tried yet; behind the writes of a transaction in doubt.
+    rest: Vec<Box<dyn Work>>,
+    doubt: Option<Doubt>,
+}
+
+/// A transaction that failed while it was committed, and the database cannot be opened to see whether it came through. Its
+/// writers wait for that: told that it failed they would write it again, and it would stand there twice.
+struct Doubt {
+    why: String,
+    since: Mono,
+    /// Its number.
+    number: u64,
+    /// Closures in it.
+    writes: usize,
+}
+
+impl Outcome {
+    /// The same for all of a batch.
+    fn all(batch: Vec<Box<dyn Work>>, trouble: Option<&str>) -> Self {
+        let settled = batch.into_iter().map(|job| (job, trouble.map(str::to_owned))).collect();
+        Self { settled, rest: Vec::new(), doubt: None }
+    }
+}
+
 /// Why a batch was not committed.
-pub(super) enum Failed {
+enum Failed {
     /// A closure of it failed; nothing is wrong with the database.
     Work,
     /// The database or the disk.
     Storage(String),
+    /// Perhaps it was.
+    Unknown(Doubt),
 }
 
 /// How a transaction ended that was not committed for certain.
@@ -192,14 +236,16 @@ impl Commits {
     }
 
     /// Queues a closure at once; what is given back waits until what it wrote is durable. `then` runs right after its commit,
-    /// in the order of commits and before any later write is told of (F51).
+    /// in the order of commits and before any later write is told of (F51), also when the writer was told meanwhile that the
+    /// fate of what it wrote is not known; a patient one waits for that.
     pub fn write<T: Send + 'static>(
         self: &Arc<Self>,
         f: impl Fn(&WriteTransaction) -> Result<T, StoreError> + Send + 'static,
         then: impl FnOnce(&T) + Send + 'static,
+        is_patient: bool,
     ) -> impl Future<Output = Result<T, StoreError>> + Send + 'static {
         let (reply, answer) = oneshot::channel();
-        let queued = self.submit(Box::new(Job { f, then: Some(then), result: None, reply }));
+        let queued = self.submit(Box::new(Job { f, then: Some(then), result: None, reply: Some(reply), is_patient }));
         async move {
             queued?;
             answer.await.unwrap_or(Err(StoreError::Closing))
@@ -209,6 +255,9 @@ impl Commits {
     fn submit(self: &Arc<Self>, work: Box<dyn Work>) -> Result<(), StoreError> {
         let starts = {
             let mut queue = self.queue();
+            if let Some(why) = &queue.in_doubt {
+                return Err(StoreError::Unavailable(why.clone()));
+            }
             if queue.waiting.len() >= COMMIT_QUEUE {
                 self.probe.sometimes("store.queue_full");
                 return Err(StoreError::Unavailable(format!("{COMMIT_QUEUE} writes are waiting")));
@@ -228,23 +277,45 @@ impl Commits {
     /// of the process dropped, is answered by that: its writers hear that nothing is written any more.
     async fn work_off(self: Arc<Self>) {
         while let Some(batch) = self.take() {
-            let mut rest = batch;
+            let (mut rest, mut doubt) = (batch, None);
             while !rest.is_empty() {
                 let (commits, (more, told)) = (self.clone(), oneshot::channel());
                 self.tasks.blocking_told_boxed(Box::new(move || {
-                    let (settled, rest) = commits.settle(rest);
+                    let Outcome { settled, rest, doubt } = match doubt {
+                        Some(doubt) => commits.decide(doubt, rest),
+                        None => commits.settle(rest),
+                    };
                     Box::new(move || {
                         for (job, trouble) in settled {
                             job.answer(trouble.as_deref());
                         }
-                        let _ = more.send(rest);
+                        let _ = more.send((rest, doubt));
                     })
                 }));
-                rest = told.await.unwrap_or_else(|_| {
+                (rest, doubt) = told.await.unwrap_or_else(|_| {
                     tracing::error!("a batch of writes was not finished");
-                    Vec::new()
+                    Default::default()
                 });
+                self.refuse_while(doubt.as_ref());
+                if let Some(doubt) = &doubt {
+                    self.probe.sometimes("store.commit_in_doubt");
+                    tokio::time::sleep(STORAGE_RETRY).await;
+                    if self.clock.mono().duration_since(doubt.since) >= STORAGE_DOUBT {
+                        rest.iter_mut().for_each(|job| job.give_up(&doubt.why));
+                    }
+                }
             }
+        }
+    }
+
+    /// What waits behind a transaction in doubt hears at once that nothing can be written, as what comes later does.
+    fn refuse_while(&self, doubt: Option<&Doubt>) {
+        let mut queue = self.queue();
+        queue.in_doubt = doubt.map(|d| d.why.clone());
+        let refused = if doubt.is_some() { std::mem::take(&mut queue.waiting) } else { VecDeque::new() };
+        drop(queue);
+        for job in refused {
+            job.answer(doubt.map(|d| d.why.as_str()));
         }
     }
 
@@ -257,18 +328,66 @@ impl Commits {
 
     /// Commits a batch in order, as far as one transaction goes: those whose fate is decided, with what their writers must
     /// be told, and the rest.
-    fn settle(&self, mut batch: Vec<Box<dyn Work>>) -> (Vec<Settled>, Vec<Box<dyn Work>>) {
+    fn settle(&self, mut batch: Vec<Box<dyn Work>>) -> Outcome {
         match self.commit(&mut batch) {
             Ok(n) => {
                 let rest = batch.split_off(n);
-                (batch.into_iter().map(|job| (job, None)).collect(), rest)
+                Outcome { settled: batch.into_iter().map(|job| (job, None)).collect(), rest, doubt: None }
             }
             // One failing closure must not spoil the others: each gets a transaction of its own.
             Err(Failed::Work) if batch.len() > 1 => {
-                (batch.into_iter().flat_map(|job| self.settle(vec![job]).0).collect(), Vec::new())
+                let (mut settled, mut batch) = (Vec::new(), batch.into_iter());
+                while let Some(job) = batch.next() {
+                    let one = self.settle(vec![job]);
+                    settled.extend(one.settled);
+                    if one.doubt.is_some() {
+                        let rest = one.rest.into_iter().chain(batch).collect();
+                        return Outcome { settled, rest, doubt: one.doubt };
+                    }
+                }
+                Outcome { settled, rest: Vec::new(), doubt: None }
             }
-            Err(Failed::Work) => (batch.into_iter().map(|job| (job, None)).collect(), Vec::new()),
-            Err(Failed::Storage(why)) => (batch.into_iter().map(|job| (job, Some(why.clone()))).collect(), Vec::new()),
+            Err(Failed::Work) => Outcome::all(batch, None),
+            Err(Failed::Storage(why)) => Outcome::all(batch, Some(&why)),
+            Err(Failed::Unknown(doubt)) => Outcome { settled: Vec::new(), rest: batch, doubt: Some(doubt) },
+        }
+    }
+
+    /// Tries again to find out what became of a transaction in doubt, whose writes are the first of `batch`.
+    fn decide(&self, doubt: Doubt, mut batch: Vec<Box<dyn Work>>) -> Outcome {
+        if self.db().is_none() {
+            // What is the matter has been told, and is again by who asks for the health.
+            let _ = self.reopen();
+        }
+        match self.fate(doubt) {
+            Ok(writes) => {
+                self.committed(writes);
+                let rest = batch.split_off(writes.min(batch.len()));
+                Outcome { settled: batch.into_iter().map(|job| (job, None)).collect(), rest, doubt: None }
+            }
+            Err(Failed::Unknown(doubt)) => Outcome { settled: Vec::new(), rest: batch, doubt: Some(doubt) },
+            Err(Failed::Storage(why)) => Outcome::all(batch, Some(&why)),
+            Err(Failed::Work) => Outcome::all(batch, None),
+        }
+    }
+
+    /// Whether a transaction came through whose commit failed: how many writes are durable with it. Where the database cannot
+    /// be opened again, which takes room on the disk, the file as it is says if it did not.
+    fn fate(&self, doubt: Doubt) -> Result<usize, Failed> {
+        let (last, is_open) = {
+            let db = self.db();
+            match db.as_ref() {
+                Some(db) => (schema::last_commit(db), true),
+                None => (inspect::last_commit(self.storage.clone(), FILE), false),
+            }
+        };
+        match last {
+            Ok(last) if last != doubt.number => Err(Failed::Storage(doubt.why)),
+            Ok(_) if is_open => {
+                self.probe.sometimes("store.commit_came_through_all_the_same");
+                Ok(doubt.writes)
+            }
+            _ => Err(Failed::Unknown(doubt)),
         }
     }
 
@@ -290,15 +409,15 @@ impl Commits {
                 Ok(self.committed(n))
             }
             Err(Ended::Work) => Err(Failed::Work),
-            Err(Ended::Storage(error, ran)) => {
-                let expected = self.last.load(Ordering::Relaxed).wrapping_add(1);
-                let failed = self.failed(error.to_string());
-                // It may be on the disk all the same; then that is what its writers must hear.
-                let came_through = ran > 0 && self.stored_last() == Some(expected);
-                if came_through {
-                    self.probe.sometimes("store.commit_came_through_all_the_same");
+            Err(Ended::Storage(error, writes)) => {
+                let number = self.last.load(Ordering::Relaxed).wrapping_add(1);
+                let why = error.to_string();
+                self.failed(&why);
+                if writes == 0 {
+                    return Err(Failed::Storage(why));
                 }
-                if came_through { Ok(self.committed(ran)) } else { Err(failed) }
+                // It may be on the disk all the same; then that is what its writers must hear.
+                self.fate(Doubt { why, since: self.clock.mono(), number, writes }).map(|n| self.committed(n))
             }
         }
     }
@@ -309,10 +428,6 @@ impl Commits {
         self.transactions.fetch_add(1, Ordering::Relaxed);
         self.writes.fetch_add(writes as u64, Ordering::Relaxed);
         writes
-    }
-
-    fn stored_last(&self) -> Option<u64> {
-        self.db().as_ref().and_then(|db| schema::last_commit(db).ok())
     }
 
     fn transact(&self, db: &Database, jobs: &mut [Box<dyn Work>]) -> Result<usize, Ended> {
@@ -338,7 +453,7 @@ impl Commits {
 
     /// In trouble: says no at once until it is time to try again, and opens what a failure closed.
     fn ready(&self) -> Result<(), Failed> {
-        self.look()?;
+        self.look().map_err(Failed::Storage)?;
         let now = self.clock.mono();
         if let Some(trouble) = &mut *self.trouble() {
             if now.duration_since(trouble.last) < STORAGE_RETRY {
@@ -351,7 +466,7 @@ impl Commits {
 
     /// Looks whether the open file still stands under its name, and says so when that changed. What is written to one
     /// that does not is gone with the process, so nothing is accepted then (S35).
-    pub fn look(&self) -> Result<(), Failed> {
+    pub fn look(&self) -> Result<(), String> {
         let found = self.in_place();
         let mut trouble = self.trouble();
         match (found, &mut *trouble) {
@@ -361,14 +476,14 @@ impl Commits {
                 Ok(())
             }
             (Ok(()), _) => Ok(()),
-            (Err(why), Some(Trouble { is_lost: true, .. })) => Err(Failed::Storage(why)),
+            (Err(why), Some(Trouble { is_lost: true, .. })) => Err(why),
             (Err(why), other) => {
                 let now = self.clock.mono();
                 *other = Some(Trouble { why: why.clone(), since: now, last: now, is_lost: true });
                 tracing::error!(
                     "{why}; nothing new is accepted: put it back, or stop the gateway and restore a backup"
                 );
-                Err(Failed::Storage(why))
+                Err(why)
             }
         }
     }
@@ -390,24 +505,23 @@ impl Commits {
 
     /// The database after a failed operation answers nothing any more (it must not guess what is on the disk), so it is
     /// opened anew at once: what was committed is read as before, and the next write is tried on it.
-    fn failed(&self, why: String) -> Failed {
+    fn failed(&self, why: &str) {
         let now = self.clock.mono();
         if self.trouble().is_none() {
             tracing::error!(error = why, "the state database cannot be written; nothing new is accepted");
         }
-        self.trouble().get_or_insert(Trouble { why: why.clone(), since: now, last: now, is_lost: false }).last = now;
+        self.trouble().get_or_insert(Trouble { why: why.to_owned(), since: now, last: now, is_lost: false }).last = now;
         self.probe.sometimes("store.opened_again");
         if let Err(Failed::Storage(why)) = self.reopen() {
             tracing::error!(error = why, "the state database cannot be opened again");
         }
-        Failed::Storage(why)
     }
 
     /// A read met this error. Opening the database again may mean to copy it, which is not for the thread that read.
     pub fn met(self: &Arc<Self>, error: &redb::Error) {
         if is_io(error) {
             let (commits, why) = (self.clone(), error.to_string());
-            self.tasks.blocking_boxed(Box::new(move || drop(commits.failed(why))));
+            self.tasks.blocking_boxed(Box::new(move || commits.failed(&why)));
         }
     }
 

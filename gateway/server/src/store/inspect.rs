@@ -52,28 +52,43 @@ pub struct Contents {
 /// [`StoreError::Damaged`], [`StoreError::Newer`]; when the file cannot be read.
 pub fn look(storage: Arc<dyn Storage>, name: &str) -> Result<Contents, StoreError> {
     let bytes = storage.len(name).map_err(|e| StoreError::Open(format!("{name}: {e}")))?;
-    let open = |compared: bool, repaired: &Arc<AtomicBool>| {
-        let (storage, name) = (storage.clone(), name.to_owned());
-        let mut builder = builder();
-        let seen = repaired.clone();
-        builder.set_repair_callback(move |_| seen.store(true, Ordering::Relaxed)).set_check_integrity_on_open(compared);
-        let changed = Mutex::new(Changed::of(bytes));
-        opened(builder.create_with_backend(LookOnly { storage, name, original: bytes, changed }))
-    };
     // Compared before anything in it is believed: redb panics over a damaged page of a file that was closed in good order.
-    let mut db = open(true, &Arc::default())?;
+    let mut db = open(&storage, name, true, &Arc::default())?;
     // False where redb could put right what did not agree; here it did so in memory only.
     if !opened(db.check_integrity())? {
         return Err(StoreError::Damaged(format!("{name} does not agree with its checksums")));
     }
     // Comparing counts as a repair; whether the next start repairs shows when it is opened as that start does.
     let repaired = Arc::new(AtomicBool::new(false));
-    let db = open(false, &repaired)?;
+    let db = open(&storage, name, false, &repaired)?;
     match schema::version(&db)? {
         0 => Err(StoreError::Damaged(format!("{name} is no state database of this gateway"))),
         found if found > SCHEMA => Err(StoreError::Newer { found }),
         found => contents(&db, bytes, found, repaired.load(Ordering::Relaxed)),
     }
+}
+
+/// Number of the last transaction in a database that cannot be opened for writing.
+///
+/// # Errors
+/// When the file cannot be read or is damaged.
+pub(super) fn last_commit(storage: Arc<dyn Storage>, name: &str) -> Result<u64, StoreError> {
+    schema::last_commit(&open(&storage, name, true, &Arc::default())?)
+}
+
+/// Opens it so that nothing is written, with every page compared or none; `repaired` becomes true where redb repaired it.
+fn open(
+    storage: &Arc<dyn Storage>,
+    name: &str,
+    compared: bool,
+    repaired: &Arc<AtomicBool>,
+) -> Result<Database, StoreError> {
+    let original = storage.len(name).map_err(|e| StoreError::Open(format!("{name}: {e}")))?;
+    let (storage, name, seen) = (storage.clone(), name.to_owned(), repaired.clone());
+    let mut builder = builder();
+    builder.set_repair_callback(move |_| seen.store(true, Ordering::Relaxed)).set_check_integrity_on_open(compared);
+    let changed = Mutex::new(Changed::of(original));
+    opened(builder.create_with_backend(LookOnly { storage, name, original, changed }))
 }
 
 fn contents(db: &Database, bytes: u64, version: u32, repaired: bool) -> Result<Contents, StoreError> {

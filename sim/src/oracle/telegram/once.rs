@@ -99,24 +99,32 @@ fn counted(chat: &Chat, others: &[&Call], facts: &Facts, expect: &Expect, out: &
     }
 }
 
-/// What operators had sent to this chat, one for each key, and models by a tool.
+/// What operators had sent to this chat, one for each key, models by a tool, and the word that who writes here was let in.
 fn sent_by_others(chat: &str, facts: &Facts) -> usize {
     let mut keys = BTreeSet::new();
     let mut by_tool = 0;
+    let (mut asked, mut let_in) = (BTreeSet::new(), 0);
     for r in facts.history {
         match &r.what {
-            What::Sent { frame, .. } => {
+            What::Sent { conn, frame } => {
                 let params = &frame["params"];
                 let is_send = frame["method"] == "send" || params["deliver"] == true;
                 if is_send && (text(&params["to"]) == chat || params["to"].is_null()) {
                     keys.insert(params["idempotencyKey"].to_string());
                 }
+                if frame["method"] == "channels.pairing.approve" && params["notify"] == true {
+                    asked.insert((conn, text(&frame["id"])));
+                }
+            }
+            What::Received { conn, frame } if frame["type"] == "res" => {
+                let is_here = frame["ok"] == true && text(&frame["payload"]["id"]) == chat;
+                let_in += usize::from(asked.remove(&(conn, text(&frame["id"]))) && is_here);
             }
             What::Model { answer, .. } if answer.contains("message_send") => by_tool += 1,
             _ => {}
         }
     }
-    keys.len() + by_tool
+    keys.len() + by_tool + let_in
 }
 
 /// Each line that a message may be missing has its cause: a call that was left open, or a process end or a broken link that

@@ -52,6 +52,8 @@ impl Answer {
 pub struct Turn {
     /// From its first message on.
     pub own: Vec<Part>,
+    /// What was stored when it began, where the session has begun anew since.
+    pub on: Option<Vec<Part>>,
     /// To the last request.
     pub answer: Answer,
     /// That answer comes to its end by itself.
