@@ -419,6 +419,7 @@ fn answers(c: &Conn, facts: &Facts, expect: &Expect, out: &mut Findings) {
     let name = c.name;
     let until = c.until(facts);
     let patience = expect.recover_within_ms * 1000;
+    let is_hostile = expect.hostile.iter().any(|h| h == c.client);
     for r in &c.requests {
         if c.junk.is_some_and(|j| j.i < r.at.i) {
             break; // The gateway reads no further.
@@ -436,7 +437,10 @@ fn answers(c: &Conn, facts: &Facts, expect: &Expect, out: &mut Findings) {
             }
             continue;
         };
-        let took = answer.at.t.saturating_sub(asked);
+        // Who asks for hundreds of things at once waits for himself.
+        let before = || c.requests.iter().filter_map(|r| r.first).map(|a| a.at.t).filter(|t| *t < answer.at.t).max();
+        let began = if is_hostile { asked.max(before().unwrap_or(0)) } else { asked };
+        let took = answer.at.t.saturating_sub(began);
         let bound = bound + facts.slow_disk_between(asked, answer.at.t);
         if took > bound && !c.is_disturbed(facts, asked, answer.at.t) {
             let (ms, limit) = (took / 1000, bound / 1000);
@@ -495,6 +499,7 @@ fn bound(c: &Conn, r: &Request, asked: u64, expect: &Expect) -> u64 {
         }
         // Retries of a channel are bounded, but take their time.
         "send" => 180_000,
+        "exec.approval.request" => r.params["timeoutMs"].as_u64().unwrap_or(120_000).min(86_400_000) + within,
         "wake" | "channels.status" | "channels.logout" => 30_000,
         _ => within,
     };

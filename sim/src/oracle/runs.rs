@@ -342,10 +342,11 @@ impl<'a> Watch<'_, 'a> {
     }
 }
 
-/// A node says between two records that it does not want to hear of a session any more.
+/// A node that does not want to hear of a session any more is told so between two records.
 fn stops_following(c: &Conn, session: &str, from: u64, to: u64) -> bool {
     let Some(hello) = &c.hello else { return false };
-    c.requests.iter().filter(|r| r.method == "node.event" && (from..=to).contains(&r.at.i)).any(|r| {
+    let asked = c.requests.iter().filter(|r| r.method == "node.event" && r.at.i <= to);
+    asked.filter(|r| r.first.is_none_or(|a| a.at.i >= from)).any(|r| {
         let payload = r.params["payloadJSON"].as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());
         let payload = payload.as_ref().unwrap_or(&r.params["payload"]);
         r.params["event"] == "chat.unsubscribe"

@@ -268,12 +268,15 @@ impl Judge<'_> {
             Ok(learned) => {
                 let used = learned.read.used != Used::No;
                 // A run that began before goes on with what it was given, and is stored in the new transcript.
-                let under_way = session.turn.take_if(|_| learned.anew && !used);
+                let under_way = session.turn.take_if(|_| learned.anew && (!used || is_cut));
                 let began_on = under_way.map(|turn| Turn { on: Some(turn.on.unwrap_or(session.base.clone())), ..turn });
                 self.settle(&mut session, &key, &learned, at.1);
                 session.turn = session.turn.or(began_on);
+                if learned.anew {
+                    session.seen = asked;
+                }
                 // What of it was cut off is known from before; what is noted during a run comes before its turn.
-                if !is_cut && !learned.anew && (used || session.turn.is_none()) {
+                if !is_cut && (used || session.turn.is_none() && !learned.anew) {
                     session.base = from_first_user(&parts).to_vec();
                     session.lengths.push((at.1, session.base.len()));
                     session.seen = at.1;

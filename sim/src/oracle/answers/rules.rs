@@ -473,8 +473,8 @@ fn approvals(conns: &[Conn], facts: &Facts, registers: &mut Registers) {
             Some(a) if a.frame["payload"]["decision"].is_null() => add(out_of_time, Some(a.at.i), false),
             Some(a) => {
                 let decides = |(_, d): &(&Conn, &Request)| d.params["id"] == id && d.at.i > r.at.i;
-                let from = of_method("exec.approval.resolve").find(decides).map_or(r.at.i + 1, |(_, d)| d.at.i);
-                add(from, Some(a.at.i), false);
+                let decided = of_method("exec.approval.resolve").filter(decides).map(|(_, d)| d.at.i).min();
+                add(decided.unwrap_or(r.at.i + 1), Some(a.at.i), false);
             }
             // Nobody waits for it any more: the gateway knows of the end of a connection that it makes before its client does.
             None => match c.closed {

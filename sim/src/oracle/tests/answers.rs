@@ -240,6 +240,15 @@ fn a_question_waits_until_it_is_decided() {
     };
     assert_eq!(says(&asks(true, false)), "");
     assert_eq!(says(&asks(false, true)), "");
+    // Somebody whose name comes first says the same too late: it was decided by the first.
+    let late = asks(false, true).but(|s| {
+        s.connect("0-1/1", "operator", &["operator.approvals"]).hello_ok("0-1/1", 4, &["0-1", "a-1", "b-1"]);
+        s.presence("a-1/1", 3, 4, &["0-1", "a-1", "b-1"]).presence("b-1/1", 1, 4, &["0-1", "a-1", "b-1"]);
+        s.call("0-1/1", "2", "exec.approval.resolve", json!({ "id": "q", "decision": "deny" }));
+        s.refuse("0-1/1", "2", "INVALID_REQUEST", "NO_APPROVAL");
+        s.asked("4", "exec.approval.list", json!({}), json!({ "pending": [] }));
+    });
+    assert_eq!(says(&late), "");
     assert!(says(&asks(false, false)).contains("approval q is false"));
     assert!(says(&asks(true, true)).contains("approval q is true"));
 }

@@ -228,6 +228,28 @@ fn f17_a_node_sees_one_run_at_a_time_in_what_it_follows() {
     };
     left("agent:main:main").holds();
     left("other").breaks("one_run", "while run r1 is under way");
+    // It asked for that before it saw the beginning, and was heard after it.
+    let leaves = |answered_before: bool| {
+        let mut s = Story::new();
+        let bound = crate::oracle::Bound { sessions: vec!["main".into()], targets: vec![] };
+        s.expect.bound.insert("test".into(), bound);
+        s.connect("n-1/1", "node", &[]).hello_ok("n-1/1", 2, &["n-1"]).at(2000);
+        follow(&mut s, "1", "chat.subscribe", "main");
+        let payload = json!({ "sessionKey": "main" });
+        s.call("n-1/1", "2", "node.event", json!({ "event": "chat.unsubscribe", "payload": payload }));
+        if answered_before {
+            s.answer("n-1/1", "2", json!({ "ok": true }));
+        }
+        start(&mut s, 1, "r1");
+        if !answered_before {
+            s.answer("n-1/1", "2", json!({ "ok": true }));
+        }
+        follow(&mut s, "3", "chat.subscribe", "main");
+        start(&mut s, 2, "r2");
+        s
+    };
+    leaves(false).holds();
+    leaves(true).breaks("one_run", "while run r1 is under way");
 }
 
 /// F16.

@@ -190,6 +190,36 @@ fn the_history_shows_what_is_stored() {
     .holds();
 }
 
+/// A run that had begun when its session begins anew goes on with what it was given, and is stored in the new transcript.
+#[test]
+fn a_run_that_outlives_its_transcript_is_stored_in_the_next_one() {
+    let mut s = two_turns();
+    let before = [user("one"), assistant("echo: one "), user("two")];
+    given(&mut s, 2, &before, json!({ "kind": "error", "code": 503 }));
+    s.call("ui-1/1", "reset", "sessions.reset", json!({ "key": "main" }));
+    s.answer("ui-1/1", "reset", json!({ "ok": true, "key": "agent:main:main" }));
+    s.at(3000);
+    history(&mut s, "h", 200, &[]);
+    let goes_on = |list: &[Part], next: &[Part]| {
+        s.but(|s| {
+            s.at(5000);
+            given(s, 3, list, say("echo: two "));
+            ends(s, 2, "r2", "echo: two");
+            send(s, "r3", "main", "three");
+            given(s, 4, next, say("echo: three "));
+        })
+    };
+    let answered = [user("two"), assistant("echo: two "), user("three")];
+    let off = |mut s: Story| {
+        s.expect.off = vec!["answers".into()];
+        s
+    };
+    off(goes_on(&before, &answered)).holds();
+    off(goes_on(&before, &answered[2..])).breaks("transcript", "the last turn (\"two\") is missing");
+    let all: Vec<Part> = before.iter().chain(&answered[1..]).cloned().collect();
+    off(goes_on(&before, &all)).breaks("transcript", "another transcript");
+}
+
 #[test]
 fn what_is_begun_anew_keeps_nothing() {
     let mut s = two_turns();

@@ -128,7 +128,9 @@ pub fn walk(
             Part::Image(_) => {}
             Part::Assistant(text) => {
                 let is_it = |n: &&usize| !read.notes.contains(n) && inputs.notes[**n].is(text);
-                if let Some(note) = free.iter().find(is_it) {
+                // Of two with the same words the one that was confirmed is wanted, the other may be.
+                let told = |n: &&usize| is_it(n) && inputs.notes[**n].told.is_some();
+                if let Some(note) = free.iter().find(told).or_else(|| free.iter().find(is_it)) {
                     read.notes.push(*note);
                 } else if let Some(turn) =
                     turn.filter(|t| crashed && read.used == Used::No && t.answer.begins_with(text))
