@@ -24,6 +24,9 @@ impl Mark {
 /// After a disturbance, what was held up has arrived within this time.
 pub const TAIL: u64 = 2_000_000;
 
+/// An answered key is kept for five minutes (`gateway.limits.dedupeMs`); a little less, in microseconds.
+pub const KEPT: u64 = 280_000_000;
+
 /// From a start of the gateway's process to its end.
 #[derive(Debug, Clone)]
 pub struct Life {
@@ -203,6 +206,14 @@ impl<'a> Facts<'a> {
     /// True when some process of the gateway ended between the two.
     pub fn ended_between(&self, from: u64, to: u64) -> bool {
         self.lives.iter().any(|l| l.to >= from && l.to <= to)
+    }
+
+    /// A process ended between the two, and the next one could not know keys of before: by its wall clock, which had jumped ahead
+    /// meanwhile, they were older than keys are kept. (No other clock outlives a process.)
+    pub fn forgets_keys(&self, from: u64, to: u64) -> bool {
+        let jumps = self.faults.iter().filter(|f| f.kind == "clock_jump" && (from..=to).contains(&f.from));
+        let ahead: i64 = jumps.filter_map(|f| f.json["by_ms"].as_i64()).filter(|ms| *ms > 0).sum();
+        ahead.saturating_mul(1000) >= KEPT as i64 && self.ended_between(from, to)
     }
 
     /// Faults of the client side that hit `client` of `group`.

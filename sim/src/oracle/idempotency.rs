@@ -66,7 +66,7 @@ fn outcomes(method: &str, key: &str, list: &[(&Conn, &Request)], facts: &Facts, 
     // What was told is stored: no crash takes it away, unless the disk had lied.
     let lies = facts.faults.iter().any(|f| matches!(f.kind, "lost_write" | "bit_flip"));
     for (c, a) in all {
-        let crashed = |from: u64| lies && facts.crashed_between(from, a.at.t);
+        let crashed = |from: u64| lies && facts.crashed_between(from, a.at.t) || facts.forgets_keys(from, a.at.t);
         if matches!(a.status(), "accepted" | "started") {
             // A new start after the end, or two different acceptances, with nothing lost in between.
             if let Some((old, _)) = settled.as_ref().filter(|(old, _)| !crashed(old.at.t) && !released(old)) {
@@ -119,7 +119,8 @@ fn starts(conns: &[Conn], facts: &Facts, out: &mut Findings) {
             if phase == Some("start") && entry.0 < c.life {
                 // What ended was stored before it was told; only a run that had not may begin again.
                 let over = entry.2.is_some_and(|ended| ended < facts.lives[entry.0].to);
-                if over || !facts.lives[entry.0].crashed {
+                let forgotten = facts.forgets_keys(entry.1, e.at.t);
+                if (over || !facts.lives[entry.0].crashed) && !forgotten {
                     let text = format!("{}: run {run} starts again after a restart, though it had ended", c.name);
                     out.broken("idempotency", e.at.i, text);
                 }
@@ -148,7 +149,7 @@ fn asked_once(uses: &BTreeMap<Name, Vec<(&Conn, &Request)>>, facts: &Facts, out:
         // Only a run that was not over begins again after the end of its process.
         let mut ends = facts.lives.iter().map(|l| l.to).filter(|to| (*since..=r.t_us).contains(to));
         let lost = ends.any(|end| over.get(mine).is_none_or(|t| *t > end));
-        if *count > 1 && !lost {
+        if *count > 1 && !lost && !facts.forgets_keys(*since, r.t_us) {
             out.broken("idempotency", r.i, format!("the model was asked twice for {mine:?}"));
         }
     }
@@ -179,7 +180,10 @@ fn sent_once(uses: &BTreeMap<Name, Vec<(&Conn, &Request)>>, facts: &Facts, out: 
     for c in &calls {
         let words = c.params["text"].as_str().unwrap_or_default();
         let Some(mine) = texts.get(words).filter(|_| c.method == "sendMessage" && c.status() == 200) else { continue };
-        if let Some(before) = sent.insert(mine, c).filter(|first| !telegram::is_doubtful(first, facts)) {
+        if let Some(before) = sent
+            .insert(mine, c)
+            .filter(|first| !telegram::is_doubtful(first, facts) && !facts.forgets_keys(first.at.t, c.at.t))
+        {
             let (at, first) = (c.end.map_or(c.at.i, |(end, _)| end.i), before.at.t / 1000);
             out.broken("idempotency", at, format!("{mine:?} was sent twice, first at {first} ms"));
         }

@@ -268,7 +268,8 @@ impl Judge<'_> {
             Ok(learned) => {
                 let used = learned.read.used != Used::No;
                 // A run that began before goes on with what it was given, and is stored in the new transcript.
-                let under_way = session.turn.take_if(|_| learned.anew && (!used || is_cut));
+                let over = |turn: &Turn| !is_cut && used || self.inputs.ended_between(&turn.inputs, turn.at.1, asked);
+                let under_way = session.turn.take_if(|turn| learned.anew && !over(turn));
                 let began_on = under_way.map(|turn| Turn { on: Some(turn.on.unwrap_or(session.base.clone())), ..turn });
                 self.settle(&mut session, &key, &learned, at.1);
                 session.turn = session.turn.or(began_on);
@@ -429,14 +430,11 @@ impl Judge<'_> {
                 starts.push(Start { base: before, free, anew: false, late: false });
             }
             if is_cut || Self::changed(&self.inputs.cuts, key, session.seen, until).is_some() {
-                for from in 1..=session.base.len() {
-                    starts.push(Start {
-                        base: &session.base[from..],
-                        free: free.clone(),
-                        anew: false,
-                        late: from == session.base.len(),
-                    });
+                for from in 1..session.base.len() {
+                    let base = &session.base[from..];
+                    starts.push(Start { base, free: free.clone(), anew: false, late: false });
                 }
+                starts.push(Start { base: &[], free: free.clone(), anew: false, late: true });
             }
         }
         if may {
@@ -586,7 +584,7 @@ impl Judge<'_> {
                 .faults
                 .iter()
                 .any(|f| f.is_model() && f.from <= until && f.to.saturating_add(60_000_000) >= from)
-            || self.facts.lives.iter().any(|l| l.stop.is_some_and(|m| (from..=until).contains(&m.t)))
+            || self.facts.lives.iter().any(|l| l.to >= from && l.stop.is_some_and(|m| m.t <= until))
             || self.lost(from, until).is_some()
             || until >= from.saturating_add(deadline.saturating_mul(1000).saturating_sub(1_000_000));
         if explained { Ok(()) } else { Err(format!("{text:?} is kept of the answer {whole:?}")) }

@@ -5,15 +5,13 @@ use serde_json::Value;
 
 use crate::oracle::{
     conn::{Conn, Request},
-    facts::Facts,
+    facts::{Facts, KEPT},
     findings::Findings,
     linearizable::{Object, Op, first_misfit},
 };
 
 /// A request without an answer has had its effect by then, in microseconds.
 const EFFECT: u64 = 20_000_000;
-/// An answered key is kept for five minutes: longer stories are not judged, in microseconds.
-const KEPT: u64 = 280_000_000;
 
 /// Whose it is: the number of its parameters.
 struct Key;
@@ -53,8 +51,9 @@ impl Object for Key {
 pub fn check(method: &str, key: &str, uses: &[(&Conn, &Request)], facts: &Facts, out: &mut Findings) {
     let ends = uses.iter().flat_map(|(_, r)| [Some(r.at.t), r.first.map(|a| a.at.t), r.last.map(|a| a.at.t)]).flatten();
     let (first, last) = (uses.iter().map(|(_, r)| r.at.t).min().unwrap_or(0), ends.max().unwrap_or(0));
-    let lies = |kind: &str| matches!(kind, "clock_jump" | "lost_write" | "bit_flip");
-    if last - first > KEPT || facts.faults.iter().any(|f| lies(f.kind)) {
+    let lies = |kind: &str| matches!(kind, "lost_write" | "bit_flip");
+    // Longer stories than keys are kept are not judged.
+    if last - first > KEPT || facts.forgets_keys(first, last) || facts.faults.iter().any(|f| lies(f.kind)) {
         return;
     }
     let mut parameters: Vec<&Value> = Vec::new();

@@ -252,6 +252,28 @@ fn f17_a_node_sees_one_run_at_a_time_in_what_it_follows() {
     leaves(true).breaks("one_run", "while run r1 is under way");
 }
 
+/// F23: a clock that jumped ahead makes keys old for the next process, and for no other reason may they be forgotten.
+#[test]
+fn f23_keys_are_forgotten_only_by_a_process_that_began_in_the_future() {
+    let again = |by_ms: i64, ends: bool| {
+        whole().but(|s| {
+            s.answer("a-1/1", "1", result("one two")).at(3000);
+            s.fault(1, true, json!({ "kind": "clock_jump", "by_ms": by_ms })).at(4000);
+            if ends {
+                s.process("crash").closed("a-1/1", None, "").at(4500).process("start").process("listening").at(5000);
+                s.connect("a-1/2", "operator", &["operator.admin"]).hello_ok("a-1/2", 2, &["a-1"]);
+            }
+            let conn = if ends { "a-1/2" } else { "a-1/1" };
+            s.call(conn, "2", "agent", json!({ "message": "hi", "sessionKey": "main", "idempotencyKey": "r" }));
+            s.answer(conn, "2", json!({ "runId": "r", "status": "accepted", "acceptedAt": 2 }));
+            s.expect.off = ["snapshot", "presence", "answers", "runs_end", "transcript"].map(String::from).into();
+        })
+    };
+    again(86_400_000, true).holds();
+    again(86_400_000, false).breaks("idempotency", "started anew");
+    again(60_000, true).breaks("idempotency", "started anew");
+}
+
 /// F16.
 #[test]
 fn f16_one_key_one_outcome() {
