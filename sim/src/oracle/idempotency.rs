@@ -92,7 +92,10 @@ fn outcomes(method: &str, key: &str, list: &[(&Conn, &Request)], facts: &Facts, 
 
 /// The key was not used up: the refusal had no effect.
 fn released(a: &Answer) -> bool {
-    matches!(a.reason(), "SESSION_QUEUE_FULL" | "RUN_ID_IN_USE" | "BUSY" | "SHUTTING_DOWN" | "STORAGE")
+    matches!(
+        a.reason(),
+        "SESSION_QUEUE_FULL" | "RUN_ID_IN_USE" | "BUSY" | "SHUTTING_DOWN" | "STORAGE" | "FIRST_WAS_REFUSED"
+    )
 }
 
 /// What a repeat must give again; `None` for what says nothing about the outcome.

@@ -130,6 +130,8 @@ struct Start<'a> {
 struct Learned {
     read: Walk,
     anew: bool,
+    /// It begins after all that was known.
+    late: bool,
 }
 
 impl Judge<'_> {
@@ -460,14 +462,14 @@ impl Judge<'_> {
                 Ok(mut read) => {
                     read.notes.extend(&unseen);
                     read.tail += parts.len() - list.len();
-                    return Ok(Learned { read, anew: start.anew });
+                    return Ok(Learned { read, anew: start.anew, late: start.late });
                 }
                 Err(wrong) => keep(&mut first, wrong),
             }
         }
         if is_end {
             let read = Walk { used: Used::No, notes: vec![], tail: parts.len() };
-            return Ok(Learned { read, anew: false });
+            return Ok(Learned { read, anew: false, late: false });
         }
         let (_, text) = first.unwrap_or_default();
         Err(if must { format!("{text} (it had been begun anew)") } else { text })
@@ -596,7 +598,7 @@ impl Judge<'_> {
             let (met, unseen) = (std::mem::take(&mut session.met), std::mem::take(&mut session.unseen));
             *session = Session { met, unseen, ..Session::default() };
         }
-        if learned.anew || session.base.is_empty() {
+        if learned.anew || learned.late || session.base.is_empty() {
             let notes = (0..self.inputs.notes.len()).filter(|n| self.inputs.notes[*n].session == *key);
             session.unseen.extend(notes.filter(|n| self.inputs.notes[*n].asked <= at));
         }
