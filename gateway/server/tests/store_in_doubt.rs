@@ -53,6 +53,7 @@ async fn f52_a_write_in_doubt_is_told_when_its_fate_is_known() {
     assert!(!waits.is_finished() && !impatient.is_finished());
     assert!(matches!(store.write(append).await, Err(StoreError::Unavailable(_))), "refused at once");
     sleep(STORAGE_DOUBT + STORAGE_RETRY).await;
+    assert!(impatient.is_finished(), "nobody who does not want to waits longer");
     assert!(matches!(impatient.await.unwrap(), Err(StoreError::Undecided(_))));
     assert!(!waits.is_finished() && !told.load(Ordering::Relaxed));
     full.store(false, Ordering::Relaxed);
