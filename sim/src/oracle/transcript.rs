@@ -146,7 +146,7 @@ impl Judge<'_> {
             return;
         };
         let mut session = self.sessions.remove(&key).unwrap_or_default();
-        if self.is_overtaken(&session, parts, at.1) {
+        if self.is_overtaken(&session, &key, parts, at.1) {
             self.sessions.insert(key, session);
             return;
         }
@@ -169,7 +169,7 @@ impl Judge<'_> {
             }
         }
         // What has just been said is at the end; whatever came before the first of it was there already.
-        let tail = parts.iter().rposition(|p| !matches!(p, Part::User(_) | Part::Image(_))).map_or(0, |n| n + 1);
+        let tail = said_last(parts);
         let said = self.said(&key, &parts[tail..]);
         let since = said.iter().map(|n| self.inputs.all[*n].at.t).min().unwrap_or(session.seen);
         let cuts = session.base.len() + session.turn.as_ref().map_or(0, |t| t.own.len()) >= CONTEXT - 20;
@@ -201,11 +201,22 @@ impl Judge<'_> {
     }
 
     /// A request that a slow link delivers after a later one of its session: its run has been ended since.
-    fn is_overtaken(&self, session: &Session, parts: &[Part], at: u64) -> bool {
+    fn is_overtaken(&self, session: &Session, key: &str, parts: &[Part], at: u64) -> bool {
         let slow = |f: &Fault| f.target == "model" && f.is_slow() && f.from <= at && f.to.saturating_add(LINGERS) >= at;
         let Some(turn) = session.turn.as_ref().filter(|_| self.facts.faults.iter().any(slow)) else { return false };
-        let known = session.base.iter().chain(&turn.own);
-        parts.len() < session.base.len() + turn.own.len() && parts.iter().zip(known).all(|(a, b)| a == b)
+        let known = || session.base.iter().chain(&turn.own);
+        if parts.len() >= session.base.len() + turn.own.len() {
+            return false;
+        }
+        if parts.iter().zip(known()).all(|(a, b)| a == b) {
+            return true;
+        }
+        // The process that sent it has ended: what it answered had all been said by then.
+        let tail = said_last(parts);
+        let ended =
+            self.facts.lives.iter().map(|l| l.to).filter(|to| *to <= at && to.saturating_add(LINGERS) >= at).max();
+        let before = |end| self.said(key, &parts[tail..]).iter().all(|n| self.inputs.all[*n].at.t < end);
+        ended.is_some_and(before) && parts[..tail].iter().zip(known()).all(|(a, b)| a == b)
     }
 
     /// A model that failed is asked again after a while that grows, and after what it asks for itself; one that failed for good
@@ -622,6 +633,11 @@ fn keep(best: &mut Option<Wrong>, wrong: Wrong) {
 /// A turn by what was said in it.
 fn name(turn: &Turn) -> String {
     turn.own.iter().find_map(|p| if let Part::User(t) = p { Some(format!("{t:?}")) } else { None }).unwrap_or_default()
+}
+
+/// Where what was said last begins: only words of users follow.
+fn said_last(parts: &[Part]) -> usize {
+    parts.iter().rposition(|p| !matches!(p, Part::User(_) | Part::Image(_))).map_or(0, |n| n + 1)
 }
 
 /// Without lines that come before anybody has said something.

@@ -190,6 +190,27 @@ fn the_history_shows_what_is_stored() {
     .holds();
 }
 
+/// What a process asked that has died reaches the model over a slow link after what the next one asks.
+#[test]
+fn a_request_of_a_dead_process_comes_late() {
+    let late = |delay: bool| {
+        let mut s = two_turns();
+        if delay {
+            s.fault(1, true, json!({ "kind": "latency", "target": "model", "delay_ms": 900 }));
+        }
+        send(&mut s, "r3", "main", "three");
+        s.at(3000).process("crash").closed("ui-1/1", None, "").at(3200).process("start").process("listening");
+        let before = [user("one"), assistant("echo: one ")];
+        given(&mut s, 2, &[&before[..], &[user("two"), user("three")]].concat(), say("x"));
+        s.at(3300);
+        given(&mut s, 3, &[&before[..], &[user("three")]].concat(), say("y"));
+        s.expect.off = ["idempotency", "runs_end", "reconnect", "answered"].map(String::from).into();
+        s
+    };
+    late(true).holds();
+    late(false).breaks("transcript", "another transcript");
+}
+
 /// A run that had begun when its session begins anew goes on with what it was given, and is stored in the new transcript.
 #[test]
 fn a_run_that_outlives_its_transcript_is_stored_in_the_next_one() {
