@@ -572,7 +572,10 @@ impl Judge<'_> {
 
     /// Only part of an answer, or nothing of it, is kept: somebody ended the run, or something the answer.
     fn is_cut_short(&self, key: &str, turn: &Turn, text: &str, until: u64) -> Result<(), String> {
-        let told = self.inputs.said_until_aborted(&turn.inputs).map(|said| shortened(said.trim_end()));
+        // What is told of an answer behind calls of tools is not told apart from what was said before them.
+        let is_one = turn.own.iter().all(|p| matches!(p, Part::User(_) | Part::Image(_)));
+        let told = self.inputs.said_until_aborted(&turn.inputs).filter(|_| is_one);
+        let told = told.map(|said| shortened(said.trim_end()));
         if let Some(told) =
             told.filter(|told| !text.contains("… (") && !told.contains("… (") && !text.starts_with(told))
         {

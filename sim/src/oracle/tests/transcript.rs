@@ -190,6 +190,26 @@ fn the_history_shows_what_is_stored() {
     .holds();
 }
 
+/// What had been told of an answer when somebody ended its run is kept of it (D28).
+#[test]
+fn what_was_told_before_an_end_is_kept() {
+    let cut = |kept: &[Part]| {
+        let mut s = two_turns();
+        given(&mut s, 2, &whole(), json!({ "kind": "words", "n": 9, "ms": 100 }));
+        s.at(300).chat("ui-1/1", (2, 1), "r2", "delta", json!({ "message": text("w1 w2"), "deltaText": "w1 w2" }));
+        s.call("ui-1/1", "a", "chat.abort", json!({ "sessionKey": "main" }));
+        s.chat("ui-1/1", (3, 2), "r2", "aborted", json!({ "stopReason": "rpc" }));
+        s.answer("ui-1/1", "a", json!({ "ok": true, "aborted": true, "runIds": ["r2"] })).at(2000);
+        send(&mut s, "r3", "main", "three");
+        given(&mut s, 3, &[&whole()[..], kept, &[user("three")]].concat(), say("x"));
+        s
+    };
+    cut(&[assistant("w1 w2 ")]).holds();
+    cut(&[assistant("w1 w2 w3 ")]).holds();
+    cut(&[assistant("w1 ")]).breaks("transcript", "\"w1 w2\" had been told");
+    cut(&[]).breaks("transcript", "\"w1 w2\" had been told");
+}
+
 /// What a process asked that has died reaches the model over a slow link after what the next one asks.
 #[test]
 fn a_request_of_a_dead_process_comes_late() {

@@ -133,6 +133,7 @@ impl<'a> Inputs<'a> {
             for r in &c.requests {
                 this.request(r, hello);
             }
+            let mut said: BTreeMap<&str, String> = BTreeMap::new();
             for e in &c.events {
                 let ends = e.turn == Turn::End && e.payload["data"]["phase"] == "end";
                 let state = e.payload["state"].as_str().filter(|_| e.name == "chat");
@@ -142,9 +143,16 @@ impl<'a> Inputs<'a> {
                 if state == Some("final") {
                     this.done.insert(e.run.to_owned());
                 }
+                if state == Some("delta") {
+                    said.insert(e.run, text_of(&e.payload["message"]));
+                }
+                // Who saw most of it before says what had been told.
                 if state == Some("aborted") {
-                    let words = text_of(&e.payload["message"]);
-                    this.aborted.entry(e.run.to_owned()).or_insert(words);
+                    let words = [text_of(&e.payload["message"]), said.remove(e.run).unwrap_or_default()];
+                    let known = this.aborted.entry(e.run.to_owned()).or_default();
+                    if let Some(more) = words.into_iter().max_by_key(String::len).filter(|w| w.len() > known.len()) {
+                        *known = more;
+                    }
                 }
             }
         }
