@@ -11,9 +11,12 @@ mod facts;
 mod fairness;
 mod fallback;
 mod findings;
+mod health;
 mod idempotency;
+mod letters;
 mod lifecycle;
 mod linearizable;
+mod lockout;
 mod model;
 mod pairing;
 mod presence;
@@ -28,6 +31,7 @@ mod telegram;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod told;
 mod transcript;
 mod voices;
 
@@ -296,7 +300,7 @@ fn says(plan: &Plan, word: &str) -> bool {
 }
 
 /// Every oracle and what it says.
-pub const ORACLES: [(&str, &str); 52] = [
+pub const ORACLES: [(&str, &str); 57] = [
     ("frames", "received frames have the form of the sheets: no unknown or null member, known error codes"),
     ("challenge", "the first frame is connect.challenge, once, without seq"),
     ("hello", "the response to connect comes before any event and any other response"),
@@ -309,8 +313,11 @@ pub const ORACLES: [(&str, &str); 52] = [
     ("admitted", "a device that was approved for what it asks need not be approved again"),
     ("revocation", "a rotated or revoked device is disconnected at once"),
     ("tokens", "only the last token that a device was given is taken, until it is rotated or taken away"),
+    ("device_list", "device.pair.list shows who waits, who was let in as what, and when each was seen last"),
+    ("told", "what a call has changed is told by its event, in the same words, to all who may hear it"),
     ("pairing_requests", "a device that waits is asked about once, until that is decided or out of time"),
     ("refusals", "a bad first frame is refused with the right answer, code and reason, at once"),
+    ("lockouts", "who guesses credentials is slowed down as the rules say, and nobody else"),
     ("timeouts", "deadlines are kept on the monotonic clock: handshake, agent.wait"),
     ("closes", "the gateway closes a connection only for a reason, with the code for it"),
     ("slow_consumer", "1008 slow consumer only for who did not read"),
@@ -320,6 +327,7 @@ pub const ORACLES: [(&str, &str); 52] = [
     ("snapshot", "the snapshot and the first state event fit without hole or overlap"),
     ("versions", "stateVersion never goes back, no presence change is missing"),
     ("presence", "after a pause everybody knows exactly who is connected"),
+    ("health", "health, its events and the state of channels are what the history implies, and a change is told"),
     ("ticks", "a tick every interval"),
     ("shutdown", "a stop is told to everybody who reads, then closes with 1012"),
     ("drain", "a stop is over within its deadline"),
@@ -345,6 +353,10 @@ pub const ORACLES: [(&str, &str); 52] = [
     ("telegram_poll", "at most one getUpdates at a time"),
     ("telegram_429", "nothing is sent to a chat before its retry_after is over"),
     ("pacing", "waits grow with each failure in a row and begin anew after a success; one chat's holds up no other"),
+    (
+        "letters",
+        "what is listed as undelivered is what the service has not taken; what is dropped or sent again is that",
+    ),
     ("telegram_answered", "every update is answered, or its chat is told that the answer may be missing"),
     ("telegram_once", "no update is answered twice, nothing in doubt is sent again unasked"),
     ("telegram_order", "the answers of a chat come in the order of its messages"),
@@ -367,6 +379,8 @@ pub fn judge(history: &[Record], expect: &Expect) -> Vec<Verdict> {
     let conns = model::read(&facts, expect, &mut out);
     pairing::check(&conns, &facts, expect, &mut out);
     tokens::check(&conns, &facts, &mut out);
+    lockout::check(&conns, &facts, expect, &mut out);
+    told::check(&conns, &facts, &mut out);
     stream::check(&conns, &facts, expect, &mut out);
     presence::check(&conns, &facts, expect, &mut out);
     lifecycle::shutdown(&conns, &facts, expect, &mut out);
@@ -376,7 +390,10 @@ pub fn judge(history: &[Record], expect: &Expect) -> Vec<Verdict> {
     fallback::check(&conns, &facts, expect, &mut out);
     access::check(&conns, &facts, expect, &mut out);
     transcript::check(&conns, &facts, expect, &mut out);
-    telegram::check(&facts, &access::unwelcome(&facts, &conns, expect), expect, &mut out);
+    let unwelcome = access::unwelcome(&facts, &conns, expect);
+    telegram::check(&facts, &unwelcome, expect, &mut out);
+    health::check(&conns, &unwelcome, &facts, &mut out);
+    letters::check(&conns, &facts, &mut out);
     let said = voices::all(&conns, &facts, expect);
     rights::check(&conns, &said, &facts, expect, &mut out);
     secrets::check(&conns, &said, &facts, expect, &mut out);

@@ -9,6 +9,7 @@
 mod aborts;
 mod approved;
 mod beats;
+mod policy;
 mod register;
 mod rules;
 mod shape;
@@ -37,6 +38,7 @@ pub fn check(conns: &[Conn], facts: &Facts, out: &mut Findings) {
     approved::check(conns, out);
     beats::check(conns, facts, out);
     compare_and_set(conns, out);
+    policy::check(conns, facts, out);
     // A disk that lies says nothing about who wrote to it.
     let lies = |what: &What| matches!(what, What::Fault { on: true, fault, .. } if fault["kind"] == "bit_flip" || fault["kind"] == "lost_write");
     let until = facts.history.iter().find(|r| lies(&r.what)).map_or(u64::MAX, |r| r.i);

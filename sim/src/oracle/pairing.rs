@@ -2,6 +2,8 @@
 //! history shows. A decision takes effect at some time between its request and its answer; both ends are kept, and what
 //! may have been so is not held against the gateway.
 
+mod listed;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
@@ -103,7 +105,7 @@ pub fn check(conns: &[Conn], facts: &Facts, expect: &Expect, out: &mut Findings)
     for v in changes.iter().filter(|v| v.sure && matches!(v.what, Kind::Revoke | Kind::Rotate(_))) {
         ended(conns, v, facts, expect, out);
     }
-    asked_once(conns, facts, out);
+    asked_once(conns, &changes, facts, out);
 }
 
 /// What each pairing request is for, as anybody was told of it.
@@ -270,7 +272,7 @@ struct Asked<'a> {
 
 /// A device that waits is asked about once: it gets the same request whenever it comes back, until that is decided, out
 /// of time, or replaced by one for something else. Who decides about devices hears of it once.
-fn asked_once(conns: &[Conn], facts: &Facts, out: &mut Findings) {
+fn asked_once(conns: &[Conn], changes: &[Change], facts: &Facts, out: &mut Findings) {
     let decisions: Vec<(&str, u64)> = conns
         .iter()
         .flat_map(|c| &c.requests)
@@ -293,6 +295,10 @@ fn asked_once(conns: &[Conn], facts: &Facts, out: &mut Findings) {
             let Some((sent, ask)) = Ask::of(c) else { continue };
             let Some(answer) = c.refusal.filter(|a| a.reason() == "PAIRING_REQUIRED") else {
                 if c.hello.is_some() {
+                    // It has what it asked for, by a decision or without one.
+                    if let Some(old) = now.map(|n: usize| &mut all[n]) {
+                        old.until = old.until.min(sent.t);
+                    }
                     (now, unheard) = (None, None);
                 } else if c.refusal.is_none() {
                     unheard.get_or_insert((sent.t, ask));
@@ -331,6 +337,7 @@ fn asked_once(conns: &[Conn], facts: &Facts, out: &mut Findings) {
     for asked in &all {
         in_time(conns, asked, out);
     }
+    listed::check(conns, changes, &all, &decided, facts, out);
 }
 
 /// A request can be decided until its time is over, and not after that, whatever the wall clock does (F23).

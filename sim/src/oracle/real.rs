@@ -97,17 +97,22 @@ fn gaps(client: &str, own: &[&Conn], told: &[(Mark, &serde_json::Value)], out: &
 /// Waits are as long as the rule says, grow with each failure in a row, and are kept.
 fn waits(client: &str, own: &[&Conn], told: &[(Mark, &serde_json::Value)], facts: &Facts, out: &mut Findings) {
     let attempts: Vec<Mark> = attempts(client, own, facts);
-    let mut failures = 0u32;
+    // As few as may count, and as many: a connection that lived about as long as a stable one leaves that open.
+    let (mut failures, mut most_failures) = (0u32, 0u32);
     let mut since: Option<Mark> = None;
     for (n, (at, what)) in told.iter().enumerate() {
         if what.get("connected").is_some() {
             since = Some(*at);
         } else if what.get("closed").is_some() {
-            (failures, since) = (0, None);
+            (failures, most_failures, since) = (0, 0, None);
         }
         let Some(wait) = what["retryInMs"].as_u64() else { continue };
-        if since.take().is_some_and(|since| at.t - since.t >= STABLE) {
+        let lived = since.take().map_or(0, |since| at.t - since.t);
+        if lived >= STABLE {
             failures = 0;
+        }
+        if lived >= STABLE + 1_000 * SLACK {
+            most_failures = 0;
         }
         let (least, most) = WAITS;
         let grown = (least << failures.min(7)).min(most);
@@ -118,7 +123,13 @@ fn waits(client: &str, own: &[&Conn], told: &[(Mark, &serde_json::Value)], facts
             let text = format!("{client}: waits {wait} ms after {failures} failures before, expected {floor} at least");
             out.broken("real_client", at.i, text);
         }
+        let longest = (least << most_failures.min(7)).min(most) as f64 * (1.0 + SPREAD);
+        if wait > longest as u64 + 1 && !asked {
+            let text = format!("{client}: waits {wait} ms after {most_failures} failures before, at most {longest}");
+            out.broken("real_client", at.i, text);
+        }
         failures += 1;
+        most_failures += 1;
         let next = attempts.iter().find(|next| next.i > at.i);
         let closed = told[n + 1..].first().is_some_and(|(_, w)| w.get("closed").is_some());
         if let Some(next) = next.filter(|_| !closed)

@@ -42,7 +42,8 @@ impl Call<'_> {
     fn chat(&self) -> String {
         text(&self.params["chat_id"])
     }
-    fn is_send(&self) -> bool {
+    /// A message.
+    pub fn is_send(&self) -> bool {
         matches!(self.method, "sendMessage" | "sendPhoto" | "sendDocument")
     }
     /// Of its answer; 0 without one.

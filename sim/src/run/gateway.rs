@@ -143,6 +143,7 @@ impl GatewayHost {
 
     fn options(&self) -> ServerOptions {
         let (text, file, own) = (self.text.clone(), self.text.clone(), self.text.clone());
+        let token = self.config.gateway.auth.token.clone().unwrap_or_else(|| Secret::new(TOKEN));
         ServerOptions {
             read_config: Arc::new(move || Ok(Some(lock(&text).clone()))),
             own_secrets: Arc::new(move || {
@@ -151,7 +152,7 @@ impl GatewayHost {
             }),
             read_media: Arc::new(move |path, max| workspace_file(path, max, &lock(&own))),
             listen: vec![([0, 0, 0, 0], GATEWAY_PORT).into()],
-            auth: SharedAuth { mode: AuthMode::Token, token: Some(Secret::new(TOKEN)), password: None, file: None },
+            auth: SharedAuth { mode: AuthMode::Token, token: Some(token), password: None, file: None },
             channels: true,
             ..ServerOptions::bare(self.config.clone())
         }

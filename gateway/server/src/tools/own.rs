@@ -49,7 +49,8 @@ pub struct Context {
 impl Context {
     /// For one run.
     pub fn new(gateway: Arc<Gateway>, run: &Arc<Run>, agent: &str) -> Arc<Self> {
-        let entropy = gateway.platform.entropy.fork("tools");
+        // Each run draws keys of its own, also from a source whose streams are told apart by their names alone.
+        let entropy = gateway.platform.entropy.fork(&format!("tools of {}", run.request.run_id));
         let (by, session_key) = (run.request.by.clone(), run.request.session_key.clone());
         Arc::new(Self { gateway, by, agent_id: agent.to_owned(), session_key, run: run.clone(), entropy })
     }

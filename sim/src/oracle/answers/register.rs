@@ -112,8 +112,11 @@ impl Registers {
                 let others = || all.iter().filter(|u| !std::ptr::eq(**u, &raw const uses[n]));
                 let sure = |u: &&&Use| !matches!(u.deed, Deed::WasNot(_)) && u.to.is_some_and(|to| to < read.from);
                 let Some(latest) = others().filter(sure).map(|u| u.from).max() else { continue };
+                // A read that began before a write that was over by now says nothing of what was so after it.
+                let written = others().filter(sure).filter(|u| u.is_write()).map(|u| u.from).max().unwrap_or(0);
                 let may_hold = |u: &&&Use| {
-                    !matches!(u.deed, Deed::WasNot(_)) && u.from < end && u.to.is_none_or(|to| to >= latest)
+                    let in_time = u.is_write() || u.from > written;
+                    !matches!(u.deed, Deed::WasNot(_)) && in_time && u.from < end && u.to.is_none_or(|to| to >= latest)
                 };
                 if !others().filter(may_hold).any(|u| u.allows(value, not)) {
                     let last = others()

@@ -43,7 +43,7 @@ type Rule = (&'static str, fn(&Asked) -> Deeds);
 /// Settings of a session that `sessions.list` shows.
 const SETTINGS: [&str; 6] = ["label", "thinkingLevel", "verboseLevel", "reasoningLevel", "elevatedLevel", "sendPolicy"];
 
-const RULES: [Rule; 31] = [
+const RULES: [Rule; 32] = [
     ("voicewake.set", |a| one("wake words", a.params["triggers"].as_array().map(|given| Deed::Is(wake_words(given))))),
     ("voicewake.get", |a| one("wake words", a.payload.map(|p| Deed::Was(p["triggers"].clone())))),
     ("set-heartbeats", |a| one("heartbeats", Some(Deed::Is(a.params["enabled"].clone())))),
@@ -112,7 +112,15 @@ const RULES: [Rule; 31] = [
     }),
     ("exec.approvals.get", |a| one("exec approvals", a.payload.map(|p| Deed::Was(p["hash"].clone())))),
     ("config.get", |a| one("configuration", a.payload.map(|p| Deed::Was(p["hash"].clone())))),
-    ("agents.list", |a| one("agents", a.payload.map(|p| Deed::Was(p.clone())))),
+    ("agents.list", |a| {
+        let ids: Vec<&Value> = a.rows("agents").map(|agent| &agent["id"]).collect();
+        let ids = a.payload.map(|p| ("agent ids".to_owned(), Deed::Was(json!([p["defaultId"], ids]))));
+        one("agents", a.payload.map(|p| Deed::Was(p.clone()))).into_iter().chain(ids).collect()
+    }),
+    ("health", |a| {
+        let ids: Vec<&Value> = a.rows("agents").map(|agent| &agent["agentId"]).collect();
+        one("agent ids", a.payload.map(|p| Deed::Was(json!([p["defaultAgentId"], ids]))))
+    }),
     ("models.list", |a| one("models", a.payload.map(|p| Deed::Was(p.clone())))),
     ("channels.pairing.approve", |a| named("code", a.text("code"), Some(Deed::Is(false.into())))),
     ("delivery.drop", |a| gone(a)),
@@ -142,7 +150,7 @@ const RULES: [Rule; 31] = [
 /// What a process that ends takes with it.
 const IN_MEMORY: [&str; 2] = ["heartbeats*", "approval *"];
 /// Values that nobody writes over the protocol.
-const STEADY: [&str; 3] = ["configuration", "agents", "models"];
+const STEADY: [&str; 4] = ["configuration", "agents", "agent ids", "models"];
 
 fn one(name: &str, deed: Option<Deed>) -> Deeds {
     deed.map(|deed| (name.to_owned(), deed)).into_iter().collect()
@@ -236,6 +244,7 @@ pub fn read(conns: &[Conn], facts: &Facts, registers: &mut Registers) {
     others(conns, facts, registers);
     methods(conns, registers, true);
     sessions(conns, registers);
+    summaries(conns, facts, registers);
     letters(conns, registers);
     requests(conns, registers);
     approvals(conns, facts, registers);
@@ -381,6 +390,54 @@ fn sessions(conns: &[Conn], registers: &mut Registers) {
                     if known.contains(&name) {
                         was(&name, preview["status"] != "missing");
                     }
+                }
+            }
+        }
+    }
+}
+
+/// Which sessions there are, and whether heartbeats are on, as `health`, its events and `status` say: they name the newest
+/// sessions and how many there are.
+fn summaries(conns: &[Conn], facts: &Facts, registers: &mut Registers) {
+    const EXISTENCE: &str = "existence of session ";
+    let known = registers.written(EXISTENCE);
+    for c in conns.iter().filter(|c| c.hello.is_some()) {
+        let mut shown: Vec<(u64, u64, &Value, String)> = Vec::new();
+        for r in c.requests.iter().filter(|r| matches!(r.method, "health" | "status")) {
+            let Some((Some(payload), Some(to))) = outcome(r) else { continue };
+            // A snapshot of health may be a second old.
+            let fresh = if r.method == "health" { r.at.t.saturating_sub(1_000_000) } else { r.at.t };
+            let from = facts.history.partition_point(|record| record.t_us < fresh) as u64;
+            shown.push((from.min(r.at.i), to, payload, format!("{}: {} {}", c.name, r.method, r.id)));
+        }
+        let at = |t: u64| facts.history.partition_point(|record| record.t_us < t) as u64;
+        // One that may have been on its way for long says nothing about now.
+        let prompt = |t: u64| !c.is_disturbed(facts, t.saturating_sub(2_000_000), t) && !c.has_gap();
+        let events = c.events.iter().filter(|e| e.name == "health" && prompt(e.at.t));
+        shown.extend(events.map(|e| {
+            let from = at(e.at.t.saturating_sub(1_000_000));
+            (from, e.at.i, e.payload, format!("{}: a health event", c.name))
+        }));
+        for (from, to, payload, by) in shown {
+            let mut was = |name: &str, value: Value| {
+                registers.add(name.to_owned(), Use { from, to: Some(to), deed: Deed::Was(value), by: by.clone() });
+            };
+            let beat = &payload["agents"][0]["heartbeat"];
+            if beat["everyMs"].is_u64() {
+                was("heartbeats", beat["enabled"].clone());
+            }
+            let of_agents = payload["agents"].as_array().or(payload["sessions"]["byAgent"].as_array());
+            let lists =
+                of_agents.into_iter().flatten().map(|a| if a["sessions"].is_object() { &a["sessions"] } else { a });
+            let lists: Vec<&Value> = lists.collect();
+            let rows = |list: &&Value| list["recent"].as_array().map_or(0, Vec::len) as u64;
+            let whole = !lists.is_empty() && lists.iter().all(|list| list["count"] == rows(list));
+            for name in &known {
+                let key = &name[EXISTENCE.len()..];
+                let mut rows = lists.iter().flat_map(|list| list["recent"].as_array().into_iter().flatten());
+                let there = rows.any(|row| row["key"] == key);
+                if there || whole {
+                    was(name, there.into());
                 }
             }
         }

@@ -72,6 +72,21 @@ fn what_is_read_is_what_was_written() {
     lost(&["hey"], &["hey"]).holds();
     lost(&["hey"], &DEFAULTS).breaks("answers", "wake words is");
     lost(&["ho"], &DEFAULTS).breaks("answers", "wake words is");
+    // What somebody read while it was being written, or before, says nothing of what was so afterwards.
+    let while_written = |words: &'static [&'static str]| {
+        story().but(|s| {
+            s.call("a-1/1", "1", "voicewake.get", json!({}));
+            s.call("a-1/1", "2", "voicewake.set", json!({ "triggers": ["hey"] }));
+            s.answer("a-1/1", "1", json!({ "triggers": DEFAULTS })).answer(
+                "a-1/1",
+                "2",
+                json!({ "triggers": ["hey"] }),
+            );
+            s.wakes("3", words);
+        })
+    };
+    while_written(&["hey"]).holds();
+    while_written(&DEFAULTS).breaks("answers", "wake words is");
     // Two at once: either may be the later one.
     let both = |words: &'static [&'static str]| {
         story().but(|s| {
@@ -373,4 +388,60 @@ fn an_invoke_is_answered_with_the_nodes_words() {
     };
     assert_eq!(invoked(json!({ "x": 1 }), json!({ "x": 1 })), "");
     assert!(invoked(json!({ "x": 1 }), json!({ "x": 2 })).contains("something that no node has said"));
+}
+
+/// Of two who change one policy one is refused, and who is refused was too late.
+#[test]
+fn s19_changes_of_the_policy_have_one_order() {
+    let file = |ask: &str| json!({ "version": 1, "defaults": { "ask": ask } });
+    let state = |hash: &str, ask: &str| json!({ "path": "p", "exists": true, "hash": hash, "file": file(ask) });
+    let both = |second_is_refused: bool, hash: &str, ask: &str| {
+        story().but(|s| {
+            s.asked("1", "exec.approvals.get", json!({}), state("h0", "always"));
+            s.call("a-1/1", "2", "exec.approvals.set", json!({ "file": file("on-miss"), "baseHash": "h0" }));
+            s.call("a-1/1", "3", "exec.approvals.set", json!({ "file": file("off"), "baseHash": "h0" }));
+            s.answer("a-1/1", "2", state("h1", "on-miss"));
+            if second_is_refused {
+                s.refuse("a-1/1", "3", "INVALID_REQUEST", "BASE_HASH_CHANGED");
+            } else {
+                s.answer("a-1/1", "3", state("h2", "off"));
+            }
+            s.at(10).asked("4", "exec.approvals.get", json!({}), state(hash, ask));
+        })
+    };
+    both(true, "h1", "on-miss").holds();
+    both(true, "h0", "always").breaks("answers", "h0");
+    both(true, "h1", "off").breaks("answers", "another text with the hash h1");
+    both(true, "h3", "on-miss").breaks("answers", "h3");
+    let lost = both(false, "h2", "off");
+    lost.breaks("answers", "");
+    // Refused, though nobody else has changed anything.
+    let early = story().but(|s| {
+        s.asked("1", "exec.approvals.get", json!({}), state("h0", "always")).at(10);
+        s.call("a-1/1", "2", "exec.approvals.set", json!({ "file": file("off"), "baseHash": "h0" })).at(20);
+        s.refuse("a-1/1", "2", "INVALID_REQUEST", "BASE_HASH_CHANGED");
+    });
+    early.breaks("answers", "a change of h0 was refused, though that was in force");
+}
+
+#[test]
+fn summaries_show_what_was_set() {
+    let shown = |beats: bool, sessions: &[&str]| {
+        story().but(|s| {
+            s.expect.off = vec!["health".into()];
+            s.asked("1", "set-heartbeats", json!({ "enabled": false }), json!({ "ok": true, "enabled": false }));
+            let entry = json!({ "ok": true, "key": "agent:main:blue", "entry": { "label": "b", "sessionId": "s1" } });
+            s.asked("2", "sessions.patch", json!({ "key": "blue", "label": "b" }), entry).at(2_000);
+            let recent: Vec<Value> = sessions.iter().map(|k| json!({ "key": k, "updatedAt": 1, "age": 1 })).collect();
+            let sessions = json!({ "path": "p", "count": recent.len(), "recent": recent });
+            let heartbeat = json!({ "enabled": beats, "every": "30m", "everyMs": 1_800_000 });
+            let agent = json!({ "agentId": "main", "isDefault": true, "sessions": sessions, "heartbeat": heartbeat });
+            let health = json!({ "ok": true, "ts": 1, "durationMs": 0, "channels": {}, "channelOrder": [], "channelLabels": {},
+                "heartbeatSeconds": 1800, "defaultAgentId": "main", "agents": [agent], "sessions": sessions });
+            s.asked("3", "health", json!({}), health);
+        })
+    };
+    shown(false, &["agent:main:blue"]).holds();
+    shown(true, &["agent:main:blue"]).breaks("answers", "heartbeats is true");
+    shown(false, &[]).breaks("answers", "existence of session agent:main:blue is false");
 }

@@ -67,7 +67,10 @@ fn f15_waits_grow_and_are_kept() {
     assert_eq!(says(&fails(&[400, 900], 2000)), "");
     assert!(says(&fails(&[400, 400], 2000)).contains("waits 400 ms after 2 failures"));
     assert!(says(&fails(&[400, 40_000], 2000)).contains("waits 40000 ms"));
-    assert!(says(&fails(&[400, 5000, 5000], 2000)).contains("tries again after 2000 ms, though it waits 5000"));
+    assert!(says(&fails(&[2_000], 3000)).contains("waits 2000 ms after 1 failures before, at most 625"));
+    assert!(
+        says(&fails(&[400, 900, 1900, 4000, 8000], 2000)).contains("tries again after 2000 ms, though it waits 4000")
+    );
 }
 
 #[test]

@@ -149,7 +149,7 @@ fn presence_converges() {
     let mut haunted = gone.but(|s| {
         s.at(200_000).note();
     });
-    haunted.expect.off = vec!["ticks".into()];
+    haunted.expect.off.push("ticks".into());
     haunted.breaks("presence", "b-1 is in its list, but not connected");
     // Two connections under one key are one entry, and a client of mode cli is none.
     let mut s = two();

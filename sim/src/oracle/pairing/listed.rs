@@ -1,0 +1,154 @@
+//! `device.pair.list`: who waits, who was let in as what, and when each was seen last.
+
+use serde_json::Value;
+
+use super::{Asked, Change, Kind, SLACK, TTL};
+use crate::oracle::{
+    conn::{Answer, Conn},
+    facts::Facts,
+    findings::Findings,
+    health::Wall,
+    sheet::Need,
+};
+
+/// The time of a connection is known to be that of its hello-ok, give or take, in microseconds.
+const NEAR: u64 = 1_500_000;
+
+fn rows<'a>(list: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
+    list[key].as_array().into_iter().flatten()
+}
+
+fn has(list: &Value, text: &str) -> bool {
+    list.as_array().is_some_and(|list| list.iter().any(|v| v == text))
+}
+
+/// Judges each list; `decided`: somebody has asked to decide this request by then.
+pub fn check(
+    conns: &[Conn],
+    changes: &[Change],
+    asked: &[Asked],
+    decided: &dyn Fn(&str, u64) -> bool,
+    facts: &Facts,
+    out: &mut Findings,
+) {
+    let wall = Wall::of(facts);
+    for c in conns {
+        for r in c.requests.iter().filter(|r| r.method == "device.pair.list") {
+            let Some(answer) = r.first.filter(Answer::ok) else { continue };
+            let list = &answer.frame["payload"];
+            let (from, to) = (r.at.t, answer.at.t);
+            let mut say = |why: String| out.broken("device_list", answer.at.i, format!("{}: {why}", c.name));
+            let newest = |key: &str, at: &str| {
+                let times: Vec<_> = rows(list, key).map(|r| r[at].as_u64()).collect();
+                times.windows(2).all(|w| w[0] >= w[1])
+            };
+            if !newest("pending", "ts") || !newest("paired", "approvedAtMs") {
+                say("device.pair.list is not newest first".into());
+            }
+            let own = c.hello.as_ref().map_or(&Value::Null, |h| &h.params["device"]["id"]);
+            let alone = own.is_string() && !c.sees(Need::Admin);
+            let foreign = rows(list, "pending").chain(rows(list, "paired")).find(|row| row["deviceId"] != *own);
+            if let Some(row) = foreign.filter(|_| alone) {
+                say(format!("a device that decides about itself alone is shown {}", row["deviceId"]));
+            }
+            for row in rows(list, "paired") {
+                let device = row["deviceId"].as_str().unwrap_or_default();
+                if let Some(why) = beyond(row, device, changes, to) {
+                    say(format!("device.pair.list shows {device} {why}"));
+                }
+                if let Some(why) = seen(row, device, conns, c.life, (r.at.i, to), &wall) {
+                    say(format!("device.pair.list shows {device} {why}"));
+                }
+            }
+            for change in changes.iter().filter(|x| x.sure && x.to < from && !(alone && own != x.device)) {
+                if let Some(why) = missing(change, changes, list, to) {
+                    say(format!("device.pair.list shows {} {why}", change.device));
+                }
+            }
+            let waits = |a: &&Asked| {
+                let there = a.life == c.life && a.to < from && a.until > to && to + SLACK < a.from + TTL;
+                there && !decided(a.id, to) && !(alone && own != a.ask.device)
+            };
+            for a in asked.iter().filter(waits) {
+                let role = if a.ask.rights.node { "node" } else { "operator" };
+                let row = rows(list, "pending").find(|row| row["requestId"] == a.id);
+                let fits = |row: &Value| {
+                    let scopes = row["scopes"].as_array().map_or(0, Vec::len);
+                    row["deviceId"] == a.ask.device
+                        && row["role"] == role
+                        && scopes == a.ask.rights.scopes.len()
+                        && a.ask.rights.scopes.iter().all(|s| has(&row["scopes"], s))
+                };
+                if !row.is_some_and(fits) {
+                    say(format!("the request {:?} of {} waits, and is not listed as what it is", a.id, a.ask.device));
+                }
+            }
+        }
+    }
+}
+
+/// A role or scope that no approval gave.
+fn beyond(row: &Value, device: &str, changes: &[Change], to: u64) -> Option<String> {
+    let granted = |role: Option<&str>, scope: Option<&str>| {
+        let mine = |x: &&Change| x.device == device && role.is_none_or(|r| r == x.role) && x.from <= to;
+        changes.iter().filter(mine).any(|x| x.grants(scope))
+    };
+    let texts = |key: &str| rows(row, key).filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>();
+    if let Some(role) = texts("roles").iter().find(|role| !granted(Some(role), None)) {
+        return Some(format!("as {role}, which no approval granted"));
+    }
+    if let Some(scope) = texts("scopes").iter().find(|scope| !granted(None, Some(scope))) {
+        return Some(format!("with {scope}, which no approval granted"));
+    }
+    let mut tokens = rows(row, "tokens").flat_map(|t| rows(t, "scopes").map(move |s| (&t["role"], s)));
+    let wrong = tokens.find(|(role, scope)| !granted(role.as_str(), scope.as_str()));
+    wrong.map(|(role, scope)| format!("with a token as {role} for {scope}, which no approval granted"))
+}
+
+/// Somebody was surely let in as this, and nobody has changed it since.
+fn missing(change: &Change, changes: &[Change], list: &Value, to: u64) -> Option<String> {
+    let scopes = match &change.what {
+        Kind::Grant(scopes) | Kind::Silent(scopes) => scopes,
+        _ => return None,
+    };
+    let other = |x: &Change| !std::ptr::eq(x, change) && x.device == change.device && x.role == change.role;
+    if changes.iter().any(|x| other(x) && x.from <= to && !matches!(x.what, Kind::Grant(_) | Kind::Silent(_))) {
+        return None;
+    }
+    let Some(row) = rows(list, "paired").find(|row| row["deviceId"] == change.device) else {
+        return Some("not at all, though it was let in".into());
+    };
+    let token = rows(row, "tokens").find(|t| t["role"] == change.role);
+    let whole = has(&row["roles"], change.role)
+        && scopes.iter().all(|s| has(&row["scopes"], s))
+        && token.is_some_and(|t| t["revokedAtMs"].is_null() && scopes.iter().all(|s| has(&t["scopes"], s)));
+    (!whole).then(|| format!("as {}, but it was let in as {} with {scopes:?}", row["roles"], change.role))
+}
+
+/// When it was seen last.
+fn seen(
+    row: &Value,
+    device: &str,
+    conns: &[Conn],
+    life: usize,
+    (asked, to): (u64, u64),
+    wall: &Wall,
+) -> Option<String> {
+    let mine = || {
+        let of = |c: &&Conn| c.opening.is_some_and(|(_, f)| f["params"]["device"]["id"] == device);
+        conns.iter().filter(of)
+    };
+    let last =
+        mine().filter(|c| c.life == life).filter_map(|c| c.hello.as_ref()).filter(|h| h.at.i < asked).map(|h| h.at.t);
+    let last = last.max()?;
+    let shown = wall.time(&row["lastSeenAtMs"]);
+    if !wall.is_known() {
+        return None;
+    }
+    // Whoever came later may have been let in as well.
+    let later =
+        mine().any(|c| c.opened.t + NEAR > last && c.opened.t <= to && c.hello.as_ref().is_none_or(|h| h.at.t > last));
+    let old = shown.is_none_or(|t| t + NEAR < last);
+    let new = shown.is_some_and(|t| t > last + NEAR && !later);
+    (old || new).then(|| format!("as seen last at {:?} ms, it came at {}", shown.map(|t| t / 1000), last / 1000))
+}
