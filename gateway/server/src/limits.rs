@@ -234,6 +234,9 @@ pub const COMMIT_TIME: Duration = Duration::from_millis(20);
 pub const COMMIT_QUEUE: usize = 20_000;
 /// After a failed transaction (disk full), writes are refused at once for this long; then one is tried.
 pub const STORAGE_RETRY: Duration = Duration::from_secs(1);
+/// A transaction failed and the database cannot be opened to see what became of it: so often that is tried, [`STORAGE_RETRY`]
+/// apart, before its writers are told that nothing was written.
+pub const STORAGE_RETRIES: u32 = 10;
 /// Between two looks whether the database still stands in its place (S35).
 pub const STATE_WATCH: Duration = Duration::from_secs(2);
 /// Outbound messages of one account that wait to be delivered; then requests that would add one are refused and inbound

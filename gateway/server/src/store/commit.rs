@@ -13,7 +13,7 @@ use redb::{Database, WriteTransaction};
 use tokio::sync::oneshot;
 
 use super::{FILE, META, StoreError, recover, schema};
-use crate::limits::{COMMIT_BATCH, COMMIT_QUEUE, COMMIT_TIME, STORAGE_RETRY};
+use crate::limits::{COMMIT_BATCH, COMMIT_QUEUE, COMMIT_TIME, STORAGE_RETRIES, STORAGE_RETRY};
 
 /// A queued write.
 pub(super) trait Work: Send {
@@ -79,6 +79,16 @@ struct Trouble {
     is_lost: bool,
 }
 
+/// Writes whose transaction failed while it was committed, when the database could not be opened again right after that.
+struct Unsure {
+    jobs: Vec<Box<dyn Work>>,
+    /// Of their transaction: the database has it when they came through.
+    number: u64,
+    why: String,
+    /// Somebody asks again and again what became of them.
+    asked: bool,
+}
+
 /// The open database and its writers.
 pub(super) struct Commits {
     storage: Arc<dyn Storage>,
@@ -92,6 +102,8 @@ pub(super) struct Commits {
     reopening: Mutex<()>,
     queue: Mutex<Queue>,
     trouble: Mutex<Option<Trouble>>,
+    /// Until they are decided nothing else is written.
+    unsure: Mutex<Option<Unsure>>,
     /// A sync of the file failed since it was opened.
     sync_failed: Arc<AtomicBool>,
     /// Number of the last transaction, which is stored in it: after a failure it says whether a transaction came through.
@@ -110,6 +122,8 @@ pub(super) enum Failed {
     Work,
     /// The database or the disk.
     Storage(String),
+    /// The same, and whether so many writes came through can be read only later.
+    Unsure(usize, String),
 }
 
 /// How a transaction ended that was not committed for certain.
@@ -154,6 +168,7 @@ impl Commits {
             reopening: Mutex::default(),
             queue: Mutex::default(),
             trouble: Mutex::default(),
+            unsure: Mutex::default(),
             sync_failed,
             last,
             probe: Arc::new(NoProbe),
@@ -178,6 +193,10 @@ impl Commits {
 
     fn trouble(&self) -> MutexGuard<'_, Option<Trouble>> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn unsure(&self) -> MutexGuard<'_, Option<Unsure>> {
+        self.unsure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Why writes fail at present, and for how long they have.
@@ -244,7 +263,43 @@ impl Commits {
                     tracing::error!("a batch of writes was not finished");
                     Vec::new()
                 });
+                self.ask_about_unsure();
             }
+        }
+    }
+
+    /// Has the database opened again until it says what became of writes, also when nobody else writes; for so long their
+    /// writers wait. Then they are told that nothing was written, which is not sure.
+    fn ask_about_unsure(self: &Arc<Self>) {
+        match &mut *self.unsure() {
+            Some(unsure) if !unsure.asked => unsure.asked = true,
+            _ => return,
+        }
+        let commits = Arc::downgrade(self);
+        self.tasks.spawn("commits", async move {
+            for _ in 0..STORAGE_RETRIES {
+                tokio::time::sleep(STORAGE_RETRY).await;
+                // A write of nothing; those that are unsure are decided before it.
+                let asked = match commits.upgrade() {
+                    Some(commits) if commits.unsure().is_some() => commits.write(|_| Ok(()), |()| {}),
+                    _ => return,
+                };
+                let _ = asked.await;
+            }
+            if let Some(commits) = commits.upgrade() {
+                commits.give_up();
+            }
+        });
+    }
+
+    fn give_up(&self) {
+        let mut unsure = self.unsure();
+        if let Some(Unsure { jobs, why, .. }) = unsure.take() {
+            // Their number may be on the disk and is not used again.
+            self.last.fetch_add(1, Ordering::Relaxed);
+            drop(unsure);
+            tracing::error!(writes = jobs.len(), why, "it cannot be read whether writes came through");
+            jobs.into_iter().for_each(|job| job.answer(Some(&why)));
         }
     }
 
@@ -258,23 +313,57 @@ impl Commits {
     /// Commits a batch in order, as far as one transaction goes: those whose fate is decided, with what their writers must
     /// be told, and the rest.
     fn settle(&self, mut batch: Vec<Box<dyn Work>>) -> (Vec<Settled>, Vec<Box<dyn Work>>) {
-        match self.commit(&mut batch) {
+        let mut settled: Vec<Settled> = Vec::new();
+        let mut rest = Vec::new();
+        match self.commit(&mut batch, &mut settled) {
             Ok(n) => {
-                let rest = batch.split_off(n);
-                (batch.into_iter().map(|job| (job, None)).collect(), rest)
+                rest = batch.split_off(n);
+                settled.extend(batch.into_iter().map(|job| (job, None)));
             }
             // One failing closure must not spoil the others: each gets a transaction of its own.
             Err(Failed::Work) if batch.len() > 1 => {
-                (batch.into_iter().flat_map(|job| self.settle(vec![job]).0).collect(), Vec::new())
+                settled.extend(batch.into_iter().flat_map(|job| self.settle(vec![job]).0));
             }
-            Err(Failed::Work) => (batch.into_iter().map(|job| (job, None)).collect(), Vec::new()),
-            Err(Failed::Storage(why)) => (batch.into_iter().map(|job| (job, Some(why.clone()))).collect(), Vec::new()),
+            Err(Failed::Work) => settled.extend(batch.into_iter().map(|job| (job, None))),
+            Err(Failed::Storage(why)) => settled.extend(batch.into_iter().map(|job| (job, Some(why.clone())))),
+            Err(Failed::Unsure(n, why)) => {
+                rest = batch.split_off(n);
+                let number = self.next();
+                *self.unsure() = Some(Unsure { jobs: batch, number, why, asked: false });
+            }
         }
+        (settled, rest)
     }
 
-    /// One transaction for as many of `jobs` as fit into its time; how many are durable now.
-    fn commit(&self, jobs: &mut [Box<dyn Work>]) -> Result<usize, Failed> {
+    /// Number of the next transaction.
+    fn next(&self) -> u64 {
+        self.last.load(Ordering::Relaxed).wrapping_add(1)
+    }
+
+    /// What became of writes whose transaction failed while it was committed: the database can be read again.
+    fn decide(&self, settled: &mut Vec<Settled>) -> Result<(), Failed> {
+        if self.unsure().is_none() {
+            return Ok(());
+        }
+        let Some(last) = self.stored_last() else {
+            return Err(self.failed("its last transaction cannot be read".to_owned()));
+        };
+        if let Some(Unsure { jobs, number, why, .. }) = self.unsure().take() {
+            let came_through = last == number;
+            if came_through {
+                self.probe.sometimes("store.commit_came_through_all_the_same");
+                self.committed(jobs.len());
+            }
+            settled.extend(jobs.into_iter().map(|job| (job, Some(why.clone()).filter(|_| !came_through))));
+        }
+        Ok(())
+    }
+
+    /// One transaction for as many of `jobs` as fit into its time; how many are durable now. Those of an earlier one that are
+    /// decided by now come to `settled`.
+    fn commit(&self, jobs: &mut [Box<dyn Work>], settled: &mut Vec<Settled>) -> Result<usize, Failed> {
         self.ready()?;
+        self.decide(settled)?;
         let done = {
             let db = self.db();
             let Some(db) = db.as_ref() else { return Err(Failed::Storage("it is not open".to_owned())) };
@@ -291,14 +380,20 @@ impl Commits {
             }
             Err(Ended::Work) => Err(Failed::Work),
             Err(Ended::Storage(error, ran)) => {
-                let expected = self.last.load(Ordering::Relaxed).wrapping_add(1);
-                let failed = self.failed(error.to_string());
-                // It may be on the disk all the same; then that is what its writers must hear.
-                let came_through = ran > 0 && self.stored_last() == Some(expected);
-                if came_through {
-                    self.probe.sometimes("store.commit_came_through_all_the_same");
+                let why = error.to_string();
+                let failed = self.failed(why.clone());
+                if ran == 0 {
+                    return Err(failed);
                 }
-                if came_through { Ok(self.committed(ran)) } else { Err(failed) }
+                // It may be on the disk all the same; then that is what its writers must hear.
+                match self.stored_last() {
+                    Some(last) if last == self.next() => {
+                        self.probe.sometimes("store.commit_came_through_all_the_same");
+                        Ok(self.committed(ran))
+                    }
+                    Some(_) => Err(failed),
+                    None => Err(Failed::Unsure(ran, why)),
+                }
             }
         }
     }
@@ -329,7 +424,7 @@ impl Commits {
             }
             ran += 1;
         }
-        let number = self.last.load(Ordering::Relaxed).wrapping_add(1);
+        let number = self.next();
         // A number is its own JSON.
         tx.open_table(META)?.insert("commit", number.to_string().as_bytes())?;
         tx.commit().map_err(|e| Ended::Storage(e.into(), ran))?;
