@@ -426,6 +426,51 @@ fn f18_an_io_error_at_any_operation_is_told_and_healed() {
     }
 }
 
+/// A disk that goes on failing while the database is opened again: whoever wrote hears what became of it, and no memory is
+/// changed by what was not written, nor left as it was by what was.
+#[test]
+fn f18_a_commit_whose_fate_cannot_be_read_is_told_when_it_can() {
+    const COMMITS: u64 = 3;
+    let whole = SimDisk::new();
+    assert_eq!(commits(&whole, 0, 1), 1);
+    let before = whole.operations();
+    commits(&whole, 1, COMMITS);
+    let mut waited = 0;
+    for (nth, times) in (1..=whole.operations() - before).flat_map(|nth| [(nth, 2), (nth, 3), (nth, 5)]) {
+        let disk = SimDisk::new();
+        assert_eq!(commits(&disk, 0, 1), 1);
+        let mut told = BTreeSet::from([0]);
+        let memory = Arc::new(std::sync::Mutex::new(BTreeSet::from([0])));
+        in_time(async {
+            let store = open(&disk).unwrap();
+            disk.fail(1, DiskFault::Error { nth, times, full: false });
+            for n in 1..COMMITS + 8 {
+                let (known, began) = (memory.clone(), tokio::time::Instant::now());
+                let insert = move |tx: &redb::WriteTransaction| {
+                    tx.open_table(TRANSCRIPTS)?.insert(("s", n), value(n).as_slice())?;
+                    Ok(())
+                };
+                let then = move |(): &()| {
+                    known.lock().unwrap().insert(n);
+                };
+                if store.write_then(insert, then).await.is_ok() {
+                    told.insert(n);
+                    waited += usize::from(began.elapsed() > std::time::Duration::from_millis(500));
+                } else {
+                    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+                }
+            }
+            assert!(store.trouble().is_none(), "operation {nth}, {times} times");
+            let read: BTreeSet<u64> = rows(&store).into_iter().collect();
+            assert_eq!(read, told, "operation {nth}, {times} times");
+            assert_eq!(*memory.lock().unwrap(), told, "operation {nth}, {times} times");
+        });
+        disk.power_loss(nth);
+        assert_eq!(found(&disk), told.into_iter().collect::<Vec<_>>(), "operation {nth}, {times} times");
+    }
+    assert!(waited > 0, "no write came through whose writer had to wait for that");
+}
+
 /// A full disk refuses writes, keeps reads, and takes writes again without a restart once there is room.
 #[test]
 fn f18_a_full_disk_refuses_until_there_is_room() {

@@ -38,6 +38,8 @@ pub struct Life {
     pub crashed: bool,
     /// When it was asked to stop.
     pub stop: Option<Mark>,
+    /// Its stop did not wait for every run.
+    pub cut_off: bool,
     /// Index of the record of its end.
     pub ended: Option<u64>,
 }
@@ -114,7 +116,7 @@ impl<'a> Facts<'a> {
     pub fn of(history: &'a [Record], expect: &'a Expect) -> Self {
         let end = history.last().map_or(0, |r| r.t_us);
         let (mut lives, mut faults) = (Vec::<Life>::new(), Vec::<(u64, Fault<'a>)>::new());
-        let first = Life { from: 0, to: u64::MAX, crashed: false, stop: None, ended: None };
+        let first = Life { from: 0, to: u64::MAX, crashed: false, stop: None, cut_off: false, ended: None };
         for r in history {
             match &r.what {
                 What::Process { event } => {
@@ -135,6 +137,11 @@ impl<'a> Facts<'a> {
                             life.crashed = matches!(event.as_str(), "crash" | "power_loss");
                         }
                         _ => {}
+                    }
+                }
+                What::Note { text } if text.ends_with("runs were cut off") => {
+                    if let Some(life) = lives.last_mut() {
+                        life.cut_off = true;
                     }
                 }
                 What::Fault { id, on: true, fault } => {

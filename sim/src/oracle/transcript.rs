@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use self::{
     inputs::{Change, Inputs, Said},
-    walk::{Answer, Turn, Used, Walk, Wrong, missing, walk},
+    walk::{Answer, Turn, Used, Walk, Wrong, missing, walk, words},
 };
 use super::{
     Expect,
@@ -22,7 +22,7 @@ use super::{
     findings::Findings,
 };
 use crate::history::{
-    Record, What,
+    What,
     parts::{Part, Reader, of_messages, shortened},
 };
 
@@ -90,6 +90,8 @@ struct Session {
     unseen: Vec<usize>,
     /// When `base` was last seen, as requests and answers show it.
     seen: u64,
+    /// When a run of it was last seen to begin.
+    ran: u64,
     /// Lengths of `base` and since when they are known.
     lengths: Vec<(u64, usize)>,
     /// A difference was told: what follows it is not another one.
@@ -146,11 +148,19 @@ impl Judge<'_> {
             return;
         };
         let mut session = self.sessions.remove(&key).unwrap_or_default();
+        let (answer, whole) = Answer::of(step);
+        if let Some(own) = self.begun_anew(&session, parts, at.1) {
+            let (inputs, own) = (self.said(&key, own), own.to_vec());
+            let step = serde_json::from_str(step).unwrap_or_default();
+            session.turn = Some(Turn { own, on: None, answer, whole, at, began: at.1, failed: 0, step, inputs });
+            session.ran = at.1;
+            self.sessions.insert(key, session);
+            return;
+        }
         if self.is_overtaken(&session, &key, parts, at.1) {
             self.sessions.insert(key, session);
             return;
         }
-        let (answer, whole) = Answer::of(step);
         if let Some(turn) = session.turn.take() {
             match goes_on(&session, &turn, parts) {
                 Some(own) => {
@@ -192,7 +202,7 @@ impl Judge<'_> {
         }
         session.base = parts[..from].to_vec();
         session.lengths.push((at.1, from));
-        session.seen = at.1;
+        (session.seen, session.ran) = (at.1, at.1);
         let own = parts[from..].to_vec();
         let inputs = self.said(&key, &own);
         let step = serde_json::from_str(step).unwrap_or_default();
@@ -200,12 +210,28 @@ impl Judge<'_> {
         self.sessions.insert(key, session);
     }
 
-    /// A request that a slow link delivers after a later one of its session: its run has been ended since.
+    /// What a run is given that the end of a process took with it and that is begun anew: the words that it began with, at
+    /// the same place, and nothing of what came of them.
+    fn begun_anew<'p>(&self, session: &Session, parts: &'p [Part], at: u64) -> Option<&'p [Part]> {
+        let turn = session.turn.as_ref()?;
+        let own = parts.strip_prefix(&session.base[..])?;
+        let end = self.lost(self.sent(turn.began), at)?;
+        let is_told = self.inputs.ended_between(&turn.inputs, self.sent(turn.at.1), end);
+        let said = |p: &Part| matches!(p, Part::User(_) | Part::Image(_));
+        let same = own.iter().all(said) && !own.is_empty() && words(own).eq(words(&turn.own));
+        (same && !is_told && own != turn.own).then_some(own)
+    }
+
+    /// A request that a slow link delivers after what came later in its session: its run has been ended since. What was known
+    /// before it can have been sent is in it.
     fn is_overtaken(&self, session: &Session, key: &str, parts: &[Part], at: u64) -> bool {
-        let slow = |f: &Fault| f.target == "model" && f.is_slow() && f.from <= at && f.to.saturating_add(LINGERS) >= at;
-        let Some(turn) = session.turn.as_ref().filter(|_| self.facts.faults.iter().any(slow)) else { return false };
-        let known = || session.base.iter().chain(&turn.own);
-        if parts.len() >= session.base.len() + turn.own.len() {
+        let sent = self.sent(at);
+        let least = session.lengths.iter().rev().find(|(t, _)| *t <= sent).map_or(0, |(_, n)| *n);
+        let own = session.turn.as_ref().map_or(&[][..], |t| &t.own);
+        let known = || session.base.iter().chain(own);
+        let all = session.base.len() + own.len();
+        let is_old = parts.len() < all || session.turn.is_none() && parts.len() == all;
+        if sent == at || !is_old || parts.len() < least {
             return false;
         }
         if parts.iter().zip(known()).all(|(a, b)| a == b) {
@@ -217,6 +243,12 @@ impl Judge<'_> {
             self.facts.lives.iter().map(|l| l.to).filter(|to| *to <= at && to.saturating_add(LINGERS) >= at).max();
         let before = |end| self.said(key, &parts[tail..]).iter().all(|n| self.inputs.all[*n].at.t < end);
         ended.is_some_and(before) && parts[..tail].iter().zip(known()).all(|(a, b)| a == b)
+    }
+
+    /// When a request was sent at the earliest that came to the model at `at`.
+    fn sent(&self, at: u64) -> u64 {
+        let slow = |f: &Fault| f.target == "model" && f.is_slow() && f.from <= at && f.to.saturating_add(LINGERS) >= at;
+        if self.facts.faults.iter().any(slow) { at.saturating_sub(LINGERS) } else { at }
     }
 
     /// A model that failed is asked again after a while that grows, and after what it asks for itself; one that failed for good
@@ -388,7 +420,9 @@ impl Judge<'_> {
             return;
         };
         for (key, session) in &self.sessions {
-            let known = !session.base.is_empty() && !session.broken;
+            let is_told = |turn: &Turn| self.inputs.ended_between(&turn.inputs, turn.at.1, u64::MAX);
+            let known = !session.base.is_empty() || session.turn.as_ref().is_some_and(is_told);
+            let known = known && !session.broken;
             let reset = self.inputs.resets.iter().any(|r| r.session == *key);
             if known && !reset && !stored.contains_key(key.as_str()) && !self.jumps_between(0, u64::MAX) {
                 out.broken("transcript", last.i, format!("{key}: the database holds nothing of it"));
@@ -432,7 +466,8 @@ impl Judge<'_> {
         let unseen: Vec<usize> = free.iter().copied().filter(leading).collect();
         let reset = Self::changed(&self.inputs.resets, key, session.seen, until);
         let must = reset.is_some_and(|r| r.told.is_some_and(|t| t < since)) && !session.base.is_empty();
-        let may = reset.is_some() || self.jumps_between(session.seen, until);
+        // A run that begins finds out that the clock has passed the hour for that; whoever looks does not.
+        let may = reset.is_some() || self.jumps_between(session.ran, until);
         let mut starts = Vec::new();
         if !must {
             starts.push(Start { base: &session.base, free: free.clone(), anew: false, late: false });
@@ -534,10 +569,7 @@ impl Judge<'_> {
                 Used::No if seen == Seen::History && !self.inputs.ended_between(&turn.inputs, turn.at.1, since) => {}
                 Used::No => {
                     // A slow link may have brought its request after the end of the process that sent it.
-                    let slow =
-                        |f: &Fault| f.target == "model" && f.is_slow() && f.to.saturating_add(LINGERS) >= turn.at.1;
-                    let is_late = self.facts.faults.iter().any(slow);
-                    let from = if is_late { turn.at.1.saturating_sub(LINGERS) } else { turn.at.1 };
+                    let from = self.sent(turn.at.1);
                     let lost = self.lost(from, until);
                     if lost.is_none_or(|end| self.inputs.ended_between(&turn.inputs, from, end)) {
                         return Err((end, format!("the last turn ({}) is missing", name(turn))));
@@ -560,14 +592,9 @@ impl Judge<'_> {
 
     /// The first end of a process in this time that may have taken a run with it: a crash, or a stop that waited no longer.
     fn lost(&self, from: u64, to: u64) -> Option<u64> {
-        let cut_off = |t: u64| {
-            let said = |r: &Record| matches!(&r.what, What::Note { text } if text.ends_with("runs were cut off"));
-            let at = self.facts.history.partition_point(|r| r.t_us < t);
-            self.facts.history[at..].iter().take_while(|r| r.t_us == t).any(said)
-        };
         let disk = |t: u64| self.facts.faults.iter().any(|f| f.kind == "disk" && f.from <= t && f.to >= from);
         let mut ends = self.facts.lives.iter().filter(|l| l.to >= from && l.to <= to);
-        ends.find(|l| l.crashed || cut_off(l.to) || disk(l.to)).map(|l| l.to)
+        ends.find(|l| l.crashed || l.cut_off || disk(l.to)).map(|l| l.to)
     }
 
     /// Only part of an answer, or nothing of it, is kept: somebody ended the run, or something the answer.
@@ -585,7 +612,9 @@ impl Judge<'_> {
             Answer::Text(whole) => shortened(whole),
             other => format!("{other:?}"),
         };
-        if self.inputs.is_done(&turn.inputs) {
+        // It is another one that was told when a crash lies in between: the run was begun anew.
+        let begun_again = |told: &u64| self.lost(self.sent(turn.at.1), *told).is_some();
+        if self.inputs.done(&turn.inputs).is_some_and(|told| !begun_again(&told)) {
             return Err(format!("{text:?} is kept of the answer {whole:?}, which was told as a whole"));
         }
         let from = turn.began.min(turn.at.1);
@@ -600,7 +629,7 @@ impl Judge<'_> {
                 .faults
                 .iter()
                 .any(|f| f.is_model() && f.from <= until && f.to.saturating_add(60_000_000) >= from)
-            || self.facts.lives.iter().any(|l| l.to >= from && l.stop.is_some_and(|m| m.t <= until))
+            || self.facts.lives.iter().any(|l| l.stop.is_some_and(|m| (from..=until).contains(&m.t)))
             || self.lost(from, until).is_some()
             || until >= from.saturating_add(deadline.saturating_mul(1000).saturating_sub(1_000_000));
         if explained { Ok(()) } else { Err(format!("{text:?} is kept of the answer {whole:?}")) }

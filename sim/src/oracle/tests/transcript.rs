@@ -1,3 +1,5 @@
+mod begun;
+
 use serde_json::{Value, json};
 
 use super::{Story, text};

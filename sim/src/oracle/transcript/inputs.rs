@@ -104,10 +104,12 @@ pub struct Inputs<'a> {
     pub views: BTreeMap<u64, View<'a>>,
     /// When a run is known to have ended and to be stored, by its id.
     pub ended: BTreeMap<String, u64>,
-    /// Runs that ended with a whole answer.
-    pub done: BTreeSet<String>,
+    /// When runs are known to have ended with a whole answer.
+    done: BTreeMap<String, u64>,
     /// What a run had said when it was ended.
     pub aborted: BTreeMap<String, String>,
+    /// Sessions that were given the model that the gateway has built in.
+    echoes: BTreeSet<String>,
     /// When answers to a message went out, by its id.
     answered: BTreeMap<i64, Vec<u64>>,
 }
@@ -141,7 +143,8 @@ impl<'a> Inputs<'a> {
                     this.end(e.run, e.at.t);
                 }
                 if state == Some("final") {
-                    this.done.insert(e.run.to_owned());
+                    let known = this.done.entry(e.run.to_owned()).or_insert(e.at.t);
+                    *known = e.at.t.min(*known);
                 }
                 if state == Some("delta") {
                     said.insert(e.run, text_of(&e.payload["message"]));
@@ -206,6 +209,9 @@ impl<'a> Inputs<'a> {
                 self.resets.push(Change { session, asked, told: None });
             }
             ("sessions.compact", Some(session)) if !refused => self.cuts.push(Change { session, asked, told }),
+            ("sessions.patch", Some(session)) if r.params["model"] == "builtin/echo" => {
+                self.echoes.insert(session);
+            }
             ("chat.history", Some(session)) => {
                 if let Some(a) = r.first.filter(super::super::conn::Answer::ok) {
                     let limit = r.params["limit"].as_u64().unwrap_or(200) as usize;
@@ -285,6 +291,7 @@ impl<'a> Inputs<'a> {
                         "main" => main.clone(),
                         "" if owner => main.clone(),
                         "per-peer" => format!("agent:{agent}:dm:{from}"),
+                        "per-account-channel-peer" => format!("agent:{agent}:telegram:default:dm:{from}"),
                         _ => format!("agent:{agent}:telegram:dm:{from}"),
                     };
                     let plain = words.trim();
@@ -383,11 +390,17 @@ impl<'a> Inputs<'a> {
         })
     }
 
-    /// Its run ended with a whole answer, as its caller was told.
-    pub fn is_done(&self, inputs: &[usize]) -> bool {
-        let [n] = inputs else { return false };
+    /// When the caller was told that its run had ended with a whole answer.
+    pub fn done(&self, inputs: &[usize]) -> Option<u64> {
+        let [n] = inputs else { return None };
         let mut keys = self.all[*n].keys.iter();
-        keys.next().is_some_and(|key| self.done.contains(key)) && keys.next().is_none()
+        let (Some(key), None) = (keys.next(), keys.next()) else { return None };
+        self.done.get(key).copied()
+    }
+
+    /// What the built-in model of this session answers to these words: the gateway asks nobody else.
+    pub fn is_echo(&self, session: &str, words: &Part, answer: &str) -> bool {
+        self.echoes.contains(session) && matches!(words, Part::User(text) if text == answer)
     }
 
     /// What a client was told of its run when that was ended.

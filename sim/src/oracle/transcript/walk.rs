@@ -139,7 +139,7 @@ pub fn walk(
                     let Answer::Text(whole) = &turn.answer else { return Err((at, String::new())) };
                     let is_whole = *text == shortened(whole);
                     read.used = if is_whole { Used::Whole } else { Used::Partly(text.clone()) };
-                } else if !loose {
+                } else if !loose && !at.checked_sub(1).is_some_and(|n| inputs.is_echo(session, &parts[n], text)) {
                     return Err((at, format!("{text:?} was answered to nothing in it")));
                 }
                 read.tail = at + 1;
@@ -172,9 +172,18 @@ fn answered(turn: &Turn, rest: &[Part]) -> (Used, usize) {
     }
 }
 
+/// What a run begins with: without what was noted for the session then, which is in memory only.
+pub fn words(own: &[Part]) -> impl Iterator<Item = &Part> {
+    let said = own.iter().take_while(|p| matches!(p, Part::User(_) | Part::Image(_)));
+    said.filter(|p| !matches!(p, Part::User(text) if text.starts_with(NOTED)))
+}
+
+/// How notes of the gateway begin that come before what a user says.
+const NOTED: &str = "System: [";
+
 /// Lines that the gateway itself puts into a message.
 fn is_own(text: &str) -> bool {
-    text.starts_with("System: [")
+    text.starts_with(NOTED)
         || text.starts_with("[Messages that came while you were busy]")
         || text.starts_with("---\nQueued #")
         || text.contains(" earlier messages were too many to be kept in full")
