@@ -84,6 +84,8 @@ struct Session {
     latest: Vec<usize>,
     /// What may be stored by now.
     turn: Option<Turn>,
+    /// The turn before it, and what was stored when that began: a slow line may still bring what its process has asked.
+    before: Option<(Vec<Part>, Turn)>,
     /// Notes that were met.
     met: Vec<usize>,
     /// Notes that may stand where they are not given to a model: before the first words of a user, or in an old transcript.
@@ -162,7 +164,7 @@ impl Judge<'_> {
             return;
         }
         if let Some(turn) = session.turn.take() {
-            match goes_on(&session, &turn, parts) {
+            match goes_on(turn.on.as_ref().unwrap_or(&session.base), &turn, parts) {
                 Some(own) => {
                     let inputs = self.said(&key, &own);
                     let again = own.len() == turn.own.len() && self.lost(turn.at.1, at.1).is_none();
@@ -200,7 +202,8 @@ impl Judge<'_> {
         if anew {
             session.lengths.clear();
         }
-        session.base = parts[..from].to_vec();
+        let base = std::mem::replace(&mut session.base, parts[..from].to_vec());
+        session.before = session.turn.take().map(|turn| (base, turn));
         session.lengths.push((at.1, from));
         (session.seen, session.ran) = (at.1, at.1);
         let own = parts[from..].to_vec();
@@ -231,18 +234,23 @@ impl Judge<'_> {
         let known = || session.base.iter().chain(own);
         let all = session.base.len() + own.len();
         let is_old = parts.len() < all || session.turn.is_none() && parts.len() == all;
-        if sent == at || !is_old || parts.len() < least {
+        if sent == at || parts.len() < least {
             return false;
         }
-        if parts.iter().zip(known()).all(|(a, b)| a == b) {
+        if is_old && parts.iter().zip(known()).all(|(a, b)| a == b) {
             return true;
         }
-        // The process that sent it has ended: what it answered had all been said by then.
+        // The process that sent it has ended: it begins or continues the last turn of that.
+        let ends = self.facts.lives.iter().map(|l| l.to).filter(|to| *to <= at && to.saturating_add(LINGERS) >= at);
+        let Some(end) = ends.max() else { return false };
         let tail = said_last(parts);
-        let ended =
-            self.facts.lives.iter().map(|l| l.to).filter(|to| *to <= at && to.saturating_add(LINGERS) >= at).max();
-        let before = |end| self.said(key, &parts[tail..]).iter().all(|n| self.inputs.all[*n].at.t < end);
-        ended.is_some_and(before) && parts[..tail].iter().zip(known()).all(|(a, b)| a == b)
+        let said_before = || self.said(key, &parts[tail..]).iter().all(|n| self.inputs.all[*n].at.t < end);
+        let begins = is_old && said_before() && parts[..tail].iter().zip(known()).all(|(a, b)| a == b);
+        begins
+            || session
+                .before
+                .as_ref()
+                .is_some_and(|(base, turn)| turn.at.1 <= end && goes_on(base, turn, parts).is_some())
     }
 
     /// When a request was sent at the earliest that came to the model at `at`.
@@ -323,10 +331,10 @@ impl Judge<'_> {
                 }
                 // What of it was cut off is known from before; what is noted during a run comes before its turn.
                 if !is_cut && (used || session.turn.is_none() && !learned.anew) {
-                    session.base = from_first_user(&parts).to_vec();
+                    let base = std::mem::replace(&mut session.base, from_first_user(&parts).to_vec());
+                    session.before = session.turn.take().map(|turn| (base, turn)).or(session.before);
                     session.lengths.push((at.1, session.base.len()));
                     session.seen = at.1;
-                    session.turn = None;
                     session.latest = self.notes_at_the_end(&session);
                 } else if !learned.anew {
                     let met = &learned.read.notes;
@@ -680,8 +688,7 @@ fn from_first_user(parts: &[Part]) -> &[Part] {
 
 /// What a run has said by now when this request is its next one: the same again, or what came of its calls and what was put
 /// in since.
-fn goes_on(session: &Session, turn: &Turn, parts: &[Part]) -> Option<Vec<Part>> {
-    let base = turn.on.as_ref().unwrap_or(&session.base);
+fn goes_on(base: &[Part], turn: &Turn, parts: &[Part]) -> Option<Vec<Part>> {
     let starts = 0..=if base.len() >= CONTEXT - 20 { base.len() } else { 0 };
     starts.into_iter().find_map(|from| {
         let own = parts.strip_prefix(&base[from..]).filter(|own| own.starts_with(&turn.own))?;
