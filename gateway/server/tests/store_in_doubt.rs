@@ -1,5 +1,7 @@
 //! A transaction that failed while it was committed, on a disk that does not show whether it came through (F52).
 
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)] // outside of the gateway
+
 mod support;
 
 use std::{

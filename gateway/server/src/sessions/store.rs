@@ -156,8 +156,7 @@ impl Sessions {
         change: impl Fn(&mut SessionEntry) + Send + 'static,
         also: impl Fn(&WriteTransaction, &SessionEntry) -> Result<T, StoreError> + Send + 'static,
     ) -> impl Future<Output = Result<(SessionEntry, T), StoreError>> + Send + 'static {
-        let (write, then) = self.change(key, now, change, also);
-        self.store.write_then(write, then)
+        self.store.write_then(self.change(key, now, change, also), self.take_over(key))
     }
 
     /// The same for what is tried again when it fails: see [`Store::write_decided`].
@@ -171,24 +170,19 @@ impl Sessions {
         change: impl Fn(&mut SessionEntry) + Send + 'static,
         also: impl Fn(&WriteTransaction, &SessionEntry) -> Result<T, StoreError> + Send + 'static,
     ) -> impl Future<Output = Result<(SessionEntry, T), StoreError>> + Send + 'static {
-        let (write, then) = self.change(key, now, change, also);
-        self.store.write_decided(write, then)
+        self.store.write_decided(self.change(key, now, change, also), self.take_over(key))
     }
 
-    /// A change of an entry, on disk and then in memory.
+    /// What changes an entry on disk.
     fn change<T: Send + 'static>(
         &self,
         key: &str,
         now: Millis,
         change: impl Fn(&mut SessionEntry) + Send + 'static,
         also: impl Fn(&WriteTransaction, &SessionEntry) -> Result<T, StoreError> + Send + 'static,
-    ) -> (
-        impl Fn(&WriteTransaction) -> Result<(SessionEntry, T), StoreError> + Send + 'static,
-        impl FnOnce(&(SessionEntry, T)) + Send + 'static,
-    ) {
+    ) -> impl Fn(&WriteTransaction) -> Result<(SessionEntry, T), StoreError> + Send + 'static {
         let (fresh, key) = (self.fresh(now), key.to_owned());
-        let (entries, name) = (self.entries.clone(), key.clone());
-        let write = move |tx: &WriteTransaction| {
+        move |tx| {
             let mut table = tx.open_table(store::SESSIONS)?;
             let mut entry = store::get(&table, &key)?.unwrap_or_else(|| fresh.clone());
             change(&mut entry);
@@ -196,11 +190,15 @@ impl Sessions {
             drop(table);
             let also = also(tx, &entry)?;
             Ok((entry, also))
-        };
-        let then = move |(entry, _): &(SessionEntry, T)| {
-            lock(&entries).insert(name, entry.clone());
-        };
-        (write, then)
+        }
+    }
+
+    /// What changes it in memory after that.
+    fn take_over<T: 'static>(&self, key: &str) -> impl FnOnce(&(SessionEntry, T)) + Send + 'static {
+        let (entries, key) = (self.entries.clone(), key.to_owned());
+        move |(entry, _)| {
+            lock(&entries).insert(key, entry.clone());
+        }
     }
 
     /// Removes a session; its transcript's lines come back when it had one.

@@ -301,7 +301,9 @@ impl Commits {
                     self.probe.sometimes("store.commit_in_doubt");
                     tokio::time::sleep(STORAGE_RETRY).await;
                     if self.clock.mono().duration_since(doubt.since) >= STORAGE_DOUBT {
-                        rest.iter_mut().for_each(|job| job.give_up(&doubt.why));
+                        for job in &mut rest {
+                            job.give_up(&doubt.why);
+                        }
                     }
                 }
             }
