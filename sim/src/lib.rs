@@ -17,6 +17,7 @@ pub mod goals;
 pub mod history;
 pub mod hunt;
 pub mod judge;
+pub mod log_lines;
 pub mod mutants;
 pub mod oracle;
 pub mod order;

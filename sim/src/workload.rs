@@ -78,7 +78,7 @@ pub const TABLE: [Row; 170] = [
     row(Kind::Method, "delivery.retry", "dead_letters", "letters"),
     row(Kind::Method, "delivery.drop", "dead_letters", "letters"),
     row(Kind::Method, "backup.create", "any_method", "answers"),
-    row(Kind::Method, "logs.tail", "any_method", "answers"),
+    row(Kind::Method, "logs.tail", "logs", "answers"),
     row(Kind::Method, "config.get", "any_method", "answers"),
     row(Kind::Method, "node.list", "two_nodes", "answers"),
     row(Kind::Method, "node.describe", "two_nodes", "answers"),

@@ -9,6 +9,7 @@
 mod aborts;
 mod approved;
 mod beats;
+mod logs;
 mod policy;
 mod register;
 mod rules;
@@ -39,6 +40,7 @@ pub fn check(conns: &[Conn], facts: &Facts, out: &mut Findings) {
     beats::check(conns, facts, out);
     compare_and_set(conns, out);
     policy::check(conns, facts, out);
+    logs::check(conns, out);
     // A disk that lies says nothing about who wrote to it.
     let lies = |what: &What| matches!(what, What::Fault { on: true, fault, .. } if fault["kind"] == "bit_flip" || fault["kind"] == "lost_write");
     let until = facts.history.iter().find(|r| lies(&r.what)).map_or(u64::MAX, |r| r.i);

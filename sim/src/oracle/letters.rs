@@ -54,7 +54,7 @@ struct Row<'a> {
     asked: Mark,
     answer: Mark,
     words: Words,
-    row: &'a Value,
+    json: &'a Value,
 }
 
 impl Row<'_> {
@@ -62,10 +62,10 @@ impl Row<'_> {
         call.words.chat == self.words.chat && call.words.bare.starts_with(&self.words.bare)
     }
     fn state(&self) -> &str {
-        self.row["state"].as_str().unwrap_or_default()
+        self.json["state"].as_str().unwrap_or_default()
     }
     fn id(&self) -> &str {
-        self.row["id"].as_str().unwrap_or_default()
+        self.json["id"].as_str().unwrap_or_default()
     }
 }
 
@@ -80,7 +80,7 @@ impl Said<'_> {
         self.call.end.map_or(u64::MAX, |(at, _)| at.t)
     }
     fn is_refused(&self) -> bool {
-        matches!(self.call.status(), 400..=403 | 404..=428)
+        matches!(self.call.status(), 400..=428)
     }
 }
 
@@ -147,7 +147,7 @@ fn rows<'a>(conns: &'a [Conn<'a>]) -> Vec<Row<'a>> {
                 bare: bare(row["text"].as_str().unwrap_or_default()),
             };
             if !words.bare.is_empty() && row["media"].as_u64().unwrap_or(0) == 0 {
-                rows.push(Row { conn, asked: r.at, answer: a.at, words, row });
+                rows.push(Row { conn, asked: r.at, answer: a.at, words, json: row });
             }
         }
     }
@@ -161,7 +161,7 @@ fn listed(row: &Row, said: &[Said], facts: &Facts, out: &mut Findings) {
         let text = format!("{}: message {} to {} {why}", row.conn.name, row.id(), row.words.chat);
         out.broken("letters", row.answer.i, text);
     };
-    if own.is_empty() || row.row["parts"].as_u64().is_some_and(|n| n > 1) {
+    if own.is_empty() || row.json["parts"].as_u64().is_some_and(|n| n > 1) {
         return;
     }
     let known = |s: &&&Said| s.end() + STORES + facts.stores <= row.asked.t && !is_doubtful(s.call, facts);
@@ -169,7 +169,7 @@ fn listed(row: &Row, said: &[Said], facts: &Facts, out: &mut Findings) {
         say(format!("is listed as {}, and arrived (record {})", row.state(), s.call.at.i));
         return;
     }
-    let reason = row.row["reason"].as_str().unwrap_or_default();
+    let reason = row.json["reason"].as_str().unwrap_or_default();
     let last = own.iter().max_by_key(|s| s.call.at.i).map_or(0, |s| s.call.status());
     if row.state() == "dead" {
         let fits = match reason {
@@ -178,7 +178,7 @@ fn listed(row: &Row, said: &[Said], facts: &Facts, out: &mut Findings) {
             "gaveUp" => own.iter().any(|s| !s.is_refused() && s.call.status() != 200),
             _ => true,
         };
-        let error = row.row["error"].as_str().unwrap_or_default();
+        let error = row.json["error"].as_str().unwrap_or_default();
         let told = !matches!(reason, "refused" | "notLinked") || error.contains(&last.to_string());
         if !fits || !told {
             say(format!("is dead, {reason}, {error:?}; the service answered {last}"));
@@ -196,7 +196,7 @@ fn listed(row: &Row, said: &[Said], facts: &Facts, out: &mut Findings) {
         own.iter().all(|s| s.end() + STORES <= row.asked.t && s.call.status() != 400 && !is_doubtful(s.call, facts));
     let during = said.iter().any(|s| row.is(s) && s.call.at.i >= row.asked.i && s.call.at.i <= row.answer.i);
     if settled && !during {
-        let (tries, calls) = (row.row["attempts"].as_u64().unwrap_or(0), own.len() as u64);
+        let (tries, calls) = (row.json["attempts"].as_u64().unwrap_or(0), own.len() as u64);
         let first = own[0].call.at.t.saturating_sub(STORES);
         let hidden = facts.ended_between(first, row.answer.t) || disturbed(facts, first, row.answer.t);
         if tries < calls || (tries > calls && !hidden) {
@@ -242,7 +242,7 @@ fn refused(conns: &[Conn], rows: &[Row], said: &[Said], facts: &Facts, out: &mut
                 continue;
             }
             let mut mine = rows.iter().filter(|row| row.answer == a.at && row.is(s));
-            if !mine.any(|row| row.state() == "dead" && row.row["reason"] == "refused") {
+            if !mine.any(|row| row.state() == "dead" && row.json["reason"] == "refused") {
                 let text = format!(
                     "{}: a message to {} was refused for good (record {}), and is not listed as dead",
                     c.name, s.words.chat, s.call.at.i
@@ -317,7 +317,7 @@ fn answered(conns: &[Conn], said: &[Said], facts: &Facts, out: &mut Findings) {
         let seen = said.iter().any(|s| s.words == words);
         let fits = match a.reason() {
             _ if a.ok() => own().any(|s| s.call.status() == 200),
-            "DELIVERY_REFUSED" => own().any(|s| s.is_refused()),
+            "DELIVERY_REFUSED" => own().any(Said::is_refused),
             "DELIVERY_FAILED" => own().any(|s| s.call.status() != 200),
             "DELIVERY_UNKNOWN" => {
                 own().any(|s| is_doubtful(s.call, facts))

@@ -63,15 +63,14 @@ pub fn check(conns: &[Conn], facts: &Facts, expect: &Expect, out: &mut Findings)
             };
             let mut tries: Vec<Try> = conns.iter().filter(here).filter_map(of).collect();
             tries.sort_by_key(|t| t.answered.i);
-            if tries.iter().any(|t| t.is_wrong() || t.is_limited()) {
-                if is_local {
-                    slowed(&tries, facts, out)
-                } else {
-                    locked_out(&tries, out)
-                }
-                if is_local {
-                    strong(&tries, &right, facts, out);
-                }
+            if !tries.iter().any(|t| t.is_wrong() || t.is_limited()) {
+                continue;
+            }
+            if is_local {
+                slowed(&tries, facts, out);
+                strong(&tries, &right, facts, out);
+            } else {
+                locked_out(&tries, out);
             }
         }
     }

@@ -102,6 +102,11 @@ impl GatewayHost {
             storage: Arc::new(self.disk.mount()),
             ..self.platform.clone()
         };
+        if let Some(file) = &self.config.logging.file
+            && let Err(error) = platform.storage.append(file, &crate::log_lines::piece(life))
+        {
+            self.note(format!("no log: {error}"));
+        }
         let (order, control) = mpsc::channel(4);
         *lock(&self.control) = Some(order);
         let (ready, bound) = oneshot::channel();
@@ -154,6 +159,7 @@ impl GatewayHost {
             listen: vec![([0, 0, 0, 0], GATEWAY_PORT).into()],
             auth: SharedAuth { mode: AuthMode::Token, token: Some(token), password: None, file: None },
             channels: true,
+            log_file: self.config.logging.file.clone(),
             ..ServerOptions::bare(self.config.clone())
         }
     }

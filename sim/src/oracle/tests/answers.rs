@@ -445,3 +445,30 @@ fn summaries_show_what_was_set() {
     shown(true, &["agent:main:blue"]).breaks("answers", "heartbeats is true");
     shown(false, &[]).breaks("answers", "existence of session agent:main:blue is false");
 }
+
+#[test]
+fn d24_the_log_is_shown_in_whole_lines_and_what_is_missing_is_told() {
+    use crate::log_lines::line;
+    let tail = |asked: Value, from: u64, change: &dyn Fn(&mut Value)| {
+        let lines: Vec<String> = (from..=500).map(line).collect();
+        let mut payload = json!({ "file": "f", "cursor": 20_000, "size": 20_010, "lines": lines, "truncated": from > 1,
+            "reset": false, "lost": 0 });
+        change(&mut payload);
+        story().but(|s| {
+            s.asked("1", "logs.tail", asked, payload);
+        })
+    };
+    let as_it_is = |_: &mut Value| {};
+    tail(json!({}), 1, &as_it_is).holds();
+    tail(json!({ "maxBytes": 90 }), 499, &as_it_is).holds();
+    tail(json!({ "maxBytes": 90 }), 498, &as_it_is).breaks("answers", "gives 3 lines");
+    tail(json!({}), 2, &as_it_is).breaks("answers", "gives 499 lines");
+    tail(json!({}), 1, &|t| t["cursor"] = json!(20_010)).breaks("answers", "`cursor` is 20010");
+    tail(json!({}), 1, &|t| t["size"] = json!(20_000)).breaks("answers", "`size` is 20000");
+    tail(json!({}), 1, &|t| t["truncated"] = json!(true)).breaks("answers", "`truncated` is true");
+    tail(json!({}), 1, &|t| t["reset"] = json!(true)).breaks("answers", "`reset` is true");
+    let on = |lost: u64| tail(json!({ "cursor": 19_600, "limit": 5 }), 496, &|t| t["lost"] = json!(lost));
+    on(5).holds();
+    on(0).breaks("answers", "`lost` is 0");
+    on(4).breaks("answers", "`lost` is 4");
+}

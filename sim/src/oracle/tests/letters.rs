@@ -64,7 +64,7 @@ fn what_was_refused_is_listed_and_what_arrived_is_not() {
     after(403, &[letter("dead", &json!({ "error": "no" }))]).breaks("letters", "is dead, refused, \"no\"");
     after(403, &[letter("dead", &json!({ "text": "other words" }))]).breaks("letters", "and is not listed as dead");
     after(200, &[]).holds();
-    after(200, &[dead.clone()]).breaks("letters", "is listed as dead, and arrived");
+    after(200, std::slice::from_ref(&dead)).breaks("letters", "is listed as dead, and arrived");
     after(200, &[letter("queued", &json!({}))]).breaks("letters", "is listed as queued, and arrived");
     after(500, &[dead]).breaks("letters", "the service answered 500");
     after(500, &[letter("unknown", &json!({}))]).breaks("letters", "is unknown, though");
