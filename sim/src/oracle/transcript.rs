@@ -7,13 +7,14 @@
 //! that somebody cut short, a note that was not confirmed, a beginning anew that was asked for.
 
 mod inputs;
+mod late;
 mod walk;
 
 use std::collections::BTreeMap;
 
 use self::{
     inputs::{Change, Inputs, Said},
-    walk::{Answer, Turn, Used, Walk, Wrong, missing, walk, words},
+    walk::{Answer, Turn, Used, Walk, Wrong, missing, walk},
 };
 use super::{
     Expect,
@@ -34,8 +35,6 @@ const MODEL_WAITS: [u64; 11] =
     [250_000, 500_000, 2_000_000, 250_000, 500_000, 4_000_000, 250_000, 500_000, 8_000_000, 250_000, 500_000];
 /// What comes earlier by less is jitter of the world, in microseconds.
 const EARLY: u64 = 20_000;
-/// What a slow link holds has arrived by then, in microseconds.
-const LINGERS: u64 = 5_000_000;
 /// Answers of this size have room for no more.
 const LARGE: usize = 5 << 20;
 
@@ -211,52 +210,6 @@ impl Judge<'_> {
         let step = serde_json::from_str(step).unwrap_or_default();
         session.turn = Some(Turn { own, on: None, answer, whole, at, began: at.1, failed: 0, step, inputs });
         self.sessions.insert(key, session);
-    }
-
-    /// What a run is given that the end of a process took with it and that is begun anew: the words that it began with, at
-    /// the same place, and nothing of what came of them.
-    fn begun_anew<'p>(&self, session: &Session, parts: &'p [Part], at: u64) -> Option<&'p [Part]> {
-        let turn = session.turn.as_ref()?;
-        let own = parts.strip_prefix(&session.base[..])?;
-        let end = self.lost(self.sent(turn.began), at)?;
-        let is_told = self.inputs.ended_between(&turn.inputs, self.sent(turn.at.1), end);
-        let said = |p: &Part| matches!(p, Part::User(_) | Part::Image(_));
-        let same = own.iter().all(said) && !own.is_empty() && words(own).eq(words(&turn.own));
-        (same && !is_told && own != turn.own).then_some(own)
-    }
-
-    /// A request that a slow link delivers after what came later in its session: its run has been ended since. What was known
-    /// before it can have been sent is in it.
-    fn is_overtaken(&self, session: &Session, key: &str, parts: &[Part], at: u64) -> bool {
-        let sent = self.sent(at);
-        let least = session.lengths.iter().rev().find(|(t, _)| *t <= sent).map_or(0, |(_, n)| *n);
-        let own = session.turn.as_ref().map_or(&[][..], |t| &t.own);
-        let known = || session.base.iter().chain(own);
-        let all = session.base.len() + own.len();
-        let is_old = parts.len() < all || session.turn.is_none() && parts.len() == all;
-        if sent == at || parts.len() < least {
-            return false;
-        }
-        if is_old && parts.iter().zip(known()).all(|(a, b)| a == b) {
-            return true;
-        }
-        // The process that sent it has ended: it begins or continues the last turn of that.
-        let ends = self.facts.lives.iter().map(|l| l.to).filter(|to| *to <= at && to.saturating_add(LINGERS) >= at);
-        let Some(end) = ends.max() else { return false };
-        let tail = said_last(parts);
-        let said_before = || self.said(key, &parts[tail..]).iter().all(|n| self.inputs.all[*n].at.t < end);
-        let begins = is_old && said_before() && parts[..tail].iter().zip(known()).all(|(a, b)| a == b);
-        begins
-            || session
-                .before
-                .as_ref()
-                .is_some_and(|(base, turn)| turn.at.1 <= end && goes_on(base, turn, parts).is_some())
-    }
-
-    /// When a request was sent at the earliest that came to the model at `at`.
-    fn sent(&self, at: u64) -> u64 {
-        let slow = |f: &Fault| f.target == "model" && f.is_slow() && f.from <= at && f.to.saturating_add(LINGERS) >= at;
-        if self.facts.faults.iter().any(slow) { at.saturating_sub(LINGERS) } else { at }
     }
 
     /// A model that failed is asked again after a while that grows, and after what it asks for itself; one that failed for good
@@ -598,19 +551,19 @@ impl Judge<'_> {
         Ok(read)
     }
 
-    /// The first end of a process in this time that may have taken a run with it: a crash, or a stop that waited no longer.
-    fn lost(&self, from: u64, to: u64) -> Option<u64> {
-        let disk = |t: u64| self.facts.faults.iter().any(|f| f.kind == "disk" && f.from <= t && f.to >= from);
-        let mut ends = self.facts.lives.iter().filter(|l| l.to >= from && l.to <= to);
-        ends.find(|l| l.crashed || l.cut_off || disk(l.to)).map(|l| l.to)
-    }
-
     /// Only part of an answer, or nothing of it, is kept: somebody ended the run, or something the answer.
     fn is_cut_short(&self, key: &str, turn: &Turn, text: &str, until: u64) -> Result<(), String> {
-        // What is told of an answer behind calls of tools is not told apart from what was said before them.
-        let is_one = turn.own.iter().all(|p| matches!(p, Part::User(_) | Part::Image(_)));
-        let told = self.inputs.said_until_aborted(&turn.inputs).filter(|_| is_one);
-        let told = told.map(|said| shortened(said.trim_end()));
+        // Of this answer: not of one behind calls of tools, which is told like what was said before them, nor of a run that was
+        // begun anew, nor of an attempt that failed and was made again.
+        let is_one = turn.own.iter().all(|p| matches!(p, Part::User(_) | Part::Image(_))) && turn.failed == 0;
+        let since = self.sent(turn.at.1);
+        let model = |t: u64| {
+            let hit = |f: &Fault| f.is_model() && f.from <= t && f.to.saturating_add(60_000_000) >= since;
+            self.facts.faults.iter().any(hit)
+        };
+        let is_of_it = |t: u64| is_one && t >= turn.at.1 && self.lost(since, until).is_none() && !model(t);
+        let told = self.inputs.said_until_aborted(&turn.inputs).filter(|(t, _)| is_of_it(*t));
+        let told = told.map(|(_, said)| shortened(said.trim_end()));
         if let Some(told) =
             told.filter(|told| !text.contains("… (") && !told.contains("… (") && !text.starts_with(told))
         {

@@ -113,9 +113,9 @@ impl Registers {
                 let sure = |u: &&&Use| !matches!(u.deed, Deed::WasNot(_)) && u.to.is_some_and(|to| to < read.from);
                 let Some(latest) = others().filter(sure).map(|u| u.from).max() else { continue };
                 // A read that began before a write that was over by now says nothing of what was so after it.
-                let written = others().filter(sure).filter(|u| u.is_write()).map(|u| u.from).max().unwrap_or(0);
+                let written = others().filter(sure).filter(|u| u.is_write()).map(|u| u.from).max();
                 let may_hold = |u: &&&Use| {
-                    let in_time = u.is_write() || u.from > written;
+                    let in_time = u.is_write() || written.is_none_or(|write| u.from > write);
                     !matches!(u.deed, Deed::WasNot(_)) && in_time && u.from < end && u.to.is_none_or(|to| to >= latest)
                 };
                 if !others().filter(may_hold).any(|u| u.allows(value, not)) {

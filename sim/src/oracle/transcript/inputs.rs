@@ -106,8 +106,8 @@ pub struct Inputs<'a> {
     pub ended: BTreeMap<String, u64>,
     /// When runs are known to have ended with a whole answer.
     done: BTreeMap<String, u64>,
-    /// What a run had said when it was ended.
-    pub aborted: BTreeMap<String, String>,
+    /// What a run had said when it was ended, as far as anybody had been told, and when that was told.
+    aborted: BTreeMap<String, (u64, String)>,
     /// Sessions that were given the model that the gateway has built in.
     echoes: BTreeSet<String>,
     /// When answers to a message went out, by its id.
@@ -153,8 +153,8 @@ impl<'a> Inputs<'a> {
                 if state == Some("aborted") {
                     let words = [text_of(&e.payload["message"]), said.remove(e.run).unwrap_or_default()];
                     let known = this.aborted.entry(e.run.to_owned()).or_default();
-                    if let Some(more) = words.into_iter().max_by_key(String::len).filter(|w| w.len() > known.len()) {
-                        *known = more;
+                    if let Some(more) = words.into_iter().max_by_key(String::len).filter(|w| w.len() > known.1.len()) {
+                        *known = (e.at.t, more);
                     }
                 }
             }
@@ -403,12 +403,12 @@ impl<'a> Inputs<'a> {
         self.echoes.contains(session) && matches!(words, Part::User(text) if text == answer)
     }
 
-    /// What a client was told of its run when that was ended.
-    pub fn said_until_aborted(&self, inputs: &[usize]) -> Option<&str> {
+    /// What a client was told of its run until that was ended, and when it was.
+    pub fn said_until_aborted(&self, inputs: &[usize]) -> Option<(u64, &str)> {
         let [n] = inputs else { return None };
         let mut keys = self.all[*n].keys.iter();
         let (Some(key), None) = (keys.next(), keys.next()) else { return None };
-        self.aborted.get(key).map(String::as_str).filter(|t| !t.trim().is_empty())
+        self.aborted.get(key).map(|(t, said)| (*t, said.as_str())).filter(|(_, said)| !said.trim().is_empty())
     }
 
     /// Somebody has asked in this time for a run of this session to end.
