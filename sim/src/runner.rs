@@ -107,35 +107,45 @@ pub fn try_plan_within(plan: &Plan, patience: Duration) -> (Outcome, Vec<Record>
     judge(plan, run::run(plan, patience))
 }
 
+/// The same without the oracles' verdict: a run whose history is compared with one that was judged.
+pub fn repeat(plan: &Plan, patience: Duration) -> Outcome {
+    let finished = run::run(plan, patience);
+    outcome(plan, &finished, Vec::new())
+}
+
 /// Judges a run.
 pub fn judge(plan: &Plan, finished: Finished) -> (Outcome, Vec<Record>) {
-    let Finished { history, draws, storage_ops, choices, broken, stuck, cpu_s } = finished;
-    let violations = match stuck {
+    let violations = match &finished.stuck {
         // What was under way then will not end: the oracles would say nothing else.
         Some(detail) => {
-            vec![Violation { oracle: LIVELOCK.into(), at: history.last().map(|r| r.i), detail }]
+            let at = finished.history.last().map(|r| r.i);
+            vec![Violation { oracle: LIVELOCK.into(), at, detail: detail.clone() }]
         }
-        None => crate::judge::violations(plan, &history),
+        None => crate::judge::violations(plan, &finished.history),
     };
-    let reached = goals::reached(&history);
-    let outcome = Outcome {
+    (outcome(plan, &finished, violations), finished.history)
+}
+
+fn outcome(plan: &Plan, finished: &Finished, violations: Vec<Violation>) -> Outcome {
+    let history = &finished.history;
+    let reached = goals::reached(history);
+    Outcome {
         scenario: plan.scenario.clone(),
         seed: plan.seed,
         violations,
-        broken,
-        hash: crate::judge::hash(&history),
+        broken: finished.broken.clone(),
+        hash: crate::judge::hash(history),
         records: history.len() as u64,
-        draws,
-        storage_ops,
-        choices,
+        draws: finished.draws,
+        storage_ops: finished.storage_ops,
+        choices: finished.choices,
         goals: reached
             .into_iter()
             .filter(|g| g.starts_with("probe ") || plan.expect.goals().any(|goal| goal == g))
             .collect(),
         simulated_s: history.last().map_or(0.0, |r| r.t_us as f64 / 1e6),
-        cpu_s: cpu_s + cpu_seconds(),
-    };
-    (outcome, history)
+        cpu_s: finished.cpu_s + cpu_seconds(),
+    }
 }
 
 /// CPU time of this thread; 0 where the system does not tell.

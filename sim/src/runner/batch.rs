@@ -216,14 +216,15 @@ impl Batch {
     }
 
     fn attempt(&self, work: Work) -> Tried {
-        let outcome = self.child(work, None);
+        let outcome = self.child(work, None, true);
         let mut divergence = None;
         // A run that the watchdog ended breaks off anywhere.
         if self.check_determinism
             && let Ok(first) = &outcome
             && !first.is_livelock()
         {
-            match self.child(work, None) {
+            // Its history says whether it is the same run; the verdict is known then.
+            match self.child(work, None, false) {
                 Ok(second) if same(first, &second) => {}
                 Ok(second) => divergence = Some(self.parted(work, first, &second)),
                 Err(error) => divergence = Some(format!("the second run failed: {error}")),
@@ -232,8 +233,8 @@ impl Batch {
         Tried { outcome, divergence }
     }
 
-    /// One run in a new process.
-    fn child(&self, work: Work, trace: Option<&Path>) -> Result<Outcome, String> {
+    /// One run in a new process, judged or only for its history.
+    fn child(&self, work: Work, trace: Option<&Path>, is_judged: bool) -> Result<Outcome, String> {
         let exe = this_program().map_err(|e| e.to_string())?;
         let mut command = Command::new(exe);
         command.arg("one").arg(&self.stories[work.story].path).arg("--seed").arg(work.seed.to_string());
@@ -243,6 +244,9 @@ impl Batch {
         }
         if let Some(trace) = trace {
             command.arg("--trace").arg(trace);
+        }
+        if !is_judged {
+            command.arg("--unjudged");
         }
         if let Some(canary) = self.canary {
             command.arg("--canary").arg(name(&canary));
@@ -272,7 +276,7 @@ impl Batch {
         // A difference need not show again; each attempt is another chance.
         for _ in 0..5 {
             let (one, two) = (file(1), file(2));
-            let runs = self.child(work, Some(&one)).and(self.child(work, Some(&two)));
+            let runs = self.child(work, Some(&one), true).and(self.child(work, Some(&two), true));
             if let (Ok(_), Ok(Some(divergence))) = (runs, Divergence::of_files(&one, &two)) {
                 return format!("{sums}\n  first different record {}:\n{divergence}", divergence.at);
             }
