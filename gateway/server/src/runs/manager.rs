@@ -305,9 +305,11 @@ impl Runs {
         };
         drop(state);
         for old in interrupted {
-            gateway.platform.probe.sometimes("queue.interrupted");
-            old.cancel.cancel();
-            old.emitter.lock().unwrap_or_else(PoisonError::into_inner).abort(&gateway.hub, "stop");
+            // One that has said everything is not ended any more: its reply comes.
+            if old.emitter.lock().unwrap_or_else(PoisonError::into_inner).abort_if_under_way(&gateway.hub, "stop") {
+                gateway.platform.probe.sometimes("queue.interrupted");
+                old.cancel.cancel();
+            }
         }
         if let Some(old) = dropped {
             tracing::warn!(session = old.request.session_key, "the queue of the session is full, a message is dropped");
