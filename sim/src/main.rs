@@ -17,7 +17,7 @@ use sim::{
     mutants::{self, Hunt},
     oracle,
     plan::{Plan, Strike, StrikeKind},
-    runner::{Batch, LIVELOCK, Outcome, Story, exit, judge, repeat, try_plan, try_plan_within},
+    runner::{Batch, LIVELOCK, Outcome, Story, exit, judge, try_plan, try_plan_like, try_plan_within},
     scenario,
     shrink::{Shrinker, Symptom},
     trace,
@@ -224,9 +224,9 @@ enum Command {
         at_op: Option<u64>,
         #[arg(long, value_parser = budget, default_value = WATCHDOG)]
         watchdog: Duration,
-        /// Only its history matters, which is compared with that of a run that was judged.
+        /// Not judged when its history has this hash: the verdict on that is known.
         #[arg(long, conflicts_with = "trace")]
-        unjudged: bool,
+        like: Option<String>,
     },
 }
 
@@ -414,13 +414,13 @@ fn run(command: Command) -> Result<u8, String> {
             Ok(if found { exit::OK } else { exit::VIOLATED })
         }
         Command::Schema => print(&json(&scenario::schema())?),
-        Command::One { file, seed, trace, canary, kind, at_op, watchdog, unjudged } => {
+        Command::One { file, seed, trace, canary, kind, at_op, watchdog, like } => {
             quiet();
             canary.into_iter().for_each(sim::canary::plant);
             let strike = kind.zip(at_op).map(|(kind, at_op)| Strike { kind, at_op });
             let plan = draw(&file, seed)?.struck(strike);
-            let outcome = if unjudged {
-                repeat(&plan, watchdog)
+            let outcome = if let Some(hash) = like {
+                try_plan_like(&plan, watchdog, &hash)
             } else {
                 let (outcome, history) = try_plan_within(&plan, watchdog);
                 write_trace(trace.as_deref(), &plan, &outcome, &history)?;

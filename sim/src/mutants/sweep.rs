@@ -90,6 +90,9 @@ impl<'a> Sweep<'a> {
             }
             let of = self.tried.iter().filter(|t| t.error.is_none()).count();
             told(&format!("seed {seed}: {} of {of} found", of - alive.len()));
+            if alive.is_empty() {
+                break;
+            }
         }
         for (bug, goals) in alive {
             self.tried[bug].trials.pop();
@@ -104,7 +107,7 @@ impl<'a> Sweep<'a> {
         let runs = side_by_side(self.jobs, (0..self.stories.len()).collect(), |n| {
             let file = tempfile::NamedTempFile::new().map_err(|e| e.to_string())?;
             let path = &self.stories[n].path;
-            let outcome = one(&self.planted.program, path, seed, &[("SIM_MUTANTS_REACHED", file.path().into())])?;
+            let outcome = one(&self.planted.program, path, seed, &[("SIM_MUTANTS_REACHED", file.path().into())], None)?;
             let reached = std::fs::read_to_string(file.path()).map_err(|e| e.to_string())?;
             Ok((n, Sound { outcome, reached: reached.lines().filter_map(|line| line.parse().ok()).collect() }))
         });
@@ -132,7 +135,8 @@ impl<'a> Sweep<'a> {
                 continue;
             }
             reached += 1;
-            let oracles = match one(program, &story.path, seed, &[("SIM_MUTANT", chosen.clone().into())]) {
+            let like = Some(sound.outcome.hash.as_str());
+            let oracles = match one(program, &story.path, seed, &[("SIM_MUTANT", chosen.clone().into())], like) {
                 Ok(outcome) => {
                     changed += u64::from(outcome.hash != sound.outcome.hash);
                     both.1.extend(outcome.goals.iter().cloned());
@@ -172,12 +176,19 @@ fn violated(outcome: &Outcome) -> Vec<String> {
     oracles.into_iter().cloned().chain(broken).collect()
 }
 
-/// One run in a process of its own.
-fn one(program: &Path, scenario: &Path, seed: u64, vars: &[(&str, PathBuf)]) -> Result<Outcome, String> {
+/// One run in a process of its own; not judged where it is the same as that of this hash.
+fn one(
+    program: &Path,
+    scenario: &Path,
+    seed: u64,
+    vars: &[(&str, PathBuf)],
+    like: Option<&str>,
+) -> Result<Outcome, String> {
     let output = Command::new(program)
         .arg("one")
         .arg(scenario)
         .args(["--seed", &seed.to_string(), "--watchdog", WATCHDOG])
+        .args(like.into_iter().flat_map(|hash| ["--like", hash]))
         .envs(vars.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .output()

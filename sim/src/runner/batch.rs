@@ -216,15 +216,14 @@ impl Batch {
     }
 
     fn attempt(&self, work: Work) -> Tried {
-        let outcome = self.child(work, None, true);
+        let outcome = self.child(work, None, None);
         let mut divergence = None;
         // A run that the watchdog ended breaks off anywhere.
         if self.check_determinism
             && let Ok(first) = &outcome
             && !first.is_livelock()
         {
-            // Its history says whether it is the same run; the verdict is known then.
-            match self.child(work, None, false) {
+            match self.child(work, None, Some(first)) {
                 Ok(second) if same(first, &second) => {}
                 Ok(second) => divergence = Some(self.parted(work, first, &second)),
                 Err(error) => divergence = Some(format!("the second run failed: {error}")),
@@ -233,8 +232,8 @@ impl Batch {
         Tried { outcome, divergence }
     }
 
-    /// One run in a new process, judged or only for its history.
-    fn child(&self, work: Work, trace: Option<&Path>, is_judged: bool) -> Result<Outcome, String> {
+    /// One run in a new process; not judged where it is the same as `like`.
+    fn child(&self, work: Work, trace: Option<&Path>, like: Option<&Outcome>) -> Result<Outcome, String> {
         let exe = this_program().map_err(|e| e.to_string())?;
         let mut command = Command::new(exe);
         // Memory that is freed is wanted again in the next moment: not given back to the system it need not be cleared anew.
@@ -247,8 +246,8 @@ impl Batch {
         if let Some(trace) = trace {
             command.arg("--trace").arg(trace);
         }
-        if !is_judged {
-            command.arg("--unjudged");
+        if let Some(like) = like {
+            command.arg("--like").arg(&like.hash);
         }
         if let Some(canary) = self.canary {
             command.arg("--canary").arg(name(&canary));
@@ -278,7 +277,7 @@ impl Batch {
         // A difference need not show again; each attempt is another chance.
         for _ in 0..5 {
             let (one, two) = (file(1), file(2));
-            let runs = self.child(work, Some(&one), true).and(self.child(work, Some(&two), true));
+            let runs = self.child(work, Some(&one), None).and(self.child(work, Some(&two), None));
             if let (Ok(_), Ok(Some(divergence))) = (runs, Divergence::of_files(&one, &two)) {
                 return format!("{sums}\n  first different record {}:\n{divergence}", divergence.at);
             }
