@@ -116,8 +116,9 @@ fn compare(wanted: &Seen, texts: &[(u64, &str)], whole: bool) -> Result<(), (u64
         all.shown.extend(more.shown);
         all.links.extend(more.links);
         if let Some(n) = wanted.differs(&all) {
+            let how = if wanted.shown[n].0 == all.shown[n].0 { " in another style" } else { "" };
             let (wanted, got) = (wanted.around(n), all.around(n));
-            return Err((at, format!("the model wrote ...{wanted}..., the chat is shown ...{got}...")));
+            return Err((at, format!("the model wrote ...{wanted}..., the chat is shown{how} ...{got}...")));
         }
         if all.shown.len() >= wanted.shown.len() {
             break;

@@ -26,14 +26,13 @@ fn a_chat_is_shown_what_the_model_wrote() {
     assert_eq!(says(text, &[html]), "");
     for (good, bad, why) in [
         ("2. <code>", "1. <code>", "the chat is shown"),
-        ("<b>milk</b>", "milk", "the model wrote ...oppinglist:1.milk&"),
+        ("<b>milk</b>", "milk", "in another style"),
         ("a&lt;b", "ab", "the model wrote"),
         ("• <i>now</i>", "", "of the"),
         ("a=1", "a=2", "links lead to"),
-        ("<b>milk</b>", "<b>milk", "the chat is shown"),
     ] {
         let said = says(text, &[&html.replace(good, bad)]);
-        assert!(bad == "<b>milk" || said.contains(why), "{good} -> {bad}: {said}");
+        assert!(said.contains(why), "{good} -> {bad}: {said}");
     }
 }
 
@@ -47,7 +46,7 @@ fn a_long_answer_is_whole_over_its_messages() {
     assert_eq!(says(text, &[first, second]), "");
     assert_eq!(says(text, &[first, first, second]), "", "sent again");
     assert!(says(text, &[first]).contains("of the"));
-    assert!(says(text, &[first, &second.replace("pre>", "b>")]).contains("no markup that Telegram takes"));
+    assert!(says(text, &[first, &second.replace("</pre>", "")]).contains("no markup that Telegram takes"));
     assert!(says(text, &[first, "<pre>nother line of it</pre>\nand the end"]).contains("the chat is shown"));
     assert!(says("x", &[&"y".repeat(61)]).contains("61 units in one message, at most 60"));
 }
