@@ -7,6 +7,7 @@
 mod access;
 mod answers;
 mod conn;
+mod envelope;
 mod facts;
 mod fairness;
 mod fallback;
@@ -17,6 +18,7 @@ mod letters;
 mod lifecycle;
 mod linearizable;
 mod lockout;
+mod markup;
 mod model;
 mod pairing;
 mod presence;
@@ -43,7 +45,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{history::Record, plan::Plan, scenario::Route};
-pub use access::Access;
+pub use access::{Access, GroupRule};
 use facts::Facts;
 use findings::Findings;
 
@@ -300,7 +302,7 @@ fn says(plan: &Plan, word: &str) -> bool {
 }
 
 /// Every oracle and what it says.
-pub const ORACLES: [(&str, &str); 57] = [
+pub const ORACLES: [(&str, &str); 60] = [
     ("frames", "received frames have the form of the sheets: no unknown or null member, known error codes"),
     ("challenge", "the first frame is connect.challenge, once, without seq"),
     ("hello", "the response to connect comes before any event and any other response"),
@@ -349,6 +351,12 @@ pub const ORACLES: [(&str, &str); 57] = [
     ("idempotency", "one key, one outcome, one effect"),
     ("fallback", "a run ends well where a model behind the first one answers"),
     ("access", "who was not let in, and what needs a mention, causes no run; who waits is told so once"),
+    (
+        "envelope",
+        "what a person wrote is given to the model as it was written, and what looks like a line of the gateway is marked",
+    ),
+    ("places", "an answer goes to the chat and topic of its message, what an operator sends where he said"),
+    ("markup", "a chat is shown what the model wrote: the same text, with its marks, in messages that fit"),
     ("telegram_offset", "the offset of getUpdates never goes back"),
     ("telegram_poll", "at most one getUpdates at a time"),
     ("telegram_429", "nothing is sent to a chat before its retry_after is over"),
@@ -390,6 +398,8 @@ pub fn judge(history: &[Record], expect: &Expect) -> Vec<Verdict> {
     fallback::check(&conns, &facts, expect, &mut out);
     access::check(&conns, &facts, expect, &mut out);
     transcript::check(&conns, &facts, expect, &mut out);
+    envelope::check(&facts, &mut out);
+    markup::check(&facts, expect, &mut out);
     let unwelcome = access::unwelcome(&facts, &conns, expect);
     telegram::check(&facts, &unwelcome, expect, &mut out);
     health::check(&conns, &unwelcome, &facts, &mut out);

@@ -206,6 +206,9 @@ pub struct Message {
     /// What comes with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub media: Option<Attached>,
+    /// Members of Telegram's own message, put over those that it has by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub with: Option<Value>,
 }
 
 /// What the fake model server is told.

@@ -183,6 +183,9 @@ pub struct TelegramMessage {
     /// What comes with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub media: Option<Attached>,
+    /// Members of Telegram's own message, put over those that it has by itself: `{ message_thread_id = 7, is_topic_message = true }`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub with: Option<serde_json::Value>,
 }
 
 /// A file that comes with a message, whose text is its caption then.

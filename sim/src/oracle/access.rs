@@ -17,8 +17,10 @@ use super::{
 };
 use crate::history::What;
 
-/// The bot's name in the fake.
+/// The bot's name in the fake ...
 const NAME: &str = "@mock_bot";
+/// ... and its number.
+const BOT: i64 = 111_111;
 
 /// The rules of the configuration, as far as they are judged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -32,14 +34,47 @@ pub struct Access {
     pub allowed: Vec<String>,
     /// Those of groups; those of private chats when empty.
     pub group_allowed: Vec<String>,
-    /// Groups by number or `*`, and whether the bot must be mentioned there; all of them when empty.
-    pub groups: BTreeMap<String, bool>,
+    /// Groups by number or `*`; all of them when empty.
+    pub groups: BTreeMap<String, GroupRule>,
+}
+
+/// What holds in a group or in a topic; what is not said comes from the next wider one: topic, group, the topic of `*`, `*`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct GroupRule {
+    /// Somebody is listened to there.
+    pub enabled: Option<bool>,
+    /// The bot must be mentioned or answered; it must where nothing is said.
+    pub require_mention: Option<bool>,
+    /// Who may write there, instead of the lists of all groups.
+    pub allow_from: Option<Vec<String>>,
+    /// By their numbers.
+    pub topics: BTreeMap<String, GroupRule>,
+}
+
+impl GroupRule {
+    /// As it stands in a configuration.
+    fn of(value: &Value) -> Self {
+        let topics = value["topics"].as_object().into_iter().flatten();
+        Self {
+            enabled: value["enabled"].as_bool(),
+            require_mention: value["requireMention"].as_bool(),
+            allow_from: value["allowFrom"].as_array().map(|list| list.iter().map(bare).collect()),
+            topics: topics.map(|(id, rule)| (id.clone(), Self::of(rule))).collect(),
+        }
+    }
+}
+
+/// An entry of a list without its prefix.
+fn bare(entry: &Value) -> String {
+    text(entry).trim_start_matches("telegram:").trim_start_matches("tg:").to_owned()
 }
 
 impl Default for Access {
     /// Everybody may write, everywhere.
     fn default() -> Self {
-        let groups = BTreeMap::from([("*".to_owned(), false)]);
+        let rule = GroupRule { require_mention: Some(false), ..GroupRule::default() };
+        let groups = BTreeMap::from([("*".to_owned(), rule)]);
         Self { private: "open".into(), group: "open".into(), allowed: vec![], group_allowed: vec![], groups }
     }
 }
@@ -58,13 +93,9 @@ impl Access {
     pub fn of(config: &Config) -> Self {
         let telegram = serde_json::to_value(&config.channels.telegram).unwrap_or_default();
         let word = |key: &str, default: &str| telegram[key].as_str().unwrap_or(default).to_owned();
-        let list = |key: &str| {
-            let entries = telegram[key].as_array().into_iter().flatten();
-            let bare = |e: &Value| text(e).trim_start_matches("telegram:").trim_start_matches("tg:").to_owned();
-            entries.map(bare).collect::<Vec<String>>()
-        };
+        let list = |key: &str| telegram[key].as_array().into_iter().flatten().map(bare).collect::<Vec<String>>();
         let groups = telegram["groups"].as_object().into_iter().flatten();
-        let groups = groups.map(|(id, rule)| (id.clone(), rule["requireMention"] != false)).collect();
+        let groups = groups.map(|(id, rule)| (id.clone(), GroupRule::of(rule))).collect();
         Self {
             private: word("dmPolicy", "pairing"),
             group: word("groupPolicy", "allowlist"),
@@ -86,15 +117,41 @@ impl Access {
             let known = self.private == "open" || Self::has(&self.allowed, &from) || paired;
             return if known && self.private != "disabled" { Welcome::Yes } else { Welcome::No };
         }
-        let rule = self.groups.get(&chat).or_else(|| self.groups.get("*"));
-        let allowed = if self.group_allowed.is_empty() { &self.allowed } else { &self.group_allowed };
-        let sender = self.group == "open" || Self::has(allowed, &from) || paired;
-        if self.group == "disabled" || (rule.is_none() && !self.groups.is_empty()) || !sender {
+        let topic = telegram::places::topic(update).map(|t| t.to_string());
+        let named = [chat.as_str(), "*"].into_iter().filter_map(|id| self.groups.get(id));
+        let rules: Vec<&GroupRule> = named
+            .flat_map(|group| topic.as_ref().and_then(|t| group.topics.get(t)).into_iter().chain([group]))
+            .collect();
+        let sender = match rules.iter().find_map(|rule| rule.allow_from.as_ref()) {
+            _ if self.group == "open" => true,
+            Some(list) => Self::has(list, &from),
+            None if !self.group_allowed.is_empty() => Self::has(&self.group_allowed, &from),
+            None => Self::has(&self.allowed, &from) || paired,
+        };
+        let off = rules.iter().find_map(|rule| rule.enabled) == Some(false);
+        if self.group == "disabled" || (rules.is_empty() && !self.groups.is_empty()) || off || !sender {
             return Welcome::No;
         }
-        let words = update["text"].as_str().unwrap_or_default();
-        if rule.copied().unwrap_or(true) && !words.contains(NAME) { Welcome::Unmentioned } else { Welcome::Yes }
+        let needed = rules.iter().find_map(|rule| rule.require_mention).unwrap_or(true);
+        if needed && !is_mentioned(update) { Welcome::Unmentioned } else { Welcome::Yes }
     }
+}
+
+/// The bot is named as a whole word, marked, or answered; what opened a topic is no answer to anybody.
+fn is_mentioned(update: &Value) -> bool {
+    let with = &update["with"];
+    let answered = &with["reply_to_message"];
+    let marked = with["entities"].as_array().into_iter().flatten();
+    let words = update["text"].as_str().unwrap_or_default().to_lowercase();
+    let whole = words.match_indices(NAME).any(|(at, _)| {
+        let word = |c: char| c.is_alphanumeric() || c == '_';
+        let command = words[..at].rsplit(char::is_whitespace).next().is_some_and(|w| w.starts_with('/'));
+        let (before, after) = (words[..at].chars().next_back(), words[at + NAME.len()..].chars().next());
+        (command || !before.is_some_and(word)) && !after.is_some_and(word)
+    });
+    whole
+        || answered["from"]["id"] == BOT && answered["forum_topic_created"].is_null()
+        || marked.into_iter().any(|e| e["type"] == "text_mention" && e["user"]["id"] == BOT)
 }
 
 /// People whom an operator has let in, and the records from and to which that is unsure; no end without an answer.
@@ -147,10 +204,7 @@ pub fn check(conns: &[Conn], facts: &Facts, expect: &Expect, out: &mut Findings)
     }
     for r in facts.history {
         let What::Model { text, entered, .. } = &r.what else { continue };
-        let named = |id: &i64| {
-            let mark = format!("[message_id: {id}]");
-            text.contains(&mark) || entered.iter().any(|t| t.contains(&mark))
-        };
+        let named = |id: &i64| entered.iter().chain([text]).any(|t| telegram::quoted(t).any(|quoted| quoted == *id));
         let Some((id, (chat, welcome))) = strangers.iter().find(|(id, _)| named(id)) else { continue };
         // What was said in a group without a mention may stand before what was said with one.
         if *welcome == Welcome::No || !friends.iter().any(named) {

@@ -5,6 +5,7 @@ mod chat;
 mod flight;
 mod once;
 mod pacing;
+pub mod places;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -50,7 +51,8 @@ impl Call<'_> {
     pub fn status(&self) -> u16 {
         self.end.map_or(0, |(_, s)| s)
     }
-    fn words(&self) -> &str {
+    /// Its words, with their markup.
+    pub fn words(&self) -> &str {
         self.params["text"].as_str().or_else(|| self.params["caption"].as_str()).unwrap_or_default()
     }
 }
@@ -74,6 +76,7 @@ pub fn check(facts: &Facts, unwelcome: &BTreeSet<i64>, expect: &Expect, out: &mu
     polls(&calls, facts, out);
     too_many(&calls, facts, out);
     pacing::check(&calls, facts, out);
+    places::check(&calls, facts, out);
     for chat in chat::all(&calls, facts, out) {
         once::check(&chat, facts, expect, out);
         chat.in_order(facts, expect, out);

@@ -314,7 +314,14 @@ fn telegram(section: &TelegramSection, length_ms: u64, root: &dyn Entropy) -> Te
     let dice = &Dice(root.fork("telegram"));
     let fixed = section.messages.iter();
     let mut messages: Vec<Message> = fixed
-        .map(|m| Message { at_ms: m.at.ms(), chat: m.chat, from: m.from, text: m.text.clone(), media: m.media })
+        .map(|m| Message {
+            at_ms: m.at.ms(),
+            chat: m.chat,
+            from: m.from,
+            text: m.text.clone(),
+            media: m.media,
+            with: m.with.clone(),
+        })
         .collect();
     if messages.is_empty() && !section.texts.is_empty() {
         for chat in 1..=i64::from(section.chats) {
@@ -328,7 +335,7 @@ fn telegram(section: &TelegramSection, length_ms: u64, root: &dyn Entropy) -> Te
                 let words = dice.one_of(&section.texts);
                 // Behind somebody's name it would be no command.
                 let text = if words.starts_with('/') { words.clone() } else { format!("person {chat} {n}: {words}") };
-                messages.push(Message { at_ms, chat, from: None, text, media: None });
+                messages.push(Message { at_ms, chat, from: None, text, media: None, with: None });
             }
         }
     }
@@ -355,7 +362,14 @@ fn says(person: &Person, length_ms: u64, dice: &Dice, messages: &mut Vec<Message
         let place = if person.id == chat { format!("chat.{chat}") } else { format!("chat.{chat}/{}", person.id) };
         let words = planted(dice.one_of(&person.texts).as_str(), &place, dice);
         let text = if words.starts_with('/') { words } else { format!("person {} {n}: {words}", person.id) };
-        messages.push(Message { at_ms, chat, from: (person.id != chat).then_some(person.id), text, media: None });
+        messages.push(Message {
+            at_ms,
+            chat,
+            from: (person.id != chat).then_some(person.id),
+            text,
+            media: None,
+            with: None,
+        });
     }
 }
 

@@ -50,6 +50,7 @@ impl Plan {
                     from: m.from,
                     text: m.text.clone(),
                     media: m.media,
+                    with: m.with.clone(),
                 })
                 .collect(),
             ..TelegramSection::default()

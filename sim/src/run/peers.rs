@@ -99,14 +99,17 @@ impl Peers {
     pub fn write(&self, message: &Message) {
         let Some(host) = &self.telegram else { return };
         let from = message.from.unwrap_or(message.chat);
-        let update_id = match message.media {
-            None => host.fake.push_message(message.chat, from, &message.text),
-            Some(media) => host.fake.push_update(with_file(message, from, media)),
-        };
+        let update_id = host.fake.push_update(serde_json::json!({ "message": told(message, from) }));
         let message_id = host.fake.message_id(update_id);
         let mut update = serde_json::json!({ "chat": message.chat, "text": message.text, "message_id": message_id });
         if from != message.chat {
             update["from"] = from.into();
+        }
+        if let Some(media) = message.media {
+            update["media"] = serde_json::to_value(media).unwrap_or_default();
+        }
+        if let Some(with) = &message.with {
+            update["with"] = with.clone();
         }
         self.recorder.record("telegram", What::Update { update_id, update: update.clone() });
         host.pushed.lock().unwrap_or_else(PoisonError::into_inner).push((update_id, update));
@@ -198,26 +201,36 @@ impl ModelHost {
     }
 }
 
-/// A message with a file, its text as the caption.
-fn with_file(message: &Message, from: i64, media: Attached) -> Value {
-    let kind = if message.chat < 0 { "supergroup" } else { "private" };
-    let mut told = serde_json::json!({
-        "chat": { "id": message.chat, "type": kind, "title": "Group", "first_name": "Person" },
-        "from": { "id": from, "is_bot": false, "first_name": "Person" }, "caption": message.text,
-    });
-    match media {
-        Attached::Photo => told["photo"] = serde_json::json!([{ "file_id": "photo", "width": 1, "height": 1 }]),
-        Attached::Document => {
-            told["document"] =
-                serde_json::json!({ "file_id": "small", "file_name": "notes.txt", "mime_type": "text/plain" });
+/// A message as Telegram tells it; with a file its text is the caption.
+fn told(message: &Message, from: i64) -> Value {
+    let chat = if message.chat < 0 {
+        serde_json::json!({ "id": message.chat, "type": "supergroup", "title": "Group" })
+    } else {
+        serde_json::json!({ "id": message.chat, "type": "private", "first_name": "Person" })
+    };
+    let person =
+        serde_json::json!({ "id": from, "is_bot": false, "first_name": "Person", "username": format!("person{from}") });
+    let mut told = serde_json::json!({ "chat": chat, "from": person });
+    let words = if message.media.is_some() { "caption" } else { "text" };
+    told[words] = message.text.as_str().into();
+    let document =
+        |id: &str, name: &str, mime: &str| serde_json::json!({ "file_id": id, "file_name": name, "mime_type": mime });
+    match message.media {
+        Some(Attached::Photo) => {
+            told["photo"] = serde_json::json!([{ "file_id": "photo", "width": 1, "height": 1 }]);
         }
+        Some(Attached::Document) => told["document"] = document("small", "notes.txt", "text/plain"),
         // It says nothing of its size: that shows when it is fetched.
-        Attached::Large => {
-            told["document"] =
-                serde_json::json!({ "file_id": "large", "file_name": "film.bin", "mime_type": "video/mp4" });
+        Some(Attached::Large) => told["document"] = document("large", "film.bin", "video/mp4"),
+        None => {}
+    }
+    for (key, value) in message.with.as_ref().and_then(Value::as_object).into_iter().flatten() {
+        match (told[key].as_object_mut(), value.as_object()) {
+            (Some(own), Some(more)) => own.extend(more.clone()),
+            _ => told[key] = value.clone(),
         }
     }
-    serde_json::json!({ "message": told })
+    told
 }
 
 /// Names of the tools that a request to a model offers, in either API.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Call, plain, text};
+use super::{Call, places, plain};
 use crate::{
     history::What,
     oracle::{
@@ -32,7 +32,7 @@ impl Update<'_> {
     /// Its envelope stands in a request to a model or in an answer.
     pub fn is_in(&self, words: &str) -> bool {
         match self.message {
-            Some(id) => words.contains(&format!("[message_id: {id}]")),
+            Some(id) => quoted(words).any(|quoted| quoted == id),
             None => words.contains(&format!("] {}\n[message_id", self.text)),
         }
     }
@@ -48,9 +48,9 @@ pub fn is_stop(text: &str) -> bool {
     ["/stop", "stop", "esc", "abort", "wait", "exit", "interrupt"].iter().any(|word| text.eq_ignore_ascii_case(word))
 }
 
-/// One chat.
+/// One chat, or one topic of a group: each has a conversation of its own.
 pub struct Chat<'a> {
-    /// Its id.
+    /// Its id, `-100:topic:7` for a topic.
     pub id: String,
     /// What was written, in order.
     pub updates: Vec<Update<'a>>,
@@ -59,9 +59,10 @@ pub struct Chat<'a> {
 }
 
 /// The messages that an answer quotes: an echoing model repeats the envelopes that it was given, of each message that
-/// was answered with it.
+/// was answered with it. What a person wrote that looks so is marked with a backslash.
 pub fn quoted(words: &str) -> impl Iterator<Item = i64> {
-    words.split("[message_id: ").skip(1).filter_map(|rest| rest.split_once(']')?.0.parse().ok())
+    let own = words.match_indices("[message_id: ").filter(|(at, _)| !words[..*at].ends_with('\\'));
+    own.filter_map(|(at, mark)| words[at + mark.len()..].split_once(']')?.0.parse().ok())
 }
 
 /// All chats in which somebody wrote; an answer to no message of its chat is a finding.
@@ -74,7 +75,7 @@ pub fn all<'a>(calls: &'a [Call<'a>], facts: &Facts<'a>, out: &mut Findings) -> 
             let words = update["text"].as_str().unwrap_or_default();
             let (message, from) = (update["message_id"].as_i64(), update["from"].as_i64());
             let new = Update { at: Mark::of(r), id: *update_id, message, from, text: words, sends: Vec::new() };
-            chats.entry(text(&update["chat"])).or_default().push(new);
+            chats.entry(places::of_update(update)).or_default().push(new);
         }
     }
     let of = |(id, updates)| Chat::of(id, updates, calls, out);
@@ -84,7 +85,7 @@ pub fn all<'a>(calls: &'a [Call<'a>], facts: &Facts<'a>, out: &mut Findings) -> 
 impl<'a> Chat<'a> {
     fn of(id: String, mut updates: Vec<Update<'a>>, calls: &'a [Call<'a>], out: &mut Findings) -> Self {
         let (mut others, mut quoting) = (Vec::new(), BTreeMap::<i64, Vec<&Call>>::new());
-        for c in calls.iter().filter(|c| c.is_send() && c.chat() == id) {
+        for c in calls.iter().filter(|c| c.is_send() && places::of_call(c) == id) {
             let messages: BTreeSet<i64> = quoted(c.words()).collect();
             if messages.is_empty() {
                 others.push(c);

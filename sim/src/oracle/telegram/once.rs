@@ -7,7 +7,7 @@ use super::{
     Call,
     chat::{Chat, quoted},
     flight::{breaks, flight, is_doubtful, is_open},
-    text,
+    places, text,
 };
 use crate::{
     history::What,
@@ -109,7 +109,7 @@ fn sent_by_others(chat: &str, facts: &Facts) -> usize {
             What::Sent { conn, frame } => {
                 let params = &frame["params"];
                 let is_send = frame["method"] == "send" || params["deliver"] == true;
-                if is_send && (text(&params["to"]) == chat || params["to"].is_null()) {
+                if is_send && (places::of_target(&text(&params["to"])) == chat || params["to"].is_null()) {
                     keys.insert(params["idempotencyKey"].to_string());
                 }
                 if frame["method"] == "channels.pairing.approve" && params["notify"] == true {

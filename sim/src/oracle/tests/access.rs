@@ -3,7 +3,10 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::{Story, rights::sent};
-use crate::{history::What, oracle::Access};
+use crate::{
+    history::What,
+    oracle::{Access, GroupRule},
+};
 
 fn story(private: &str) -> Story {
     let mut s = Story::new();
@@ -12,7 +15,7 @@ fn story(private: &str) -> Story {
         group: "allowlist".into(),
         allowed: vec!["1".into()],
         group_allowed: vec![],
-        groups: BTreeMap::from([("-9".to_owned(), true)]),
+        groups: BTreeMap::from([("-9".to_owned(), GroupRule::default())]),
     };
     s
 }
@@ -99,4 +102,49 @@ fn groups_want_a_mention_of_somebody_on_the_list() {
     // What was said before may stand before a mention.
     assert_eq!(says(&group(1, "hi", "[message_id: 8]")), "");
     assert!(says(&group(2, "@mock_bot hi", "[message_id: 8]")).contains("message 7 reached a model"));
+}
+
+/// A topic, its group and all groups each say what they say; the nearest one that says something holds.
+#[test]
+fn rules_of_groups_are_layered() {
+    let rule = |enabled, require_mention, list: Option<&[&str]>| GroupRule {
+        enabled,
+        require_mention,
+        allow_from: list.map(|list| list.iter().map(|id| (*id).to_owned()).collect()),
+        ..GroupRule::default()
+    };
+    let mut group = rule(None, None, Some(&["1", "2"]));
+    group.topics.insert("5".into(), rule(Some(true), Some(true), None));
+    group.topics.insert("6".into(), rule(None, None, Some(&["3"])));
+    let groups = [("*", rule(None, Some(false), None)), ("-9", group), ("-8", rule(Some(false), None, None))];
+    let reached = |chat: i64, from: i64, with: serde_json::Value, words: &str| {
+        let s = story("allowlist").but(|s| {
+            s.expect.access.groups = groups.iter().map(|(id, rule)| ((*id).to_owned(), rule.clone())).collect();
+            let update = json!({ "chat": chat, "from": from, "text": words, "message_id": 7, "with": with });
+            s.add(What::Update { update_id: 7, update });
+            asked(s, "[Telegram] hello\n[message_id: 7]");
+            s.note();
+        });
+        says(&s).is_empty()
+    };
+    let topic = |id: i64| json!({ "message_thread_id": id, "is_topic_message": true });
+    assert!(reached(-9, 2, json!({}), "hello"), "the list of the group, the mention of all groups");
+    assert!(!reached(-9, 3, json!({}), "hello"));
+    assert!(!reached(-9, 2, topic(5), "hello"), "a mention is needed in this topic");
+    assert!(reached(-9, 2, topic(5), "hello @Mock_Bot!"));
+    assert!(!reached(-9, 2, topic(5), "hello @mock_bots"));
+    assert!(reached(-9, 3, topic(6), "hello"), "the topic has a list of its own");
+    assert!(!reached(-9, 2, topic(6), "hello"));
+    assert!(!reached(-8, 1, json!({}), "hello"), "switched off");
+    assert!(reached(-7, 1, json!({}), "hello"), "any other group");
+    let answered = |from: i64| {
+        let mut with = topic(5);
+        with["reply_to_message"] = json!({ "from": { "id": from } });
+        with
+    };
+    assert!(reached(-9, 2, answered(111_111), "hello"));
+    assert!(!reached(-9, 2, answered(5), "hello"));
+    let mut opened = answered(111_111);
+    opened["reply_to_message"]["forum_topic_created"] = json!({ "name": "t" });
+    assert!(!reached(-9, 2, opened, "hello"), "what opens a topic is no answer");
 }

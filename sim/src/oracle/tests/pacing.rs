@@ -65,7 +65,7 @@ fn polls_wait_longer_and_begin_anew() {
 fn one_chat_that_waits_holds_up_no_other() {
     let story = |out: bool| {
         let mut s = Story::new();
-        s.expect.off = vec!["telegram_answered".into(), "telegram_once".into()];
+        s.expect.off = vec!["telegram_answered".into(), "telegram_once".into(), "envelope".into()];
         let limit =
             json!({ "kind": "telegram_error", "method": "sendMessage", "status": 429, "retry_after": 30, "times": 1 });
         s.fault(1, true, limit);

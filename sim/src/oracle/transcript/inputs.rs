@@ -287,7 +287,10 @@ impl<'a> Inputs<'a> {
                     let words = update["text"].as_str().unwrap_or_default();
                     let owner = expect.owners.contains(&from);
                     let session = match expect.dm_scope.as_str() {
-                        _ if chat < 0 => format!("agent:{agent}:telegram:group:{chat}"),
+                        _ if chat < 0 => {
+                            let topic = telegram::places::topic(update).map(|t| format!(":topic:{t}"));
+                            format!("agent:{agent}:telegram:group:{chat}{}", topic.unwrap_or_default())
+                        }
                         "main" => main.clone(),
                         "" if owner => main.clone(),
                         "per-peer" => format!("agent:{agent}:dm:{from}"),

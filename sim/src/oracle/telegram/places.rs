@@ -1,0 +1,112 @@
+//! Where a message goes: an answer to the chat, and in a forum to the topic, of what it answers; what an operator sends to
+//! where he said. "General", topic 1, has no number in a send (agent-chat-channels.md section 10).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::{Call, plain, quoted, text};
+use crate::{
+    history::What,
+    oracle::{facts::Facts, findings::Findings},
+};
+
+/// The topic of a forum that is never named in a send.
+const GENERAL: i64 = 1;
+
+/// The topic in which somebody wrote. Outside of topics a number of a thread is one of replies.
+pub fn topic(update: &Value) -> Option<i64> {
+    let with = &update["with"];
+    if !text(&update["chat"]).starts_with('-') {
+        return None;
+    }
+    match with["is_topic_message"] == true {
+        true => with["message_thread_id"].as_i64(),
+        false => (with["chat"]["is_forum"] == true).then_some(GENERAL),
+    }
+}
+
+fn place(chat: &str, topic: Option<i64>) -> String {
+    match topic.filter(|t| *t != GENERAL) {
+        Some(topic) => format!("{chat}:topic:{topic}"),
+        None => chat.to_owned(),
+    }
+}
+
+/// Where somebody wrote: `-100`, `-100:topic:7`.
+pub fn of_update(update: &Value) -> String {
+    place(&text(&update["chat"]), topic(update))
+}
+
+/// Where a call sends to.
+pub fn of_call(call: &Call) -> String {
+    let topic = &call.params["message_thread_id"];
+    place(&call.chat(), topic.as_i64().or_else(|| topic.as_str()?.parse().ok()))
+}
+
+/// Where an operator sends to: `42`, `telegram:-100:topic:7`, `-100:7`.
+pub fn of_target(to: &str) -> String {
+    let to = to.trim();
+    let bare = to.strip_prefix("telegram:").or_else(|| to.strip_prefix("tg:")).unwrap_or(to);
+    let split = match bare.split_once(":topic:") {
+        None if bare.starts_with('-') => bare.split_once(':'),
+        long => long,
+    };
+    match split {
+        Some((chat, topic)) => place(chat, topic.parse().ok()),
+        None => bare.to_owned(),
+    }
+}
+
+/// Checks every message of the bot.
+pub fn check(calls: &[Call], facts: &Facts, out: &mut Findings) {
+    let (mut written, mut sent) = (BTreeMap::new(), BTreeMap::<&str, BTreeSet<String>>::new());
+    let mut said: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for r in facts.history {
+        match &r.what {
+            What::Update { update, .. } => {
+                if let Some(id) = update["message_id"].as_i64() {
+                    written.insert(id, of_update(update));
+                }
+            }
+            What::Sent { frame, .. } if frame["method"] == "send" => {
+                if let Some(words) = frame["params"]["message"].as_str() {
+                    sent.entry(words).or_default().insert(of_target(&text(&frame["params"]["to"])));
+                }
+            }
+            // What a client asked for may go anywhere.
+            What::Model { text, answer, .. } => {
+                let answer: Value = serde_json::from_str(answer).unwrap_or_default();
+                let asked = quoted(text).map(|id| written.get(&id).cloned().unwrap_or_default());
+                let asked: Vec<String> =
+                    if quoted(text).next().is_some() { asked.collect() } else { vec![String::new()] };
+                if let Some(words) = answer["text"].as_str() {
+                    said.entry(words.to_owned()).or_default().extend(asked);
+                }
+            }
+            _ => {}
+        }
+    }
+    for c in calls.iter().filter(|c| c.is_send()) {
+        let (here, words) = (of_call(c), plain(c.words()));
+        let thread = text(&c.params["message_thread_id"]);
+        if thread == GENERAL.to_string() {
+            out.broken("places", c.at.i, format!("{here}: the topic \"General\" is named in a send"));
+        }
+        let mut quotes = quoted(&words).filter_map(|id| written.get(&id));
+        let elsewhere = quotes.find(|place| **place != here).cloned();
+        let by_others = sent.get(&words[..]).filter(|places| !places.contains(&here));
+        let by_model = said.get(&words).filter(|places| !places.contains(&here) && !places.contains(""));
+        // The same words may be somebody's else.
+        let one_of =
+            |places: Option<&BTreeSet<String>>| places.map(|p| p.iter().cloned().collect::<Vec<_>>().join(" or "));
+        let wrong = match (sent.contains_key(&words[..]), said.contains_key(&words)) {
+            (true, true) => by_others.and(one_of(by_model)),
+            (true, false) => one_of(by_others),
+            _ => one_of(by_model),
+        };
+        if let Some(place) = elsewhere.or(wrong) {
+            out.broken("places", c.at.i, format!("a message for {place} was sent to {here}"));
+        }
+    }
+}
