@@ -2,6 +2,7 @@
 //! is a defect.
 
 mod access;
+mod again;
 mod answers;
 mod channel;
 mod fairness;
@@ -11,6 +12,7 @@ mod health;
 mod keys;
 mod letters;
 mod lockout;
+mod models;
 mod pacing;
 mod pairing;
 mod real;
