@@ -253,6 +253,9 @@ impl State {
             if name == "errorN" {
                 return self.counted_error(argument);
             }
+            if name == "only" {
+                return only(argument, prompt);
+            }
             if let ("recall", Some(told)) = (name, &prompt.told) {
                 return Step::say(format!("echo: {}\nI was told: {told}", prompt.user));
             }
@@ -276,6 +279,16 @@ impl State {
         } else {
             Step::say("recovered")
         }
+    }
+}
+
+/// `MODEL`: all others refuse the request. `MODEL:N`: all others are cut off after N words.
+fn only(argument: &str, prompt: &Prompt) -> Step {
+    let (model, words) = argument.split_once(':').unwrap_or((argument, ""));
+    match words.parse() {
+        _ if prompt.model == model => Step::say(format!("only {model} answers")),
+        Ok(words) => Step::Words { n: words, ms: 20, hang: false, cut: true },
+        Err(_) => Step::error(400),
     }
 }
 

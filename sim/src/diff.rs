@@ -89,6 +89,7 @@ fn kind(r: &Record) -> String {
         What::Update { .. } => "telegram update".into(),
         What::Model { .. } => "model request".into(),
         What::Given { .. } => "model given".into(),
+        What::Terms { model, .. } => format!("model terms {model}"),
         What::Stored { .. } => "stored".into(),
         What::Probe { name, .. } => format!("probe {name}"),
         What::Panic { .. } => "panic".into(),

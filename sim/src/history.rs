@@ -6,6 +6,8 @@
 mod frame;
 pub mod parts;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
@@ -100,6 +102,17 @@ pub enum What {
         after: Option<(u64, usize)>,
         parts: Vec<Part>,
         system: usize,
+    },
+    /// How that request was made: the model and the bound on tokens that it names, what it says of thinking (`thinking` or
+    /// `reasoning_effort`; null when nothing), and its headers that tell of a key or that somebody has configured.
+    Terms {
+        request: u64,
+        model: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        max_tokens: Option<u64>,
+        #[serde(default, skip_serializing_if = "Value::is_null", serialize_with = "canonical")]
+        thinking: Value,
+        headers: BTreeMap<String, String>,
     },
     /// What the database holds of a conversation once the gateway has stopped for good: `key` names its session, unless that
     /// goes on with another one. `tokens` are what the session counts (input, output, both) and what its lines add up to.

@@ -5,6 +5,7 @@
 //! breaks it in each way it knows.
 
 mod access;
+mod again;
 mod answers;
 mod conn;
 mod envelope;
@@ -20,6 +21,7 @@ mod linearizable;
 mod lockout;
 mod markup;
 mod model;
+mod models;
 mod pairing;
 mod presence;
 mod process;
@@ -114,6 +116,12 @@ pub struct Expect {
     pub access: Access,
     /// `agents.defaults.model.fallbacks`: models that answer when the first one does not.
     pub fallbacks: Vec<String>,
+    /// Models that the fake model server serves.
+    pub models: Vec<models::Served>,
+    /// Those of a turn, in the order in which they are asked.
+    pub chain: Vec<String>,
+    /// Clients that come through a proxy: the address from which they come by its word.
+    pub forwarded: BTreeMap<String, String>,
     /// What nodes are bound to, by node id (S24).
     pub bound: BTreeMap<String, Bound>,
     /// Direct messages share a session because the configuration says so.
@@ -183,6 +191,9 @@ impl Default for Expect {
             owners: Vec::new(),
             access: Access::default(),
             fallbacks: Vec::new(),
+            models: Vec::new(),
+            chain: Vec::new(),
+            forwarded: BTreeMap::new(),
             bound: BTreeMap::new(),
             shared_chats: false,
             credentials: Vec::new(),
@@ -210,7 +221,8 @@ impl Expect {
         let config = crate::plan::config_of(&plan.config)?;
         let limits = &config.gateway.limits;
         let tunnelled = plan.clients.iter().filter(|c| c.via == Route::Tunnel);
-        let local = tunnelled.clone().filter(|c| c.host.is_none());
+        let local = tunnelled.clone().filter(|c| c.host.is_none() && c.forwarded.is_none());
+        let served = models::Served::of(&config, "http://model:8080");
         Ok(Self {
             off: plan.expect.off.clone(),
             recover_within_ms: plan.expect.recover_within.ms(),
@@ -240,6 +252,13 @@ impl Expect {
             owners: owners(&config),
             access: Access::of(&config),
             fallbacks: fallbacks(&config),
+            chain: models::chain(&config, &served),
+            models: served,
+            forwarded: plan
+                .clients
+                .iter()
+                .filter_map(|c| Some((c.name.clone(), origin(c.forwarded.as_deref()?))))
+                .collect(),
             bound: bound(&plan.config),
             shared_chats: dm_scope(&plan.config) == "main",
             credentials: plan.credentials(),
@@ -272,6 +291,13 @@ fn drops(config: &Config) -> Option<(String, u64)> {
     (word != "summarize").then(|| (word, queue.cap.unwrap_or(20)))
 }
 
+/// Where somebody comes from by the word of proxies on the simulated network, all of which are trusted: the last address that is
+/// none of theirs.
+fn origin(chain: &str) -> String {
+    let hops = || chain.split(',').map(str::trim);
+    hops().rfind(|hop| !hop.starts_with("10.")).or_else(|| hops().next()).unwrap_or_default().to_owned()
+}
+
 /// The models behind the first one.
 fn fallbacks(config: &Config) -> Vec<String> {
     let defaults = serde_json::to_value(&config.agents.defaults.model).unwrap_or_default();
@@ -302,7 +328,7 @@ fn says(plan: &Plan, word: &str) -> bool {
 }
 
 /// Every oracle and what it says.
-pub const ORACLES: [(&str, &str); 60] = [
+pub const ORACLES: [(&str, &str); 61] = [
     ("frames", "received frames have the form of the sheets: no unknown or null member, known error codes"),
     ("challenge", "the first frame is connect.challenge, once, without seq"),
     ("hello", "the response to connect comes before any event and any other response"),
@@ -350,6 +376,7 @@ pub const ORACLES: [(&str, &str); 60] = [
     ("one_run", "one run at a time in a session, in the order asked for"),
     ("idempotency", "one key, one outcome, one effect"),
     ("fallback", "a run ends well where a model behind the first one answers"),
+    ("models", "a model is asked in its turn, with its own key, headers and bounds"),
     ("access", "who was not let in, and what needs a mention, causes no run; who waits is told so once"),
     (
         "envelope",
@@ -394,8 +421,10 @@ pub fn judge(history: &[Record], expect: &Expect) -> Vec<Verdict> {
     lifecycle::shutdown(&conns, &facts, expect, &mut out);
     lifecycle::reconnect(&conns, &facts, expect, &mut out);
     runs::check(&conns, &facts, expect, &mut out);
+    again::check(&conns, &facts, &mut out);
     idempotency::check(&conns, &facts, &mut out);
     fallback::check(&conns, &facts, expect, &mut out);
+    models::check(&conns, &facts, expect, &mut out);
     access::check(&conns, &facts, expect, &mut out);
     transcript::check(&conns, &facts, expect, &mut out);
     envelope::check(&facts, &mut out);

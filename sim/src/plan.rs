@@ -90,6 +90,9 @@ pub struct Client {
     /// Name by which it asks for the gateway.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
+    /// What proxies say of where it comes from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forwarded: Option<String>,
     /// Approves pairing requests, after about this long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approves_ms: Option<u64>,

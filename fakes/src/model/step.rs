@@ -83,7 +83,7 @@ impl Step {
 
     /// The step that `[[name:argument]]` asks for: `say:TEXT`, `slow:N:MS`, `error:CODE`, `hang`, `hangup`,
     /// `hangafter:N`, `cut:N`, `big:N`, `tool:NAME:JSON`, `tools:COUNT:NAME:JSON` (one after the other), `empty`, `malformed`. (`errorN:CODE:COUNT` needs a count of
-    /// requests and `recall` the whole request: they are the server's.)
+    /// requests, `only:MODEL` and `only:MODEL:N` the model that is asked, `recall` the whole request: they are the server's.)
     pub fn directive(name: &str, argument: &str) -> Option<Self> {
         let (first, second) = argument.split_once(':').unwrap_or((argument, ""));
         let n = |default: u32| first.parse().unwrap_or(default).min(MAX_GENERATED);

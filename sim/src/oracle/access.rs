@@ -159,7 +159,7 @@ fn approvals(conns: &[Conn]) -> Vec<(String, u64, u64)> {
     let all = conns.iter().flat_map(|c| &c.requests).filter(|r| r.method == "channels.pairing.approve");
     let of = |r: &super::conn::Request| match r.first {
         Some(a) if a.ok() => Some((text(&a.frame["payload"]["id"]), r.at.i, a.at.i)),
-        Some(a) if a.code() == "INVALID_REQUEST" => None,
+        Some(_) if r.is_undone() => None,
         _ => Some((String::new(), r.at.i, u64::MAX)),
     };
     all.filter_map(of).collect()

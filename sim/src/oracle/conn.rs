@@ -8,6 +8,9 @@ use super::{
 };
 use crate::history::Frame;
 
+/// Who waits so long for a failing disk hears that nobody knows yet (docs/storage.md), in microseconds; a little less.
+const DOUBT: u64 = 9_000_000;
+
 /// How far a connection got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
@@ -89,6 +92,12 @@ impl<'a> Request<'a> {
     /// `agent` was accepted: a second answer may come.
     pub fn is_accepted(&self) -> bool {
         self.method == "agent" && self.first.is_some_and(|a| a.ok() && a.status() == "accepted")
+    }
+    /// It was refused, and nothing of it has happened: it was not right, or the disk failed and that much was known when it
+    /// was told. After [`DOUBT`] nobody may know whether a transaction came through.
+    pub fn is_undone(&self) -> bool {
+        let stored = |a: &Answer| a.reason() != "STORAGE" || a.at.t >= self.at.t + DOUBT;
+        self.first.is_some_and(|a| !a.ok() && (a.code() == "INVALID_REQUEST" || !stored(&a)))
     }
     /// Its idempotency key, which is the id of its run.
     pub fn key(&self) -> Option<&'a str> {

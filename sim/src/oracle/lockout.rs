@@ -55,11 +55,17 @@ pub fn check(conns: &[Conn], facts: &Facts, expect: &Expect, out: &mut Findings)
         .filter(|c| c.hello.is_some())
         .filter_map(|c| c.opening?.1["params"]["auth"]["token"].as_str())
         .collect();
+    // By the word of a trusted proxy each address is one by itself.
+    let address = |c: &Conn| expect.forwarded.get(c.client).map(String::as_str);
+    let addresses: BTreeSet<Option<&str>> = conns.iter().map(address).collect();
+    let places = addresses.iter().map(|from| (false, *from)).chain([(true, None)]);
+    let places: Vec<(bool, Option<&str>)> = places.collect();
     for life in 0..facts.lives.len() {
-        for is_local in [false, true] {
+        for &(is_local, from) in &places {
             let here = |c: &&Conn| {
                 let tunnelled = expect.tunnelled.iter().any(|t| t == c.client);
-                c.life == life && if is_local { expect.local.iter().any(|l| l == c.client) } else { !tunnelled }
+                let local = expect.local.iter().any(|l| l == c.client);
+                c.life == life && address(c) == from && if is_local { local } else { !tunnelled }
             };
             let mut tries: Vec<Try> = conns.iter().filter(here).filter_map(of).collect();
             tries.sort_by_key(|t| t.answered.i);

@@ -152,9 +152,9 @@ fn changes<'a>(
             changes.push(Change { from: sent.t, to, sure, device, role, what: Kind::Silent(scopes) });
         }
         for r in &c.requests {
-            // What a failing disk was asked for may have been done.
+            // What a failing disk was asked for may have been done, unless it was known that it was not.
             let refused = r.first.is_some_and(|a| !a.ok() && a.code() != "UNAVAILABLE");
-            if refused {
+            if refused || r.is_undone() {
                 continue;
             }
             let (sure, to) = (r.first.is_some_and(|a| a.ok()), r.first.map_or(until, |a| a.at.t));

@@ -23,10 +23,17 @@ const SLACK: u64 = 1_000;
 /// Checks each of them.
 pub fn check(conns: &[Conn], facts: &Facts, _expect: &Expect, out: &mut Findings) {
     let mut told: BTreeMap<&str, Vec<(Mark, &serde_json::Value)>> = BTreeMap::new();
+    let mut called: BTreeMap<&str, Vec<(Mark, &serde_json::Value)>> = BTreeMap::new();
     for r in facts.history {
         if let What::Told { client, what } = &r.what {
-            told.entry(client).or_default().push((Mark::of(r), what));
+            let of_calls = what.get("calls").or(what.get("called")).is_some();
+            let list = if of_calls { &mut called } else { &mut told };
+            list.entry(client).or_default().push((Mark::of(r), what));
         }
+    }
+    for (client, called) in called {
+        let own: Vec<&Conn> = conns.iter().filter(|c| c.client == client).collect();
+        calls(client, &own, &called, facts, out);
     }
     for (client, told) in told {
         let own: Vec<&Conn> = conns.iter().filter(|c| c.client == client).collect();
@@ -34,6 +41,31 @@ pub fn check(conns: &[Conn], facts: &Facts, _expect: &Expect, out: &mut Findings
         gaps(client, &own, &told, out);
         waits(client, &own, &told, facts, out);
         ends(client, &own, &told, facts, out);
+    }
+}
+
+/// A call is over with its connection at the latest: who made it hears of that at once, and of nothing else before.
+fn calls(client: &str, own: &[&Conn], called: &[(Mark, &serde_json::Value)], facts: &Facts, out: &mut Findings) {
+    let made = called.iter().filter_map(|(at, what)| Some((*at, what["calls"].as_u64()?)));
+    for (at, n) in made {
+        let over = called.iter().find(|(_, what)| what["called"] == n);
+        let Some(conn) = own.iter().rev().find(|c| c.opened.i < at.i) else { continue };
+        let Some(end) = conn.closed else { continue };
+        let due = end.at.t + 1_000 * SLACK;
+        if over.map_or(facts.end, |(told, _)| told.t) > due && at.i < end.at.i {
+            let text = format!("{client}: call {n} goes on though its connection has ended");
+            out.broken("real_client", end.at.i, text);
+        }
+    }
+    for (told, what) in called.iter().filter(|(_, what)| what["how"] == "closed") {
+        let goes_on = |c: &&&Conn| c.opened.i < told.i && c.closed.is_none_or(|end| end.at.t > told.t + 1_000 * SLACK);
+        if let Some(c) = own.iter().find(goes_on) {
+            let made = called.iter().find(|(_, m)| m["calls"] == what["called"]);
+            if made.is_some_and(|(at, _)| at.i > c.opened.i) {
+                let text = format!("{client}: call {} ends as if its connection had ended", what["called"]);
+                out.broken("real_client", told.i, text);
+            }
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! is a defect.
 
 mod access;
+mod again;
 mod answers;
 mod channel;
 mod envelope;
@@ -13,6 +14,7 @@ mod keys;
 mod letters;
 mod lockout;
 mod markup;
+mod models;
 mod pacing;
 mod pairing;
 mod places;

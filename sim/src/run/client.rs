@@ -258,7 +258,7 @@ impl Client {
     }
 
     async fn connection(&mut self, conn: &str) -> After {
-        let ws = match socket::open(&*self.start.net, self.start.plan.via, self.start.plan.host.as_deref()).await {
+        let ws = match socket::open(&*self.start.net, &self.start.plan).await {
             Ok(ws) => ws,
             Err(error) => {
                 self.start.failed(error);

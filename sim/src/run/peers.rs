@@ -6,7 +6,7 @@ use std::{
 };
 
 use fakes::{
-    model::{FakeModel, Step},
+    model::{FakeModel, Recorded, Step},
     telegram::{Failure, FakeTelegram},
 };
 use openclaw_platform::{Platform, Spawner, SpawnerExt as _, Transport, http::HttpClient};
@@ -72,6 +72,7 @@ impl Peers {
             fake.say(settings.say.as_deref());
             let (recorder, writer) = (recorder.clone(), Mutex::new(parts::Writer::default()));
             fake.observe(Arc::new(move |request, text, step| {
+                let recorded = request;
                 let answer = serde_json::to_string(step).unwrap_or_default();
                 let secrets = recorder.credentials().find(&request.body.to_string());
                 let (tools, entered) = (offered(&request.body), entered(&request.body));
@@ -81,6 +82,7 @@ impl Peers {
                 let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
                 let (after, parts) = writer.write(request, parts::of_request(body));
                 recorder.record("model", What::Given { request, after, parts, system: system(body) });
+                recorder.record("model", terms(recorded));
             }));
             Arc::new(ModelHost { fake, platform: platform("model") })
         });
@@ -237,6 +239,19 @@ fn told(message: &Message, from: i64) -> Value {
 fn offered(body: &Value) -> Vec<String> {
     let tools = body["tools"].as_array().into_iter().flatten();
     tools.filter_map(|t| t["function"]["name"].as_str().or_else(|| t["name"].as_str())).map(str::to_owned).collect()
+}
+
+/// How a request to a model was made, in either API.
+fn terms(request: &Recorded) -> What {
+    let body = &request.body;
+    let told = |name: &str| matches!(name, "authorization" | "anthropic-version") || name.starts_with("x-");
+    What::Terms {
+        request: request.index,
+        model: body["model"].as_str().unwrap_or_default().to_owned(),
+        max_tokens: body["max_tokens"].as_u64().or(body["max_completion_tokens"].as_u64()),
+        thinking: body.get("thinking").or(body.get("reasoning_effort")).cloned().unwrap_or_default(),
+        headers: request.headers.iter().filter(|(name, _)| told(name)).map(|(k, v)| (k.clone(), v.clone())).collect(),
+    }
 }
 
 /// Length of the system prompt, in either API.

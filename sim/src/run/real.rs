@@ -23,7 +23,7 @@ pub(super) async fn live(start: Start, platform: Platform) {
     let epoch = Instant::now();
     tokio::time::sleep_until(epoch + Duration::from_millis(start.plan.start_ms)).await;
     let platform = Platform { transport: Arc::new(Tap::new(start.clone())), ..platform };
-    let mut client = Real { epoch, next: 0, again: vec![], taking: true, start, platform };
+    let mut client = Real { epoch, next: 0, again: vec![], taking: true, calls: 0, start, platform };
     while client.session().await {}
 }
 
@@ -37,6 +37,8 @@ struct Real {
     again: Vec<usize>,
     /// It takes what the session tells.
     taking: bool,
+    /// Calls made so far.
+    calls: u64,
 }
 
 impl Real {
@@ -125,11 +127,22 @@ impl Real {
             return;
         };
         let unanswered = unanswered.clone();
+        self.calls += 1;
+        let (start, n) = (self.start.clone(), self.calls);
+        self.told(json!({ "calls": n }));
         self.platform.tasks.spawn("call", async move {
             let answer = match method.as_str() {
                 "agent" => client.call_final(&method, params, PATIENCE).await.map(drop),
                 _ => client.call(&method, params, PATIENCE).await.map(drop),
             };
+            let how = match &answer {
+                Ok(()) => "answered",
+                Err(openclaw_client::CallError::Gateway(_)) => "refused",
+                Err(openclaw_client::CallError::Closed(_)) => "closed",
+                Err(openclaw_client::CallError::Timeout(_)) => "timed out",
+            };
+            let what = json!({ "called": n, "how": how });
+            start.record(What::Told { client: start.plan.name.clone(), what });
             if retry && matches!(answer, Err(openclaw_client::CallError::Closed(_))) {
                 // Nobody waits for it once the session is over.
                 let _ = unanswered.send(number);

@@ -3,11 +3,13 @@ use std::time::Duration;
 use openclaw_platform::{BoxIo, Transport};
 use tokio_tungstenite::{
     WebSocketStream, client_async_with_config,
-    tungstenite::{Error, error::ProtocolError, protocol::WebSocketConfig},
+    tungstenite::{
+        Error, client::IntoClientRequest as _, error::ProtocolError, http::HeaderValue, protocol::WebSocketConfig,
+    },
 };
 
 use super::{GATEWAY_PORT, TUNNEL_PORT};
-use crate::scenario::Route;
+use crate::{plan::Client, scenario::Route};
 
 /// A client's WebSocket.
 pub(super) type Socket = WebSocketStream<BoxIo>;
@@ -31,17 +33,21 @@ pub(super) async fn connect(net: &dyn Transport, via: Route) -> Result<BoxIo, St
 
 /// Connects and upgrades.
 ///
-/// `host` is the name that it asks for, when another one than the way itself suggests.
-pub(super) async fn open(net: &dyn Transport, via: Route, host: Option<&str>) -> Result<Socket, String> {
-    let io = connect(net, via).await?;
+/// It asks for the host that the plan names, or for the one that the way itself suggests.
+pub(super) async fn open(net: &dyn Transport, plan: &Client) -> Result<Socket, String> {
+    let io = connect(net, plan.via).await?;
     // Through a tunnel the gateway is asked for by a local name.
-    let host = host.unwrap_or(match via {
+    let host = plan.host.as_deref().unwrap_or(match plan.via {
         Route::Gateway => "gateway:18789",
         Route::Tunnel => "127.0.0.1:18790",
     });
-    let url = format!("ws://{host}/");
+    let mut request = format!("ws://{host}/").into_client_request().map_err(|e| said(&e))?;
+    if let Some(chain) = &plan.forwarded {
+        let chain = HeaderValue::from_str(chain).map_err(|e| e.to_string())?;
+        request.headers_mut().insert("x-forwarded-for", chain);
+    }
     let config = WebSocketConfig::default().read_buffer_size(BUFFER);
-    match tokio::time::timeout(CONNECT, client_async_with_config(url, io, Some(config))).await {
+    match tokio::time::timeout(CONNECT, client_async_with_config(request, io, Some(config))).await {
         Err(_) => Err("no upgrade in time".into()),
         Ok(Err(error)) => Err(said(&error)),
         Ok(Ok((socket, _))) => Ok(socket),

@@ -46,7 +46,7 @@ pub(super) async fn visit(start: Start, n: usize, opening: Opening) {
             }
         },
         Opening::Frame { .. } | Opening::Silence => {
-            let mut ws = match socket::open(&*start.net, start.plan.via, start.plan.host.as_deref()).await {
+            let mut ws = match socket::open(&*start.net, &start.plan).await {
                 Err(error) => return start.failed(error),
                 Ok(ws) => ws,
             };

@@ -78,6 +78,10 @@ pub struct Group {
     /// address makes it a stranger, who needs a person's approval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
+    /// It comes through proxies that say so (`X-Forwarded-For`), the nearest one last, which is the simulated client's
+    /// machine: `gateway.trustedProxies` says whether that is believed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forwarded: Option<String>,
     /// A person who approves each pairing request of a device after about this long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approves: Option<Span>,
@@ -232,6 +236,10 @@ impl Group {
         }
         if self.host.as_ref().is_some_and(|h| !h.chars().all(|c| c.is_ascii_alphanumeric() || ".-:[]".contains(c))) {
             return Err(format!("group \"{name}\": `host` is the name of a machine, a port may follow"));
+        }
+        if self.forwarded.as_ref().is_some_and(|f| !f.chars().all(|c| c.is_ascii_alphanumeric() || ".:, ".contains(c)))
+        {
+            return Err(format!("group \"{name}\": `forwarded` is a list of addresses"));
         }
         if self.approves.is_some() && self.rejects.is_some() {
             return Err(format!("group \"{name}\": `approves` and `rejects` exclude each other"));

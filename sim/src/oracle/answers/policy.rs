@@ -69,7 +69,7 @@ pub fn check(conns: &[Conn], facts: &Facts, out: &mut Findings) {
             let does = match (&r.first, hash) {
                 (Some(a), Some(hash)) if a.ok() => sure(if reads { Does::Reads(hash) } else { Does::Sets(base, hash) }),
                 (Some(a), _) if a.reason() == "BASE_HASH_CHANGED" => base.and_then(|b| sure(Does::Fails(b))),
-                (Some(a), _) if reads || a.code() == "INVALID_REQUEST" => None,
+                (Some(_), _) if reads || r.is_undone() => None,
                 _ if reads => None,
                 _ => Some((Does::Loses, false)),
             };

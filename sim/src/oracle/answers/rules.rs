@@ -243,10 +243,11 @@ pub fn read(conns: &[Conn], facts: &Facts, registers: &mut Registers) {
     methods(conns, registers, false);
     others(conns, facts, registers);
     methods(conns, registers, true);
+    housekeeping(facts, registers);
     sessions(conns, registers);
     summaries(conns, facts, registers);
     letters(conns, registers);
-    requests(conns, registers);
+    requests(conns, facts, registers);
     approvals(conns, facts, registers);
 }
 
@@ -281,7 +282,7 @@ fn methods(conns: &[Conn], registers: &mut Registers, reads: bool) {
 fn outcome<'a>(r: &Request<'a>) -> Option<(Option<&'a Value>, Option<u64>)> {
     match r.first {
         Some(a) if a.ok() => Some((Some(&a.frame["payload"]), Some(a.at.i))),
-        Some(a) if a.code() == "INVALID_REQUEST" => None,
+        _ if r.is_undone() => None,
         _ => Some((None, None)),
     }
 }
@@ -359,6 +360,19 @@ fn ends<'a>(conns: &'a [Conn]) -> BTreeMap<&'a str, u64> {
         *last = e.at.i.max(*last);
     }
     ends
+}
+
+/// Where there are too many sessions the silent ones go, never a main session of any agent (`session.maintenance`).
+fn housekeeping(facts: &Facts, registers: &mut Registers) {
+    const PRUNED: &str = "sessions.pruned";
+    let is_main = |name: &str| name.split(':').nth(2) == Some("main") && name.split(':').count() == 3;
+    let known = registers.written("existence of session ");
+    for r in facts.history.iter().filter(|r| matches!(&r.what, What::Probe { name, .. } if name == PRUNED)) {
+        for name in known.iter().filter(|name| !is_main(name)) {
+            let by = "housekeeping".to_owned();
+            registers.add(name.clone(), Use { from: 0, to: Some(r.i), deed: Deed::Unknown, by });
+        }
+    }
 }
 
 /// Which sessions there are: a list without filters that has room for more shows all of them.
@@ -474,7 +488,7 @@ fn letters(conns: &[Conn], registers: &mut Registers) {
 }
 
 /// Lists of what waits: codes of people, requests of devices and of nodes.
-fn requests(conns: &[Conn], registers: &mut Registers) {
+fn requests(conns: &[Conn], facts: &Facts, registers: &mut Registers) {
     /// A method, the beginning of the names, a list in the answer, what tells its rows apart, what is known of one.
     type Listed = (&'static str, &'static str, &'static str, &'static str, fn(Option<&Value>) -> Value);
     const LISTS: [Listed; 4] = [
@@ -485,6 +499,7 @@ fn requests(conns: &[Conn], registers: &mut Registers) {
         }),
         ("node.pair.list", "approval of node ", "paired", "nodeId", |row| row.is_some().into()),
     ];
+    undecided(conns, facts, registers);
     for (method, kind, list, id, value) in LISTS {
         let known = registers.written(kind);
         // Who asks to be let in writes nothing: what was decided had been asked before.
@@ -503,6 +518,36 @@ fn requests(conns: &[Conn], registers: &mut Registers) {
                 registers.add(name.clone(), Use { from: r.at.i, to: Some(to), deed: Deed::Was(value(row)), by });
             }
         }
+    }
+}
+
+/// What a failing disk could not decide waits as before, and can be decided again: it is not an unknown request then.
+fn undecided(conns: &[Conn], facts: &Facts, registers: &mut Registers) {
+    const WAITS: &str = "device request ";
+    let decisions = || {
+        let all = conns.iter().flat_map(|c| c.requests.iter().map(move |r| (c, r)));
+        let decides = |(_, r): &(&Conn, &Request)| matches!(r.method, "device.pair.approve" | "device.pair.reject");
+        all.filter(decides).filter_map(|(c, r)| Some((c, r, r.first?, r.params["requestId"].as_str()?)))
+    };
+    let mut tried = false;
+    for (c, r, a, id) in decisions().filter(|(_, r, a, _)| a.reason() == "STORAGE" && r.is_undone()) {
+        let by = format!("{}: {} {} that the disk failed", c.name, r.method, r.id);
+        let waits = Deed::Is(true.into());
+        registers.add(format!("{WAITS}{id}"), Use { from: r.at.i, to: Some(a.at.i), deed: waits, by });
+        tried = true;
+    }
+    if !tried {
+        return;
+    }
+    for (c, r, a, id) in decisions().filter(|(.., a, _)| a.reason() == "UNKNOWN_REQUEST") {
+        let by = format!("{}: {} {}", c.name, r.method, r.id);
+        let gone = Deed::Was(false.into());
+        registers.add(format!("{WAITS}{id}"), Use { from: r.at.i, to: Some(a.at.i), deed: gone, by });
+    }
+    // Requests are kept in memory; a device that comes back asks anew, and one that changed its mind takes the old one away.
+    for r in facts.history.iter().filter(|r| matches!(&r.what, What::Process { event } if event == "start")) {
+        let gone = Deed::Unknown;
+        registers.add(format!("{WAITS}*"), Use { from: r.i, to: Some(r.i), deed: gone, by: "a start".into() });
     }
 }
 

@@ -64,7 +64,7 @@ fn what_is_read_is_what_was_written() {
     let lost = |first: &'static [&'static str], second: &'static [&'static str]| {
         story().but(|s| {
             s.call("a-1/1", "1", "voicewake.set", json!({ "triggers": ["hey"] }));
-            s.refuse("a-1/1", "1", "UNAVAILABLE", "STORAGE").wakes("2", first).wakes("3", second);
+            s.refuse("a-1/1", "1", "UNAVAILABLE", "TIMEOUT").wakes("2", first).wakes("3", second);
         })
     };
     lost(&DEFAULTS, &DEFAULTS).holds();
@@ -72,6 +72,17 @@ fn what_is_read_is_what_was_written() {
     lost(&["hey"], &["hey"]).holds();
     lost(&["hey"], &DEFAULTS).breaks("answers", "wake words is");
     lost(&["ho"], &DEFAULTS).breaks("answers", "wake words is");
+    // What the disk is told to have failed has not happened; only who waited for long hears that nobody knows.
+    let failed = |after: u64, words: &'static [&'static str]| {
+        story().but(|s| {
+            s.call("a-1/1", "1", "voicewake.set", json!({ "triggers": ["hey"] })).at(after);
+            s.refuse("a-1/1", "1", "UNAVAILABLE", "STORAGE").wakes("2", words);
+        })
+    };
+    failed(1000, &DEFAULTS).holds();
+    failed(1000, &["hey"]).breaks("answers", "wake words is");
+    let late = failed(10_000, &["hey"]);
+    assert!(super::judge(&late.records, &late.expect).iter().all(|v| v.ok || v.oracle != "answers"));
     // What somebody read while it was being written, or before, says nothing of what was so afterwards.
     let while_written = |words: &'static [&'static str]| {
         story().but(|s| {
@@ -471,4 +482,35 @@ fn d24_the_log_is_shown_in_whole_lines_and_what_is_missing_is_told() {
     on(5).holds();
     on(0).breaks("answers", "`lost` is 0");
     on(4).breaks("answers", "`lost` is 4");
+}
+
+#[test]
+fn what_the_disk_could_not_decide_can_be_decided_again() {
+    let again = |method: &'static str, answer: fn(&mut Story), restart: bool| {
+        story().but(|s| {
+            s.call("a-1/1", "1", method, json!({ "requestId": "q" }));
+            s.refuse("a-1/1", "1", "UNAVAILABLE", "STORAGE");
+            if restart {
+                s.process("crash").process("start").process("listening").hello("a-1/2", 1, &["a-1"]);
+                s.call("a-1/2", "2", method, json!({ "requestId": "q" }));
+                s.refuse("a-1/2", "2", "INVALID_REQUEST", "UNKNOWN_REQUEST");
+            } else {
+                s.call("a-1/1", "2", method, json!({ "requestId": "q" }));
+                answer(s);
+            }
+        })
+    };
+    let detail =
+        |s: &Story| super::judge(&s.records, &s.expect).into_iter().find(|v| v.oracle == "answers").unwrap().detail;
+    let unknown: fn(&mut Story) = |s| {
+        s.refuse("a-1/1", "2", "INVALID_REQUEST", "UNKNOWN_REQUEST");
+    };
+    let fails: fn(&mut Story) = |s| {
+        s.refuse("a-1/1", "2", "UNAVAILABLE", "STORAGE");
+    };
+    for method in ["device.pair.approve", "device.pair.reject"] {
+        assert!(detail(&again(method, unknown, false)).contains("device request q is false"));
+        assert_eq!(detail(&again(method, fails, false)), "");
+        assert_eq!(detail(&again(method, unknown, true)), "");
+    }
 }

@@ -79,3 +79,16 @@ fn d40_this_machine_is_slowed_down_and_who_has_the_token_is_not() {
     assert!(then(TOKEN, 10, Some(1000)).contains("has the right token"));
     assert!(then(TOKEN, 2_500, None).contains("has the right token"));
 }
+
+#[test]
+fn s13_each_address_behind_a_proxy_is_one_by_itself() {
+    let story = |honest: &str| {
+        guesses(10, 100).but(|s| {
+            let of = [("g-1", "203.0.113.9"), ("h-1", honest)];
+            s.expect.forwarded = of.map(|(client, from)| (client.to_owned(), from.to_owned())).into();
+            s.tries("h-1/1", 3_000, TOKEN, 0, Some(58_900));
+        })
+    };
+    assert!(wrong(&story("198.51.100.7")).contains("is locked out after 0 wrong credentials"));
+    assert_eq!(wrong(&story("203.0.113.9")), "");
+}

@@ -94,3 +94,26 @@ fn d18_who_was_replaced_stays_away() {
     });
     assert!(says(&twice).contains("a second connection while the first one lives"));
 }
+
+#[test]
+fn a_call_ends_with_its_connection_and_not_before() {
+    let says =
+        |s: &Story| super::judge(&s.records, &s.expect).into_iter().find(|v| v.oracle == "real_client").unwrap().detail;
+    let ends = |after: Option<u64>| {
+        story().but(|s| {
+            s.tells(json!({ "calls": 1 })).call("a-1/1", "1", "health", json!({}));
+            s.at(1000).closed("a-1/1", None, "reset");
+            if let Some(after) = after {
+                s.at(1000 + after).tells(json!({ "called": 1, "how": "closed" }));
+            }
+            s.at(9000).note();
+        })
+    };
+    assert_eq!(says(&ends(Some(5))), "");
+    assert!(says(&ends(Some(5000))).contains("call 1 goes on though its connection has ended"));
+    assert!(says(&ends(None)).contains("call 1 goes on though its connection has ended"));
+    let early = story().but(|s| {
+        s.tells(json!({ "calls": 1 })).tells(json!({ "called": 1, "how": "closed" })).at(5000).note();
+    });
+    assert!(says(&early).contains("call 1 ends as if its connection had ended"));
+}

@@ -1,0 +1,80 @@
+//! What comes again: ids of runs that are used for a second run once their keys are forgotten, and runs that the next process
+//! takes up.
+
+use std::collections::BTreeMap;
+
+use super::{
+    conn::{Conn, Request, Turn},
+    facts::Facts,
+    findings::Findings,
+};
+
+/// Checks both.
+pub fn check(conns: &[Conn], facts: &Facts, out: &mut Findings) {
+    waits(conns, facts, out);
+    in_order(conns, out);
+}
+
+/// Accepted requests of `agent`: the connection, the request, the record of the answer.
+fn accepted<'a, 'c>(conns: &'c [Conn<'a>]) -> impl Iterator<Item = (&'c Conn<'a>, &'c Request<'a>, u64)> {
+    let all = conns.iter().flat_map(|c| c.requests.iter().map(move |r| (c, r)));
+    all.filter(|(_, r)| r.is_accepted()).filter_map(|(c, r)| Some((c, r, r.first?.at.i)))
+}
+
+/// `agent.wait` tells of the run that has the id now, not of one that ended before that was accepted.
+fn waits(conns: &[Conn], facts: &Facts, out: &mut Findings) {
+    // Both times are the gateway's own.
+    if facts.faults.iter().any(|f| f.kind == "clock_jump") {
+        return;
+    }
+    for (c, r) in
+        conns.iter().flat_map(|c| c.requests.iter().map(move |r| (c, r))).filter(|(_, r)| r.method == "agent.wait")
+    {
+        let Some(answer) = r.first.filter(|a| a.ok() && matches!(a.status(), "ok" | "error")) else { continue };
+        let Some(ended) = answer.frame["payload"]["endedAt"].as_u64() else { continue };
+        let mine = |q: &Request, at: u64| q.key() == r.params["runId"].as_str() && at < r.at.i;
+        let began = accepted(conns).filter(|(_, q, at)| mine(q, *at));
+        let began = began.filter_map(|(_, q, _)| q.first?.frame["payload"]["acceptedAt"].as_u64()).max();
+        if let Some(began) = began.filter(|began| ended < *began) {
+            let ago = began - ended;
+            let text = format!("{}: agent.wait {} tells of an end {ago} ms before the run was accepted", c.name, r.id);
+            out.broken("answers", answer.at.i, text);
+        }
+    }
+}
+
+/// Runs of one session that a process accepted one after the other, and that the next one takes up, begin in that order.
+fn in_order(conns: &[Conn], out: &mut Findings) {
+    // By run: where its acceptance was told, and in which life; one that was told twice is told by the first.
+    let mut known: BTreeMap<&str, (u64, usize, u64, String)> = BTreeMap::new();
+    for (c, r, at) in accepted(conns) {
+        let session = c.hello.as_ref().zip(r.params["sessionKey"].as_str()).map(|(h, key)| h.session(key));
+        if let (Some(key), Some(session)) = (r.key(), session) {
+            let entry = known.entry(key).or_insert_with(|| (at, c.life, r.at.i, session.clone()));
+            if at < entry.0 {
+                *entry = (at, c.life, r.at.i, session);
+            }
+        }
+    }
+    // By life and session: runs with the records of their first beginnings.
+    let mut begun: BTreeMap<(usize, &str), BTreeMap<&str, u64>> = BTreeMap::new();
+    for c in conns {
+        for e in c.events.iter().filter(|e| e.turn == Turn::Start) {
+            if let Some((_, _, _, session)) = known.get(e.run).filter(|(_, life, ..)| *life < c.life) {
+                let first = begun.entry((c.life, session)).or_default().entry(e.run).or_insert(e.at.i);
+                *first = e.at.i.min(*first);
+            }
+        }
+    }
+    for ((_, session), runs) in begun {
+        for (early, began) in &runs {
+            for (late, other) in &runs {
+                // The later one was asked for when the earlier one had been told of.
+                if known[early].0 < known[late].2 && other < began {
+                    let text = format!("run {late} of {session} begins before {early}, which was accepted before it");
+                    out.broken("runs_end", *other, text);
+                }
+            }
+        }
+    }
+}
