@@ -20,9 +20,10 @@ pub fn topic(update: &Value) -> Option<i64> {
     if !text(&update["chat"]).starts_with('-') {
         return None;
     }
-    match with["is_topic_message"] == true {
-        true => with["message_thread_id"].as_i64(),
-        false => (with["chat"]["is_forum"] == true).then_some(GENERAL),
+    if with["is_topic_message"] == true {
+        with["message_thread_id"].as_i64()
+    } else {
+        (with["chat"]["is_forum"] == true).then_some(GENERAL)
     }
 }
 
