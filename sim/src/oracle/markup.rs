@@ -6,13 +6,13 @@
 mod html;
 mod markdown;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 use super::{
     Expect,
-    facts::Facts,
+    facts::{Facts, Mark},
     findings::Findings,
     telegram::{self, places},
 };
@@ -53,6 +53,10 @@ impl Seen {
         self.shown.iter().zip(&other.shown).position(|pair| !same(pair))
     }
 
+    fn text(&self) -> String {
+        self.shown.iter().map(|(c, _)| c).collect()
+    }
+
     fn around(&self, at: usize) -> String {
         self.shown[at.saturating_sub(12)..].iter().take(24).map(|(c, _)| c).collect()
     }
@@ -68,7 +72,46 @@ pub fn check(facts: &Facts, expect: &Expect, out: &mut Findings) {
             out.broken("markup", c.at.i, format!("{length} units in one message, at most {}", expect.chunk_limit));
         }
     }
-    let mut written = BTreeMap::new();
+    let answers = answers(facts);
+    let unread = unread(facts);
+    for (n, a) in answers.iter().enumerate() {
+        let mine = sends.iter().filter(|c| c.at.i > a.at.i && places::of_call(c) == a.place);
+        let texts: Vec<(u64, &str)> = mine.map(|c| (c.at.i, c.words())).collect();
+        let undisturbed = facts.faults.is_empty() && facts.lives.len() == 1 && a.at.t + SOON < facts.finish();
+        let tried: Vec<_> = (0..texts.len())
+            .filter(|from| begins(&a.wanted, texts[*from].1))
+            .map(|from| (from, compare(&a.wanted, &texts[from..], undisturbed)))
+            .collect();
+        if tried.iter().any(|(_, found)| found.is_ok()) {
+            continue;
+        }
+        // Messages that begin alike may be of another answer, word for word.
+        let is_of_another = |from: usize| {
+            if unread.contains(&letters(&html::read(texts[from].1).unwrap_or_default().0.text())) {
+                return true;
+            }
+            let others = answers.iter().enumerate().filter(|(m, b)| *m != n && b.place == a.place);
+            others
+                .into_iter()
+                .any(|(_, b)| begins(&b.wanted, texts[from].1) && compare(&b.wanted, &texts[from..], false).is_ok())
+        };
+        let wrong = tried.into_iter().find(|(from, _)| !is_of_another(*from));
+        if let Some((_, Err((at, why)))) = wrong {
+            out.broken("markup", at, why);
+        }
+    }
+}
+
+/// An answer of the model to somebody in a chat.
+struct Answer {
+    at: Mark,
+    place: String,
+    wanted: Seen,
+}
+
+/// Those that can be judged.
+fn answers(facts: &Facts) -> Vec<Answer> {
+    let (mut written, mut answers) = (BTreeMap::new(), Vec::new());
     for r in facts.history {
         match &r.what {
             What::Update { update, .. } => {
@@ -81,32 +124,44 @@ pub fn check(facts: &Facts, expect: &Expect, out: &mut Findings) {
                 let place = telegram::quoted(text).last().and_then(|id| written.get(&id));
                 let words = answer["text"].as_str().filter(|_| answer["kind"] == "say");
                 let (Some(place), Some(wanted)) = (place, words.and_then(markdown::read)) else { continue };
-                if wanted.shown.len() < BEGINNING {
-                    continue;
-                }
-                let mine = sends.iter().filter(|c| c.at.i > r.i && places::of_call(c) == *place);
-                let texts: Vec<(u64, &str)> = mine.map(|c| (c.at.i, c.words())).collect();
-                let undisturbed = facts.faults.is_empty() && facts.lives.len() == 1 && r.t_us + SOON < facts.finish();
-                if let Err((at, why)) = compare(&wanted, &texts, undisturbed) {
-                    out.broken("markup", at, why);
+                if wanted.shown.len() >= BEGINNING {
+                    answers.push(Answer { at: Mark::of(r), place: place.clone(), wanted });
                 }
             }
             _ => {}
         }
     }
+    answers
 }
 
-/// Looks for `wanted` in the messages of a chat, one after the other from the one that begins with its beginning.
-fn compare(wanted: &Seen, texts: &[(u64, &str)], whole: bool) -> Result<(), (u64, String)> {
-    let begins = |seen: &Seen| {
+/// The letters of answers that cannot be judged.
+fn unread(facts: &Facts) -> BTreeSet<String> {
+    let of = |r: &crate::history::Record| {
+        let What::Model { answer, .. } = &r.what else { return None };
+        let answer: Value = serde_json::from_str(answer).ok()?;
+        answer["text"].as_str().filter(|text| markdown::read(text).is_none()).map(letters)
+    };
+    facts.history.iter().filter_map(of).collect()
+}
+
+fn letters(text: &str) -> String {
+    text.chars().filter(|c| c.is_alphanumeric()).collect()
+}
+
+/// A message begins as this answer does.
+fn begins(wanted: &Seen, text: &str) -> bool {
+    html::read(text).is_some_and(|(seen, _)| {
         let both = seen.shown.iter().zip(&wanted.shown).take(BEGINNING);
         seen.shown.len() >= BEGINNING && both.into_iter().all(|(a, b)| a.0 == b.0)
-    };
+    })
+}
+
+/// Compares `wanted` with messages, one after the other from the first.
+fn compare(wanted: &Seen, texts: &[(u64, &str)], whole: bool) -> Result<(), (u64, String)> {
     let seen = |text: &str| html::read(text).map(|(seen, _)| seen);
-    let Some(first) = texts.iter().position(|(_, text)| seen(text).is_some_and(|s| begins(&s))) else { return Ok(()) };
-    let (at, mut all) = (texts[first].0, Seen::default());
+    let (at, mut all) = (texts.first().map_or(0, |(at, _)| *at), Seen::default());
     let mut last = "";
-    for (_, text) in &texts[first..] {
+    for (_, text) in texts {
         // The same words at once again were sent again.
         if *text == last {
             continue;

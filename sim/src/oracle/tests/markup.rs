@@ -59,3 +59,22 @@ fn what_it_cannot_read_it_does_not_judge() {
         assert_eq!(says(text, &["Some text: other"]), "", "{text}");
     }
 }
+
+/// An answer that was never sent is not compared with one that begins as it does.
+#[test]
+fn messages_that_begin_alike_are_of_one_answer_each() {
+    let mut s = Story::new();
+    s.add(What::Update { update_id: 1, update: json!({ "chat": 2, "text": "hi", "message_id": 7 }) });
+    for answer in ["there is no tool one", "there is no tool two"] {
+        let answer = json!({ "kind": "say", "text": answer }).to_string();
+        s.add(What::asked(0, "[Telegram] hi\n[message_id: 7]", answer));
+    }
+    let sent = |words: &str| {
+        let mut s = s.clone();
+        super::rights::sent(&mut s, "2", words);
+        s.at(90_000).note();
+        super::judge(&s.records, &s.expect).into_iter().find(|v| v.oracle == "markup").unwrap().detail
+    };
+    assert_eq!(sent("there is no tool two"), "");
+    assert!(sent("there is no tool three").contains("the model wrote"));
+}
