@@ -1,6 +1,9 @@
 //! One live connection: a reading task, a writing task, and the handle that callers hold.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use futures_util::{
     SinkExt as _, Stream, StreamExt as _,
@@ -8,11 +11,12 @@ use futures_util::{
 };
 use openclaw_platform::{Platform, SpawnerExt as _, select};
 use serde_json::{Value, json};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc};
 use tokio_tungstenite::tungstenite::{
     self, Bytes, Message,
     protocol::{CloseFrame, frame::coding::CloseCode},
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     call::{Call, CallError, Calls, Final},
@@ -68,49 +72,32 @@ impl Closed {
     }
 }
 
-/// Where the connection stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Standing {
-    Open,
-    /// Ended; `say` when the other side has to be told.
-    Ended {
-        closed: Closed,
-        say: bool,
-    },
-}
-
 #[derive(Debug)]
 pub(crate) struct Shared {
     hello: Value,
     pub(crate) calls: Calls,
     permits: Arc<Semaphore>,
     events: EventQueue,
-    standing: watch::Sender<Standing>,
-    /// True when both tasks have ended.
-    gone: watch::Sender<bool>,
+    /// How it ended, and whether the other side has to be told.
+    end: OnceLock<(Closed, bool)>,
+    /// It has ended. Who waits for that is woken in the order of waiting.
+    ended: CancellationToken,
+    /// Both tasks have ended, too.
+    gone: CancellationToken,
 }
 
 impl Shared {
     /// Ends the connection; the first cause counts.
     fn end(&self, closed: Closed, say: bool) {
-        let first = self.standing.send_if_modified(|standing| {
-            let first = *standing == Standing::Open;
-            if first {
-                *standing = Standing::Ended { closed, say };
-            }
-            first
-        });
-        if first {
+        if self.end.set((closed, say)).is_ok() {
+            self.ended.cancel();
             self.calls.end();
             self.events.end();
         }
     }
 
     pub(crate) fn closed_now(&self) -> Closed {
-        match &*self.standing.borrow() {
-            Standing::Ended { closed, .. } => closed.clone(),
-            Standing::Open => Closed::lost("call dropped"),
-        }
+        self.end.get().map_or_else(|| Closed::lost("call dropped"), |(closed, _)| closed.clone())
     }
 }
 
@@ -151,8 +138,9 @@ impl Client {
             calls: Calls::default(),
             permits: Arc::new(Semaphore::new(MAX_CALLS)),
             events: EventQueue::default(),
-            standing: watch::Sender::new(Standing::Open),
-            gone: watch::Sender::new(false),
+            end: OnceLock::new(),
+            ended: CancellationToken::new(),
+            gone: CancellationToken::new(),
         });
         let (outgoing, requests) = mpsc::channel(OUTGOING);
         let (sink, stream) = socket.split();
@@ -235,19 +223,17 @@ impl Client {
 
     /// True when the connection has ended.
     pub fn is_closed(&self) -> bool {
-        *self.shared.standing.borrow() != Standing::Open
+        self.shared.ended.is_cancelled()
     }
 
     /// Closes the connection (1000) and waits, at most about a second, until the gateway was told.
     pub async fn close(&self) {
         self.shared.end(Closed::new(1000, ""), true);
-        let mut gone = self.shared.gone.subscribe();
-        let _ = tokio::time::timeout(CLOSE_WAIT * 2, gone.wait_for(|gone| *gone)).await;
+        let _ = tokio::time::timeout(CLOSE_WAIT * 2, self.shared.gone.cancelled()).await;
     }
 
     async fn ended(&self) {
-        // The sender lives in `shared`, so this cannot fail before the standing changes.
-        let _ = self.shared.standing.subscribe().wait_for(|standing| *standing != Standing::Open).await;
+        self.shared.ended.cancelled().await;
     }
 }
 
@@ -262,11 +248,11 @@ struct Reader {
 
 impl Reader {
     async fn run(mut self, mut stream: SplitStream<Socket>) {
-        let mut ended = self.shared.standing.subscribe();
+        let ended = self.shared.ended.clone();
         let mut look_again = self.platform.clock.mono();
         loop {
             select! {
-                _ = ended.wait_for(|standing| *standing != Standing::Open) => break,
+                () = ended.cancelled() => break,
                 message = stream.next() => {
                     self.watch.heard(self.platform.clock.mono());
                     self.take(message);
@@ -277,7 +263,7 @@ impl Reader {
         // The other side's close frame, so that its last bytes are not answered with a reset.
         let drain = async { while let Some(Ok(_)) = stream.next().await {} };
         let _ = tokio::time::timeout(CLOSE_WAIT, drain).await;
-        self.shared.gone.send_replace(true);
+        self.shared.gone.cancel();
     }
 
     /// Is it still alive? Gives the time of the next look.
@@ -332,10 +318,10 @@ impl Reader {
 
 /// Writes requests until the connection ends or the last handle is dropped.
 async fn write(shared: Arc<Shared>, mut sink: SplitSink<Socket, Message>, mut requests: mpsc::Receiver<Outgoing>) {
-    let mut ended = shared.standing.subscribe();
+    let ended = shared.ended.clone();
     loop {
         let outgoing = select! {
-            _ = ended.wait_for(|standing| *standing != Standing::Open) => break,
+            () = ended.cancelled() => break,
             outgoing = requests.recv() => outgoing,
         };
         let message = match outgoing {
@@ -347,7 +333,7 @@ async fn write(shared: Arc<Shared>, mut sink: SplitSink<Socket, Message>, mut re
             }
         };
         let sent = select! {
-            _ = ended.wait_for(|standing| *standing != Standing::Open) => break,
+            () = ended.cancelled() => break,
             sent = tokio::time::timeout(WRITE_WAIT, sink.send(message)) => sent,
         };
         let lost = match sent {
@@ -356,15 +342,11 @@ async fn write(shared: Arc<Shared>, mut sink: SplitSink<Socket, Message>, mut re
             Err(_) => Closed::lost("the gateway takes no bytes"),
         };
         // A close frame that is still on its way in says more than a failed write.
-        let _ = tokio::time::timeout(CLOSE_WAIT, ended.wait_for(|standing| *standing != Standing::Open)).await;
+        let _ = tokio::time::timeout(CLOSE_WAIT, ended.cancelled()).await;
         shared.end(lost, false);
     }
-    let say = match &*shared.standing.borrow() {
-        Standing::Ended { closed, say: true } => Some(closed.frame()),
-        _ => None,
-    };
-    if let Some(frame) = say {
-        let _ = tokio::time::timeout(CLOSE_WAIT, sink.send(Message::Close(Some(frame)))).await;
+    if let Some((closed, true)) = shared.end.get() {
+        let _ = tokio::time::timeout(CLOSE_WAIT, sink.send(Message::Close(Some(closed.frame())))).await;
     }
     let _ = tokio::time::timeout(CLOSE_WAIT, sink.close()).await;
 }
