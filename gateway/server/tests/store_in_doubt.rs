@@ -1,10 +1,11 @@
 //! A transaction that failed while it was committed, on a disk that does not show whether it came through (F52).
 
-#![allow(clippy::unwrap_used, clippy::disallowed_methods)] // outside of the gateway
+#![allow(clippy::unwrap_used)]
 
 mod support;
 
 use std::{
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -19,7 +20,7 @@ use openclaw_server::{
 };
 use redb::ReadableTableMetadata as _;
 use support::full_disk;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 const SOON: Duration = Duration::from_millis(100);
 
@@ -48,19 +49,18 @@ async fn f52_a_write_in_doubt_is_told_when_its_fate_is_known() {
     full.store(true, Ordering::Relaxed);
     let (told, seen) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let mark = told.clone();
-    let waits = tokio::spawn(store.write_decided(append, move |_| mark.store(true, Ordering::Relaxed)));
+    let mut waits = pin!(store.write_decided(append, move |_| mark.store(true, Ordering::Relaxed)));
     let mark = seen.clone();
-    let impatient = tokio::spawn(store.write_then(append, move |_| mark.store(true, Ordering::Relaxed)));
-    sleep(SOON).await;
-    assert!(!waits.is_finished() && !impatient.is_finished());
+    let mut impatient = pin!(store.write_then(append, move |_| mark.store(true, Ordering::Relaxed)));
+    assert!(timeout(SOON, &mut waits).await.is_err() && timeout(SOON, &mut impatient).await.is_err());
     assert!(matches!(store.write(append).await, Err(StoreError::Unavailable(_))), "refused at once");
     sleep(STORAGE_DOUBT + STORAGE_RETRY).await;
-    assert!(impatient.is_finished(), "nobody who does not want to waits longer");
-    assert!(matches!(impatient.await.unwrap(), Err(StoreError::Undecided(_))));
-    assert!(!waits.is_finished() && !told.load(Ordering::Relaxed));
+    let told_so = timeout(SOON, impatient).await.expect("nobody who does not want to waits longer");
+    assert!(matches!(told_so, Err(StoreError::Undecided(_))));
+    assert!(timeout(SOON, &mut waits).await.is_err() && !told.load(Ordering::Relaxed));
     full.store(false, Ordering::Relaxed);
     sleep(STORAGE_RETRY + SOON).await;
-    assert_eq!(waits.await.unwrap().unwrap(), 0);
+    assert_eq!(timeout(SOON, waits).await.unwrap().unwrap(), 0);
     assert!(told.load(Ordering::Relaxed));
     assert!(seen.load(Ordering::Relaxed), "memory follows the disk, whatever the writer was told");
     assert_eq!(rows(&store), 2);
