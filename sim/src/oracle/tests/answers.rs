@@ -275,6 +275,21 @@ fn a_question_waits_until_it_is_decided() {
         s.asked("4", "exec.approval.list", json!({}), json!({ "pending": [] }));
     });
     assert_eq!(says(&late), "");
+    // Who asks is answered when it is decided, not at the end of its time.
+    let hears = |ms: u64| {
+        asks(false, true).but(|s| {
+            let decided = json!({ "id": "q", "decision": "deny", "resolvedBy": "b-1", "ts": 1 });
+            s.event("a-1/1", 3, "exec.approval.resolved", decided).at(ms);
+            let answer = json!({ "id": "q", "decision": "deny", "createdAtMs": 1, "expiresAtMs": 9001 });
+            s.answer("a-1/1", "1", answer);
+        })
+    };
+    let took = |s: &Story| {
+        let verdicts = super::judge(&s.records, &s.expect);
+        verdicts.into_iter().find(|v| v.oracle == "latency").unwrap().detail
+    };
+    assert_eq!(took(&hears(4000)), "");
+    assert!(took(&hears(8000)).contains("exec.approval.request took"), "{}", took(&hears(8000)));
     assert!(says(&asks(false, false)).contains("approval q is false"));
     assert!(says(&asks(true, true)).contains("approval q is true"));
 }
