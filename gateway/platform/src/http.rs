@@ -17,11 +17,11 @@ use hyper_util::{
         Client,
         connect::{Connected, Connection},
     },
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioIo, TokioTimer},
 };
 use tower_service::Service;
 
-use crate::{BoxFuture, BoxIo, Platform, Transport, tls::Tls};
+use crate::{BoxFuture, BoxIo, Platform, Spawner, SpawnerExt as _, Transport, tls::Tls};
 
 /// A whole request body.
 pub type Body = Full<Bytes>;
@@ -56,6 +56,7 @@ const IDLE: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub struct HttpClient {
     connector: Connector,
+    tasks: Arc<dyn Spawner>,
     inner: Arc<Mutex<Client<Connector, Body>>>,
 }
 
@@ -66,11 +67,11 @@ impl std::fmt::Debug for HttpClient {
 }
 
 impl HttpClient {
-    /// A client on the platform's transport.
+    /// A client on the platform's transport. Its connections are tasks of the platform; they end with the client.
     pub fn new(platform: &Platform) -> Self {
         let connector = Connector { transport: platform.transport.clone(), tls: Tls::new() };
-        let inner = Arc::new(Mutex::new(pool(&connector)));
-        Self { connector, inner }
+        let inner = Arc::new(Mutex::new(pool(&connector, &platform.tasks)));
+        Self { connector, tasks: platform.tasks.clone(), inner }
     }
 
     fn lock(&self) -> MutexGuard<'_, Client<Connector, Body>> {
@@ -80,7 +81,7 @@ impl HttpClient {
     /// A connection gave no answer: those that idle now are no better (a silent link) and are not used again. What is under
     /// way on others goes on.
     fn forget_idle(&self) {
-        *self.lock() = pool(&self.connector);
+        *self.lock() = pool(&self.connector, &self.tasks);
     }
 
     /// Sends `request` and gives the response once its head is there, within `timeout`. The body streams.
@@ -121,8 +122,18 @@ impl HttpClient {
     }
 }
 
-fn pool(connector: &Connector) -> Client<Connector, Body> {
-    Client::builder(TokioExecutor::new())
+/// Starts the tasks of the pool's connections where whoever waits for the gateway's end sees them.
+#[derive(Clone)]
+struct Tasks(Arc<dyn Spawner>);
+
+impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Tasks {
+    fn execute(&self, task: F) {
+        self.0.spawn("http connection", task);
+    }
+}
+
+fn pool(connector: &Connector, tasks: &Arc<dyn Spawner>) -> Client<Connector, Body> {
+    Client::builder(Tasks(tasks.clone()))
         .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE)
@@ -293,6 +304,38 @@ mod tests {
         ask().await.unwrap();
         let took = crate::os::OsClock.mono() - start;
         assert!(took < Duration::from_secs(1), "{took:?}");
+    }
+
+    /// Counts the tasks that live.
+    #[derive(Default)]
+    struct Counting(Arc<AtomicUsize>);
+
+    impl Spawner for Counting {
+        fn spawn_boxed(&self, name: &'static str, task: BoxFuture<'static, ()>) -> crate::TaskHandle {
+            let live = self.0.clone();
+            live.fetch_add(1, Ordering::SeqCst);
+            let counted = async move {
+                task.await;
+                live.fetch_sub(1, Ordering::SeqCst);
+            };
+            crate::os::OsSpawner.spawn_boxed(name, Box::pin(counted))
+        }
+        fn blocking_boxed(&self, work: Box<dyn FnOnce() + Send>) {
+            crate::os::OsSpawner.blocking_boxed(work);
+        }
+    }
+
+    /// Whoever waits for the end of the gateway sees its connections, idle ones too; none outlives the client.
+    #[tokio::test(start_paused = true)]
+    async fn connections_are_tasks_of_the_platform_and_end_with_the_client() {
+        let (link, tasks) = (Arc::new(Link::default()), Arc::new(Counting::default()));
+        let platform = Platform { transport: link.clone(), tasks: tasks.clone(), ..crate::os::without_files() };
+        let client = HttpClient::new(&platform);
+        client.fetch(get("http://bot.example/"), IDLE, 10).await.unwrap();
+        assert!(tasks.0.load(Ordering::SeqCst) > 0);
+        drop(client);
+        tokio::time::sleep(IDLE / 5).await;
+        assert_eq!(tasks.0.load(Ordering::SeqCst), 0);
     }
 
     /// A connection that has idled for long may be dead without a sign.

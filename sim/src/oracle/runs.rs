@@ -44,7 +44,8 @@ pub fn check(conns: &[Conn], facts: &Facts, expect: &Expect, out: &mut Findings)
     for c in conns.iter().filter(|c| c.hello.is_some()) {
         requests(c, &mut runs);
         final_responses(c, &claims, facts, expect, out);
-        let mut watched = Watch { c, hints: &hints, facts, runs: IndexMap::new(), sessions: BTreeMap::new() };
+        let mut watched =
+            Watch { c, hints: &hints, runs: IndexMap::new(), sessions: BTreeMap::new(), number: 0, gap: 0 };
         for e in &c.events {
             watched.event(e, out);
         }
@@ -186,8 +187,8 @@ struct Seen {
     failed: bool,
     chat: Option<String>,
     chat_ended: Option<u64>,
-    /// Connection number of the last chat delta.
-    chat_gap: u64,
+    /// Record of the run's first event here, then of its latest chat delta.
+    since: u64,
     told: Option<(Mark, String)>,
     final_text: Option<(Mark, String)>,
     started: bool,
@@ -204,14 +205,22 @@ fn seen<'r, 'a>(runs: &'r mut IndexMap<&'a str, Seen>, id: &'a str) -> (bool, &'
 struct Watch<'c, 'a> {
     c: &'c Conn<'a>,
     hints: &'c Hints,
-    facts: &'c Facts<'a>,
     runs: IndexMap<&'a str, Seen>,
     /// The run under way, by session, and the record of its start.
     sessions: BTreeMap<String, (&'a str, u64)>,
+    /// Number of the latest event.
+    number: u64,
+    /// Record of the latest event before which numbers are missing.
+    gap: u64,
 }
 
 impl<'a> Watch<'_, 'a> {
     fn event(&mut self, e: &Event<'a>, out: &mut Findings) {
+        if let Some(n) = e.seq {
+            if n != std::mem::replace(&mut self.number, n) + 1 {
+                self.gap = e.at.i;
+            }
+        }
         match e.name {
             "agent" if !e.run.is_empty() => self.agent(e.run, e, out),
             "chat" if !e.run.is_empty() => self.chat(e.run, e, out),
@@ -224,6 +233,9 @@ impl<'a> Watch<'_, 'a> {
         let seq = e.payload["seq"].as_u64().unwrap_or_default();
         let (new, run) = seen(&mut self.runs, id);
         run.latest = e.at.t;
+        if new {
+            run.since = at;
+        }
         if new || (run.seq == 0 && !run.whole) {
             run.whole = seq == 1;
         } else if run.seq > 0 && seq <= run.seq {
@@ -295,7 +307,6 @@ impl<'a> Watch<'_, 'a> {
 
     fn chat(&mut self, id: &'a str, e: &Event<'a>, out: &mut Findings) {
         let (name, at) = (self.c.name, e.at.i);
-        let lags = self.c.may_lag(self.facts, e.at.t);
         let (new, run) = seen(&mut self.runs, id);
         run.latest = e.at.t;
         let state = e.payload["state"].as_str().unwrap_or_default();
@@ -317,8 +328,8 @@ impl<'a> Watch<'_, 'a> {
                 None if !new && run.whole => Some(String::new()),
                 None => None,
             };
-            // A delta may be withheld from a slow reader; `message` makes up for it.
-            let lost = lags && e.seq.is_some_and(|n| n != run.chat_gap + 1);
+            // A delta may be withheld from a slow reader, which leaves a gap; `message` makes up for it.
+            let lost = self.gap > run.since;
             if let Some(before) = before.filter(|_| !lost)
                 && format!("{before}{delta}") != whole
             {
@@ -329,7 +340,7 @@ impl<'a> Watch<'_, 'a> {
                 out.broken("chat_text", at, format!("{name}: run {id}: chat says {whole:?}, agent {:?}", run.text));
             }
             run.chat = Some(whole);
-            run.chat_gap = e.seq.unwrap_or_default();
+            run.since = at;
             return;
         }
         run.chat_ended = Some(at);

@@ -137,6 +137,22 @@ fn chat_deltas_add_up() {
     next(json!({ "deltaText": "two", "message": text("one two") })).breaks("chat_text", "is not \"one two\"");
     next(json!({ "deltaText": "x", "replace": true, "message": text("x") })).breaks("chat_text", "chat says \"x\"");
     next(json!({ "message": text("one two") })).breaks("chat_text", "without deltaText");
+    // What was withheld before it leaves a gap.
+    let later = |number| {
+        said().but(|s| {
+            s.agent("a-1/1", (number, 3), "r", "assistant", json!({ "text": "one two three", "delta": " two three" }));
+            s.chat(
+                "a-1/1",
+                (number + 1, 3),
+                "r",
+                "delta",
+                json!({ "deltaText": " three", "message": text("one two three") }),
+            );
+            s.expect.off = vec!["seq".into()];
+        })
+    };
+    later(4).breaks("chat_text", "is not \"one two three\"");
+    later(5).holds();
     let after = whole().but(|s| {
         s.chat("a-1/1", (7, 4), "r", "final", json!({ "message": text("one two") }));
     });
