@@ -160,7 +160,8 @@ pub async fn drop(gateway: &Arc<Gateway>, which: Which) -> Result<Vec<String>, c
 async fn drop_waiting(gateway: &Arc<Gateway>, mut letter: Letter) -> Result<Vec<String>, crate::dispatch::Failure> {
     let delivery = &gateway.delivery;
     let removed = delivery.lock().lanes.remove(&letter.id);
-    if removed == Some(false) {
+    // One that is in no lane has just been stored and is about to enter its lane: it would go out all the same.
+    if removed != Some(true) {
         gateway.platform.probe.sometimes("delivery.drop_refused_on_its_way");
         let text = format!("message {} is on its way", letter.id);
         return Err(ErrorShape::unavailable("DELIVERY_BUSY", text).retry(Some(1000)).into());
@@ -267,6 +268,20 @@ mod tests {
             move |tx: &WriteTransaction| store::put(&mut tx.open_table(store::DEAD_LETTERS)?, &stored.id, &stored);
         gateway.store.write(put).await.unwrap();
         letter
+    }
+
+    /// Two operators: what one sends again is stored, and not yet in its lane, when the other drops it.
+    #[tokio::test]
+    async fn f07_what_is_about_to_go_out_is_not_dropped() {
+        let platform = Platform { storage: Arc::new(MemoryStorage::new()), ..os::without_files() };
+        let gateway = Gateway::open(platform, ServerOptions::bare(Arc::new(Config::default()))).unwrap();
+        let letter = dead_letter(&gateway, &MemoryStorage::new()).await;
+        let revived = letter.clone();
+        assert!(gateway.store.write(move |tx| table::revive(tx, &revived)).await.unwrap());
+        let refused = drop(&gateway, Which::One(letter.id.clone())).await.unwrap_err();
+        assert_eq!(refused.error().code, ErrorShape::unavailable("DELIVERY_BUSY", "").code);
+        let stored = gateway.store.read(|tx| table::get(tx, &letter.id)).unwrap();
+        assert!(stored.is_some(), "it goes out");
     }
 
     /// Two operators: one sends again what the other drops at the same moment.
