@@ -239,7 +239,7 @@ mod tests {
     use wiremock::{Mock, MockServer, ResponseTemplate, matchers::path};
 
     use super::*;
-    use crate::{Clock as _, SpawnerExt as _};
+    use crate::Clock as _;
 
     fn get(uri: &str) -> Request<Body> {
         Request::get(uri).body(Body::default()).unwrap()

@@ -157,7 +157,7 @@ impl Gateway {
             media_budget: MediaBudget::new(MEDIA_IN_MEMORY),
             inbound_budget: MediaBudget::new(INBOUND_IN_MEMORY),
             wake_words: WakeWords::load(platform.storage.clone(), platform.tasks.clone()),
-            sessions: Sessions::load(store.clone(), entropy.fork("sessions"))?,
+            sessions: Sessions::new(store.clone(), entropy.fork("sessions")),
             runs: Runs::load(&store, (now, clock.mono()), parallel, limits.max_queued_per_session as usize)?,
             idempotency: Idempotency::load(store.clone(), clock.clone(), ttl, max)?.watched(platform.probe.clone()),
             providers: Providers::new(&platform, config.clone()),

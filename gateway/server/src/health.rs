@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use openclaw_config::Config;
 use openclaw_platform::{
-    Mono,
+    Millis, Mono,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 use openclaw_protocol::{
@@ -22,9 +22,10 @@ use crate::{
     gateway::Gateway,
     sessions::{
         entry::SessionEntry,
-        key::{agent_ids, agent_of, default_agent, main_key},
-        newest::Newest,
+        index::{Found, Order},
+        key::{agent_ids, default_agent, main_key, of_agent},
     },
+    store::StoreError,
 };
 
 /// A snapshot younger than this is good enough for `health`.
@@ -44,6 +45,8 @@ struct Cached {
     health: Option<Health>,
     /// The same, encoded.
     text: Option<Encoded<Health>>,
+    /// What was read of sessions last, by agent.
+    sessions: BTreeMap<String, SessionsHealth>,
 }
 
 impl HealthCache {
@@ -132,19 +135,8 @@ impl Gateway {
         let now = self.clock.wall();
         let default = default_agent(&config);
         let agents = agent_ids(&config);
-        let mut found: BTreeMap<&str, Newest> = agents.iter().map(|id| (*id, Newest::new(RECENT_HEALTH))).collect();
-        self.sessions.scan(|key, entry| {
-            if let Some(newest) = found.get_mut(agent_of(&config, key)) {
-                newest.add(entry.updated_at, key);
-            }
-        });
-        let path = self.sessions_path();
-        let shown = |newest: Newest| {
-            let row = |(at, key)| RecentSession { key, updated_at: Some(at), age: Some(now.saturating_sub(at)) };
-            SessionsHealth { path: path.clone(), count: newest.count(), recent: newest.into_rows().map(row).collect() }
-        };
-        let found: BTreeMap<&str, SessionsHealth> = found.into_iter().map(|(id, newest)| (id, shown(newest))).collect();
-        let of = |agent: &str| found.get(agent).cloned().unwrap_or_else(|| shown(Newest::new(0)));
+        let found = self.sessions_health(&agents, now);
+        let of = |agent: &str| found.get(agent).cloned().unwrap_or_else(|| self.no_sessions());
         let channels = self.channels.health(&config, now);
         let every = heartbeat_ms(&config);
         let problem = self.problem();
@@ -176,6 +168,53 @@ impl Gateway {
         }
     }
 
+    /// What is shown of each agent's sessions. While the database cannot be read, what it said last.
+    fn sessions_health(&self, agents: &[&str], now: Millis) -> BTreeMap<String, SessionsHealth> {
+        let path = self.sessions_path();
+        let read = || {
+            let row = |s: Found| RecentSession { key: s.key, updated_at: Some(s.updated_at), age: None };
+            let of = |id: &&str| {
+                let (count, recent) = self.recent_of(id, RECENT_HEALTH)?;
+                let recent = recent.into_iter().map(row).collect();
+                Ok(((*id).to_owned(), SessionsHealth { path: path.clone(), count, recent }))
+            };
+            agents.iter().map(of).collect::<Result<BTreeMap<_, _>, StoreError>>()
+        };
+        let found = read();
+        let mut cache = self.health.lock();
+        match found {
+            Ok(found) => cache.sessions = found,
+            Err(error) => tracing::error!(%error, "sessions in the health snapshot"),
+        }
+        let mut shown = cache.sessions.clone();
+        drop(cache);
+        for recent in shown.values_mut().flat_map(|sessions| &mut sessions.recent) {
+            recent.age = recent.updated_at.map(|at| now.saturating_sub(at));
+        }
+        shown
+    }
+
+    fn no_sessions(&self) -> SessionsHealth {
+        SessionsHealth { path: self.sessions_path(), count: 0, recent: vec![] }
+    }
+
+    /// How many sessions an agent has, and its newest.
+    fn recent_of(&self, agent: &str, limit: usize) -> Result<(u64, Vec<Found>), StoreError> {
+        let names = of_agent(&self.config(), agent);
+        let counts = self.sessions.counts()?;
+        let count = counts.iter().filter(|(name, _)| names.contains(&name.as_str())).map(|(_, count)| count).sum();
+        Ok((count, self.newest(Some(&names), limit)?))
+    }
+
+    fn newest(&self, agents: Option<&[&str]>, limit: usize) -> Result<Vec<Found>, StoreError> {
+        let mut found = Vec::new();
+        self.sessions.look(agents, Order::Newest, |session| {
+            found.push(session);
+            found.len() < limit
+        })?;
+        Ok(found)
+    }
+
     /// Why nothing new is accepted at present: the disk refuses, or the state was removed (S35).
     fn problem(&self) -> Option<String> {
         self.store.trouble().map(|(why, _)| format!("nothing new is accepted: {why}"))
@@ -205,34 +244,35 @@ impl Gateway {
     }
 
     /// The short summary.
-    pub fn status(&self) -> Status {
+    ///
+    /// # Errors
+    /// When sessions cannot be read.
+    pub fn status(&self) -> Result<Status, StoreError> {
         let config = self.config();
         let every = heartbeat_ms(&config);
         let agents = agent_ids(&config);
         let default = default_agent(&config);
         let path = self.sessions_path();
-        let mut all = Newest::new(RECENT_STATUS);
-        let mut found: BTreeMap<&str, Newest> = agents.iter().map(|id| (*id, Newest::new(RECENT_STATUS))).collect();
-        self.sessions.scan(|key, entry| {
-            all.add(entry.updated_at, key);
-            if let Some(newest) = found.get_mut(agent_of(&config, key)) {
-                newest.add(entry.updated_at, key);
-            }
-        });
         let defaults = self.model_defaults();
-        let rows = |newest: Newest| {
-            let row = |(_, key): (_, String)| Some(self.session_row(&defaults, &key, &self.sessions.get(&key)?));
-            newest.into_rows().filter_map(row).collect::<Vec<_>>()
+        let rows = |newest: Vec<Found>| {
+            let mut rows = Vec::with_capacity(newest.len());
+            for Found { key, .. } in newest {
+                // It may have gone meanwhile.
+                if let Some(entry) = self.sessions.get(&key)? {
+                    rows.push(self.session_row(&defaults, &key, &entry));
+                }
+            }
+            Ok::<_, StoreError>(rows)
         };
-        let mut by_agent = |id: &str| {
-            let newest = found.remove(id).unwrap_or_else(|| Newest::new(0));
-            AgentSessions { agent_id: id.to_owned(), path: path.clone(), count: newest.count(), recent: rows(newest) }
+        let by_agent = |id: &&str| {
+            let (count, newest) = self.recent_of(id, RECENT_STATUS)?;
+            Ok(AgentSessions { agent_id: (*id).to_owned(), path: path.clone(), count, recent: rows(newest)? })
         };
-        let by_agent = agents.iter().map(|id| by_agent(id)).collect();
-        let total = all.count();
+        let by_agent = agents.iter().map(by_agent).collect::<Result<_, StoreError>>()?;
+        let (total, recent) = (self.sessions.count()?, rows(self.newest(None, RECENT_STATUS)?)?);
         let channels = self.channels.health(&config, self.clock.wall());
         let delivery = self.delivery.counts(None);
-        Status {
+        Ok(Status {
             heartbeat: StatusHeartbeat {
                 default_agent_id: default.to_owned(),
                 agents: agents
@@ -247,11 +287,11 @@ impl Gateway {
             },
             channel_summary: channels.lines.into_iter().chain(delivery.line()).collect(),
             queued_system_events: self.system_events.peek(&main_key(&config, default)),
-            sessions: StatusSessions { paths: vec![path.clone()], count: total, recent: rows(all), by_agent, defaults },
+            sessions: StatusSessions { paths: vec![path.clone()], count: total, recent, by_agent, defaults },
             link_channel: channels.link,
             delivery: Some(delivery.into()),
             problem: self.problem(),
-        }
+        })
     }
 }
 

@@ -174,7 +174,19 @@ async fn reply(gateway: &Arc<Gateway>, by: &Principal, key: &str, text: &str) ->
         return outcome(gateway, HeartbeatStatus::OkToken);
     }
     let preview: String = text.chars().take(PREVIEW).collect();
-    let Some(route) = gateway.sessions.get(key).and_then(|e| e.delivery_context) else {
+    let entry = match gateway.sessions.get(key) {
+        Ok(entry) => entry,
+        Err(error) => {
+            tracing::error!(%error, "state database");
+            let failed = outcome(gateway, HeartbeatStatus::Failed);
+            return Heartbeat {
+                reason: Some("the state database cannot be read now".into()),
+                preview: Some(preview),
+                ..failed
+            };
+        }
+    };
+    let Some(route) = entry.and_then(|e| e.delivery_context) else {
         let reason = "no route: nobody has written through a channel yet";
         let skipped = outcome(gateway, HeartbeatStatus::Skipped);
         return Heartbeat { reason: Some(reason.into()), preview: Some(preview), ..skipped };

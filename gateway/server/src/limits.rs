@@ -89,7 +89,7 @@ pub const MAINTENANCE_SESSIONS: usize = 64;
 /// ... and so many lines of a transcript.
 pub const MAINTENANCE_LINES: usize = 1000;
 /// Sessions kept; a new one beyond that is refused.
-pub const SESSIONS: usize = 100_000;
+pub const SESSIONS: u64 = 100_000;
 /// Pairing requests of devices that wait for a decision, and for how long.
 pub const PENDING_DEVICES: usize = 64;
 /// See [`PENDING_DEVICES`].

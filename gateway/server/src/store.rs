@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-use openclaw_platform::{Platform, Storage};
+use openclaw_platform::{EntropyExt as _, Platform, Storage};
 use redb::{Database, ReadTransaction, ReadableDatabase as _, TableDefinition, WriteTransaction};
 
 pub use record::{all, decode, encode, get, keys, put};
@@ -48,6 +48,16 @@ pub type Lines = TableDefinition<'static, (&'static str, u64), &'static [u8]>;
 const META: Records = TableDefinition::new("meta");
 /// Session entries by canonical key.
 pub const SESSIONS: Records = TableDefinition::new("sessions");
+/// Sessions by agent and time, the newest first (`sessions/index.rs` has the keys of this and the next four).
+pub const SESSIONS_NEWEST: Records = TableDefinition::new("sessions_newest");
+/// Sessions by label.
+pub const SESSIONS_LABELS: Records = TableDefinition::new("sessions_labels");
+/// Canonical keys by session id.
+pub const SESSIONS_IDS: Records = TableDefinition::new("sessions_ids");
+/// How many sessions an agent has.
+pub const SESSIONS_COUNTS: Records = TableDefinition::new("sessions_counts");
+/// Transcripts that are of no session any more, oldest first.
+pub const TRANSCRIPTS_ENDED: Records = TableDefinition::new("transcripts_ended");
 /// Transcript lines by session id.
 pub const TRANSCRIPTS: Lines = TableDefinition::new("transcripts");
 /// Idempotency records (D19).
@@ -113,11 +123,20 @@ pub enum StoreError {
     #[error("the state database is in use: {0}")]
     InUse(String),
     /// Made by a newer program.
-    #[error("the state database {FILE} has schema {found}, this program knows {SCHEMA}: use a newer openclaw")]
+    #[error(
+        "the state database {FILE} has schema {found}, this program knows {SCHEMA}: use a newer openclaw, or \
+             `openclaw backup restore FILE` with what that one kept before it changed it (`openclaw backup list`: openclaw-schema-N.redb)"
+    )]
     Newer {
         /// What it says.
         found: u32,
     },
+    /// It has to change for this program, and cannot be kept aside before.
+    #[error(
+        "the state database {FILE} has to change for this version of openclaw, and the copy that is kept for the version before \
+         cannot be written: {0}. Nothing was changed. Make room in the state directory and start again"
+    )]
+    NotKept(String),
     /// It takes no writes now (disk full, I/O error); it may later.
     #[error("state database: not available now: {0}")]
     Unavailable(String),
@@ -177,6 +196,9 @@ impl Store {
         let unread = |e: std::io::Error| StoreError::Open(e.to_string());
         if schema::version(&db)? == 0 && loss::is_marked(storage).map_err(unread)? {
             return Err(StoreError::Lost { loss: loss::loss(storage, "is empty")? });
+        }
+        if (1..SCHEMA).contains(&schema::version(&db)?) {
+            keep_aside(platform, &mut db)?;
         }
         schema::migrate(&mut db)?;
         loss::mark(storage);
@@ -275,6 +297,24 @@ fn recover(storage: &dyn Storage, sync_failed: &Arc<AtomicBool>) -> Result<Datab
         return Err(StoreError::Lost { loss: loss::loss(storage, "is empty")? });
     }
     Ok(db)
+}
+
+/// Before another schema changes the database, it is kept as a backup for the program of before (F60): one that cannot be kept is
+/// not changed.
+///
+/// # Errors
+/// [`StoreError::Damaged`]; when the copy cannot be written.
+fn keep_aside(platform: &Platform, db: &mut Database) -> Result<(), StoreError> {
+    schema::compare(db)?;
+    let tag = platform.entropy.fork("schema").hex(4);
+    let name = backup::keep(&*platform.storage, db, &tag).map_err(|error| match error {
+        StoreError::Damaged(why) => StoreError::Damaged(why),
+        other => StoreError::NotKept(other.to_string()),
+    })?;
+    tracing::info!(
+        "the state database is kept as {name}: `openclaw backup restore {name}` brings it back for the program of before"
+    );
+    Ok(())
 }
 
 fn write_anew(storage: &dyn Storage) -> std::io::Result<()> {
@@ -417,6 +457,7 @@ mod tests {
     use redb::ReadableTable as _;
 
     use super::*;
+    use crate::sessions::store::Line;
 
     fn platform() -> Platform {
         let mut platform = openclaw_platform::os::without_files();
@@ -499,6 +540,12 @@ mod tests {
         }
     }
 
+    fn line() -> Line {
+        let content = vec![openclaw_protocol::message::Content::text("x".repeat(9000))];
+        let message = openclaw_protocol::message::Message::User { content, timestamp: 7 };
+        Line::Message { id: "00000000".into(), message }
+    }
+
     /// Each earlier version is brought to this one with what was in it.
     #[tokio::test]
     async fn every_earlier_version_is_migrated() {
@@ -511,10 +558,10 @@ mod tests {
                 let (mut cursors, mut lines) = (tx.open_table(CURSORS).unwrap(), tx.open_table(TRANSCRIPTS).unwrap());
                 // More than is sealed at a time.
                 for n in 0..300u64 {
-                    let (key, line) = (format!("account {n:03}"), "x".repeat(9000));
+                    let (key, line) = (format!("account {n:03}"), line());
                     if version < schema::SEALED {
                         cursors.insert(key.as_str(), n.to_string().as_bytes()).unwrap();
-                        lines.insert(("s", n), format!("\"{line}\"").as_bytes()).unwrap();
+                        lines.insert(("s", n), serde_json::to_vec(&line).unwrap().as_slice()).unwrap();
                     } else {
                         put(&mut cursors, &key, &n).unwrap();
                         lines.insert(("s", n), encode(&TRANSCRIPTS, ("s", n), &line).unwrap().as_slice()).unwrap();
@@ -526,7 +573,7 @@ mod tests {
             for _ in 0..2 {
                 let store = Store::open(&platform).unwrap();
                 assert_eq!(numbers(&store), (0..300).collect::<Vec<_>>());
-                let said: Result<Vec<String>, StoreError> = store.read(|tx| {
+                let said: Result<Vec<Line>, StoreError> = store.read(|tx| {
                     let table = tx.open_table(TRANSCRIPTS)?;
                     let rows = table.range(("s", 0)..)?;
                     rows.map(|row| {
@@ -534,10 +581,13 @@ mod tests {
                     })
                     .collect()
                 });
-                assert_eq!(said.unwrap(), vec!["x".repeat(9000); 300]);
+                assert_eq!(said.unwrap(), vec![line(); 300]);
                 let db = store.commits.db();
                 let db = db.as_ref().unwrap();
-                assert_eq!((schema::version(db).unwrap(), record::compare(db).unwrap()), (SCHEMA, 600));
+                assert_eq!(
+                    (schema::version(db).unwrap(), record::compare(db).unwrap()),
+                    (SCHEMA, 600 + u64::from(version < schema::INDEXED))
+                );
             }
         }
     }

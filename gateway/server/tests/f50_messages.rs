@@ -131,7 +131,7 @@ async fn f52_a_run_that_cannot_be_stored_is_not_run_again_and_keeps_its_place() 
 #[tokio::test(start_paused = true)]
 async fn f52_a_run_that_is_being_stored_is_not_aborted() {
     let house = House::open(&config("mode: 'followup'", "", "")).await;
-    let member = house.operator(&["operator.admin"]).await;
+    let member = house.operator(&["operator.admin", "operator.pairing"]).await;
     let key = "agent:main:one";
     let say = json!({ "sessionKey": key, "message": "[[slow:3:1000]]", "idempotencyKey": "one" });
     call(&house.gateway, &member, "chat.send", say).await.unwrap();
@@ -185,8 +185,7 @@ async fn f52_what_waits_for_the_disk_keeps_its_order() {
     }
 }
 
-/// What cannot be stored has not happened, for those who look into memory, either; and what is stored later is what they
-/// see (F51).
+/// What cannot be stored has not happened for those who look; and what is stored later is what they see (F51).
 #[tokio::test(start_paused = true)]
 async fn f51_a_change_that_is_not_stored_has_not_happened() {
     let house = House::open(&config("mode: 'followup'", "", "")).await;
@@ -195,7 +194,7 @@ async fn f51_a_change_that_is_not_stored_has_not_happened() {
     let say = json!({ "sessionKey": key, "message": "hello", "idempotencyKey": "one" });
     call(&house.gateway, &member, "chat.send", say).await.unwrap();
     pass(5).await;
-    let before = house.gateway.sessions.get(key).unwrap();
+    let before = house.gateway.sessions.get(key).unwrap().unwrap();
     house.fill_disk(true);
     for (method, params) in [
         ("sessions.reset", json!({ "key": key })),
@@ -203,17 +202,23 @@ async fn f51_a_change_that_is_not_stored_has_not_happened() {
         ("sessions.delete", json!({ "key": key })),
     ] {
         call(&house.gateway, &member, method, params).await.unwrap_err();
-        let now = house.gateway.sessions.get(key).map(|e| serde_json::to_value(e).unwrap());
-        assert_eq!(now, Some(serde_json::to_value(&before).unwrap()), "{method}");
+        // It is as it was, or cannot be read as long as the disk is full.
+        if let Ok(now) = house.gateway.sessions.get(key) {
+            assert_eq!(now.as_ref(), Some(&before), "{method}");
+        }
     }
+    // What is kept in memory as well follows the disk and nothing else.
+    call(&house.gateway, &member, "node.pair.request", json!({ "nodeId": "n" })).await.unwrap_err();
+    let waiting = call(&house.gateway, &member, "node.pair.list", json!({})).await.unwrap();
+    assert_eq!(waiting["pending"], json!([]));
     house.fill_disk(false);
     pass(5).await;
     call(&house.gateway, &member, "sessions.reset", json!({ "key": key })).await.unwrap();
     call(&house.gateway, &member, "sessions.patch", json!({ "key": key, "sendPolicy": "deny" })).await.unwrap();
-    let after = house.gateway.sessions.get(key).unwrap();
+    let after = house.gateway.sessions.get(key).unwrap().unwrap();
     assert_ne!(after.session_id, before.session_id);
     let house = house.after_a_crash().await;
-    let stored = house.gateway.sessions.get(key).unwrap();
+    let stored = house.gateway.sessions.get(key).unwrap().unwrap();
     assert_eq!(serde_json::to_value(stored).unwrap(), serde_json::to_value(after).unwrap());
 }
 
@@ -248,9 +253,9 @@ async fn f51_the_order_of_changes_is_the_order_of_writes() {
     let (first, second) = (name("first"), name("second"));
     let (second, first) = (second.await.unwrap().0, first.await.unwrap().0);
     assert_eq!((first.label.as_deref(), second.label.as_deref()), (Some("first"), Some("second")));
-    assert_eq!(sessions.get("agent:main:one").unwrap().label.as_deref(), Some("second"));
+    assert_eq!(sessions.get("agent:main:one").unwrap().unwrap().label.as_deref(), Some("second"));
     let house = house.after_a_crash().await;
-    assert_eq!(house.gateway.sessions.get("agent:main:one").unwrap().label.as_deref(), Some("second"));
+    assert_eq!(house.gateway.sessions.get("agent:main:one").unwrap().unwrap().label.as_deref(), Some("second"));
 }
 
 async fn begin(house: &House, key: &str) -> Value {

@@ -17,12 +17,7 @@ use std::{
 };
 
 use openclaw_platform::{Platform, os};
-use openclaw_server::{
-    gateway::Gateway,
-    hub::Member,
-    sessions::entry::SessionEntry,
-    store::{self, Store},
-};
+use openclaw_server::{gateway::Gateway, hub::Member, sessions::index, store};
 use serde_json::{Value, json};
 use support::{Device, enter, frames, gateway_on, local, response};
 
@@ -140,10 +135,6 @@ fn judge(asked: &[(String, &'static str)], answers: &[Value]) {
     assert!(by_id.is_empty(), "answers to what nobody asked: {by_id:?}");
 }
 
-fn stored(store: &Store) -> BTreeMap<String, SessionEntry> {
-    store.read(|tx| store::all(tx, store::SESSIONS)).unwrap().into_iter().collect()
-}
-
 fn open(platform: &Platform) -> Arc<Gateway> {
     let text = "{agents:{defaults:{model:'builtin/echo',maxConcurrent:3}}}";
     gateway_on(platform.clone(), openclaw_config::parse(text, &|_| None).unwrap().config)
@@ -189,14 +180,15 @@ async fn round(seed: u64) {
         member.outbox.close(openclaw_server::outbox::Close::new(1000, "done"));
         judge(&asked, &reader.await.unwrap());
     }
-    let memory = gateway.sessions.lock().clone();
-    assert_eq!(stored(&gateway.store), memory, "memory and disk disagree");
+    let memory = gateway.sessions.after("", usize::MAX).unwrap();
+    let differences = gateway.store.read(index::differences).unwrap();
+    assert!(differences.is_empty(), "sessions and their indexes disagree: {differences:?}");
     let runs = gateway.store.read(|tx| store::keys(tx, store::RUNS)).unwrap();
     assert_eq!(runs, [""; 0], "runs that would be taken for interrupted after a restart");
     // What the next start reads is what was there: nothing was only in memory.
     drop(gateway);
     let again = open(&platform);
-    assert_eq!(*again.sessions.lock(), memory);
+    assert_eq!(again.sessions.after("", usize::MAX).unwrap(), memory);
 }
 
 #[test]

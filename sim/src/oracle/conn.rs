@@ -285,13 +285,17 @@ impl<'a> Conn<'a> {
         facts.lives[self.life].to <= t
     }
 
-    /// More than `bytes` of events reached it in the time before `t`: a burst that no line carries at once, so that even
-    /// who reads all the time has a backlog at the gateway.
+    /// More than `bytes` of events and answers reached it in the time before `t`: a burst that no line carries at once, so that
+    /// even who reads all the time has a backlog at the gateway.
     pub fn is_flooded(&self, t: u64, within: u64, bytes: u64) -> bool {
+        let recent = |at: &Mark| at.t <= t && at.t + within >= t;
+        let answers = self.requests.iter().flat_map(|r| [r.first, r.last]).flatten().filter(|a| recent(&a.at));
+        let answers = answers.map(|a| a.frame["payload"].to_string().len());
+        let events = self.events.iter().rev().skip_while(|e| e.at.t > t).take_while(|e| recent(&e.at));
+        let events = events.map(|e| e.payload.to_string().len() + 80);
         let mut sum = 0;
-        let recent = self.events.iter().rev().skip_while(|e| e.at.t > t).take_while(|e| e.at.t + within >= t);
-        recent.map(|e| e.payload.to_string().len() as u64 + 80).any(|n| {
-            sum += n;
+        answers.chain(events).any(|n| {
+            sum += n as u64;
             sum > bytes
         })
     }

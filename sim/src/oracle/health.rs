@@ -72,11 +72,12 @@ fn shots<'a>(conns: &'a [Conn<'a>]) -> Vec<Shot<'a>> {
         let Some(hello) = &c.hello else { continue };
         let snapshot = &hello.payload["snapshot"];
         if snapshot["health"]["ok"].is_boolean() {
-            // The latest one, which is as old as the time within which changes are told.
+            // The latest one when it came in, which is as old as the time within which changes are told; the answer may have
+            // waited for a stalled line.
             shots.push(Shot {
                 conn: c,
                 at: hello.at.i,
-                from: hello.at.t.saturating_sub(TOLD),
+                from: c.opened.t.saturating_sub(TOLD),
                 to: hello.at.t,
                 by: "hello-ok",
                 health: &snapshot["health"],

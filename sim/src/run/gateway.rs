@@ -9,7 +9,7 @@ use std::{
 
 use openclaw_config::{AuthMode, Config, Secret};
 use openclaw_platform::{Entropy as _, Platform, Probe};
-use openclaw_server::{Control, ServerOptions, SharedAuth, store};
+use openclaw_server::{Control, ServerOptions, SharedAuth, sessions::index, store};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{GATEWAY_PORT, TOKEN, programs::Programs, recorder::Recorder};
@@ -259,6 +259,9 @@ impl GatewayHost {
         for (name, table) in [("inbox", store::INBOX), ("runs", store::RUNS)] {
             let rows = store.read(|tx| store::keys(tx, table)).ok()?.len();
             kept.push(What::Gauge { name: name.into(), value: rows as i64 });
+        }
+        for difference in store.read(index::differences).ok()? {
+            kept.push(What::Gauge { name: format!("index: {difference}"), value: 1 });
         }
         kept.extend(super::kept::conversations(&store));
         Some(kept)

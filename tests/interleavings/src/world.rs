@@ -19,7 +19,7 @@ use openclaw_platform::{
 use openclaw_server::{
     ServerOptions,
     gateway::Gateway,
-    sessions::{entry::SessionEntry, store::Sessions},
+    sessions::{entry::SessionEntry, index, store::Sessions},
     store::{self, Store},
 };
 use shuttle::{future, thread};
@@ -80,7 +80,7 @@ impl World {
 
     /// The sessions in a database.
     pub fn sessions(&self, store: &Store) -> Sessions {
-        Sessions::load(store.clone(), self.platform().entropy).expect("the database can be read")
+        Sessions::new(store.clone(), self.platform().entropy)
     }
 
     /// A whole gateway without listeners, with a model that repeats what it hears; at most `parallel` runs at a time.
@@ -113,9 +113,11 @@ impl World {
         }
     }
 
-    /// The session entries on the disk, read as the next start would.
+    /// The session entries on the disk, read as the next start would; its indexes have to say the same.
     pub fn stored_sessions(&self) -> BTreeMap<String, SessionEntry> {
         let store = self.store();
+        let differences = store.read(index::differences).expect("the database can be read");
+        assert!(differences.is_empty(), "{differences:?}");
         let stored = store.read(|tx| store::all(tx, store::SESSIONS)).expect("the database can be read");
         stored.into_iter().collect()
     }

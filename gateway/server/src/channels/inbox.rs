@@ -264,7 +264,14 @@ async fn handle(gateway: &Arc<Gateway>, key: &str, record: &Record, by: Principa
     let Some(channel) = gateway.channels.account(id, Some(account)) else {
         return forget(gateway, key, "its account is configured no more").await;
     };
-    if gateway.sessions.get(session_key).is_some_and(|e| e.send_policy == Some(DENY)) {
+    let entry = match gateway.sessions.get(session_key) {
+        Ok(entry) => entry,
+        Err(error) => {
+            tracing::error!(%error, "state database");
+            return false;
+        }
+    };
+    if entry.as_ref().is_some_and(|e| e.send_policy == Some(DENY)) {
         gateway.platform.probe.sometimes("inbox.denied_by_policy");
         return forget(gateway, key, "send blocked by session policy").await;
     }
@@ -273,7 +280,6 @@ async fn handle(gateway: &Arc<Gateway>, key: &str, record: &Record, by: Principa
     if let Some(answer) = commands::answer(gateway, &by, session_key, text).await {
         return answered(gateway, key, &by, session_key.to_owned(), route, answer).await;
     }
-    let entry = gateway.sessions.get(session_key);
     let queueing = Queueing::of(&config, entry.as_ref(), id, &message.sender.id, text);
     let (context, kind) = (route.clone(), message.kind);
     let title = message.title.clone();

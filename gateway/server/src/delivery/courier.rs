@@ -369,7 +369,8 @@ async fn write_end(
         table::end(tx, &ending, is_dead, now)
     };
     let session = letter.cause.session_key.as_deref().filter(|_| letter.cause.mirror && !is_dead);
-    match session.filter(|key| gateway.sessions.get(key).is_some()) {
+    let is_there = session.map(|key| gateway.sessions.get(key)).transpose()?.flatten().is_some();
+    match session.filter(|_| is_there) {
         None => gateway.store.write(also).await,
         // What was sent stands in the transcript of the session named, so that the agent knows of it.
         Some(key) => {

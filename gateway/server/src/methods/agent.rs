@@ -32,6 +32,7 @@ use crate::{
         entry::{Route, SessionEntry},
         key,
     },
+    store::StoreError,
 };
 
 const NO_SELECTOR: &str = "NO_SESSION_SELECTOR";
@@ -165,16 +166,16 @@ fn request_of(call: &Call, params: &AgentParams, claim: &Claim) -> Result<RunReq
         return Err(ErrorShape::invalid("UNKNOWN_AGENT", format!("unknown agent id \"{}\"", id.escape_debug())));
     }
     let (session_key, shown_key) = session_of(call, params, agent.as_deref())?;
-    let entry = gateway.sessions.get(&session_key);
+    let entry = gateway.sessions.get(&session_key).map_err(unreadable)?;
     // A label is the session's: naming a new one is part of beginning it, renaming is not (D48).
     let label = params.label.as_ref().map(openclaw_protocol::wire::Text::as_str);
     if label.is_some() && entry.as_ref().is_some_and(|e| e.label.as_deref() != label) {
         call.require(Effect::Change(Where::Session(&session_key)))?;
     }
     // Nobody takes the label of another session away (D48).
-    let is_taken = |(key, e): (&String, &SessionEntry)| *key != session_key && e.label.as_deref() == label;
-    if label.is_some() && gateway.sessions.lock().iter().any(is_taken) {
-        let text = format!("label already in use: {}", label.unwrap_or_default().escape_debug());
+    let owners = label.map(|label| gateway.sessions.labelled(label, 2)).transpose().map_err(unreadable)?;
+    if let Some(label) = label.filter(|_| owners.into_iter().flatten().any(|key| key != session_key)) {
+        let text = format!("label already in use: {}", label.escape_debug());
         return Err(ErrorShape::invalid("LABEL_IN_USE", text));
     }
     if entry.as_ref().is_some_and(|e| e.send_policy == Some(SendPolicy::Deny)) {
@@ -207,6 +208,10 @@ fn request_of(call: &Call, params: &AgentParams, claim: &Claim) -> Result<RunReq
     })
 }
 
+fn unreadable(error: StoreError) -> ErrorShape {
+    Failure::from(error).error().clone()
+}
+
 fn label_touch(params: &AgentParams) -> Option<Touch> {
     let label = params.label.as_ref()?.as_str().to_owned();
     Some(Arc::new(move |entry| entry.label = Some(label.clone())))
@@ -226,8 +231,7 @@ fn session_of(call: &Call, params: &AgentParams, agent: Option<&str>) -> Result<
         return Ok((canonical, shown));
     }
     if let Some(id) = text(&params.session_id) {
-        let found = gateway.sessions.lock().iter().find(|(_, e)| e.session_id == id).map(|(k, _)| k.clone());
-        let Some(found) = found else {
+        let Some(found) = gateway.sessions.key_of(&id).map_err(unreadable)? else {
             return Err(ErrorShape::invalid("NO_SESSION", format!("No session found: {}", id.escape_debug())));
         };
         return Ok((found.clone(), found));

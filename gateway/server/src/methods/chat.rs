@@ -54,7 +54,14 @@ pub async fn send(call: Call, params: ChatSendParams) -> Result<Reply<ChatSend>,
         gateway.idempotency.release(&claim);
         Failure::from(error)
     };
-    if gateway.sessions.get(&key).is_some_and(|e| e.send_policy == Some(SendPolicy::Deny)) {
+    let entry = match gateway.sessions.get(&key) {
+        Ok(entry) => entry,
+        Err(error) => {
+            gateway.idempotency.release(&claim);
+            return Err(error.into());
+        }
+    };
+    if entry.as_ref().is_some_and(|e| e.send_policy == Some(SendPolicy::Deny)) {
         return Err(refused(ErrorShape::invalid("SEND_POLICY", "send blocked by session policy")));
     }
     let images = attachments::images(params.attachments.as_ref()).map_err(refused)?;
@@ -96,7 +103,7 @@ pub async fn send(call: Call, params: ChatSendParams) -> Result<Reply<ChatSend>,
     gateway.idempotency.accept(&claim);
     let run = accepted.run();
     let key = &run.request.session_key;
-    if mode_in_force(&config, gateway.sessions.get(key).as_ref(), "webchat") == QueueMode::Interrupt {
+    if mode_in_force(&config, entry.as_ref(), "webchat") == QueueMode::Interrupt {
         // It ends what asked for no more than it may itself (S23).
         end_runs(&gateway, key, |other| !Arc::ptr_eq(other, &run) && run.rights.cover(&other.rights), "stop");
     }
@@ -137,7 +144,7 @@ async fn command(
 
 /// Adds an assistant message that no model wrote. `create`: the session is made when it is missing.
 async fn note(gateway: &Gateway, key: &str, text: String, create: bool) -> Result<(String, Message), Failure> {
-    if !create && gateway.sessions.get(key).is_none() {
+    if !create && gateway.sessions.get(key)?.is_none() {
         return Err(ErrorShape::invalid("NO_SESSION", "session not found").into());
     }
     let now = gateway.clock.wall();
@@ -173,7 +180,7 @@ pub async fn history(call: Call, params: ChatHistoryParams) -> Result<Reply<Chat
 }
 
 fn seen(gateway: &Gateway, key: &str, params: ChatHistoryParams) -> Result<ChatHistory, Failure> {
-    let entry = gateway.sessions.get(key);
+    let entry = gateway.sessions.get(key)?;
     let limit = params.limit.map_or(DEFAULT_HISTORY, |l| l.get() as usize);
     let mut messages = match &entry {
         Some(entry) => gateway.sessions.messages(&entry.session_id, limit)?,

@@ -11,6 +11,7 @@ use crate::{
     rights::{self, Effect, Principal, Where},
     runs::queue::{mode_in_force, mode_of},
     sessions::{entry::SessionEntry, key::agent_of},
+    store::StoreError,
 };
 
 const STOP: [&str; 7] = ["/stop", "stop", "esc", "abort", "wait", "exit", "interrupt"];
@@ -60,7 +61,10 @@ pub async fn answer(gateway: &Arc<Gateway>, by: &Principal, key: &str, text: &st
     Some(match command {
         "/status" => status(gateway, key),
         "/new" | "/reset" => reset(gateway, key).await,
-        "/model" => format!("Model: {}", model_of(gateway, key)),
+        "/model" => match gateway.sessions.get(key) {
+            Ok(entry) => format!("Model: {}", model_of(gateway, key, entry)),
+            Err(error) => unreadable(&error),
+        },
         "/queue" => queue(gateway, key, text).await,
         "/resend" => resend(gateway, by).await,
         "/start" => format!("Hello. Write to me and I answer.\n\n{HELP}"),
@@ -76,9 +80,16 @@ fn refused(by: &Principal, effect: Effect<'_>) -> String {
     }
 }
 
-fn model_of(gateway: &Gateway, key: &str) -> String {
+/// What a command says that cannot read the session.
+const UNREADABLE: &str = "The state database cannot be read now. Please try again later.";
+
+fn unreadable(error: &StoreError) -> String {
+    tracing::error!(%error, "state database");
+    UNREADABLE.to_owned()
+}
+
+fn model_of(gateway: &Gateway, key: &str, entry: Option<SessionEntry>) -> String {
     let config = gateway.config();
-    let entry = gateway.sessions.get(key);
     let own = entry.and_then(|e| e.provider_override.zip(e.model_override));
     let own = own.map(|(provider, model)| ModelRef { provider, model });
     let model = own.or_else(|| openclaw_config::resolve_model(&config, agent_of(&config, key)).map(|r| r.primary));
@@ -86,7 +97,10 @@ fn model_of(gateway: &Gateway, key: &str) -> String {
 }
 
 fn status(gateway: &Gateway, key: &str) -> String {
-    let entry = gateway.sessions.get(key).unwrap_or_default();
+    let entry = match gateway.sessions.get(key) {
+        Ok(entry) => entry.unwrap_or_default(),
+        Err(error) => return unreadable(&error),
+    };
     let running = gateway.runs.of_session(key).len();
     let context = gateway.model_defaults().context_tokens;
     let used = context.map_or_else(|| entry.context_used.to_string(), |c| format!("{} of {c}", entry.context_used));
@@ -94,7 +108,7 @@ fn status(gateway: &Gateway, key: &str) -> String {
         "OpenClaw {}\nModel: {}\nSession: {key}\nTokens: {} in, {} out; context {used}\nRuns under way: {running}\n\
          Thinking: {}",
         gateway.options.version,
-        model_of(gateway, key),
+        model_of(gateway, key, Some(entry.clone())),
         entry.input_tokens,
         entry.output_tokens,
         entry.thinking_level.as_deref().unwrap_or("off"),
@@ -104,7 +118,10 @@ fn status(gateway: &Gateway, key: &str) -> String {
 /// `/queue` shows the mode, `/queue MODE` sets the session's own, `/queue default` takes it back.
 async fn queue(gateway: &Gateway, key: &str, text: &str) -> String {
     const MODES: &str = "collect, followup, steer, steer-backlog, interrupt or default";
-    let entry = gateway.sessions.get(key);
+    let entry = match gateway.sessions.get(key) {
+        Ok(entry) => entry,
+        Err(error) => return unreadable(&error),
+    };
     let channel = entry.as_ref().and_then(|e| e.delivery_context.as_ref()).map_or("webchat", |r| r.channel.as_str());
     let shown = |entry: Option<&SessionEntry>| {
         let mode = mode_in_force(&gateway.config(), entry, channel);

@@ -22,14 +22,19 @@ use crate::{
     rights::{Effect, Where},
     sessions::{
         entry::SessionEntry,
-        key::{agent_of, default_agent, kind, main_key},
-        newest::Newest,
+        index::{Found, Order},
+        key::{agent_of, default_agent, kind, main_key, of_agent},
         store::Line,
     },
+    store::StoreError,
 };
 
 /// Thinking levels.
 pub const THINKING: [&str; 6] = ["off", "minimal", "low", "medium", "high", "xhigh"];
+/// Sessions of a list that names no limit (D45).
+const NEWEST: usize = 200;
+/// Sessions with one label that are told apart.
+const MOST_NAMED: usize = 1000;
 /// Keys looked up by one `sessions.preview`.
 const PREVIEW_KEYS: usize = 64;
 /// Newest lines kept by `sessions.compact` when not said.
@@ -45,7 +50,7 @@ pub async fn list(call: Call, p: SessionsListParams) -> Result<Reply<SessionsLis
     let turn = call.turn().await;
     let wanted = Arc::new(p);
     let asked = wanted.clone();
-    let mut keys = turn.slice(move |gateway| Ok(matching(gateway, &asked))).await?;
+    let mut keys = turn.slice(move |gateway| Ok(matching(gateway, &asked)?)).await?;
     let defaults = Arc::new(call.gateway.model_defaults());
     let mut rows = Vec::with_capacity(keys.len());
     while !keys.is_empty() {
@@ -62,31 +67,32 @@ pub async fn list(call: Call, p: SessionsListParams) -> Result<Reply<SessionsLis
     turn.encode(encode).await
 }
 
-/// Keys of the sessions that a list is to show, newest first.
-fn matching(gateway: &Gateway, p: &SessionsListParams) -> Vec<String> {
+/// Keys of the sessions that a list is to show, newest first. A search reads keys and labels only (D45).
+fn matching(gateway: &Gateway, p: &SessionsListParams) -> Result<Vec<String>, StoreError> {
     let config = gateway.config();
     let now = gateway.clock.wall();
     let search = p.search.as_deref().map(|s| s.trim().to_lowercase()).filter(|s| !s.is_empty());
-    let found = |text: Option<&str>, needle: &str| text.is_some_and(|t| t.to_lowercase().contains(needle));
-    let keep = |key: &str, e: &SessionEntry| {
-        (kind(key) != "global" || p.include_global != Some(false))
-            && (kind(key) != "unknown" || p.include_unknown == Some(true))
-            && p.agent_id.as_deref().is_none_or(|a| agent_of(&config, key) == a)
-            && p.label.as_deref().is_none_or(|l| e.label.as_deref() == Some(l))
-            && p.spawned_by.as_deref().is_none_or(|s| e.spawned_by.as_deref() == Some(s))
-            && p.active_minutes.is_none_or(|m| now.saturating_sub(e.updated_at) <= m.unsigned() * 60_000)
-            && search.as_deref().is_none_or(|s| {
-                let texts = [e.display_name.as_deref(), e.label.as_deref(), e.subject.as_deref(), Some(key)];
-                texts.into_iter().any(|t| found(t, s)) || found(Some(&e.session_id), s)
-            })
+    let active = p.active_minutes.map(|minutes| minutes.unsigned() * 60_000);
+    let found = |text: &str, needle: &str| text.to_lowercase().contains(needle);
+    let keep = |s: &Found| {
+        (kind(&s.key) != "global" || p.include_global != Some(false))
+            && (kind(&s.key) != "unknown" || p.include_unknown == Some(true))
+            && p.label.as_deref().is_none_or(|l| s.label.as_deref() == Some(l))
+            && p.spawned_by.as_deref().is_none_or(|by| s.spawned_by.as_deref() == Some(by))
+            && search.as_deref().is_none_or(|n| found(&s.key, n) || s.label.as_deref().is_some_and(|l| found(l, n)))
     };
-    let mut newest = Newest::new(p.limit.map_or(usize::MAX, |l| l.unsigned() as usize));
-    gateway.sessions.scan(|key, entry| {
-        if keep(key, entry) {
-            newest.add(entry.updated_at, key);
+    let limit = p.limit.map_or(NEWEST, |l| l.unsigned() as usize);
+    let mut keys = Vec::new();
+    let agents = p.agent_id.as_deref().map(|id| of_agent(&config, id));
+    gateway.sessions.look(agents.as_deref(), Order::Newest, |session| {
+        // Those that come later have been silent for longer.
+        let is_active = active.is_none_or(|ms| now.saturating_sub(session.updated_at) <= ms);
+        if is_active && keys.len() < limit && keep(&session) {
+            keys.push(session.key);
         }
-    });
-    newest.into_rows().map(|(_, key)| key).collect()
+        is_active && keys.len() < limit
+    })?;
+    Ok(keys)
 }
 
 /// Rows of a list; a session that has gone meanwhile has none.
@@ -98,7 +104,7 @@ fn listed(
 ) -> Result<Vec<SessionRow>, Failure> {
     let mut rows = Vec::with_capacity(keys.len());
     for key in keys {
-        let Some(entry) = gateway.sessions.get(key) else { continue };
+        let Some(entry) = gateway.sessions.get(key)? else { continue };
         let mut row = gateway.session_row(defaults, key, &entry);
         if p.include_derived_titles == Some(true) {
             row.derived_title = title(gateway, &entry)?;
@@ -140,10 +146,11 @@ fn previews(gateway: &Gateway, p: &SessionsPreviewParams) -> SessionsPreview {
     let limit = p.limit.map_or(12, |l| l.unsigned() as usize);
     let max = p.max_chars.map_or(240, |m| m.unsigned() as usize);
     let one = |shown: &NonEmpty| {
-        let entry = canonical(&config, shown).ok().and_then(|key| gateway.sessions.get(&key));
-        let (status, items) = match entry {
-            None => ("missing", vec![]),
-            Some(entry) => match gateway.sessions.messages(&entry.session_id, limit) {
+        let entry = canonical(&config, shown).ok().map(|key| gateway.sessions.get(&key)).transpose();
+        let (status, items) = match entry.map(Option::flatten) {
+            Err(_) => ("error", vec![]),
+            Ok(None) => ("missing", vec![]),
+            Ok(Some(entry)) => match gateway.sessions.messages(&entry.session_id, limit) {
                 Err(_) => ("error", vec![]),
                 Ok(messages) if messages.is_empty() => ("empty", vec![]),
                 Ok(messages) => ("ok", messages.iter().map(|m| item(m, max)).collect()),
@@ -184,19 +191,22 @@ pub async fn resolve(call: Call, p: SessionsResolveParams) -> Result<Reply<Sessi
     let of_parent = |e: &SessionEntry| p.spawned_by.as_deref().is_none_or(|s| e.spawned_by.as_deref() == Some(s));
     let wanted = p.key.as_deref().or(p.session_id.as_deref()).or(p.label.as_deref()).unwrap_or_default();
     let key = p.key.as_deref().map(|k| canonical(&config, k)).transpose()?;
-    let found: Vec<String> = {
-        let map = gateway.sessions.lock();
-        let fits = |(k, e): &(&String, &SessionEntry)| {
-            let named = match (&key, &p.session_id, &p.label) {
-                (Some(key), _, _) => *k == key,
-                (_, Some(id), _) => e.session_id == id.as_str(),
-                (_, _, Some(label)) => e.label.as_deref() == Some(label.as_str()),
-                _ => false,
-            };
-            named && of_agent(k) && of_parent(e)
-        };
-        map.iter().filter(fits).map(|(k, _)| k.clone()).collect()
+    let sessions = &gateway.sessions;
+    let named = match (key, &p.session_id, &p.label) {
+        (Some(key), _, _) => vec![key],
+        (_, Some(id), _) => sessions.key_of(id)?.into_iter().collect(),
+        (_, _, Some(label)) => sessions.labelled(label, MOST_NAMED)?,
+        _ => vec![],
     };
+    let mut found = Vec::new();
+    for key in named {
+        if let Some(entry) = sessions.get(&key)?
+            && of_agent(&key)
+            && of_parent(&entry)
+        {
+            found.push(key);
+        }
+    }
     let shown: String = wanted.chars().take(64).flat_map(char::escape_debug).collect();
     match found.as_slice() {
         [key] => Ok(SessionsResolve { ok: true, key: key.clone() }.into()),
@@ -268,7 +278,7 @@ pub async fn patch(call: Call, p: SessionsPatchParams) -> Result<Reply<SessionCh
         Some(None) => Some(None),
         None => None,
     };
-    let current = gateway.sessions.get(&key);
+    let current = gateway.sessions.get(&key)?;
     if let Some(Some(_)) = &p.spawned_by {
         let refused = if !key.contains(":subagent:") {
             Some("spawnedBy is only supported for subagent sessions")
@@ -282,14 +292,12 @@ pub async fn patch(call: Call, p: SessionsPatchParams) -> Result<Reply<SessionCh
         }
     }
     if let Some(Some(label)) = &p.label {
-        let taken =
-            gateway.sessions.lock().iter().any(|(k, e)| *k != key && e.label.as_deref() == Some(label.as_str()));
-        if taken {
+        if gateway.sessions.labelled(label, 2)?.iter().any(|named| *named != key) {
             let text = format!("label already in use: {}", label.escape_debug());
             return Err(ErrorShape::invalid("LABEL_IN_USE", text).into());
         }
     }
-    if current.is_none() && gateway.sessions.lock().len() >= SESSIONS {
+    if current.is_none() && gateway.sessions.count()? >= SESSIONS {
         let text = format!("this gateway keeps at most {SESSIONS} sessions: delete some first");
         return Err(ErrorShape::unavailable("TOO_MANY_SESSIONS", text).into());
     }
@@ -364,7 +372,7 @@ pub async fn delete(call: Call, p: SessionsDeleteParams) -> Result<Reply<Session
         let text = "a run of this session is still under way";
         return Err(ErrorShape::unavailable("SESSION_BUSY", text).retry(Some(1000)).into());
     }
-    let Some(entry) = gateway.sessions.get(&key) else {
+    let Some(entry) = gateway.sessions.get(&key)? else {
         return Ok(SessionsDelete { ok: true, key, deleted: false, archived: vec![] }.into());
     };
     // The transcript is archived before it goes: an archive that cannot be written leaves everything as it is.
@@ -398,7 +406,7 @@ pub async fn compact(call: Call, p: SessionsCompactParams) -> Result<Reply<Sessi
         archived,
         reason: reason.map(str::to_owned),
     };
-    let Some(entry) = gateway.sessions.get(&key) else {
+    let Some(entry) = gateway.sessions.get(&key)? else {
         return Ok(answer(false, None, None, Some("no transcript")).into());
     };
     let keep = p.max_lines.map_or(COMPACT_LINES, |n: Int<1, 1_000_000>| n.unsigned() as usize);

@@ -27,7 +27,7 @@ pub async fn health(call: Call, params: p::HealthParams) -> Answer<Health> {
 }
 
 pub async fn status(call: Call, _: Empty) -> Answer<Status> {
-    call.read(|gateway| Ok(gateway.status())).await
+    call.read(|gateway| Ok(gateway.status()?)).await
 }
 
 pub async fn presence(call: Call, _: Empty) -> Answer<PresenceList> {

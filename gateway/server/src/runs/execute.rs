@@ -315,11 +315,8 @@ fn storage(error: &StoreError) -> ErrorShape {
 /// The session as it is for this run: made when missing, begun anew when its reset is due, marked as used.
 async fn open_session(gateway: &Arc<Gateway>, run: &Run, now: Millis) -> Result<SessionEntry, AttemptError> {
     let key = &run.request.session_key;
-    let full = {
-        let sessions = gateway.sessions.lock();
-        sessions.len() >= SESSIONS && !sessions.contains_key(key)
-    };
-    if full {
+    let is_full = gateway.sessions.count().map_err(broken)? >= SESSIONS;
+    if is_full && gateway.sessions.get(key).map_err(broken)?.is_none() {
         let text = format!("this gateway keeps at most {SESSIONS} sessions: delete some first");
         return Err(ErrorShape::unavailable("TOO_MANY_SESSIONS", text).into());
     }

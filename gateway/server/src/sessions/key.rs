@@ -50,6 +50,12 @@ fn in_full(config: &Config, key: String) -> Option<String> {
     Some(format!("agent:{agent}:{key}"))
 }
 
+/// The names under which an agent's sessions are counted and ordered: its own, and for the default agent also that of the
+/// sessions that name none.
+pub fn of_agent<'a>(config: &Config, agent: &'a str) -> Vec<&'a str> {
+    if agent == default_agent(config) { vec![agent, ""] } else { vec![agent] }
+}
+
 /// The main session of an agent.
 pub fn main_key(config: &Config, agent: &str) -> String {
     if config.session.scope == SessionScope::Global {

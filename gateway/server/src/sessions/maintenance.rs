@@ -1,29 +1,29 @@
 //! What of old conversations goes, and when (known-failures F04, `session.maintenance`): silent sessions, transcripts
 //! that a reset ended, the oldest lines of very long ones, archived files.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use openclaw_config::MaintenanceMode;
 use openclaw_platform::{Millis, Mono, SpawnerExt as _};
 
 use super::{
+    index::{self, Ended, Found},
     key::{agent_ids, agent_of, default_agent, main_key},
-    store::Transcript,
 };
 use crate::{
     delivery::letter::Letter,
     gateway::Gateway,
-    limits::{MAINTENANCE_LINES, MAINTENANCE_SESSIONS},
+    limits::{MAINTENANCE_LINES, MAINTENANCE_SESSIONS, SESSIONS_AT_ONCE},
     store::{self, StoreError},
 };
 
 /// A transcript that is too long is cut to this part of what it may have, so that it is not cut again at once.
 const CUT_TO: (u64, u64) = (3, 4);
 
-/// Goes through all sessions and transcripts from time to time.
+/// After each slice of a walk through all sessions, so that it takes little of the machine from others.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Looks from time to time at what has become old, is too much or has grown; of the rest nothing is read (D45).
 #[derive(Default)]
 pub struct Maintenance {
     reckoning: Option<Reckoning>,
@@ -49,8 +49,9 @@ impl Removed {
 }
 
 /// One round: the limits in force, and what may not be touched.
-struct Round<'a> {
-    gateway: &'a Arc<Gateway>,
+#[derive(Clone)]
+struct Round {
+    gateway: Arc<Gateway>,
     enforce: bool,
     /// Who was last heard of before this is old.
     oldest: Millis,
@@ -81,14 +82,15 @@ impl Maintenance {
         let config = gateway.config();
         let settings = &config.session.maintenance;
         let (wall, mono) = (gateway.clock.wall(), gateway.clock.mono());
-        let reckoning = self.reckoning.get_or_insert_with(|| {
-            Reckoning::begin(gateway.sessions.lock().values().map(|e| e.updated_at), wall, mono)
-        });
+        let reckoning = match &mut self.reckoning {
+            Some(reckoning) => reckoning,
+            none => none.insert(Reckoning::begin(newest_until(gateway, wall)?, wall, mono)),
+        };
         // A configuration that was checked can be read; without it nothing goes by age.
         let silent = settings.prune_after().map_or(Millis::MAX, |d| d.as_millis() as Millis);
         let letters: Vec<(String, Letter)> = gateway.store.read(|tx| store::all(tx, store::OUTBOX))?;
         let round = Round {
-            gateway,
+            gateway: gateway.clone(),
             enforce: settings.mode == MaintenanceMode::Enforce,
             oldest: reckoning.now(mono).saturating_sub(silent),
             entries: settings.max_entries as usize,
@@ -111,72 +113,135 @@ impl Maintenance {
     }
 }
 
-impl Round<'_> {
+impl Round {
     /// How many of these go that are sorted by time, oldest first: what is too old, and what is more than there may be of
     /// `count` in all.
     fn going(&self, stamps: impl Iterator<Item = Millis>, count: usize) -> usize {
         stamps.take_while(|stamp| *stamp <= self.oldest).count().max(count.saturating_sub(self.entries))
     }
 
+    /// Whether one more goes that was heard of last at `stamp`, when so many go already of `count` in all.
+    fn goes(&self, stamp: Millis, already: usize, count: u64) -> bool {
+        stamp <= self.oldest || (already as u64) < count.saturating_sub(self.entries as u64)
+    }
+
     /// Sessions that were silent for too long, then those of too many that were silent longest.
     async fn sessions(&self) -> Result<usize, StoreError> {
-        let sessions = &self.gateway.sessions;
-        let all: Vec<(Millis, String)> = sessions.lock().iter().map(|(key, e)| (e.updated_at, key.clone())).collect();
-        let count = all.len();
-        let mut idle: Vec<(Millis, String)> =
-            all.into_iter().filter(|(_, key)| may_go(self.gateway, &self.with_letters, key)).collect();
-        idle.sort();
-        idle.truncate(self.going(idle.iter().map(|(at, _)| *at), count));
-        if !self.enforce {
-            return Ok(idle.len());
-        }
+        let count = self.gateway.sessions.count()?;
         let mut gone = 0;
-        for batch in idle.chunks(MAINTENANCE_SESSIONS) {
+        loop {
+            let most = if self.enforce { MAINTENANCE_SESSIONS } else { usize::MAX };
+            let round = self.clone();
+            let Some(batch) = self.gateway.tasks.blocking(move || round.silent(count, gone, most)).await.transpose()?
+            else {
+                return Ok(gone);
+            };
+            let found = batch.len();
+            if !self.enforce {
+                return Ok(found);
+            }
+            if batch.is_empty() {
+                return Ok(gone);
+            }
             let (gateway, with_letters) = (self.gateway.clone(), self.with_letters.clone());
-            gone += sessions.prune(batch, move |key| may_go(&gateway, &with_letters, key)).await?;
+            let pruned = self.gateway.sessions.prune(batch, move |key| may_go(&gateway, &with_letters, key)).await?;
+            gone += pruned;
+            // What was used meanwhile is looked at again in the next round.
+            if pruned < found {
+                return Ok(gone);
+            }
         }
-        Ok(gone)
+    }
+
+    /// The next sessions that go, at most `most`, when so many have gone of `count` that there were.
+    fn silent(&self, count: u64, gone: usize, most: usize) -> Result<Vec<Found>, StoreError> {
+        let mut going = Vec::new();
+        self.gateway.sessions.look(None, index::Order::Oldest, |session| {
+            if going.len() == most || !self.goes(session.updated_at, gone + going.len(), count) {
+                return false;
+            }
+            if may_go(&self.gateway, &self.with_letters, &session.key) {
+                going.push(session);
+            }
+            true
+        })?;
+        Ok(going)
     }
 
     /// Transcripts without a session that are too old or too many; the oldest lines of those that are too long.
     async fn transcripts(&self) -> Result<(usize, usize), StoreError> {
         let sessions = &self.gateway.sessions;
-        let reader = self.gateway.clone();
-        // Read before the sessions are looked at: each that is of a session then has it.
-        let Some(all) = self.gateway.tasks.blocking(move || reader.sessions.transcripts()).await else {
-            return Ok((0, 0));
-        };
-        let of: BTreeMap<String, String> =
-            sessions.lock().iter().map(|(key, e)| (e.session_id.clone(), key.clone())).collect();
-        let (living, mut ended): (Vec<Transcript>, Vec<Transcript>) =
-            all?.into_iter().partition(|t| of.contains_key(&t.session_id));
+        let count = sessions.count_ended()?;
+        let mut ended = 0;
+        loop {
+            let most = if self.enforce { MAINTENANCE_SESSIONS } else { usize::MAX };
+            let mut found = 0;
+            let batch: Vec<Ended> = sessions.ended(|(at, _)| {
+                found += 1;
+                found <= most && self.goes(*at, ended + found - 1, count)
+            })?;
+            ended += batch.len();
+            if !self.enforce || batch.is_empty() {
+                break;
+            }
+            for transcript in batch {
+                sessions.remove_ended(transcript, MAINTENANCE_LINES).await?;
+            }
+        }
+        let lines = self.grown().await;
+        if lines.is_err() || !self.enforce {
+            sessions.touched().forget();
+        }
+        Ok((ended, lines?))
+    }
 
-        ended.sort_by(|a, b| (a.written, &a.session_id).cmp(&(b.written, &b.session_id)));
-        ended.truncate(self.going(ended.iter().map(|t| t.written), ended.len()));
+    /// Cuts the transcripts that have become too long; at first all are looked at, later those of sessions that were used.
+    async fn grown(&self) -> Result<usize, StoreError> {
+        let sessions = &self.gateway.sessions;
         let mut lines = 0;
-        if self.enforce {
-            for transcript in &ended {
-                sessions.cut(&transcript.session_id, u64::MAX, MAINTENANCE_LINES).await?;
+        if let Some(keys) = sessions.touched().take() {
+            for key in keys {
+                if let Some(entry) = sessions.get(&key)? {
+                    lines += self.cut(&key, &entry.session_id).await?;
+                }
             }
+            return Ok(lines);
         }
-        for transcript in living.iter().filter(|t| t.last - t.first >= self.lines) {
-            if in_use(self.gateway, &self.with_letters, &of[&transcript.session_id]) {
-                continue;
+        let mut after = String::new();
+        loop {
+            let (reader, from) = (self.gateway.clone(), after.clone());
+            let slice = move || reader.sessions.after(&from, SESSIONS_AT_ONCE);
+            let Some(slice) = self.gateway.tasks.blocking(slice).await.transpose()? else { return Ok(lines) };
+            let Some((last, _)) = slice.last() else { return Ok(lines) };
+            after.clone_from(last);
+            for (key, entry) in &slice {
+                lines += self.cut(key, &entry.session_id).await?;
             }
-            // Positions that were stored may be at their limit.
-            let end = (transcript.last - self.lines / CUT_TO.1 * CUT_TO.0).saturating_add(1);
-            lines += if self.enforce {
-                sessions.cut(&transcript.session_id, end, MAINTENANCE_LINES).await?
-            } else {
-                (end - transcript.first) as usize
-            };
+            tokio::time::sleep(PAUSE).await;
         }
-        Ok((ended.len(), lines))
+    }
+
+    /// Cuts one that is too long and not in use; gives the number of lines.
+    async fn cut(&self, key: &str, session_id: &str) -> Result<usize, StoreError> {
+        let Some((first, last)) = self.gateway.sessions.extent(session_id)?.filter(|(a, b)| b - a >= self.lines) else {
+            return Ok(0);
+        };
+        if in_use(&self.gateway, &self.with_letters, key) {
+            // Its turn comes when nobody uses it.
+            self.gateway.sessions.touched().add(key.to_owned());
+            return Ok(0);
+        }
+        // Positions that were stored may be at their limit.
+        let end = (last - self.lines / CUT_TO.1 * CUT_TO.0).saturating_add(1);
+        if !self.enforce {
+            return Ok((end - first) as usize);
+        }
+        self.gateway.sessions.cut(session_id, end, MAINTENANCE_LINES).await
     }
 
     /// Archived transcripts (`ID.jsonl.deleted.STAMP`, `ID.jsonl.bak.STAMP`) of each agent that are too old or too many.
     async fn archives(&self) -> usize {
-        let (gateway, config) = (self.gateway, self.gateway.config());
+        let (gateway, config) = (&self.gateway, self.gateway.config());
         let mut going = Vec::new();
         for agent in agent_ids(&config) {
             let dir = format!("agents/{agent}/sessions");
@@ -214,14 +279,24 @@ struct Reckoning {
 }
 
 impl Reckoning {
-    /// From the stamps that are there; what claims to come from the future is not believed.
-    fn begin(stamps: impl Iterator<Item = Millis>, wall: Millis, since: Mono) -> Self {
-        Self { newest: stamps.filter(|stamp| *stamp <= wall).max().unwrap_or(wall), since }
+    /// From the newest stamp that is there.
+    fn begin(newest: Option<Millis>, wall: Millis, since: Mono) -> Self {
+        Self { newest: newest.unwrap_or(wall), since }
     }
 
     fn now(&self, mono: Mono) -> Millis {
         self.newest + mono.saturating_duration_since(self.since).as_millis() as Millis
     }
+}
+
+/// The newest stamp of a session; what claims to come from the future is not believed.
+fn newest_until(gateway: &Gateway, wall: Millis) -> Result<Option<Millis>, StoreError> {
+    let mut newest = None;
+    gateway.sessions.look(None, index::Order::Newest, |session| {
+        newest = Some(session.updated_at).filter(|at| *at <= wall);
+        newest.is_none()
+    })?;
+    Ok(newest)
 }
 
 #[cfg(test)]

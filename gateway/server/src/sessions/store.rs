@@ -1,20 +1,16 @@
-//! Session entries in memory and in the database; transcripts in the database only.
+//! Session entries and transcripts in the database. Nothing of them is kept in memory: what is asked for is read (D45).
 
-use std::{collections::BTreeMap, ops::Bound};
-
-use openclaw_platform::{
-    Entropy, EntropyExt as _, Millis,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use openclaw_platform::{Entropy, EntropyExt as _, Millis, sync::Arc};
 use openclaw_protocol::message::Message;
 use redb::{ReadableTable as _, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
-use super::entry::SessionEntry;
-use crate::{
-    limits::SESSIONS_AT_ONCE,
-    store::{self, Store, StoreError},
+use super::{
+    entry::SessionEntry,
+    index::{self, Ended, Found, Indexed},
+    touched::Touched,
 };
+use crate::store::{self, Store, StoreError};
 
 /// A line of a transcript.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -86,51 +82,30 @@ impl Line {
     }
 }
 
-/// A transcript as a whole.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Transcript {
-    /// The session id that it is of.
-    pub session_id: String,
-    /// Position of its oldest line.
-    pub first: u64,
-    /// Position of its newest line.
-    pub last: u64,
-    /// When that was written.
-    pub written: Millis,
-}
-
 /// All sessions.
 pub struct Sessions {
     store: Store,
     entropy: Arc<dyn Entropy>,
-    /// What the database holds, changed right after each commit.
-    entries: Arc<Mutex<Entries>>,
-}
-
-type Entries = BTreeMap<String, SessionEntry>;
-
-fn lock(entries: &Mutex<Entries>) -> MutexGuard<'_, Entries> {
-    entries.lock().unwrap_or_else(PoisonError::into_inner)
+    touched: Arc<Touched>,
 }
 
 impl Sessions {
-    /// Reads the database.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn load(store: Store, entropy: Arc<dyn Entropy>) -> Result<Self, StoreError> {
-        let entries = store.read(|tx| store::all(tx, store::SESSIONS))?.into_iter().collect();
-        Ok(Self { store, entropy, entries: Arc::new(Mutex::new(entries)) })
-    }
-
-    /// The entries while their lock is held.
-    pub fn lock(&self) -> MutexGuard<'_, BTreeMap<String, SessionEntry>> {
-        lock(&self.entries)
+    /// Those of this database.
+    pub fn new(store: Store, entropy: Arc<dyn Entropy>) -> Self {
+        Self { store, entropy, touched: Arc::default() }
     }
 
     /// The entry of `key`.
-    pub fn get(&self, key: &str) -> Option<SessionEntry> {
-        self.lock().get(key).cloned()
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn get(&self, key: &str) -> Result<Option<SessionEntry>, StoreError> {
+        self.store.read(|tx| store::get(&tx.open_table(store::SESSIONS)?, key))
+    }
+
+    /// Which sessions have been changed lately.
+    pub fn touched(&self) -> &Touched {
+        &self.touched
     }
 
     /// A new entry, not stored yet.
@@ -144,8 +119,8 @@ impl Sessions {
     }
 
     /// Changes the entry of `key` (made when missing) and stores it together with `also`, in one transaction. Changes of one
-    /// session happen in the order in which they were asked for, each on what the one before left, on disk and then in
-    /// memory (F51). `change` and `also` may run more than once.
+    /// session happen in the order in which they were asked for, each on what the one before left (F51). `change` and
+    /// `also` may run more than once.
     ///
     /// # Errors
     /// When it cannot be stored: then nothing has changed.
@@ -156,7 +131,7 @@ impl Sessions {
         change: impl Fn(&mut SessionEntry) + Send + 'static,
         also: impl Fn(&WriteTransaction, &SessionEntry) -> Result<T, StoreError> + Send + 'static,
     ) -> impl Future<Output = Result<(SessionEntry, T), StoreError>> + Send + 'static {
-        self.store.write_then(self.change(key, now, change, also), self.take_over(key))
+        self.store.write_then(self.change(key, now, change, also), self.touch(key))
     }
 
     /// The same for what is tried again when it fails: see [`Store::write_decided`].
@@ -170,7 +145,7 @@ impl Sessions {
         change: impl Fn(&mut SessionEntry) + Send + 'static,
         also: impl Fn(&WriteTransaction, &SessionEntry) -> Result<T, StoreError> + Send + 'static,
     ) -> impl Future<Output = Result<(SessionEntry, T), StoreError>> + Send + 'static {
-        self.store.write_decided(self.change(key, now, change, also), self.take_over(key))
+        self.store.write_decided(self.change(key, now, change, also), self.touch(key))
     }
 
     /// What changes an entry on disk.
@@ -184,21 +159,22 @@ impl Sessions {
         let (fresh, key) = (self.fresh(now), key.to_owned());
         move |tx| {
             let mut table = tx.open_table(store::SESSIONS)?;
-            let mut entry = store::get(&table, &key)?.unwrap_or_else(|| fresh.clone());
+            let stored: Option<SessionEntry> = store::get(&table, &key)?;
+            let before = stored.as_ref().map(Indexed::from);
+            let mut entry = stored.unwrap_or_else(|| fresh.clone());
             change(&mut entry);
             store::put(&mut table, &key, &entry)?;
             drop(table);
+            index::follow(tx, &key, before.as_ref(), Some(&Indexed::from(&entry)))?;
             let also = also(tx, &entry)?;
             Ok((entry, also))
         }
     }
 
-    /// What changes it in memory after that.
-    fn take_over<T: 'static>(&self, key: &str) -> impl FnOnce(&(SessionEntry, T)) + Send + 'static {
-        let (entries, key) = (self.entries.clone(), key.to_owned());
-        move |(entry, _)| {
-            lock(&entries).insert(key, entry.clone());
-        }
+    /// Its transcript may have become too long.
+    fn touch<T: 'static>(&self, key: &str) -> impl FnOnce(&T) + Send + 'static {
+        let (touched, key) = (self.touched.clone(), key.to_owned());
+        move |_| touched.add(key)
     }
 
     /// Removes a session; its transcript's lines come back when it had one.
@@ -206,73 +182,69 @@ impl Sessions {
     /// # Errors
     /// When it cannot be stored: then it is still there.
     pub async fn remove(&self, key: &str, transcript: bool) -> Result<Option<(SessionEntry, Vec<Line>)>, StoreError> {
-        let (entries, key) = (self.entries.clone(), key.to_owned());
-        let name = key.clone();
+        let key = key.to_owned();
         let write = move |tx: &WriteTransaction| {
             let mut table = tx.open_table(store::SESSIONS)?;
             let Some(entry) = store::get::<SessionEntry>(&table, &key)? else { return Ok(None) };
             table.remove(key.as_str())?;
+            drop(table);
             let lines = if transcript { take_lines(tx, &entry.session_id, 0)? } else { vec![] };
+            index::follow(tx, &key, Some(&Indexed::from(&entry)), None)?;
             Ok(Some((entry, lines)))
         };
-        let removed = self.store.write_then(write, move |_| {
-            lock(&entries).remove(&name);
-        });
-        removed.await
+        self.store.write(write).await
     }
 
-    /// Removes those of these sessions (last change, canonical key) that were not changed since and that `may_go` still
-    /// lets go, in one transaction; their transcripts stay. Gives their number.
+    /// Removes those of these sessions that were not changed since they were found and that `may_go` still lets go, in one
+    /// transaction; their transcripts stay. Gives their number.
     ///
     /// # Errors
     /// When it cannot be stored; then they are all there.
     pub async fn prune(
         &self,
-        silent: &[(Millis, String)],
+        silent: Vec<Found>,
         may_go: impl Fn(&str) -> bool + Send + 'static,
     ) -> Result<usize, StoreError> {
-        let (entries, silent) = (self.entries.clone(), silent.to_vec());
         let write = move |tx: &WriteTransaction| {
-            let mut table = tx.open_table(store::SESSIONS)?;
-            let mut gone = Vec::new();
-            for (at, key) in &silent {
+            let mut gone = 0;
+            for Found { key, updated_at, .. } in &silent {
+                let mut table = tx.open_table(store::SESSIONS)?;
                 let stored: Option<SessionEntry> = store::get(&table, key)?;
-                if stored.is_some_and(|stored| stored.updated_at == *at) && may_go(key) {
+                if let Some(stored) = stored.filter(|s| s.updated_at == *updated_at && may_go(key)) {
                     table.remove(key.as_str())?;
-                    gone.push(key.clone());
+                    drop(table);
+                    index::follow(tx, key, Some(&Indexed::from(&stored)), None)?;
+                    gone += 1;
                 }
             }
             Ok(gone)
         };
-        let gone = self.store.write_then(write, move |gone| {
-            let mut entries = lock(&entries);
-            for key in gone {
-                entries.remove(key);
-            }
-        });
-        Ok(gone.await?.len())
+        self.store.write(write).await
     }
 
-    /// Every transcript, in the order of session ids.
+    /// Positions of the oldest and the newest line of a transcript.
     ///
     /// # Errors
     /// When they cannot be read.
-    pub fn transcripts(&self) -> Result<Vec<Transcript>, StoreError> {
+    pub fn extent(&self, session_id: &str) -> Result<Option<(u64, u64)>, StoreError> {
         self.store.read(|tx| {
             let table = tx.open_table(store::TRANSCRIPTS)?;
-            let mut out: Vec<Transcript> = Vec::new();
-            loop {
-                // From one to the next, whatever lies between.
-                let after = out.last().map_or_else(String::new, |t| format!("{}\0", t.session_id));
-                let Some(row) = table.range((after.as_str(), 0)..)?.next().transpose()? else { return Ok(out) };
-                let (id, first) = row.0.value();
-                let newest = table.range((id, first)..=(id, u64::MAX))?.next_back().transpose()?;
-                let (key, line) = newest.as_ref().unwrap_or(&row);
-                let (last, line) =
-                    (key.value().1, store::decode::<Line>(&store::TRANSCRIPTS, key.value(), line.value())?);
-                out.push(Transcript { session_id: id.to_owned(), first, last, written: line.timestamp() });
-            }
+            let mut rows = table.range((session_id, 0)..=(session_id, u64::MAX))?;
+            let Some(first) = rows.next().transpose()? else { return Ok(None) };
+            let first = first.0.value().1;
+            let last = rows.next_back().transpose()?.map_or(first, |row| row.0.value().1);
+            Ok(Some((first, last)))
         })
+    }
+
+    /// Removes an ended transcript, at most `batch` lines in one transaction. Gives the number of lines.
+    ///
+    /// # Errors
+    /// When it cannot be stored; what earlier transactions removed is gone.
+    pub async fn remove_ended(&self, ended: Ended, batch: usize) -> Result<usize, StoreError> {
+        let gone = self.cut(&ended.1, u64::MAX, batch).await?;
+        self.store.write(move |tx| index::forget_ended(tx, &ended)).await?;
+        Ok(gone)
     }
 
     /// Removes the lines of a transcript before the position `end`, at most `batch` in one transaction. Gives their number.
@@ -413,23 +385,102 @@ fn take_lines(tx: &WriteTransaction, id: &str, keep: usize) -> Result<Vec<Line>,
     Ok(lines)
 }
 
+/// The newest line of a transcript and its position.
+///
+/// # Errors
+/// When it cannot be read.
+pub(super) fn newest_line(
+    table: &impl redb::ReadableTable<(&'static str, u64), &'static [u8]>,
+    id: &str,
+) -> Result<Option<(u64, Line)>, StoreError> {
+    let newest = table.range((id, 0)..=(id, u64::MAX))?.next_back().transpose()?;
+    newest.map(|row| Ok((row.0.value().1, line_of(&row)?))).transpose()
+}
+
 /// Reads for lists.
 impl Sessions {
-    /// Looks at every entry in the order of keys, some at a time while the lock is held. One that comes or goes meanwhile is
-    /// seen or not.
-    pub fn scan(&self, mut each: impl FnMut(&str, &SessionEntry)) {
-        let mut after: Option<String> = None;
-        loop {
-            let map = self.lock();
-            let start = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-            let mut last = None;
-            for (key, entry) in map.range::<str, _>((start, Bound::Unbounded)).take(SESSIONS_AT_ONCE) {
-                each(key, entry);
-                last = Some(key);
+    /// How many there are.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn count(&self) -> Result<u64, StoreError> {
+        self.store.read(index::count)
+    }
+
+    /// See [`index::counts`].
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn counts(&self) -> Result<Vec<(String, u64)>, StoreError> {
+        self.store.read(index::counts)
+    }
+
+    /// Shows the sessions of these agents, or of all, in the order of time until `each` has enough; see [`index::look`].
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn look(
+        &self,
+        agents: Option<&[&str]>,
+        order: index::Order,
+        each: impl FnMut(Found) -> bool,
+    ) -> Result<(), StoreError> {
+        self.store.read(|tx| match agents {
+            Some(agents) => index::look(tx, agents, order, each),
+            None => {
+                let all = index::counts(tx)?;
+                let all: Vec<&str> = all.iter().map(|(agent, _)| agent.as_str()).collect();
+                index::look(tx, &all, order, each)
             }
-            let Some(last) = last.cloned() else { return };
-            after = Some(last);
-        }
+        })
+    }
+
+    /// The key of the session whose transcript has this id.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn key_of(&self, session_id: &str) -> Result<Option<String>, StoreError> {
+        self.store.read(|tx| index::key_of(tx, session_id))
+    }
+
+    /// At most `limit` sessions with this label, in the order of keys.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn labelled(&self, label: &str, limit: usize) -> Result<Vec<String>, StoreError> {
+        self.store.read(|tx| index::labelled(tx, label, limit))
+    }
+
+    /// Ended transcripts that `more` wants, oldest first.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn ended(&self, more: impl FnMut(&Ended) -> bool) -> Result<Vec<Ended>, StoreError> {
+        self.store.read(|tx| index::ended(tx, more))
+    }
+
+    /// How many there are.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn count_ended(&self) -> Result<u64, StoreError> {
+        self.store.read(index::count_ended)
+    }
+
+    /// At most `limit` sessions after this key, in the order of keys.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn after(&self, key: &str, limit: usize) -> Result<Vec<(String, SessionEntry)>, StoreError> {
+        self.store.read(|tx| {
+            let table = tx.open_table(store::SESSIONS)?;
+            let rows = table.range::<&str>((std::ops::Bound::Excluded(key), std::ops::Bound::Unbounded))?.take(limit);
+            rows.map(|row| {
+                let (key, value) = row?;
+                Ok((key.value().to_owned(), store::decode(&store::SESSIONS, key.value(), value.value())?))
+            })
+            .collect()
+        })
     }
 
     /// The first message of a user in a transcript; lines after it are not read.

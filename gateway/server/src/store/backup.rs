@@ -35,24 +35,57 @@ impl Store {
     /// # Errors
     /// When it cannot be written, or does not read as what was written; then there is no such file.
     pub fn back_up(&self, storage: &dyn Storage, name: &str, tag: &str) -> Result<Backup, StoreError> {
-        let unfinished = format!("{name}.{tag}.new");
-        let io = |e: std::io::Error| StoreError::Open(format!("{name}: {e}"));
-        remove(storage, &unfinished).map_err(io)?;
-        let copy = database(storage, &unfinished, &Arc::default())?;
-        let copied = self.read(|from| copy_all(from, &copy));
-        drop(copy);
-        let checked = copied.and_then(|records| {
-            let found = check(storage, &unfinished)?;
-            let whole = found.records == records;
-            if whole { Ok(found) } else { Err(StoreError::Damaged(format!("{records} records written, {found:?}"))) }
-        });
-        match checked {
-            Err(error) => {
-                let _ = storage.remove(&unfinished);
-                Err(error)
-            }
-            Ok(backup) => storage.rename(&unfinished, name).map_err(io).map(|()| backup),
+        write(storage, name, tag, |copy| self.read(|from| copy_all(from, copy)))
+    }
+}
+
+/// Keeps a database that another schema is about to change, so that the program of before can have it back (F60); gives its
+/// name. It is a backup like any other.
+///
+/// # Errors
+/// As for [`Store::back_up`].
+pub(super) fn keep(storage: &dyn Storage, db: &Database, tag: &str) -> Result<String, StoreError> {
+    let from = schema::version(db)?;
+    let taken = storage.list(DIRECTORY).map_err(|e| StoreError::Open(format!("{DIRECTORY}: {e}")))?;
+    let base = format!("openclaw-schema-{from}");
+    // A start that failed after it had kept it does not keep it once more.
+    let last = schema::last_commit(db)?;
+    let is_this = |name: &&String| {
+        let copy = || schema::last_commit(&database(storage, &format!("{DIRECTORY}/{name}"), &Arc::default())?);
+        name.starts_with(&base) && name.ends_with(".redb") && copy().is_ok_and(|commit| commit == last)
+    };
+    if let Some(name) = taken.iter().find(is_this) {
+        return Ok(format!("{DIRECTORY}/{name}"));
+    }
+    let name = format!("{DIRECTORY}/{}", free(&taken, &base, ".redb")?);
+    write(storage, &name, tag, |copy| copy_all(&db.begin_read()?, copy))?;
+    Ok(name)
+}
+
+/// Writes what `copied` puts into a new database under `name`, and reads it again before it counts.
+fn write(
+    storage: &dyn Storage,
+    name: &str,
+    tag: &str,
+    copied: impl FnOnce(&Database) -> Result<u64, StoreError>,
+) -> Result<Backup, StoreError> {
+    let unfinished = format!("{name}.{tag}.new");
+    let io = |e: std::io::Error| StoreError::Open(format!("{name}: {e}"));
+    remove(storage, &unfinished).map_err(io)?;
+    let copy = database(storage, &unfinished, &Arc::default())?;
+    let copied = copied(&copy);
+    drop(copy);
+    let checked = copied.and_then(|records| {
+        let found = check(storage, &unfinished)?;
+        let whole = found.records == records;
+        if whole { Ok(found) } else { Err(StoreError::Damaged(format!("{records} records written, {found:?}"))) }
+    });
+    match checked {
+        Err(error) => {
+            let _ = storage.remove(&unfinished);
+            Err(error)
         }
+        Ok(backup) => storage.rename(&unfinished, name).map_err(io).map(|()| backup),
     }
 }
 
@@ -130,10 +163,13 @@ pub fn restore(storage: &dyn Storage, name: &str) -> Result<Option<String>, Stor
 
 /// `base`, or with the first number that is not taken.
 pub(super) fn free_name(storage: &dyn Storage, base: &str) -> Result<String, StoreError> {
-    let taken = storage.list("").map_err(|e| StoreError::Open(e.to_string()))?;
-    let names = std::iter::once(base.to_owned()).chain((2..1000).map(|n| format!("{base}-{n}")));
+    free(&storage.list("").map_err(|e| StoreError::Open(e.to_string()))?, base, "")
+}
+
+fn free(taken: &[String], base: &str, ending: &str) -> Result<String, StoreError> {
+    let names = std::iter::once(format!("{base}{ending}")).chain((2..1000).map(|n| format!("{base}-{n}{ending}")));
     let mut free = names.filter(|name| !taken.contains(name));
-    free.next().ok_or_else(|| StoreError::Open(format!("too many files {base}-N: remove some")))
+    free.next().ok_or_else(|| StoreError::Open(format!("too many files {base}-N{ending}: remove some")))
 }
 
 fn copy_all(from: &ReadTransaction, copy: &Database) -> Result<u64, StoreError> {

@@ -96,6 +96,15 @@ fn contents(db: &Database, bytes: u64, version: u32, repaired: bool) -> Result<C
         record::compare(db)?;
     }
     let tx = db.begin_read()?;
+    if version >= schema::INDEXED {
+        let differences = crate::sessions::index::differences(&tx)?;
+        if !differences.is_empty() {
+            return Err(StoreError::Damaged(format!(
+                "its indexes disagree with its sessions: {}",
+                differences.join("; ")
+            )));
+        }
+    }
     let dead: Vec<(String, Letter)> =
         if version < schema::SEALED { record::unsealed(&tx, DEAD_LETTERS)? } else { all(&tx, DEAD_LETTERS)? };
     let unknown = dead.iter().filter(|(_, letter)| matches!(letter.state, State::Unknown { .. })).count();
@@ -246,7 +255,10 @@ mod tests {
     use openclaw_platform::{MemoryStorage, Platform};
 
     use super::*;
-    use crate::store::{FILE, Store, put};
+    use crate::{
+        sessions::entry::SessionEntry,
+        store::{FILE, Store, put},
+    };
 
     fn platform() -> Platform {
         Platform { storage: Arc::new(MemoryStorage::new()), ..openclaw_platform::os::without_files() }
@@ -254,12 +266,13 @@ mod tests {
 
     async fn filled(platform: &Platform) -> Store {
         let store = Store::open(platform).unwrap();
+        let sessions = crate::sessions::store::Sessions::new(store.clone(), platform.entropy.clone());
         for n in 0..300 {
-            let write = move |tx: &redb::WriteTransaction| {
-                put(&mut tx.open_table(SESSIONS)?, &format!("s{n}"), &"x".repeat(200))?;
+            let also = move |tx: &redb::WriteTransaction, _: &SessionEntry| {
                 put(&mut tx.open_table(INBOX)?, &format!("i{}", n % 7), &n)
             };
-            store.write(write).await.unwrap();
+            let name = |e: &mut SessionEntry| e.display_name = Some("x".repeat(200));
+            sessions.update(&format!("s{n}"), 1, name, also).await.unwrap();
         }
         store
     }

@@ -12,13 +12,16 @@ use super::{
 type Step = fn(&WriteTransaction) -> Result<(), StoreError>;
 
 /// Step `n` makes version `n + 1`. Never changed once released: only added to.
-const STEPS: &[Step] = &[first, second, third];
+const STEPS: &[Step] = &[first, second, third, fourth];
 
 /// The schema of this program.
 pub const SCHEMA: u32 = STEPS.len() as u32;
 
 /// The first version whose records are sealed.
 pub const SEALED: u32 = 3;
+
+/// The first version whose sessions are found through indexes.
+pub const INDEXED: u32 = 4;
 
 /// Version 1: sessions, transcripts, idempotency, devices, inbox.
 fn first(tx: &WriteTransaction) -> Result<(), StoreError> {
@@ -40,6 +43,11 @@ fn second(tx: &WriteTransaction) -> Result<(), StoreError> {
 /// Version 3: every record is sealed.
 fn third(tx: &WriteTransaction) -> Result<(), StoreError> {
     record::seal_all(tx)
+}
+
+/// Version 4: sessions are found through indexes.
+fn fourth(tx: &WriteTransaction) -> Result<(), StoreError> {
+    crate::sessions::index::build(tx)
 }
 
 /// The version that a database says it has; 0 for an empty one.
@@ -72,8 +80,7 @@ fn set_version(tx: &WriteTransaction, version: u32) -> Result<(), StoreError> {
 /// Brings a database to [`SCHEMA`], all missing steps in one transaction.
 ///
 /// # Errors
-/// [`StoreError::Newer`] for one that a newer program made: it is left as it is. [`StoreError::Damaged`] for one whose pages do
-/// not agree with their checksums, of a version before [`SEALED`]: what is sealed has to be right.
+/// [`StoreError::Newer`] for one that a newer program made: it is left as it is.
 pub fn migrate(db: &mut Database) -> Result<(), StoreError> {
     migrate_to(db, SCHEMA)
 }
@@ -86,9 +93,6 @@ fn migrate_to(db: &mut Database, wanted: u32) -> Result<(), StoreError> {
     if found >= wanted {
         return Ok(());
     }
-    if (1..SEALED).contains(&found) && wanted >= SEALED && !super::opened(db.check_integrity())? {
-        return Err(StoreError::Damaged("it does not agree with its checksums".to_owned()));
-    }
     let tx = db.begin_write()?;
     for step in &STEPS[found as usize..wanted as usize] {
         step(&tx)?;
@@ -99,6 +103,17 @@ fn migrate_to(db: &mut Database, wanted: u32) -> Result<(), StoreError> {
         tracing::info!(from = found, to = wanted, "state database migrated");
     }
     Ok(())
+}
+
+/// Compares every page with its checksum.
+///
+/// # Errors
+/// [`StoreError::Damaged`]; when it cannot be read.
+pub fn compare(db: &mut Database) -> Result<(), StoreError> {
+    if super::opened(db.check_integrity())? {
+        return Ok(());
+    }
+    Err(StoreError::Damaged("it does not agree with its checksums".to_owned()))
 }
 
 /// A database of an earlier version, as the program of its time made it.

@@ -53,7 +53,7 @@ pub async fn send(context: &Context, arguments: &Value) -> Result<Value, Failed>
         return Err("this is the present session: answer here instead".into());
     }
     context.require(Effect::Run(Where::Session(&session_key)))?;
-    if gateway.sessions.get(&session_key).is_none() {
+    if gateway.sessions.get(&session_key).map_err(|_| "the state database cannot be read now")?.is_none() {
         return Err("no such session; see sessions_list".into());
     }
     let (input, timeout_of_run) = (vec![Content::text(text(arguments, "message")?)], execute::default_timeout(gateway));

@@ -67,7 +67,7 @@ impl Agent {
     pub fn read_transcripts(&self, books: &mut Books) {
         let Some(gateway) = self.gateway.lock().unwrap().upgrade() else { return };
         let mut ids = self.ids.lock().unwrap();
-        for (key, entry) in gateway.sessions.lock().iter() {
+        for (key, entry) in &gateway.sessions.after("", usize::MAX).unwrap() {
             if !ids.iter().any(|(_, id)| *id == entry.session_id) {
                 ids.push((key.clone(), entry.session_id.clone()));
             }

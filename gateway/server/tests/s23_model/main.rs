@@ -241,7 +241,7 @@ impl Sequence {
             command => command_of(command),
         };
         let mut params = json!({ "sessionKey": key, "message": said, "idempotencyKey": self.world.gateway.uuid() });
-        if is_agent && self.world.gateway.sessions.get(&key).is_some_and(|e| e.delivery_context.is_some()) {
+        if is_agent && self.world.gateway.sessions.get(&key).unwrap().is_some_and(|e| e.delivery_context.is_some()) {
             params["deliver"] = true.into();
         }
         let method = if is_agent { "agent" } else { "chat.send" };

@@ -201,7 +201,8 @@ impl World {
 
     /// The runs that are queued or under way, also of sessions that are not there yet.
     fn note_runs(&mut self) {
-        let mut keys: Vec<String> = self.gateway.sessions.lock().keys().cloned().collect();
+        let mut keys: Vec<String> =
+            self.gateway.sessions.after("", usize::MAX).unwrap().into_iter().map(|(key, _)| key).collect();
         keys.extend((0..super::rules::SESSIONS).map(session));
         for run in keys.iter().flat_map(|key| self.gateway.runs.of_session(key)) {
             if !self.runs.iter().any(|(known, _)| Arc::ptr_eq(known, &run)) {
@@ -212,7 +213,7 @@ impl World {
 
     fn compare_sessions(&mut self, books: &mut Books, permits: &Permits) {
         let present: BTreeMap<String, State> = {
-            let sessions = self.gateway.sessions.lock();
+            let sessions: BTreeMap<_, _> = self.gateway.sessions.after("", usize::MAX).unwrap().into_iter().collect();
             let state = |entry: &openclaw_server::sessions::entry::SessionEntry| {
                 let settings = json!([entry.queue_mode, entry.thinking_level, entry.label, entry.exec_security]);
                 (entry.session_id.clone(), settings)
@@ -263,7 +264,7 @@ impl World {
 
     /// What happens to messages that come during a run of a session.
     pub fn mode(&self, key: &str) -> String {
-        let own = self.gateway.sessions.get(key).and_then(|entry| entry.queue_mode);
+        let own = self.gateway.sessions.get(key).unwrap().and_then(|entry| entry.queue_mode);
         own.unwrap_or_else(|| self.setup.mode.to_owned())
     }
 

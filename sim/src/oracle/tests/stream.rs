@@ -197,6 +197,17 @@ fn f03_a_burst_makes_a_backlog() {
     s.holds();
     s.expect.max_buffered_bytes = 10_000;
     s.breaks("slow_consumer", "read all the time");
+    // So does what it has asked for.
+    let mut s = Story::new();
+    s.expect.max_buffered_bytes = 1000;
+    s.hello("a-1/1", 2, &["a-1"]).call("a-1/1", "1", "chat.history", json!({ "sessionKey": "main" }));
+    s.but(|s| {
+        s.closed("a-1/1", Some(1008), "slow consumer");
+    })
+    .breaks("slow_consumer", "read all the time");
+    s.answer("a-1/1", "1", json!({ "messages": ["x".repeat(2000)] })).closed("a-1/1", Some(1008), "slow consumer");
+    s.expect.off = vec!["answers".into(), "transcript".into()];
+    s.holds();
 }
 
 #[test]

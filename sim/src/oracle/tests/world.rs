@@ -116,6 +116,7 @@ fn the_process_leaves_nothing_behind() {
     gauge("tasks", 0).holds();
     gauge("tasks", 1).breaks("leaks", "1 tasks are left");
     gauge("sockets", 2).breaks("leaks", "2 sockets are left");
+    gauge("index: labels lacks x", 1).breaks("leaks", "disagrees with them: index: labels lacks x");
     gauge("draws", 12).holds();
     // Only the last one counts.
     gauge("tasks", 9)
