@@ -44,10 +44,15 @@ pub fn check(conns: &[Conn], said: &BTreeMap<&str, Said>, facts: &Facts, expect:
     commands(conns, facts, expect, out);
     chats(said, facts, expect, out);
     let deeds = deeds(conns, facts, expect);
+    // When each run began, as anybody was shown it.
+    let mut starts: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+    for e in conns.iter().flat_map(|c| &c.events).filter(|e| e.turn == Turn::Start) {
+        starts.entry(e.run).or_default().push(e.at.t);
+    }
     for c in conns {
         transcripts(c, said, expect, out);
         node(c, conns, expect, out);
-        ends(c, &deeds, facts, expect, out);
+        ends(c, &deeds, &starts, facts, expect, out);
     }
     settings(conns, &deeds, facts, out);
 }
@@ -289,26 +294,28 @@ fn deeds<'c>(conns: &'c [Conn<'_>], facts: &Facts<'c>, expect: &'c Expect) -> Ve
 }
 
 /// A run that was ended has somebody who may have done that.
-fn ends(c: &Conn, deeds: &[Deed], facts: &Facts, expect: &Expect, out: &mut Findings) {
+fn ends(
+    c: &Conn,
+    deeds: &[Deed],
+    starts: &BTreeMap<&str, Vec<u64>>,
+    facts: &Facts,
+    expect: &Expect,
+    out: &mut Findings,
+) {
     let Some(hello) = c.hello.as_ref().filter(|h| h.rights.meet(Need::Read)) else { return };
-    let mut begun: BTreeMap<&str, u64> = BTreeMap::new();
-    let whole: BTreeSet<&str> = c.events.iter().filter(|e| e.turn == Turn::Start).map(|e| e.run).collect();
     let aborted = c.events.iter().filter(|e| e.name == "chat" && e.payload["state"] == "aborted");
     let stops: BTreeMap<&str, &str> =
         aborted.filter_map(|e| Some((e.run, e.payload["stopReason"].as_str()?))).collect();
     for e in c.events.iter().filter(|e| e.name == "agent") {
-        let since = *begun.entry(e.run).or_insert(e.at.t);
         if e.turn != Turn::End || e.payload["data"]["aborted"] != true {
             continue;
         }
         let Some(session) = e.payload["sessionKey"].as_str().map(|key| hello.session(key)) else { continue };
-        // Who came in late sees the end alone: the end says when the run began.
+        // Where nobody was shown its start, its end says when that was.
         let told = |name: &str| e.payload["data"][name].as_u64().unwrap_or(0);
-        let ran = if whole.contains(e.run) {
-            e.at.t - since
-        } else {
-            told("endedAt").saturating_sub(told("startedAt")) * 1000
-        };
+        let start = starts.get(e.run).into_iter().flatten().filter(|t| **t <= e.at.t).max();
+        let ran =
+            start.map_or_else(|| told("endedAt").saturating_sub(told("startedAt")) * 1000, |start| e.at.t - start);
         // At its deadline, neither before nor long after; chat says in these words that it was that.
         let deadline = expect.run_deadline_ms * 1000;
         let because = stops.get(e.run).is_none_or(|reason| *reason == "timeout");
