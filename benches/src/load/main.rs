@@ -24,6 +24,7 @@ mod rpc;
 mod server;
 mod slow;
 mod soak;
+mod state;
 mod wire;
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
@@ -163,6 +164,15 @@ enum Command {
         #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
         turns: u32,
     },
+    /// Start, memory, turns and the largest list, with few sessions stored and with many
+    State {
+        /// How many; the first is what the others are compared with
+        #[arg(long, value_delimiter = ',', default_values_t = [1, 4000, 100_000])]
+        sessions: Vec<u32>,
+        /// Turns of each
+        #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        turns: u32,
+    },
     /// maxBufferedBytes and maxPayload: sizes of events and frames over bounds for them
     Policies,
     /// Garbage first frames beside good clients
@@ -271,6 +281,7 @@ async fn run(cli: Cli) -> Result<bool> {
             let held = reads::Held { sessions: sessions as usize, turns: turns as usize };
             figures.extend(bench.reads(held).await?);
         }
+        Command::State { sessions, turns } => figures.extend(bench.state(&sessions, turns as usize).await?),
         Command::Policies => figures.extend(bench.policies().await?),
         Command::Garbage { frames: count, connections, rate } => {
             figures.extend(bench.garbage(Flood { count, connections, rate }).await?);
@@ -491,6 +502,18 @@ impl Bench {
         gateway.stop().await;
         // A client that asks for everything may cost the others this much (F55).
         Ok(reads::figures(&load, &rounds, 5.0))
+    }
+
+    async fn state(&self, sessions: &[u32], turns: usize) -> Result<Vec<Figure>> {
+        let Which::Program(program) = &self.which else {
+            return Err("state starts gateways on homes of its own: leave --url out".into());
+        };
+        let mut seen = Vec::new();
+        for &sessions in sessions {
+            let held = reads::Held { sessions: sessions as usize, turns };
+            seen.push(state::run(program, held, self.rounds(), self.window()).await?);
+        }
+        Ok(state::figures(&seen))
     }
 
     async fn policies(&self) -> Result<Vec<Figure>> {

@@ -126,13 +126,16 @@ async fn write(mut conn: Conn, writer: usize, held: Held) -> Result<()> {
     }
 }
 
-const ANSWER: &[u8] = b"{\"type\":\"res\"";
+/// How an answer begins.
+pub const ANSWER: &[u8] = b"{\"type\":\"res\"";
 
-fn key(session: usize) -> String {
+/// The session with this number.
+pub fn key(session: usize) -> String {
     format!("agent:main:read-{session}")
 }
 
-fn request(method: &str, params: &Value) -> Vec<u8> {
+/// A request whose answer is not told apart from others.
+pub fn request(method: &str, params: &Value) -> Vec<u8> {
     let frame = json!({ "type": "req", "id": "g", "method": method, "params": params });
     client_text(frame.to_string().as_bytes())
 }
