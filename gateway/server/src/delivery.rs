@@ -18,14 +18,16 @@ pub mod unknown;
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use openclaw_channels::{Attachment, Delivered, Media};
-use openclaw_platform::{Clock, Entropy, EntropyExt as _, Mono, Platform, Spawner, SpawnerExt as _, Storage};
+use openclaw_platform::{
+    Clock, Entropy, EntropyExt as _, Mono, Platform, Spawner, SpawnerExt as _, Storage, sync::LockExt as _,
+};
 use openclaw_protocol::error::ErrorShape;
 use redb::WriteTransaction;
 use tokio::sync::{Notify, Semaphore, oneshot};
@@ -133,7 +135,7 @@ impl Delivery {
     }
 
     fn lock(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+        self.ledger.locked()
     }
 
     /// Keeps the content of further files until the letter is gone.

@@ -3,12 +3,13 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
+use openclaw_platform::sync::LockExt as _;
 use openclaw_protocol::{
     event::HEARTBEAT,
     message::Content,
@@ -66,7 +67,7 @@ impl Heartbeats {
     }
     /// The latest outcome.
     pub fn last(&self) -> Option<Heartbeat> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.last.locked().clone()
     }
     /// Asks for one soon.
     pub fn wake(&self) {
@@ -112,7 +113,7 @@ impl Heartbeats {
             if (1..waited).contains(&gateway.system_events.count(&key)) {
                 this.wake();
             }
-            *this.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome.clone());
+            *this.last.locked() = Some(outcome.clone());
             gateway.hub.publish(&HEARTBEAT, &outcome);
         }
     }

@@ -1,7 +1,8 @@
 //! `exec-approvals.json`: read on every decision, replaced only with the hash that it was read with (S19).
 
-use std::{collections::BTreeMap, fmt::Write as _, io, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc};
 
+use data_encoding::HEXLOWER;
 use openclaw_platform::{Entropy, EntropyExt as _, Spawner, SpawnerExt as _, Storage};
 use openclaw_protocol::{
     approvals::{ExecAgent, ExecAllowed, ExecApprovals, ExecApprovalsFile, ExecDefaults, ExecSocket},
@@ -214,10 +215,7 @@ fn nothing_said() -> ExecAgent {
 }
 
 fn hash(text: &[u8]) -> String {
-    Sha256::digest(text).iter().fold(String::new(), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    HEXLOWER.encode(&Sha256::digest(text))
 }
 
 #[cfg(test)]

@@ -4,11 +4,11 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv6Addr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
-use openclaw_platform::{Clock, Mono};
+use openclaw_platform::{Clock, Mono, sync::LockExt as _};
 use openclaw_protocol::error::ErrorShape;
 
 use super::Origin;
@@ -71,7 +71,7 @@ impl FailureLimiter {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.locked()
     }
 
     /// Ask before any credential is looked at: a lock-out also holds for the right one, or guessing would go on.

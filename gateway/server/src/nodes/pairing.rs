@@ -2,12 +2,12 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
 use openclaw_config::Secret;
-use openclaw_platform::{Clock, Entropy, EntropyExt as _, Mono};
+use openclaw_platform::{Clock, Entropy, EntropyExt as _, Mono, sync::LockExt as _};
 use openclaw_protocol::nodes::{Names, NodePairRequest, NodePairRequestParams, NodePaired, Short};
 use redb::WriteTransaction;
 
@@ -72,10 +72,6 @@ impl State {
     }
 }
 
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// As lists show it (D17).
 fn without_token(node: &NodePaired) -> NodePaired {
     NodePaired { token: None, ..node.clone() }
@@ -102,7 +98,7 @@ impl Pairings {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        lock(&self.state)
+        self.state.locked()
     }
 
     /// Files a request of `by` (a device, or the shared credential); the one that waits already stays as it is (`false`).
@@ -166,7 +162,7 @@ impl Pairings {
         let waiting = Pending { shown: made.clone(), at: mono, by: Some(by.to_owned()), since };
         let state = self.state.clone();
         let written = self.store.write_then(write, move |()| {
-            let mut state = lock(&state);
+            let mut state = state.locked();
             for id in &gone {
                 state.pending.remove(id);
             }
@@ -240,7 +236,7 @@ impl Pairings {
         };
         let (state, id, paired) = (self.state.clone(), request_id.to_owned(), node.clone());
         let written = self.store.write_then(write, move |()| {
-            let mut state = lock(&state);
+            let mut state = state.locked();
             state.pending.remove(&id);
             if let Some(gone) = evicted {
                 state.paired.remove(&gone);
@@ -263,7 +259,7 @@ impl Pairings {
         let write =
             move |tx: &WriteTransaction| Ok(tx.open_table(store::NODE_REQUESTS)?.remove(id.as_str()).map(drop)?);
         let written = self.store.write_then(write, move |()| {
-            lock(&state).pending.remove(&gone);
+            state.locked().pending.remove(&gone);
         });
         written.await?;
         Ok(Some(node_id))

@@ -3,11 +3,11 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
-use openclaw_platform::Mono;
+use openclaw_platform::{Mono, sync::LockExt as _};
 use openclaw_protocol::{
     connect::{ConnectParams, DeviceBlock},
     device::{MAX_SKEW_MS, PublicKey, Signed, signed_text, signed_text_v3},
@@ -35,7 +35,7 @@ pub struct UsedSignatures(Mutex<BTreeMap<[u8; 32], Mono>>);
 impl UsedSignatures {
     /// False when it was used before, or when there is no room to remember it.
     fn first_use(&self, text: [u8; 32], now: Mono) -> bool {
-        let mut used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut used = self.0.locked();
         used.retain(|_, until| *until > now);
         if used.len() >= V1_SIGNATURES || used.contains_key(&text) {
             return false;
