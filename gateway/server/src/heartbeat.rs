@@ -14,6 +14,7 @@ use openclaw_protocol::{
     event::HEARTBEAT,
     message::Content,
     params::{Heartbeat, HeartbeatStatus},
+    truncate,
 };
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -174,7 +175,7 @@ async fn reply(gateway: &Arc<Gateway>, by: &Principal, key: &str, text: &str) ->
     if text.contains(TOKEN) && text.replace(TOKEN, "").trim().chars().count() <= ACK_MAX_CHARS {
         return outcome(gateway, HeartbeatStatus::OkToken);
     }
-    let preview: String = text.chars().take(PREVIEW).collect();
+    let preview = truncate::chars(text, PREVIEW).to_owned();
     let Some(route) = gateway.sessions.get(key).and_then(|e| e.delivery_context) else {
         let reason = "no route: nobody has written through a channel yet";
         let skipped = outcome(gateway, HeartbeatStatus::Skipped);

@@ -11,7 +11,7 @@ use futures_util::{FutureExt as _, future::Fuse};
 use http::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use openclaw_platform::{BoxIo, Listener, Mono, Platform, SpawnerExt as _, sync::LockExt as _};
+use openclaw_platform::{Backoff, BoxIo, Listener, Mono, Platform, SpawnerExt as _, sync::LockExt as _};
 use openclaw_protocol::event::{SHUTDOWN, Shutdown, TICK, Tick};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -243,7 +243,7 @@ impl AcceptTrouble {
         if is_due {
             self.told = Some(now);
         }
-        let pause = ACCEPT_PAUSE.saturating_mul(2u32.saturating_pow(self.failures)).min(ACCEPT_PAUSE_MAX);
+        let pause = Backoff::doubling(ACCEPT_PAUSE, ACCEPT_PAUSE_MAX).after(self.failures);
         self.failures = self.failures.saturating_add(1);
         (pause, times)
     }

@@ -6,6 +6,7 @@ use data_encoding::HEXLOWER;
 use openclaw_platform::{Entropy, EntropyExt as _, Spawner, SpawnerExt as _, Storage};
 use openclaw_protocol::{
     approvals::{ExecAgent, ExecAllowed, ExecApprovals, ExecApprovalsFile, ExecDefaults, ExecSocket},
+    truncate,
     wire::{Count, Dict, Int, List, Text},
 };
 use sha2::{Digest as _, Sha256};
@@ -161,7 +162,7 @@ impl ApprovalsStore {
             pattern,
             id: None,
             last_used_at: i64::try_from(now).ok().and_then(Count::new),
-            last_used_command: Some(command.chars().take(1024).collect()),
+            last_used_command: Some(truncate::chars(command, 1024).to_owned()),
             sha256: content,
         });
         self.write(before, file).await.map(drop)

@@ -4,6 +4,7 @@ use std::{
 };
 
 use openclaw_platform::{Clock, Entropy, EntropyExt as _, Millis, Platform, Storage, sync::LockExt as _};
+use openclaw_protocol::truncate;
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 
 use super::bare_id;
@@ -197,7 +198,7 @@ impl PairingStore {
         let _writing = self.writing.locked();
         let (mut requests, wanted) = (self.list()?, code.trim());
         let Some(at) = requests.iter().position(|request| request.code.eq_ignore_ascii_case(wanted)) else {
-            return Err(PairingError::NoSuchCode(wanted.chars().take(32).collect()));
+            return Err(PairingError::NoSuchCode(truncate::chars(wanted, 32).to_owned()));
         };
         let id = requests.remove(at).id;
         let mut allowed = self.allow_list()?;

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use openclaw_platform::{Clock, Mono, sync::LockExt as _};
+use openclaw_platform::{Backoff, Clock, Mono, sync::LockExt as _};
 use openclaw_protocol::error::ErrorShape;
 
 use super::Origin;
@@ -43,8 +43,7 @@ impl Record {
         self.failures += 1;
         self.last = Some(now);
         if self.failures >= allowed {
-            let times = 2u32.saturating_pow(self.strikes);
-            self.locked_until = Some(now + AUTH_LOCK_OUT.saturating_mul(times).min(AUTH_LOCK_OUT_MAX));
+            self.locked_until = Some(now + Backoff::doubling(AUTH_LOCK_OUT, AUTH_LOCK_OUT_MAX).after(self.strikes));
             self.strikes += 1;
             self.failures = 0;
         }

@@ -3,11 +3,10 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard},
-    time::Duration,
 };
 
 use openclaw_config::Secret;
-use openclaw_platform::{Clock, Entropy, EntropyExt as _, Mono, sync::LockExt as _};
+use openclaw_platform::{Clock, ClockExt as _, Entropy, EntropyExt as _, Mono, sync::LockExt as _};
 use openclaw_protocol::nodes::{Names, NodePairRequest, NodePairRequestParams, NodePaired, Short};
 use redb::WriteTransaction;
 
@@ -83,12 +82,10 @@ impl Pairings {
     /// # Errors
     /// When it cannot be read.
     pub fn load(store: Store, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Result<Self, StoreError> {
-        let (wall, mono) = (clock.wall(), clock.mono());
-        // Over a restart only the wall clock tells how old a request is.
-        let since = |ts: u64| mono.checked_sub(Duration::from_millis(wall.saturating_sub(ts))).unwrap_or(mono);
+        let now = clock.moment();
         let pending: Vec<(String, NodePairRequest)> = store.read(|tx| store::all(tx, store::NODE_REQUESTS))?;
         let waiting = |shown: NodePairRequest| {
-            let at = since(shown.ts);
+            let at = now.mono_of(shown.ts);
             Pending { shown, at, by: None, since: at }
         };
         let pending = pending.into_iter().map(|(id, r)| (id, waiting(r))).collect();

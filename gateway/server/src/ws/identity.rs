@@ -14,15 +14,17 @@ use openclaw_protocol::{
     error::{ErrorCode, ErrorShape},
     event::{DEVICE_PAIR_REQUESTED, DEVICE_PAIR_RESOLVED, DevicePairResolved},
     scope::Role,
+    truncate,
 };
 use sha2::{Digest as _, Sha256};
 
-use super::handshake::{Peer, effective_scopes, storage};
+use super::handshake::{Peer, effective_scopes};
 use crate::{
     devices::{About, Ask},
     gateway::Gateway,
     limits::{DEVICE_TEXT, V1_SIGNATURES},
     nodes::Declared,
+    wire_error::storage,
 };
 
 /// `details.code` of a wrong signature.
@@ -107,7 +109,7 @@ pub fn signed(
             return fail("DEVICE_AUTH_SIGNATURE_REPLAYED", "device signature used before: sign the challenge's nonce");
         }
     }
-    let cut = |text: &str| text.chars().take(DEVICE_TEXT).collect::<String>();
+    let cut = |text: &str| truncate::chars(text, DEVICE_TEXT).to_owned();
     Ok(Ask {
         device_id: device.id.as_str().to_owned(),
         public_key: key.encode(),
