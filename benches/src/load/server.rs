@@ -95,6 +95,8 @@ impl Server {
                 },
             },
             "agents": { "defaults": { "model": "builtin/echo" } },
+            // None of what a load has made goes.
+            "session": { "maintenance": { "maxEntries": 100_000 } },
         });
         for (name, limit) in limits.as_object().into_iter().flatten() {
             config["gateway"]["limits"][name] = limit.clone();

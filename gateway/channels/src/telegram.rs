@@ -17,12 +17,12 @@ mod target;
 mod update;
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
 use bytes::Bytes;
-use openclaw_platform::{BoxFuture, Entropy, Millis, Mono, Platform};
+use openclaw_platform::{BoxFuture, Entropy, Millis, Mono, Platform, sync::LockExt as _};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -112,7 +112,7 @@ impl Telegram {
     }
 
     fn health(&self) -> MutexGuard<'_, Health> {
-        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+        self.health.locked()
     }
 
     fn begin_running(&self) -> Running<'_> {

@@ -1,14 +1,9 @@
 //! `gateway.auth` read again from the configuration file while the gateway runs, by the rules of a start (S04, F56).
 
-use std::{
-    io,
-    os::unix::fs::MetadataExt as _,
-    path::Path,
-    sync::{Mutex, PoisonError},
-};
+use std::{io, os::unix::fs::MetadataExt as _, path::Path, sync::Mutex};
 
 use openclaw_config::{Loaded, secrets_in};
-use openclaw_platform::{Clock as _, os::OsClock};
+use openclaw_platform::{Clock as _, os::OsClock, sync::LockExt as _};
 use openclaw_server::AuthInForce;
 
 use crate::{
@@ -75,7 +70,7 @@ impl AuthFile {
     /// # Errors
     /// Why the file cannot be used, once for each reason; what was in force stays so.
     pub fn read(&self) -> Result<Option<AuthInForce>, String> {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen.locked();
         let Ok(stamp) = Stamp::of(&self.session.paths.config) else { return Ok(None) };
         if seen.stamp == Some(stamp) {
             return Ok(None);

@@ -1,12 +1,13 @@
 //! `openclaw gateway`: from a checked plan to a running server.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use openclaw_config::{own_secrets_in, parse, read_value};
 use openclaw_platform::{
     SpawnerExt as _, Storage,
     os::{OsClock, OsSpawner, temporary},
     select,
+    sync::LockExt as _,
 };
 use openclaw_server::{Control, HostInfo, ServeError, ServerOptions, options::OwnSecrets, store::StoreError};
 use tokio::{
@@ -194,7 +195,7 @@ fn own_secrets(session: &Session) -> OwnSecrets {
     let in_environment = env.secrets();
     let seen = Mutex::new((None, vec![]));
     Arc::new(move || {
-        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = seen.locked();
         // While the file cannot be read, what it held last counts.
         if let Ok(Some(text)) = config_file::read_text(&path)
             && seen.0.as_ref() != Some(&text)

@@ -1,9 +1,9 @@
 //! From a URL to hello-ok, and every way in which that can fail (manual: connection handshake; reference sheet 3 to 6).
 
-use std::{io, sync::Mutex, sync::PoisonError, time::Duration};
+use std::{io, sync::Mutex, time::Duration};
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use openclaw_platform::{BoxIo, Platform, tls::Tls};
+use openclaw_platform::{BoxIo, Platform, sync::LockExt as _, tls::Tls};
 use serde_json::{Value, json};
 use tokio_tungstenite::{
     WebSocketStream, client_async_with_config,
@@ -193,10 +193,10 @@ impl Phase {
     const CHALLENGE: &str = "waiting for connect.challenge";
 
     fn enter(&self, phase: &'static str) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = phase;
+        *self.0.locked() = phase;
     }
     fn now(&self) -> &'static str {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.0.locked()
     }
 }
 

@@ -3,9 +3,8 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use ed25519_dalek::{Signer as _, SigningKey};
 use openclaw_platform::Entropy;
-use openclaw_protocol::device::{Signed, signed_text};
+use openclaw_protocol::device::{Signed, device_id, signed_text};
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
 /// Holds a device's private key and signs with it.
 pub trait DeviceSigner: Send + Sync {
@@ -56,15 +55,6 @@ impl DeviceSigner for DeviceKey {
     fn sign(&self, message: &[u8]) -> [u8; 64] {
         self.0.sign(message).to_bytes()
     }
-}
-
-/// The device's id: lower-case hex SHA-256 of its raw public key.
-pub(crate) fn device_id(public_key: &[u8; 32]) -> String {
-    use std::fmt::Write as _;
-    Sha256::digest(public_key).iter().fold(String::with_capacity(64), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
 }
 
 /// The `device` block of connect. `claims` names everything that is signed besides the device itself: its `device_id`

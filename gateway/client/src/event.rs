@@ -2,9 +2,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
 };
 
+use openclaw_platform::sync::LockExt as _;
 use serde_json::Value;
 use tokio::sync::Notify;
 
@@ -86,7 +87,7 @@ struct State {
 
 impl EventQueue {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.locked()
     }
 
     /// Adds an event that took `bytes` on the wire.

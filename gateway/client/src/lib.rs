@@ -8,7 +8,6 @@
 //! What may never be here: anything of the server, a printed line, a fallback that works without the gateway.
 //! Start reading at [`Client::connect`]; [`Session`] is the layer above it.
 
-mod backoff;
 mod call;
 mod connect;
 mod connection;
@@ -16,10 +15,10 @@ mod device;
 mod endpoint;
 mod event;
 mod options;
+mod reconnect_delay;
 mod session;
 mod tick_watch;
 
-pub use backoff::Backoff;
 pub use call::{Call, CallError, Final, GatewayError};
 pub use connect::ConnectError;
 pub use connection::{Client, Closed};

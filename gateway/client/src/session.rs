@@ -6,11 +6,11 @@ use openclaw_platform::{BoxFuture, Entropy, Mono, Platform};
 use serde_json::Value;
 
 use crate::{
-    backoff::Backoff,
     connect::ConnectError,
     connection::{Client, Closed},
     event::{ClientEvent, RawEvent},
     options::ConnectOptions,
+    reconnect_delay::ReconnectDelay,
 };
 
 /// A connection that lived this long was stable: the back-off starts over.
@@ -69,7 +69,7 @@ pub struct Session {
     platform: Platform,
     options: ConnectOptions,
     entropy: std::sync::Arc<dyn Entropy>,
-    backoff: Backoff,
+    delay: ReconnectDelay,
     state: State,
 }
 
@@ -98,7 +98,7 @@ impl Session {
         Self {
             platform: platform.clone(),
             entropy: platform.entropy.fork("client-backoff"),
-            backoff: Backoff::new(),
+            delay: ReconnectDelay::new(),
             state: connecting(platform, &options),
             options,
         }
@@ -166,8 +166,8 @@ impl Session {
             self.state = State::Stopped;
             return SessionEvent::Stopped(Stopped::Refused(error));
         }
-        let retry_in = self.backoff.next(&*self.entropy);
-        let asked = error.retry_after().map(|wait| self.backoff.asked(wait, &*self.entropy));
+        let retry_in = self.delay.next(&*self.entropy);
+        let asked = error.retry_after().map(|wait| self.delay.asked(wait, &*self.entropy));
         let retry_in = asked.map_or(retry_in, |asked| asked.max(retry_in));
         self.wait(retry_in);
         SessionEvent::Failed { error, retry_in }
@@ -184,11 +184,11 @@ impl Session {
         }
         let now = self.platform.clock.mono();
         if since.is_some_and(|since| now.duration_since(since) >= STABLE) {
-            self.backoff.reset();
+            self.delay.reset();
         }
         let retry_in = match back_in {
-            Some(wait) => self.backoff.asked(wait, &*self.entropy),
-            None => self.backoff.next(&*self.entropy),
+            Some(wait) => self.delay.asked(wait, &*self.entropy),
+            None => self.delay.next(&*self.entropy),
         };
         self.wait(retry_in);
         SessionEvent::Disconnected { closed, retry_in }

@@ -4,14 +4,14 @@ use std::{
     borrow::Cow,
     collections::{BTreeSet, VecDeque},
     ops::Range,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
 };
 
 use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD, URL_SAFE},
 };
-
+use data_encoding::{HEXLOWER, HEXUPPER};
 use serde_json::Value;
 
 use crate::shapes::{self, MASK, MIN_SECRET};
@@ -45,6 +45,11 @@ impl std::fmt::Debug for Masker {
 }
 
 impl Masker {
+    /// The values known now, also after a panic while they were changed: what is there is masked.
+    fn known(&self) -> RwLockReadGuard<'_, Known> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Knows these values.
     pub fn new(secrets: impl IntoIterator<Item = String>) -> Self {
         let masker = Self::default();
@@ -57,7 +62,7 @@ impl Masker {
     pub fn learn(&self, secrets: impl IntoIterator<Item = String>) {
         let mut fresh: Vec<String> = secrets.into_iter().filter(|s| s.trim().len() >= MIN_SECRET).collect();
         {
-            let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+            let known = self.known();
             fresh.retain(|s| !known.values.contains(s));
         }
         if fresh.is_empty() {
@@ -72,7 +77,7 @@ impl Masker {
 
     /// `text` without secrets: [`Masker::knows`] nothing of the result, and nothing in it looks like one.
     pub fn mask<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        let spans = self.0.read().unwrap_or_else(PoisonError::into_inner).spans(text.as_bytes());
+        let spans = self.known().spans(text.as_bytes());
         let mut out = Cow::Borrowed(text);
         if !spans.is_empty() {
             let mut masked = String::with_capacity(text.len());
@@ -103,7 +108,7 @@ impl Masker {
 
     /// True when a known value, or a piece of one, stands in `bytes`.
     pub fn knows(&self, bytes: impl AsRef<[u8]>) -> bool {
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known();
         let bytes = bytes.as_ref();
         (0..bytes.len()).any(|at| known.at(bytes, at).is_some())
     }
@@ -171,8 +176,7 @@ fn forms(value: &str) -> BTreeSet<Vec<u8>> {
         if plain { vec![*b] } else { format!("%{b:02X}").into_bytes() }
     };
     let mut out: BTreeSet<Vec<u8>> = [bytes.to_vec(), escaped.into(), bytes.iter().flat_map(percent).collect()].into();
-    out.insert(bytes.iter().flat_map(|b| format!("{b:02x}").into_bytes()).collect());
-    out.insert(bytes.iter().flat_map(|b| format!("{b:02X}").into_bytes()).collect());
+    out.extend([HEXLOWER, HEXUPPER].map(|hex| hex.encode(bytes).into_bytes()));
     for offset in 0..3 {
         let shifted = [&vec![0; offset], bytes].concat();
         // The characters at both ends depend on the neighbours.
@@ -237,9 +241,7 @@ mod tests {
                 assert!(masked.contains(MASK) && masked.len() < encoded.len() - secret.len(), "{masked}");
             }
         }
-        let hex: Vec<String> = secret.bytes().map(|b| format!("{b:02x}")).collect();
-        let hex = hex.concat();
-        assert_eq!(m.mask(&hex), MASK);
+        assert_eq!(m.mask(&HEXLOWER.encode(secret.as_bytes())), MASK);
         assert_eq!(m.mask(&serde_json::to_string(secret).unwrap()), "\"***\"");
         assert_eq!(m.mask("q7%22planted%2F%C3%A9-marker-secret"), MASK);
         assert_eq!(m.mask("cut: q7\"planted/é-marker"), "cut: ***");

@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use openclaw_agent::exec::{ApprovalsStore, ExecRequest, Facts, NoTarget, Policy, SetError, Target, Verdict, problems};
 use openclaw_config::{ExecAsk, ExecSecurity};
 use openclaw_platform::{Clock, Command, ProcessError, Processes};
-use openclaw_protocol::approvals::ExecApprovalsFile;
+use openclaw_protocol::{approvals::ExecApprovalsFile, truncate};
 use serde_json::{Map, Value, json};
 
 /// The commands offered.
@@ -73,9 +73,8 @@ impl Commands {
             "system.run.inspect" => self.inspect(&params).await,
             "system.which" => self.which(&params),
             "system.notify" => {
-                let text =
-                    |key: &str| params[key].as_str().unwrap_or_default().chars().take(MAX_NOTE).collect::<String>();
-                (self.notify)(&text("title"), &text("body"));
+                let text = |key: &str| truncate::chars(params[key].as_str().unwrap_or_default(), MAX_NOTE);
+                (self.notify)(text("title"), text("body"));
                 Ok(json!({ "ok": true }))
             }
             "system.execApprovals.get" => {

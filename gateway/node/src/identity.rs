@@ -2,6 +2,7 @@
 
 use std::io;
 
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use openclaw_client::DeviceKey;
 use openclaw_platform::{Entropy, Storage};
 use serde::{Deserialize, Serialize};
@@ -77,29 +78,14 @@ impl Identity {
     }
 
     fn store(&self, storage: &dyn Storage) -> io::Result<()> {
-        let seed = hex(&self.key.seed());
+        let seed = HEXLOWER.encode(&self.key.seed());
         let stored = Stored { version: 1, device_id: self.node_id(), seed, device_token: self.device_token.clone() };
         storage.write_atomic(FILE, &serde_json::to_vec(&stored)?)
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut s, b| {
-        let _ = write!(s, "{b:02x}");
-        s
-    })
-}
-
 fn unhex(text: &str) -> Option<[u8; 32]> {
-    if text.len() != 64 || !text.is_ascii() {
-        return None;
-    }
-    let mut out = [0; 32];
-    for (n, byte) in out.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[2 * n..2 * n + 2], 16).ok()?;
-    }
-    Some(out)
+    HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok()?.try_into().ok()
 }
 
 #[cfg(test)]
@@ -115,7 +101,7 @@ mod tests {
         assert!(first.keep_token(&storage, "t").unwrap() && !first.keep_token(&storage, "t").unwrap());
         let second = Identity::load(&storage, &OsEntropy).unwrap();
         assert_eq!((first.node_id(), second.device_token.as_deref()), (second.node_id(), Some("t")));
-        assert!(!format!("{second:?}").contains(&hex(&second.key.seed())), "S17");
+        assert!(!format!("{second:?}").contains(&HEXLOWER.encode(&second.key.seed())), "S17");
     }
 
     #[test]

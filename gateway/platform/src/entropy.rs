@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use data_encoding::HEXLOWER;
+
 /// A stream of random bytes.
 pub trait Entropy: Send + Sync {
     /// Fills `buf`.
@@ -18,7 +20,7 @@ pub trait EntropyExt: Entropy {
         self.fill(&mut b);
         b[6] = (b[6] & 0x0f) | 0x40;
         b[8] = (b[8] & 0x3f) | 0x80;
-        let h = hex(&b);
+        let h = HEXLOWER.encode(&b);
         format!("{}-{}-{}-{}-{}", &h[..8], &h[8..12], &h[12..16], &h[16..20], &h[20..])
     }
 
@@ -26,7 +28,7 @@ pub trait EntropyExt: Entropy {
     fn hex(&self, bytes: usize) -> String {
         let mut b = vec![0u8; bytes];
         self.fill(&mut b);
-        hex(&b)
+        HEXLOWER.encode(&b)
     }
 
     /// A number in `0..bound`, without modulo bias; 0 when `bound` is 0.
@@ -52,14 +54,6 @@ pub trait EntropyExt: Entropy {
 }
 
 impl<E: Entropy + ?Sized> EntropyExt for E {}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut s, b| {
-        let _ = write!(s, "{b:02x}");
-        s
-    })
-}
 
 #[cfg(test)]
 mod tests {

@@ -3,7 +3,7 @@
 use std::{
     io,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     task::{Context, Poll},
     time::Duration,
 };
@@ -21,7 +21,7 @@ use hyper_util::{
 };
 use tower_service::Service;
 
-use crate::{BoxFuture, BoxIo, Platform, Spawner, SpawnerExt as _, Transport, tls::Tls};
+use crate::{BoxFuture, BoxIo, Platform, Spawner, SpawnerExt as _, Transport, sync::LockExt as _, tls::Tls};
 
 /// A whole request body.
 pub type Body = Full<Bytes>;
@@ -75,7 +75,7 @@ impl HttpClient {
     }
 
     fn lock(&self) -> MutexGuard<'_, Client<Connector, Body>> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.locked()
     }
 
     /// A connection gave no answer: those that idle now are no better (a silent link) and are not used again. What is under

@@ -7,6 +7,7 @@
 //! What may never be here: anything that knows the protocol, a channel or the gateway.
 //! Start reading at [`Platform`]; the real implementations are in [`os`].
 
+mod backoff;
 mod clock;
 mod entropy;
 pub mod http;
@@ -22,7 +23,8 @@ mod transport;
 
 use std::sync::Arc;
 
-pub use clock::{Clock, Millis, Mono};
+pub use backoff::Backoff;
+pub use clock::{Clock, ClockExt, Millis, Moment, Mono};
 pub use entropy::{Entropy, EntropyExt};
 pub use probe::{NoProbe, Probe};
 pub use process::{Command, FILE_HEAD, FileFacts, Output, ProcessError, Processes};

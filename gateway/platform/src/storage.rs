@@ -3,8 +3,10 @@
 use std::{
     collections::BTreeMap,
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
 };
+
+use crate::sync::LockExt as _;
 
 /// Random access to one file: what the database sits on.
 ///
@@ -53,10 +55,6 @@ pub struct MemoryStorage(Arc<Mutex<BTreeMap<String, MemoryFile>>>);
 
 type MemoryFile = Arc<Mutex<Vec<u8>>>;
 
-fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
-    m.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 fn missing(name: &str) -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, format!("no file {name}"))
 }
@@ -67,40 +65,42 @@ impl MemoryStorage {
         Self::default()
     }
     fn get(&self, name: &str) -> io::Result<MemoryFile> {
-        lock(&self.0).get(name).cloned().ok_or_else(|| missing(name))
+        self.0.locked().get(name).cloned().ok_or_else(|| missing(name))
     }
     fn get_or_create(&self, name: &str) -> MemoryFile {
-        lock(&self.0).entry(name.to_owned()).or_default().clone()
+        self.0.locked().entry(name.to_owned()).or_default().clone()
     }
 }
 
 impl Storage for MemoryStorage {
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {
-        Ok(lock(&*self.get(name)?).clone())
+        Ok(self.get(name)?.locked().clone())
     }
     fn write_atomic(&self, name: &str, data: &[u8]) -> io::Result<()> {
-        *lock(&self.get_or_create(name)) = data.to_vec();
+        *self.get_or_create(name).locked() = data.to_vec();
         Ok(())
     }
     fn append(&self, name: &str, data: &[u8]) -> io::Result<()> {
-        lock(&self.get_or_create(name)).extend_from_slice(data);
+        self.get_or_create(name).locked().extend_from_slice(data);
         Ok(())
     }
     fn sync(&self, name: &str) -> io::Result<()> {
         self.get(name).map(|_| ())
     }
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        let mut map = lock(&self.0);
+        let mut map = self.0.locked();
         let file = map.remove(from).ok_or_else(|| missing(from))?;
         map.insert(to.to_owned(), file);
         Ok(())
     }
     fn remove(&self, name: &str) -> io::Result<()> {
-        lock(&self.0).remove(name).map(|_| ()).ok_or_else(|| missing(name))
+        self.0.locked().remove(name).map(|_| ()).ok_or_else(|| missing(name))
     }
     fn list(&self, dir: &str) -> io::Result<Vec<String>> {
         let prefix = if dir.is_empty() { String::new() } else { format!("{dir}/") };
-        Ok(lock(&self.0)
+        Ok(self
+            .0
+            .locked()
             .keys()
             .filter_map(|k| k.strip_prefix(&prefix))
             .filter(|rest| !rest.contains('/'))
@@ -115,11 +115,11 @@ impl Storage for MemoryStorage {
         Ok(FileId(0, Arc::as_ptr(&self.get(name)?).addr() as u64))
     }
     fn len(&self, name: &str) -> io::Result<u64> {
-        Ok(lock(&*self.get(name)?).len() as u64)
+        Ok(self.get(name)?.locked().len() as u64)
     }
     fn read_at(&self, name: &str, offset: u64, max: usize) -> io::Result<Vec<u8>> {
         let file = self.get(name)?;
-        let data = lock(&file);
+        let data = file.locked();
         let start = usize::try_from(offset).unwrap_or(usize::MAX).min(data.len());
         let end = start.saturating_add(max).min(data.len());
         Ok(data[start..end].to_vec())
@@ -131,24 +131,24 @@ struct MemoryBlock(MemoryFile);
 
 impl redb::StorageBackend for MemoryBlock {
     fn len(&self) -> io::Result<u64> {
-        Ok(lock(&self.0).len() as u64)
+        Ok(self.0.locked().len() as u64)
     }
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let data = lock(&self.0);
+        let data = self.0.locked();
         let start = usize::try_from(offset).map_err(io::Error::other)?;
         let slice = data.get(start..start + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
         out.copy_from_slice(slice);
         Ok(())
     }
     fn set_len(&self, len: u64) -> io::Result<()> {
-        lock(&self.0).resize(usize::try_from(len).map_err(io::Error::other)?, 0);
+        self.0.locked().resize(usize::try_from(len).map_err(io::Error::other)?, 0);
         Ok(())
     }
     fn sync_data(&self) -> io::Result<()> {
         Ok(())
     }
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let mut file = lock(&self.0);
+        let mut file = self.0.locked();
         let start = usize::try_from(offset).map_err(io::Error::other)?;
         file.get_mut(start..start + data.len()).ok_or(io::ErrorKind::UnexpectedEof)?.copy_from_slice(data);
         Ok(())

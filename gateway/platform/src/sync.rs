@@ -9,6 +9,40 @@ pub use std::sync::{Arc, PoisonError};
 #[cfg(not(feature = "shuttle"))]
 pub use tokio::sync::Notify;
 
+/// Takes a mutex whether or not somebody panicked while holding it.
+///
+/// A panic ends the gateway's process and the simulator's run, so nobody works on with what was half changed. Passing the
+/// poison on would only bury the first panic under a second one in whoever takes the lock while the process ends.
+pub trait LockExt {
+    /// What holds the lock until it is dropped.
+    type Guard<'a>
+    where
+        Self: 'a;
+    /// Waits for the lock.
+    fn locked(&self) -> Self::Guard<'_>;
+}
+
+impl<T: ?Sized> LockExt for std::sync::Mutex<T> {
+    type Guard<'a>
+        = std::sync::MutexGuard<'a, T>
+    where
+        Self: 'a;
+    fn locked(&self) -> Self::Guard<'_> {
+        self.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(feature = "shuttle")]
+impl<T> LockExt for shuttle::sync::Mutex<T> {
+    type Guard<'a>
+        = shuttle::sync::MutexGuard<'a, T>
+    where
+        Self: 'a;
+    fn locked(&self) -> Self::Guard<'_> {
+        self.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 #[cfg(not(feature = "shuttle"))]
 pub use std::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, atomic};
 
@@ -46,5 +80,24 @@ impl Notify {
     }
     fn may_change(&self) {
         self.point.load(atomic::Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::LockExt as _;
+
+    #[test]
+    fn a_lock_can_be_taken_after_a_panic_under_it() {
+        let mutex = std::sync::Mutex::new(1);
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            let mut held = mutex.locked();
+            *held = 2;
+            panic!("while it is held");
+        }));
+        assert!(panicked.is_err() && mutex.is_poisoned());
+        assert_eq!(*mutex.locked(), 2);
     }
 }

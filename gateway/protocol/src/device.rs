@@ -4,8 +4,14 @@ use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
+use data_encoding::HEXLOWER;
 use ed25519_dalek::{Signature, VerifyingKey, pkcs8::DecodePublicKey as _};
 use sha2::{Digest as _, Sha256};
+
+/// The id of the device that this raw public key stands for: lower-case hex of the key's SHA-256.
+pub fn device_id(public_key: &[u8; 32]) -> String {
+    HEXLOWER.encode(&Sha256::digest(public_key))
+}
 
 /// Most that `signedAt` may differ from the gateway's wall clock, in milliseconds.
 pub const MAX_SKEW_MS: u64 = 600_000;
@@ -64,13 +70,9 @@ impl PublicKey {
         let raw: [u8; 32] = decode(text)?.try_into().ok()?;
         VerifyingKey::from_bytes(&raw).ok().map(Self)
     }
-    /// Lower-case hex SHA-256 of the raw key: the device id.
+    /// The device's id.
     pub fn device_id(&self) -> String {
-        use std::fmt::Write as _;
-        Sha256::digest(self.0.as_bytes()).iter().fold(String::new(), |mut s, b| {
-            let _ = write!(s, "{b:02x}");
-            s
-        })
+        device_id(self.0.as_bytes())
     }
     /// base64url without padding.
     pub fn encode(&self) -> String {

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use crate::truncate;
 use unicode_general_category::{GeneralCategory as Category, get_general_category};
 
 /// Marks that may sit on one letter; no language stacks more.
@@ -22,10 +23,9 @@ pub fn lines(text: &str) -> Cow<'_, str> {
 
 /// One line of at most `most` characters of `text`; `…` says that there was more.
 pub fn short(text: &str, most: usize) -> String {
-    match text.char_indices().nth(most) {
-        None => line(text).into_owned(),
-        Some((end, _)) => format!("{}…", line(&text[..end])),
-    }
+    let shown = truncate::chars(text, most);
+    let more = if shown.len() < text.len() { "…" } else { "" };
+    format!("{}{more}", line(shown))
 }
 
 /// JSON text, with what is not visible as `\u` escapes: it means the same to a program and hides nothing from a person.

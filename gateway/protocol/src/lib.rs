@@ -19,6 +19,7 @@ pub mod nodes;
 pub mod params;
 pub mod schema;
 pub mod scope;
+pub mod truncate;
 pub mod wire;
 
 pub use document::document;

@@ -5,13 +5,13 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
 use openclaw_agent::exec::{ExecRequest, Facts, FileFact};
 use openclaw_config::DEFAULT_AGENT;
-use openclaw_platform::{Clock, Entropy, EntropyExt as _, Mono, NoProbe, Probe};
+use openclaw_platform::{Clock, Entropy, EntropyExt as _, Mono, NoProbe, Probe, sync::LockExt as _};
 use openclaw_protocol::{
     approvals::{
         Decision, ExecApprovalAsk, ExecApprovalFile, ExecApprovalOutcome, ExecApprovalRequested, ExecApprovalResolved,
@@ -180,7 +180,7 @@ impl Approvals {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.locked()
     }
 
     /// Questions that wait, oldest first.

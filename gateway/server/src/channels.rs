@@ -10,13 +10,13 @@ mod telegram;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use openclaw_channels::{AccountStatus, Channel, ChannelError, Inbound, Target, access::PairingStore};
 use openclaw_config::Config;
-use openclaw_platform::{Millis, Platform, SpawnerExt as _};
+use openclaw_platform::{Millis, Platform, SpawnerExt as _, sync::LockExt as _};
 use openclaw_protocol::{
     error::{ErrorCode, ErrorShape},
     params::{ChannelsStatus, LinkChannel},
@@ -219,7 +219,7 @@ impl Channels {
     /// Accounts by channel, as JSON rows, in order.
     fn rows(&self, _now: Millis) -> Vec<(String, Vec<Value>)> {
         let mut rows: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-        let probes = self.probes.lock().unwrap_or_else(PoisonError::into_inner);
+        let probes = self.probes.locked();
         for (key, channel) in &self.accounts {
             let mut row = serde_json::to_value(channel.status()).unwrap_or_default();
             row["accountId"] = json!(key.1);
@@ -254,7 +254,7 @@ impl Channels {
                 (key.clone(), (now, answer))
             });
             let answers = futures_util::future::join_all(asked).await;
-            self.probes.lock().unwrap_or_else(PoisonError::into_inner).extend(answers);
+            self.probes.locked().extend(answers);
         }
         let mut out = ChannelsStatus {
             ts: now,

@@ -18,14 +18,17 @@ pub mod unknown;
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use openclaw_channels::{Attachment, Delivered, Media};
-use openclaw_platform::{Clock, Entropy, EntropyExt as _, Mono, Platform, Spawner, SpawnerExt as _, Storage};
+use openclaw_platform::{
+    Clock, ClockExt as _, Entropy, EntropyExt as _, Mono, Platform, Spawner, SpawnerExt as _, Storage,
+    sync::LockExt as _,
+};
 use openclaw_protocol::error::ErrorShape;
 use redb::WriteTransaction;
 use tokio::sync::{Notify, Semaphore, oneshot};
@@ -42,6 +45,7 @@ use crate::{
     rights::{self, Effect, Principal},
     sessions::entry::Route,
     store::{Store, StoreError},
+    wire_error,
 };
 
 pub use recovery::{resume, start};
@@ -133,7 +137,7 @@ impl Delivery {
     }
 
     fn lock(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+        self.ledger.locked()
     }
 
     /// Keeps the content of further files until the letter is gone.
@@ -149,7 +153,7 @@ impl Delivery {
             if !matches!(stored, Some(Ok(()))) {
                 self.discard(letter).await;
                 let text = "the media file cannot be kept in the state directory now";
-                return Err(ErrorShape::unavailable("STORAGE", text).retry(Some(1000)));
+                return Err(wire_error::not_stored(text));
             }
         }
         Ok(())
@@ -234,13 +238,12 @@ impl Delivery {
     }
 
     fn slot(&self, letter: &Letter) -> Slot {
-        let (mono, wall) = (self.clock.mono(), self.clock.wall());
-        // Times that were stored are the wall clock's; here they are turned into waits once (F23).
-        let left = letter.expires_at.saturating_sub(wall).min(letter.expires_at.saturating_sub(letter.created_at));
-        let wait = letter.next_attempt_at.map_or(0, |at| at.saturating_sub(wall));
-        let wait = Duration::from_millis(wait).min(courier::MAX_DELAY);
+        let now = self.clock.moment();
+        let life = Duration::from_millis(letter.expires_at.saturating_sub(letter.created_at));
+        let left = now.until(letter.expires_at).min(life);
+        let wait = letter.next_attempt_at.map_or(Duration::ZERO, |at| now.until(at)).min(courier::MAX_DELAY);
         let has_files = !letter.media.is_empty();
-        Slot { id: letter.id.clone(), due: mono + wait, expires: mono + Duration::from_millis(left), has_files }
+        Slot { id: letter.id.clone(), due: now.mono + wait, expires: now.mono + left, has_files }
     }
 }
 

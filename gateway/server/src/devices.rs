@@ -10,13 +10,13 @@ mod record;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 pub use authority::Authority;
 use listing::Listing;
 use openclaw_config::Secret;
-use openclaw_platform::{Clock, Entropy, EntropyExt as _, Platform, Probe};
+use openclaw_platform::{Clock, Entropy, EntropyExt as _, Platform, Probe, sync::LockExt as _};
 use openclaw_protocol::{
     event::DevicePairRequested,
     params::PairedDevice,
@@ -124,7 +124,7 @@ impl Devices {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.locked()
     }
 
     /// Devices that are approved as nodes.
@@ -510,7 +510,7 @@ impl Devices {
         // Also when whoever asked goes away meanwhile: memory follows the disk (F51).
         let (state, seen) = (self.state.clone(), device.clone());
         let written = self.store.write_then(write, move |()| {
-            let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut state = state.locked();
             if let Some(gone) = evicted {
                 state.paired.remove(&gone);
                 state.seen.remove(&gone);

@@ -23,6 +23,7 @@ use crate::{
     gateway::Gateway,
     hub::Member,
     rights::{self, Effect},
+    wire_error,
 };
 
 /// Who calls.
@@ -124,8 +125,7 @@ impl From<serde_json::Error> for Failure {
 
 impl From<crate::store::StoreError> for Failure {
     fn from(error: crate::store::StoreError) -> Self {
-        tracing::error!(%error, "state database");
-        ErrorShape::unavailable("STORAGE", "the state database cannot be used now").retry(Some(1000)).into()
+        wire_error::storage(&error).into()
     }
 }
 

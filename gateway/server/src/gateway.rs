@@ -6,8 +6,9 @@ use openclaw_agent::exec::ApprovalsStore;
 use openclaw_config::{AuthMode, Config, Network, Secret};
 use openclaw_platform::{
     Clock, Entropy, EntropyExt as _, Millis, Mono, Platform, Spawner, SpawnerExt as _,
+    sync::LockExt as _,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -110,10 +111,6 @@ pub struct Gateway {
     started: Mono,
     draining: AtomicBool,
     trusted_proxies: Vec<Network>,
-}
-
-fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
-    m.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Gateway {
@@ -272,11 +269,11 @@ impl Gateway {
     }
     /// Presence while its lock is held; take it after the hub's.
     pub fn presence(&self) -> MutexGuard<'_, PresenceMap> {
-        lock(&self.presence)
+        self.presence.locked()
     }
     /// Presence keys of attached connections, by connection id.
     pub fn presence_keys(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
-        lock(&self.presence_keys)
+        self.presence_keys.locked()
     }
     /// Versions of presence and health now.
     pub fn state_version(&self, presence: &PresenceMap) -> StateVersion {

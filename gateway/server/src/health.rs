@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use openclaw_config::Config;
 use openclaw_platform::{
     Millis, Mono,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::LockExt as _,
+    sync::{Mutex, MutexGuard},
 };
 use openclaw_protocol::{
     event::HEALTH,
@@ -51,7 +52,7 @@ struct Cached {
 
 impl HealthCache {
     fn lock(&self) -> MutexGuard<'_, Cached> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.locked()
     }
     /// Grows with every snapshot that was sent.
     pub fn version(&self) -> u64 {

@@ -3,16 +3,18 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
+use openclaw_platform::sync::LockExt as _;
 use openclaw_protocol::{
     event::HEARTBEAT,
     message::Content,
     params::{Heartbeat, HeartbeatStatus},
+    truncate,
 };
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -66,7 +68,7 @@ impl Heartbeats {
     }
     /// The latest outcome.
     pub fn last(&self) -> Option<Heartbeat> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.last.locked().clone()
     }
     /// Asks for one soon.
     pub fn wake(&self) {
@@ -112,7 +114,7 @@ impl Heartbeats {
             if (1..waited).contains(&gateway.system_events.count(&key)) {
                 this.wake();
             }
-            *this.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome.clone());
+            *this.last.locked() = Some(outcome.clone());
             gateway.hub.publish(&HEARTBEAT, &outcome);
         }
     }
@@ -173,7 +175,7 @@ async fn reply(gateway: &Arc<Gateway>, by: &Principal, key: &str, text: &str) ->
     if text.contains(TOKEN) && text.replace(TOKEN, "").trim().chars().count() <= ACK_MAX_CHARS {
         return outcome(gateway, HeartbeatStatus::OkToken);
     }
-    let preview: String = text.chars().take(PREVIEW).collect();
+    let preview = truncate::chars(text, PREVIEW).to_owned();
     let entry = match gateway.sessions.get(key) {
         Ok(entry) => entry,
         Err(error) => {

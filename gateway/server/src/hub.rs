@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use openclaw_platform::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use openclaw_platform::sync::{Arc, LockExt as _, Mutex, MutexGuard};
 use openclaw_protocol::{
     connect::ClientMode,
     event::{EventSpec, Nodes},
@@ -76,7 +76,7 @@ impl Member {
 
     /// Sessions that it follows, while their lock is held.
     pub fn subscriptions(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner)
+        self.subscriptions.locked()
     }
 }
 
@@ -94,7 +94,7 @@ pub struct Ordered<'a> {
 impl EventHub {
     /// Takes the lock. Nothing may be awaited and no other connection waited for while it is held.
     pub fn ordered(&self) -> Ordered<'_> {
-        Ordered { members: self.members.lock().unwrap_or_else(PoisonError::into_inner) }
+        Ordered { members: self.members.locked() }
     }
 
     /// Sends an event that changes no state of a snapshot.

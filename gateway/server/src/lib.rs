@@ -39,6 +39,7 @@ pub mod system_events;
 pub mod tools;
 pub mod voicewake;
 mod waiting;
+mod wire_error;
 pub mod ws;
 
 pub use options::{AuthInForce, HostInfo, ReadAuth, ServerOptions, SharedAuth};

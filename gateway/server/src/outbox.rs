@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use openclaw_platform::{
     NoProbe, Probe,
-    sync::{Arc, Mutex, MutexGuard, Notify, PoisonError},
+    sync::LockExt as _,
+    sync::{Arc, Mutex, MutexGuard, Notify},
 };
 use openclaw_protocol::{
     event::{EventSpec, HEALTH},
@@ -114,7 +115,7 @@ impl Outbox {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.locked()
     }
 
     /// Queues a response or another frame for this connection. Over twice the budget the client does not read what it

@@ -6,6 +6,7 @@ use openclaw_protocol::{
     connect::Presence,
     frame::Encoded,
     params::{PresenceList, SystemEventParams},
+    truncate,
 };
 use serde::Serialize;
 
@@ -121,7 +122,7 @@ impl PresenceMap {
         };
         let key = first(&p.device_id, p.instance_id.as_deref())
             .or_else(|| line.as_ref().map(|l| l.host.to_lowercase()))
-            .or_else(|| Some(text.chars().take(64).collect::<String>()).filter(|t| !t.is_empty()))
+            .or_else(|| Some(truncate::chars(text, 64).to_owned()).filter(|t| !t.is_empty()))
             .unwrap_or_else(|| host.to_owned());
         self.version += 1;
         let existed = self.entries.contains_key(&normal(&key));
@@ -241,9 +242,7 @@ fn bound(e: &mut Presence) {
 }
 
 fn cut(text: &mut String) {
-    if let Some((at, _)) = text.char_indices().nth(PRESENCE_TEXT) {
-        text.truncate(at);
-    }
+    text.truncate(truncate::chars(text, PRESENCE_TEXT).len());
 }
 
 /// An entry with nothing but its time.

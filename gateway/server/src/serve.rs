@@ -3,7 +3,7 @@
 use std::{
     net::SocketAddr,
     pin::pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -11,7 +11,7 @@ use futures_util::{FutureExt as _, future::Fuse};
 use http::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use openclaw_platform::{BoxIo, Listener, Mono, Platform, SpawnerExt as _};
+use openclaw_platform::{Backoff, BoxIo, Listener, Mono, Platform, SpawnerExt as _, sync::LockExt as _};
 use openclaw_protocol::event::{SHUTDOWN, Shutdown, TICK, Tick};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -195,7 +195,7 @@ async fn accept(gateway: Arc<Gateway>, mut listener: Box<dyn Listener>, slots: A
 async fn http_connection(router: axum::Router, io: BoxIo, addr: SocketAddr, slot: Slot) {
     let (deadline, must_go) = (slot.deadline, slot.must_go());
     let slot = Arc::new(Mutex::new(Some(slot)));
-    let is_stranger = || slot.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+    let is_stranger = || slot.locked().is_some();
     let peer = TcpPeer { addr, slot: slot.clone() };
     // A layer of its own for each connection would build all routes anew.
     let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
@@ -243,7 +243,7 @@ impl AcceptTrouble {
         if is_due {
             self.told = Some(now);
         }
-        let pause = ACCEPT_PAUSE.saturating_mul(2u32.saturating_pow(self.failures)).min(ACCEPT_PAUSE_MAX);
+        let pause = Backoff::doubling(ACCEPT_PAUSE, ACCEPT_PAUSE_MAX).after(self.failures);
         self.failures = self.failures.saturating_add(1);
         (pause, times)
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use openclaw_platform::sync::{Mutex, MutexGuard, PoisonError};
+use openclaw_platform::sync::{LockExt as _, Mutex, MutexGuard};
 
 use crate::{
     limits::{SYSTEM_EVENT_SESSIONS, SYSTEM_EVENTS},
@@ -23,7 +23,7 @@ pub struct SystemEvents(Mutex<BTreeMap<String, VecDeque<Note>>>);
 
 impl SystemEvents {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, VecDeque<Note>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.locked()
     }
 
     /// Adds a note of `by`, who has `rights` in that session; an exact repeat of the last one is skipped. Of too many the

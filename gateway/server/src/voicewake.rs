@@ -1,8 +1,8 @@
 //! Words that wake the assistant on phones and Macs: one short list for all devices, durable (part A5).
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
-use openclaw_platform::{Millis, Spawner, SpawnerExt as _, Storage};
+use openclaw_platform::{Millis, Spawner, SpawnerExt as _, Storage, sync::LockExt as _};
 use openclaw_protocol::nodes::VoiceWake;
 use serde_json::{Value, json};
 
@@ -29,7 +29,7 @@ impl WakeWords {
 
     /// The list.
     pub fn get(&self) -> VoiceWake {
-        self.words.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.words.locked().clone()
     }
 
     /// Stores a new list, then takes it over and lets `tell` have it while the next change waits.
@@ -43,7 +43,7 @@ impl WakeWords {
         let storage = self.storage.clone();
         let written = self.tasks.blocking(move || storage.write_atomic(FILE, text.as_bytes())).await;
         written.unwrap_or_else(|| Err(std::io::Error::other("shutting down")))?;
-        self.words.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&words);
+        self.words.locked().clone_from(&words);
         tell(&words);
         Ok(words)
     }

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
+use data_encoding::HEXLOWER;
 use openclaw_config::DEFAULT_AGENT;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -129,10 +130,7 @@ impl ExecRequest {
         for (name, value) in &self.env {
             hash.update(format!("{}:{name}={}:{value};", name.len(), value.len()));
         }
-        hash.finalize().iter().fold(String::new(), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
+        HEXLOWER.encode(&hash.finalize())
     }
 
     /// One line for a person, from which the arguments can be read back exactly (S18, S25).

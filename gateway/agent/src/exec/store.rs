@@ -1,10 +1,12 @@
 //! `exec-approvals.json`: read on every decision, replaced only with the hash that it was read with (S19).
 
-use std::{collections::BTreeMap, fmt::Write as _, io, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc};
 
+use data_encoding::HEXLOWER;
 use openclaw_platform::{Entropy, EntropyExt as _, Spawner, SpawnerExt as _, Storage};
 use openclaw_protocol::{
     approvals::{ExecAgent, ExecAllowed, ExecApprovals, ExecApprovalsFile, ExecDefaults, ExecSocket},
+    truncate,
     wire::{Count, Dict, Int, List, Text},
 };
 use sha2::{Digest as _, Sha256};
@@ -160,7 +162,7 @@ impl ApprovalsStore {
             pattern,
             id: None,
             last_used_at: i64::try_from(now).ok().and_then(Count::new),
-            last_used_command: Some(command.chars().take(1024).collect()),
+            last_used_command: Some(truncate::chars(command, 1024).to_owned()),
             sha256: content,
         });
         self.write(before, file).await.map(drop)
@@ -214,10 +216,7 @@ fn nothing_said() -> ExecAgent {
 }
 
 fn hash(text: &[u8]) -> String {
-    Sha256::digest(text).iter().fold(String::new(), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    HEXLOWER.encode(&Sha256::digest(text))
 }
 
 #[cfg(test)]

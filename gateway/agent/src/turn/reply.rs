@@ -1,7 +1,10 @@
 //! One reply while it streams in.
 
 use openclaw_platform::{Entropy, EntropyExt as _};
-use openclaw_protocol::message::{Content, Usage};
+use openclaw_protocol::{
+    message::{Content, Usage},
+    truncate,
+};
 use serde_json::{Map, Value};
 
 use super::TurnEvent;
@@ -96,7 +99,7 @@ fn parse(arguments: &str) -> Result<Value, String> {
         Ok(_) => "not a JSON object".to_owned(),
         Err(e) => e.to_string(),
     };
-    let quote: String = arguments.chars().take(MAX_QUOTE).collect();
+    let quote = truncate::chars(arguments, MAX_QUOTE);
     Err(format!("the arguments are not usable ({reason}): {quote}"))
 }
 

@@ -4,7 +4,10 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::StreamExt as _;
 use openclaw_platform::{Entropy, EntropyExt as _, Platform};
-use openclaw_protocol::message::{Content, Message, StopReason, Usage};
+use openclaw_protocol::{
+    message::{Content, Message, StopReason, Usage},
+    truncate,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -268,7 +271,9 @@ fn retry_after(error: &ModelError) -> Duration {
 }
 
 fn bounded(text: String) -> String {
-    let Some((end, _)) = text.char_indices().nth(MAX_TOOL_OUTPUT) else { return text };
-    let (kept, rest) = text.split_at(end);
-    format!("{kept}\n[{} more characters left out]", rest.chars().count())
+    let kept = truncate::chars(&text, MAX_TOOL_OUTPUT);
+    match text[kept.len()..].chars().count() {
+        0 => text,
+        more => format!("{kept}\n[{more} more characters left out]"),
+    }
 }

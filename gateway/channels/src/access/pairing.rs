@@ -1,9 +1,10 @@
 use std::{
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
-use openclaw_platform::{Clock, Entropy, EntropyExt as _, Millis, Platform, Storage};
+use openclaw_platform::{Clock, Entropy, EntropyExt as _, Millis, Platform, Storage, sync::LockExt as _};
+use openclaw_protocol::truncate;
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 
 use super::bare_id;
@@ -152,7 +153,7 @@ impl PairingStore {
     /// Records that `sender` wants to be let in. When too many wait already, the oldest request makes room, unless it is
     /// younger than a minute (D46).
     pub fn request(&self, sender: &Sender) -> Result<PairingOutcome, PairingError> {
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _writing = self.writing.locked();
         let (mut requests, now) = (self.list()?, self.clock.wall());
         if let Some(known) = requests.iter_mut().find(|request| request.id == sender.id) {
             if now.abs_diff(known.last_seen_at) >= SEEN_EVERY_MS {
@@ -186,7 +187,7 @@ impl PairingStore {
 
     /// Forgets the request of `id`: its code could not be told.
     pub fn withdraw(&self, id: &str) -> Result<(), PairingError> {
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _writing = self.writing.locked();
         let mut requests = self.list()?;
         requests.retain(|request| request.id != id);
         self.write_pending(requests)
@@ -194,10 +195,10 @@ impl PairingStore {
 
     /// Lets in the sender whose request has `code` (any case) and gives their id.
     pub fn approve(&self, code: &str) -> Result<String, PairingError> {
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _writing = self.writing.locked();
         let (mut requests, wanted) = (self.list()?, code.trim());
         let Some(at) = requests.iter().position(|request| request.code.eq_ignore_ascii_case(wanted)) else {
-            return Err(PairingError::NoSuchCode(wanted.chars().take(32).collect()));
+            return Err(PairingError::NoSuchCode(truncate::chars(wanted, 32).to_owned()));
         };
         let id = requests.remove(at).id;
         let mut allowed = self.allow_list()?;
@@ -232,7 +233,7 @@ impl PairingStore {
     }
 
     fn known(&self) -> MutexGuard<'_, Option<Vec<String>>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.locked()
     }
 
     /// Reads who was let in.

@@ -2,11 +2,11 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
-use openclaw_platform::{Clock, Mono};
+use openclaw_platform::{Clock, Mono, sync::LockExt as _};
 
 /// Waits that are over are swept out when there are this many.
 const SWEEP_AT: usize = 64;
@@ -18,10 +18,6 @@ pub(super) struct Limits {
     bot: Mutex<Option<Mono>>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Limits {
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self { clock, chats: Mutex::default(), bot: Mutex::default() }
@@ -30,7 +26,7 @@ impl Limits {
     /// Telegram has asked to leave this chat alone for `wait`; a longer wait that is in force stays.
     pub fn block_chat(&self, chat: &str, wait: Duration) {
         let now = self.clock.mono();
-        let mut chats = lock(&self.chats);
+        let mut chats = self.chats.locked();
         if chats.len() >= SWEEP_AT {
             chats.retain(|_, until| *until > now);
         }
@@ -40,15 +36,15 @@ impl Limits {
 
     /// Telegram has asked the whole bot to wait; a longer wait that is in force stays.
     pub fn block_bot(&self, wait: Duration) {
-        let mut until = lock(&self.bot);
+        let mut until = self.bot.locked();
         *until = (*until).max(Some(self.clock.mono() + wait));
     }
 
     /// How long it still wants nothing for `chat`.
     pub fn wait(&self, chat: &str) -> Option<Duration> {
         let now = self.clock.mono();
-        let chat = lock(&self.chats).get(chat).copied();
-        let until = chat.max(*lock(&self.bot)).filter(|until| *until > now)?;
+        let chat = self.chats.locked().get(chat).copied();
+        let until = chat.max(*self.bot.locked()).filter(|until| *until > now)?;
         Some(until - now)
     }
 }
@@ -88,6 +84,6 @@ mod tests {
             limits.block_chat(&n.to_string(), Duration::from_millis(1));
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        assert!(lock(&limits.chats).len() <= SWEEP_AT);
+        assert!(limits.chats.locked().len() <= SWEEP_AT);
     }
 }

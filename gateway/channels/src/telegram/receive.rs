@@ -7,7 +7,7 @@ use frankenstein::{
     types::AllowedUpdate,
 };
 use futures_util::StreamExt as _;
-use openclaw_platform::{EntropyExt as _, SpawnerExt as _};
+use openclaw_platform::{Backoff, EntropyExt as _, SpawnerExt as _};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -169,7 +169,7 @@ impl Poller<'_> {
     }
 
     /// Notes the fault in the status and says how long to wait before the next step.
-    fn wait_after(&mut self, fault: &Fault, faults: i32) -> Duration {
+    fn wait_after(&mut self, fault: &Fault, faults: u32) -> Duration {
         let mut first = FIRST_DELAY;
         let mut asked = None;
         let text = match fault {
@@ -192,7 +192,7 @@ impl Poller<'_> {
             self.telegram.limits.block_bot(wait);
             return wait;
         }
-        let grown = first.mul_f64(GROWTH.powi(faults.min(20))).min(MAX_DELAY);
+        let grown = Backoff { first, growth: GROWTH, longest: MAX_DELAY }.after(faults);
         // Between the wait itself and a quarter more.
         grown.mul_f64(self.telegram.entropy.jitter(0.125) + 0.125)
     }

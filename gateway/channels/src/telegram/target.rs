@@ -1,3 +1,5 @@
+use openclaw_protocol::truncate;
+
 use super::options::PREFIXES;
 use crate::{SendError, Target, access::bare_id};
 
@@ -42,7 +44,7 @@ fn user_name(text: &str) -> Option<String> {
 }
 
 fn no_target(to: &str) -> SendError {
-    let found: String = to.chars().take(80).collect();
+    let found = truncate::chars(to, 80);
     SendError::Target(format!(
         "Delivering to Telegram requires target <chatId> (a numeric id, @name, or <chatId>:topic:<n>), found {found:?}"
     ))

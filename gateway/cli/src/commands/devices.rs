@@ -1,6 +1,7 @@
 //! `devices ...`: who may connect to the gateway.
 
 use clap::{Subcommand, ValueEnum};
+use openclaw_protocol::truncate;
 use serde_json::{Value, json};
 
 use crate::{
@@ -187,7 +188,7 @@ fn text(row: &Value, key: &str) -> String {
 }
 
 fn short(row: &Value, key: &str) -> String {
-    text(row, key).chars().take(12).collect()
+    truncate::chars(&text(row, key), 12).to_owned()
 }
 
 fn words(list: &Value) -> String {

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use openclaw_protocol::truncate;
 use serde_json::{Value, json};
 
 use crate::{
@@ -142,7 +143,7 @@ pub async fn call(
 }
 
 fn shown(text: &str) -> String {
-    format!("{:?}", text.chars().take(60).collect::<String>())
+    format!("{:?}", truncate::chars(text, 60))
 }
 
 /// `gateway probe`: connect and ask for the status, with times.

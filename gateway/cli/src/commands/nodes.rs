@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use openclaw_platform::EntropyExt as _;
+use openclaw_protocol::truncate;
 use serde_json::{Value, json};
 
 use crate::{
@@ -223,7 +224,7 @@ async fn decide(session: &Session, read: &ReadArgs, what: &str, request: &str) -
 }
 
 fn short(id: &str) -> String {
-    id.chars().take(12).collect()
+    truncate::chars(id, 12).to_owned()
 }
 
 fn node_line(node: &Value) -> String {

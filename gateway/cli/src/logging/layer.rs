@@ -2,14 +2,14 @@ use std::{
     fmt,
     fmt::Write as _,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
 };
 
 use jiff::{Timestamp, tz::TimeZone};
 use openclaw_config::{ConsoleStyle, Masker};
-use openclaw_platform::Millis;
+use openclaw_platform::{Millis, sync::LockExt as _};
 use openclaw_protocol::display;
 use serde_json::{Map, Value};
 use tracing::{
@@ -39,7 +39,7 @@ impl Sinks {
 
     fn file_line(&self, line: &[u8]) {
         let Some(file) = &self.file else { return };
-        let failed = file.lock().unwrap_or_else(PoisonError::into_inner).write(line).err();
+        let failed = file.locked().write(line).err();
         // Said once per outage, or a full disk would fill the console as well.
         match (self.file_failed.swap(failed.is_some(), Ordering::Relaxed), failed) {
             (false, Some(error)) => self.console.line(format!("the log file cannot be written: {error}\n")),

@@ -2,13 +2,15 @@
 
 use std::borrow::Cow;
 
+use openclaw_protocol::truncate;
+
 /// At most `max` bytes, cut at a character, with a note of what is missing.
 pub fn shorten(text: &str, max: usize) -> Cow<'_, str> {
     if text.len() <= max {
         return Cow::Borrowed(text);
     }
-    let end = text.floor_char_boundary(max);
-    Cow::Owned(format!("{}... ({} bytes more)", &text[..end], text.len() - end))
+    let kept = truncate::bytes(text, max);
+    Cow::Owned(format!("{kept}... ({} bytes more)", text.len() - kept.len()))
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! The credential in force, and whether somebody has one (protocol-core.md section 8, decisions D8, D9; S03, S04).
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use openclaw_config::{AuthMode, STRONG_BITS, Secret, token_bits};
-use openclaw_platform::Platform;
+use openclaw_platform::{Platform, sync::LockExt as _};
 use openclaw_protocol::{connect::AuthParams, error::ErrorShape};
 use subtle::ConstantTimeEq as _;
 
@@ -74,7 +74,7 @@ impl Credentials {
     }
 
     fn lock(&self) -> MutexGuard<'_, (u64, Arc<SharedAuth>)> {
-        self.in_force.lock().unwrap_or_else(PoisonError::into_inner)
+        self.in_force.locked()
     }
 
     /// The secret in force, and the how-many-th it is.
@@ -84,12 +84,12 @@ impl Credentials {
 
     /// What is allowed besides the shared secret now.
     pub fn allowances(&self) -> Allowances {
-        *self.allowances.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.allowances.locked()
     }
 
     /// Allows something else from now on.
     pub fn allow(&self, allowances: Allowances) {
-        *self.allowances.lock().unwrap_or_else(PoisonError::into_inner) = allowances;
+        *self.allowances.locked() = allowances;
     }
 
     /// This machine's name in its tailnet (S02).

@@ -4,11 +4,11 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv6Addr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
-use openclaw_platform::{Clock, Mono};
+use openclaw_platform::{Backoff, Clock, Mono, sync::LockExt as _};
 use openclaw_protocol::error::ErrorShape;
 
 use super::Origin;
@@ -43,8 +43,7 @@ impl Record {
         self.failures += 1;
         self.last = Some(now);
         if self.failures >= allowed {
-            let times = 2u32.saturating_pow(self.strikes);
-            self.locked_until = Some(now + AUTH_LOCK_OUT.saturating_mul(times).min(AUTH_LOCK_OUT_MAX));
+            self.locked_until = Some(now + Backoff::doubling(AUTH_LOCK_OUT, AUTH_LOCK_OUT_MAX).after(self.strikes));
             self.strikes += 1;
             self.failures = 0;
         }
@@ -71,7 +70,7 @@ impl FailureLimiter {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.locked()
     }
 
     /// Ask before any credential is looked at: a lock-out also holds for the right one, or guessing would go on.

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Mutex, time::Duration};
 
-use openclaw_platform::{Command, Mono, Platform};
+use openclaw_platform::{Command, Mono, Platform, sync::LockExt as _};
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 
@@ -96,7 +96,7 @@ impl Tailscale {
         let login = whois.map(|w| w.user_profile.login_name);
         let now = platform.clock.mono();
         let until = now + if login.is_some() { KNOWN_FOR } else { FAILED_FOR };
-        let mut answers = self.answers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut answers = self.answers.locked();
         answers.retain(|_, a| a.until > now);
         if answers.len() < WHOIS_ENTRIES {
             answers.insert(ip, Answer { until, login: login.clone() });
@@ -119,18 +119,18 @@ impl Tailscale {
         let name = status.map(|s| s.own.dns_name.trim_end_matches('.').to_ascii_lowercase());
         let name = name.filter(|name| name.ends_with(".ts.net"));
         let until = platform.clock.mono() + if name.is_some() { KNOWN_FOR } else { FAILED_FOR };
-        let mut own_name = self.own_name.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut own_name = self.own_name.locked();
         *own_name = Some(OwnName { until, name: name.clone() });
         name
     }
 
     fn known_own_name(&self, now: Mono) -> Option<OwnName> {
-        let own_name = self.own_name.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let own_name = self.own_name.locked();
         own_name.clone().filter(|n| n.until > now)
     }
 
     fn known(&self, ip: IpAddr, now: Mono) -> Option<Answer> {
-        let answers = self.answers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let answers = self.answers.locked();
         answers.get(&ip).filter(|a| a.until > now).cloned()
     }
 }

@@ -6,10 +6,10 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     pin::pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
-use openclaw_platform::{Clock, Mono};
+use openclaw_platform::{Clock, Mono, sync::LockExt as _};
 use openclaw_protocol::error::ErrorShape;
 use tokio::sync::Notify;
 
@@ -133,7 +133,7 @@ impl Turns {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.locked()
     }
 
     /// Remembers an instance that signed in: from now on its tries have turns of their own.

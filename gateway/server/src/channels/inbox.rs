@@ -3,14 +3,14 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use openclaw_channels::{Channel, ChatKind, Inbound, InboundMedia, InboundSink, SinkError};
-use openclaw_platform::BoxFuture;
+use openclaw_platform::{BoxFuture, sync::LockExt as _};
 use openclaw_protocol::message::Content;
 use redb::{ReadableTable, ReadableTableMetadata as _, WriteTransaction};
 use serde::{Deserialize, Serialize};
@@ -63,10 +63,6 @@ pub struct Inbox {
     bell: Arc<Notify>,
 }
 
-fn lock(waiting: &Mutex<Vec<(String, Record)>>) -> MutexGuard<'_, Vec<(String, Record)>> {
-    waiting.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Inbox {
     /// Reads what an earlier process left.
     ///
@@ -83,7 +79,7 @@ impl Inbox {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<(String, Record)>> {
-        lock(&self.waiting)
+        self.waiting.locked()
     }
 
     async fn take(&self) -> Vec<(String, Record)> {
@@ -186,7 +182,7 @@ impl InboundSink for Inbox {
             };
             let (waiting, bell) = (self.waiting.clone(), self.bell.clone());
             let stored = self.store.write_then(write, move |kept| {
-                lock(&waiting).extend(kept.iter().flatten().cloned());
+                waiting.locked().extend(kept.iter().flatten().cloned());
                 bell.notify_one();
             });
             match stored.await {

@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use openclaw_channels::{Channel, Media, Part, Piece, SendError};
-use openclaw_platform::{EntropyExt as _, Mono, SpawnerExt as _};
+use openclaw_platform::{Backoff, EntropyExt as _, Mono, SpawnerExt as _};
 use openclaw_protocol::message::{Content, Message, StopReason, Usage};
 use redb::WriteTransaction;
 
@@ -235,7 +235,7 @@ fn failed(gateway: &Gateway, channel: &dyn Channel, letter: &mut Letter, plan: &
         gateway.platform.probe.sometimes("delivery.gave_up");
         return Next::Dead(Reason::GaveUp);
     }
-    let grown = FIRST_DELAY.saturating_mul(1 << (letter.tries.max(1) - 1).min(16)).min(MAX_DELAY);
+    let grown = Backoff::doubling(FIRST_DELAY, MAX_DELAY).after(letter.tries.saturating_sub(1));
     let grown = grown.mul_f64(gateway.delivery.entropy.jitter(JITTER));
     gateway.platform.probe.sometimes(if after.is_some() { "delivery.rate_limited" } else { "delivery.tried_again" });
     Next::Wait(after.unwrap_or(grown))

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use openclaw_protocol::{
     error::ErrorShape,
     params::{DeliveryCounts, DeliveryRow},
+    truncate,
 };
 
 use redb::WriteTransaction;
@@ -89,7 +90,7 @@ fn row(letter: &Letter) -> DeliveryRow {
         channel: letter.channel.clone(),
         account_id: letter.account.clone(),
         to,
-        text: letter.text.chars().take(PREVIEW).collect(),
+        text: truncate::chars(&letter.text, PREVIEW).to_owned(),
         media: letter.media.len() as u64,
         attempts: u64::from(letter.attempts),
         created_at: letter.created_at,

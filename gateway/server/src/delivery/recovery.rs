@@ -3,10 +3,9 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::Duration,
 };
 
-use openclaw_platform::Clock;
+use openclaw_platform::{Clock, ClockExt as _};
 
 use super::{
     Delivery, Grave, dispatch,
@@ -26,16 +25,14 @@ pub(super) fn read(store: &Store, clock: &dyn Clock) -> Result<(u64, BTreeMap<St
     let number = |(id, _): &(String, Letter)| id.split('-').next().and_then(|n| n.parse::<u64>().ok());
     // No gateway counts so far: one that stands there was damaged, and is not counted on from.
     let last = live.iter().chain(&dead).filter_map(number).filter(|n| *n < u64::MAX / 2).max();
-    let (wall, mono) = (clock.wall(), clock.mono());
+    let now = clock.moment();
     let grave = |letter: Letter| {
         let (unknown, at) = match letter.state {
             State::Unknown { at } => (true, at),
             State::Dead { at, .. } => (false, at),
-            State::Queued | State::Attempting => (false, wall),
+            State::Queued | State::Attempting => (false, now.wall),
         };
-        // Over a restart only the wall clock tells how old it is.
-        let since = mono.checked_sub(Duration::from_millis(wall.saturating_sub(at))).unwrap_or(mono);
-        Grave { channel: letter.channel, account: letter.account, unknown, since }
+        Grave { channel: letter.channel, account: letter.account, unknown, since: now.mono_of(at) }
     };
     Ok((last.map_or(0, |n| n.saturating_add(1)), dead.into_iter().map(|(id, letter)| (id, grave(letter))).collect()))
 }

@@ -4,10 +4,10 @@
 use std::{
     collections::BTreeMap,
     io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
-use openclaw_platform::{Spawner, SpawnerExt as _, Storage};
+use openclaw_platform::{Spawner, SpawnerExt as _, Storage, sync::LockExt as _};
 
 use super::Device;
 
@@ -42,12 +42,12 @@ impl Listing {
 
     /// Writes who is paired now. Nobody waits for it, least of all a revocation: the database is what counts.
     pub fn write(&self, paired: &BTreeMap<String, Device>) {
-        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(text(paired));
+        *self.next.locked() = Some(text(paired));
         let (storage, tasks) = (self.storage.clone(), self.tasks.clone());
         let (next, writing) = (self.next.clone(), self.writing.clone());
         self.tasks.spawn("devices", async move {
             let _one = writing.lock().await;
-            let Some(text) = next.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+            let Some(text) = next.locked().take() else { return };
             if let Some(written) = tasks.blocking(move || storage.write_atomic(FILE, &text)).await {
                 told(written);
             }

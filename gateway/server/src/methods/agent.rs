@@ -7,6 +7,7 @@ use std::{
 
 use openclaw_platform::SpawnerExt as _;
 use openclaw_protocol::{
+    display,
     error::ErrorShape,
     frame::{encode_error, encode_ok},
     message::Content,
@@ -255,7 +256,7 @@ fn session_of(call: &Call, params: &AgentParams, agent: Option<&str>) -> Result<
 /// INVALID_REQUEST when it is no key (S11).
 pub fn canonical(config: &openclaw_config::Config, shown: &str) -> Result<String, ErrorShape> {
     key::canonical(config, shown).ok_or_else(|| {
-        let shown: String = shown.chars().take(64).flat_map(char::escape_debug).collect();
+        let shown = display::short(shown, 64);
         ErrorShape::invalid("BAD_SESSION_KEY", format!("invalid sessionKey \"{shown}\""))
     })
 }

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use openclaw_channels::access::{PairingError, PairingStore};
 use openclaw_platform::SpawnerExt as _;
 use openclaw_protocol::{
+    display,
     error::ErrorShape,
     params::{
         ChannelsLogout, ChannelsLogoutParams, ChannelsStatus, ChannelsStatusParams, DeliveryCounts, PairingApprove,
@@ -48,7 +49,7 @@ pub async fn logout(call: Call, p: ChannelsLogoutParams) -> Result<Reply<Channel
         return Ok(out.into());
     }
     if gateway.channels.account(&channel, None).is_none() {
-        let shown: String = channel.chars().take(64).flat_map(char::escape_debug).collect();
+        let shown = display::short(&channel, 64);
         return Err(ErrorShape::invalid("UNSUPPORTED_CHANNEL", format!("unsupported channel: {shown}")).into());
     }
     let text = format!(
@@ -67,7 +68,7 @@ fn failed(error: &PairingError) -> Failure {
 
 fn store(gateway: &Gateway, channel: &str) -> Result<Arc<PairingStore>, ErrorShape> {
     gateway.channels.pairing(channel).cloned().ok_or_else(|| {
-        let shown: String = channel.chars().take(64).flat_map(char::escape_debug).collect();
+        let shown = display::short(channel, 64);
         ErrorShape::invalid("UNSUPPORTED_CHANNEL", format!("channel {shown} is not configured or has no pairing"))
     })
 }

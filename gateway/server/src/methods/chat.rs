@@ -1,12 +1,9 @@
 //! chat.send, chat.history, chat.abort, chat.inject (agent-chat-channels.md section 4, decision D28).
 
-use std::{
-    sync::{Arc, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use openclaw_config::QueueMode;
-use openclaw_platform::SpawnerExt as _;
+use openclaw_platform::{SpawnerExt as _, sync::LockExt as _};
 use openclaw_protocol::{
     error::ErrorShape,
     event::{CHAT, ChatEvent, ChatState},
@@ -230,7 +227,7 @@ pub fn end_runs(gateway: &Gateway, key: &str, which: impl Fn(&Arc<Run>) -> bool,
         if run.cancel.is_cancelled() || !which(&run) {
             continue;
         }
-        if run.emitter.lock().unwrap_or_else(PoisonError::into_inner).abort_if_under_way(&gateway.hub, reason) {
+        if run.emitter.locked().abort_if_under_way(&gateway.hub, reason) {
             run.cancel.cancel();
             run_ids.push(run.request.run_id.clone());
         }

@@ -1,5 +1,6 @@
 //! config.get, with secrets redacted (decision D17).
 
+use data_encoding::HEXLOWER;
 use openclaw_protocol::{
     error::ErrorShape,
     params::{ConfigGet, ConfigIssue, Empty},
@@ -38,16 +39,8 @@ fn shown(gateway: &Gateway) -> Result<ConfigGet, Failure> {
         parsed: redacted,
         valid: issues.is_empty(),
         config: openclaw_config::redacted(&config),
-        hash: hex(&Sha256::digest(raw.as_bytes())),
+        hash: HEXLOWER.encode(&Sha256::digest(raw.as_bytes())),
         issues,
         warnings: vec![],
-    })
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut s, b| {
-        let _ = write!(s, "{b:02x}");
-        s
     })
 }

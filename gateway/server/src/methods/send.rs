@@ -1,6 +1,7 @@
 //! send (agent-chat-channels.md section 8): through a channel, once per key.
 
 use openclaw_protocol::{
+    display,
     error::ErrorShape,
     params::{Send, SendParams},
 };
@@ -27,7 +28,7 @@ pub async fn send(call: Call, params: SendParams) -> Result<Reply<Send>, Failure
     let account = gateway.channels.account(&channel, params.account_id.as_deref());
     let whatsapp = channel == DEFAULT_CHANNEL && gateway.channels.has_whatsapp();
     if account.is_none() && !whatsapp {
-        let shown: String = channel.chars().take(64).flat_map(char::escape_debug).collect();
+        let shown = display::short(&channel, 64);
         let text = if channels::is_known(&channel) && gateway.channels.account(&channel, None).is_some() {
             format!("unknown account of channel {shown}")
         } else {

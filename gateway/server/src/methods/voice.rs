@@ -10,7 +10,10 @@ use openclaw_protocol::{
 };
 use serde_json::Value;
 
-use crate::dispatch::{Call, Failure, Reply};
+use crate::{
+    dispatch::{Call, Failure, Reply},
+    wire_error,
+};
 
 type Outcome<T> = Result<Reply<T>, Failure>;
 
@@ -30,7 +33,7 @@ pub async fn wake_set(call: Call, params: n::VoiceWakeSetParams) -> Outcome<n::V
 
 fn stored(error: &std::io::Error) -> ErrorShape {
     tracing::error!(%error, "storing the wake words");
-    ErrorShape::unavailable("STORAGE", "the list cannot be stored now").retry(Some(1000))
+    wire_error::not_stored("the list cannot be stored now")
 }
 
 /// Nothing is kept: who comes later starts without.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use openclaw_protocol::{connect::ConnectParams, error::ErrorShape, nodes::NodeWaiting, wire::NonEmpty};
+use openclaw_protocol::{connect::ConnectParams, error::ErrorShape, nodes::NodeWaiting, truncate, wire::NonEmpty};
 use serde::{Deserialize, Serialize};
 
 use super::allowlist::Kind;
@@ -32,7 +32,7 @@ impl Declared {
     /// # Errors
     /// INVALID_REQUEST for more names, or longer ones, than are kept.
     pub fn of(params: &ConnectParams) -> Result<Self, ErrorShape> {
-        let cut = |text: &str| text.chars().take(DEVICE_TEXT).collect::<String>();
+        let cut = |text: &str| truncate::chars(text, DEVICE_TEXT).to_owned();
         let permissions = params.permissions.as_ref().map(|p| p.0.clone());
         Ok(Self {
             platform: cut(&params.client.platform),

@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use openclaw_platform::EntropyExt as _;
-use openclaw_protocol::{message::Content, nodes::NodeEventParams, wire::Json};
+use openclaw_protocol::{message::Content, nodes::NodeEventParams, truncate, wire::Json};
 use serde_json::Value;
 
 use crate::{
@@ -145,12 +145,9 @@ fn follow(member: &Member, session: String) {
 
 /// One note for the session: bounded, whatever the node sent.
 fn exec_note(event: &str, node_id: &str, payload: &Value) -> String {
-    let text = |key: &str| {
-        let text: String = payload[key].as_str().unwrap_or_default().trim().chars().take(NODE_OUTPUT).collect();
-        text
-    };
-    let node: String = node_id.chars().take(12).collect();
-    let run: String = text("runId").chars().take(64).collect();
+    let text = |key: &str| truncate::chars(payload[key].as_str().unwrap_or_default().trim(), NODE_OUTPUT);
+    let node = truncate::chars(node_id, 12);
+    let run = truncate::chars(text("runId"), 64);
     let place = format!("node={node} id={run}");
     match event {
         "exec.started" => format!("Exec started ({place}): {}", text("command")),

@@ -2,12 +2,11 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use openclaw_config::Secret;
-use openclaw_platform::{Clock, Entropy, EntropyExt as _, Mono};
+use openclaw_platform::{Clock, ClockExt as _, Entropy, EntropyExt as _, Mono, sync::LockExt as _};
 use openclaw_protocol::nodes::{Names, NodePairRequest, NodePairRequestParams, NodePaired, Short};
 use redb::WriteTransaction;
 
@@ -72,10 +71,6 @@ impl State {
     }
 }
 
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// As lists show it (D17).
 fn without_token(node: &NodePaired) -> NodePaired {
     NodePaired { token: None, ..node.clone() }
@@ -87,12 +82,10 @@ impl Pairings {
     /// # Errors
     /// When it cannot be read.
     pub fn load(store: Store, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Result<Self, StoreError> {
-        let (wall, mono) = (clock.wall(), clock.mono());
-        // Over a restart only the wall clock tells how old a request is.
-        let since = |ts: u64| mono.checked_sub(Duration::from_millis(wall.saturating_sub(ts))).unwrap_or(mono);
+        let now = clock.moment();
         let pending: Vec<(String, NodePairRequest)> = store.read(|tx| store::all(tx, store::NODE_REQUESTS))?;
         let waiting = |shown: NodePairRequest| {
-            let at = since(shown.ts);
+            let at = now.mono_of(shown.ts);
             Pending { shown, at, by: None, since: at }
         };
         let pending = pending.into_iter().map(|(id, r)| (id, waiting(r))).collect();
@@ -102,7 +95,7 @@ impl Pairings {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        lock(&self.state)
+        self.state.locked()
     }
 
     /// Files a request of `by` (a device, or the shared credential); the one that waits already stays as it is (`false`).
@@ -166,7 +159,7 @@ impl Pairings {
         let waiting = Pending { shown: made.clone(), at: mono, by: Some(by.to_owned()), since };
         let state = self.state.clone();
         let written = self.store.write_then(write, move |()| {
-            let mut state = lock(&state);
+            let mut state = state.locked();
             for id in &gone {
                 state.pending.remove(id);
             }
@@ -240,7 +233,7 @@ impl Pairings {
         };
         let (state, id, paired) = (self.state.clone(), request_id.to_owned(), node.clone());
         let written = self.store.write_then(write, move |()| {
-            let mut state = lock(&state);
+            let mut state = state.locked();
             state.pending.remove(&id);
             if let Some(gone) = evicted {
                 state.paired.remove(&gone);
@@ -263,7 +256,7 @@ impl Pairings {
         let write =
             move |tx: &WriteTransaction| Ok(tx.open_table(store::NODE_REQUESTS)?.remove(id.as_str()).map(drop)?);
         let written = self.store.write_then(write, move |()| {
-            lock(&state).pending.remove(&gone);
+            state.locked().pending.remove(&gone);
         });
         written.await?;
         Ok(Some(node_id))

@@ -2,10 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
-use openclaw_platform::{Entropy, Millis, NoProbe, Probe};
+use openclaw_platform::{Entropy, Millis, NoProbe, Probe, sync::LockExt as _};
 use openclaw_protocol::{
     connect::ConnectParams,
     event::{EventSpec, VOICEWAKE_CHANGED},
@@ -160,7 +160,7 @@ impl Nodes {
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.locked()
     }
 
     /// A node came; call it under the hub's lock, after its hello-ok was queued. An older connection with the same id is

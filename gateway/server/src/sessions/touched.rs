@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use openclaw_platform::sync::{Mutex, MutexGuard, PoisonError};
+use openclaw_platform::sync::{LockExt as _, Mutex, MutexGuard};
 
 /// More than this is "all of them".
 const MOST: usize = 4096;
@@ -20,7 +20,7 @@ enum Keys {
 
 impl Touched {
     fn lock(&self) -> MutexGuard<'_, Keys> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.locked()
     }
 
     /// This one has been changed.

@@ -14,6 +14,7 @@ use openclaw_protocol::{
     connect::ClientMode,
     params::SendParams,
     scope::{Role, Scope, Scopes},
+    truncate,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -238,7 +239,7 @@ impl Tool for Own {
         Box::pin(async move {
             match self.run(arguments).await {
                 Ok(value) => ToolOutput::ok(bounded(&value)),
-                Err(why) => ToolOutput::error(why.chars().take(TOOL_OUTPUT).collect::<String>()),
+                Err(why) => ToolOutput::error(truncate::chars(&why, TOOL_OUTPUT)),
             }
         })
     }
@@ -246,10 +247,11 @@ impl Tool for Own {
 
 fn bounded(value: &Value) -> String {
     let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    match text.char_indices().nth(TOOL_OUTPUT) {
-        Some((at, _)) => format!("{}\n[longer than {TOOL_OUTPUT} characters: the rest is left out]", &text[..at]),
-        None => text,
+    let kept = truncate::chars(&text, TOOL_OUTPUT);
+    if kept.len() == text.len() {
+        return text;
     }
+    format!("{kept}\n[longer than {TOOL_OUTPUT} characters: the rest is left out]")
 }
 
 #[cfg(test)]

@@ -3,12 +3,12 @@
 use std::{
     collections::VecDeque,
     pin::pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
 use futures_util::FutureExt as _;
-use openclaw_platform::{BoxIo, Mono};
+use openclaw_platform::{BoxIo, Mono, sync::LockExt as _};
 use openclaw_protocol::{
     connect::Challenge,
     event::{CHALLENGE, PRESENCE},
@@ -119,7 +119,7 @@ struct Stranger {
 
 impl Stranger {
     fn lock(&self) -> MutexGuard<'_, Option<(Slot, Arc<Meter>)>> {
-        self.holds.lock().unwrap_or_else(PoisonError::into_inner)
+        self.holds.locked()
     }
     /// Hello.
     fn known(&self) {

@@ -12,6 +12,7 @@ use openclaw_protocol::{
     frame::{Refusal, RequestFrame, encode_error},
     method::{Connect, Method as _},
     scope::{Role, Scopes},
+    truncate,
 };
 
 use super::{hello, identity};
@@ -24,6 +25,7 @@ use crate::{
     nodes::{Declared, Node},
     outbox::{Close, Outbox},
     presence::{self, Told},
+    wire_error::storage,
 };
 
 /// What the handshake knows about its connection.
@@ -57,7 +59,10 @@ impl Refused {
         Self { response: None, close: Close::new(1008, reason) }
     }
     fn error(id: &str, code: u16, error: &ErrorShape) -> Self {
-        Self { response: Some(encode_error(id, error, None)), close: Close::new(code, cut(&error.message)) }
+        Self {
+            response: Some(encode_error(id, error, None)),
+            close: Close::new(code, truncate::bytes(&error.message, CLOSE_REASON).to_owned()),
+        }
     }
     /// Queues both.
     pub fn send(self, outbox: &Outbox) {
@@ -66,12 +71,6 @@ impl Refused {
         }
         outbox.close(self.close);
     }
-}
-
-/// At most [`CLOSE_REASON`] bytes, cut between characters.
-fn cut(text: &str) -> String {
-    let end = (0..=text.len().min(CLOSE_REASON)).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
-    text[..end].to_owned()
 }
 
 /// Judges the first frame; on success the member is attached and its hello-ok queued before any event.
@@ -118,12 +117,6 @@ pub async fn first_frame(gateway: &Arc<Gateway>, peer: &Peer, text: &str) -> Res
         }
     };
     attach(gateway, peer, id, &params, role, Identity { via, device: ask, issued }).map_err(refuse)
-}
-
-/// A database that does not answer is worth another try.
-pub fn storage(error: &crate::store::StoreError) -> ErrorShape {
-    tracing::error!(%error, "state database");
-    ErrorShape::unavailable("STORAGE", "the state database cannot be used now").retry(Some(1000))
 }
 
 /// What is asked for is stored and shown, so that there is a bound.

@@ -3,26 +3,28 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
-use openclaw_platform::Mono;
+use openclaw_platform::{Mono, sync::LockExt as _};
 use openclaw_protocol::{
     connect::{ConnectParams, DeviceBlock},
     device::{MAX_SKEW_MS, PublicKey, Signed, signed_text, signed_text_v3},
     error::{ErrorCode, ErrorShape},
     event::{DEVICE_PAIR_REQUESTED, DEVICE_PAIR_RESOLVED, DevicePairResolved},
     scope::Role,
+    truncate,
 };
 use sha2::{Digest as _, Sha256};
 
-use super::handshake::{Peer, effective_scopes, storage};
+use super::handshake::{Peer, effective_scopes};
 use crate::{
     devices::{About, Ask},
     gateway::Gateway,
     limits::{DEVICE_TEXT, V1_SIGNATURES},
     nodes::Declared,
+    wire_error::storage,
 };
 
 /// `details.code` of a wrong signature.
@@ -35,7 +37,7 @@ pub struct UsedSignatures(Mutex<BTreeMap<[u8; 32], Mono>>);
 impl UsedSignatures {
     /// False when it was used before, or when there is no room to remember it.
     fn first_use(&self, text: [u8; 32], now: Mono) -> bool {
-        let mut used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut used = self.0.locked();
         used.retain(|_, until| *until > now);
         if used.len() >= V1_SIGNATURES || used.contains_key(&text) {
             return false;
@@ -107,7 +109,7 @@ pub fn signed(
             return fail("DEVICE_AUTH_SIGNATURE_REPLAYED", "device signature used before: sign the challenge's nonce");
         }
     }
-    let cut = |text: &str| text.chars().take(DEVICE_TEXT).collect::<String>();
+    let cut = |text: &str| truncate::chars(text, DEVICE_TEXT).to_owned();
     Ok(Ask {
         device_id: device.id.as_str().to_owned(),
         public_key: key.encode(),

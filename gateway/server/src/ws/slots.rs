@@ -6,11 +6,11 @@
 use std::{
     collections::BTreeMap,
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
-use openclaw_platform::{Clock, Mono, NoProbe, Probe};
+use openclaw_platform::{Clock, Mono, NoProbe, Probe, sync::LockExt as _};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -114,7 +114,7 @@ impl Slots {
     }
 
     fn lock(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held.locked()
     }
 
     /// A place for a connection from `ip`, on this machine (`is_here`) or elsewhere; another one may have to go for it.

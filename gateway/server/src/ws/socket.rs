@@ -4,11 +4,12 @@
 use std::{
     future::poll_fn,
     pin::Pin,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
     task::{Context, Poll, ready},
 };
 
 use futures_util::{FutureExt as _, Sink as _, Stream as _};
+use openclaw_platform::sync::LockExt as _;
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
@@ -47,7 +48,7 @@ impl Socket {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.locked()
     }
 
     /// The next message; `None` at the end. Cancel-safe.
@@ -79,8 +80,8 @@ impl Socket {
 
     /// The stream below.
     pub fn into_inner(self) -> Option<Metered> {
-        let inner = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
-        inner.ws.map(|ws| ws.into_inner().into_inner())
+        let ws = self.lock().ws.take();
+        ws.map(|ws| ws.into_inner().into_inner())
     }
 }
 

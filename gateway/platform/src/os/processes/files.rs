@@ -1,13 +1,13 @@
 //! What a path leads to: for the question to a person, and for the look right before the start (S25).
 
 use std::{
-    fmt::Write as _,
     fs::{File, Metadata, OpenOptions},
     io::{self, Read as _},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::Path,
 };
 
+use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 
 use crate::{FILE_HEAD, FileFacts};
@@ -61,11 +61,7 @@ fn content(file: &mut File, max: u64) -> io::Result<(Vec<u8>, String)> {
         head.extend_from_slice(piece.get(..wanted).unwrap_or_default());
         hash.update(piece);
     }
-    let hex = hash.finalize().iter().fold(String::new(), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    });
-    Ok((head, hex))
+    Ok((head, HEXLOWER.encode(&hash.finalize())))
 }
 
 fn facts(path: &Path, found: &Metadata, head: Vec<u8>, sha256: Option<String>) -> FileFacts {

@@ -1,23 +1,21 @@
-//! Exponential back-off with jitter (known-failures F15): how long to wait before the next attempt.
+//! How long a session waits before it connects again (known-failures F15).
 
 use std::time::Duration;
 
-use openclaw_platform::{Entropy, EntropyExt as _};
+use openclaw_platform::{Backoff, Entropy, EntropyExt as _};
 
-/// Shortest wait.
-const BASE: Duration = Duration::from_millis(250);
-/// Longest wait.
-const CAP: Duration = Duration::from_secs(30);
+/// Between the shortest and the longest wait.
+const GROWING: Backoff = Backoff::doubling(Duration::from_millis(250), Duration::from_secs(30));
 /// Waits are spread by this share both ways, so that a thousand clients of one gateway do not come back together.
 const SPREAD: f64 = 0.25;
 
 /// Counts failed attempts and says how long to wait: 250 ms doubling up to 30 s, spread by a quarter.
 #[derive(Debug, Clone, Default)]
-pub struct Backoff {
+pub(crate) struct ReconnectDelay {
     failures: u32,
 }
 
-impl Backoff {
+impl ReconnectDelay {
     /// No failures yet.
     pub fn new() -> Self {
         Self::default()
@@ -25,15 +23,14 @@ impl Backoff {
 
     /// The wait after one more failure, between 250 ms and 30 s.
     pub fn next(&mut self, entropy: &dyn Entropy) -> Duration {
-        // 2^7 x 250 ms is past the cap, so the exponent need not grow any further.
-        let wait = BASE * (1 << self.failures.min(7));
+        let wait = GROWING.after(self.failures);
         self.failures = self.failures.saturating_add(1);
-        spread(wait.min(CAP), entropy)
+        spread(wait, entropy)
     }
 
     /// The wait that the other side asked for, spread alike and with the same bounds.
     pub fn asked(&self, wait: Duration, entropy: &dyn Entropy) -> Duration {
-        spread(wait.min(CAP), entropy)
+        spread(wait.min(GROWING.longest), entropy)
     }
 
     /// Forgets the failures: the connection was stable.
@@ -43,7 +40,7 @@ impl Backoff {
 }
 
 fn spread(wait: Duration, entropy: &dyn Entropy) -> Duration {
-    wait.mul_f64(entropy.jitter(SPREAD)).clamp(BASE, CAP)
+    wait.mul_f64(entropy.jitter(SPREAD)).clamp(GROWING.first, GROWING.longest)
 }
 
 #[cfg(test)]
@@ -65,30 +62,30 @@ mod tests {
 
     #[test]
     fn f15_waits_double_up_to_the_cap() {
-        let mut backoff = Backoff::new();
-        let waits: Vec<u128> = (0..10).map(|_| backoff.next(&Flat(0)).as_millis()).collect();
+        let mut delay = ReconnectDelay::new();
+        let waits: Vec<u128> = (0..10).map(|_| delay.next(&Flat(0)).as_millis()).collect();
         assert_eq!(waits, [250, 375, 750, 1_500, 3_000, 6_000, 12_000, 22_500, 22_500, 22_500]);
-        let mut backoff = Backoff::new();
-        let longest = (0..10).map(|_| backoff.next(&Flat(0x7f))).max();
-        assert_eq!(longest, Some(CAP));
+        let mut delay = ReconnectDelay::new();
+        let longest = (0..10).map(|_| delay.next(&Flat(0x7f))).max();
+        assert_eq!(longest, Some(GROWING.longest));
     }
 
     #[test]
     fn f15_a_stable_connection_starts_over() {
-        let mut backoff = Backoff::new();
+        let mut delay = ReconnectDelay::new();
         for _ in 0..8 {
-            backoff.next(&Flat(0x7f));
+            delay.next(&Flat(0x7f));
         }
-        backoff.reset();
-        assert!(backoff.next(&Flat(0x7f)) < Duration::from_millis(400));
+        delay.reset();
+        assert!(delay.next(&Flat(0x7f)) < Duration::from_millis(400));
     }
 
     #[test]
     fn an_asked_wait_is_about_kept_and_bounded() {
-        let backoff = Backoff::new();
-        let wait = backoff.asked(Duration::from_millis(1500), &Flat(0x7f)).as_millis();
+        let delay = ReconnectDelay::new();
+        let wait = delay.asked(Duration::from_millis(1500), &Flat(0x7f)).as_millis();
         assert!((1125..=1875).contains(&wait), "{wait}");
-        assert_eq!(backoff.asked(Duration::from_hours(24), &Flat(0x7f)), CAP);
-        assert_eq!(backoff.asked(Duration::ZERO, &Flat(0)), BASE);
+        assert_eq!(delay.asked(Duration::from_hours(24), &Flat(0x7f)), GROWING.longest);
+        assert_eq!(delay.asked(Duration::ZERO, &Flat(0)), GROWING.first);
     }
 }

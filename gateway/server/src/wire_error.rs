@@ -1,0 +1,20 @@
+//! Errors of what is stored, as the wire tells them: the gateway has not done what was asked, and the same request is worth
+//! another try.
+
+use openclaw_protocol::error::ErrorShape;
+
+use crate::store::StoreError;
+
+/// When a client should try again, in milliseconds: a full disk or a write in doubt may be over by then.
+const RETRY_MS: u64 = 1000;
+
+/// The database did not answer. Its own words go into the log: they name files and records.
+pub fn storage(error: &StoreError) -> ErrorShape {
+    tracing::error!(%error, "state database");
+    not_stored("the state database cannot be used now")
+}
+
+/// What was asked for is not stored; `text` says what.
+pub fn not_stored(text: &str) -> ErrorShape {
+    ErrorShape::unavailable("STORAGE", text).retry(Some(RETRY_MS))
+}
