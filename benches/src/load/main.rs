@@ -167,7 +167,7 @@ enum Command {
     /// Start, memory, turns and the largest list, with few sessions stored and with many
     State {
         /// How many; the first is what the others are compared with
-        #[arg(long, value_delimiter = ',', default_values_t = [1, 4000, 100_000])]
+        #[arg(long, value_delimiter = ',', default_values_t = [100, 4000, 100_000], value_parser = clap::value_parser!(u32).range(100..=100_000))]
         sessions: Vec<u32>,
         /// Turns of each
         #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1000))]

@@ -32,7 +32,7 @@ const WRITES: usize = 24;
 /// Small requests of the others, a second.
 const SMALL: f64 = 100.0;
 /// Rows of the largest list.
-const ROWS: usize = 1_000_000;
+const ROWS: usize = 100_000;
 /// After the first hello: what a start leaves for later has happened.
 const SETTLED: Duration = Duration::from_secs(2);
 /// From one session to the next that is written to: neighbours in time are none in the order of keys.
