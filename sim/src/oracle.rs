@@ -20,6 +20,7 @@ mod lifecycle;
 mod linearizable;
 mod lockout;
 mod markup;
+mod media;
 mod model;
 mod models;
 mod pairing;
@@ -328,7 +329,7 @@ fn says(plan: &Plan, word: &str) -> bool {
 }
 
 /// Every oracle and what it says.
-pub const ORACLES: [(&str, &str); 61] = [
+pub const ORACLES: [(&str, &str); 62] = [
     ("frames", "received frames have the form of the sheets: no unknown or null member, known error codes"),
     ("challenge", "the first frame is connect.challenge, once, without seq"),
     ("hello", "the response to connect comes before any event and any other response"),
@@ -384,6 +385,7 @@ pub const ORACLES: [(&str, &str); 61] = [
     ),
     ("places", "an answer goes to the chat and topic of its message, what an operator sends where he said"),
     ("markup", "a chat is shown what the model wrote: the same text, with its marks, in messages that fit"),
+    ("media", "files go out and come in as they are: those asked for, in order, with their words, and no others"),
     ("telegram_offset", "the offset of getUpdates never goes back"),
     ("telegram_poll", "at most one getUpdates at a time"),
     ("telegram_429", "nothing is sent to a chat before its retry_after is over"),
@@ -429,6 +431,7 @@ pub fn judge(history: &[Record], expect: &Expect) -> Vec<Verdict> {
     transcript::check(&conns, &facts, expect, &mut out);
     envelope::check(&facts, &mut out);
     markup::check(&facts, expect, &mut out);
+    media::check(&conns, &facts, expect, &mut out);
     let unwelcome = access::unwelcome(&facts, &conns, expect);
     telegram::check(&facts, &unwelcome, expect, &mut out);
     health::check(&conns, &unwelcome, &facts, &mut out);

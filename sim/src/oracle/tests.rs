@@ -14,6 +14,7 @@ mod keys;
 mod letters;
 mod lockout;
 mod markup;
+mod media;
 mod models;
 mod pacing;
 mod pairing;
