@@ -23,6 +23,7 @@ mod real;
 mod rights;
 mod run;
 mod secrets;
+mod sends;
 mod stream;
 mod told;
 mod transcript;
