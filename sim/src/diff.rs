@@ -91,6 +91,8 @@ fn kind(r: &Record) -> String {
         What::Given { .. } => "model given".into(),
         What::Terms { model, .. } => format!("model terms {model}"),
         What::Stored { .. } => "stored".into(),
+        What::Kept { .. } => "kept".into(),
+        What::Fetched { from, .. } => format!("fetched from {from}"),
         What::Probe { name, .. } => format!("probe {name}"),
         What::Panic { .. } => "panic".into(),
         What::Gauge { name, .. } => format!("gauge {name}"),

@@ -123,6 +123,11 @@ pub enum What {
         parts: Vec<Part>,
         tokens: ([u64; 3], [u64; 3]),
     },
+    /// A file of media that lies in the state directory at the end, and the sum of its content ([`fakes::sum`]); `used` when a
+    /// message that is still listed has need of it.
+    Kept { file: String, sum: String, used: bool },
+    /// Somebody asked a server of files ([`crate::files`]) for a path.
+    Fetched { from: String, path: String },
     /// A program that the gateway has started.
     Command { argv: Vec<String> },
     /// A line of the gateway's log in which something of [`crate::secret`] stands.

@@ -13,6 +13,7 @@ pub mod diff;
 mod disk_time;
 mod entropy;
 pub mod fault;
+pub mod files;
 pub mod goals;
 pub mod history;
 pub mod hunt;

@@ -20,6 +20,7 @@ mod lifecycle;
 mod linearizable;
 mod lockout;
 mod markup;
+mod media;
 mod model;
 mod models;
 mod pairing;
@@ -29,6 +30,7 @@ mod real;
 mod rights;
 mod runs;
 mod secrets;
+mod sends;
 mod sheet;
 mod stream;
 mod telegram;
@@ -104,6 +106,8 @@ pub struct Expect {
     pub dm_scope: String,
     /// `messages.delivery.resendUnknown`: a message whose fate is unknown is sent again by itself.
     pub resends: bool,
+    /// `messages.delivery.ttlMinutes`, in milliseconds.
+    pub ttl_ms: u64,
     /// `channels.telegram.textChunkLimit`.
     pub chunk_limit: usize,
     /// From when something happens until it is stored and known to be, at most, beyond what a disk takes that takes no time.
@@ -185,6 +189,7 @@ impl Default for Expect {
             switches: false,
             dm_scope: String::new(),
             resends: false,
+            ttl_ms: 86_400_000,
             chunk_limit: 4096,
             disk_ms: 0,
             fair_within_ms: 1_000,
@@ -242,6 +247,7 @@ impl Expect {
             switches: says(plan, "interrupt"),
             dm_scope: dm_scope(&plan.config),
             resends: config.messages.delivery.resend_unknown,
+            ttl_ms: config.messages.delivery.ttl_minutes.saturating_mul(60_000),
             chunk_limit: config
                 .channels
                 .telegram
@@ -328,7 +334,7 @@ fn says(plan: &Plan, word: &str) -> bool {
 }
 
 /// Every oracle and what it says.
-pub const ORACLES: [(&str, &str); 61] = [
+pub const ORACLES: [(&str, &str); 64] = [
     ("frames", "received frames have the form of the sheets: no unknown or null member, known error codes"),
     ("challenge", "the first frame is connect.challenge, once, without seq"),
     ("hello", "the response to connect comes before any event and any other response"),
@@ -384,6 +390,7 @@ pub const ORACLES: [(&str, &str); 61] = [
     ),
     ("places", "an answer goes to the chat and topic of its message, what an operator sends where he said"),
     ("markup", "a chat is shown what the model wrote: the same text, with its marks, in messages that fit"),
+    ("media", "files go out and come in as they are: those asked for, in order, with their words, and no others"),
     ("telegram_offset", "the offset of getUpdates never goes back"),
     ("telegram_poll", "at most one getUpdates at a time"),
     ("telegram_429", "nothing is sent to a chat before its retry_after is over"),
@@ -392,6 +399,8 @@ pub const ORACLES: [(&str, &str); 61] = [
         "letters",
         "what is listed as undelivered is what the service has not taken; what is dropped or sent again is that",
     ),
+    ("time_to_live", "a message goes out within its time to live or not at all, over restarts and jumps of the clock"),
+    ("parts", "a long message goes out part by part, in order, each once"),
     ("telegram_answered", "every update is answered, or its chat is told that the answer may be missing"),
     ("telegram_once", "no update is answered twice, nothing in doubt is sent again unasked"),
     ("telegram_order", "the answers of a chat come in the order of its messages"),
@@ -429,9 +438,11 @@ pub fn judge(history: &[Record], expect: &Expect) -> Vec<Verdict> {
     transcript::check(&conns, &facts, expect, &mut out);
     envelope::check(&facts, &mut out);
     markup::check(&facts, expect, &mut out);
+    media::check(&conns, &facts, expect, &mut out);
     let unwelcome = access::unwelcome(&facts, &conns, expect);
     telegram::check(&facts, &unwelcome, expect, &mut out);
     health::check(&conns, &unwelcome, &facts, &mut out);
+    sends::check(&conns, &facts, expect, &mut out);
     letters::check(&conns, &facts, &mut out);
     let said = voices::all(&conns, &facts, expect);
     rights::check(&conns, &said, &facts, expect, &mut out);

@@ -16,6 +16,7 @@ mod socket;
 mod stage;
 mod tap;
 mod visit;
+mod web;
 
 use std::{
     panic::AssertUnwindSafe,
@@ -23,7 +24,7 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use openclaw_platform::{Entropy as _, SpawnerExt as _, Transport};
+use openclaw_platform::{Entropy as _, Platform, SpawnerExt as _, Transport};
 use tokio_util::sync::CancellationToken;
 
 pub use self::live::live;
@@ -173,6 +174,18 @@ fn simulate(plan: &Plan, world: &World, recorder: &Recorder) -> Result<u64, Stri
         let tasks = world.platform.tasks.clone();
         others.push("tunnel");
         sim.host("tunnel", move || peers::tunnel(near.clone(), far.clone(), tasks.clone()));
+    }
+    if plan.network.files {
+        for host in [crate::files::OUTSIDE, crate::files::INSIDE] {
+            let platform = Platform {
+                transport: sockets(host),
+                entropy: world.platform.entropy.fork(host),
+                ..world.platform.clone()
+            };
+            let recorder = recorder.clone();
+            others.push(host);
+            sim.host(host, move || web::serve(host, platform.clone(), recorder.clone()));
+        }
     }
     let starts: Vec<_> = plan
         .clients

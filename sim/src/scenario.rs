@@ -95,11 +95,13 @@ pub struct Network {
     pub window: u64,
     /// Longest piece of one write, so that frames arrive in parts; 0 leaves writes whole.
     pub chunk: u64,
+    /// There are servers of files ([`crate::files`]): `files.example` on the internet, `inside` where no address may lead.
+    pub files: bool,
 }
 
 impl Default for Network {
     fn default() -> Self {
-        Self { latency: (Span::millis(1), Span::millis(20)), window: 64 << 10, chunk: 0 }
+        Self { latency: (Span::millis(1), Span::millis(20)), window: 64 << 10, chunk: 0, files: false }
     }
 }
 
@@ -192,12 +194,18 @@ pub struct TelegramMessage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Attached {
-    /// A picture of one point.
+    /// A picture, in two sizes.
     Photo,
     /// A small file.
     Document,
     /// A file of more than a megabyte.
     Large,
+    /// A voice message.
+    Voice,
+    /// A picture that stands for words.
+    Sticker,
+    /// A short film without sound; for older clients it is told as a document, too.
+    Animation,
 }
 
 /// `[model]`

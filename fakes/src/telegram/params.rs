@@ -61,7 +61,7 @@ pub(super) async fn read(request: Request<Incoming>) -> io::Result<Params> {
             let value = match file {
                 Some(file) => {
                     params.files.push(name.clone());
-                    format!("<file {file} {mime} {}B>", content.len())
+                    format!("<file {file} {mime} {}B {}>", content.len(), crate::sum(&content))
                 }
                 None => String::from_utf8_lossy(&content).into_owned(),
             };

@@ -175,6 +175,7 @@ fn options(session: &Session, args: &RunArgs, plan: Plan, log_file: Option<Strin
         channels: plan.channels,
         time_zone: jiff::tz::TimeZone::system(),
         read_media: Arc::new(move |path, max| media.read(path, max)),
+        media_scheme: "https",
         // Files are read again when they change: what they hold now must not be seen in the log either (S17).
         read_secret: Arc::new(move |path| {
             config_file::read_secret(&secrets.expand(path)).inspect(|secret| {

@@ -149,7 +149,7 @@ impl Gateway {
                 entropy.fork("exec-policy"),
                 &options.state_dir,
             ),
-            media_fetch: MediaFetch::new(&platform),
+            media_fetch: MediaFetch::over(&platform, options.media_scheme),
             bulk_reads: Semaphore::new(BULK_READS),
             media_budget: MediaBudget::new(MEDIA_IN_MEMORY),
             inbound_budget: MediaBudget::new(INBOUND_IN_MEMORY),

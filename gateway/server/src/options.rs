@@ -49,6 +49,8 @@ pub struct ServerOptions {
     pub time_zone: jiff::tz::TimeZone,
     /// Reads a local media file that may be sent, at most this many bytes.
     pub read_media: ReadMedia,
+    /// Scheme of the addresses from which media are fetched: `https` (S16), but in a simulated network, which has no TLS.
+    pub media_scheme: &'static str,
     /// Reads a file that holds a secret (`tokenFile`).
     pub read_secret: ReadSecret,
     /// Secrets to keep from agents and out of media (S28).
@@ -85,6 +87,7 @@ impl ServerOptions {
             channels: false,
             time_zone: jiff::tz::TimeZone::UTC,
             read_media: Arc::new(move |_, _| Err(none.into())),
+            media_scheme: "https",
             read_secret: Arc::new(move |_| Err(none.into())),
             own_secrets: Arc::new(Vec::new),
             masker: Masker::default(),

@@ -68,6 +68,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Machines have addresses of a private network, but those of the internet, which are called `NAME.example`.
+fn first_address(machine: &str) -> Ipv4Addr {
+    if machine.ends_with(".example") { Ipv4Addr::new(93, 184, 215, 0) } else { Ipv4Addr::new(10, 0, 0, 0) }
+}
+
 /// As on a machine without IPv6.
 fn no_ipv6(what: impl std::fmt::Display) -> io::Error {
     io::Error::new(io::ErrorKind::AddrNotAvailable, format!("no IPv6 in this network: {what}"))
@@ -91,7 +96,7 @@ impl SimNet {
         let mut machines = lock(&self.machines);
         let n = machines.len() as u32 + 1;
         machines.entry(machine.to_owned()).or_insert_with(|| Machine {
-            ip: Ipv4Addr::from_bits(Ipv4Addr::new(10, 0, 0, 0).to_bits() + n),
+            ip: Ipv4Addr::from_bits(first_address(machine).to_bits() + n),
             powered: true,
             frozen: false,
             ports: BTreeMap::new(),
@@ -199,7 +204,7 @@ pub struct HostTransport {
 
 impl HostTransport {
     /// The machine behind a host name or an address, and whether it is reached by loopback.
-    fn resolve(&self, host: &str) -> io::Result<(String, bool)> {
+    fn find(&self, host: &str) -> io::Result<(String, bool)> {
         if host == "localhost" || host.parse::<Ipv4Addr>().is_ok_and(|ip| ip.is_loopback()) {
             return Ok((self.machine.clone(), true));
         }
@@ -215,7 +220,7 @@ impl HostTransport {
     }
 
     async fn open(&self, host: &str, port: u16) -> io::Result<FaultStream> {
-        let (to, loopback) = self.resolve(host)?;
+        let (to, loopback) = self.find(host)?;
         let link = self.net.links.link(&self.name, &to);
         let entropy: Arc<dyn Entropy> = link.connection_entropy();
         for attempt in 0..=RETRIES {
@@ -263,6 +268,14 @@ impl Transport for HostTransport {
 
     fn connect<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<BoxIo>> {
         Box::pin(async move { Ok(Box::new(self.open(host, port).await?) as BoxIo) })
+    }
+
+    fn resolve<'a>(&'a self, host: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
+        let found = self.find(host).map(|(machine, loopback)| {
+            let ip = lock(&self.net.machines).get(&machine).map_or(Ipv4Addr::LOCALHOST, |m| m.ip);
+            vec![IpAddr::V4(if loopback { Ipv4Addr::LOCALHOST } else { ip })]
+        });
+        Box::pin(std::future::ready(found))
     }
 }
 

@@ -86,6 +86,11 @@ fn hash(seed: u64, bytes: &[u8]) -> u64 {
     bytes.iter().fold(seed ^ 0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
+/// How [`Part::Image`] names a picture, from its content in base64.
+pub fn picture_sum(base64: &str) -> String {
+    format!("{:016x}", hash(0, base64.as_bytes()))
+}
+
 /// JSON in one form, shortened.
 pub fn canonical(value: &Value) -> String {
     let text = serde_json::to_string(&super::Canonical(value)).unwrap_or_default();
@@ -111,7 +116,7 @@ pub fn of_request(body: &Value) -> Vec<Part> {
                     parts.push(Part::Result { id, text: shortened(&text_of(&block["content"])) });
                 }
                 Some("text") => parts.push(said(role, block["text"].as_str().unwrap_or_default())),
-                _ => parts.push(Part::Image(format!("{:016x}", hash(0, picture(block).as_bytes())))),
+                _ => parts.push(Part::Image(picture_sum(picture(block)))),
             }),
         }
         for one in message["tool_calls"].as_array().into_iter().flatten() {
@@ -163,7 +168,7 @@ pub fn of_messages<'a>(messages: impl Iterator<Item = &'a Value>) -> Vec<Part> {
                     match block["text"].as_str() {
                         Some(text) if text.trim().is_empty() => {}
                         Some(text) => parts.push(said("user", text)),
-                        None => parts.push(Part::Image(format!("{:016x}", hash(0, picture(block).as_bytes())))),
+                        None => parts.push(Part::Image(picture_sum(picture(block)))),
                     }
                 }
             }

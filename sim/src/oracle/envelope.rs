@@ -88,8 +88,14 @@ fn quote(update: &Value) -> Option<String> {
 /// Its words, or what stands for a file without any.
 fn words(update: &Value) -> String {
     match (text(&update["text"]), update["media"].as_str()) {
-        (words, Some("photo")) if words.is_empty() => "<media:image>".to_owned(),
-        (words, Some(_)) if words.is_empty() => "<media:document>".to_owned(),
+        (words, Some(media)) if words.is_empty() => match media {
+            "photo" => "<media:image>",
+            "voice" => "<media:audio>",
+            "sticker" => "<media:sticker>",
+            "animation" => "<media:video>",
+            _ => "<media:document>",
+        }
+        .to_owned(),
         (words, _) => words,
     }
 }

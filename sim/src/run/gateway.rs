@@ -156,6 +156,7 @@ impl GatewayHost {
                 openclaw_config::own_secrets_in(&value).into_iter().collect()
             }),
             read_media: Arc::new(move |path, max| workspace_file(path, max, &lock(&own))),
+            media_scheme: "http",
             listen: vec![([0, 0, 0, 0], GATEWAY_PORT).into()],
             auth: SharedAuth { mode: AuthMode::Token, token: Some(token), password: None, file: None },
             channels: true,
@@ -264,6 +265,7 @@ impl GatewayHost {
             kept.push(What::Gauge { name: format!("index: {difference}"), value: 1 });
         }
         kept.extend(super::kept::conversations(&store));
+        kept.extend(super::kept::files(&store, &self.disk.mount()));
         Some(kept)
     }
 
@@ -282,14 +284,13 @@ impl GatewayHost {
     }
 }
 
-/// The few files of the agent's workspace: a picture, one that is too large, and a copy of the configuration.
+/// A file of the agent's workspace ([`crate::files`]): `film` is one that is too large, `copy.json` a copy of the configuration.
 fn workspace_file(path: &str, max: usize, config: &str) -> io::Result<(String, Vec<u8>)> {
-    let (name, bytes) = match path.rsplit('/').next() {
-        Some("photo.png") => ("photo.png", b"\x89PNG\r\n\x1a\n".to_vec()),
-        Some("notes.txt") => ("notes.txt", b"three lines".to_vec()),
-        Some("copy.json") => ("copy.json", config.as_bytes().to_vec()),
-        Some("film.bin") => return Err(io::ErrorKind::FileTooLarge.into()),
-        _ => return Err(io::ErrorKind::NotFound.into()),
+    let name = path.rsplit('/').next().unwrap_or_default();
+    let bytes = match name {
+        "copy.json" => config.as_bytes().to_vec(),
+        "film.bin" => return Err(io::ErrorKind::FileTooLarge.into()),
+        _ => crate::files::named(name).ok_or(io::ErrorKind::NotFound)?.1,
     };
     if bytes.len() > max { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok((name.to_owned(), bytes)) }
 }

@@ -1,7 +1,8 @@
 //! What the gateway's database holds at the end, read as a stranger would read it: by the names of its members.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use openclaw_platform::Storage;
 use openclaw_server::store::{self, Store};
 use redb::ReadableTable as _;
 use serde_json::Value;
@@ -39,4 +40,20 @@ fn read(store: &Store) -> Result<Vec<What>, store::StoreError> {
         };
         Ok(lines.iter().map(stored).collect())
     })
+}
+
+/// Every file of media, received or to be sent.
+pub(super) fn files(store: &Store, storage: &dyn Storage) -> Vec<What> {
+    let letters = |table| store.read(|tx| store::keys(tx, table)).unwrap_or_default();
+    let letters: BTreeSet<String> = letters(store::OUTBOX).into_iter().chain(letters(store::DEAD_LETTERS)).collect();
+    let mut files = Vec::new();
+    for directory in ["media/inbound", "media/outbound"] {
+        for name in storage.list(directory).unwrap_or_default() {
+            let used = name.rsplit_once('-').is_some_and(|(letter, _)| letters.contains(letter));
+            let file = format!("{directory}/{name}");
+            let sum = storage.read(&file).map(|content| fakes::sum(&content)).unwrap_or_default();
+            files.push(What::Kept { file, sum, used });
+        }
+    }
+    files
 }

@@ -1,5 +1,7 @@
 //! What the gateway talks to, and what stands between: the fake Bot API, the fake model server, the tunnel.
 
+mod attached;
+
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -14,18 +16,15 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use self::attached::Attachment;
 use super::{GATEWAY_PORT, MODEL_PORT, TELEGRAM_PORT, TUNNEL_PORT, recorder::Recorder};
 use crate::{
     history::{What, parts},
     plan::{Fault, Message, Plan},
-    scenario::Attached,
 };
 
 /// Longest poll of the second poller.
 const ROGUE_POLL: Duration = Duration::from_secs(20);
-
-/// Bytes of a file that is too large for `mediaMaxMb: 1`.
-const LARGE: usize = (1 << 20) + 1;
 
 /// The backends of a run; clones share them.
 #[derive(Clone)]
@@ -55,8 +54,6 @@ impl Peers {
         let platform = |name: &str| Platform { transport: net(name), entropy: base.entropy.fork(name), ..base.clone() };
         let telegram = plan.telegram.as_ref().map(|settings| {
             let fake = FakeTelegram::new();
-            fake.add_file("small", "documents/notes.txt", "three lines");
-            fake.add_file("large", "documents/film.bin", vec![0; LARGE]);
             fake.limit_chats(settings.chat_interval_ms.map(Duration::from_millis));
             let recorder = recorder.clone();
             fake.observe(Arc::new(move |call| {
@@ -101,7 +98,9 @@ impl Peers {
     pub fn write(&self, message: &Message) {
         let Some(host) = &self.telegram else { return };
         let from = message.from.unwrap_or(message.chat);
-        let update_id = host.fake.push_update(serde_json::json!({ "message": told(message, from) }));
+        let number = host.pushed.lock().unwrap_or_else(PoisonError::into_inner).len();
+        let file = message.media.map(|media| attached::attach(&host.fake, media, number));
+        let update_id = host.fake.push_update(serde_json::json!({ "message": told(message, from, file.as_ref()) }));
         let message_id = host.fake.message_id(update_id);
         let mut update = serde_json::json!({ "chat": message.chat, "text": message.text, "message_id": message_id });
         if from != message.chat {
@@ -109,6 +108,9 @@ impl Peers {
         }
         if let Some(media) = message.media {
             update["media"] = serde_json::to_value(media).unwrap_or_default();
+        }
+        if let Some(file) = &file {
+            update["file"] = file.known.clone();
         }
         if let Some(with) = &message.with {
             update["with"] = with.clone();
@@ -204,7 +206,7 @@ impl ModelHost {
 }
 
 /// A message as Telegram tells it; with a file its text is the caption.
-fn told(message: &Message, from: i64) -> Value {
+fn told(message: &Message, from: i64, file: Option<&Attachment>) -> Value {
     let chat = if message.chat < 0 {
         serde_json::json!({ "id": message.chat, "type": "supergroup", "title": "Group" })
     } else {
@@ -215,16 +217,8 @@ fn told(message: &Message, from: i64) -> Value {
     let mut told = serde_json::json!({ "chat": chat, "from": person });
     let words = if message.media.is_some() { "caption" } else { "text" };
     told[words] = message.text.as_str().into();
-    let document =
-        |id: &str, name: &str, mime: &str| serde_json::json!({ "file_id": id, "file_name": name, "mime_type": mime });
-    match message.media {
-        Some(Attached::Photo) => {
-            told["photo"] = serde_json::json!([{ "file_id": "photo", "width": 1, "height": 1 }]);
-        }
-        Some(Attached::Document) => told["document"] = document("small", "notes.txt", "text/plain"),
-        // It says nothing of its size: that shows when it is fetched.
-        Some(Attached::Large) => told["document"] = document("large", "film.bin", "video/mp4"),
-        None => {}
+    for (key, value) in file.map(|f| &f.told).and_then(Value::as_object).into_iter().flatten() {
+        told[key] = value.clone();
     }
     for (key, value) in message.with.as_ref().and_then(Value::as_object).into_iter().flatten() {
         match (told[key].as_object_mut(), value.as_object()) {

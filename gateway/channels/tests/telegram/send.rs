@@ -163,11 +163,12 @@ async fn media_go_as_photo_or_document_with_a_caption_that_fits() {
     let two = [media("image/png", 3000), media("application/pdf", 5)];
     world.deliver(&to, "see **it**", &two, None).await.unwrap();
     let photo = world.fake.calls_of("sendPhoto")[0].params.clone();
+    let shown = |mime: &str, size: usize| format!("<file a.bin {mime} {size}B {}>", fakes::sum(&vec![7; size]));
     let expected = json!({"chat_id": "42", "caption": "see <b>it</b>", "parse_mode": "HTML",
-        "photo": "<file a.bin image/png 3000B>"});
+        "photo": shown("image/png", 3000)});
     assert_eq!(photo, expected);
     let document = world.fake.calls_of("sendDocument")[0].params.clone();
-    assert_eq!(document, json!({"chat_id": "42", "document": "<file a.bin application/pdf 5B>"}));
+    assert_eq!(document, json!({"chat_id": "42", "document": shown("application/pdf", 5)}));
 
     world.fake.reset();
     let long = "x".repeat(1025);

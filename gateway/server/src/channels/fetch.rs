@@ -57,12 +57,8 @@ struct Found {
 }
 
 impl MediaFetch {
-    /// On the platform's transport, restricted to public addresses.
-    pub fn new(platform: &Platform) -> Self {
-        Self::over(platform, "https")
-    }
-
-    fn over(platform: &Platform, scheme: &'static str) -> Self {
+    /// On the platform's transport, restricted to public addresses that begin with `scheme`.
+    pub fn over(platform: &Platform, scheme: &'static str) -> Self {
         let transport = Arc::new(PublicTransport::new(platform.transport.clone()));
         let platform = Platform { transport, ..platform.clone() };
         Self { http: HttpClient::new(&platform), scheme }
