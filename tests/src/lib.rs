@@ -13,6 +13,7 @@ mod gateway;
 mod http;
 mod port;
 mod raw;
+pub mod uses;
 
 pub use binaries::binary;
 pub use fake::Fake;

@@ -1,4 +1,5 @@
-//! The house keeps its shape: arrows only point down, every room is there, the seams are not walked around.
+//! The house keeps its shape: arrows only point down, between crates and between the files of each, every room is there, the
+//! seams are not walked around.
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, clippy::unwrap_used)] // looks at files from outside
 
@@ -10,6 +11,7 @@ use std::{
 };
 
 use serde_json::Value;
+use tests::uses;
 
 const FOUNDATION: [&str; 3] = ["openclaw-protocol", "openclaw-platform", "openclaw-config"];
 
@@ -147,4 +149,56 @@ fn unbiased(line: &str) -> bool {
 fn the_search_finds_what_it_looks_for() {
     assert!(unbiased("    tokio::select! {") && unbiased("use futures_util::select;"));
     assert!(!unbiased("openclaw_platform::select! {") && !unbiased("futures_util::select_biased! {"));
+}
+
+/// The sources of a crate by path below `src`.
+fn sources(folder: &str) -> BTreeMap<String, String> {
+    let src = root().join(folder).join("src");
+    let mut found = BTreeMap::new();
+    let mut left = vec![src.clone()];
+    while let Some(path) = left.pop() {
+        if path.is_dir() {
+            left.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            let name = path.strip_prefix(&src).unwrap().to_str().unwrap().to_owned();
+            found.insert(name, fs::read_to_string(&path).unwrap());
+        }
+    }
+    found
+}
+
+/// The crates of the gateway, from the bottom up: what a file may use of others is what `allowed` says of its crate.
+const ROOMS: [&str; 9] = ["protocol", "platform", "config", "channels", "agent", "server", "client", "node", "cli"];
+/// Its files know each other through the gateway as a whole. When that is taken apart the exception goes, too.
+const ONE_CIRCLE: &str = "server";
+
+fn uses_of(room: &str) -> uses::Uses {
+    uses::read(&sources(&format!("gateway/{room}")))
+}
+
+#[test]
+fn no_circle_of_files_is_larger_than_a_folder() {
+    let mut wrong = Vec::new();
+    for room in ROOMS.into_iter().filter(|room| *room != ONE_CIRCLE) {
+        let uses = uses_of(room);
+        assert!(uses.arrows.values().map(BTreeSet::len).sum::<usize>() > 2, "{room}: {uses:?}");
+        wrong.extend(uses.circles().into_iter().map(|circle| (room, circle)));
+    }
+    assert!(wrong.is_empty(), "files that use each other, by way of others too: {wrong:#?}");
+    assert!(!uses_of(ONE_CIRCLE).circles().is_empty(), "{ONE_CIRCLE} has no circle any more: it needs no exception");
+}
+
+#[test]
+fn no_file_uses_a_crate_above_its_own() {
+    let mut wrong = Vec::new();
+    let mut seen = 0;
+    // The program composes all of them.
+    for room in ROOMS.into_iter().filter(|room| *room != "cli") {
+        let Some(below) = allowed(&format!("openclaw-{room}")) else { continue };
+        let uses = uses_of(room);
+        seen += uses.crates.len();
+        wrong.extend(uses.beyond(&below).into_iter().map(|arrow| format!("gateway/{room}: {arrow}")));
+    }
+    assert!(wrong.is_empty(), "arrows that point up or sideways: {wrong:#?}");
+    assert!(seen > 10, "{seen} arrows between crates only");
 }

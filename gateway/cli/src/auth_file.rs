@@ -7,10 +7,10 @@ use openclaw_platform::{Clock as _, os::OsClock, sync::LockExt as _};
 use openclaw_server::AuthInForce;
 
 use crate::{
-    Session,
     args::RunArgs,
     config_file::{self, State},
     gateway_plan::{allowances, credentials},
+    session::Session,
 };
 
 /// A file that was written within this time may be written again without any trace but its content, in milliseconds.

@@ -10,13 +10,13 @@ use openclaw_server::auth::is_hash;
 use serde_json::Value;
 
 use crate::{
-    Session,
     args::ConnectionArgs,
     config_file::{self, State},
     env,
     failure::Failure,
     gateway_plan::{named_secret, read_secret_file},
     output,
+    session::Session,
     vouch::LockFile,
 };
 

@@ -7,7 +7,7 @@ use std::{
 
 use openclaw_config::{DEFAULT_PORT, DEV_PORT, Secret};
 
-use crate::{args::Global, failure::Failure, private};
+use crate::{args::Global, failure::Failure};
 
 /// A snapshot of the environment. Empty variables count as unset.
 #[derive(Clone, Default)]
@@ -26,15 +26,14 @@ impl Env {
         Self(std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect())
     }
 
-    /// Takes the secrets that [`private::start_again`] took out of sight, if this program was started again.
-    ///
-    /// # Errors
-    /// When they cannot be read.
-    pub fn receive(&mut self) -> std::io::Result<()> {
-        if private::is_again(self.0.remove(private::MARK).as_deref()) {
-            self.0.extend(private::received()?);
-        }
-        Ok(())
+    /// Forgets a variable, and gives what it said.
+    pub fn take(&mut self, name: &str) -> Option<String> {
+        self.0.remove(name)
+    }
+
+    /// Adds variables that only this program knows.
+    pub fn add(&mut self, more: Vec<(String, String)>) {
+        self.0.extend(more);
     }
 
     /// A variable that is set and not empty.

@@ -14,14 +14,15 @@ use openclaw_server::{AuthInForce, SharedAuth, auth::is_hash};
 use tracing::level_filters::LevelFilter;
 
 use crate::{
-    Session,
     args::{Auth, BindMode, Level, RunArgs, SetupArgs},
     config_file::{self, State},
     env,
     env::PortSource,
     failure::Failure,
     logging::{LogOptions, file::Bounds, filter},
-    output, setup,
+    output,
+    session::Session,
+    setup,
 };
 
 /// A start, ready to be made.

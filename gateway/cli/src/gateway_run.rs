@@ -16,7 +16,6 @@ use tokio::{
 };
 
 use crate::{
-    Session,
     args::RunArgs,
     auth_file::AuthFile,
     commands::{self, health::stopwatch},
@@ -28,6 +27,7 @@ use crate::{
     logging,
     logging::LogGuard,
     media::MediaRoots,
+    session::Session,
     sockets,
 };
 

@@ -2,7 +2,7 @@
 //! the gateway or asks a running one.
 //!
 //! What may never be here: a way to do without the gateway what only the gateway may do.
-//! Start reading at [`args`] (the grammar), [`gateway_plan`] (a start) and [`client`] (a question).
+//! Start reading at [`grammar`] (the commands), [`gateway_plan`] (a start) and [`client`] (a question).
 
 mod args;
 mod auth_file;
@@ -15,11 +15,13 @@ mod failure;
 mod force;
 mod gateway_plan;
 mod gateway_run;
+mod grammar;
 mod lock;
 mod logging;
 mod media;
 mod output;
 mod private;
+mod session;
 mod setup;
 mod sockets;
 mod vouch;
@@ -29,10 +31,12 @@ use std::{future::Future, process::ExitCode};
 use clap::{CommandFactory as _, Parser as _};
 
 use crate::{
-    args::{Cli, Command, GatewayArgs, GatewayCommand, Level, MessageCommand, ProtocolCommand},
+    args::MessageCommand,
     env::{Env, Paths},
     failure::Failure,
+    grammar::{Cli, Command, GatewayArgs, GatewayCommand, ProtocolCommand},
     output::Output,
+    session::Session,
 };
 
 /// Gives back what a burst of connections took; its own thread does that (see `background_threads` in Cargo.toml).
@@ -40,26 +44,13 @@ use crate::{
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// What every command knows.
-#[derive(Clone)]
-pub struct Session {
-    /// The environment as it was at the start.
-    pub env: Env,
-    /// Where things are.
-    pub paths: Paths,
-    /// How to print.
-    pub out: Output,
-    /// `--log-level`
-    pub log_level: Option<Level>,
-}
-
 fn main() -> ExitCode {
     let mut cli = Cli::parse();
     let mut env = Env::read();
     if private::serves(&cli.command) {
         private::start_again(&cli.command, &env);
         private::close();
-        if let Err(error) = env.receive() {
+        if let Err(error) = private::receive(&mut env) {
             output::note(format!("error: the secrets that this program was started again without: {error}"));
             return ExitCode::FAILURE;
         }

@@ -11,14 +11,14 @@ use std::{
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 use crate::{
-    args::{Command, GatewayCommand},
     commands::node::NodeCommand,
     env::{self, Env},
+    grammar::{Command, GatewayCommand},
     output,
 };
 
 /// Set, to its process id, for the program that was started again: its standard input has what was taken out of sight.
-pub const MARK: &str = "OPENCLAW_SECRETS_ON_STDIN";
+const MARK: &str = "OPENCLAW_SECRETS_ON_STDIN";
 /// Names under which typed secrets stand in the [`Env`] of the program that was started again.
 const TYPED_TOKEN: &str = "--token";
 const TYPED_PASSWORD: &str = "--password";
@@ -87,7 +87,7 @@ pub fn start_again(command: &Command, env: &Env) {
 }
 
 /// True for the mark of this very process: one that came down from a parent says nothing about this standard input.
-pub fn is_again(mark: Option<&str>) -> bool {
+fn is_again(mark: Option<&str>) -> bool {
     mark.is_some_and(|pid| pid == std::process::id().to_string())
 }
 
@@ -124,11 +124,20 @@ fn without_secrets(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
     kept
 }
 
-/// The secrets that [`start_again`] left on the standard input; they become variables that only this program knows.
+/// Takes the secrets that [`start_again`] took out of sight, if this program was started again; they become variables that
+/// only this program knows.
 ///
 /// # Errors
-/// When it cannot be read as text.
-pub fn received() -> std::io::Result<Vec<(String, String)>> {
+/// When they cannot be read as text.
+pub fn receive(env: &mut Env) -> std::io::Result<()> {
+    if is_again(env.take(MARK).as_deref()) {
+        env.add(received()?);
+    }
+    Ok(())
+}
+
+/// What [`start_again`] left on the standard input.
+fn received() -> std::io::Result<Vec<(String, String)>> {
     let mut text = String::new();
     std::io::stdin().lock().take(MAX as u64).read_to_string(&mut text)?;
     Ok(text.split('\0').filter_map(|line| line.split_once('=')).map(|(n, v)| (n.to_owned(), v.to_owned())).collect())
@@ -163,7 +172,7 @@ mod tests {
     use super::*;
 
     fn command(line: &[&str]) -> Command {
-        crate::args::Cli::try_parse_from(["openclaw"].iter().chain(line)).unwrap().command
+        crate::grammar::Cli::try_parse_from(["openclaw"].iter().chain(line)).unwrap().command
     }
 
     /// Of the test's own process, which nothing here looks into.

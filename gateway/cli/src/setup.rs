@@ -4,7 +4,7 @@ use openclaw_config::ECHO_MODEL;
 use openclaw_platform::{EntropyExt as _, os::OsEntropy};
 use serde_json::json;
 
-use crate::{Session, args::SetupArgs, config_file, failure::Failure, output};
+use crate::{args::SetupArgs, config_file, failure::Failure, output, session::Session};
 
 /// Bytes of randomness in a token.
 const TOKEN_BYTES: usize = 24;

@@ -14,8 +14,8 @@ use openclaw_client::Vouch;
 use openclaw_platform::{BoxFuture, Clock as _, os::OsClock};
 
 use crate::{
-    Session,
     lock::{self, Holder},
+    session::Session,
     sockets::{self, Listener},
 };
 

@@ -11,9 +11,9 @@ use tokio_tungstenite::{
 };
 
 use crate::{
-    call::GatewayError,
-    connection::Closed,
+    closed::Closed,
     endpoint::{self, Endpoint},
+    gateway_error::GatewayError,
     options::ConnectOptions,
 };
 

@@ -12,17 +12,17 @@ use futures_util::{
 use openclaw_platform::{Platform, SpawnerExt as _, select};
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc};
-use tokio_tungstenite::tungstenite::{
-    self, Bytes, Message,
-    protocol::{CloseFrame, frame::coding::CloseCode},
-};
+use tokio_tungstenite::tungstenite::{self, Bytes, Message};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    call::{Call, CallError, Calls, Final},
+    call::{Call, CallError, Final},
+    calls::Calls,
+    closed::Closed,
     connect::{self, ConnectError, Socket},
     event::{ClientEvent, EventQueue, RawEvent, Sequence},
     options::ConnectOptions,
+    shared::Shared,
     tick_watch::{TickWatch, Verdict},
 };
 
@@ -37,69 +37,6 @@ const CLOSE_WAIT: Duration = Duration::from_secs(1);
 /// Used when hello-ok names none; the bounds keep a strange value from spinning or from waiting for ever.
 const TICK_INTERVAL: Duration = Duration::from_secs(30);
 const TICK_BOUNDS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_mins(10));
-
-/// How a connection ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Closed {
-    /// WebSocket close code; 1006 when the stream ended without a close frame.
-    pub code: u16,
-    /// Its reason.
-    pub reason: String,
-}
-
-impl std::fmt::Display for Closed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // The reason came from outside: no control characters (S18).
-        write!(f, "{} {}", self.code, self.reason.escape_debug())
-    }
-}
-
-impl Closed {
-    fn new(code: u16, reason: &str) -> Self {
-        Self { code, reason: reason.to_owned() }
-    }
-
-    pub(crate) fn lost(reason: &str) -> Self {
-        Self { code: 1006, reason: format!("connection lost: {reason}") }
-    }
-
-    pub(crate) fn from_frame(frame: Option<CloseFrame>) -> Self {
-        frame.map_or(Self::new(1005, ""), |frame| Self::new(frame.code.into(), &frame.reason))
-    }
-
-    fn frame(&self) -> CloseFrame {
-        CloseFrame { code: CloseCode::from(self.code), reason: self.reason.as_str().into() }
-    }
-}
-
-#[derive(Debug)]
-pub(crate) struct Shared {
-    hello: Value,
-    pub(crate) calls: Calls,
-    permits: Arc<Semaphore>,
-    events: EventQueue,
-    /// How it ended, and whether the other side has to be told.
-    end: OnceLock<(Closed, bool)>,
-    /// It has ended. Who waits for that is woken in the order of waiting.
-    ended: CancellationToken,
-    /// Both tasks have ended, too.
-    gone: CancellationToken,
-}
-
-impl Shared {
-    /// Ends the connection; the first cause counts.
-    fn end(&self, closed: Closed, say: bool) {
-        if self.end.set((closed, say)).is_ok() {
-            self.ended.cancel();
-            self.calls.end();
-            self.events.end();
-        }
-    }
-
-    pub(crate) fn closed_now(&self) -> Closed {
-        self.end.get().map_or_else(|| Closed::lost("call dropped"), |(closed, _)| closed.clone())
-    }
-}
 
 enum Outgoing {
     Request(String),

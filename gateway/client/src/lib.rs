@@ -9,20 +9,26 @@
 //! Start reading at [`Client::connect`]; [`Session`] is the layer above it.
 
 mod call;
+mod calls;
+mod closed;
 mod connect;
 mod connection;
 mod device;
 mod endpoint;
 mod event;
+mod gateway_error;
 mod options;
 mod reconnect_delay;
 mod session;
+mod shared;
 mod tick_watch;
 
-pub use call::{Call, CallError, Final, GatewayError};
+pub use call::{Call, CallError, Final};
+pub use closed::Closed;
 pub use connect::ConnectError;
-pub use connection::{Client, Closed};
+pub use connection::Client;
 pub use device::{DeviceKey, DeviceSigner, block as device_block};
 pub use event::{ClientEvent, RawEvent};
+pub use gateway_error::GatewayError;
 pub use options::{ConnectOptions, NodeOffer, Vouch};
 pub use session::{Session, SessionEvent, Stopped};

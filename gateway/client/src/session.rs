@@ -6,8 +6,9 @@ use openclaw_platform::{BoxFuture, Entropy, Mono, Platform};
 use serde_json::Value;
 
 use crate::{
+    closed::Closed,
     connect::ConnectError,
-    connection::{Client, Closed},
+    connection::Client,
     event::{ClientEvent, RawEvent},
     options::ConnectOptions,
     reconnect_delay::ReconnectDelay,

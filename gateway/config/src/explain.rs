@@ -11,8 +11,8 @@ use serde_json::Value;
 use crate::{
     Problem, legacy,
     path::{Path, Segment},
-    redact::is_secret_key,
     schema::schema,
+    secret_names::is_secret_key,
     shapes,
 };
 

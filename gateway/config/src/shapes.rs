@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use crate::{REDACTED, redact::is_secret_key};
+use crate::{REDACTED, secret_names::is_secret_key};
 
 /// What stands in running text in the place of a secret.
 pub(crate) const MASK: &str = "***";

@@ -8,6 +8,7 @@
 //! Start reading at [`Platform`]; the real implementations are in [`os`].
 
 mod backoff;
+mod boxed;
 mod clock;
 mod entropy;
 pub mod http;
@@ -24,6 +25,7 @@ mod transport;
 use std::sync::Arc;
 
 pub use backoff::Backoff;
+pub use boxed::BoxFuture;
 pub use clock::{Clock, ClockExt, Millis, Moment, Mono};
 pub use entropy::{Entropy, EntropyExt};
 pub use probe::{NoProbe, Probe};
@@ -31,9 +33,6 @@ pub use process::{Command, FILE_HEAD, FileFacts, Output, ProcessError, Processes
 pub use spawner::{Spawner, SpawnerExt, TaskHandle, Told};
 pub use storage::{BlockFile, FileId, MemoryStorage, Storage};
 pub use transport::{BoxIo, Io, Listener, Transport};
-
-/// A boxed future that can cross threads: what the object-safe seams return.
-pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn std::future::Future<Output = T> + Send + 'a>>;
 
 /// The seams as one value; cloning is cheap and shares them.
 #[derive(Clone)]

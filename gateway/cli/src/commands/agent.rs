@@ -5,7 +5,7 @@ use std::time::Duration;
 use openclaw_platform::{EntropyExt as _, os::OsEntropy};
 use serde_json::{Map, Value};
 
-use crate::{Session, args::AgentArgs, client::Connection, failure::Failure, output};
+use crate::{args::AgentArgs, client::Connection, failure::Failure, output, session::Session};
 
 /// For connect, queue and delivery around the run itself.
 const MARGIN: Duration = Duration::from_secs(30);
@@ -73,7 +73,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::args::{Cli, Command};
+    use crate::grammar::{Cli, Command};
 
     #[test]
     fn only_what_was_said_is_sent() {

@@ -7,7 +7,8 @@ use openclaw_agent::exec::problems;
 use serde_json::{Value, json};
 
 use crate::{
-    Session, args::ReadArgs, client::call_once, commands::nodes::with_node, config_file, failure::Failure, output,
+    args::ReadArgs, client::call_once, commands::nodes::with_node, config_file, failure::Failure, output,
+    session::Session,
 };
 
 /// `approvals ...`

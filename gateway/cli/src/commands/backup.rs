@@ -18,7 +18,7 @@ use openclaw_server::store::{
 };
 use serde_json::json;
 
-use crate::{Session, args::ReadArgs, client::call_once, clock, failure::Failure, lock::StateLock, output};
+use crate::{args::ReadArgs, client::call_once, clock, failure::Failure, lock::StateLock, output, session::Session};
 
 /// `backup ...`
 #[derive(Debug, Subcommand)]

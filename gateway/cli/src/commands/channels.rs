@@ -3,12 +3,12 @@
 use serde_json::{Value, json};
 
 use crate::{
-    Session,
     args::{ChannelsCommand, PairingCommand},
     client::call_once,
     commands::health::ago,
     failure::Failure,
     output,
+    session::Session,
 };
 
 /// `channels status`.

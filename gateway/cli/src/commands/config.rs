@@ -3,7 +3,7 @@
 use openclaw_config::{Path, Problem, edit, parse, read_value, redacted, restored};
 use serde_json::{Value, json};
 
-use crate::{Session, args::ConfigCommand, config_file, failure::Failure, output};
+use crate::{args::ConfigCommand, config_file, failure::Failure, output, session::Session};
 
 /// Runs one of them.
 ///

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
-use crate::{Session, args::ReadArgs, client::call_once, commands::health::ago, failure::Failure, output};
+use crate::{args::ReadArgs, client::call_once, commands::health::ago, failure::Failure, output, session::Session};
 
 /// `delivery ...`
 #[derive(Debug, Subcommand)]

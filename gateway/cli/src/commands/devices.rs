@@ -5,12 +5,12 @@ use openclaw_protocol::truncate;
 use serde_json::{Value, json};
 
 use crate::{
-    Session,
     args::ReadArgs,
     client::{Connection, call_once},
     commands::health::ago,
     failure::Failure,
     output,
+    session::Session,
 };
 
 /// `devices ...`

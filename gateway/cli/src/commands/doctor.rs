@@ -18,11 +18,11 @@ use serde_json::json;
 
 use self::check::{Check, Verdict};
 use crate::{
-    Session,
     args::ReadArgs,
     failure::Failure,
     lock::{self, StateLock},
     output,
+    session::Session,
 };
 
 /// `doctor`
@@ -143,7 +143,7 @@ mod tests {
     fn args(line: &str) -> DoctorArgs {
         use clap::Parser as _;
         let line = ["openclaw", "doctor"].into_iter().chain(line.split_whitespace());
-        let crate::args::Command::Doctor(args) = crate::args::Cli::try_parse_from(line).unwrap().command else {
+        let crate::grammar::Command::Doctor(args) = crate::grammar::Cli::try_parse_from(line).unwrap().command else {
             panic!("no doctor")
         };
         *args

@@ -6,13 +6,13 @@ use openclaw_config::Bind;
 use serde_json::{Value, json};
 
 use crate::{
-    Session,
     args::ReadArgs,
     client::{self, Target},
     commands::health::probe_target,
     config_file::{self, State},
     failure::Failure,
     force, output,
+    session::Session,
 };
 
 /// Prints the report; exit 0 when the probe (or with `no_probe` the service) is fine (D4).

@@ -6,7 +6,7 @@ use openclaw_platform::os::OsEntropy;
 use openclaw_server::auth::hash_password;
 use serde_json::json;
 
-use crate::{Session, failure::Failure, output};
+use crate::{failure::Failure, output, session::Session};
 
 /// More than any password has.
 const MAX_INPUT: u64 = 64 << 10;

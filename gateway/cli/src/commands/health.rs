@@ -6,11 +6,11 @@ use openclaw_protocol::truncate;
 use serde_json::{Value, json};
 
 use crate::{
-    Session,
     args::ReadArgs,
     client::{Connection, Target, call_once},
     failure::Failure,
     output,
+    session::Session,
 };
 
 /// How long something took. Only for people to read.

@@ -4,7 +4,7 @@ use std::{fmt::Write as _, time::Duration};
 
 use serde_json::{Map, Value, json};
 
-use crate::{Session, args::LogsArgs, client::Connection, failure::Failure, output};
+use crate::{args::LogsArgs, client::Connection, failure::Failure, output, session::Session};
 
 /// Bytes asked for at a time.
 const MAX_BYTES: u64 = 250_000;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use openclaw_platform::{EntropyExt as _, os::OsEntropy};
 use serde_json::{Map, Value, json};
 
-use crate::{Session, args::SendArgs, client::Connection, failure::Failure, output};
+use crate::{args::SendArgs, client::Connection, failure::Failure, output, session::Session};
 
 /// Sends the message, or with `--dry-run` asks whether it could be.
 ///
@@ -87,7 +87,10 @@ mod tests {
     use clap::Parser as _;
 
     use super::*;
-    use crate::args::{Cli, Command, MessageCommand};
+    use crate::{
+        args::MessageCommand,
+        grammar::{Cli, Command},
+    };
 
     #[test]
     fn media_is_one_or_many() {

@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Session, args::ConnectionArgs, client::Target, failure::Failure, output};
+use crate::{args::ConnectionArgs, client::Target, failure::Failure, output, session::Session};
 
 /// `node ...`
 #[derive(Debug, Subcommand)]

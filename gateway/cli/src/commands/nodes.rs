@@ -8,11 +8,11 @@ use openclaw_protocol::truncate;
 use serde_json::{Value, json};
 
 use crate::{
-    Session,
     args::ReadArgs,
     client::{Connection, call_once, platform},
     failure::Failure,
     output,
+    session::Session,
 };
 
 /// `nodes ...`

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::{Session, args::SystemCommand, client::call_once, failure::Failure, output};
+use crate::{args::SystemCommand, client::call_once, failure::Failure, output, session::Session};
 
 /// Runs one of them.
 ///

@@ -10,7 +10,7 @@ use openclaw_platform::{
 use openclaw_server::store::{FILE, backup::DIRECTORY, inspect::look};
 
 use super::check::Check;
-use crate::{Session, commands::health::ago};
+use crate::{commands::health::ago, session::Session};
 
 /// Older than this, a backup is of little use.
 const OLD_MS: u64 = 30 * 86_400_000;

@@ -2,10 +2,10 @@
 
 use super::{check::Check, files};
 use crate::{
-    Session,
     args::RunArgs,
     config_file::{self, State},
     gateway_plan::Plan,
+    session::Session,
 };
 
 /// `config`, `config.permissions`, `config.warnings`.

@@ -10,7 +10,7 @@ use openclaw_server::store::{
 };
 
 use super::check::Check;
-use crate::{Session, commands::backup::told, lock::Holder};
+use crate::{commands::backup::told, lock::Holder, session::Session};
 
 /// While a gateway has it.
 pub fn in_use(holder: Option<&Holder>) -> Check {

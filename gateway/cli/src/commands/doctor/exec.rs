@@ -8,7 +8,7 @@ use openclaw_protocol::approvals::ExecApprovalsFile;
 use serde_json::Value;
 
 use super::check::Check;
-use crate::{Session, config_file};
+use crate::{config_file, session::Session};
 
 const ID: &str = "exec.approvals";
 

@@ -11,7 +11,7 @@ use std::{
 use openclaw_server::store::FILE;
 
 use super::check::Check;
-use crate::Session;
+use crate::session::Session;
 
 /// Below this a burst of messages may fill the disk.
 const DISK_LOW: u64 = 256 << 20;

@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 
 use super::{check::Check, database};
 use crate::{
-    Session,
     args::{ConnectionArgs, ReadArgs},
     client::{self, Connection},
     failure::Failure,
     lock::Holder,
+    session::Session,
 };
 
 /// Bytes of an answer to `/readyz`.

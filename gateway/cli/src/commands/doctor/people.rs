@@ -9,8 +9,9 @@ use openclaw_server::rights::{Owner, owner_of};
 
 use super::check::Check;
 use crate::{
-    Session, client,
+    client,
     config_file::{self, State},
+    session::Session,
 };
 
 const TELEGRAM: &str = "telegram";
