@@ -10,7 +10,6 @@ use openclaw_server::{
     rights::Principal,
     runs::{RunRequest, Waited},
     sessions::entry::SessionEntry,
-    store,
 };
 use serde_json::Value;
 use shuttle::{future::block_on, thread};
@@ -157,10 +156,9 @@ fn f51_a_session_in_use_is_stored_in_the_order_of_its_changes() {
         });
         changers.into_iter().for_each(|thread| thread.join().expect("no thread panics"));
         block_on(gateway.runs.drained());
-        let memory = gateway.sessions.get(key);
-        let stored = gateway.store.read(|tx| store::get(&tx.open_table(store::SESSIONS)?, key));
-        assert_eq!(stored.expect("it can be read"), memory);
+        let read = gateway.sessions.get(key).expect("it can be read");
         drop(gateway);
         world.join();
+        assert_eq!(world.stored_sessions().get(key), read.as_ref(), "the next start finds something else");
     });
 }
