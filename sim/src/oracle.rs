@@ -23,6 +23,7 @@ mod markup;
 mod media;
 mod model;
 mod models;
+mod nodes;
 mod pairing;
 mod presence;
 mod process;
@@ -126,6 +127,10 @@ pub struct Expect {
     pub chain: Vec<String>,
     /// Clients that come through a proxy: the address from which they come by its word.
     pub forwarded: BTreeMap<String, String>,
+    /// `gateway.nodes.allowCommands` and `denyCommands`.
+    pub allow_commands: Vec<String>,
+    /// See [`Expect::allow_commands`].
+    pub deny_commands: Vec<String>,
     /// What nodes are bound to, by node id (S24).
     pub bound: BTreeMap<String, Bound>,
     /// Direct messages share a session because the configuration says so.
@@ -199,6 +204,8 @@ impl Default for Expect {
             models: Vec::new(),
             chain: Vec::new(),
             forwarded: BTreeMap::new(),
+            allow_commands: Vec::new(),
+            deny_commands: Vec::new(),
             bound: BTreeMap::new(),
             shared_chats: false,
             credentials: Vec::new(),
@@ -265,6 +272,8 @@ impl Expect {
                 .iter()
                 .filter_map(|c| Some((c.name.clone(), origin(c.forwarded.as_deref()?))))
                 .collect(),
+            allow_commands: config.gateway.nodes.allow_commands.clone(),
+            deny_commands: config.gateway.nodes.deny_commands.clone(),
             bound: bound(&plan.config),
             shared_chats: dm_scope(&plan.config) == "main",
             credentials: plan.credentials(),
@@ -334,7 +343,7 @@ fn says(plan: &Plan, word: &str) -> bool {
 }
 
 /// Every oracle and what it says.
-pub const ORACLES: [(&str, &str); 64] = [
+pub const ORACLES: [(&str, &str); 65] = [
     ("frames", "received frames have the form of the sheets: no unknown or null member, known error codes"),
     ("challenge", "the first frame is connect.challenge, once, without seq"),
     ("hello", "the response to connect comes before any event and any other response"),
@@ -405,6 +414,10 @@ pub const ORACLES: [(&str, &str); 64] = [
     ("telegram_once", "no update is answered twice, nothing in doubt is sent again unasked"),
     ("telegram_order", "the answers of a chat come in the order of its messages"),
     (
+        "nodes",
+        "a node is asked for what it may run, as it was given, once; its caller is told its end, and it hears of it",
+    ),
+    (
         "rights",
         "what somebody said enters no run, session or chat and gets no tool that is not his, and he ends and changes nothing of others",
     ),
@@ -447,6 +460,7 @@ pub fn judge(history: &[Record], expect: &Expect) -> Vec<Verdict> {
     let said = voices::all(&conns, &facts, expect);
     rights::check(&conns, &said, &facts, expect, &mut out);
     secrets::check(&conns, &said, &facts, expect, &mut out);
+    nodes::check(&conns, &facts, expect, &mut out);
     fairness::check(&conns, &facts, expect, &mut out);
     answers::check(&conns, &facts, &mut out);
     real::check(&conns, &facts, expect, &mut out);

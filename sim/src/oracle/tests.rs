@@ -16,6 +16,7 @@ mod lockout;
 mod markup;
 mod media;
 mod models;
+mod nodes;
 mod pacing;
 mod pairing;
 mod places;

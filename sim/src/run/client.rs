@@ -30,7 +30,7 @@ use crate::{
     SimClock, World,
     fault::Links,
     history::{Frame, What},
-    plan::{self, Deed, Plan},
+    plan::{self, Action, Deed, Plan},
     scenario::Leave,
 };
 
@@ -152,6 +152,7 @@ pub(super) async fn live(start: Start) {
     if only_visits {
         return client.visit_only().await;
     }
+    client.declare_first();
     let (mut failures, mut lives) = (0, 0);
     loop {
         lives += 1;
@@ -238,6 +239,17 @@ struct Live<'a> {
 }
 
 impl Client {
+    /// What it declares before it comes it says on its first connection.
+    fn declare_first(&mut self) {
+        while let Some(Action { at_ms, deed: Deed::Declare { platform, commands } }) =
+            self.start.plan.actions.get(self.next)
+            && *at_ms <= self.start.plan.start_ms
+        {
+            self.declared = (platform.clone(), commands.clone());
+            self.next += 1;
+        }
+    }
+
     async fn visit_only(&mut self) {
         while let Some(action) = self.start.plan.actions.get(self.next).cloned() {
             let due = self.epoch + Duration::from_millis(action.at_ms);
@@ -457,8 +469,17 @@ impl Client {
         if frame["event"] == "device.pair.requested" {
             self.decide(request);
         } else if let (true, Some(mean)) = (frame["event"] == "node.invoke.request", self.start.plan.answers_ms) {
-            let answer =
-                json!({ "id": request["id"], "nodeId": request["nodeId"], "ok": true, "payload": { "exitCode": 0 } });
+            let mut answer = json!({ "id": request["id"], "nodeId": request["nodeId"], "ok": true });
+            // A word in what it is asked for says how it answers.
+            let asked = request["paramsJSON"].as_str().unwrap_or_default();
+            if asked.contains("it breaks") {
+                answer["ok"] = false.into();
+                answer["error"] = json!({ "code": "BROKEN", "message": "it broke" });
+            } else if asked.contains("as text") {
+                answer["payloadJSON"] = json!({ "exitCode": 0, "said": "text" }).to_string().into();
+            } else {
+                answer["payload"] = json!({ "exitCode": 0 });
+            }
             self.answer(mean, "node.invoke.result", answer);
         }
     }

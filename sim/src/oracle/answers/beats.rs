@@ -178,13 +178,17 @@ fn invokes(conns: &[Conn], out: &mut Findings) {
         let (Some(answer), Some(key)) = (r.first, r.key()) else { continue };
         let asked = conns.iter().flat_map(|o| &o.events).filter(|e| e.name == "node.invoke.request");
         let ids: Vec<&Value> = asked.filter(|e| e.payload["idempotencyKey"] == key).map(|e| &e.payload["id"]).collect();
-        let payload = |v: &Value| v.get("payload").cloned().unwrap_or_default();
+        // What is said as text is given both as it is and read (part A2).
+        let text = |v: &Value| v["payloadJSON"].as_str().map(str::to_owned);
+        let read = |v: &Value| text(v).and_then(|text| serde_json::from_str(&text).ok());
+        let payload = |v: &Value| v.get("payload").cloned().or_else(|| read(v)).unwrap_or_default();
         let told = payload(&answer.frame["payload"]);
         let said = |n: &&&Request| {
             n.at.i < answer.at.i
                 && n.params["ok"] == true
                 && ids.contains(&&n.params["id"])
                 && payload(n.params) == told
+                && text(n.params) == text(&answer.frame["payload"])
         };
         if !results.iter().any(|n| said(&n)) {
             out.broken(
