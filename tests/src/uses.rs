@@ -195,7 +195,7 @@ struct Reader {
 
 impl Reader {
     /// The path with `self` and `super` at its beginning replaced.
-    fn from_here(&self, path: Vec<String>) -> Vec<String> {
+    fn absolute_path(&self, path: Vec<String>) -> Vec<String> {
         let mut module = self.here.clone();
         let ups = path.iter().take_while(|name| ["self", "super"].contains(&name.as_str())).count();
         if ups == 0 {
@@ -213,7 +213,7 @@ impl Reader {
             UseTree::Path(path) => self.bring_in(&with(path.ident.to_string()), &path.tree),
             UseTree::Group(group) => group.items.iter().for_each(|item| self.bring_in(before, item)),
             UseTree::Glob(_) => {
-                let path = self.from_here(before.to_vec());
+                let path = self.absolute_path(before.to_vec());
                 self.file.paths.push(with_star(&path));
                 self.file.globs.push(path);
             }
@@ -231,7 +231,7 @@ impl Reader {
             path.push(name.to_owned());
         }
         let called = other.or_else(|| path.last().cloned()).unwrap_or_default();
-        let path = self.from_here(path);
+        let path = self.absolute_path(path);
         self.file.paths.push(path.clone());
         self.file.names.insert(called, path);
     }
@@ -264,7 +264,7 @@ impl Reader {
 
     fn take(&mut self, path: Vec<String>) {
         if path.len() > 1 {
-            let path = self.from_here(path);
+            let path = self.absolute_path(path);
             self.file.paths.push(path);
         }
     }

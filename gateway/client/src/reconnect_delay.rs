@@ -29,7 +29,7 @@ impl ReconnectDelay {
     }
 
     /// The wait that the other side asked for, spread alike and with the same bounds.
-    pub fn asked(&self, wait: Duration, entropy: &dyn Entropy) -> Duration {
+    pub fn asked(wait: Duration, entropy: &dyn Entropy) -> Duration {
         spread(wait.min(GROWING.longest), entropy)
     }
 
@@ -82,10 +82,9 @@ mod tests {
 
     #[test]
     fn an_asked_wait_is_about_kept_and_bounded() {
-        let delay = ReconnectDelay::new();
-        let wait = delay.asked(Duration::from_millis(1500), &Flat(0x7f)).as_millis();
+        let wait = ReconnectDelay::asked(Duration::from_millis(1500), &Flat(0x7f)).as_millis();
         assert!((1125..=1875).contains(&wait), "{wait}");
-        assert_eq!(delay.asked(Duration::from_hours(24), &Flat(0x7f)), GROWING.longest);
-        assert_eq!(delay.asked(Duration::ZERO, &Flat(0)), GROWING.first);
+        assert_eq!(ReconnectDelay::asked(Duration::from_hours(24), &Flat(0x7f)), GROWING.longest);
+        assert_eq!(ReconnectDelay::asked(Duration::ZERO, &Flat(0)), GROWING.first);
     }
 }

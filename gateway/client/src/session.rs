@@ -168,7 +168,7 @@ impl Session {
             return SessionEvent::Stopped(Stopped::Refused(error));
         }
         let retry_in = self.delay.next(&*self.entropy);
-        let asked = error.retry_after().map(|wait| self.delay.asked(wait, &*self.entropy));
+        let asked = error.retry_after().map(|wait| ReconnectDelay::asked(wait, &*self.entropy));
         let retry_in = asked.map_or(retry_in, |asked| asked.max(retry_in));
         self.wait(retry_in);
         SessionEvent::Failed { error, retry_in }
@@ -188,7 +188,7 @@ impl Session {
             self.delay.reset();
         }
         let retry_in = match back_in {
-            Some(wait) => self.delay.asked(wait, &*self.entropy),
+            Some(wait) => ReconnectDelay::asked(wait, &*self.entropy),
             None => self.delay.next(&*self.entropy),
         };
         self.wait(retry_in);
