@@ -59,9 +59,6 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    fn id(&self) -> &str {
-        self.event.payload["id"].as_str().unwrap_or_default()
-    }
     fn key(&self) -> &str {
         self.request.key().unwrap_or_default()
     }

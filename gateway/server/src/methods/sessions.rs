@@ -291,11 +291,11 @@ pub async fn patch(call: Call, p: SessionsPatchParams) -> Result<Reply<SessionCh
             return Err(ErrorShape::invalid("SPAWNED_BY", text).into());
         }
     }
-    if let Some(Some(label)) = &p.label {
-        if gateway.sessions.labelled(label, 2)?.iter().any(|named| *named != key) {
-            let text = format!("label already in use: {}", label.escape_debug());
-            return Err(ErrorShape::invalid("LABEL_IN_USE", text).into());
-        }
+    if let Some(Some(label)) = &p.label
+        && gateway.sessions.labelled(label, 2)?.iter().any(|named| *named != key)
+    {
+        let text = format!("label already in use: {}", label.escape_debug());
+        return Err(ErrorShape::invalid("LABEL_IN_USE", text).into());
     }
     if current.is_none() && gateway.sessions.count()? >= SESSIONS {
         let text = format!("this gateway keeps at most {SESSIONS} sessions: delete some first");

@@ -52,7 +52,8 @@ pub(super) fn keep(storage: &dyn Storage, db: &Database, tag: &str) -> Result<St
     let last = schema::last_commit(db)?;
     let is_this = |name: &&String| {
         let copy = || schema::last_commit(&database(storage, &format!("{DIRECTORY}/{name}"), &Arc::default())?);
-        name.starts_with(&base) && name.ends_with(".redb") && copy().is_ok_and(|commit| commit == last)
+        name.strip_suffix(".redb").is_some_and(|name| name.starts_with(&base))
+            && copy().is_ok_and(|commit| commit == last)
     };
     if let Some(name) = taken.iter().find(is_this) {
         return Ok(format!("{DIRECTORY}/{name}"));
