@@ -216,10 +216,10 @@ struct Watch<'c, 'a> {
 
 impl<'a> Watch<'_, 'a> {
     fn event(&mut self, e: &Event<'a>, out: &mut Findings) {
-        if let Some(n) = e.seq {
-            if n != std::mem::replace(&mut self.number, n) + 1 {
-                self.gap = e.at.i;
-            }
+        if let Some(n) = e.seq
+            && n != std::mem::replace(&mut self.number, n) + 1
+        {
+            self.gap = e.at.i;
         }
         match e.name {
             "agent" if !e.run.is_empty() => self.agent(e.run, e, out),
