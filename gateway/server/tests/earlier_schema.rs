@@ -2,10 +2,13 @@
 //! back (F60). `data/schema-3.redb` was written by that program: three agents' turns, labels, a reset, a deleted session whose
 //! transcript stayed, a session begun by another.
 
+#![allow(clippy::unwrap_used)] // a test
+
 use std::sync::Arc;
 
 use openclaw_config::Config;
 use openclaw_platform::{MemoryStorage, Platform, Storage as _, os};
+use openclaw_protocol::message::Message;
 use openclaw_server::{
     ServerOptions,
     gateway::Gateway,
@@ -61,11 +64,11 @@ async fn f60_what_the_program_before_has_written_is_all_there() {
 
     let diary = sessions.get("agent:main:diary").unwrap().unwrap();
     assert_eq!(sessions.key_of(&diary.session_id).unwrap().as_deref(), Some("agent:main:diary"));
-    let said: Vec<String> = sessions.messages(&diary.session_id, 99).unwrap().iter().map(|m| m.text()).collect();
+    let said: Vec<String> = sessions.messages(&diary.session_id, 99).unwrap().iter().map(Message::text).collect();
     assert_eq!(said, ["after the reset", "after the reset"]);
     // The one before the reset and the one whose session was deleted.
     let ended = sessions.ended(|_| true).unwrap();
-    let lines = |id: &str| sessions.messages(id, 99).unwrap().iter().map(|m| m.text()).collect::<Vec<_>>();
+    let lines = |id: &str| sessions.messages(id, 99).unwrap().iter().map(Message::text).collect::<Vec<_>>();
     let mut ended: Vec<_> = ended.iter().map(|(_, id)| lines(id)).collect();
     ended.sort();
     assert_eq!(ended, [["before the reset"; 2], ["gone soon"; 2]]);
