@@ -278,7 +278,7 @@ mod tests {
             let options = ServerOptions { channels, ..ServerOptions::bare(Arc::new(Config::default())) };
             let gateway = Gateway::open(platform, options).unwrap();
             let disk = MemoryStorage::new();
-            let letter = dead_letter(&gateway, &disk).await.again(0, std::time::Duration::from_secs(60));
+            let letter = dead_letter(&gateway, &disk).await.again(0, std::time::Duration::from_mins(1));
             let revived = letter.clone();
             assert!(gateway.store.write(move |tx| table::revive(tx, &revived)).await.unwrap());
             let dropped = drop(&gateway, Which::One(letter.id.clone())).await;
