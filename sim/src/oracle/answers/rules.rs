@@ -440,6 +440,10 @@ fn summaries(conns: &[Conn], facts: &Facts, registers: &mut Registers) {
             if beat["everyMs"].is_u64() {
                 was("heartbeats", beat["enabled"].clone());
             }
+            // One that says that its database fails says of sessions what it knew last.
+            if payload["ok"] == false {
+                continue;
+            }
             let of_agents = payload["agents"].as_array().or(payload["sessions"]["byAgent"].as_array());
             let lists =
                 of_agents.into_iter().flatten().map(|a| if a["sessions"].is_object() { &a["sessions"] } else { a });
