@@ -1,6 +1,6 @@
 //! Same key, same answer, one effect: also across a restart (decision D19, known-failures F16).
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use indexmap::IndexMap;
 use openclaw_platform::{
@@ -144,12 +144,20 @@ impl Idempotency {
     /// When the database cannot be read.
     pub fn load(store: Store, clock: Arc<dyn Clock>, ttl_ms: u64, max: usize) -> Result<Self, StoreError> {
         let (now, mono) = (clock.wall(), clock.mono());
-        let mut records: Vec<(String, Record)> = store.read(|tx| store::all(tx, store::DEDUPE))?;
-        records.retain(|(_, r)| now.saturating_sub(r.at) < ttl_ms);
-        records.sort_by_key(|(_, r)| r.at);
+        // The database may hold more than count, until the next sweep: only what counts is kept at any moment.
+        let mut newest: BTreeMap<(Millis, String), Record> = BTreeMap::new();
+        let keep = |key, record: Record| {
+            if now.saturating_sub(record.at) < ttl_ms {
+                newest.insert((record.at, key), record);
+            }
+            if newest.len() > max {
+                newest.pop_first();
+            }
+        };
+        store.read(|tx| store::each(tx, store::DEDUPE, keep))?;
         // Over a restart only the wall clock tells how old a record is.
         let since = |r: &Record| mono.checked_sub(Duration::from_millis(now.saturating_sub(r.at))).unwrap_or(mono);
-        let slots = records.into_iter().map(|(k, r)| (k, since(&r), r)).map(|(k, at, r)| (k, Slot::Done(r, at)));
+        let slots = newest.into_iter().map(|((_, key), r)| (key, since(&r), r)).map(|(k, at, r)| (k, Slot::Done(r, at)));
         let (slots, ttl) = (Mutex::new(slots.collect()), Duration::from_millis(ttl_ms));
         Ok(Self { store, clock, slots, ttl, max, probe: Arc::new(NoProbe) })
     }
@@ -408,6 +416,24 @@ mod tests {
     use openclaw_platform::os;
 
     use super::*;
+
+    /// What an earlier process left beyond the bound, before anybody swept, takes no memory (F55).
+    #[tokio::test(start_paused = true)]
+    async fn f55_a_start_takes_no_more_keys_than_count() {
+        let platform = os::without_files();
+        let store = Store::open(&platform).unwrap();
+        let open = |max| Idempotency::load(store.clone(), platform.clock.clone(), 60_000, max).unwrap();
+        let keys = open(100);
+        for n in 0..20 {
+            let Ok(Check::New(claim)) = keys.check("send", "me", &format!("{n:02}"), &1, 1) else { panic!("{n} is new") };
+            let record = Record { at: platform.clock.wall() + n - 20, ..claim.answered(None, None) };
+            keys.finish_durably(&claim, record).await.unwrap();
+        }
+        let keys = open(5);
+        assert_eq!(keys.lock().keys().collect::<Vec<_>>(), ["15", "16", "17", "18", "19"].map(|n| format!("send:me:{n}")).each_ref());
+        keys.sweep().await.unwrap();
+        assert_eq!(store.read(|tx| store::keys(tx, store::DEDUPE)).unwrap().len(), 5);
+    }
 
     /// What is too old goes from memory and from the database; what still counts, and what is under way, stays.
     #[tokio::test(start_paused = true)]

@@ -22,7 +22,7 @@ use std::{
 use openclaw_platform::{EntropyExt as _, Platform, Storage};
 use redb::{Database, ReadTransaction, ReadableDatabase as _, TableDefinition, WriteTransaction};
 
-pub use record::{all, decode, encode, get, keys, put};
+pub use record::{all, decode, each, encode, get, keys, put};
 pub use schema::SCHEMA;
 
 use self::commit::Commits;

@@ -225,9 +225,16 @@ impl Runs {
         per_session: usize,
     ) -> Result<Self, StoreError> {
         let mut state = State::default();
-        let mut ended: Vec<(String, AgentWait)> = store.read(|tx| store::all(tx, store::RUNS_ENDED))?;
-        ended.sort_by_key(|(_, e)| e.ended_at);
-        for (_, end) in ended {
+        // The database may hold more than count, until the next sweep.
+        let mut newest: BTreeMap<(Option<Millis>, String), AgentWait> = BTreeMap::new();
+        let keep = |id, end: AgentWait| {
+            newest.insert((end.ended_at, id), end);
+            if newest.len() > ENDED_RUNS {
+                newest.pop_first();
+            }
+        };
+        store.read(|tx| store::each(tx, store::RUNS_ENDED, keep))?;
+        for end in newest.into_values() {
             // Over a restart only the wall clock tells how old it is.
             let age = Duration::from_millis(wall.saturating_sub(end.ended_at.unwrap_or(0)));
             if age < ENDED_RUN_TTL {

@@ -138,6 +138,22 @@ fn rows<T>(
     Ok(out)
 }
 
+/// Shows every record of a table in key order, one at a time.
+///
+/// # Errors
+/// As for [`all`].
+pub fn each<T: DeserializeOwned>(
+    tx: &ReadTransaction,
+    table: Records,
+    mut show: impl FnMut(String, T),
+) -> Result<(), StoreError> {
+    for row in tx.open_table(table)?.iter()? {
+        let (key, value) = row?;
+        show(key.value().to_owned(), decode(&table, key.value(), value.value())?);
+    }
+    Ok(())
+}
+
 /// The keys of a table, in order; its records are not read.
 ///
 /// # Errors
