@@ -111,6 +111,8 @@ pub enum FaultName {
     TelegramConflict,
     /// The last updates come again.
     TelegramDuplicate,
+    /// Telegram numbers its updates anew, from lower numbers on.
+    TelegramRenumber,
     /// The model server answers with an error.
     ModelError,
     /// The model server stops in mid-answer and keeps the connection.
@@ -241,6 +243,7 @@ impl FaultEntry {
             FaultName::TelegramSlow => Fault::TelegramSlow { method: method(), times, delay_ms },
             FaultName::TelegramConflict => Fault::TelegramConflict { times },
             FaultName::TelegramDuplicate => Fault::TelegramDuplicate { times },
+            FaultName::TelegramRenumber => Fault::TelegramRenumber {},
             FaultName::ModelError => Fault::ModelError { status, times, retry_after: self.retry_after },
             FaultName::ModelHang => Fault::ModelHang { times },
             FaultName::ModelCut => Fault::ModelCut { times },
@@ -287,6 +290,7 @@ impl FaultEntry {
             | Fault::TelegramDuplicate { times }
             | Fault::ModelHang { times }
             | Fault::ModelCut { times } => e.times = Some(times),
+            Fault::TelegramRenumber {} => {}
             Fault::ModelError { status, times, retry_after } => {
                 (e.status, e.times, e.retry_after) = (Some(status), Some(times), retry_after);
             }
