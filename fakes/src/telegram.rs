@@ -332,6 +332,13 @@ impl FakeTelegram {
         id
     }
 
+    /// The next update has the id `update`, unless its own says another; with `message` so has the next message.
+    pub fn number_from(&self, update: i64, message: Option<i64>) {
+        let mut state = self.lock();
+        state.last_update = update - 1;
+        state.last_message = message.map_or(state.last_message, |id| id - 1);
+    }
+
     /// Id of the message of an update that was queued lately.
     pub fn message_id(&self, update_id: i64) -> Option<i64> {
         let state = self.lock();

@@ -86,6 +86,7 @@ fn kind(r: &Record) -> String {
         What::Process { event } => format!("process {event}"),
         What::Telegram { method, status: None, .. } => format!("telegram {method}"),
         What::Telegram { method, status: Some(s), .. } => format!("telegram {method} answered {s}"),
+        What::Elsewhere { account, method, .. } => format!("telegram {method} of {account}"),
         What::Update { .. } => "telegram update".into(),
         What::Model { .. } => "model request".into(),
         What::Given { .. } => "model given".into(),

@@ -74,6 +74,14 @@ pub enum What {
         params: Value,
         status: Option<u16>,
     },
+    /// The same at the Bot API of a further bot; its updates are told as the method `update`.
+    Elsewhere {
+        account: String,
+        method: String,
+        #[serde(serialize_with = "canonical")]
+        params: Value,
+        status: Option<u16>,
+    },
     /// An update was queued at the fake Bot API.
     Update {
         update_id: i64,

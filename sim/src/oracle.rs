@@ -5,6 +5,7 @@
 //! breaks it in each way it knows.
 
 mod access;
+mod accounts;
 mod again;
 mod answers;
 mod conn;
@@ -343,7 +344,7 @@ fn says(plan: &Plan, word: &str) -> bool {
 }
 
 /// Every oracle and what it says.
-pub const ORACLES: [(&str, &str); 65] = [
+pub const ORACLES: [(&str, &str); 66] = [
     ("frames", "received frames have the form of the sheets: no unknown or null member, known error codes"),
     ("challenge", "the first frame is connect.challenge, once, without seq"),
     ("hello", "the response to connect comes before any event and any other response"),
@@ -408,6 +409,7 @@ pub const ORACLES: [(&str, &str); 65] = [
         "letters",
         "what is listed as undelivered is what the service has not taken; what is dropped or sent again is that",
     ),
+    ("accounts", "what came to one bot is answered by it, what an operator sends goes out by the one he named"),
     ("time_to_live", "a message goes out within its time to live or not at all, over restarts and jumps of the clock"),
     ("parts", "a long message goes out part by part, in order, each once"),
     ("telegram_answered", "every update is answered, or its chat is told that the answer may be missing"),
@@ -455,6 +457,7 @@ pub fn judge(history: &[Record], expect: &Expect) -> Vec<Verdict> {
     let unwelcome = access::unwelcome(&facts, &conns, expect);
     telegram::check(&facts, &unwelcome, expect, &mut out);
     health::check(&conns, &unwelcome, &facts, &mut out);
+    accounts::check(&conns, &facts, expect, &mut out);
     sends::check(&conns, &facts, expect, &mut out);
     letters::check(&conns, &facts, &mut out);
     let said = voices::all(&conns, &facts, expect);

@@ -189,6 +189,9 @@ pub enum Opening {
 pub struct Telegram {
     /// One message per chat in this time.
     pub chat_interval_ms: Option<u64>,
+    /// Further bots.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accounts: Vec<String>,
     /// Who writes what when.
     pub messages: Vec<Message>,
 }
@@ -199,6 +202,9 @@ pub struct Telegram {
 pub struct Message {
     /// When.
     pub at_ms: u64,
+    /// To which bot: the first one when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
     /// Chat; a private one is the person in one, a negative one a group.
     pub chat: i64,
     /// Who, in a group.
@@ -318,6 +324,7 @@ pub enum Fault {
     TelegramConflict {
         times: u32,
     },
+    TelegramRenumber {},
     TelegramDuplicate {
         times: u32,
     },
@@ -395,6 +402,7 @@ impl Fault {
             Self::TelegramSlow { .. } => FaultName::TelegramSlow,
             Self::TelegramConflict { .. } => FaultName::TelegramConflict,
             Self::TelegramDuplicate { .. } => FaultName::TelegramDuplicate,
+            Self::TelegramRenumber {} => FaultName::TelegramRenumber,
             Self::ModelError { .. } => FaultName::ModelError,
             Self::ModelHang { .. } => FaultName::ModelHang,
             Self::ModelCut { .. } => FaultName::ModelCut,

@@ -55,6 +55,11 @@ pub const MODEL_PORT: u16 = 8080;
 /// The gateway's shared token.
 pub const TOKEN: &str = "sim-token";
 
+/// The host of the Bot API of a further bot.
+pub fn host_of(account: &str) -> String {
+    format!("telegram-{account}")
+}
+
 /// Hosts are stepped this often; inside a step their own time is exact.
 const TICK: Duration = Duration::from_millis(5);
 /// The end of a run: the gateway is asked to stop and everybody goes; then nothing may be left.
@@ -163,6 +168,12 @@ fn simulate(plan: &Plan, world: &World, recorder: &Recorder) -> Result<u64, Stri
     if let Some(telegram) = peers.telegram() {
         others.push("telegram");
         sim.host("telegram", move || telegram.clone().serve());
+    }
+    let bots: Vec<_> = peers.others().iter().map(|(id, bot)| (host_of(id), bot.clone())).collect();
+    for (name, bot) in &bots {
+        others.push(name);
+        let bot = bot.clone();
+        sim.host(name.as_str(), move || bot.clone().serve());
     }
     if let Some(model) = peers.model() {
         others.push("model");

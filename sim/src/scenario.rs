@@ -135,6 +135,9 @@ pub struct TelegramSection {
     /// Messages at fixed times; with any, `every` draws none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub messages: Vec<TelegramMessage>,
+    /// Further bots of the gateway, by account id: each has a Bot API of its own on the host `telegram-ID`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub accounts: Vec<String>,
     /// People who say things of their own, beside `chats`, which may be 0 then.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub people: Vec<Person>,
@@ -163,6 +166,7 @@ impl Default for TelegramSection {
             every: Span::secs(5),
             texts: vec!["hello".into()],
             chat_interval: None,
+            accounts: Vec::new(),
             messages: Vec::new(),
             people: Vec::new(),
         }
@@ -175,6 +179,9 @@ impl Default for TelegramSection {
 pub struct TelegramMessage {
     /// When.
     pub at: Span,
+    /// To which bot: one of `accounts`; the first one when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
     /// Which chat, from 1; a negative one is a group.
     pub chat: i64,
     /// Who, in a group.

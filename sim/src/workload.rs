@@ -39,7 +39,7 @@ const fn row(kind: Kind, name: &'static str, scenario: &'static str, oracle: &'s
 
 /// The table.
 #[rustfmt::skip] // one line for each row
-pub const TABLE: [Row; 170] = [
+pub const TABLE: [Row; 171] = [
     row(Kind::Method, "connect", "short", "hello"),
     row(Kind::Method, "health", "channel_health", "health"),
     row(Kind::Method, "status", "channel_health", "health"),
@@ -159,6 +159,7 @@ pub const TABLE: [Row; 170] = [
     row(Kind::Fault, "telegram_slow", "dead_letters", "telegram_once"),
     row(Kind::Fault, "telegram_conflict", "f08_telegram_conflict", "telegram_poll"),
     row(Kind::Fault, "telegram_duplicate", "telegram_duplicates", "telegram_once"),
+    row(Kind::Fault, "telegram_renumber", "numbered_anew", "telegram_answered"),
     row(Kind::Fault, "model_error", "model_anthropic", "runs_end"),
     row(Kind::Fault, "model_hang", "model_hangs", "runs_end"),
     row(Kind::Fault, "model_cut", "model_anthropic", "deltas"),

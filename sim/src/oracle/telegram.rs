@@ -119,7 +119,10 @@ fn offsets(calls: &[Call], facts: &Facts, out: &mut Findings) {
                 matches!(&r.what, What::Update { update_id, .. } if *update_id < before)
                     && (since.t..=c.at.t).contains(&r.t_us)
             });
-            let again = facts.faults.iter().any(|f| f.kind == "telegram_duplicate" && f.from <= c.at.t);
+            let again = facts
+                .faults
+                .iter()
+                .any(|f| matches!(f.kind, "telegram_duplicate" | "telegram_renumber") && f.from <= c.at.t);
             if !old_ones && !again {
                 out.broken("telegram_offset", c.at.i, format!("getUpdates went back from offset {before} to {offset}"));
             }

@@ -2,6 +2,7 @@
 //! is a defect.
 
 mod access;
+mod accounts;
 mod again;
 mod answers;
 mod channel;

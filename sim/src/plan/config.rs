@@ -50,13 +50,18 @@ pub fn config(scenario: &Scenario, resends: bool) -> Result<String, String> {
         merge(&mut value, json!({ "models": { "providers": { "mock": provider } } }));
         merge(&mut value, json!({ "agents": { "defaults": { "model": { "primary": "mock/mock-1" } } } }));
     }
-    if scenario.telegram.is_some() {
+    if let Some(section) = &scenario.telegram {
         let telegram = json!({
             "apiRoot": format!("http://telegram:{TELEGRAM_PORT}"), "botToken": BOT_TOKEN,
             // The first one is the owner (D46).
             "dmPolicy": "open", "allowFrom": ["1", "*"],
         });
         merge(&mut value, json!({ "channels": { "telegram": telegram } }));
+        for id in &section.accounts {
+            let root = format!("http://{}:{TELEGRAM_PORT}", crate::run::host_of(id));
+            let account = json!({ "apiRoot": root, "botToken": format!("222222:simulated-{id}") });
+            merge(&mut value, json!({ "channels": { "telegram": { "accounts": { id: account } } } }));
+        }
         // By default a message that was being sent when the gateway died is left to a person (D49): most seeds try that.
         if resends {
             merge(&mut value, json!({ "messages": { "delivery": { "resendUnknown": true } } }));

@@ -317,6 +317,7 @@ fn telegram(section: &TelegramSection, length_ms: u64, root: &dyn Entropy) -> Te
     let mut messages: Vec<Message> = fixed
         .map(|m| Message {
             at_ms: m.at.ms(),
+            account: m.account.clone(),
             chat: m.chat,
             from: m.from,
             text: m.text.clone(),
@@ -336,7 +337,7 @@ fn telegram(section: &TelegramSection, length_ms: u64, root: &dyn Entropy) -> Te
                 let words = dice.one_of(&section.texts);
                 // Behind somebody's name it would be no command.
                 let text = if words.starts_with('/') { words.clone() } else { format!("person {chat} {n}: {words}") };
-                messages.push(Message { at_ms, chat, from: None, text, media: None, with: None });
+                messages.push(Message { at_ms, account: None, chat, from: None, text, media: None, with: None });
             }
         }
     }
@@ -344,7 +345,7 @@ fn telegram(section: &TelegramSection, length_ms: u64, root: &dyn Entropy) -> Te
         says(person, length_ms, &Dice(root.fork(&format!("person {}", person.id))), &mut messages);
     }
     messages.sort_by_key(|m| m.at_ms);
-    Telegram { chat_interval_ms: section.chat_interval.map(Span::ms), messages }
+    Telegram { chat_interval_ms: section.chat_interval.map(Span::ms), accounts: section.accounts.clone(), messages }
 }
 
 /// What one person writes, in order.
@@ -365,6 +366,7 @@ fn says(person: &Person, length_ms: u64, dice: &Dice, messages: &mut Vec<Message
         let text = if words.starts_with('/') { words } else { format!("person {} {n}: {words}", person.id) };
         messages.push(Message {
             at_ms,
+            account: None,
             chat,
             from: (person.id != chat).then_some(person.id),
             text,
@@ -470,6 +472,7 @@ fn chosen(kind: FaultName, at: u64, lasts: u64, swarm: &Swarm, dice: &Dice) -> F
             (e.times, e.lasts) = (times, None);
         }
         K::TelegramConflict | K::TelegramDuplicate | K::ModelHang | K::ModelCut => (e.times, e.lasts) = (times, None),
+        K::TelegramRenumber => e.lasts = None,
         K::ModelError => {
             e.status = Some(*dice.one_of(&[429, 500, 503]));
             (e.times, e.lasts) = (times, None);

@@ -42,11 +42,13 @@ impl Plan {
         let telegram = self.telegram.as_ref().map(|t| TelegramSection {
             chats: 0,
             chat_interval: t.chat_interval_ms.map(Span),
+            accounts: t.accounts.clone(),
             messages: t
                 .messages
                 .iter()
                 .map(|m| TelegramMessage {
                     at: Span(m.at_ms),
+                    account: m.account.clone(),
                     chat: m.chat,
                     from: m.from,
                     text: m.text.clone(),

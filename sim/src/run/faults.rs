@@ -153,6 +153,10 @@ impl Faults {
         match target {
             "tunnel" => vec![links.link("tunnel", "gateway")],
             "telegram" | "model" => vec![links.link("gateway", target)],
+            crate::files::OUTSIDE => vec![links.link("gateway", target)],
+            bot if self.peers.others().iter().any(|(id, _)| super::host_of(id) == bot) => {
+                vec![links.link("gateway", target)]
+            }
             _ => {
                 let of = |c: &&crate::plan::Client| target == "clients" || c.group == target || c.name == target;
                 let to = |c: &crate::plan::Client| if c.via == Route::Tunnel { "tunnel" } else { "gateway" };

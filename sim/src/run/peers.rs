@@ -23,6 +23,10 @@ use crate::{
     plan::{Fault, Message, Plan},
 };
 
+/// Updates that are numbered anew have numbers below this, and below all that were before.
+const ANEW: i64 = 900;
+/// So far below for each update so far.
+const BELOW: i64 = 10;
 /// Longest poll of the second poller.
 const ROGUE_POLL: Duration = Duration::from_secs(20);
 
@@ -30,6 +34,8 @@ const ROGUE_POLL: Duration = Duration::from_secs(20);
 #[derive(Clone)]
 pub(super) struct Peers {
     telegram: Option<Arc<TelegramHost>>,
+    /// Of further bots, by account id.
+    others: Vec<(String, Arc<TelegramHost>)>,
     model: Option<Arc<ModelHost>>,
     recorder: Recorder,
 }
@@ -53,17 +59,26 @@ impl Peers {
     pub fn new(plan: &Plan, base: &Platform, net: &dyn Fn(&str) -> Arc<dyn Transport>, recorder: &Recorder) -> Self {
         let platform = |name: &str| Platform { transport: net(name), entropy: base.entropy.fork(name), ..base.clone() };
         let telegram = plan.telegram.as_ref().map(|settings| {
-            let fake = FakeTelegram::new();
+            let (fake, recorder) = (FakeTelegram::new(), recorder.clone());
             fake.limit_chats(settings.chat_interval_ms.map(Duration::from_millis));
-            let recorder = recorder.clone();
             fake.observe(Arc::new(move |call| {
                 let (method, params) = (call.method.clone(), call.params.clone());
                 recorder.record("telegram", What::Telegram { method, params, status: call.status });
             }));
-            let (rogues, orders) = mpsc::unbounded_channel();
-            let orders = Mutex::new(Some(orders));
-            Arc::new(TelegramHost { fake, platform: platform("telegram"), rogues, orders, pushed: Mutex::default() })
+            TelegramHost::new(fake, platform("telegram"))
         });
+        let ids = plan.telegram.iter().flat_map(|t| &t.accounts);
+        let others = (1..).zip(ids).map(|(n, id)| {
+            let (fake, recorder, account) = (FakeTelegram::new(), recorder.clone(), id.clone());
+            // No number is anybody else's: what is confused shows.
+            fake.number_from(n * 1_000_000, Some(n * 100_000));
+            fake.observe(Arc::new(move |call| {
+                let (account, method, params) = (account.clone(), call.method.clone(), call.params.clone());
+                recorder.record("telegram", What::Elsewhere { account, method, params, status: call.status });
+            }));
+            (id.clone(), TelegramHost::new(fake, platform(&super::host_of(id))))
+        });
+        let others = others.collect();
         let model = plan.model.as_ref().map(|settings| {
             let fake = FakeModel::new();
             fake.say(settings.say.as_deref());
@@ -83,11 +98,15 @@ impl Peers {
             }));
             Arc::new(ModelHost { fake, platform: platform("model") })
         });
-        Self { telegram, model, recorder: recorder.clone() }
+        Self { telegram, others, model, recorder: recorder.clone() }
     }
 
     pub fn telegram(&self) -> Option<Arc<TelegramHost>> {
         self.telegram.clone()
+    }
+
+    pub fn others(&self) -> &[(String, Arc<TelegramHost>)] {
+        &self.others
     }
 
     pub fn model(&self) -> Option<Arc<ModelHost>> {
@@ -96,7 +115,9 @@ impl Peers {
 
     /// Somebody writes to the bot.
     pub fn write(&self, message: &Message) {
-        let Some(host) = &self.telegram else { return };
+        let account = message.account.as_deref();
+        let other = || self.others.iter().find(|(id, _)| Some(id.as_str()) == account).map(|(_, host)| host);
+        let Some(host) = account.map_or(self.telegram.as_ref(), |_| other()) else { return };
         let from = message.from.unwrap_or(message.chat);
         let number = host.pushed.lock().unwrap_or_else(PoisonError::into_inner).len();
         let file = message.media.map(|media| attached::attach(&host.fake, media, number));
@@ -115,7 +136,14 @@ impl Peers {
         if let Some(with) = &message.with {
             update["with"] = with.clone();
         }
-        self.recorder.record("telegram", What::Update { update_id, update: update.clone() });
+        let what = match account {
+            None => What::Update { update_id, update: update.clone() },
+            Some(account) => {
+                let (account, method) = (account.to_owned(), "update".to_owned());
+                What::Elsewhere { account, method, params: update.clone(), status: None }
+            }
+        };
+        self.recorder.record("telegram", what);
         host.pushed.lock().unwrap_or_else(PoisonError::into_inner).push((update_id, update));
     }
 
@@ -131,6 +159,11 @@ impl Peers {
 }
 
 impl TelegramHost {
+    fn new(fake: FakeTelegram, platform: Platform) -> Arc<Self> {
+        let (rogues, orders) = mpsc::unbounded_channel();
+        Arc::new(Self { fake, platform, rogues, orders: Mutex::new(Some(orders)), pushed: Mutex::default() })
+    }
+
     /// Answers until the end of the run.
     pub async fn serve(self: Arc<Self>) -> turmoil::Result {
         self.fake.serve(&self.platform, ([0, 0, 0, 0], TELEGRAM_PORT).into(), CancellationToken::new()).await?;
@@ -169,6 +202,10 @@ impl TelegramHost {
             Fault::TelegramConflict { times } => {
                 // The other end lives as long as the run.
                 let _ = self.rogues.send(*times);
+            }
+            Fault::TelegramRenumber {} => {
+                let so_far = self.pushed.lock().unwrap_or_else(PoisonError::into_inner).len() as i64;
+                self.fake.number_from((ANEW - BELOW * so_far).max(1), None);
             }
             Fault::TelegramDuplicate { times } => {
                 let pushed = self.pushed.lock().unwrap_or_else(PoisonError::into_inner);

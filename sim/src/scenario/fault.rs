@@ -111,6 +111,8 @@ pub enum FaultName {
     TelegramConflict,
     /// The last updates come again.
     TelegramDuplicate,
+    /// Telegram numbers its updates anew, from lower numbers on.
+    TelegramRenumber,
     /// The model server answers with an error.
     ModelError,
     /// The model server stops in mid-answer and keeps the connection.
@@ -241,6 +243,7 @@ impl FaultEntry {
             FaultName::TelegramSlow => Fault::TelegramSlow { method: method(), times, delay_ms },
             FaultName::TelegramConflict => Fault::TelegramConflict { times },
             FaultName::TelegramDuplicate => Fault::TelegramDuplicate { times },
+            FaultName::TelegramRenumber => Fault::TelegramRenumber {},
             FaultName::ModelError => Fault::ModelError { status, times, retry_after: self.retry_after },
             FaultName::ModelHang => Fault::ModelHang { times },
             FaultName::ModelCut => Fault::ModelCut { times },
@@ -287,6 +290,7 @@ impl FaultEntry {
             | Fault::TelegramDuplicate { times }
             | Fault::ModelHang { times }
             | Fault::ModelCut { times } => e.times = Some(times),
+            Fault::TelegramRenumber {} => {}
             Fault::ModelError { status, times, retry_after } => {
                 (e.status, e.times, e.retry_after) = (Some(status), Some(times), retry_after);
             }
@@ -336,7 +340,7 @@ mod tests {
     fn every_kind_comes_back_from_its_plan() {
         let schema = schemars::schema_for!(FaultName).to_value();
         let names: Vec<_> = schema["oneOf"].as_array().unwrap().iter().map(|n| n["const"].clone()).collect();
-        assert_eq!(names.len(), 27);
+        assert_eq!(names.len(), 28);
         for name in names {
             let kind: FaultName = serde_json::from_value(name).unwrap();
             let fault = FaultEntry::new(Span(5), kind).fault();
