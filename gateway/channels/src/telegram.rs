@@ -11,6 +11,7 @@ mod limits;
 mod multipart;
 mod options;
 mod receive;
+mod requests;
 mod rich;
 mod send;
 mod target;

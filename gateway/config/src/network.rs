@@ -1,43 +1,27 @@
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 /// An address or a range of them: `10.0.0.1`, `10.0.0.0/8`, `fd00::/8`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Network {
-    address: IpAddr,
-    bits: u8,
-}
+pub struct Network(IpNet);
 
 impl Network {
     /// Reads an address, with or without `/bits`.
     pub fn parse(text: &str) -> Option<Self> {
-        let (address, bits) = text.split_once('/').map_or((text, None), |(a, b)| (a, Some(b)));
-        let address: IpAddr = address.trim().parse().ok()?;
-        let max = if address.is_ipv4() { 32 } else { 128 };
-        let bits = match bits {
-            None => max,
-            Some(bits) => bits.parse().ok().filter(|b| *b <= max && bits.bytes().all(|c| c.is_ascii_digit()))?,
-        };
-        Some(Self { address, bits })
+        let text = text.trim();
+        let net = if text.contains('/') { text.parse().ok()? } else { text.parse::<IpAddr>().ok()?.into() };
+        Some(Self(net))
     }
 
     /// True for a range that no person filled with proxies: larger than the largest private network (10/8, fc00::/7).
     pub fn is_wide(&self) -> bool {
-        self.bits < if self.address.is_ipv4() { 8 } else { 7 }
+        self.0.prefix_len() < if self.0.addr().is_ipv4() { 8 } else { 7 }
     }
 
     /// True when `ip` lies in it. Addresses of the two families never match; IPv4 in IPv6 is IPv4.
     pub fn contains(&self, ip: IpAddr) -> bool {
-        match (self.address, ip.to_canonical()) {
-            (IpAddr::V4(own), IpAddr::V4(ip)) => {
-                let mask = u32::MAX.checked_shl(32 - u32::from(self.bits)).unwrap_or(0);
-                own.to_bits() & mask == ip.to_bits() & mask
-            }
-            (IpAddr::V6(own), IpAddr::V6(ip)) => {
-                let mask = u128::MAX.checked_shl(128 - u32::from(self.bits)).unwrap_or(0);
-                own.to_bits() & mask == ip.to_bits() & mask
-            }
-            _ => false,
-        }
+        self.0.contains(&ip.to_canonical())
     }
 }
 

@@ -7,48 +7,49 @@ use std::{
     sync::Arc,
 };
 
+use ipnet::{Ipv4Net, Ipv6Net};
+
 use crate::{BoxFuture, BoxIo, Listener, Transport};
 
 /// True for addresses of the public internet: not this machine, no private, shared, link-local (cloud metadata),
 /// documentation, multicast or reserved range, also not wrapped into IPv6.
 pub fn is_public(ip: IpAddr) -> bool {
     match ip {
-        IpAddr::V4(ip) => is_public_v4(ip),
-        IpAddr::V6(ip) => is_public_v6(ip),
+        IpAddr::V4(ip) => !CLOSED_V4.iter().any(|net| net.contains(&ip)),
+        IpAddr::V6(ip) => GLOBAL_V6.contains(&ip) && !CLOSED_V6.iter().any(|net| net.contains(&ip)),
     }
 }
 
-fn is_public_v4(ip: Ipv4Addr) -> bool {
-    // First address and prefix length (IANA special-purpose registry, multicast and class E).
-    const CLOSED: [(u32, u32); 15] = [
-        (0x0000_0000, 8),
-        (0x0a00_0000, 8),
-        (0x6440_0000, 10),
-        (0x7f00_0000, 8),
-        (0xa9fe_0000, 16),
-        (0xac10_0000, 12),
-        (0xc000_0000, 24),
-        (0xc000_0200, 24),
-        (0xc058_6300, 24),
-        (0xc0a8_0000, 16),
-        (0xc612_0000, 15),
-        (0xc633_6400, 24),
-        (0xcb00_7100, 24),
-        (0xe000_0000, 4),
-        (0xf000_0000, 4),
-    ];
-    let bits = ip.to_bits();
-    !CLOSED.iter().any(|(first, length)| (bits ^ first) >> (32 - length) == 0)
+/// IANA's special-purpose registry, multicast and class E.
+const CLOSED_V4: [Ipv4Net; 15] = [
+    v4([0, 0, 0, 0], 8),
+    v4([10, 0, 0, 0], 8),
+    v4([100, 64, 0, 0], 10),
+    v4([127, 0, 0, 0], 8),
+    v4([169, 254, 0, 0], 16),
+    v4([172, 16, 0, 0], 12),
+    v4([192, 0, 0, 0], 24),
+    v4([192, 0, 2, 0], 24),
+    v4([192, 88, 99, 0], 24),
+    v4([192, 168, 0, 0], 16),
+    v4([198, 18, 0, 0], 15),
+    v4([198, 51, 100, 0], 24),
+    v4([203, 0, 113, 0], 24),
+    v4([224, 0, 0, 0], 4),
+    v4([240, 0, 0, 0], 4),
+];
+/// All global unicast addresses ...
+const GLOBAL_V6: Ipv6Net = v6([0x2000, 0], 3);
+/// ... but for protocol assignments, documentation, and 6to4, which hides an IPv4 address.
+const CLOSED_V6: [Ipv6Net; 4] =
+    [v6([0x2001, 0], 23), v6([0x2001, 0x0db8], 32), v6([0x2002, 0], 16), v6([0x3fff, 0], 20)];
+
+const fn v4([a, b, c, d]: [u8; 4], length: u8) -> Ipv4Net {
+    Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), length)
 }
 
-/// Only global unicast, without tunnels and translations that hide an IPv4 address.
-fn is_public_v6(ip: Ipv6Addr) -> bool {
-    let s = ip.segments();
-    let global = s[0] & 0xe000 == 0x2000;
-    let special = s[0] == 0x2001 && (s[1] < 0x0200 || s[1] == 0x0db8);
-    let six_to_four = s[0] == 0x2002;
-    let documentation = s[0] == 0x3fff && s[1] < 0x1000;
-    global && !special && !six_to_four && !documentation
+const fn v6([a, b]: [u16; 2], length: u8) -> Ipv6Net {
+    Ipv6Net::new_assert(Ipv6Addr::new(a, b, 0, 0, 0, 0, 0, 0), length)
 }
 
 /// A transport that resolves each name once and connects to exactly the address that it judged, so that no second answer

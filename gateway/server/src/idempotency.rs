@@ -157,7 +157,8 @@ impl Idempotency {
         store.read(|tx| store::each(tx, store::DEDUPE, keep))?;
         // Over a restart only the wall clock tells how old a record is.
         let since = |r: &Record| mono.checked_sub(Duration::from_millis(now.saturating_sub(r.at))).unwrap_or(mono);
-        let slots = newest.into_iter().map(|((_, key), r)| (key, since(&r), r)).map(|(k, at, r)| (k, Slot::Done(r, at)));
+        let slots =
+            newest.into_iter().map(|((_, key), r)| (key, since(&r), r)).map(|(k, at, r)| (k, Slot::Done(r, at)));
         let (slots, ttl) = (Mutex::new(slots.collect()), Duration::from_millis(ttl_ms));
         Ok(Self { store, clock, slots, ttl, max, probe: Arc::new(NoProbe) })
     }
@@ -425,12 +426,17 @@ mod tests {
         let open = |max| Idempotency::load(store.clone(), platform.clock.clone(), 60_000, max).unwrap();
         let keys = open(100);
         for n in 0..20 {
-            let Ok(Check::New(claim)) = keys.check("send", "me", &format!("{n:02}"), &1, 1) else { panic!("{n} is new") };
+            let Ok(Check::New(claim)) = keys.check("send", "me", &format!("{n:02}"), &1, 1) else {
+                panic!("{n} is new")
+            };
             let record = Record { at: platform.clock.wall() + n - 20, ..claim.answered(None, None) };
             keys.finish_durably(&claim, record).await.unwrap();
         }
         let keys = open(5);
-        assert_eq!(keys.lock().keys().collect::<Vec<_>>(), ["15", "16", "17", "18", "19"].map(|n| format!("send:me:{n}")).each_ref());
+        assert_eq!(
+            keys.lock().keys().collect::<Vec<_>>(),
+            ["15", "16", "17", "18", "19"].map(|n| format!("send:me:{n}")).each_ref()
+        );
         keys.sweep().await.unwrap();
         assert_eq!(store.read(|tx| store::keys(tx, store::DEDUPE)).unwrap().len(), 5);
     }

@@ -438,7 +438,7 @@ fn chosen(kind: FaultName, at: u64, lasts: u64, swarm: &Swarm, dice: &Dice) -> F
             e.bytes = Some(dice.between(1, 2000));
         }
         K::Crash | K::PowerLoss | K::Stop => {}
-        K::BitFlip => e.lasts = None,
+        K::BitFlip | K::TelegramRenumber => e.lasts = None,
         K::LostWrite => {
             e.at_op = Some(dice.between(1, 20));
             (e.times, e.lasts) = (times, None);
@@ -472,7 +472,6 @@ fn chosen(kind: FaultName, at: u64, lasts: u64, swarm: &Swarm, dice: &Dice) -> F
             (e.times, e.lasts) = (times, None);
         }
         K::TelegramConflict | K::TelegramDuplicate | K::ModelHang | K::ModelCut => (e.times, e.lasts) = (times, None),
-        K::TelegramRenumber => e.lasts = None,
         K::ModelError => {
             e.status = Some(*dice.one_of(&[429, 500, 503]));
             (e.times, e.lasts) = (times, None);

@@ -152,8 +152,7 @@ impl Faults {
         let links = &self.links;
         match target {
             "tunnel" => vec![links.link("tunnel", "gateway")],
-            "telegram" | "model" => vec![links.link("gateway", target)],
-            crate::files::OUTSIDE => vec![links.link("gateway", target)],
+            "telegram" | "model" | crate::files::OUTSIDE => vec![links.link("gateway", target)],
             bot if self.peers.others().iter().any(|(id, _)| super::host_of(id) == bot) => {
                 vec![links.link("gateway", target)]
             }

@@ -268,7 +268,7 @@ impl FaultEntry {
                 (e.target, e.bytes) = (Some(target), Some(bytes));
             }
             Fault::Crash(at) | Fault::PowerLoss(at) => e.at_op = at.at_op,
-            Fault::Stop => {}
+            Fault::Stop | Fault::TelegramRenumber {} => {}
             Fault::ClockJump { by_ms } => {
                 let span = Some(Span(by_ms.unsigned_abs()));
                 *(if by_ms < 0 { &mut e.back } else { &mut e.forward }) = span;
@@ -290,7 +290,6 @@ impl FaultEntry {
             | Fault::TelegramDuplicate { times }
             | Fault::ModelHang { times }
             | Fault::ModelCut { times } => e.times = Some(times),
-            Fault::TelegramRenumber {} => {}
             Fault::ModelError { status, times, retry_after } => {
                 (e.status, e.times, e.retry_after) = (Some(status), Some(times), retry_after);
             }

@@ -112,10 +112,9 @@ impl BotApi {
         media: &Media,
         timeout: Duration,
     ) -> Result<T, ApiError> {
-        let Ok(serde_json::Value::Object(mut fields)) = serde_json::to_value(params) else {
+        let Ok(serde_json::Value::Object(fields)) = serde_json::to_value(params) else {
             return Err(ApiError::Malformed);
         };
-        fields.remove(field); // the types name files by path; the content goes in its own part
         let boundary = self.entropy.hex(24);
         let body = multipart::body(&boundary, &fields, field, media);
         self.post(method, &format!("multipart/form-data; boundary={boundary}"), body, timeout).await

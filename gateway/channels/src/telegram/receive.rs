@@ -2,10 +2,6 @@
 
 use std::time::Duration;
 
-use frankenstein::{
-    methods::{AnswerCallbackQueryParams, GetUpdatesParams},
-    types::AllowedUpdate,
-};
 use futures_util::StreamExt as _;
 use openclaw_platform::{Backoff, EntropyExt as _, SpawnerExt as _};
 use serde::Deserialize;
@@ -15,6 +11,7 @@ use tokio::sync::mpsc;
 use super::{
     CALL_TIMEOUT, POLL_SECONDS, Telegram,
     api::ApiError,
+    requests::{AnswerCallbackQuery, GetUpdates},
     update::{self, BotIdentity, Incoming, Reading},
 };
 use crate::{
@@ -111,7 +108,7 @@ impl Telegram {
     async fn run(&self, effect: Effect) {
         match effect {
             Effect::AnswerCallback(id) => {
-                let params = AnswerCallbackQueryParams::builder().callback_query_id(id).build();
+                let params = AnswerCallbackQuery { callback_query_id: id };
                 let answer = self.api.call::<bool>("answerCallbackQuery", &params, CALL_TIMEOUT).await;
                 if let Err(ApiError::Refused { status: 429, retry_after: Some(wait), .. }) = answer {
                     self.limits.block_bot(wait);
@@ -219,12 +216,12 @@ impl Poller<'_> {
             self.cursor = self.sink.cursor(telegram.id(), telegram.account()).await?;
             self.cursor_is_read = true;
         }
-        let params = GetUpdatesParams::builder()
-            .offset(self.cursor.map_or(0, |id| id.saturating_add(1)))
-            .limit(POLL_LIMIT)
-            .timeout(POLL_SECONDS)
-            .allowed_updates(vec![AllowedUpdate::Message, AllowedUpdate::CallbackQuery])
-            .build();
+        let params = GetUpdates {
+            offset: self.cursor.map_or(0, |id| id.saturating_add(1)),
+            limit: POLL_LIMIT,
+            timeout: POLL_SECONDS,
+            allowed_updates: &["message", "callback_query"],
+        };
         let updates: Vec<Value> = telegram.api.call("getUpdates", &params, POLL_TIMEOUT).await?;
         telegram.note_ok();
         self.handle(&updates, &me).await

@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use frankenstein::{
-    ParseMode,
-    input_file::FileUpload,
-    methods::{SendChatActionParams, SendDocumentParams, SendMessageParams, SendPhotoParams},
-    types::{ChatAction, ChatId, LinkPreviewOptions, ReplyParameters},
-};
 use openclaw_platform::http::CONNECT_TIMEOUT;
 use serde::Deserialize;
 
-use super::{Telegram, api::ApiError, format, update::GENERAL_TOPIC};
-use crate::{Attachment, Delivered, Media, Part, Piece, SendError, Styled, Target};
+use super::{
+    Telegram,
+    api::ApiError,
+    format,
+    requests::{ChatId, Destination, LinkPreviewOptions, ReplyParameters, SendChatAction, SendFile, SendMessage},
+    update::GENERAL_TOPIC,
+};
+use crate::{Attachment, Delivered, Part, Piece, SendError, Styled, Target};
 
 /// Forms in which one part is offered: markup refused, no real picture, the chat has moved.
 const MAX_FORMS: usize = 4;
@@ -39,6 +39,20 @@ struct Form {
     html: bool,
     /// As a photo, if it is a picture.
     photo: bool,
+}
+
+impl Form {
+    /// Where it goes; `styled`: with a text that may have markup.
+    fn destination(&self, styled: bool) -> Destination<'_> {
+        Destination {
+            chat_id: ChatId::Text(&self.chat),
+            message_thread_id: self.thread,
+            parse_mode: (styled && self.html).then_some("HTML"),
+            reply_parameters: self
+                .reply_to
+                .map(|message_id| ReplyParameters { message_id, allow_sending_without_reply: true }),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -107,7 +121,8 @@ impl Telegram {
         if let Some(after) = self.limits.wait(&form.chat) {
             return Err(limited(after));
         }
-        let params = SendMessageParams::builder().chat_id(ChatId::Integer(person)).text(text).build();
+        let to = Destination { chat_id: ChatId::Number(person), ..form.destination(false) };
+        let params = SendMessage { to, text, link_preview_options: None };
         match self.api.call::<Sent>("sendMessage", &params, SEND_TIMEOUT).await {
             Ok(_) => Ok(()),
             Err(error) => self.other_form(&mut form, error, true),
@@ -118,11 +133,7 @@ impl Telegram {
         if self.limits.wait(&to.chat).is_some() {
             return;
         }
-        let params = SendChatActionParams::builder()
-            .chat_id(to.chat.clone())
-            .maybe_message_thread_id(thread(to, true))
-            .action(ChatAction::Typing)
-            .build();
+        let params = SendChatAction { chat_id: &to.chat, message_thread_id: thread(to, true), action: "typing" };
         // A reply must never wait for this, and a failure means nothing.
         let _ = self.api.call::<bool>("sendChatAction", &params, TYPING_TIMEOUT).await;
     }
@@ -147,62 +158,26 @@ impl Telegram {
     }
 
     async fn call_send(&self, form: &Form, piece: &Piece<'_>) -> Result<i64, ApiError> {
-        let chat = ChatId::String(form.chat.clone());
         let styled = match piece.part {
             Part::Text { text } => Some(text),
             Part::File { caption, .. } => caption.as_ref(),
         };
-        let parse_mode = styled.filter(|_| form.html).map(|_| ParseMode::Html);
+        let to = form.destination(styled.is_some());
         let text = styled.map(|s| if form.html { s.markup.clone() } else { s.plain.clone() });
-        let reply =
-            form.reply_to.map(|id| ReplyParameters::builder().message_id(id).allow_sending_without_reply(true).build());
         let sent: Sent = match (piece.part, &piece.media) {
             (Part::Text { .. }, _) => {
-                let params = SendMessageParams::builder()
-                    .chat_id(chat)
-                    .maybe_message_thread_id(form.thread)
-                    .text(text.unwrap_or_default())
-                    .maybe_parse_mode(parse_mode)
-                    .maybe_link_preview_options((!self.options.link_preview).then_some(LinkPreviewOptions::DISABLED))
-                    .maybe_reply_parameters(reply)
-                    .build();
+                let link_preview_options =
+                    (!self.options.link_preview).then_some(LinkPreviewOptions { is_disabled: true });
+                let params = SendMessage { to, text: text.unwrap_or_default(), link_preview_options };
                 self.api.call("sendMessage", &params, SEND_TIMEOUT).await?
             }
-            (Part::File { .. }, Some(media)) if form.photo => {
-                let params = SendPhotoParams::builder()
-                    .chat_id(chat)
-                    .maybe_message_thread_id(form.thread)
-                    .photo(FileUpload::String(String::new()))
-                    .maybe_caption(text)
-                    .maybe_parse_mode(parse_mode)
-                    .maybe_reply_parameters(reply)
-                    .build();
-                self.upload("sendPhoto", &params, "photo", media).await?
-            }
             (Part::File { .. }, Some(media)) => {
-                let params = SendDocumentParams::builder()
-                    .chat_id(chat)
-                    .maybe_message_thread_id(form.thread)
-                    .document(FileUpload::String(String::new()))
-                    .maybe_caption(text)
-                    .maybe_parse_mode(parse_mode)
-                    .maybe_reply_parameters(reply)
-                    .build();
-                self.upload("sendDocument", &params, "document", media).await?
+                let (method, field) = if form.photo { ("sendPhoto", "photo") } else { ("sendDocument", "document") };
+                self.api.upload(method, &SendFile { to, caption: text }, field, media, UPLOAD_TIMEOUT).await?
             }
             (Part::File { .. }, None) => return Err(ApiError::Malformed),
         };
         Ok(sent.message_id)
-    }
-
-    async fn upload(
-        &self,
-        method: &'static str,
-        params: &(impl serde::Serialize + Sync),
-        field: &'static str,
-        media: &Media,
-    ) -> Result<Sent, ApiError> {
-        self.api.upload(method, params, field, media, UPLOAD_TIMEOUT).await
     }
 }
 

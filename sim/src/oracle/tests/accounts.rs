@@ -69,7 +69,7 @@ fn a_send_goes_out_by_the_bot_that_it_names() {
         })
     };
     let sent = |s: &mut Story| {
-        _ = s.answer("a-1/1", "1", json!({ "runId": "k", "messageId": "1", "channel": "telegram" })).note()
+        _ = s.answer("a-1/1", "1", json!({ "runId": "k", "messageId": "1", "channel": "telegram" })).note();
     };
     asks("work".into()).but(|s| _ = s.second_says("9", "out")).but(sent).holds();
     asks("work".into())
