@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
 use indexmap::IndexMap;
 use openclaw_platform::{
-    Clock, Millis, Mono, NoProbe, Probe,
-    sync::{Arc, Mutex, MutexGuard, Notify, PoisonError},
+    Clock, ClockExt as _, Millis, Mono, NoProbe, Probe,
+    sync::LockExt as _,
+    sync::{Arc, Mutex, MutexGuard, Notify},
 };
 use openclaw_protocol::{
     error::ErrorShape,
@@ -107,7 +109,7 @@ impl Pending {
     }
 
     fn lock(&self) -> MutexGuard<'_, Answer> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.locked()
     }
 
     fn settle(&self, record: Option<Record>) {
@@ -143,13 +145,12 @@ impl Idempotency {
     /// # Errors
     /// When the database cannot be read.
     pub fn load(store: Store, clock: Arc<dyn Clock>, ttl_ms: u64, max: usize) -> Result<Self, StoreError> {
-        let (now, mono) = (clock.wall(), clock.mono());
+        let now = clock.moment();
         let mut records: Vec<(String, Record)> = store.read(|tx| store::all(tx, store::DEDUPE))?;
-        records.retain(|(_, r)| now.saturating_sub(r.at) < ttl_ms);
+        records.retain(|(_, r)| now.wall.saturating_sub(r.at) < ttl_ms);
         records.sort_by_key(|(_, r)| r.at);
-        // Over a restart only the wall clock tells how old a record is.
-        let since = |r: &Record| mono.checked_sub(Duration::from_millis(now.saturating_sub(r.at))).unwrap_or(mono);
-        let slots = records.into_iter().map(|(k, r)| (k, since(&r), r)).map(|(k, at, r)| (k, Slot::Done(r, at)));
+        let slots =
+            records.into_iter().map(|(k, r)| (k, now.mono_of(r.at), r)).map(|(k, at, r)| (k, Slot::Done(r, at)));
         let (slots, ttl) = (Mutex::new(slots.collect()), Duration::from_millis(ttl_ms));
         Ok(Self { store, clock, slots, ttl, max, probe: Arc::new(NoProbe) })
     }
@@ -160,7 +161,7 @@ impl Idempotency {
     }
 
     fn lock(&self) -> MutexGuard<'_, IndexMap<String, Slot>> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+        self.slots.locked()
     }
 
     fn is_expired(&self, slot: &Slot) -> bool {
@@ -395,12 +396,8 @@ impl Record {
 
 /// The same parameters give the same hash, in whatever order they came (types have a fixed order).
 fn hash(params: &impl Serialize) -> String {
-    use std::fmt::Write as _;
     let bytes = serde_json::to_vec(params).unwrap_or_default();
-    Sha256::digest(&bytes).iter().take(16).fold(String::new(), |mut s, b| {
-        let _ = write!(s, "{b:02x}");
-        s
-    })
+    HEXLOWER.encode(&Sha256::digest(&bytes)[..16])
 }
 
 #[cfg(test)]

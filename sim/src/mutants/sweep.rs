@@ -11,6 +11,8 @@ use std::{
     },
 };
 
+use openclaw_platform::sync::LockExt as _;
+
 use super::{
     Find, Mutant, Tried,
     planted::{Place, Planted},
@@ -203,7 +205,7 @@ fn one(
 fn side_by_side<T: Send, U: Send>(jobs: usize, all: Vec<T>, work: impl Fn(T) -> U + Sync) -> Vec<U> {
     let slots: Vec<Mutex<(Option<T>, Option<U>)>> = all.into_iter().map(|t| Mutex::new((Some(t), None))).collect();
     let next = AtomicUsize::new(0);
-    let lock = |n: usize| slots.get(n).map(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner));
+    let lock = |n: usize| slots.get(n).map(|slot| slot.locked());
     std::thread::scope(|scope| {
         for _ in 0..jobs.max(1) {
             scope.spawn(|| {

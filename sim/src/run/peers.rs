@@ -1,7 +1,7 @@
 //! What the gateway talks to, and what stands between: the fake Bot API, the fake model server, the tunnel.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -9,7 +9,7 @@ use fakes::{
     model::{FakeModel, Recorded, Step},
     telegram::{Failure, FakeTelegram},
 };
-use openclaw_platform::{Platform, Spawner, SpawnerExt as _, Transport, http::HttpClient};
+use openclaw_platform::{Platform, Spawner, SpawnerExt as _, Transport, http::HttpClient, sync::LockExt as _};
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -79,7 +79,7 @@ impl Peers {
                 let entered = if entered == [text] { vec![] } else { entered };
                 let (body, request, text) = (&request.body, request.index, text.to_owned());
                 recorder.record("model", What::Model { request, text, answer, tools, entered, secrets });
-                let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut writer = writer.locked();
                 let (after, parts) = writer.write(request, parts::of_request(body));
                 recorder.record("model", What::Given { request, after, parts, system: system(body) });
                 recorder.record("model", terms(recorded));
@@ -114,7 +114,7 @@ impl Peers {
             update["with"] = with.clone();
         }
         self.recorder.record("telegram", What::Update { update_id, update: update.clone() });
-        host.pushed.lock().unwrap_or_else(PoisonError::into_inner).push((update_id, update));
+        host.pushed.locked().push((update_id, update));
     }
 
     /// A fault of a backend; nothing for faults of anything else.
@@ -132,7 +132,7 @@ impl TelegramHost {
     /// Answers until the end of the run.
     pub async fn serve(self: Arc<Self>) -> turmoil::Result {
         self.fake.serve(&self.platform, ([0, 0, 0, 0], TELEGRAM_PORT).into(), CancellationToken::new()).await?;
-        let orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let orders = self.orders.locked().take();
         let http = HttpClient::new(&self.platform);
         let Some(mut orders) = orders else { return std::future::pending().await };
         // The second poller: somebody else with the same token.
@@ -169,7 +169,7 @@ impl TelegramHost {
                 let _ = self.rogues.send(*times);
             }
             Fault::TelegramDuplicate { times } => {
-                let pushed = self.pushed.lock().unwrap_or_else(PoisonError::into_inner);
+                let pushed = self.pushed.locked();
                 for (update_id, update) in pushed.iter().rev().take(*times as usize).rev() {
                     self.fake.push_again(*update_id);
                     recorder.record("telegram", What::Update { update_id: *update_id, update: update.clone() });
