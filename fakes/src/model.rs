@@ -12,7 +12,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     io,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
@@ -20,7 +20,7 @@ use ::http::{Method, Request, Response, StatusCode, header::RETRY_AFTER};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
 use hyper::body::Incoming;
-use openclaw_platform::{Clock, Platform};
+use openclaw_platform::{Clock, Platform, sync::LockExt as _};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -142,7 +142,7 @@ impl FakeModel {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.locked()
     }
 
     async fn answer(&self, request: Request<Incoming>, clock: &dyn Clock) -> Result<Response<Body>, HangUp> {

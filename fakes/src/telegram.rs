@@ -12,14 +12,14 @@ use std::{
     collections::{BTreeMap, VecDeque},
     io,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
 use ::http::{Request, Response, StatusCode};
 use bytes::Bytes;
 use hyper::body::Incoming;
-use openclaw_platform::{Clock, Mono, Platform};
+use openclaw_platform::{Clock, Mono, Platform, sync::LockExt as _};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
@@ -429,7 +429,7 @@ impl FakeTelegram {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.locked()
     }
 
     async fn route(&self, request: Request<Incoming>, clock: &dyn Clock) -> Result<Response<Body>, HangUp> {

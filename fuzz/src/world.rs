@@ -2,14 +2,13 @@ use std::{
     cell::RefCell,
     io,
     net::{Ipv4Addr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use openclaw_config::{AuthMode, Secret};
 use openclaw_platform::{
-    BoxFuture, BoxIo, Clock, Entropy as _, Listener, MemoryStorage, Millis, Mono, NoProbe, Platform, Transport,
-};
+    BoxFuture, BoxIo, Clock, Entropy as _, Listener, MemoryStorage, Millis, Mono, NoProbe, Platform, Transport, sync::LockExt as _};
 use openclaw_server::{
     Control, ServerOptions, SharedAuth,
     store::{Records, Store, put},
@@ -179,7 +178,7 @@ struct Inbox(mpsc::UnboundedReceiver<(BoxIo, SocketAddr)>, SocketAddr);
 
 impl Transport for Memory {
     fn bind(&self, addr: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn Listener>>> {
-        let dialled = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let dialled = self.0.locked().take();
         let listener = dialled.map(|dialled| Box::new(Inbox(dialled, addr)) as Box<dyn Listener>);
         Box::pin(async move { listener.ok_or_else(|| io::ErrorKind::AddrInUse.into()) })
     }

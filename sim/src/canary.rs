@@ -1,8 +1,8 @@
 //! Planted faults of a simulation itself, so that the guards against them can be tested.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
-use openclaw_platform::{Clock, Spawner, SpawnerExt as _};
+use openclaw_platform::{Clock, Spawner, SpawnerExt as _, sync::LockExt as _};
 
 /// Kinds of planted faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -22,11 +22,11 @@ static PLANTED: Mutex<Option<Canary>> = Mutex::new(None);
 
 /// From now on every run in this process has this fault.
 pub fn plant(canary: Canary) {
-    *PLANTED.lock().unwrap_or_else(PoisonError::into_inner) = Some(canary);
+    *PLANTED.locked() = Some(canary);
 }
 
 fn planted() -> Option<Canary> {
-    *PLANTED.lock().unwrap_or_else(PoisonError::into_inner)
+    *PLANTED.locked()
 }
 
 /// Extra milliseconds in `0..100` that differ from process to process; 0 without a canary.

@@ -6,11 +6,11 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
-use openclaw_platform::{Entropy, EntropyExt as _};
+use openclaw_platform::{Entropy, EntropyExt as _, sync::LockExt as _};
 
 /// Of 64 halves of pieces of work so many take 1 to 3 ms, and so many 20 to 200 ms; the others take none. By kind of disk, of
 /// which each seed has one.
@@ -51,7 +51,7 @@ impl std::fmt::Debug for DiskTime {
 
 impl Dice {
     fn slow(&self) -> MutexGuard<'_, BTreeMap<u64, Duration>> {
-        self.slow.lock().unwrap_or_else(PoisonError::into_inner)
+        self.slow.locked()
     }
 
     fn half(&self) -> Duration {

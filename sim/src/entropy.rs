@@ -1,11 +1,11 @@
 //! Randomness from one seed.
 
 use std::sync::{
-    Arc, Mutex, PoisonError,
+    Arc, Mutex,
     atomic::{AtomicU64, Ordering},
 };
 
-use openclaw_platform::Entropy;
+use openclaw_platform::{Entropy, sync::LockExt as _};
 
 /// A SplitMix64 stream (Steele, Lea, Flood 2014): one word of state and good enough for everything but secrets, which a
 /// simulation has none of.
@@ -34,7 +34,7 @@ impl SimEntropy {
 
     fn word(&self) -> u64 {
         self.draws.fetch_add(1, Ordering::Relaxed);
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.locked();
         *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         mix(*state)
     }

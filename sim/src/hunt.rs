@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use openclaw_platform::EntropyExt as _;
+use openclaw_platform::{EntropyExt as _, sync::LockExt as _};
 use serde::{Deserialize, Serialize};
 
 pub use signature::signature;
@@ -114,7 +114,7 @@ impl Hunt<'_> {
             dice,
             next_seed: self.seed * 1_000_000,
         });
-        let lock = || state.lock().unwrap_or_else(PoisonError::into_inner);
+        let lock = || state.locked();
         std::thread::scope(|scope| {
             for _ in 0..self.jobs.max(1) {
                 scope.spawn(|| {

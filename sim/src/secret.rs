@@ -3,7 +3,9 @@
 //! A mark is a word of its own in what somebody says, `planted(chat.1)0a1b2c3d`: it tells by itself whose it is, so that
 //! an oracle that finds it somewhere needs nothing else to know whether it may be there.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
+
+use openclaw_platform::sync::LockExt as _;
 
 /// Beginning of a mark.
 const PLANTED: &str = "planted(";
@@ -47,7 +49,7 @@ impl Credentials {
 
     /// One more.
     pub fn learn(&self, credential: &str) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.0.locked();
         if credential.len() >= Self::SHORTEST && !known.iter().any(|k| k == credential) {
             known.push(credential.to_owned());
         }
@@ -56,7 +58,7 @@ impl Credentials {
     /// Marks and credentials in a text, each once, in the order in which they are known.
     pub fn find(&self, text: &str) -> Vec<String> {
         let mut found: Vec<String> = Vec::new();
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.0.locked();
         let credentials = known.iter().map(String::as_str).filter(|k| text.contains(k));
         for one in credentials.chain(marks(text).map(|(whole, _)| whole)) {
             if !found.iter().any(|f| f == one) {

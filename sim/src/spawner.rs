@@ -5,12 +5,12 @@ use std::{
     collections::BTreeMap,
     panic::AssertUnwindSafe,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     task::{Context, Poll},
 };
 
 use futures_util::FutureExt as _;
-use openclaw_platform::{BoxFuture, Spawner, TaskHandle, Told};
+use openclaw_platform::{BoxFuture, Spawner, TaskHandle, Told, sync::LockExt as _};
 
 use crate::{
     DiskTime, Order,
@@ -53,7 +53,7 @@ impl Panics {
     }
 
     fn lock(&self) -> MutexGuard<'_, Record> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.locked()
     }
 
     fn record(&self, task: &'static str, panic: &(dyn Any + Send)) {
@@ -76,14 +76,14 @@ struct Counted(Live, &'static str);
 
 impl Counted {
     fn new(live: Live, name: &'static str) -> Self {
-        *live.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_default() += 1;
+        *live.locked().entry(name).or_default() += 1;
         Self(live, name)
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        let mut live = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut live = self.0.locked();
         if let Some(count) = live.get_mut(self.1) {
             *count -= 1;
             if *count == 0 {
@@ -173,7 +173,7 @@ impl std::fmt::Debug for Pieces {
 
 impl Pieces {
     fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.locked()
     }
 
     fn add(&self, work: Work) -> Piece {
@@ -235,7 +235,7 @@ impl SimSpawner {
 
     /// Tasks that have not ended, by name.
     pub fn live(&self) -> BTreeMap<&'static str, u64> {
-        self.live.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.live.locked().clone()
     }
 }
 

@@ -8,10 +8,10 @@ mod file;
 use std::{
     collections::BTreeMap,
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
-use openclaw_platform::{BlockFile, Entropy, FileId, Storage};
+use openclaw_platform::{BlockFile, Entropy, FileId, Storage, sync::LockExt as _};
 
 use self::file::File;
 use crate::SimEntropy;
@@ -167,7 +167,7 @@ impl SimDisk {
     }
 
     fn lock(&self) -> MutexGuard<'_, Disk> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.locked()
     }
 }
 

@@ -12,13 +12,15 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{Receiver, RecvTimeoutError},
     },
     task::{Wake, Waker},
     time::Duration,
 };
+
+use openclaw_platform::sync::LockExt as _;
 
 /// Real time without virtual time after which a run has failed, unless it is told otherwise.
 pub const PATIENCE: Duration = Duration::from_mins(1);
@@ -61,7 +63,7 @@ struct Seen {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.locked()
 }
 
 impl Watch {

@@ -139,6 +139,32 @@ fn no_unbiased_select_in_the_gateway() {
     assert!(wrong.is_empty(), "use openclaw_platform::select!: {wrong:#?}");
 }
 
+/// A lock that somebody panicked under is taken all the same, in one way that says why: `openclaw_platform::sync`.
+#[test]
+fn locks_are_taken_in_one_way() {
+    // Two crates that cannot see the platform, and the one place.
+    let own = ["gateway/protocol/src/schema.rs", "gateway/config/src/mask.rs", "gateway/platform/src/sync.rs"];
+    let mut wrong = Vec::new();
+    for room in ROOMS {
+        let folder = format!("gateway/{room}");
+        for (path, text) in sources(&folder) {
+            let name = format!("{folder}/src/{path}");
+            // Its file is being written anew.
+            let is_left = name == "gateway/server/src/sessions/store.rs";
+            if !own.contains(&name.as_str()) && !is_left && takes_poison(&text) {
+                wrong.push(name);
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "use LockExt: {wrong:#?}");
+    assert!(own.iter().all(|name| takes_poison(&fs::read_to_string(root().join(name)).unwrap())));
+}
+
+fn takes_poison(text: &str) -> bool {
+    let code: String = text.split_whitespace().collect();
+    [".lock()", ".read()", ".write()"].iter().any(|lock| code.contains(&format!("{lock}.unwrap_or_else(")))
+}
+
 fn unbiased(line: &str) -> bool {
     ["tokio::select", "futures_util::select", "futures::select"]
         .iter()
@@ -148,6 +174,7 @@ fn unbiased(line: &str) -> bool {
 #[test]
 fn the_search_finds_what_it_looks_for() {
     assert!(unbiased("    tokio::select! {") && unbiased("use futures_util::select;"));
+    assert!(takes_poison("m.lock()\n    .unwrap_or_else(PoisonError::into_inner)") && !takes_poison("m.locked()"));
     assert!(!unbiased("openclaw_platform::select! {") && !unbiased("futures_util::select_biased! {"));
 }
 

@@ -74,11 +74,7 @@ fn rows(text: &str) -> BTreeMap<String, Vec<String>> {
     tables.filter_map(|cells| Some((id(cells.first()?, true)?, cells[1..].to_vec()))).collect()
 }
 
-fn is_rust(path: &str) -> bool {
-    Path::new(path).extension().is_some_and(|extension| extension == "rs")
-}
-
-/// What of a row's keepers is not there.
+/// What of a row's keepers is not there. `names` are the words of all tests and scenarios.
 fn missing(id: &str, keepers: &str, texts: &BTreeMap<String, String>) -> Vec<String> {
     let quoted: Vec<&str> = keepers.split('`').skip(1).step_by(2).collect();
     let is_there = |name: &str| {
@@ -87,7 +83,7 @@ fn missing(id: &str, keepers: &str, texts: &BTreeMap<String, String>) -> Vec<Str
             return root().join(path).exists();
         }
         let function = format!("fn {name}(");
-        texts.iter().any(|(path, text)| is_rust(path) && text.contains(&function))
+        texts.iter().any(|(path, text)| path.strip_suffix(".rs").is_some() && text.contains(&function))
     };
     let mut wrong: Vec<String> = quoted.iter().filter(|name| !is_there(name)).map(|&n| format!("{id}: {n}")).collect();
     // `a.rs`, `b.rs` s17_*: each of the files has tests of that name.
@@ -96,7 +92,7 @@ fn missing(id: &str, keepers: &str, texts: &BTreeMap<String, String>) -> Vec<Str
         if !prefix.contains(number.trim_end_matches('_')) {
             wrong.push(format!("{id}: {prefix}* are the tests of another row"));
         }
-        for file in quoted.iter().filter(|name| is_rust(name)) {
+        for file in quoted.iter().filter(|name| name.strip_suffix(".rs").is_some()) {
             let has_it = texts.get(*file).is_some_and(|text| text.contains(&number));
             if !has_it {
                 wrong.push(format!("{id}: {file} has no test {number}*"));

@@ -3,7 +3,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use crate::{exec, generate};
@@ -11,8 +11,7 @@ use arbitrary::{Result, Unstructured};
 use openclaw_agent::exec::ApprovalsStore;
 use openclaw_node::{COMMANDS, Commands};
 use openclaw_platform::{
-    BoxFuture, Command, Entropy as _, FileFacts, MemoryStorage, Output, ProcessError, Processes, Storage as _, os,
-};
+    BoxFuture, Command, Entropy as _, FileFacts, MemoryStorage, Output, ProcessError, Processes, Storage as _, os, sync::LockExt as _};
 use serde_json::{Value, json};
 use sim::{SimEntropy, SimSpawner};
 use tokio::runtime::Runtime;
@@ -41,7 +40,7 @@ struct Machine(Mutex<Vec<Command>>);
 impl Processes for Machine {
     fn run(&self, command: Command) -> BoxFuture<'_, std::result::Result<Output, ProcessError>> {
         let stdout = command.argv.join(" ").into_bytes();
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(command);
+        self.0.locked().push(command);
         Box::pin(async { Ok(Output { code: Some(0), stdout, stderr: vec![0xff], truncated: false }) })
     }
     fn which(&self, program: &str, cwd: Option<&Path>) -> Option<PathBuf> {
@@ -107,7 +106,7 @@ async fn host(u: &mut Unstructured<'_>) -> Result<()> {
             let shown = !refusal.message.is_empty() && !refusal.message.contains(char::is_control);
             assert!(shown && refusal.message.len() < 1000, "{refusal:?} to {command} {params}");
         }
-        let started = std::mem::take(&mut *machine.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let started = std::mem::take(&mut *machine.0.locked());
         assert!(started.len() <= 1 && started.is_empty() == (command != "system.run" || answer.is_err()), "{answer:?}");
         if let Some(started) = started.first() {
             ran(started, &params, before.as_deref());

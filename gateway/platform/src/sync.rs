@@ -43,11 +43,44 @@ impl<T> LockExt for shuttle::sync::Mutex<T> {
     }
 }
 
+/// Takes a lock for many readers, or one writer, alike.
+pub trait RwLockExt {
+    /// What holds the lock for a reader.
+    type Read<'a>
+    where
+        Self: 'a;
+    /// What holds it for the writer.
+    type Write<'a>
+    where
+        Self: 'a;
+    /// Waits for the lock, to read.
+    fn read_locked(&self) -> Self::Read<'_>;
+    /// Waits for the lock, to write.
+    fn write_locked(&self) -> Self::Write<'_>;
+}
+
+impl<T> RwLockExt for RwLock<T> {
+    type Read<'a>
+        = RwLockReadGuard<'a, T>
+    where
+        Self: 'a;
+    type Write<'a>
+        = RwLockWriteGuard<'a, T>
+    where
+        Self: 'a;
+    fn read_locked(&self) -> Self::Read<'_> {
+        self.read().unwrap_or_else(PoisonError::into_inner)
+    }
+    fn write_locked(&self) -> Self::Write<'_> {
+        self.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 #[cfg(not(feature = "shuttle"))]
-pub use std::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, atomic};
+pub use std::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, atomic};
 
 #[cfg(feature = "shuttle")]
-pub use shuttle::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, atomic};
+pub use shuttle::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, atomic};
 
 /// tokio's, at whose every call threads may change: between a look and the beginning of listening, above all.
 #[cfg(feature = "shuttle")]

@@ -2,10 +2,12 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use data_encoding::HEXLOWER;
 use indexmap::IndexMap;
 use openclaw_platform::{
-    Clock, Millis, Mono, NoProbe, Probe,
-    sync::{Arc, Mutex, MutexGuard, Notify, PoisonError},
+    Clock, ClockExt as _, Millis, Mono, NoProbe, Probe,
+    sync::LockExt as _,
+    sync::{Arc, Mutex, MutexGuard, Notify},
 };
 use openclaw_protocol::{
     error::ErrorShape,
@@ -107,7 +109,7 @@ impl Pending {
     }
 
     fn lock(&self) -> MutexGuard<'_, Answer> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.locked()
     }
 
     fn settle(&self, record: Option<Record>) {
@@ -143,11 +145,11 @@ impl Idempotency {
     /// # Errors
     /// When the database cannot be read.
     pub fn load(store: Store, clock: Arc<dyn Clock>, ttl_ms: u64, max: usize) -> Result<Self, StoreError> {
-        let (now, mono) = (clock.wall(), clock.mono());
+        let now = clock.moment();
         // The database may hold more than count, until the next sweep: only what counts is kept at any moment.
         let mut newest: BTreeMap<(Millis, String), Record> = BTreeMap::new();
         let keep = |key, record: Record| {
-            if now.saturating_sub(record.at) < ttl_ms {
+            if now.wall.saturating_sub(record.at) < ttl_ms {
                 newest.insert((record.at, key), record);
             }
             if newest.len() > max {
@@ -155,10 +157,7 @@ impl Idempotency {
             }
         };
         store.read(|tx| store::each(tx, store::DEDUPE, keep))?;
-        // Over a restart only the wall clock tells how old a record is.
-        let since = |r: &Record| mono.checked_sub(Duration::from_millis(now.saturating_sub(r.at))).unwrap_or(mono);
-        let slots =
-            newest.into_iter().map(|((_, key), r)| (key, since(&r), r)).map(|(k, at, r)| (k, Slot::Done(r, at)));
+        let slots = newest.into_iter().map(|((at, key), record)| (key, Slot::Done(record, now.mono_of(at))));
         let (slots, ttl) = (Mutex::new(slots.collect()), Duration::from_millis(ttl_ms));
         Ok(Self { store, clock, slots, ttl, max, probe: Arc::new(NoProbe) })
     }
@@ -169,7 +168,7 @@ impl Idempotency {
     }
 
     fn lock(&self) -> MutexGuard<'_, IndexMap<String, Slot>> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+        self.slots.locked()
     }
 
     fn is_expired(&self, slot: &Slot) -> bool {
@@ -404,12 +403,8 @@ impl Record {
 
 /// The same parameters give the same hash, in whatever order they came (types have a fixed order).
 fn hash(params: &impl Serialize) -> String {
-    use std::fmt::Write as _;
     let bytes = serde_json::to_vec(params).unwrap_or_default();
-    Sha256::digest(&bytes).iter().take(16).fold(String::new(), |mut s, b| {
-        let _ = write!(s, "{b:02x}");
-        s
-    })
+    HEXLOWER.encode(&Sha256::digest(&bytes)[..16])
 }
 
 #[cfg(test)]

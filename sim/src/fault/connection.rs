@@ -2,13 +2,13 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     task::Waker,
     time::Duration,
 };
 
 use bytes::Bytes;
-use openclaw_platform::Entropy;
+use openclaw_platform::{Entropy, sync::LockExt as _};
 
 use super::LinkControl;
 
@@ -110,7 +110,7 @@ impl Connection {
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.locked()
     }
 
     /// What is in flight is lost, and all that follows.

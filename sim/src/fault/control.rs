@@ -3,13 +3,13 @@
 use std::{
     ops::Range,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use openclaw_platform::{Entropy, EntropyExt as _};
+use openclaw_platform::{Entropy, EntropyExt as _, sync::LockExt as _};
 
 use super::{
     connection::{Connection, Direction},
@@ -67,7 +67,7 @@ impl std::fmt::Debug for LinkControl {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.locked()
 }
 
 impl LinkControl {

@@ -3,11 +3,11 @@
 use std::{
     collections::BTreeMap,
     ops::Range,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
-use openclaw_platform::Entropy;
+use openclaw_platform::{Entropy, sync::LockExt as _};
 
 use super::{LinkControl, timeline::Timeline};
 
@@ -46,7 +46,7 @@ impl Links {
 
     /// The link for connections that `from` opens to `to`. `Up` is from `from` to `to`.
     pub fn link(&self, from: &str, to: &str) -> Arc<LinkControl> {
-        let mut links = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut links = self.by_name.locked();
         let key = (from.to_owned(), to.to_owned());
         let new = || {
             let entropy = self.entropy.0.fork(&format!("{from}->{to}"));
@@ -57,7 +57,7 @@ impl Links {
 
     /// The links so far whose names match, in order of their names; `*` matches every name.
     pub fn matching(&self, from: &str, to: &str) -> Vec<Arc<LinkControl>> {
-        let links = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
+        let links = self.by_name.locked();
         let fits = |pattern: &str, name: &str| pattern == "*" || pattern == name;
         links.iter().filter(|((f, t), _)| fits(from, f) && fits(to, t)).map(|(_, link)| link.clone()).collect()
     }

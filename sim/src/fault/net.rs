@@ -5,12 +5,12 @@ use std::{
     future::poll_fn,
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, Weak},
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
-use openclaw_platform::{BoxFuture, BoxIo, Entropy, Listener, Transport};
+use openclaw_platform::{BoxFuture, BoxIo, Entropy, Listener, Transport, sync::LockExt as _};
 
 use super::{Direction, FaultStream, LinkControl, Links};
 
@@ -65,7 +65,7 @@ struct Queue {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.locked()
 }
 
 /// Machines have addresses of a private network, but those of the internet, which are called `NAME.example`.

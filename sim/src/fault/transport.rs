@@ -4,11 +4,11 @@ use std::{
     collections::BTreeMap,
     io,
     net::{Ipv4Addr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
-use openclaw_platform::{BoxFuture, BoxIo, Listener, Transport};
+use openclaw_platform::{BoxFuture, BoxIo, Listener, Transport, sync::LockExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{FaultStream, LinkControl, Links, relay};
@@ -31,12 +31,12 @@ impl LoopbackNet {
 
     /// Says that `port` of `machine` is the port `real`, for listeners in other processes.
     pub fn publish(&self, machine: &str, port: u16, real: u16) {
-        self.ports.lock().unwrap_or_else(PoisonError::into_inner).insert((machine.to_owned(), port), real);
+        self.ports.locked().insert((machine.to_owned(), port), real);
     }
 
     /// The port that stands for `port` of `machine`.
     pub fn real_port(&self, machine: &str, port: u16) -> Option<u16> {
-        self.ports.lock().unwrap_or_else(PoisonError::into_inner).get(&(machine.to_owned(), port)).copied()
+        self.ports.locked().get(&(machine.to_owned(), port)).copied()
     }
 
     /// The sockets of `name` on `machine`. Its connects pass the link from `name` to the other machine. What it accepts

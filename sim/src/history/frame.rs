@@ -1,8 +1,10 @@
 use std::{
     fmt,
     ops::Index,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, OnceLock},
 };
+
+use openclaw_platform::sync::LockExt as _;
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -165,7 +167,7 @@ impl Decoder {
 
     /// The body whose text lacks its last brace; `None` when it is none.
     fn body(&self, text: &str) -> Option<Arc<Body>> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.0.locked();
         if let Some(body) = kept.get(text) {
             return Some(body.clone());
         }

@@ -11,6 +11,8 @@ use std::{
     },
 };
 
+use openclaw_platform::sync::LockExt as _;
+
 use super::{
     Find, Mutant, Tried,
     planted::{Place, Planted},
@@ -203,11 +205,11 @@ fn one(
 fn side_by_side<T: Send, U: Send>(jobs: usize, all: Vec<T>, work: impl Fn(T) -> U + Sync) -> Vec<U> {
     let slots: Vec<Mutex<(Option<T>, Option<U>)>> = all.into_iter().map(|t| Mutex::new((Some(t), None))).collect();
     let next = AtomicUsize::new(0);
-    let lock = |n: usize| slots.get(n).map(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner));
     std::thread::scope(|scope| {
         for _ in 0..jobs.max(1) {
             scope.spawn(|| {
-                while let Some(mut slot) = lock(next.fetch_add(1, Ordering::Relaxed)) {
+                while let Some(slot) = slots.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let mut slot = slot.locked();
                     slot.1 = slot.0.take().map(&work);
                 }
             });

@@ -17,8 +17,10 @@ mod shape;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
+
+use openclaw_platform::sync::LockExt as _;
 
 use openclaw_protocol::method;
 
@@ -96,7 +98,7 @@ fn forms(conns: &[Conn], out: &mut Findings) {
 fn validator(name: &str) -> Option<Arc<jsonschema::Validator>> {
     static COMPILED: Mutex<BTreeMap<&'static str, Arc<jsonschema::Validator>>> = Mutex::new(BTreeMap::new());
     let spec = method::find(name)?;
-    let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut compiled = COMPILED.locked();
     if let Some(known) = compiled.get(spec.name) {
         return Some(known.clone());
     }

@@ -149,7 +149,8 @@ fn waits(client: &str, own: &[&Conn], told: &[(Mark, &serde_json::Value)], facts
         let (least, most) = WAITS;
         let grown = (least << failures.min(7)).min(most);
         // A gateway that says when it will be back is taken at its word.
-        let asked = told[..n].iter().rev().take(1).any(|(_, w)| w["retryInMs"].is_null()) && is_told_when(own, *at);
+        let before = told[..n].iter().rev().find(|(_, w)| w["retryInMs"].is_u64()).map_or(0, |(m, _)| m.i);
+        let asked = is_told_when(own, before, *at);
         let floor = ((grown as f64 * (1.0 - SPREAD)) as u64).clamp(least, most) - 1;
         if (wait < floor && !asked) || wait > most {
             let text = format!("{client}: waits {wait} ms after {failures} failures before, expected {floor} at least");
@@ -183,9 +184,10 @@ fn attempts(client: &str, own: &[&Conn], facts: &Facts) -> Vec<Mark> {
 }
 
 /// The gateway has said on the last connection when it will be back.
-fn is_told_when(own: &[&Conn], at: Mark) -> bool {
+fn is_told_when(own: &[&Conn], before: u64, at: Mark) -> bool {
     let last = own.iter().rev().find(|c| c.opened.i < at.i);
-    last.is_some_and(|c| {
+    // One that is older than the wait before this one has been heard already.
+    last.filter(|c| c.closed.is_none_or(|end| end.at.i > before)).is_some_and(|c| {
         c.events.iter().any(|e| e.name == "shutdown" && e.payload["restartExpectedMs"].is_u64())
             || c.refusal.is_some_and(|a| a.frame["error"]["retryAfterMs"].is_u64())
     })

@@ -3,7 +3,7 @@
 mod attached;
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -11,7 +11,7 @@ use fakes::{
     model::{FakeModel, Recorded, Step},
     telegram::{Failure, FakeTelegram},
 };
-use openclaw_platform::{Platform, Spawner, SpawnerExt as _, Transport, http::HttpClient};
+use openclaw_platform::{Platform, Spawner, SpawnerExt as _, Transport, http::HttpClient, sync::LockExt as _};
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -91,7 +91,7 @@ impl Peers {
                 let entered = if entered == [text] { vec![] } else { entered };
                 let (body, request, text) = (&request.body, request.index, text.to_owned());
                 recorder.record("model", What::Model { request, text, answer, tools, entered, secrets });
-                let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut writer = writer.locked();
                 let (after, parts) = writer.write(request, parts::of_request(body));
                 recorder.record("model", What::Given { request, after, parts, system: system(body) });
                 recorder.record("model", terms(recorded));
@@ -119,7 +119,7 @@ impl Peers {
         let other = || self.others.iter().find(|(id, _)| Some(id.as_str()) == account).map(|(_, host)| host);
         let Some(host) = account.map_or(self.telegram.as_ref(), |_| other()) else { return };
         let from = message.from.unwrap_or(message.chat);
-        let number = host.pushed.lock().unwrap_or_else(PoisonError::into_inner).len();
+        let number = host.pushed.locked().len();
         let file = message.media.map(|media| attached::attach(&host.fake, media, number));
         let update_id = host.fake.push_update(serde_json::json!({ "message": told(message, from, file.as_ref()) }));
         let message_id = host.fake.message_id(update_id);
@@ -144,7 +144,7 @@ impl Peers {
             }
         };
         self.recorder.record("telegram", what);
-        host.pushed.lock().unwrap_or_else(PoisonError::into_inner).push((update_id, update));
+        host.pushed.locked().push((update_id, update));
     }
 
     /// A fault of a backend; nothing for faults of anything else.
@@ -167,7 +167,7 @@ impl TelegramHost {
     /// Answers until the end of the run.
     pub async fn serve(self: Arc<Self>) -> turmoil::Result {
         self.fake.serve(&self.platform, ([0, 0, 0, 0], TELEGRAM_PORT).into(), CancellationToken::new()).await?;
-        let orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let orders = self.orders.locked().take();
         let http = HttpClient::new(&self.platform);
         let Some(mut orders) = orders else { return std::future::pending().await };
         // The second poller: somebody else with the same token.
@@ -204,11 +204,11 @@ impl TelegramHost {
                 let _ = self.rogues.send(*times);
             }
             Fault::TelegramRenumber {} => {
-                let so_far = self.pushed.lock().unwrap_or_else(PoisonError::into_inner).len() as i64;
+                let so_far = self.pushed.locked().len() as i64;
                 self.fake.number_from((ANEW - BELOW * so_far).max(1), None);
             }
             Fault::TelegramDuplicate { times } => {
-                let pushed = self.pushed.lock().unwrap_or_else(PoisonError::into_inner);
+                let pushed = self.pushed.locked();
                 for (update_id, update) in pushed.iter().rev().take(*times as usize).rev() {
                     self.fake.push_again(*update_id);
                     recorder.record("telegram", What::Update { update_id: *update_id, update: update.clone() });

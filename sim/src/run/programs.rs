@@ -3,11 +3,11 @@
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
-use openclaw_platform::{BoxFuture, Command, FileFacts, Output, ProcessError, Processes};
+use openclaw_platform::{BoxFuture, Command, FileFacts, Output, ProcessError, Processes, sync::LockExt as _};
 
 use super::recorder::Recorder;
 use crate::{history::What, storage::SimDisk};
@@ -36,7 +36,7 @@ impl Programs {
             self.recorder.record("gateway", What::Command { argv: command.argv.clone() });
         }
         let stdout = match *name {
-            "cat" => self.config.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            "cat" => self.config.locked().clone(),
             "sleep" => {
                 let seconds = command.argv.get(1).and_then(|s| s.parse().ok()).unwrap_or(1);
                 let wait = Duration::from_secs(seconds);

@@ -1,9 +1,9 @@
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
-use openclaw_platform::Mono;
+use openclaw_platform::{Mono, sync::LockExt as _};
 
 use crate::{
     history::{Decoder, Record, What},
@@ -43,7 +43,7 @@ impl Recorder {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.locked()
     }
 
     /// Sets the time for what happens between steps, where no host is running.

@@ -13,6 +13,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use openclaw_platform::sync::LockExt as _;
+
 use clap::ValueEnum;
 use serde::Serialize;
 
@@ -353,7 +355,7 @@ fn name(value: &impl ValueEnum) -> String {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.locked()
 }
 
 /// A line for the person who watches.

@@ -6,7 +6,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::{
-        Arc, LazyLock, Mutex, OnceLock, PoisonError,
+        Arc, LazyLock, Mutex, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -14,8 +14,7 @@ use std::{
 
 use openclaw_platform::{
     BoxFuture, BoxIo, Clock, Command, Entropy, Listener, MemoryStorage, Millis, Mono, NoProbe, Output, Platform,
-    ProcessError, Processes, Spawner, Storage as _, TaskHandle, Transport,
-};
+    ProcessError, Processes, Spawner, Storage as _, TaskHandle, Transport, sync::LockExt as _};
 use openclaw_server::{
     ServerOptions,
     gateway::Gateway,
@@ -134,10 +133,10 @@ struct Threads(Mutex<Vec<Task>>);
 
 impl Threads {
     fn keep(&self, task: Task) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(task);
+        self.0.locked().push(task);
     }
     fn next(&self) -> Option<Task> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()
+        self.0.locked().pop()
     }
 }
 

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use openclaw_config::ModelRef;
 use openclaw_protocol::{
+    display,
     error::ErrorShape,
     message::{Content, Message},
     params::{
@@ -225,7 +226,7 @@ fn level(field: &str, value: &str, allowed: &[&str], synonyms: &[(&str, &str)]) 
     if allowed.contains(&plain) {
         return Ok(plain.to_owned());
     }
-    let shown: String = value.chars().take(32).flat_map(char::escape_debug).collect();
+    let shown = display::short(&value, 32);
     let text = format!("invalid {field} \"{shown}\" (use {})", allowed.join("|"));
     Err(ErrorShape::invalid("INVALID_LEVEL", text))
 }

@@ -1,7 +1,7 @@
 //! One run from its first event to its outcome. What must not be lost is stored before it is told.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{Arc, Mutex, atomic::Ordering},
     time::Duration,
 };
 
@@ -10,7 +10,7 @@ use openclaw_agent::{
     turn::{ModelChoice, Turn, TurnEnd, TurnReport},
 };
 use openclaw_config::ModelRef;
-use openclaw_platform::{Millis, Mono, SpawnerExt as _};
+use openclaw_platform::{Millis, Mono, SpawnerExt as _, sync::LockExt as _};
 use openclaw_protocol::{
     error::{ErrorCode, ErrorShape},
     message::{Content, Message},
@@ -35,6 +35,7 @@ use crate::{
     sessions::entry::SessionEntry,
     store::StoreError,
     tools,
+    wire_error::storage,
 };
 
 /// Services show it for about six seconds.
@@ -61,7 +62,7 @@ impl From<ErrorShape> for AttemptError {
 
 /// Runs it.
 pub async fn execute(gateway: &Arc<Gateway>, run: &Arc<Run>, started_at: Millis) -> Outcome {
-    let emit = || run.emitter.lock().unwrap_or_else(PoisonError::into_inner);
+    let emit = || run.emitter.locked();
     emit().start(&gateway.hub, started_at);
     let error = loop {
         match attempt(gateway, run, started_at).await {
@@ -196,9 +197,9 @@ async fn attempt(gateway: &Arc<Gateway>, run: &Arc<Run>, started_at: Millis) -> 
     };
     let heard = Mutex::new(gateway.clock.mono());
     let mut on_event = |event| {
-        let mut emitter = run.emitter.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut emitter = run.emitter.locked();
         emitter.turn(&gateway.hub, event, verbose, gateway.clock.wall(), gateway.clock.mono());
-        *heard.lock().unwrap_or_else(PoisonError::into_inner) = gateway.clock.mono();
+        *heard.locked() = gateway.clock.mono();
     };
     let mut report = openclaw_platform::select! {
         report = turn.run(&gateway.platform, &mut on_event) => report,
@@ -207,7 +208,7 @@ async fn attempt(gateway: &Arc<Gateway>, run: &Arc<Run>, started_at: Millis) -> 
         never = held_back(gateway, run) => match never {},
         never = patience(gateway, run, &heard) => match never {},
     };
-    if run.emitter.lock().unwrap_or_else(PoisonError::into_inner).turn_is_over() {
+    if run.emitter.locked().turn_is_over() {
         // Whoever ended it in the moment of its last word was told so.
         report.end = TurnEnd::Aborted;
     }
@@ -253,14 +254,14 @@ async fn typing(gateway: &Gateway, run: &Run) -> std::convert::Infallible {
 async fn held_back(gateway: &Gateway, run: &Run) -> std::convert::Infallible {
     loop {
         tokio::time::sleep(TEXT_EVENT).await;
-        let mut emitter = run.emitter.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut emitter = run.emitter.locked();
         emitter.due(&gateway.hub, gateway.clock.wall(), gateway.clock.mono());
     }
 }
 
 /// Releases the run's permit to others while nothing is heard of it: it waits for a model, a program, a node or a person (F54).
 async fn patience(gateway: &Gateway, run: &Run, heard: &Mutex<Mono>) -> std::convert::Infallible {
-    let last = || *heard.lock().unwrap_or_else(PoisonError::into_inner);
+    let last = || *heard.locked();
     loop {
         let seen = last();
         tokio::time::sleep_until(seen + RUN_PATIENCE).await;
@@ -305,11 +306,6 @@ fn stopped() -> ErrorShape {
 
 fn broken(error: StoreError) -> AttemptError {
     if error.is_passing() { AttemptError::Storage(error) } else { AttemptError::Failed(storage(&error)) }
-}
-
-fn storage(error: &StoreError) -> ErrorShape {
-    tracing::error!(%error, "state database");
-    ErrorShape::unavailable("STORAGE", "the state database cannot be used now").retry(Some(1000))
 }
 
 /// The session as it is for this run: made when missing, begun anew when its reset is due, marked as used.
@@ -482,7 +478,7 @@ async fn store(
 fn tell(gateway: &Gateway, run: &Run, report: &TurnReport, outcome: &Outcome, started_at: Millis) {
     let now = gateway.clock.wall();
     let hub = &gateway.hub;
-    let mut emit = run.emitter.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut emit = run.emitter.locked();
     match (&report.end, outcome) {
         (TurnEnd::Done, Outcome::Ok { .. }) => emit.end(hub, &report.text, started_at, now),
         (TurnEnd::Aborted, _) => {

@@ -6,9 +6,10 @@ use std::{
 };
 
 use openclaw_platform::{
-    Millis, Mono, SpawnerExt as _,
+    Millis, Moment, Mono, SpawnerExt as _,
+    sync::LockExt as _,
     sync::{
-        Arc, Mutex, MutexGuard, Notify, PoisonError,
+        Arc, Mutex, MutexGuard, Notify,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
@@ -224,7 +225,7 @@ impl Runs {
         parallel: usize,
         per_session: usize,
     ) -> Result<Self, StoreError> {
-        let mut state = State::default();
+        let (now, mut state) = (Moment { wall, mono }, State::default());
         // The database may hold more than count, until the next sweep.
         let mut newest: BTreeMap<(Option<Millis>, String), AgentWait> = BTreeMap::new();
         let keep = |id, end: AgentWait| {
@@ -235,10 +236,9 @@ impl Runs {
         };
         store.read(|tx| store::each(tx, store::RUNS_ENDED, keep))?;
         for end in newest.into_values() {
-            // Over a restart only the wall clock tells how old it is.
-            let age = Duration::from_millis(wall.saturating_sub(end.ended_at.unwrap_or(0)));
-            if age < ENDED_RUN_TTL {
-                state.remember(end, mono.checked_sub(age).unwrap_or(mono));
+            let ended_at = end.ended_at.unwrap_or(0);
+            if now.age(ended_at) < ENDED_RUN_TTL {
+                state.remember(end, now.mono_of(ended_at));
             }
         }
         Ok(Self {
@@ -252,7 +252,7 @@ impl Runs {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.locked()
     }
 
     /// Queues a run that is accepted already.
@@ -313,7 +313,7 @@ impl Runs {
         drop(state);
         for old in interrupted {
             // One that has said everything is not ended any more: its reply comes.
-            if old.emitter.lock().unwrap_or_else(PoisonError::into_inner).abort_if_under_way(&gateway.hub, "stop") {
+            if old.emitter.locked().abort_if_under_way(&gateway.hub, "stop") {
                 gateway.platform.probe.sometimes("queue.interrupted");
                 old.cancel.cancel();
             }
@@ -361,7 +361,7 @@ impl Runs {
             probe.always("runs.live_until_their_end", self.live(&run.request.run_id).is_some());
             run.permit.hold(permit);
             let started_at = gateway.clock.wall();
-            *run.started_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(started_at);
+            *run.started_at.locked() = Some(started_at);
             let outcome = execute::execute(gateway, &run, started_at).await;
             probe.always("runs.nobody_took_the_lane", is_mine());
             run.permit.clear();
@@ -379,7 +379,7 @@ impl Runs {
                 }
                 is_over
             };
-            *run.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(ended);
+            *run.outcome.locked() = Some(ended);
             run.done.notify_waiters();
             self.idle.notify_waiters();
             if is_over {
@@ -431,7 +431,7 @@ impl Runs {
         let (texts, taken) = lane.steer(&run.rights);
         for message in taken {
             state.live.remove(&message.run.request.run_id);
-            let mut steered = run.steered.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut steered = run.steered.locked();
             steered.inbox.extend(message.inbox);
             let asked = &message.run.request;
             let mut known = run.request.deliver.iter().chain(steered.chats.iter().map(|(_, chat)| chat));
@@ -599,21 +599,21 @@ impl Run {
 
     /// All inbound records that it answers.
     pub fn inbox(&self) -> Vec<String> {
-        let steered = self.steered.lock().unwrap_or_else(PoisonError::into_inner);
+        let steered = self.steered.locked();
         self.request.inbox.iter().chain(&steered.inbox).cloned().collect()
     }
 
     /// Where its reply goes, and for whom: to whom it is for, and to the chats whose messages went into it, which would hear
     /// nothing otherwise.
     pub fn deliveries(&self) -> Vec<(Principal, Delivery)> {
-        let steered = self.steered.lock().unwrap_or_else(PoisonError::into_inner);
+        let steered = self.steered.locked();
         let own = self.request.deliver.iter().map(|d| (self.request.by.clone(), d.clone()));
         own.chain(steered.chats.iter().cloned()).collect()
     }
 
     /// What the current reply has said so far.
     pub fn said(&self) -> String {
-        self.emitter.lock().unwrap_or_else(PoisonError::into_inner).text().to_owned()
+        self.emitter.locked().text().to_owned()
     }
 
     /// It may begin in its turn from now on.
@@ -635,7 +635,7 @@ impl Run {
 
     /// When it began.
     pub fn started_at(&self) -> Option<Millis> {
-        *self.started_at.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.started_at.locked()
     }
 
     /// Waits for the end.
@@ -643,7 +643,7 @@ impl Run {
         let mut done = std::pin::pin!(self.done.notified());
         // Listening before looking: an end between the two is not missed.
         done.as_mut().enable();
-        let ended = || self.outcome.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let ended = || self.outcome.locked().clone();
         if ended().is_none() {
             done.await;
         }

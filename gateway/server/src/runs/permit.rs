@@ -1,7 +1,7 @@
 //! Permits of runs that go on side by side (`agents.defaults.maxConcurrent`). A run that waits, for another run, for a person
 //! or for a model that says nothing, holds none (F54).
 
-use openclaw_platform::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use openclaw_platform::sync::{Arc, LockExt as _, Mutex, MutexGuard};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::limits::RUNS_WITHOUT_PERMIT;
@@ -60,7 +60,7 @@ impl Permits {
 
 impl RunPermit {
     fn lock(&self) -> MutexGuard<'_, Held> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.locked()
     }
 
     /// Holds this from now on.

@@ -1,14 +1,10 @@
 //! What waits in one session: order of arrival, joining of messages, bounds (agent-chat-channels.md section 5).
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, PoisonError},
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use openclaw_config::{Config, QueueDrop, QueueMode};
-use openclaw_platform::Mono;
-use openclaw_protocol::message::Content;
+use openclaw_platform::{Mono, sync::LockExt as _};
+use openclaw_protocol::{message::Content, truncate};
 
 use super::{RunRequest, manager::Run};
 use crate::{
@@ -311,8 +307,8 @@ impl Lane {
         let mut run = Run::new(merge(&parts), first.run.rights.clone());
         // Whoever ends the first of them in this moment ends them all.
         run.cancel = first.run.cancel.clone();
-        let told = first.run.emitter.lock().unwrap_or_else(PoisonError::into_inner);
-        run.emitter.get_mut().unwrap_or_else(PoisonError::into_inner).goes_on_for(&told);
+        let told = first.run.emitter.locked();
+        run.emitter.locked().goes_on_for(&told);
         drop(told);
         let run = Arc::new(run);
         self.current = Some(run.clone());
@@ -374,7 +370,7 @@ fn has_media(request: &RunRequest) -> bool {
 fn line_of(message: &Waiting) -> String {
     let text = message.queueing().map_or("", |q| &q.text);
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    text.chars().take(QUEUE_SUMMARY).collect()
+    truncate::chars(&text, QUEUE_SUMMARY).to_owned()
 }
 
 /// One request from several: the first one's, with all texts, attachments and inbound records.

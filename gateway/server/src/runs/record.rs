@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use openclaw_platform::Millis;
-use openclaw_protocol::{message::Content, params::AgentWait};
+use openclaw_protocol::{message::Content, params::AgentWait, truncate};
 use redb::WriteTransaction;
 use serde::{Deserialize, Serialize};
 
@@ -121,11 +121,7 @@ pub async fn checkpoint(
     mut text: String,
 ) -> Result<(), StoreError> {
     gateway.platform.probe.sometimes("runs.checkpoint_stored");
-    let mut end = text.len().min(CHECKPOINT_TEXT);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.truncate(end);
+    text.truncate(truncate::bytes(&text, CHECKPOINT_TEXT).len());
     gateway.platform.probe.always("runs.checkpoint_bounded", text.len() <= CHECKPOINT_TEXT);
     let id = run_id.to_owned();
     let keep = move |tx: &WriteTransaction| {

@@ -8,6 +8,7 @@ use openclaw_platform::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard,
         atomic::{AtomicU64, Ordering},
     },
+    sync::{LockExt as _, RwLockExt as _},
 };
 use redb::{Database, WriteTransaction};
 use tokio::sync::oneshot;
@@ -213,15 +214,15 @@ impl Commits {
     }
 
     pub fn db(&self) -> RwLockReadGuard<'_, Option<Database>> {
-        self.db.read().unwrap_or_else(PoisonError::into_inner)
+        self.db.read_locked()
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.locked()
     }
 
     fn trouble(&self) -> MutexGuard<'_, Option<Trouble>> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+        self.trouble.locked()
     }
 
     /// Why writes fail at present, and for how long they have.
@@ -491,7 +492,7 @@ impl Commits {
     }
 
     fn in_place(&self) -> Result<(), String> {
-        let open = *self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = *self.file.locked();
         match self.storage.identity(FILE).and_then(|found| Ok((found, self.storage.len(FILE)?))) {
             Ok((found, 0)) if found == open => {
                 Err(format!("the state database {FILE} was emptied while the gateway runs"))
@@ -529,17 +530,17 @@ impl Commits {
 
     /// Meanwhile reads are refused and wait for nothing: only the exchange itself happens under the lock.
     fn reopen(&self) -> Result<(), Failed> {
-        let _one = self.reopening.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one = self.reopening.locked();
         // Opening makes a file where there is none: not in the place of one that is lost.
         self.in_place().map_err(Failed::Storage)?;
         // The old one holds the file's lock.
-        let old = self.db.write().unwrap_or_else(PoisonError::into_inner).take();
+        let old = self.db.write_locked().take();
         drop(old);
         let opened = recover(&*self.storage, &self.sync_failed).map_err(|e| Failed::Storage(e.to_string()))?;
         // It may have been written anew as a whole.
         let file = self.storage.identity(FILE).map_err(|e| Failed::Storage(e.to_string()))?;
-        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = file;
-        *self.db.write().unwrap_or_else(PoisonError::into_inner) = Some(opened);
+        *self.file.locked() = file;
+        *self.db.write_locked() = Some(opened);
         Ok(())
     }
 }

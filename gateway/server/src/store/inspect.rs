@@ -5,12 +5,12 @@ use std::{
     collections::BTreeMap,
     io,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
     },
 };
 
-use openclaw_platform::Storage;
+use openclaw_platform::{Storage, sync::LockExt as _};
 use redb::{Database, ReadTransaction, ReadableDatabase as _, ReadableTableMetadata as _, StorageBackend, TableError};
 
 use super::{
@@ -157,7 +157,7 @@ impl Changed {
 
 impl LookOnly {
     fn lock(&self) -> MutexGuard<'_, Changed> {
-        self.changed.lock().unwrap_or_else(PoisonError::into_inner)
+        self.changed.locked()
     }
 
     /// Bytes of the file itself; zeros behind its end.
