@@ -196,6 +196,11 @@ async fn f51_a_change_that_is_not_stored_has_not_happened() {
     pass(5).await;
     let before = house.gateway.sessions.get(key).unwrap().unwrap();
     house.fill_disk(true);
+    // What is kept in memory as well follows the disk and nothing else.
+    let refused = call(&house.gateway, &member, "node.pair.request", json!({ "nodeId": "n" })).await.unwrap_err();
+    assert_eq!(refused["details"]["code"], "STORAGE", "{refused}");
+    let waiting = call(&house.gateway, &member, "node.pair.list", json!({})).await.unwrap();
+    assert_eq!(waiting["pending"], json!([]));
     for (method, params) in [
         ("sessions.reset", json!({ "key": key })),
         ("sessions.patch", json!({ "key": key, "sendPolicy": "deny" })),
@@ -207,10 +212,6 @@ async fn f51_a_change_that_is_not_stored_has_not_happened() {
             assert_eq!(now.as_ref(), Some(&before), "{method}");
         }
     }
-    // What is kept in memory as well follows the disk and nothing else.
-    call(&house.gateway, &member, "node.pair.request", json!({ "nodeId": "n" })).await.unwrap_err();
-    let waiting = call(&house.gateway, &member, "node.pair.list", json!({})).await.unwrap();
-    assert_eq!(waiting["pending"], json!([]));
     house.fill_disk(false);
     pass(5).await;
     call(&house.gateway, &member, "sessions.reset", json!({ "key": key })).await.unwrap();
