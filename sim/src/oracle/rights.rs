@@ -44,10 +44,13 @@ pub fn check(conns: &[Conn], said: &BTreeMap<&str, Said>, facts: &Facts, expect:
     commands(conns, facts, expect, out);
     chats(said, facts, expect, out);
     let deeds = deeds(conns, facts, expect);
-    // When each run began, as anybody was shown it.
-    let mut starts: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
-    for e in conns.iter().flat_map(|c| &c.events).filter(|e| e.turn == Turn::Start) {
-        starts.entry(e.run).or_default().push(e.at.t);
+    // When each run began in each life of the gateway, as whoever was shown it first was.
+    let mut starts: BTreeMap<(&str, usize), u64> = BTreeMap::new();
+    for c in conns {
+        for e in c.events.iter().filter(|e| e.turn == Turn::Start) {
+            let first = starts.entry((e.run, c.life)).or_insert(e.at.t);
+            *first = e.at.t.min(*first);
+        }
     }
     for c in conns {
         transcripts(c, said, expect, out);
@@ -297,7 +300,7 @@ fn deeds<'c>(conns: &'c [Conn<'_>], facts: &Facts<'c>, expect: &'c Expect) -> Ve
 fn ends(
     c: &Conn,
     deeds: &[Deed],
-    starts: &BTreeMap<&str, Vec<u64>>,
+    starts: &BTreeMap<(&str, usize), u64>,
     facts: &Facts,
     expect: &Expect,
     out: &mut Findings,
@@ -313,7 +316,7 @@ fn ends(
         let Some(session) = e.payload["sessionKey"].as_str().map(|key| hello.session(key)) else { continue };
         // Where nobody was shown its start, its end says when that was.
         let told = |name: &str| e.payload["data"][name].as_u64().unwrap_or(0);
-        let start = starts.get(e.run).into_iter().flatten().filter(|t| **t <= e.at.t).max();
+        let start = starts.get(&(e.run, c.life));
         let ran =
             start.map_or_else(|| told("endedAt").saturating_sub(told("startedAt")) * 1000, |start| e.at.t - start);
         // At its deadline, neither before nor long after; chat says in these words that it was that.
