@@ -8,7 +8,9 @@ use std::{
 
 use openclaw_config::{AuthMode, Secret};
 use openclaw_platform::{
-    BoxFuture, BoxIo, Clock, Entropy as _, Listener, MemoryStorage, Millis, Mono, NoProbe, Platform, Transport, sync::LockExt as _};
+    BoxFuture, BoxIo, Clock, Entropy as _, Listener, MemoryStorage, Millis, Mono, NoProbe, Platform, Transport,
+    sync::LockExt as _,
+};
 use openclaw_server::{
     Control, ServerOptions, SharedAuth,
     store::{Records, Store, put},

@@ -11,7 +11,9 @@ use arbitrary::{Result, Unstructured};
 use openclaw_agent::exec::ApprovalsStore;
 use openclaw_node::{COMMANDS, Commands};
 use openclaw_platform::{
-    BoxFuture, Command, Entropy as _, FileFacts, MemoryStorage, Output, ProcessError, Processes, Storage as _, os, sync::LockExt as _};
+    BoxFuture, Command, Entropy as _, FileFacts, MemoryStorage, Output, ProcessError, Processes, Storage as _, os,
+    sync::LockExt as _,
+};
 use serde_json::{Value, json};
 use sim::{SimEntropy, SimSpawner};
 use tokio::runtime::Runtime;

@@ -14,7 +14,8 @@ use std::{
 
 use openclaw_platform::{
     BoxFuture, BoxIo, Clock, Command, Entropy, Listener, MemoryStorage, Millis, Mono, NoProbe, Output, Platform,
-    ProcessError, Processes, Spawner, Storage as _, TaskHandle, Transport, sync::LockExt as _};
+    ProcessError, Processes, Spawner, Storage as _, TaskHandle, Transport, sync::LockExt as _,
+};
 use openclaw_server::{
     ServerOptions,
     gateway::Gateway,
