@@ -396,7 +396,7 @@ mod tests {
             "use crate::b::B;",
             "use crate::{b::{self}}; fn g() { b::f() }",
             "use super::b as c; fn g() { c::f() }",
-            "fn g() -> crate::b::B { todo!() }",
+            "fn g(b: crate::b::B) {}",
             "fn g() { println!(\"{}\", crate::b::f()); }",
             "mod inner { fn g() { super::super::b::f() } }",
             "use crate::b::*;",
