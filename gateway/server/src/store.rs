@@ -312,7 +312,7 @@ fn keep_aside(platform: &Platform, db: &mut Database) -> Result<(), StoreError> 
         other => StoreError::NotKept(other.to_string()),
     })?;
     tracing::info!(
-        "the state database is kept as {name}: `openclaw backup restore {name}` brings it back for the program of before"
+        "the state database is kept as {name} in the state directory: `openclaw backup restore FILE` brings it back for the program of before, `openclaw backup list` names the file"
     );
     Ok(())
 }

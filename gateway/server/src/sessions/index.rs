@@ -5,18 +5,25 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet, BinaryHeap},
+    collections::{BTreeMap, BTreeSet},
     ops::Bound,
 };
 
 use openclaw_platform::Millis;
-use redb::{
-    AccessGuard, ReadTransaction, ReadableTable as _, ReadableTableMetadata as _, TableHandle as _, WriteTransaction,
-};
+use redb::{ReadTransaction, ReadableTable as _, ReadableTableMetadata as _, TableHandle as _, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
 use super::store::newest_line;
 use crate::store::{self, StoreError};
+
+/// All of them.
+const INDEXES: [store::Records; 5] = [
+    store::SESSIONS_NEWEST,
+    store::SESSIONS_LABELS,
+    store::SESSIONS_IDS,
+    store::SESSIONS_COUNTS,
+    store::TRANSCRIPTS_ENDED,
+];
 
 /// Ends the parts of an index's key; no session key or id has it in it.
 const END: char = '\0';
@@ -213,30 +220,6 @@ pub fn counts(tx: &ReadTransaction) -> Result<Vec<(String, u64)>, StoreError> {
     store::all(tx, store::SESSIONS_COUNTS)
 }
 
-/// A row of an agent that waits for its turn: time and key, the agent's place and the row.
-struct Next<'a> {
-    rank: (Reverse<Millis>, String),
-    agent: usize,
-    row: (AccessGuard<'a, &'static str>, AccessGuard<'a, &'static [u8]>),
-}
-
-impl PartialEq for Next<'_> {
-    fn eq(&self, other: &Self) -> bool {
-        self.rank == other.rank
-    }
-}
-impl Eq for Next<'_> {}
-impl PartialOrd for Next<'_> {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Next<'_> {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.rank.cmp(&other.rank)
-    }
-}
-
 /// Which end of the order by time comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
@@ -267,39 +250,34 @@ pub fn look(
         let (table, key) = (store::SESSIONS_NEWEST.name(), key.escape_debug());
         StoreError::Damaged(format!("the key {key} in the table {table} names no session"))
     };
-    let mut next = |agent: usize| -> Result<Option<Next<'_>>, StoreError> {
+    // The next row of each agent, the newest first.
+    let mut waiting = BTreeMap::new();
+    let mut next = |waiting: &mut BTreeMap<_, _>, agent: usize| -> Result<(), StoreError> {
         let row = match order {
             Order::Newest => ranges[agent].next(),
             Order::Oldest => ranges[agent].next_back(),
         };
-        let Some(row) = row.transpose()? else { return Ok(None) };
-        let (at, key) = of_newest(row.0.value()).ok_or_else(|| damaged(row.0.value()))?;
-        Ok(Some(Next { rank: (Reverse(at), key.to_owned()), agent, row }))
-    };
-    // A heap gives its largest first; the newest is the smallest in the order by time.
-    let mut newest: BinaryHeap<Reverse<Next<'_>>> = BinaryHeap::new();
-    let mut oldest: BinaryHeap<Next<'_>> = BinaryHeap::new();
-    for agent in 0..agents.len() {
-        match (next(agent)?, order) {
-            (Some(row), Order::Newest) => newest.push(Reverse(row)),
-            (Some(row), Order::Oldest) => oldest.push(row),
-            (None, _) => {}
+        if let Some(row) = row.transpose()? {
+            let (at, key) = of_newest(row.0.value()).ok_or_else(|| damaged(row.0.value()))?;
+            waiting.insert((Reverse(at), key.to_owned()), (agent, row));
         }
+        Ok(())
+    };
+    for agent in 0..agents.len() {
+        next(&mut waiting, agent)?;
     }
-    while let Some(Next { rank: (Reverse(updated_at), key), agent, row }) =
-        newest.pop().map(|Reverse(row)| row).or_else(|| oldest.pop())
-    {
+    loop {
+        let first = match order {
+            Order::Newest => waiting.pop_first(),
+            Order::Oldest => waiting.pop_last(),
+        };
+        let Some(((Reverse(updated_at), key), (agent, row))) = first else { return Ok(()) };
         let Row { label, spawned_by } = store::decode(&store::SESSIONS_NEWEST, row.0.value(), row.1.value())?;
         if !each(Found { key, updated_at, label, spawned_by }) {
             return Ok(());
         }
-        match (next(agent)?, order) {
-            (Some(row), Order::Newest) => newest.push(Reverse(row)),
-            (Some(row), Order::Oldest) => oldest.push(row),
-            (None, _) => {}
-        }
+        next(&mut waiting, agent)?;
     }
-    Ok(())
 }
 
 /// An ended transcript: when its newest line was written, and its id.
@@ -346,13 +324,7 @@ pub fn forget_ended(tx: &WriteTransaction, (at, id): &Ended) -> Result<(), Store
 /// # Errors
 /// When a record cannot be read or the database refuses.
 pub fn build(tx: &WriteTransaction) -> Result<(), StoreError> {
-    for table in [
-        store::SESSIONS_NEWEST,
-        store::SESSIONS_LABELS,
-        store::SESSIONS_IDS,
-        store::SESSIONS_COUNTS,
-        store::TRANSCRIPTS_ENDED,
-    ] {
+    for table in INDEXES {
         tx.open_table(table)?;
     }
     let mut after = String::new();

@@ -117,25 +117,11 @@ async fn f55_indexes_follow_every_change() {
         assert!(differences.is_empty(), "step {step}: {differences:?}");
     }
     assert!(begun > 100 && sessions.count().unwrap() > 0);
-    let of = |tx: &ReadTransaction| {
-        let tables = [
-            store::SESSIONS_NEWEST,
-            store::SESSIONS_LABELS,
-            store::SESSIONS_IDS,
-            store::SESSIONS_COUNTS,
-            store::TRANSCRIPTS_ENDED,
-        ];
-        tables.map(|table| store::keys(tx, table)).into_iter().collect::<Result<Vec<_>, _>>()
-    };
+    let of =
+        |tx: &ReadTransaction| INDEXES.map(|table| store::keys(tx, table)).into_iter().collect::<Result<Vec<_>, _>>();
     let before = store.read(of).unwrap();
     let anew = |tx: &WriteTransaction| {
-        for table in [
-            store::SESSIONS_NEWEST,
-            store::SESSIONS_LABELS,
-            store::SESSIONS_IDS,
-            store::SESSIONS_COUNTS,
-            store::TRANSCRIPTS_ENDED,
-        ] {
+        for table in INDEXES {
             tx.delete_table(table)?;
         }
         build(tx)
