@@ -150,8 +150,10 @@ impl Judge<'_> {
         };
         let mut session = self.sessions.remove(&key).unwrap_or_default();
         let (answer, whole) = Answer::of(step);
-        if let Some(own) = self.begun_anew(&session, parts, at.1) {
+        if let Some((waited, own)) = self.begun_anew(&key, &session, parts, at.1) {
             let (inputs, own) = (self.said(&key, own), own.to_vec());
+            session.base.extend_from_slice(waited);
+            session.lengths.push((at.1, session.base.len()));
             let step = serde_json::from_str(step).unwrap_or_default();
             session.turn = Some(Turn { own, on: None, answer, whole, at, began: at.1, failed: 0, step, inputs });
             session.ran = at.1;

@@ -233,6 +233,35 @@ fn a_request_of_a_dead_process_comes_late() {
     late(false).breaks("transcript", "another transcript");
 }
 
+/// What comes later than the line's delay is of the next process, though the one before might have asked the same.
+#[test]
+fn no_line_takes_longer_than_its_delay() {
+    let answered = |at: u64| {
+        let mut s = two_turns();
+        s.fault(1, true, json!({ "kind": "latency", "target": "model", "delay_ms": 900 }));
+        send(&mut s, "r3", "main", "three");
+        let before = [user("one"), assistant("echo: one ")];
+        given(&mut s, 2, &[&before[..], &[user("two")]].concat(), json!({ "kind": "tool", "name": "t", "args": "{}" }));
+        s.at(3000).process("crash").closed("ui-1/1", None, "").at(3200).process("start").process("listening");
+        let steered = [user("two"), call("c", "t"), result("c", "r"), user("three")];
+        given(&mut s, 3, &[&before[..], &steered].concat(), say("x"));
+        s.at(at).hello("ui-1/2", 2, &["ui-1"]);
+        let next = [&before[..], &[user("two"), user("System: [now] x"), user("three")]].concat();
+        given(&mut s, 4, &next, say("y"));
+        let params = json!({ "sessionKey": "main", "message": "four", "idempotencyKey": "r4" });
+        s.call("ui-1/2", "r4", "chat.send", params).answer(
+            "ui-1/2",
+            "r4",
+            json!({ "runId": "r4", "status": "started" }),
+        );
+        given(&mut s, 5, &[&next[..], &[assistant("y"), user("four")]].concat(), say("z"));
+        s.expect.off = ["idempotency", "runs_end", "reconnect", "answered"].map(String::from).into();
+        s
+    };
+    answered(5500).holds();
+    answered(3300).breaks("transcript", "\"y\" was answered to nothing in it");
+}
+
 /// A run that had begun when its session begins anew goes on with what it was given, and is stored in the new transcript.
 #[test]
 fn a_run_that_outlives_its_transcript_is_stored_in_the_next_one() {

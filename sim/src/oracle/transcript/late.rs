@@ -1,25 +1,45 @@
 //! What ends of processes and slow lines do to runs: some are lost, some begin anew, some requests come late.
 
 use super::{
-    Judge, Session, goes_on, said_last,
+    Judge, Session, goes_on,
+    inputs::Said,
+    said_last,
     walk::{Turn, words},
 };
 use crate::{history::parts::Part, oracle::facts::Fault};
 
 /// What a slow link holds has arrived by then, in microseconds.
 const LINGERS: u64 = 5_000_000;
+/// What every line of the world takes at most beside, in microseconds.
+const JITTER: u64 = 100_000;
 
 impl Judge<'_> {
     /// What a run is given that the end of a process took with it and that is begun anew: the words that it began with, at
-    /// the same place, and nothing of what came of them.
-    pub(super) fn begun_anew<'p>(&self, session: &Session, parts: &'p [Part], at: u64) -> Option<&'p [Part]> {
+    /// the same place, and nothing of what came of them. First what was stored of runs that were waiting behind it and have
+    /// ended with their process: a client's, which are not begun anew; then what is its own.
+    pub(super) fn begun_anew<'p>(
+        &self,
+        key: &str,
+        session: &Session,
+        parts: &'p [Part],
+        at: u64,
+    ) -> Option<(&'p [Part], &'p [Part])> {
         let turn = session.turn.as_ref()?;
-        let own = parts.strip_prefix(&session.base[..])?;
+        let all = parts.strip_prefix(&session.base[..])?;
         let end = self.lost(self.sent(turn.began), at)?;
         let is_told = self.inputs.ended_between(&turn.inputs, self.sent(turn.at.1), end);
         let said = |p: &Part| matches!(p, Part::User(_) | Part::Image(_));
-        let same = own.iter().all(said) && !own.is_empty() && words(own).eq(words(&turn.own));
-        (same && !is_told && own != turn.own).then_some(own)
+        let same = |own: &[Part]| !own.is_empty() && words(own).eq(words(&turn.own));
+        let ended = |p: &Part| {
+            let Part::User(text) = p else { return false };
+            matches!(self.inputs.what(text, key), Said::Here(all) if all.iter().all(|n| {
+                let input = &self.inputs.all[*n];
+                input.message.is_none() && input.at.t < end && !turn.inputs.contains(n)
+            }))
+        };
+        let from = (0..all.len()).find(|from| !ended(&all[*from]) || same(&all[*from..]))?;
+        let (waited, own) = all.split_at(from);
+        (all.iter().all(said) && same(own) && !is_told && all != turn.own).then_some((waited, own))
     }
 
     /// A request that a slow link delivers after what came later in its session: its run has been ended since. What was known
@@ -40,7 +60,7 @@ impl Judge<'_> {
         // The process that sent it has ended, and the next one has asked: it begins or continues the last turn of the first.
         let mut lives = self.facts.lives.iter().rev().skip_while(|l| l.from > at);
         let (Some(now), Some(old)) = (lives.next(), lives.next()) else { return false };
-        if old.to.saturating_add(LINGERS) < at {
+        if old.to.saturating_add(self.lingers(old.to)) < at {
             return false;
         }
         let tail = said_last(parts);
@@ -49,6 +69,15 @@ impl Judge<'_> {
         let begins = is_old && is_next && said_before() && parts[..tail].iter().zip(known()).all(|(a, b)| a == b);
         let continues = |(base, turn): &(Vec<Part>, Turn)| turn.at.1 <= old.to && goes_on(base, turn, parts).is_some();
         begins || session.before.as_ref().is_some_and(continues)
+    }
+
+    /// How long what was on its way to the model then may take, in microseconds: a delay takes its time and no longer.
+    fn lingers(&self, then: u64) -> u64 {
+        let slow = self.facts.faults.iter().filter(|f| f.target == "model" && f.is_slow());
+        let near = slow.filter(|f| f.from <= then && f.to.saturating_add(LINGERS) >= then);
+        let delay =
+            |f: &Fault| f.json["delay_ms"].as_u64().filter(|_| f.kind == "latency").map(|ms| ms * 1000 + JITTER);
+        near.map(|f| delay(f).unwrap_or(LINGERS)).max().unwrap_or(LINGERS)
     }
 
     /// When a request was sent at the earliest that came to the model at `at`.

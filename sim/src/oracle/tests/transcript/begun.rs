@@ -3,7 +3,10 @@
 use serde_json::{Value, json};
 
 use super::{assistant, call, ends, given, history, result, say, send, stored, two_turns, user, whole};
-use crate::{history::What, oracle::tests::Story};
+use crate::{
+    history::{What, parts::Part},
+    oracle::tests::Story,
+};
 
 fn tool() -> Value {
     json!({ "kind": "tool", "name": "t", "args": "{}" })
@@ -43,6 +46,33 @@ fn a_run_is_begun_anew_with_its_words_alone() {
     again(&taken(true), "t").breaks("transcript", "the last turn (\"System: [now] something\") is missing");
     let twice = taken(false).but(|s| given(s, 3, &[user("one"), user("one")], say("x")));
     twice.breaks("transcript", "\"one\" 2 times");
+}
+
+/// What clients had said to the session while a run was under way is stored; their runs end with the process and are not begun
+/// anew, so their words come before those of the run that is.
+#[test]
+fn what_waited_comes_before_what_is_begun_anew() {
+    let mut s = Story::new();
+    s.hello("ui-1/1", 2, &["ui-1"]);
+    send(&mut s, "r1", "main", "one");
+    given(&mut s, 1, &[user("one")], tool());
+    send(&mut s, "r2", "main", "two");
+    crash(&mut s, 100);
+    s.at(300).hello("ui-1/2", 2, &["ui-1"]);
+    let again = |parts: &[Part], shown: &[Part]| {
+        s.but(|s| {
+            given(s, 2, parts, tool());
+            s.at(400).call("ui-1/2", "h", "chat.history", json!({ "sessionKey": "main" }));
+            s.answer("ui-1/2", "h", json!({ "messages": shown.iter().map(super::message).collect::<Vec<_>>() }));
+            s.at(500);
+            let goes_on = [parts, &[call("d", "t"), result("d", "r")]].concat();
+            given(s, 3, &goes_on, say("done"));
+        })
+    };
+    let note = user("System: [now] interrupted");
+    again(&[user("two"), note.clone(), user("one")], &[user("two")]).holds();
+    again(&[user("two"), user("one")], &[user("two")]).holds();
+    again(&[user("two"), note, user("one")], &[]).breaks("transcript", "part 0 is nothing, not User(\"two\")");
 }
 
 /// A line to the model on which everything takes its time does not hide what is begun anew.
