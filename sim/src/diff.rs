@@ -92,6 +92,7 @@ fn kind(r: &Record) -> String {
         What::Given { .. } => "model given".into(),
         What::Terms { model, .. } => format!("model terms {model}"),
         What::Stored { .. } => "stored".into(),
+        What::Archived { .. } => "archived".into(),
         What::Kept { .. } => "kept".into(),
         What::Fetched { from, .. } => format!("fetched from {from}"),
         What::Probe { name, .. } => format!("probe {name}"),

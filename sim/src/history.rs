@@ -134,6 +134,8 @@ pub enum What {
     /// A file of media that lies in the state directory at the end, and the sum of its content ([`fakes::sum`]); `used` when a
     /// message that is still listed has need of it.
     Kept { file: String, sum: String, used: bool },
+    /// A conversation that lies in a file at the end, archived before lines of it went: its path in the state directory.
+    Archived { file: String, parts: Vec<Part> },
     /// Somebody asked a server of files ([`crate::files`]) for a path.
     Fetched { from: String, path: String },
     /// A program that the gateway has started.

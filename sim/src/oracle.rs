@@ -8,6 +8,7 @@ mod access;
 mod accounts;
 mod again;
 mod answers;
+mod archives;
 mod conn;
 mod envelope;
 mod facts;
@@ -344,7 +345,7 @@ fn says(plan: &Plan, word: &str) -> bool {
 }
 
 /// Every oracle and what it says.
-pub const ORACLES: [(&str, &str); 66] = [
+pub const ORACLES: [(&str, &str); 67] = [
     ("frames", "received frames have the form of the sheets: no unknown or null member, known error codes"),
     ("challenge", "the first frame is connect.challenge, once, without seq"),
     ("hello", "the response to connect comes before any event and any other response"),
@@ -389,6 +390,7 @@ pub const ORACLES: [(&str, &str); 66] = [
         "transcript",
         "what is stored, given to the model and shown of a conversation is what was said in it, each thing once",
     ),
+    ("archives", "what goes from a conversation lies in a file or in the database, and what stays is its end"),
     ("one_run", "one run at a time in a session, in the order asked for"),
     ("idempotency", "one key, one outcome, one effect"),
     ("fallback", "a run ends well where a model behind the first one answers"),
@@ -451,6 +453,7 @@ pub fn judge(history: &[Record], expect: &Expect) -> Vec<Verdict> {
     models::check(&conns, &facts, expect, &mut out);
     access::check(&conns, &facts, expect, &mut out);
     transcript::check(&conns, &facts, expect, &mut out);
+    archives::check(&conns, &facts, &mut out);
     envelope::check(&facts, &mut out);
     markup::check(&facts, expect, &mut out);
     media::check(&conns, &facts, expect, &mut out);

@@ -5,6 +5,7 @@ mod access;
 mod accounts;
 mod again;
 mod answers;
+mod archives;
 mod channel;
 mod envelope;
 mod fairness;

@@ -265,6 +265,7 @@ impl GatewayHost {
             kept.push(What::Gauge { name: format!("index: {difference}"), value: 1 });
         }
         kept.extend(super::kept::conversations(&store));
+        kept.extend(super::kept::archives(&self.disk.mount()));
         kept.extend(super::kept::files(&store, &self.disk.mount()));
         Some(kept)
     }

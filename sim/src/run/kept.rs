@@ -42,6 +42,20 @@ fn read(store: &Store) -> Result<Vec<What>, store::StoreError> {
     })
 }
 
+/// Every archived conversation of the first agent.
+pub(super) fn archives(storage: &dyn Storage) -> Vec<What> {
+    let directory = "agents/main/sessions";
+    let names = storage.list(directory).unwrap_or_default();
+    let read = |name: String| {
+        let file = format!("{directory}/{name}");
+        let text = String::from_utf8(storage.read(&file).ok()?).ok()?;
+        let lines: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        let messages: Vec<&Value> = lines.iter().filter_map(|line| line.get("message")).collect();
+        Some(What::Archived { file, parts: parts::of_messages(messages.into_iter()) })
+    };
+    names.into_iter().filter(|name| name.contains(".jsonl.")).filter_map(read).collect()
+}
+
 /// Every file of media, received or to be sent.
 pub(super) fn files(store: &Store, storage: &dyn Storage) -> Vec<What> {
     let letters = |table| store.read(|tx| store::keys(tx, table)).unwrap_or_default();
