@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{
     Expect,
-    conn::{Conn, Turn},
+    conn::{Conn, Event, Turn},
     facts::{Facts, Mark},
     findings::Findings,
     sheet::Need,
@@ -40,7 +40,7 @@ const SETTINGS: [&str; 9] = [
 
 /// Checks them all.
 pub fn check(conns: &[Conn], said: &BTreeMap<&str, Said>, facts: &Facts, expect: &Expect, out: &mut Findings) {
-    inputs(said, facts, out);
+    inputs(conns, said, facts, expect, out);
     commands(conns, facts, expect, out);
     chats(said, facts, expect, out);
     let deeds = deeds(conns, facts, expect);
@@ -68,8 +68,16 @@ fn is_commanding(tool: &str) -> bool {
 }
 
 /// What entered requests to the model.
-fn inputs(said: &BTreeMap<&str, Said>, facts: &Facts, out: &mut Findings) {
+fn inputs(conns: &[Conn], said: &BTreeMap<&str, Said>, facts: &Facts, expect: &Expect, out: &mut Findings) {
     let mut known = BTreeSet::new();
+    // Where messages end runs, and people share a session, whoever writes ends the run of another one.
+    let ends = |e: &Event| e.payload["data"]["aborted"] == true || e.payload["state"] == "aborted";
+    let is_shared = |e: &Event| e.payload["sessionKey"].as_str().and_then(|key| key.rsplit(':').next()) == Some("main");
+    let shared = |e: &&Event| expect.interrupts && expect.shared_chats && is_shared(e);
+    let ended: Vec<u64> =
+        conns.iter().flat_map(|c| &c.events).filter(shared).filter(|e| ends(e)).map(|e| e.at.i).collect();
+    let is_ended =
+        |s: &Said, until: u64| matches!(s.who, Who::Person { .. }) && ended.iter().any(|i| (s.at.i..until).contains(i));
     for r in facts.history {
         // What a process took with it is begun anew by the next one.
         if matches!(&r.what, What::Process { event } if event == "start") {
@@ -78,11 +86,12 @@ fn inputs(said: &BTreeMap<&str, Said>, facts: &Facts, out: &mut Findings) {
         let What::Model { text, tools, entered, .. } = &r.what else { continue };
         let texts = if entered.is_empty() { std::slice::from_ref(text) } else { entered };
         let here = |s: &&Said| s.at.i < r.i && texts.iter().any(|t| t.contains(s.stamp));
-        let here: Vec<&Said> = said.values().filter(here).collect();
-        // A text enters by itself once: later it is what the transcript tells. What was stopped before it was answered is
-        // there without ever having been asked about.
-        let new: Vec<&Said> =
-            here.iter().copied().filter(|s| known.insert(s.stamp) && !is_stopped(s, facts, r.i)).collect();
+        // What was stopped before it was answered is there without ever having been asked about.
+        let asked = |s: &&Said| !is_stopped(s, facts, r.i) && !is_ended(s, r.i);
+        let all: Vec<&Said> = said.values().filter(here).collect();
+        let here: Vec<&Said> = all.iter().copied().filter(asked).collect();
+        // A text enters by itself once: later it is what the transcript tells.
+        let new: Vec<&Said> = all.into_iter().filter(|s| known.insert(s.stamp) && asked(s)).collect();
         for s in new {
             let (who, stamp) = (s.who.name(), s.stamp.trim());
             if let Some(tool) = tools.iter().find(|t| is_commanding(t)).filter(|_| !s.who.is_trusted()) {

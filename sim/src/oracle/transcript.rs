@@ -35,6 +35,8 @@ const MODEL_WAITS: [u64; 11] =
     [250_000, 500_000, 2_000_000, 250_000, 500_000, 4_000_000, 250_000, 500_000, 8_000_000, 250_000, 500_000];
 /// What comes earlier by less is jitter of the world, in microseconds.
 const EARLY: u64 = 20_000;
+/// A request takes no longer from the gateway to a model over a line that nothing slows down, in microseconds.
+const WAY: u64 = 100_000;
 /// Answers of this size have room for no more.
 const LARGE: usize = 5 << 20;
 
@@ -206,7 +208,9 @@ impl Judge<'_> {
         let base = std::mem::replace(&mut session.base, parts[..from].to_vec());
         session.before = session.turn.take().map(|turn| (base, turn));
         session.lengths.push((at.1, from));
-        (session.seen, session.ran) = (at.1, at.1);
+        // It was made before it came: what had been asked for by then need not be in it.
+        session.seen = if anew { at.1 } else { at.1.saturating_sub(WAY) };
+        session.ran = at.1;
         let own = parts[from..].to_vec();
         let inputs = self.said(&key, &own);
         let step = serde_json::from_str(step).unwrap_or_default();

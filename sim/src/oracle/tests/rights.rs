@@ -154,6 +154,27 @@ fn s32_people_and_nodes_are_not_joined() {
     two("Exec finished box-1 1: hear", "person 2 1: hi").breaks("rights", "of box-1, a node, enters a run together");
 }
 
+/// Where messages end runs and people share a session, the words of a run that was ended stand before those that ended it.
+#[test]
+fn s32_who_interrupts_somebody_is_not_joined_with_him() {
+    let mut s = story();
+    operator(&mut s, "ui-1/1", &["operator.read"]);
+    write(&mut s, 2, "person 2 1: hi");
+    let ended = |s: &Story, is_told: bool, interrupts: bool| {
+        s.but(|s| {
+            if is_told {
+                s.chat("ui-1/1", (1, 1), "r", "aborted", json!({ "stopReason": "stop" }));
+            }
+            write(s, 1, "person 1 1: hi");
+            model(s, &[], &["person 2 1: hi", "person 1 1: hi"], &[]);
+            (s.expect.shared_chats, s.expect.interrupts) = (true, interrupts);
+        })
+    };
+    ended(&s, true, true).holds();
+    ended(&s, false, true).breaks("rights", "enters a run together with");
+    ended(&s, true, false).breaks("rights", "enters a run together with");
+}
+
 #[test]
 fn s28_who_may_only_read_starts_nothing() {
     let asks = |scopes: &[&str]| {

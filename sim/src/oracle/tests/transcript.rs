@@ -292,6 +292,23 @@ fn a_run_that_outlives_its_transcript_is_stored_in_the_next_one() {
     off(goes_on(&before, &all)).breaks("transcript", "another transcript");
 }
 
+/// What a model is given was read before it comes: a session may have begun anew on the way.
+#[test]
+fn a_request_is_made_before_it_comes() {
+    let comes = |after: u64| {
+        let mut s = two_turns();
+        s.call("ui-1/1", "reset", "sessions.reset", json!({ "key": "main" }));
+        s.answer("ui-1/1", "reset", json!({ "ok": true, "key": "agent:main:main" }));
+        s.at(100 + after);
+        given(&mut s, 2, &whole(), say("echo: two "));
+        s.at(1000);
+        history(&mut s, "h", 200, &[]);
+        s
+    };
+    comes(20).holds();
+    comes(300).breaks("transcript", "part 0 is nothing, not User(\"one\")");
+}
+
 #[test]
 fn what_is_begun_anew_keeps_nothing() {
     let mut s = two_turns();
