@@ -44,18 +44,11 @@ pub fn check(conns: &[Conn], said: &BTreeMap<&str, Said>, facts: &Facts, expect:
     commands(conns, facts, expect, out);
     chats(said, facts, expect, out);
     let deeds = deeds(conns, facts, expect);
-    // When each run began in each life of the gateway, as whoever was shown it first was.
-    let mut starts: BTreeMap<(&str, usize), u64> = BTreeMap::new();
-    for c in conns {
-        for e in c.events.iter().filter(|e| e.turn == Turn::Start) {
-            let first = starts.entry((e.run, c.life)).or_insert(e.at.t);
-            *first = e.at.t.min(*first);
-        }
-    }
+    let shown = (firsts(conns, Turn::Start), firsts(conns, Turn::End));
     for c in conns {
         transcripts(c, said, expect, out);
         node(c, conns, expect, out);
-        ends(c, &deeds, &starts, facts, expect, out);
+        ends(c, &deeds, &shown, facts, expect, out);
     }
     settings(conns, &deeds, facts, out);
 }
@@ -305,11 +298,26 @@ fn deeds<'c>(conns: &'c [Conn<'_>], facts: &Facts<'c>, expect: &'c Expect) -> Ve
     all
 }
 
+/// By the id of a run and the life of the gateway.
+type Moments<'a> = BTreeMap<(&'a str, usize), u64>;
+
+/// When runs began or ended, as whoever was shown it first was: others may be slow.
+fn firsts<'a>(conns: &[Conn<'a>], turn: Turn) -> Moments<'a> {
+    let mut all = Moments::new();
+    for c in conns {
+        for e in c.events.iter().filter(|e| e.turn == turn) {
+            let first = all.entry((e.run, c.life)).or_insert(e.at.t);
+            *first = e.at.t.min(*first);
+        }
+    }
+    all
+}
+
 /// A run that was ended has somebody who may have done that.
 fn ends(
     c: &Conn,
     deeds: &[Deed],
-    starts: &BTreeMap<(&str, usize), u64>,
+    (starts, ended): &(Moments, Moments),
     facts: &Facts,
     expect: &Expect,
     out: &mut Findings,
@@ -333,11 +341,12 @@ fn ends(
         let because = stops.get(e.run).is_none_or(|reason| *reason == "timeout");
         let long = because && (deadline.saturating_sub(EARLY)..=deadline + SHOWS).contains(&ran);
         let stopped = facts.lives[c.life].stop.is_some_and(|stop| stop.t <= e.at.t);
+        let at = ended.get(&(e.run, c.life)).copied().unwrap_or(e.at.t);
         let mut by = deeds.iter().filter(|d| d.at.i < e.at.i && d.ends(&session));
         let interrupts = expect.interrupts || by.clone().any(|d| d.kind == Kind::Queue);
         let cause = by.any(|d| match d.kind {
-            Kind::Ends | Kind::Changes => d.at.t + SHOWS >= e.at.t,
-            Kind::Message => interrupts && d.at.t + SHOWS >= e.at.t,
+            Kind::Ends | Kind::Changes => d.at.t + SHOWS >= at,
+            Kind::Message => interrupts && d.at.t + SHOWS >= at,
             Kind::Queue => false,
         });
         // Without anybody who might have reached for it, it is no matter of rights.

@@ -280,7 +280,9 @@ impl Judge<'_> {
             Ok(learned) => {
                 let used = learned.read.used != Used::No;
                 // A run that began before goes on with what it was given, and is stored in the new transcript.
-                let over = |turn: &Turn| !is_cut && used || self.inputs.ended_between(&turn.inputs, turn.at.1, asked);
+                // Where only the last lines are shown, what came of it is met again in the next list.
+                let ended = |turn: &Turn| self.inputs.ended_between(&turn.inputs, turn.at.1, asked);
+                let over = |turn: &Turn| if used { !is_cut } else { ended(turn) };
                 let under_way = session.turn.take_if(|turn| learned.anew && !over(turn));
                 let began_on = under_way.map(|turn| Turn { on: Some(turn.on.unwrap_or(session.base.clone())), ..turn });
                 self.settle(&mut session, &key, &learned, at.1);

@@ -348,6 +348,29 @@ fn s23_a_run_is_ended_by_those_who_may() {
     .breaks("rights", "is ended by nobody who may");
 }
 
+/// A client that is slow is shown the end of a run long after what was the cause of it.
+#[test]
+fn s23_who_is_slow_sees_an_end_later() {
+    let ended = |is_told: bool| {
+        let mut s = story();
+        s.expect.off = ["telegram_answered", "ticks", "presence"].map(str::to_owned).into();
+        for conn in ["ui-1/1", "slow-1/1"] {
+            operator(&mut s, conn, &["operator.read", "operator.write"]);
+            s.agent(conn, (1, 1), "r", "lifecycle", json!({ "phase": "start" }));
+        }
+        write(&mut s, 2, "person 2 1: hi");
+        write(&mut s, 1, "/stop");
+        let end = json!({ "phase": "end", "aborted": true });
+        if is_told {
+            s.at(1000).agent("ui-1/1", (2, 2), "r", "lifecycle", end.clone());
+        }
+        s.at(9000).agent("slow-1/1", (2, 2), "r", "lifecycle", end);
+        s
+    };
+    ended(true).holds();
+    ended(false).breaks("rights", "slow-1/1: run r in agent:main:main is ended by nobody who may");
+}
+
 /// A run that is ended by its deadline has nobody to answer for that; one that only lasted long has.
 #[test]
 fn s23_only_its_deadline_ends_a_run_without_anybody() {

@@ -292,6 +292,24 @@ fn a_run_that_outlives_its_transcript_is_stored_in_the_next_one() {
     off(goes_on(&before, &all)).breaks("transcript", "another transcript");
 }
 
+/// A run that outlives its transcript is stored in the next one; who looks only at the last lines of that need not see whether
+/// there is more.
+#[test]
+fn a_cut_look_ends_no_run() {
+    let mut s = two_turns();
+    given(&mut s, 2, &whole(), say("echo: two "));
+    s.call("ui-1/1", "reset", "sessions.reset", json!({ "key": "main" }));
+    s.answer("ui-1/1", "reset", json!({ "ok": true, "key": "agent:main:main" }));
+    s.at(300);
+    ends(&mut s, 2, "r2", "echo: two");
+    s.at(600);
+    let answered = [user("two"), assistant("echo: two ")];
+    history(&mut s, "h", 2, &answered);
+    let goes_on = |shown: &[Part]| s.but(|s| history(s, "i", 200, shown));
+    goes_on(&answered).holds();
+    goes_on(&[]).breaks("transcript", "the last turn (\"two\") is missing");
+}
+
 /// What a model is given was read before it comes: a session may have begun anew on the way.
 #[test]
 fn a_request_is_made_before_it_comes() {
