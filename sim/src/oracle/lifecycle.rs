@@ -13,6 +13,8 @@ use crate::history::What;
 
 /// A cut-off run gets a second to store what it has; the rest is spread.
 const GRACE: u64 = 3_000_000;
+/// The production client waits no longer than that before it tries again, in milliseconds (F15).
+const MOST_WAIT_MS: u64 = 40_000;
 /// What was sent last may be under way for so long, also when the process is gone.
 const TRANSIT: u64 = 500_000;
 
@@ -103,6 +105,15 @@ pub fn reconnect(conns: &[Conn], facts: &Facts, expect: &Expect, out: &mut Findi
             failed.entry(client).or_default().push(Mark::of(r));
         }
     }
+    // When the production client wants to try again, as it tells: its waits grow with its losses.
+    let waits = |client: &str, end: Mark| {
+        let told = facts.history.iter().skip(end.i as usize).take_while(|r| r.t_us == end.t);
+        let mut told = told.filter_map(|r| match &r.what {
+            What::Told { client: whose, what } if whose == client => what["retryInMs"].as_u64(),
+            _ => None,
+        });
+        told.next().map_or(0, |ms| ms.min(MOST_WAIT_MS) * 1000)
+    };
     // Groups of which somebody has come back after a loss want to be connected.
     let returns = |group: &str| {
         let back = |list: &Vec<&Conn>| list.windows(2).any(|w| w[0].group == group && w[0].lost().is_some());
@@ -113,7 +124,7 @@ pub fn reconnect(conns: &[Conn], facts: &Facts, expect: &Expect, out: &mut Findi
             // Refused for what it is (credentials): not to be let in.
             let unwanted = c.refusal.is_some_and(|a| a.reason() != "SHUTTING_DOWN");
             let Some(end) = c.lost().filter(|_| !unwanted) else { continue };
-            let due = end.at.t.max(healed) + within;
+            let due = (end.at.t + waits(client, end.at)).max(healed) + within;
             // Who is told that a person has to let it in was heard; whether that was right is another question.
             let heard = |o: &Conn| o.refusal.is_some_and(|a| a.reason() == "PAIRING_REQUIRED" && a.at.t <= due);
             let back = list[n + 1..].iter().any(|o| o.hello.as_ref().is_some_and(|h| h.at.t <= due) || heard(o));

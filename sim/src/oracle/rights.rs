@@ -334,14 +334,16 @@ fn ends(
         // Where nobody was shown its start, its end says when that was.
         let told = |name: &str| e.payload["data"][name].as_u64().unwrap_or(0);
         let start = starts.get(&(e.run, c.life));
-        let ran =
-            start.map_or_else(|| told("endedAt").saturating_sub(told("startedAt")) * 1000, |start| e.at.t - start);
+        let at = ended.get(&(e.run, c.life)).copied().unwrap_or(e.at.t);
+        let ran = start.map_or_else(
+            || told("endedAt").saturating_sub(told("startedAt")) * 1000,
+            |start| at.saturating_sub(*start),
+        );
         // At its deadline, neither before nor long after; chat says in these words that it was that.
         let deadline = expect.run_deadline_ms * 1000;
         let because = stops.get(e.run).is_none_or(|reason| *reason == "timeout");
         let long = because && (deadline.saturating_sub(EARLY)..=deadline + SHOWS).contains(&ran);
         let stopped = facts.lives[c.life].stop.is_some_and(|stop| stop.t <= e.at.t);
-        let at = ended.get(&(e.run, c.life)).copied().unwrap_or(e.at.t);
         let mut by = deeds.iter().filter(|d| d.at.i < e.at.i && d.ends(&session));
         let interrupts = expect.interrupts || by.clone().any(|d| d.kind == Kind::Queue);
         let cause = by.any(|d| match d.kind {

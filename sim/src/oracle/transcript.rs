@@ -97,6 +97,8 @@ struct Session {
     ran: u64,
     /// Lengths of `base` and since when they are known.
     lengths: Vec<(u64, usize)>,
+    /// What it was before it began anew, and when it was seen to have done so.
+    past: Option<(u64, Box<Session>)>,
     /// A difference was told: what follows it is not another one.
     broken: bool,
 }
@@ -272,7 +274,13 @@ impl Judge<'_> {
         let is_cut = count == limit || view.payload.to_string().len() > LARGE;
         let parts = of_messages(messages.iter());
         let Some(mut session) = self.sessions.remove(&key) else { return };
-        if Self::is_stale(&session, &parts, asked, is_cut) {
+        // Who asked before the session was seen to begin anew may be shown what it was.
+        let past = session.past.as_ref().filter(|(t, _)| asked <= *t).map(|(_, past)| past);
+        let is_past = past.is_some_and(|past| {
+            let seen = |past| self.compare(&key, past, &parts, (asked, at.1), is_cut, Seen::History);
+            !parts.is_empty() && (Self::is_stale(past, &parts, asked, is_cut) || seen(past).is_ok())
+        });
+        if is_past || Self::is_stale(&session, &parts, asked, is_cut) {
             self.sessions.insert(key, session);
             return;
         }
@@ -607,8 +615,10 @@ impl Judge<'_> {
     /// What is known after a list that fits.
     fn settle(&self, session: &mut Session, key: &str, learned: &Learned, at: u64) {
         if learned.anew {
-            let (met, unseen) = (std::mem::take(&mut session.met), std::mem::take(&mut session.unseen));
-            *session = Session { met, unseen, ..Session::default() };
+            let mut old = std::mem::take(session);
+            old.past = None;
+            (session.met, session.unseen) = (old.met.clone(), old.unseen.clone());
+            session.past = Some((at, Box::new(old)));
         }
         if learned.anew || learned.late || session.base.is_empty() {
             let notes = (0..self.inputs.notes.len()).filter(|n| self.inputs.notes[*n].session == *key);

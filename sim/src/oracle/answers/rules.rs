@@ -401,7 +401,8 @@ fn sessions(conns: &[Conn], registers: &mut Registers) {
             } else if r.method == "sessions.preview" {
                 for preview in payload["previews"].as_array().into_iter().flatten() {
                     let name = format!("{EXISTENCE}{}", hello.session(said(&preview["key"])));
-                    if known.contains(&name) {
+                    // What cannot be read says nothing.
+                    if known.contains(&name) && preview["status"] != "error" {
                         was(&name, preview["status"] != "missing");
                     }
                 }

@@ -170,6 +170,21 @@ fn sessions_are_as_they_were_changed() {
     };
     deleted(&[]).holds();
     deleted(&[row("agent:main:blue", &json!({}))]).breaks("answers", "existence of session agent:main:blue is true");
+    // A preview that could not be read says nothing of it.
+    let preview = |status: &str| {
+        deleted(&[]).but(|s| {
+            let shown = json!({ "key": "agent:main:blue", "status": status, "items": [] });
+            s.asked(
+                "5",
+                "sessions.preview",
+                json!({ "keys": ["agent:main:blue"] }),
+                json!({ "ts": 1, "previews": [shown] }),
+            );
+        })
+    };
+    preview("missing").holds();
+    preview("error").holds();
+    preview("empty").breaks("answers", "existence of session agent:main:blue is true");
 }
 
 #[test]

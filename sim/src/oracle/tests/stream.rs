@@ -180,6 +180,18 @@ fn ticks_keep_their_interval() {
     run(&[40_000], 50_000).breaks("ticks", "40000 ms without a tick");
     run(&[20_000, 21_000], 30_000).breaks("ticks", "two ticks within 1000 ms");
     run(&[20_000], 90_000).breaks("ticks", "no tick for 70000 ms after this");
+    // Of what waited too long a number is missing.
+    let withheld = |number: u64| {
+        let mut s = Story::new();
+        s.hello("a-1/1", 2, &["a-1"]).at(20_000);
+        tick(&mut s, "a-1/1", 1, 20_000);
+        s.at(80_000);
+        tick(&mut s, "a-1/1", number, 80_000);
+        s.expect.off.push("seq".into());
+        s
+    };
+    withheld(3).holds();
+    withheld(2).breaks("ticks", "60000 ms without a tick");
     // While it does not read nothing comes.
     let mut s = Story::new();
     s.hello("a-1/1", 2, &["a-1"]).at(10).reading("a-1/1", false).at(60_000).reading("a-1/1", true);

@@ -88,6 +88,16 @@ fn whoever_loses_a_connection_gets_back() {
         s.at(10_000).note();
     })
     .holds();
+    // The production client says how long it waits.
+    let told = |ms: u64| {
+        let mut s = ready().but(lost);
+        s.add(What::Told { client: "a-1".into(), what: json!({ "disconnected": 1008, "retryInMs": ms }) });
+        back(&mut s, 25_000);
+        s.expect.off.push("real_client".into());
+        s
+    };
+    told(18_000).holds();
+    told(2_000).breaks("reconnect", "still not connected 17000 ms after this");
     let mut late = ready().but(lost);
     back(&mut late, 25_000);
     late.breaks("reconnect", "still not connected 15000 ms after this");

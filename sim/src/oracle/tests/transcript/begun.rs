@@ -239,6 +239,41 @@ fn a_clock_that_jumps_ends_a_session() {
     goes_on.breaks("transcript", "part 0 is User(\"three\"), not User(\"one\")");
 }
 
+/// An answer that was made before a session was seen to begin anew shows what it was.
+#[test]
+fn who_asked_before_sees_what_was_before() {
+    let looks = |early: bool, shown: &[Part]| {
+        let mut s = Story::new();
+        s.hello("ui-1/1", 2, &["ui-1"]);
+        send(&mut s, "r1", "main", "one");
+        given(&mut s, 1, &[user("one")], say("done"));
+        ends(&mut s, 1, "r1", "done");
+        s.at(100).fault(1, true, json!({ "kind": "clock_jump", "forward_ms": 86_400_000 }));
+        s.at(200);
+        send(&mut s, "r2", "main", "two");
+        let look = |s: &mut Story| {
+            s.call("ui-1/1", "h", "chat.history", json!({ "sessionKey": "main" }));
+        };
+        if early {
+            look(&mut s);
+        }
+        s.at(210);
+        given(&mut s, 2, &[user("two")], say("x"));
+        s.at(220);
+        if !early {
+            look(&mut s);
+        }
+        s.answer("ui-1/1", "h", json!({ "messages": shown.iter().map(super::message).collect::<Vec<_>>() }));
+        s
+    };
+    let old = [user("one"), assistant("done")];
+    looks(true, &old).holds();
+    looks(true, &[]).holds();
+    looks(false, &[]).holds();
+    looks(false, &old).breaks("transcript", "\"done\" was answered to nothing in it");
+    looks(true, &[user("one"), assistant("other")]).breaks("transcript", "\"other\" was answered to nothing in it");
+}
+
 /// Also of a session that had no more than one turn.
 #[test]
 fn a_turn_that_was_told_is_in_the_database() {
