@@ -111,8 +111,14 @@ fn outcome(method: &str, a: &Answer) -> Option<Value> {
     }
 }
 
-/// A run starts once, unless the gateway was killed while it was under way.
+/// A run starts once, unless the gateway was killed while it was under way, or stopped and told who had asked for it that it
+/// would not wait for its end.
 fn starts(conns: &[Conn], facts: &Facts, out: &mut Findings) {
+    let mut freed: BTreeSet<(&str, usize)> = BTreeSet::new();
+    for c in conns {
+        let refused = c.requests.iter().filter(|r| r.last.or(r.first).is_some_and(|a| !a.ok() && released(&a)));
+        freed.extend(refused.filter_map(|r| Some((r.key()?, c.life))));
+    }
     let mut begun: BTreeMap<&str, (usize, u64, Option<u64>)> = BTreeMap::new();
     for c in conns {
         for e in c.events.iter().filter(|e| e.name == "agent" && e.payload["stream"] == "lifecycle") {
@@ -123,7 +129,7 @@ fn starts(conns: &[Conn], facts: &Facts, out: &mut Findings) {
                 // What ended was stored before it was told; only a run that had not may begin again.
                 let over = entry.2.is_some_and(|ended| ended < facts.lives[entry.0].to);
                 let forgotten = facts.forgets_keys(entry.1, e.at.t);
-                if (over || !facts.lives[entry.0].crashed) && !forgotten {
+                if (over || !facts.lives[entry.0].crashed) && !forgotten && !freed.contains(&(run, entry.0)) {
                     let text = format!("{}: run {run} starts again after a restart, though it had ended", c.name);
                     out.broken("idempotency", e.at.i, text);
                 }

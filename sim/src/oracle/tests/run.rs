@@ -355,6 +355,12 @@ fn f16_what_ended_does_not_start_again() {
     stopped.breaks("idempotency", "starts again after a restart");
     restarted(done(), "crash").breaks("idempotency", "starts again after a restart");
     restarted(said(), "crash").holds();
+    // Who asked for it was told that the stop had not waited for its end: the key is free.
+    let mut cut = said();
+    cut.refuse("a-1/1", "1", "UNAVAILABLE", "SHUTTING_DOWN");
+    let mut cut = restarted(cut, "stopped");
+    cut.expect.off = vec!["shutdown".into()];
+    cut.holds();
 }
 
 /// `send` has one effect.
