@@ -76,7 +76,7 @@ pub fn read<'a>(facts: &Facts<'a>, expect: &Expect, out: &mut Findings) -> Vec<C
     let conns: Vec<Conn<'a>> = conns.into_values().collect();
     for c in &conns {
         first_frame(c, facts, expect, out);
-        ending(c, facts, expect, out);
+        ending(c, &conns, facts, expect, out);
         answers(c, facts, expect, out);
     }
     conns
@@ -343,7 +343,7 @@ fn mismatch(c: &Conn) -> bool {
 }
 
 /// How a connection may end: every close frame needs its cause, and an end without one needs a fault (section 14).
-fn ending(c: &Conn, facts: &Facts, expect: &Expect, out: &mut Findings) {
+fn ending(c: &Conn, conns: &[Conn], facts: &Facts, expect: &Expect, out: &mut Findings) {
     let name = c.name;
     let deadline = c.opened.t + expect.handshake_timeout_ms * 1000;
     // A connection that says nothing, or no whole frame, ends at the handshake deadline, measured on the monotonic clock.
@@ -386,7 +386,11 @@ fn ending(c: &Conn, facts: &Facts, expect: &Expect, out: &mut Findings) {
     let silence = expect.tick_interval_ms * 1000 * 5 / 2;
     match (end.code, end.reason) {
         (Some(1008), "slow consumer") => {
-            let flooded = c.is_flooded(end.at.t, 300_000, expect.max_buffered_bytes);
+            // What it could not be given any more others have seen: an event of this size found no room.
+            let near = |e: &&Event| e.at.t.abs_diff(end.at.t) <= 300_000;
+            let others = conns.iter().filter(|o| o.name != c.name).flat_map(|o| &o.events).filter(near);
+            let next = others.map(|e| e.payload.to_string().len() as u64 + 80).max().unwrap_or(0);
+            let flooded = c.is_flooded(end.at.t, 300_000, expect.max_buffered_bytes.saturating_sub(next));
             // Who asks for more at once than its line carries has a backlog, however it reads.
             let asks = expect.hostile.iter().any(|h| h == c.client);
             wants(out, "slow_consumer", asks || flooded || c.may_lag(facts, end.at.t), "it has read all the time");

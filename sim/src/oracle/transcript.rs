@@ -159,7 +159,8 @@ impl Judge<'_> {
             session.base.extend_from_slice(waited);
             session.lengths.push((at.1, session.base.len()));
             let step = serde_json::from_str(step).unwrap_or_default();
-            session.turn = Some(Turn { own, on: None, answer, whole, at, began: at.1, failed: 0, step, inputs });
+            session.turn =
+                Some(Turn { own, on: None, either: false, answer, whole, at, began: at.1, failed: 0, step, inputs });
             session.ran = at.1;
             self.sessions.insert(key, session);
             return;
@@ -216,7 +217,8 @@ impl Judge<'_> {
         let own = parts[from..].to_vec();
         let inputs = self.said(&key, &own);
         let step = serde_json::from_str(step).unwrap_or_default();
-        session.turn = Some(Turn { own, on: None, answer, whole, at, began: at.1, failed: 0, step, inputs });
+        session.turn =
+            Some(Turn { own, on: None, either: false, answer, whole, at, began: at.1, failed: 0, step, inputs });
         self.sessions.insert(key, session);
     }
 
@@ -288,11 +290,17 @@ impl Judge<'_> {
             Ok(learned) => {
                 let used = learned.read.used != Used::No;
                 // A run that began before goes on with what it was given, and is stored in the new transcript.
-                // Where only the last lines are shown, what came of it is met again in the next list.
-                let ended = |turn: &Turn| self.inputs.ended_between(&turn.inputs, turn.at.1, asked);
-                let over = |turn: &Turn| if used { !is_cut } else { ended(turn) };
+                // Where only the last lines are shown, what came of it is met again in the next list; if it was stored before
+                // the session began anew, it is gone.
+                let reset = Self::changed(&self.inputs.resets, &key, session.seen, at.1).filter(|_| is_cut);
+                let ended = |turn: &Turn, by| self.inputs.ended_between(&turn.inputs, turn.at.1, by);
+                let over = |turn: &Turn| if used { !is_cut } else { ended(turn, reset.map_or(asked, |r| r.asked)) };
                 let under_way = session.turn.take_if(|turn| learned.anew && !over(turn));
-                let began_on = under_way.map(|turn| Turn { on: Some(turn.on.unwrap_or(session.base.clone())), ..turn });
+                let began_on = under_way.map(|turn| Turn {
+                    either: reset.is_some_and(|r| ended(&turn, r.told.unwrap_or(asked))),
+                    on: Some(turn.on.unwrap_or(session.base.clone())),
+                    ..turn
+                });
                 self.settle(&mut session, &key, &learned, at.1);
                 session.turn = session.turn.or(began_on);
                 if learned.anew {
@@ -537,11 +545,24 @@ impl Judge<'_> {
                 read = again;
             }
         }
+        // What looked like steering was another run, where a message ends the one under way: the first is of the old transcript.
+        if let Some(whole) =
+            session.turn.as_ref().filter(|_| start.anew && (self.expect.interrupts || self.expect.switches))
+        {
+            let begins = |n: &usize| is_said(&whole.own[*n]) && matches!(whole.own[*n - 1], Part::Result { .. });
+            for from_here in (1..whole.own.len()).filter(begins) {
+                let rest = Turn { own: whole.own[from_here..].to_vec(), ..whole.clone() };
+                let again = walk(key, parts, from, Some(&rest), &start.free, crashed, &self.inputs);
+                if unused(&read) && !unused(&again) {
+                    read = again;
+                }
+            }
+        }
         let read = read?;
         let end = parts.len();
         if let Some(turn) = &session.turn {
             match &read.used {
-                Used::No if start.anew || start.late => {}
+                Used::No if start.anew || start.late || turn.either => {}
                 // It may be under way; at the end nothing is.
                 Used::No if seen == Seen::History && !self.inputs.ended_between(&turn.inputs, turn.at.1, since) => {}
                 Used::No => {

@@ -209,6 +209,19 @@ fn f03_a_burst_makes_a_backlog() {
     s.holds();
     s.expect.max_buffered_bytes = 10_000;
     s.breaks("slow_consumer", "read all the time");
+    // So does the event that found no room any more, as others were shown it.
+    let next = |size: usize| {
+        let mut s = Story::new();
+        s.expect.max_buffered_bytes = 10_000;
+        s.hello("b-1/1", 2, &["b-1"]).hello("a-1/1", 3, &["a-1", "b-1"]);
+        s.event("a-1/1", 1, "heartbeat", json!({ "preview": "x".repeat(6000) }));
+        s.closed("a-1/1", Some(1008), "slow consumer");
+        s.event("b-1/1", 1, "heartbeat", json!({ "preview": "x".repeat(size) }));
+        s.expect.off = vec!["presence".into(), "order".into(), "fan_out".into()];
+        s
+    };
+    next(6000).holds();
+    next(1000).breaks("slow_consumer", "read all the time");
     // So does what it has asked for.
     let mut s = Story::new();
     s.expect.max_buffered_bytes = 1000;

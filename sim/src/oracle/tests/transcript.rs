@@ -304,10 +304,77 @@ fn a_cut_look_ends_no_run() {
     ends(&mut s, 2, "r2", "echo: two");
     s.at(600);
     let answered = [user("two"), assistant("echo: two ")];
+    // Also where the cut look shows nothing that a user has said.
+    let last = |shown: &[Part]| {
+        s.but(|s| {
+            history(s, "g", 1, &answered[1..]);
+            history(s, "h", 200, shown);
+        })
+    };
+    last(&answered).holds();
+    last(&[]).breaks("transcript", "the last turn (\"two\") is missing");
     history(&mut s, "h", 2, &answered);
     let goes_on = |shown: &[Part]| s.but(|s| history(s, "i", 200, shown));
     goes_on(&answered).holds();
     goes_on(&[]).breaks("transcript", "the last turn (\"two\") is missing");
+}
+
+/// Where a run ends while its session begins anew, it may stand in either transcript.
+#[test]
+fn what_ends_meanwhile_stands_in_either_transcript() {
+    let goes_on = |told_after: bool, shown: &[Part]| {
+        let mut s = two_turns();
+        given(&mut s, 2, &whole(), say("echo: two "));
+        s.call("ui-1/1", "reset", "sessions.reset", json!({ "key": "main" }));
+        let told = json!({ "ok": true, "key": "agent:main:main" });
+        if !told_after {
+            s.answer("ui-1/1", "reset", told.clone());
+        }
+        s.at(300);
+        ends(&mut s, 2, "r2", "echo: two");
+        s.at(400);
+        if told_after {
+            s.answer("ui-1/1", "reset", told);
+        }
+        s.at(600);
+        history(&mut s, "g", 1, &[assistant("echo: two ")]);
+        history(&mut s, "h", 200, shown);
+        s
+    };
+    let answered = [user("two"), assistant("echo: two ")];
+    goes_on(true, &answered).holds();
+    goes_on(true, &[]).holds();
+    goes_on(false, &[]).breaks("transcript", "the last turn (\"two\") is missing");
+}
+
+/// A message that ends the run under way begins another one: of the two only the second is stored in the transcript that has
+/// begun while it ran.
+#[test]
+fn of_two_runs_only_the_second_outlives_a_transcript() {
+    let tool = || json!({ "kind": "tool", "name": "t", "args": "{}" });
+    let goes_on = |interrupts: bool| {
+        let mut s = Story::new();
+        s.hello("ui-1/1", 2, &["ui-1"]);
+        send(&mut s, "r1", "main", "one");
+        given(&mut s, 1, &[user("one")], tool());
+        s.at(100);
+        send(&mut s, "r2", "main", "two");
+        let first = [user("one"), call("c", "t"), result("c", "r")];
+        let second = [user("two"), call("d", "t"), result("d", "r")];
+        given(&mut s, 2, &[&first[..], &second[..1]].concat(), tool());
+        s.at(200).call("ui-1/1", "reset", "sessions.reset", json!({ "key": "main" }));
+        s.answer("ui-1/1", "reset", json!({ "ok": true, "key": "agent:main:main" })).at(300);
+        given(&mut s, 3, &[&first[..], &second[..]].concat(), say("done"));
+        ends(&mut s, 1, "r2", "done");
+        s.at(400);
+        send(&mut s, "r3", "main", "three");
+        given(&mut s, 4, &[&second[..], &[assistant("done"), user("three")]].concat(), say("x"));
+        s.expect.interrupts = interrupts;
+        s.expect.off = ["answers", "runs_end", "answered", "idempotency"].map(String::from).into();
+        s
+    };
+    goes_on(true).holds();
+    goes_on(false).breaks("transcript", "a call of \"t\" belongs to nothing in it");
 }
 
 /// What a model is given was read before it comes: a session may have begun anew on the way.

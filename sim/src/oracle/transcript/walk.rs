@@ -54,6 +54,8 @@ pub struct Turn {
     pub own: Vec<Part>,
     /// What was stored when it began, where the session has begun anew since.
     pub on: Option<Vec<Part>>,
+    /// It ended while the session began anew: it is stored in the old transcript or in the new one.
+    pub either: bool,
     /// To the last request.
     pub answer: Answer,
     /// That answer comes to its end by itself.
