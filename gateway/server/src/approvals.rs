@@ -23,7 +23,7 @@ use openclaw_protocol::{
 use tokio::sync::oneshot;
 
 use crate::{
-    gateway::Gateway,
+    hub::EventHub,
     limits::{APPROVAL_MAX, APPROVAL_TTL, APPROVALS},
 };
 
@@ -166,12 +166,13 @@ pub struct Approvals {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     probe: Arc<dyn Probe>,
+    hub: Arc<EventHub>,
 }
 
 impl Approvals {
-    /// None yet.
-    pub fn new(clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
-        Self { state: Mutex::default(), clock, entropy, probe: Arc::new(NoProbe) }
+    /// None yet; who may decide hears of them through `hub`.
+    pub fn new(clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>, hub: Arc<EventHub>) -> Self {
+        Self { state: Mutex::default(), clock, entropy, probe: Arc::new(NoProbe), hub }
     }
 
     /// The same, watched.
@@ -229,29 +230,29 @@ impl Drop for Guard<'_> {
     }
 }
 
-impl Gateway {
+impl Approvals {
     /// Asks those who may decide, and waits. Who decides and the deadline race for the question: exactly one gets it.
     ///
     /// # Errors
     /// INVALID_REQUEST when the id is taken, UNAVAILABLE when too many questions wait.
-    pub async fn ask_approval(
+    pub async fn ask(
         &self,
         id: Option<String>,
         question: Question,
         timeout: Duration,
     ) -> Result<ExecApprovalOutcome, ErrorShape> {
         let timeout = timeout.min(APPROVAL_MAX);
-        let id = id.unwrap_or_else(|| self.approvals.entropy.uuid());
+        let id = id.unwrap_or_else(|| self.entropy.uuid());
         let created_at_ms = self.clock.wall();
         let expires_at_ms = created_at_ms.saturating_add(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
         let Question { shown, binding, facts, asked_by } = question;
         let shown = ExecApprovalRequested { id: id.clone(), request: shown, created_at_ms, expires_at_ms };
         // Made before the channel, so that it goes after the receiver.
-        let _guard = Guard(&self.approvals, id.clone());
+        let _guard = Guard(self, id.clone());
         let (decide, mut decided) = oneshot::channel();
         {
             let hub = self.hub.ordered();
-            let mut state = self.approvals.lock();
+            let mut state = self.lock();
             if state.pending.contains_key(&id) {
                 return Err(ErrorShape::invalid("APPROVAL_PENDING", "approval id already pending"));
             }
@@ -262,19 +263,19 @@ impl Gateway {
             state.grants.remove(&id);
             let pending = Pending { shown: shown.clone(), binding, facts, asked_by, decide };
             state.pending.insert(id.clone(), pending);
-            self.approvals.probe.always("approvals.questions_bounded", state.pending.len() <= APPROVALS);
+            self.probe.always("approvals.questions_bounded", state.pending.len() <= APPROVALS);
             drop(state);
             hub.publish(&EXEC_APPROVAL_REQUESTED, &shown, None);
         }
         let decision = openclaw_platform::select! {
             decision = &mut decided => decision.ok(),
-            () = tokio::time::sleep(timeout) => match self.approvals.withdraw(&id) {
+            () = tokio::time::sleep(timeout) => match self.withdraw(&id) {
                 Some(_) => {
-                    self.approvals.probe.sometimes("approvals.timed_out");
+                    self.probe.sometimes("approvals.timed_out");
                     None
                 }
                 None => {
-                    self.approvals.probe.sometimes("approvals.decided_at_the_deadline");
+                    self.probe.sometimes("approvals.decided_at_the_deadline");
                     decided.await.ok()
                 }
             },
@@ -286,14 +287,14 @@ impl Gateway {
     ///
     /// # Errors
     /// INVALID_REQUEST when nothing of this id waits, or when who asked says yes (S25): then it goes on waiting.
-    pub fn resolve_approval(&self, id: &str, decision: Decision, by: Decider<'_>) -> Result<(), ErrorShape> {
+    pub fn resolve(&self, id: &str, decision: Decision, by: Decider<'_>) -> Result<(), ErrorShape> {
         let hub = self.hub.ordered();
         let pending = {
-            let mut state = self.approvals.lock();
+            let mut state = self.lock();
             let unknown = || ErrorShape::invalid("UNKNOWN_APPROVAL", "unknown approval id");
             let asked_by = state.pending.get(id).ok_or_else(unknown)?.asked_by.as_deref();
             if asked_by == Some(by.identity) && decision != Decision::Deny {
-                self.approvals.probe.sometimes("approvals.own_refused");
+                self.probe.sometimes("approvals.own_refused");
                 let text = "who asked for an approval may deny it and not give it: let another device decide";
                 return Err(ErrorShape::invalid("OWN_APPROVAL", text));
             }
@@ -303,7 +304,7 @@ impl Gateway {
         if decision != Decision::Deny
             && let Some(binding) = pending.binding
         {
-            let mut state = self.approvals.lock();
+            let mut state = self.lock();
             let now = self.clock.mono();
             state.grants.retain(|_, g| now < g.until);
             while state.grants.len() >= APPROVALS {
@@ -313,7 +314,7 @@ impl Gateway {
             }
             let granted = Granted { decision, facts: pending.facts };
             state.grants.insert(id.to_owned(), Grant { binding, granted, until });
-            self.approvals.probe.always("approvals.grants_bounded", state.grants.len() <= APPROVALS);
+            self.probe.always("approvals.grants_bounded", state.grants.len() <= APPROVALS);
         }
         let resolved = ExecApprovalResolved {
             id: id.to_owned(),
@@ -346,7 +347,7 @@ mod tests {
     }
 
     fn granted(binding: Binding) -> Approvals {
-        let approvals = Approvals::new(Arc::new(OsClock), Arc::new(OsEntropy));
+        let approvals = Approvals::new(Arc::new(OsClock), Arc::new(OsEntropy), Arc::default());
         let until = approvals.clock.mono() + APPROVAL_TTL;
         let granted = Granted { decision: Decision::AllowOnce, facts: None };
         let grant = Grant { binding, granted, until };

@@ -5,7 +5,7 @@ pub mod budget;
 mod envelope;
 pub mod fetch;
 pub mod inbox;
-mod media;
+pub mod media;
 mod telegram;
 
 use std::{

@@ -1,8 +1,8 @@
 //! Messages on their way out: stored before they are sent, sent once, in order per chat, until they are delivered or a
 //! person has to decide (known-failures F06, F07, F09, F16; docs/delivery.md).
 //!
-//! A [`Letter`] is born in the transaction of what caused it ([`Gateway::compose`], [`table::put`]), then handed over
-//! ([`dispatch`]). `courier` carries the letters of one chat one after the other; chats go side by side. `recovery`
+//! A [`Letter`] is born in the transaction of what caused it ([`Delivery::compose`], [`table::put`]), then handed over
+//! ([`Delivery::dispatch`]). `courier` carries the letters of one chat one after the other; chats go side by side. `recovery`
 //! takes up what an earlier process left, `desk` is what operators see and do.
 
 mod courier;
@@ -26,7 +26,7 @@ use std::{
 
 use openclaw_channels::{Attachment, Delivered, Media};
 use openclaw_platform::{
-    Clock, ClockExt as _, Entropy, EntropyExt as _, Mono, Platform, Spawner, SpawnerExt as _, Storage,
+    Clock, ClockExt as _, Entropy, EntropyExt as _, Mono, Platform, Probe, Spawner, SpawnerExt as _, Storage,
     sync::LockExt as _,
 };
 use openclaw_protocol::error::ErrorShape;
@@ -39,20 +39,43 @@ use self::{
     letter::{Cause, Letter, State},
 };
 use crate::{
-    channels::budget::MediaBudget,
-    gateway::Gateway,
+    channels::{Channels, budget::MediaBudget},
+    idempotency::Idempotency,
     limits::{DELIVERIES_AT_ONCE, MEDIA_IN_MEMORY, OUTBOX, OUTBOX_OF_CHAT, UPLOADS_AT_ONCE},
     rights::{self, Effect, Principal},
-    sessions::entry::Route,
+    sessions::{entry::Route, store::Sessions},
+    settings::Settings,
     store::{Store, StoreError},
     wire_error,
 };
 
 pub use recovery::{resume, start};
 
+/// What delivery uses of others.
+pub struct Deps {
+    /// The database.
+    pub store: Store,
+    /// Who sends.
+    pub channels: Arc<Channels>,
+    /// Some messages stand in the transcript of a session.
+    pub sessions: Arc<Sessions>,
+    /// The end of some messages answers a key.
+    pub idempotency: Arc<Idempotency>,
+    /// The configuration.
+    pub settings: Settings,
+    /// False where nothing is sent: what is stored waits for a start that does.
+    pub sends: bool,
+}
+
 /// All letters that have to go out.
 pub struct Delivery {
     store: Store,
+    channels: Arc<Channels>,
+    sessions: Arc<Sessions>,
+    idempotency: Arc<Idempotency>,
+    settings: Settings,
+    sends: bool,
+    probe: Arc<dyn Probe>,
     clock: Arc<dyn Clock>,
     storage: Arc<dyn Storage>,
     tasks: Arc<dyn Spawner>,
@@ -62,8 +85,6 @@ pub struct Delivery {
     /// Rings when a lane falls asleep or ends.
     quiet: Notify,
     stop: CancellationToken,
-    ttl: Duration,
-    resend_unknown: bool,
 }
 
 /// What is in memory.
@@ -90,7 +111,7 @@ struct Grave {
     since: Mono,
 }
 
-/// A message for [`Gateway::compose`].
+/// A message for [`Delivery::compose`].
 pub struct Draft {
     /// Where to.
     pub route: Route,
@@ -118,11 +139,17 @@ impl Delivery {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub fn load(platform: &Platform, store: &Store, config: &openclaw_config::Config) -> Result<Self, StoreError> {
-        let settings = &config.messages.delivery;
-        let (next, dead) = recovery::read(store, &*platform.clock)?;
+    pub fn load(platform: &Platform, deps: Deps) -> Result<Self, StoreError> {
+        let Deps { store, channels, sessions, idempotency, settings, sends } = deps;
+        let (next, dead) = recovery::read(&store, &*platform.clock)?;
         Ok(Self {
-            store: store.clone(),
+            store,
+            channels,
+            sessions,
+            idempotency,
+            settings,
+            sends,
+            probe: platform.probe.clone(),
             clock: platform.clock.clone(),
             storage: platform.storage.clone(),
             tasks: platform.tasks.clone(),
@@ -131,9 +158,17 @@ impl Delivery {
             ledger: Mutex::new(Ledger { dead, ..Ledger::default() }),
             quiet: Notify::new(),
             stop: CancellationToken::new(),
-            ttl: Duration::from_secs(60 * settings.ttl_minutes),
-            resend_unknown: settings.resend_unknown,
         })
+    }
+
+    /// How long a message may wait for its delivery.
+    fn ttl(&self) -> Duration {
+        Duration::from_secs(60 * self.settings.get().messages.delivery.ttl_minutes)
+    }
+
+    /// A message that may have arrived is sent again by itself (D49: not by default).
+    fn resends_unknown(&self) -> bool {
+        self.settings.get().messages.delivery.resend_unknown
     }
 
     fn lock(&self) -> MutexGuard<'_, Ledger> {
@@ -247,7 +282,7 @@ impl Delivery {
     }
 }
 
-impl Gateway {
+impl Delivery {
     /// A letter with an identity of its own, not stored yet. Every message to a chat is made here, in the name of `by`.
     ///
     /// # Errors
@@ -257,14 +292,13 @@ impl Gateway {
         let (account, to) = self.channels.resolve(&route)?;
         account.account().clone_into(&mut route.account_id);
         let effect = Effect::Send(Some(&route));
-        if !rights::may(&self.config(), by, effect) {
+        if !rights::may(&self.settings.get(), by, effect) {
             return Err(rights::refusal(by, effect));
         }
-        let delivery = &self.delivery;
-        let number = delivery.next.fetch_add(1, Ordering::Relaxed);
-        let now = delivery.clock.wall();
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let now = self.clock.wall();
         Ok(Letter {
-            id: format!("{number:010}-{}", delivery.entropy.hex(4)),
+            id: format!("{number:010}-{}", self.entropy.hex(4)),
             channel: route.channel,
             account: route.account_id,
             to,
@@ -272,7 +306,7 @@ impl Gateway {
             media: vec![],
             reply_to,
             created_at: now,
-            expires_at: now.saturating_add(delivery.ttl.as_millis() as u64),
+            expires_at: now.saturating_add(self.ttl().as_millis() as u64),
             state: State::Queued,
             plan: None,
             attempts: 0,
@@ -283,45 +317,44 @@ impl Gateway {
             cause,
         })
     }
+
+    /// Hands over a letter that is stored: from here on it goes its way.
+    pub fn dispatch(self: &Arc<Self>, letter: &Letter) {
+        let chat = chat_of(letter);
+        let starts = {
+            let slot = self.slot(letter);
+            let mut ledger = self.lock();
+            let starts = ledger.lanes.push(&chat, slot);
+            ledger.busy += usize::from(starts);
+            starts
+        };
+        if starts {
+            self.tasks.spawn("delivery", courier::carry(self.clone(), chat));
+        }
+    }
+
+    /// Stores a letter together with `also`, in one transaction, and hands it over.
+    ///
+    /// # Errors
+    /// When it cannot be stored: then nothing is.
+    pub async fn post(
+        self: &Arc<Self>,
+        letter: &Letter,
+        also: impl Fn(&WriteTransaction) -> Result<(), StoreError> + Send + 'static,
+    ) -> Result<(), StoreError> {
+        let stored = letter.clone();
+        let write = move |tx: &WriteTransaction| {
+            table::put(tx, &stored)?;
+            also(tx)
+        };
+        self.store.write(write).await?;
+        self.dispatch(letter);
+        Ok(())
+    }
 }
 
 fn chat_of(letter: &Letter) -> ChatKey {
     (letter.channel.clone(), letter.account.clone(), letter.to.chat.clone())
-}
-
-/// Hands over a letter that is stored: from here on it goes its way.
-pub fn dispatch(gateway: &Arc<Gateway>, letter: &Letter) {
-    let delivery = &gateway.delivery;
-    let chat = chat_of(letter);
-    let starts = {
-        let slot = delivery.slot(letter);
-        let mut ledger = delivery.lock();
-        let starts = ledger.lanes.push(&chat, slot);
-        ledger.busy += usize::from(starts);
-        starts
-    };
-    if starts {
-        gateway.tasks.spawn("delivery", courier::carry(gateway.clone(), chat));
-    }
-}
-
-/// Stores a letter together with `also`, in one transaction, and hands it over.
-///
-/// # Errors
-/// When it cannot be stored: then nothing is.
-pub async fn post(
-    gateway: &Arc<Gateway>,
-    letter: &Letter,
-    also: impl Fn(&WriteTransaction) -> Result<(), StoreError> + Send + 'static,
-) -> Result<(), StoreError> {
-    let stored = letter.clone();
-    let write = move |tx: &WriteTransaction| {
-        table::put(tx, &stored)?;
-        also(tx)
-    };
-    gateway.store.write(write).await?;
-    dispatch(gateway, letter);
-    Ok(())
 }
 
 /// The answer to a request that has waited long enough; its message goes on.

@@ -129,6 +129,12 @@ impl From<crate::store::StoreError> for Failure {
     }
 }
 
+impl From<crate::delivery::desk::Refused> for Failure {
+    fn from(refused: crate::delivery::desk::Refused) -> Self {
+        wire_error::about_letters(&refused).into()
+    }
+}
+
 /// An encoded response.
 pub struct Response {
     text: String,

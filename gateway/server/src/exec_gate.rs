@@ -80,7 +80,7 @@ impl Gate {
         let facts = target.facts(self.processes()).await.map_err(|e| format!("not allowed: {e}"))?;
         let gateway = &self.gateway;
         let question = Question::of(&request, None, Some(facts.clone()), target.not_remembered());
-        let outcome = gateway.ask_approval(None, question, APPROVAL_DEFAULT).await.map_err(|e| e.to_string())?;
+        let outcome = gateway.approvals.ask(None, question, APPROVAL_DEFAULT).await.map_err(|e| e.to_string())?;
         match outcome.decision {
             Some(Decision::Deny) => return Err("not allowed: a person said no".into()),
             None if policy.falls_back(listed) => {}

@@ -18,15 +18,18 @@ use tokio::sync::Semaphore;
 use crate::{
     approvals::Approvals,
     auth::{Allowances, Credentials},
-    channels::{Channels, budget::MediaBudget, fetch::MediaFetch},
-    delivery::Delivery,
+    channels::{
+        Channels,
+        media::{self, Attachments},
+    },
+    delivery::{self, Delivery},
     devices::Devices,
     dispatch::Registry,
     health::HealthCache,
     heartbeat::Heartbeats,
     hub::EventHub,
     idempotency::Idempotency,
-    limits::{BULK_READS, INBOUND_IN_MEMORY, MEDIA_IN_MEMORY},
+    limits::BULK_READS,
     methods,
     nodes::{Nodes, Pairings},
     options::{AuthInForce, ServerOptions, SharedAuth},
@@ -35,8 +38,10 @@ use crate::{
     providers::Providers,
     rights::{Principal, Rights},
     runs::Runs,
+    secrets::Secrets,
     sessions::{self, entry::SessionEntry, store::Sessions},
-    store::{Store, StoreError},
+    settings::Settings,
+    store::{self, Store, StoreError},
     system_events::SystemEvents,
     voicewake::WakeWords,
     ws::{budget::Budget, identity::UsedSignatures},
@@ -49,6 +54,8 @@ const RETRY_AFTER_STOP_MS: u64 = 2000;
 pub struct Gateway {
     /// What it was started with.
     pub options: ServerOptions,
+    /// The configuration.
+    pub settings: Settings,
     /// The seams.
     pub platform: Platform,
     /// Time.
@@ -56,13 +63,13 @@ pub struct Gateway {
     /// Tasks.
     pub tasks: Arc<dyn Spawner>,
     /// Connections and broadcasts.
-    pub hub: EventHub,
+    pub hub: Arc<EventHub>,
     /// Methods and their handlers.
     pub registry: Registry,
     /// What clients have to show.
     pub credentials: Credentials,
     /// Paired devices.
-    pub devices: Devices,
+    pub devices: Arc<Devices>,
     /// Bytes of connections that have not said hello.
     pub preauth: Arc<Budget>,
     /// Version 1 signatures of devices.
@@ -70,33 +77,31 @@ pub struct Gateway {
     /// Connected nodes and what they were asked.
     pub nodes: Nodes,
     /// Nodes that operators paired by hand.
-    pub pairings: Pairings,
+    pub pairings: Arc<Pairings>,
     /// Commands that wait for a person's decision.
-    pub approvals: Approvals,
+    pub approvals: Arc<Approvals>,
     /// Which programs may run.
     pub exec_policy: ApprovalsStore,
-    /// Fetches media by address.
-    pub media_fetch: MediaFetch,
+    /// What has to be kept secret.
+    pub secrets: Arc<Secrets>,
+    /// Attachments on their way in and out.
+    pub attachments: Arc<Attachments>,
     /// Places for slices of large reads.
     pub bulk_reads: Semaphore,
-    /// Memory for media on their way out.
-    pub media_budget: MediaBudget,
-    /// Memory for attachments on their way in.
-    pub inbound_budget: MediaBudget,
     /// Words that wake the assistant.
     pub wake_words: WakeWords,
     /// Sessions and transcripts.
-    pub sessions: Sessions,
+    pub sessions: Arc<Sessions>,
     /// Agent runs.
     pub runs: Runs,
     /// Answered keys.
-    pub idempotency: Idempotency,
+    pub idempotency: Arc<Idempotency>,
     /// Model providers.
     pub providers: Providers,
     /// Messaging channels.
-    pub channels: Channels,
+    pub channels: Arc<Channels>,
     /// Messages on their way out.
-    pub delivery: Delivery,
+    pub delivery: Arc<Delivery>,
     /// The health snapshot.
     pub health: HealthCache,
     /// Heartbeats.
@@ -122,13 +127,47 @@ impl Gateway {
         let entropy = platform.entropy.fork("gateway");
         let clock = platform.clock.clone();
         let now = clock.wall();
-        let store = Store::open(&platform)?;
+        let store = store::open(&platform)?;
         let config = options.config.clone();
         let limits = &config.gateway.limits;
         let (ttl, max) = (limits.dedupe_ms, limits.max_dedupe_entries as usize);
         let parallel = config.agents.defaults.max_concurrent as usize;
         let proxies = config.gateway.trusted_proxies.iter().filter_map(|p| Network::parse(p)).collect();
+        let settings = Settings::new(config.clone());
+        let sessions = Arc::new(Sessions::new(store.clone(), entropy.fork("sessions")));
+        let idempotency = Idempotency::load(store.clone(), clock.clone(), ttl, max)?.watched(platform.probe.clone());
+        let idempotency = Arc::new(idempotency);
+        let channels = Arc::new(Channels::open(&platform, &store, &options)?);
+        let delivery = Arc::new(Delivery::load(
+            &platform,
+            delivery::Deps {
+                store: store.clone(),
+                channels: channels.clone(),
+                sessions: sessions.clone(),
+                idempotency: idempotency.clone(),
+                settings: settings.clone(),
+                sends: options.channels,
+            },
+        )?);
+        let hub: Arc<EventHub> = Arc::default();
+        let devices = Arc::new(Devices::load(&platform, store.clone(), entropy.fork("devices"))?);
+        let pairings = Arc::new(Pairings::load(store.clone(), clock.clone(), entropy.fork("node-pairing"))?);
+        let approvals = Approvals::new(clock.clone(), entropy.fork("approvals"), hub.clone());
+        let approvals = approvals.watched(platform.probe.clone());
+        let secrets = Arc::new(Secrets::new(&options, devices.clone(), pairings.clone()));
+        let attachments = Arc::new(Attachments::new(
+            &platform,
+            media::Deps {
+                delivery: delivery.clone(),
+                secrets: secrets.clone(),
+                settings: settings.clone(),
+                read_media: options.read_media.clone(),
+                state_dir: options.state_dir.clone(),
+                scheme: options.media_scheme,
+            },
+        ));
         let gateway = Arc::new(Self {
+            settings,
             credentials: Credentials::new(
                 &platform,
                 AuthInForce {
@@ -137,36 +176,35 @@ impl Gateway {
                     allow_deviceless: config.gateway.auth.allow_deviceless,
                 },
             ),
-            devices: Devices::load(&platform, store.clone(), entropy.fork("devices"))?,
+            devices,
             preauth: Arc::default(),
             used_signatures: UsedSignatures::default(),
             nodes: Nodes::load(store.clone(), entropy.fork("nodes"))?.watched(platform.probe.clone()),
-            pairings: Pairings::load(store.clone(), clock.clone(), entropy.fork("node-pairing"))?,
-            approvals: Approvals::new(clock.clone(), entropy.fork("approvals")).watched(platform.probe.clone()),
+            pairings,
+            approvals: Arc::new(approvals),
+            secrets,
+            attachments,
             exec_policy: ApprovalsStore::new(
                 platform.storage.clone(),
                 platform.tasks.clone(),
                 entropy.fork("exec-policy"),
                 &options.state_dir,
             ),
-            media_fetch: MediaFetch::over(&platform, options.media_scheme),
             bulk_reads: Semaphore::new(BULK_READS),
-            media_budget: MediaBudget::new(MEDIA_IN_MEMORY),
-            inbound_budget: MediaBudget::new(INBOUND_IN_MEMORY),
             wake_words: WakeWords::load(platform.storage.clone(), platform.tasks.clone()),
-            sessions: Sessions::new(store.clone(), entropy.fork("sessions")),
+            sessions,
             runs: Runs::load(&store, (now, clock.mono()), parallel, limits.max_queued_per_session as usize)?,
-            idempotency: Idempotency::load(store.clone(), clock.clone(), ttl, max)?.watched(platform.probe.clone()),
+            idempotency,
             providers: Providers::new(&platform, config.clone()),
-            channels: Channels::open(&platform, &store, &options)?,
-            delivery: Delivery::load(&platform, &store, &config)?,
+            channels,
+            delivery,
             health: HealthCache::default(),
             heartbeats: Heartbeats::default(),
             system_events: SystemEvents::default(),
             presence: Mutex::new(PresenceMap::new(&options.host, &options.version, now)),
             presence_keys: Mutex::default(),
             registry: methods::registry(),
-            hub: EventHub::default(),
+            hub,
             started: clock.mono(),
             draining: AtomicBool::new(false),
             trusted_proxies: proxies,
@@ -177,7 +215,7 @@ impl Gateway {
             platform,
             options,
         });
-        crate::delivery::resume(&gateway.store, &gateway.idempotency)?;
+        delivery::resume(&gateway.store, &gateway.idempotency)?;
         crate::exec_gate::tell_problems(&gateway.exec_policy);
         gateway.refresh_health();
         Ok(gateway)
@@ -185,7 +223,7 @@ impl Gateway {
 
     /// The configuration in force.
     pub fn config(&self) -> Arc<Config> {
-        self.options.config.clone()
+        self.settings.get()
     }
     /// Puts another shared secret in force. Who signed in with an older one is sent away at once (S04).
     pub fn set_auth(&self, auth: SharedAuth) {

@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    delivery::{self, Draft, letter::Cause},
+    delivery::{Draft, letter::Cause},
     gateway::Gateway,
     health::heartbeat_ms,
     limits::DELIVERY_WAIT,
@@ -204,9 +204,9 @@ async fn reply(gateway: &Arc<Gateway>, by: &Principal, key: &str, text: &str) ->
 async fn deliver(gateway: &Arc<Gateway>, by: &Principal, key: &str, route: Route, text: String) -> Result<(), String> {
     let cause = Cause { session_key: Some(key.to_owned()), ..Cause::default() };
     let draft = Draft { route, text, reply_to: None, cause };
-    let letter = gateway.compose(by, draft).map_err(|e| e.message)?;
+    let letter = gateway.delivery.compose(by, draft).map_err(|e| e.message)?;
     let end = gateway.delivery.expect(&letter);
-    delivery::post(gateway, &letter, |_| Ok(())).await.map_err(|e| e.to_string())?;
+    gateway.delivery.post(&letter, |_| Ok(())).await.map_err(|e| e.to_string())?;
     match tokio::time::timeout(DELIVERY_WAIT, end).await {
         Ok(Ok(Err(error))) => Err(error.message),
         _ => Ok(()),

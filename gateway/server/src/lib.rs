@@ -34,6 +34,7 @@ pub mod runs;
 pub mod secrets;
 pub mod serve;
 pub mod sessions;
+pub mod settings;
 pub mod store;
 pub mod system_events;
 pub mod tools;

@@ -226,17 +226,6 @@ pub const WAKE_WORD: usize = 64;
 pub const INBOX: usize = 10_000;
 /// Accepted inbound messages remembered, waiting and handled, to recognise a redelivery. More than can wait.
 pub const INBOX_SEEN: u64 = 20_000;
-/// Writes of one transaction of the database (group commit).
-pub const COMMIT_BATCH: usize = 256;
-/// Closures of one transaction run at most this long before it is committed.
-pub const COMMIT_TIME: Duration = Duration::from_millis(20);
-/// Writes that wait for their transaction; a further one is refused.
-pub const COMMIT_QUEUE: usize = 20_000;
-/// After a failed transaction (disk full), writes are refused at once for this long; then one is tried.
-pub const STORAGE_RETRY: Duration = Duration::from_secs(1);
-/// A writer waits so long to hear whether a transaction came through that failed while it was committed; then it is told that
-/// this is not known yet.
-pub const STORAGE_DOUBT: Duration = Duration::from_secs(10);
 /// Between two looks whether the database still stands in its place (S35).
 pub const STATE_WATCH: Duration = Duration::from_secs(2);
 /// Outbound messages of one account that wait to be delivered; then requests that would add one are refused and inbound

@@ -1,46 +1,73 @@
 //! The gateway's own secrets: what they are now, and how they are kept out of what agents see and send (S28, S29).
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
-use crate::gateway::Gateway;
+use openclaw_config::{Masker, Secret};
 
-impl Gateway {
+use crate::{
+    devices::Devices,
+    nodes::Pairings,
+    options::{OwnSecrets, ServerOptions, SharedAuth},
+};
+
+/// Knows what has to be kept secret.
+pub struct Secrets {
+    masker: Masker,
+    auth: SharedAuth,
+    telegram_token: Option<Secret>,
+    own: OwnSecrets,
+    devices: Arc<Devices>,
+    pairings: Arc<Pairings>,
+}
+
+impl Secrets {
+    /// What these hold, and what the gateway was started with.
+    pub fn new(options: &ServerOptions, devices: Arc<Devices>, pairings: Arc<Pairings>) -> Self {
+        Self {
+            masker: options.masker.clone(),
+            auth: options.auth.clone(),
+            telegram_token: options.telegram_token.clone(),
+            own: options.own_secrets.clone(),
+            devices,
+            pairings,
+        }
+    }
+
     /// `text` without the gateway's secrets and without what looks like one. What the configuration, the devices and the
     /// nodes hold at this moment counts: a secret that was replaced a moment ago, by whatever program, is known.
     pub fn mask<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        self.learn_secrets();
-        self.options.masker.mask(text)
+        self.learn();
+        self.masker.mask(text)
     }
 
     /// True when one of the gateway's secrets stands in `bytes`.
-    pub fn holds_secret(&self, bytes: &[u8]) -> bool {
-        self.learn_secrets();
-        self.options.masker.knows(bytes)
+    pub fn stand_in(&self, bytes: &[u8]) -> bool {
+        self.learn();
+        self.masker.knows(bytes)
     }
 
-    fn learn_secrets(&self) {
-        let options = &self.options;
-        let shared = [&options.auth.token, &options.auth.password, &options.telegram_token];
+    fn learn(&self) {
+        let shared = [&self.auth.token, &self.auth.password, &self.telegram_token];
         let shared = shared.into_iter().flatten().map(|secret| secret.expose().to_owned());
         let tokens = self.devices.tokens().into_iter().chain(self.pairings.tokens());
-        self.options.masker.learn((options.own_secrets)().into_iter().chain(shared).chain(tokens));
+        self.masker.learn((self.own)().into_iter().chain(shared).chain(tokens));
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     use openclaw_agent::{
         provider::ToolSpec,
         tool::{Tool, ToolOutput},
     };
-    use openclaw_config::{AuthMode, Config, Secret};
+    use openclaw_config::{AuthMode, Config};
     use openclaw_platform::{BoxFuture, os};
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::{ServerOptions, SharedAuth, tools::Masked};
+    use crate::{gateway::Gateway, tools::Masked};
 
     /// Gives its own arguments.
     struct Echo;
@@ -65,12 +92,14 @@ mod tests {
             ..ServerOptions::bare(Arc::new(Config::default()))
         };
         let gateway = Gateway::open(os::without_files(), options).unwrap();
-        let tool = Masked::new(Arc::new(Echo), &gateway);
+        let tool = Masked::new(Arc::new(Echo), &gateway.secrets);
         let call = async |text: &str| tool.call(json!({ "text": text })).await;
         let output = call("a shared-planted-token b first-planted-value c second-planted-value").await;
         assert_eq!(output, ToolOutput::error("a *** b *** c second-planted-value"));
         file.lock().unwrap()[0] = "second-planted-value".to_owned();
         assert_eq!(call("first-planted-value second-planted-value").await.text, "*** ***");
-        assert!(gateway.holds_secret(b"\0{token:'shared-planted-token'}\xff") && !gateway.holds_secret(b"shared"));
+        assert!(
+            gateway.secrets.stand_in(b"\0{token:'shared-planted-token'}\xff") && !gateway.secrets.stand_in(b"shared")
+        );
     }
 }

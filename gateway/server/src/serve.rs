@@ -81,7 +81,7 @@ pub async fn run(
     let (listeners, bound) = bind(&platform, &options.listen).await?;
     let gateway = Gateway::open(platform, options)?;
     crate::runs::recover::recover(&gateway).await?;
-    crate::delivery::start(&gateway).await?;
+    crate::delivery::start(&gateway.delivery).await?;
     let stop = CancellationToken::new();
     let limits = gateway.config().gateway.limits.clone();
     let bounds = Bounds {

@@ -74,7 +74,7 @@ pub fn for_run(gateway: &Arc<Gateway>, run: &Arc<Run>, entry: &SessionEntry) -> 
             "node_run" if forbidden => None,
             name => own::Own::named(&context, name).map(|tool| Arc::new(tool) as Arc<dyn Tool>),
         })
-        .map(|tool| Arc::new(Masked::new(tool, gateway)) as Arc<dyn Tool>)
+        .map(|tool| Arc::new(Masked::new(tool, &gateway.secrets)) as Arc<dyn Tool>)
         .collect()
 }
 

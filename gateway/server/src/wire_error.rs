@@ -3,7 +3,7 @@
 
 use openclaw_protocol::error::ErrorShape;
 
-use crate::store::StoreError;
+use crate::{delivery::desk::Refused, store::StoreError};
 
 /// When a client should try again, in milliseconds: a full disk or a write in doubt may be over by then.
 const RETRY_MS: u64 = 1000;
@@ -17,4 +17,13 @@ pub fn storage(error: &StoreError) -> ErrorShape {
 /// What was asked for is not stored; `text` says what.
 pub fn not_stored(text: &str) -> ErrorShape {
     ErrorShape::unavailable("STORAGE", text).retry(Some(RETRY_MS))
+}
+
+/// An order about letters that is not carried out.
+pub fn about_letters(refused: &Refused) -> ErrorShape {
+    match refused {
+        Refused::NoSuch(_) => ErrorShape::invalid("NO_SUCH_DELIVERY", refused.to_string()),
+        Refused::Busy(_) => ErrorShape::unavailable("DELIVERY_BUSY", refused.to_string()).retry(Some(RETRY_MS)),
+        Refused::Store(error) => storage(error),
+    }
 }

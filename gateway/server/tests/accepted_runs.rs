@@ -10,7 +10,8 @@ use std::{
 };
 
 use openclaw_platform::{Platform, os};
-use openclaw_server::{gateway::Gateway, hub::Member, limits::STORAGE_RETRY, store};
+use openclaw_server::{gateway::Gateway, hub::Member, store};
+use openclaw_store::limits::STORAGE_RETRY;
 use serde_json::{Value, json};
 use support::{Device, call, enter, frames, full_disk, gateway_on, local, response};
 

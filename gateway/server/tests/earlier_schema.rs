@@ -13,7 +13,7 @@ use openclaw_server::{
     ServerOptions,
     gateway::Gateway,
     sessions::index::Order,
-    store::{self, FILE, StoreError, backup, inspect},
+    store::{self, FILE, SCHEMA, StoreError, backup, inspect},
 };
 
 const WRITTEN: &[u8] = include_bytes!("data/schema-3.redb");
@@ -89,10 +89,10 @@ async fn f60_the_program_before_can_have_its_database_back() {
     assert_eq!(kept(&storage), ["openclaw-schema-3.redb"]);
 
     let copy = "backups/openclaw-schema-3.redb";
-    let found = backup::check(&storage, copy).unwrap();
+    let found = backup::check(&storage, copy, &SCHEMA).unwrap();
     assert_eq!((found.schema, found.records), (3, records));
     storage.write_atomic("gateway.redb.restoring", &storage.read(copy).unwrap()).unwrap();
-    backup::restore(&storage, "gateway.redb.restoring").unwrap();
+    backup::restore(&storage, "gateway.redb.restoring", &SCHEMA).unwrap();
     assert_eq!(inspect::look(Arc::new(storage.clone()), FILE).unwrap().schema, 3);
     // And forth: what was kept is still the same, so it is not kept twice.
     drop(open(&storage).unwrap());

@@ -17,9 +17,9 @@ use openclaw_platform::os;
 use openclaw_server::{
     gateway::Gateway,
     http::router,
-    limits::STORAGE_RETRY,
     store::{CURSORS, put},
 };
+use openclaw_store::limits::STORAGE_RETRY;
 use serde_json::{Value, json};
 use tower_service::Service as _;
 

@@ -36,21 +36,21 @@ async fn s25_who_asked_may_deny_and_not_allow() {
     let other = Decider { name: "p", identity: "device:q" };
     let minute = Duration::from_mins(1);
     for decision in [Decision::AllowOnce, Decision::AllowAlways] {
-        let mut question = Box::pin(gateway.ask_approval(Some("q".into()), mine(), minute));
+        let mut question = Box::pin(gateway.approvals.ask(Some("q".into()), mine(), minute));
         assert!(futures_util::poll!(&mut question).is_pending());
-        let refused = gateway.resolve_approval("q", decision, PERSON).unwrap_err();
+        let refused = gateway.approvals.resolve("q", decision, PERSON).unwrap_err();
         assert_eq!(refused.details.unwrap()["code"], "OWN_APPROVAL");
         assert!(futures_util::poll!(&mut question).is_pending(), "it goes on waiting");
-        gateway.resolve_approval("q", decision, other).unwrap();
+        gateway.approvals.resolve("q", decision, other).unwrap();
         assert_eq!(question.await.unwrap().decision, Some(decision));
     }
-    let mut question = Box::pin(gateway.ask_approval(Some("q".into()), mine(), minute));
+    let mut question = Box::pin(gateway.approvals.ask(Some("q".into()), mine(), minute));
     assert!(futures_util::poll!(&mut question).is_pending());
-    gateway.resolve_approval("q", Decision::Deny, PERSON).unwrap();
+    gateway.approvals.resolve("q", Decision::Deny, PERSON).unwrap();
     assert_eq!(question.await.unwrap().decision, Some(Decision::Deny));
-    let mut question = Box::pin(gateway.ask_approval(Some("q".into()), ask(), minute));
+    let mut question = Box::pin(gateway.approvals.ask(Some("q".into()), ask(), minute));
     assert!(futures_util::poll!(&mut question).is_pending());
-    gateway.resolve_approval("q", Decision::AllowOnce, PERSON).unwrap();
+    gateway.approvals.resolve("q", Decision::AllowOnce, PERSON).unwrap();
     assert_eq!(question.await.unwrap().decision, Some(Decision::AllowOnce));
 }
 
@@ -60,9 +60,9 @@ async fn s25_a_question_without_arguments_opens_nothing() {
     let gateway = gateway();
     let binding = Binding::of(&request(), None);
     for (question, opens) in [(Question::words(ask().shown), false), (ask(), true)] {
-        let mut waiting = Box::pin(gateway.ask_approval(Some("q".into()), question, Duration::from_mins(1)));
+        let mut waiting = Box::pin(gateway.approvals.ask(Some("q".into()), question, Duration::from_mins(1)));
         assert!(futures_util::poll!(&mut waiting).is_pending());
-        gateway.resolve_approval("q", Decision::AllowOnce, PERSON).unwrap();
+        gateway.approvals.resolve("q", Decision::AllowOnce, PERSON).unwrap();
         assert_eq!(waiting.await.unwrap().decision, Some(Decision::AllowOnce));
         assert_eq!(gateway.approvals.redeem("q", &binding).is_ok(), opens);
     }
@@ -75,10 +75,10 @@ async fn s19_a_decision_and_the_deadline_have_one_winner() {
     let (mut decided, mut late) = (0, 0);
     for (n, at) in [900u64, 998, 999, 1000, 1001, 1002, 1100].into_iter().enumerate() {
         let id = format!("q{n}");
-        let question = gateway.ask_approval(Some(id.clone()), ask(), Duration::from_secs(1));
+        let question = gateway.approvals.ask(Some(id.clone()), ask(), Duration::from_secs(1));
         let person = async {
             tokio::time::sleep(Duration::from_millis(at)).await;
-            gateway.resolve_approval(&id, Decision::AllowOnce, PERSON)
+            gateway.approvals.resolve(&id, Decision::AllowOnce, PERSON)
         };
         let (outcome, resolved) = tokio::join!(question, person);
         let told = outcome.unwrap().decision.is_some();
@@ -93,17 +93,17 @@ async fn s19_a_decision_and_the_deadline_have_one_winner() {
 async fn s19_a_question_ends_with_who_asked() {
     let gateway = gateway();
     let minute = Duration::from_mins(1);
-    let question = gateway.ask_approval(Some("q".into()), ask(), minute);
+    let question = gateway.approvals.ask(Some("q".into()), ask(), minute);
     assert!(tokio::time::timeout(Duration::from_millis(10), question).await.is_err());
     assert!(gateway.approvals.list().is_empty());
-    assert!(gateway.resolve_approval("q", Decision::AllowOnce, PERSON).is_err());
+    assert!(gateway.approvals.resolve("q", Decision::AllowOnce, PERSON).is_err());
     let two = async {
         tokio::time::sleep(Duration::from_millis(10)).await;
-        let again = gateway.ask_approval(Some("q".into()), ask(), minute).await;
+        let again = gateway.approvals.ask(Some("q".into()), ask(), minute).await;
         assert_eq!(again.unwrap_err().message, "approval id already pending");
-        gateway.resolve_approval("q", Decision::Deny, PERSON).unwrap();
+        gateway.approvals.resolve("q", Decision::Deny, PERSON).unwrap();
     };
-    let (outcome, ()) = tokio::join!(gateway.ask_approval(Some("q".into()), ask(), minute), two);
+    let (outcome, ()) = tokio::join!(gateway.approvals.ask(Some("q".into()), ask(), minute), two);
     assert_eq!(outcome.unwrap().decision, Some(Decision::Deny));
 }
 
@@ -111,7 +111,7 @@ async fn s19_a_question_ends_with_who_asked() {
 #[tokio::test(start_paused = true)]
 async fn f04_questions_are_bounded() {
     let gateway = gateway();
-    let all = (0..300).map(|_| gateway.ask_approval(None, ask(), Duration::from_secs(1)));
+    let all = (0..300).map(|_| gateway.approvals.ask(None, ask(), Duration::from_secs(1)));
     let outcomes = futures_util::future::join_all(all).await;
     let refused = outcomes.iter().filter(|o| o.is_err()).count();
     assert_eq!(refused, 300 - openclaw_server::limits::APPROVALS);
@@ -122,18 +122,18 @@ async fn f04_questions_are_bounded() {
 #[tokio::test(start_paused = true)]
 async fn s19_the_end_of_a_question_does_not_withdraw_the_next_one() {
     let gateway = gateway();
-    let question = || Box::pin(gateway.ask_approval(Some("q".into()), ask(), Duration::from_secs(9)));
+    let question = || Box::pin(gateway.approvals.ask(Some("q".into()), ask(), Duration::from_secs(9)));
     let mut first = question();
     assert!(futures_util::poll!(&mut first).is_pending());
-    gateway.resolve_approval("q", Decision::AllowOnce, PERSON).unwrap();
+    gateway.approvals.resolve("q", Decision::AllowOnce, PERSON).unwrap();
     let mut second = question();
     assert!(futures_util::poll!(&mut second).is_pending());
     assert_eq!(first.await.unwrap().decision, Some(Decision::AllowOnce));
-    gateway.resolve_approval("q", Decision::Deny, PERSON).unwrap();
+    gateway.approvals.resolve("q", Decision::Deny, PERSON).unwrap();
     assert_eq!(second.await.unwrap().decision, Some(Decision::Deny));
     // One that is given up is withdrawn.
     let mut third = question();
     assert!(futures_util::poll!(&mut third).is_pending());
     drop(third);
-    assert!(gateway.resolve_approval("q", Decision::Deny, PERSON).is_err());
+    assert!(gateway.approvals.resolve("q", Decision::Deny, PERSON).is_err());
 }

@@ -255,7 +255,7 @@ impl GatewayHost {
             return None;
         }
         let storage = Arc::new(self.disk.mount());
-        let store = store::Store::open(&Platform { storage, ..self.platform.clone() }).ok()?;
+        let store = store::open(&Platform { storage, ..self.platform.clone() }).ok()?;
         let mut kept = Vec::new();
         for (name, table) in [("inbox", store::INBOX), ("runs", store::RUNS)] {
             let rows = store.read(|tx| store::keys(tx, table)).ok()?.len();

@@ -55,7 +55,7 @@ impl World {
     pub(crate) fn prepare() {
         EMPTY.get_or_init(|| {
             let world = Self::over(MemoryStorage::new());
-            drop(Store::open(&world.platform()).expect("memory takes everything"));
+            drop(store::open(&world.platform()).expect("memory takes everything"));
             world.storage.read(store::FILE).expect("it was just made")
         });
     }
@@ -75,7 +75,7 @@ impl World {
 
     /// The database.
     pub fn store(&self) -> Store {
-        Store::open(&self.platform()).expect("an empty database opens")
+        store::open(&self.platform()).expect("an empty database opens")
     }
 
     /// The sessions in a database.

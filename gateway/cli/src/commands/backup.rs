@@ -12,7 +12,7 @@ use openclaw_platform::{
     os::temporary::{self, Temporary},
 };
 use openclaw_server::store::{
-    FILE, Store, StoreError,
+    self, FILE, SCHEMA, StoreError,
     backup::{self, DIRECTORY, RESTORING},
     loss,
 };
@@ -127,7 +127,7 @@ fn offline(session: &Session) -> Result<serde_json::Value, Failure> {
     backup::remove_leftovers(&*platform.storage).map_err(refused(dir))?;
     temporary::sweep(dir);
     let tag = platform.entropy.hex(8);
-    let made = Store::open(&platform)
+    let made = store::open(&platform)
         .and_then(|s| s.back_up(&*platform.storage, &name, &tag))
         .map_err(|e| failed(session, &e))?;
     let path = session.paths.state_dir.join(name);
@@ -156,7 +156,7 @@ fn restore(session: &Session, file: &Path) -> Result<(), Failure> {
     backup::remove_leftovers(&*platform.storage).map_err(refused(dir))?;
     temporary::sweep(dir);
     copy(file, &dir.join(name), Temporary::replace)?;
-    let old = backup::restore(&*platform.storage, name).map_err(|e| {
+    let old = backup::restore(&*platform.storage, name, &SCHEMA).map_err(|e| {
         let _ = platform.storage.remove(name);
         failed(session, &e)
     })?;

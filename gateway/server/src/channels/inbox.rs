@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::envelope::envelope;
 use crate::{
-    delivery::{self, Draft, letter::Cause},
+    delivery::{Draft, letter::Cause},
     gateway::Gateway,
     limits::{INBOX, INBOX_SEEN},
     methods::commands,
@@ -312,12 +312,12 @@ async fn answered(
     text: String,
 ) -> bool {
     let cause = Cause { session_key: Some(session), ..Cause::default() };
-    let letter = match gateway.compose(by, Draft { route, text, reply_to: None, cause }) {
+    let letter = match gateway.delivery.compose(by, Draft { route, text, reply_to: None, cause }) {
         Ok(letter) => letter,
         Err(error) => return forget(gateway, key, &error.message).await,
     };
     let key = key.to_owned();
-    let posted = delivery::post(gateway, &letter, move |tx| done(tx, &key)).await;
+    let posted = gateway.delivery.post(&letter, move |tx| done(tx, &key)).await;
     posted.inspect_err(|error| tracing::error!(%error, "the answer to a command")).is_ok()
 }
 
@@ -373,7 +373,7 @@ mod tests {
     fn store() -> Store {
         let mut platform = openclaw_platform::os::without_files();
         platform.storage = Arc::new(openclaw_platform::MemoryStorage::new());
-        Store::open(&platform).unwrap()
+        store::open(&platform).unwrap()
     }
 
     /// Found by the fuzz target stored_state.

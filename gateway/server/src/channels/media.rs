@@ -1,26 +1,75 @@
 //! Attachments: in both directions, bounded, and only from where they may come (S16).
 
-use std::{io::ErrorKind, sync::Arc};
+use std::{io::ErrorKind, path::PathBuf, sync::Arc};
 
 use openclaw_channels::Media;
-use openclaw_platform::{EntropyExt as _, SpawnerExt as _};
+use openclaw_platform::{Entropy, EntropyExt as _, Platform, Spawner, SpawnerExt as _, Storage};
 use openclaw_protocol::{display, error::ErrorShape, message::Content};
 
-use super::{budget::Share, envelope::part, inbox::Pending};
+use super::{
+    budget::{MediaBudget, Share},
+    envelope::part,
+    fetch::MediaFetch,
+    inbox::Pending,
+};
 use crate::{
-    delivery::letter::Letter,
-    gateway::Gateway,
-    limits::{ATTACHMENTS, ENVELOPE_NAME, MEDIA_BYTES, MEDIA_SMALL, MEDIA_URL},
+    delivery::{Delivery, letter::Letter},
+    limits::{ATTACHMENTS, ENVELOPE_NAME, INBOUND_IN_MEMORY, MEDIA_BYTES, MEDIA_IN_MEMORY, MEDIA_SMALL, MEDIA_URL},
+    options::ReadMedia,
+    secrets::Secrets,
+    settings::Settings,
 };
 
-impl Gateway {
+/// What attachments need of others.
+pub struct Deps {
+    /// Letters keep what is enclosed with them.
+    pub delivery: Arc<Delivery>,
+    /// What no file that is sent may hold.
+    pub secrets: Arc<Secrets>,
+    /// The configuration.
+    pub settings: Settings,
+    /// Reads a file of this machine, where that is allowed.
+    pub read_media: ReadMedia,
+    /// Where received files are, as it is shown.
+    pub state_dir: PathBuf,
+    /// Addresses of the public internet begin so.
+    pub scheme: &'static str,
+}
+
+/// Attachments on their way in and out.
+pub struct Attachments {
+    deps: Deps,
+    fetch: MediaFetch,
+    /// Memory for those on their way out.
+    outbound: MediaBudget,
+    /// Memory for those on their way in.
+    inbound: MediaBudget,
+    storage: Arc<dyn Storage>,
+    tasks: Arc<dyn Spawner>,
+    entropy: Arc<dyn Entropy>,
+}
+
+impl Attachments {
+    /// None yet.
+    pub fn new(platform: &Platform, deps: Deps) -> Self {
+        Self {
+            fetch: MediaFetch::over(platform, deps.scheme),
+            deps,
+            outbound: MediaBudget::new(MEDIA_IN_MEMORY),
+            inbound: MediaBudget::new(INBOUND_IN_MEMORY),
+            storage: platform.storage.clone(),
+            tasks: platform.tasks.clone(),
+            entropy: platform.entropy.clone(),
+        }
+    }
+
     /// Fetches the attachments of an inbound message: images for the model, other files into the state directory.
-    pub async fn fetch_attachments(&self, pending: &Pending) -> Vec<Content> {
-        let max = (self.config().agents.defaults.media_max_mb << 20) as usize;
+    pub async fn received(&self, pending: &Pending) -> Vec<Content> {
+        let max = (self.deps.settings.get().agents.defaults.media_max_mb << 20) as usize;
         let mut out = Vec::new();
         for media in pending.media.iter().take(ATTACHMENTS) {
             // The file itself, until it is stored or turned into text.
-            let _share = self.inbound_budget.take(max).await;
+            let _share = self.inbound.take(max).await;
             match pending.channel.download(media, max).await {
                 Ok(bytes) if media.mime.starts_with("image/") => {
                     let Some(data) = self.tasks.blocking(move || base64(&bytes)).await else { continue };
@@ -43,11 +92,11 @@ impl Gateway {
     async fn keep_file(&self, name: &str, bytes: &bytes::Bytes) -> String {
         let extension: String = name.rsplit_once('.').map_or("bin", |(_, e)| e).chars().take(8).collect();
         let extension = if extension.chars().all(|c| c.is_ascii_alphanumeric()) { extension } else { "bin".into() };
-        let file = format!("media/inbound/{}.{extension}", self.platform.entropy.hex(12));
+        let file = format!("media/inbound/{}.{extension}", self.entropy.hex(12));
         let shown = part(name, ENVELOPE_NAME);
-        let (storage, path, data) = (self.platform.storage.clone(), file.clone(), bytes.clone());
+        let (storage, path, data) = (self.storage.clone(), file.clone(), bytes.clone());
         match self.tasks.blocking(move || storage.write_atomic(&path, &data)).await {
-            Some(Ok(())) => format!("[file {shown}: {}]", self.options.state_dir.join(file).display()),
+            Some(Ok(())) => format!("[file {shown}: {}]", self.deps.state_dir.join(file).display()),
             _ => format!("[file {shown} could not be kept]"),
         }
     }
@@ -58,7 +107,7 @@ impl Gateway {
     /// # Errors
     /// INVALID_REQUEST when one is neither, or too large; UNAVAILABLE when an address does not answer, or the state
     /// directory cannot keep it. Then none is kept.
-    pub async fn enclose_media(self: &Arc<Self>, letter: &mut Letter, urls: &[String]) -> Result<(), ErrorShape> {
+    pub async fn enclose(self: &Arc<Self>, letter: &mut Letter, urls: &[String]) -> Result<(), ErrorShape> {
         if urls.len() > ATTACHMENTS {
             let text = format!("at most {ATTACHMENTS} media files, found {}", urls.len());
             return Err(ErrorShape::invalid("TOO_MANY_MEDIA", text));
@@ -68,11 +117,11 @@ impl Gateway {
             let (media, _share) = match self.load(url).await {
                 Ok(loaded) => loaded,
                 Err(error) => {
-                    self.delivery.discard(letter).await;
+                    self.deps.delivery.discard(letter).await;
                     return Err(error);
                 }
             };
-            self.delivery.enclose(letter, vec![media]).await?;
+            self.deps.delivery.enclose(letter, vec![media]).await?;
         }
         Ok(())
     }
@@ -80,7 +129,7 @@ impl Gateway {
     async fn load(self: &Arc<Self>, url: &str) -> Result<(Media, Share), ErrorShape> {
         let path = url.strip_prefix("file://").unwrap_or(url);
         if path.contains("://") {
-            return self.media_fetch.get(path, MEDIA_BYTES, &self.media_budget).await.map_err(ErrorShape::from);
+            return self.fetch.get(path, MEDIA_BYTES, &self.outbound).await.map_err(ErrorShape::from);
         }
         // How large it is shows when it is read.
         let small = self.load_file(path, MEDIA_SMALL).await;
@@ -92,22 +141,22 @@ impl Gateway {
 
     /// Reads a file of at most `max` bytes where it may block; none when it is larger and may be, up to [`MEDIA_BYTES`].
     async fn load_file(self: &Arc<Self>, path: &str, max: usize) -> Result<Option<(Media, Share)>, ErrorShape> {
-        let share = self.media_budget.take(max).await;
-        let (gateway, file) = (self.clone(), path.to_owned());
-        let read = self.tasks.blocking(move || gateway.read_file(&file, max)).await;
+        let share = self.outbound.take(max).await;
+        let (this, file) = (self.clone(), path.to_owned());
+        let read = self.tasks.blocking(move || this.read_file(&file, max)).await;
         let media =
             read.unwrap_or_else(|| Err(ErrorShape::unavailable("SHUTTING_DOWN", "gateway is shutting down")))?;
         Ok(media.map(|media| (media, share)))
     }
 
     fn read_file(&self, path: &str, max: usize) -> Result<Option<Media>, ErrorShape> {
-        let (name, bytes) = match (self.options.read_media)(path, max) {
+        let (name, bytes) = match (self.deps.read_media)(path, max) {
             Ok(read) => read,
             Err(error) if error.kind() == ErrorKind::FileTooLarge && max < MEDIA_BYTES => return Ok(None),
             Err(error) => return Err(unreadable(path, &error)),
         };
         // A copy of the configuration is the configuration (S29).
-        if self.holds_secret(&bytes) {
+        if self.deps.secrets.stand_in(&bytes) {
             let text = "media: the file holds a secret of this gateway (a token, a key or a password), it is not sent";
             return Err(ErrorShape::invalid("MEDIA_FILE", text));
         }
@@ -134,7 +183,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{ServerOptions, limits::MEDIA_IN_MEMORY};
+    use crate::{ServerOptions, gateway::Gateway};
 
     const DIR: &str = "media/outbound";
 
@@ -146,8 +195,8 @@ mod tests {
         serde_json::from_value(letter).unwrap()
     }
 
-    /// A gateway whose files are all of `size` bytes, and the most that were read and not stored yet, in files.
-    fn gateway(size: usize) -> (Arc<Gateway>, MemoryStorage, Arc<AtomicUsize>) {
+    /// Attachments of a machine whose files are all of `size` bytes, and the most that were read and not stored yet, in files.
+    fn attachments(size: usize) -> (Arc<Attachments>, MemoryStorage, Arc<AtomicUsize>) {
         let (disk, read, most) = (MemoryStorage::new(), AtomicUsize::new(0), Arc::new(AtomicUsize::new(0)));
         let platform = Platform { storage: Arc::new(disk.clone()), ..os::without_files() };
         let (stored, peak) = (disk.clone(), most.clone());
@@ -168,27 +217,27 @@ mod tests {
         };
         let options =
             ServerOptions { read_media: Arc::new(read_media), ..ServerOptions::bare(Arc::new(Config::default())) };
-        (Gateway::open(platform, options).unwrap(), disk, most)
+        (Gateway::open(platform, options).unwrap().attachments.clone(), disk, most)
     }
 
     #[tokio::test]
     async fn f58_one_file_is_stored_before_the_next_is_loaded() {
-        let (gateway, disk, most) = gateway(1000);
+        let (attachments, disk, most) = attachments(1000);
         let mut one = letter("1");
-        gateway.enclose_media(&mut one, &["/a".into(), "/b".into(), "/c".into()]).await.unwrap();
+        attachments.enclose(&mut one, &["/a".into(), "/b".into(), "/c".into()]).await.unwrap();
         assert_eq!((most.load(Ordering::SeqCst), one.media.len(), disk.list(DIR).unwrap().len()), (1, 3, 3));
         // What cannot be loaded leaves nothing behind.
         let mut two = letter("2");
-        gateway.enclose_media(&mut two, &["/a".into(), "/none".into()]).await.unwrap_err();
+        attachments.enclose(&mut two, &["/a".into(), "/none".into()]).await.unwrap_err();
         assert_eq!(disk.list(DIR).unwrap().len(), 3);
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn f58_many_calls_share_one_budget_of_memory() {
-        let (gateway, disk, most) = gateway(MEDIA_SMALL + 1);
+        let (attachments, disk, most) = attachments(MEDIA_SMALL + 1);
         let calls = (0..8).map(|n| {
-            let gateway = gateway.clone();
-            async move { gateway.enclose_media(&mut letter(&n.to_string()), &["/a".into()]).await.unwrap() }
+            let attachments = attachments.clone();
+            async move { attachments.enclose(&mut letter(&n.to_string()), &["/a".into()]).await.unwrap() }
         });
         futures_util::future::join_all(calls).await;
         let most = most.load(Ordering::SeqCst);

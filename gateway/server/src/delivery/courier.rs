@@ -11,14 +11,13 @@ use openclaw_protocol::message::{Content, Message, StopReason, Usage};
 use redb::WriteTransaction;
 
 use super::{
-    Grave, dispatch,
+    Delivery, Grave,
     lanes::{ChatKey, Slot},
     letter::{Letter, Plan, Reason, State, Verdict, judge},
     table, unknown,
 };
 use crate::{
     channels::budget::Share,
-    gateway::Gateway,
     limits::{DELIVERY_TRIES, SEND_TRIES},
     sessions,
     store::StoreError,
@@ -47,8 +46,7 @@ enum Step {
 }
 
 /// The task of a lane: ends when the lane is empty or the gateway stops.
-pub(super) async fn carry(gateway: Arc<Gateway>, chat: ChatKey) {
-    let delivery = &gateway.delivery;
+pub(super) async fn carry(delivery: Arc<Delivery>, chat: ChatKey) {
     let stop = delivery.stop.clone();
     loop {
         let front = {
@@ -60,7 +58,7 @@ pub(super) async fn carry(gateway: Arc<Gateway>, chat: ChatKey) {
         let Some((slot, bell)) = front else { break };
         let until = slot.due.min(slot.expires);
         if until > delivery.clock.mono() {
-            asleep(&gateway, || async {
+            asleep(&delivery, || async {
                 openclaw_platform::select! {
                     () = stop.cancelled() => {}
                     () = bell.notified() => {}
@@ -81,7 +79,7 @@ pub(super) async fn carry(gateway: Arc<Gateway>, chat: ChatKey) {
         if stop.is_cancelled() || !delivery.lock().lanes.attempting(&chat, &slot.id, true) {
             continue;
         }
-        let step = attempt(&gateway, &slot).await;
+        let step = attempt(&delivery, &slot).await;
         let mut ledger = delivery.lock();
         match step {
             Step::Over => ledger.lanes.pop(&chat),
@@ -96,48 +94,47 @@ pub(super) async fn carry(gateway: Arc<Gateway>, chat: ChatKey) {
 }
 
 /// A lane that waits for a time does not hold up the end of the process.
-async fn asleep<F: Future<Output = ()>>(gateway: &Gateway, wait: impl FnOnce() -> F) {
-    gateway.delivery.lock().busy -= 1;
-    gateway.delivery.quiet.notify_waiters();
+async fn asleep<F: Future<Output = ()>>(delivery: &Delivery, wait: impl FnOnce() -> F) {
+    delivery.lock().busy -= 1;
+    delivery.quiet.notify_waiters();
     wait().await;
-    gateway.delivery.lock().busy += 1;
+    delivery.lock().busy += 1;
 }
 
 /// Goes on with a letter as far as it goes now.
-async fn attempt(gateway: &Arc<Gateway>, slot: &Slot) -> Step {
-    let delivery = &gateway.delivery;
-    let mut letter = match gateway.store.read(|tx| table::get(tx, &slot.id)) {
+async fn attempt(delivery: &Arc<Delivery>, slot: &Slot) -> Step {
+    let mut letter = match delivery.store.read(|tx| table::get(tx, &slot.id)) {
         Ok(Some(letter)) => letter,
         Ok(None) => return Step::Over,
-        Err(error) => return unreadable(gateway, &error),
+        Err(error) => return unreadable(delivery, &error),
     };
     if slot.expires <= delivery.clock.mono() {
         let why = letter.last_error.take().map(|e| format!(": {e}")).unwrap_or_default();
         let text = format!("not delivered within its time to live{why}");
-        gateway.platform.probe.sometimes("delivery.expired");
-        return bury(gateway, letter, Reason::Expired, text).await;
+        delivery.probe.sometimes("delivery.expired");
+        return bury(delivery, letter, Reason::Expired, text).await;
     }
-    let Some(channel) = gateway.channels.account(&letter.channel, Some(&letter.account)) else {
+    let Some(channel) = delivery.channels.account(&letter.channel, Some(&letter.account)) else {
         let text = format!("{} account {} is configured no more", letter.channel, letter.account);
-        return bury(gateway, letter, Reason::NoAccount, text).await;
+        return bury(delivery, letter, Reason::NoAccount, text).await;
     };
     let mut plan = letter.plan.take().unwrap_or_else(|| Plan::new(channel.render(&letter.text, &letter.media)));
     if plan.parts.is_empty() {
-        return bury(gateway, letter, Reason::Refused, "the message is empty".to_owned()).await;
+        return bury(delivery, letter, Reason::Refused, "the message is empty".to_owned()).await;
     }
     // Something is known that the disk does not know yet.
     let mut news = false;
     loop {
         let Some(part) = plan.left.first().and_then(|&n| plan.parts.get(n)).cloned() else {
             letter.plan = Some(plan);
-            return finish(gateway, letter).await;
+            return finish(delivery, letter).await;
         };
         // Known before anything is marked: no mark, no doubt after a crash.
-        let (media, hold) = match enclosed(gateway, &letter, &part).await {
+        let (media, hold) = match enclosed(delivery, &letter, &part).await {
             Ok(media) => (media, channel.hold(&letter.to)),
             Err(Missing::ForGood(text)) => {
                 letter.plan = Some(plan);
-                return bury(gateway, letter, Reason::NoMedia, text).await;
+                return bury(delivery, letter, Reason::NoMedia, text).await;
             }
             Err(Missing::ForNow(text)) => {
                 tracing::error!(id = letter.id, "{text}");
@@ -153,13 +150,13 @@ async fn attempt(gateway: &Arc<Gateway>, slot: &Slot) -> Step {
         }
         letter.plan = Some(plan.clone());
         if news {
-            if !persist(gateway, &letter).await {
+            if !persist(delivery, &letter).await {
                 return Step::Stop;
             }
-        } else if marked && let Err(error) = store(gateway, &letter).await {
-            return unreadable(gateway, &error);
+        } else if marked && let Err(error) = store(delivery, &letter).await {
+            return unreadable(delivery, &error);
         }
-        gateway.platform.probe.always(
+        delivery.probe.always(
             "delivery.marked_before_it_goes_out",
             hold.is_some() || !marked || letter.state == State::Attempting,
         );
@@ -176,30 +173,27 @@ async fn attempt(gateway: &Arc<Gateway>, slot: &Slot) -> Step {
         news = true;
         match channel.send(piece).await {
             Ok(delivered) => {
-                gateway
-                    .platform
-                    .probe
-                    .always("delivery.a_part_is_confirmed_once", !plan.doubtful.contains(&plan.left[0]));
+                delivery.probe.always("delivery.a_part_is_confirmed_once", !plan.doubtful.contains(&plan.left[0]));
                 plan.left.remove(0);
                 letter.to.chat = delivered.chat_id;
                 letter.message_id = Some(delivered.message_id);
                 letter.tries = 0;
             }
-            Err(error) => match failed(gateway, &*channel, &mut letter, &mut plan, &error) {
+            Err(error) => match failed(delivery, &*channel, &mut letter, &mut plan, &error) {
                 Next::GoOn => {}
                 Next::Wait(wait) => {
                     letter.state = State::Queued;
                     letter.plan = Some(plan);
                     letter.next_attempt_at = Some(delivery.clock.wall().saturating_add(wait.as_millis() as u64));
                     let due = delivery.clock.mono() + wait;
-                    if !persist(gateway, &letter).await {
+                    if !persist(delivery, &letter).await {
                         return Step::Stop;
                     }
                     return Step::Later(due);
                 }
                 Next::Dead(reason) => {
                     letter.plan = Some(plan);
-                    return bury(gateway, letter, reason, error.to_string()).await;
+                    return bury(delivery, letter, reason, error.to_string()).await;
                 }
             },
         }
@@ -213,17 +207,17 @@ enum Next {
 }
 
 /// What a fault changes: a doubt is noted and the rest goes on, a passing fault waits, within bounds.
-fn failed(gateway: &Gateway, channel: &dyn Channel, letter: &mut Letter, plan: &mut Plan, error: &SendError) -> Next {
+fn failed(delivery: &Delivery, channel: &dyn Channel, letter: &mut Letter, plan: &mut Plan, error: &SendError) -> Next {
     tracing::debug!(id = letter.id, channel = letter.channel, %error, "a part was not delivered");
     letter.last_error = Some(error.to_string());
     let after = match judge(error) {
         Verdict::Dead(reason) => {
-            gateway.platform.probe.sometimes("delivery.refused_for_good");
+            delivery.probe.sometimes("delivery.refused_for_good");
             return Next::Dead(reason);
         }
-        Verdict::Doubt if !channel.knows_repeats() && !gateway.delivery.resend_unknown => {
+        Verdict::Doubt if !channel.knows_repeats() && !delivery.resends_unknown() => {
             plan.doubt();
-            gateway.platform.probe.sometimes("delivery.left_in_doubt");
+            delivery.probe.sometimes("delivery.left_in_doubt");
             letter.tries = 0;
             return Next::GoOn;
         }
@@ -232,12 +226,12 @@ fn failed(gateway: &Gateway, channel: &dyn Channel, letter: &mut Letter, plan: &
     };
     let tries = if letter.cause.promise.is_some() { SEND_TRIES } else { DELIVERY_TRIES };
     if letter.tries >= tries {
-        gateway.platform.probe.sometimes("delivery.gave_up");
+        delivery.probe.sometimes("delivery.gave_up");
         return Next::Dead(Reason::GaveUp);
     }
     let grown = Backoff::doubling(FIRST_DELAY, MAX_DELAY).after(letter.tries.saturating_sub(1));
-    let grown = grown.mul_f64(gateway.delivery.entropy.jitter(JITTER));
-    gateway.platform.probe.sometimes(if after.is_some() { "delivery.rate_limited" } else { "delivery.tried_again" });
+    let grown = grown.mul_f64(delivery.entropy.jitter(JITTER));
+    delivery.probe.sometimes(if after.is_some() { "delivery.rate_limited" } else { "delivery.tried_again" });
     Next::Wait(after.unwrap_or(grown))
 }
 
@@ -251,14 +245,14 @@ enum Missing {
 
 /// The file of a part, and its share of what uploads of its account may take of memory; the body that is sent is a second
 /// copy.
-async fn enclosed(gateway: &Gateway, letter: &Letter, part: &Part) -> Result<Option<(Media, Share)>, Missing> {
+async fn enclosed(delivery: &Delivery, letter: &Letter, part: &Part) -> Result<Option<(Media, Share)>, Missing> {
     let Part::File { media: number, .. } = part else { return Ok(None) };
     let none = || Missing::ForGood("the message has no such file".to_owned());
     let attachment = letter.media.get(*number).ok_or_else(none)?;
     let size = usize::try_from(attachment.size).unwrap_or(usize::MAX);
-    let share = gateway.delivery.uploads(letter).take(size.saturating_mul(2)).await;
-    let (storage, file) = (gateway.platform.storage.clone(), letter.file(*number));
-    let read = gateway.tasks.blocking(move || storage.read(&file)).await;
+    let share = delivery.uploads(letter).take(size.saturating_mul(2)).await;
+    let (storage, file) = (delivery.storage.clone(), letter.file(*number));
+    let read = delivery.tasks.blocking(move || storage.read(&file)).await;
     match read {
         Some(Ok(bytes)) => {
             let (name, mime) = (attachment.name.clone(), attachment.mime.clone());
@@ -273,58 +267,58 @@ async fn enclosed(gateway: &Gateway, letter: &Letter, part: &Part) -> Result<Opt
     }
 }
 
-fn unreadable(gateway: &Gateway, error: &StoreError) -> Step {
+fn unreadable(delivery: &Delivery, error: &StoreError) -> Step {
     tracing::error!(%error, "letters");
-    Step::Later(gateway.delivery.clock.mono() + STORAGE_PAUSE)
+    Step::Later(delivery.clock.mono() + STORAGE_PAUSE)
 }
 
-async fn store(gateway: &Gateway, letter: &Letter) -> Result<(), StoreError> {
+async fn store(delivery: &Delivery, letter: &Letter) -> Result<(), StoreError> {
     let letter = letter.clone();
-    gateway.store.write(move |tx| table::put(tx, &letter)).await
+    delivery.store.write(move |tx| table::put(tx, &letter)).await
 }
 
 /// Stores what is known and must not be forgotten by this process: again until it is stored, false when it stops.
-async fn persist(gateway: &Gateway, letter: &Letter) -> bool {
-    while let Err(error) = store(gateway, letter).await {
-        if !pause(gateway, &error).await {
+async fn persist(delivery: &Delivery, letter: &Letter) -> bool {
+    while let Err(error) = store(delivery, letter).await {
+        if !pause(delivery, &error).await {
             return false;
         }
     }
     true
 }
 
-async fn pause(gateway: &Gateway, error: &StoreError) -> bool {
-    gateway.platform.probe.sometimes("delivery.storage_tried_again");
+async fn pause(delivery: &Delivery, error: &StoreError) -> bool {
+    delivery.probe.sometimes("delivery.storage_tried_again");
     tracing::error!(%error, "letters");
     openclaw_platform::select! {
-        () = gateway.delivery.stop.cancelled() => false,
+        () = delivery.stop.cancelled() => false,
         () = tokio::time::sleep(STORAGE_PAUSE) => true,
     }
 }
 
 /// All parts are out: delivered, or unknown when one was not answered.
-async fn finish(gateway: &Arc<Gateway>, mut letter: Letter) -> Step {
+async fn finish(delivery: &Arc<Delivery>, mut letter: Letter) -> Step {
     let doubtful = letter.plan.as_ref().map_or(0, |p| p.doubtful.len());
     if doubtful > 0 {
         let parts = letter.plan.as_ref().map_or(0, |p| p.parts.len());
         let why = letter.last_error.take().unwrap_or_else(|| "the gateway ended before the answer came".to_owned());
         letter.last_error = Some(format!("{doubtful} of {parts} parts may not have arrived: {why}"));
-        letter.state = State::Unknown { at: gateway.delivery.clock.wall() };
+        letter.state = State::Unknown { at: delivery.clock.wall() };
     } else {
         letter.state = State::Queued;
         letter.last_error = None;
     }
-    end(gateway, letter).await
+    end(delivery, letter).await
 }
 
-async fn bury(gateway: &Arc<Gateway>, mut letter: Letter, reason: Reason, why: String) -> Step {
+async fn bury(delivery: &Arc<Delivery>, mut letter: Letter, reason: Reason, why: String) -> Step {
     letter.last_error = Some(why);
-    letter.state = State::Dead { reason, at: gateway.delivery.clock.wall() };
-    end(gateway, letter).await
+    letter.state = State::Dead { reason, at: delivery.clock.wall() };
+    end(delivery, letter).await
 }
 
 /// Ends a letter on disk, then tells who waits for it.
-async fn end(gateway: &Arc<Gateway>, letter: Letter) -> Step {
+async fn end(delivery: &Arc<Delivery>, letter: Letter) -> Step {
     let is_dead = letter.state != State::Queued;
     if is_dead {
         let error = letter.last_error.as_deref().unwrap_or_default();
@@ -336,50 +330,50 @@ async fn end(gateway: &Arc<Gateway>, letter: Letter) -> Step {
             letter.state
         );
     }
-    gateway.platform.probe.always(
+    delivery.probe.always(
         "delivery.it_ends_once_nothing_is_left",
         is_dead || letter.plan.as_ref().is_some_and(|plan| plan.left.is_empty()),
     );
-    let notice = unknown::notice(gateway, &letter);
+    let notice = unknown::notice(delivery, &letter);
     loop {
-        match write_end(gateway, &letter, is_dead, notice.as_ref()).await {
+        match write_end(delivery, &letter, is_dead, notice.as_ref()).await {
             Ok(forgotten) => {
-                gateway.delivery.ended(gateway, letter, is_dead, forgotten).await;
+                delivery.ended(letter, is_dead, forgotten).await;
                 if let Some(notice) = notice {
-                    dispatch(gateway, &notice);
+                    delivery.dispatch(&notice);
                 }
                 return Step::Over;
             }
-            Err(error) if pause(gateway, &error).await => {}
+            Err(error) if pause(delivery, &error).await => {}
             Err(_) => return Step::Stop,
         }
     }
 }
 
 async fn write_end(
-    gateway: &Arc<Gateway>,
+    delivery: &Arc<Delivery>,
     letter: &Letter,
     is_dead: bool,
     notice: Option<&Letter>,
 ) -> Result<Vec<Letter>, StoreError> {
-    let now = gateway.delivery.clock.wall();
+    let now = delivery.clock.wall();
     let (ending, notice) = (letter.clone(), notice.cloned());
     let also = move |tx: &WriteTransaction| {
         unknown::put(tx, notice.as_ref())?;
         table::end(tx, &ending, is_dead, now)
     };
     let session = letter.cause.session_key.as_deref().filter(|_| letter.cause.mirror && !is_dead);
-    let is_there = session.map(|key| gateway.sessions.get(key)).transpose()?.flatten().is_some();
+    let is_there = session.map(|key| delivery.sessions.get(key)).transpose()?.flatten().is_some();
     match session.filter(|_| is_there) {
-        None => gateway.store.write(also).await,
+        None => delivery.store.write(also).await,
         // What was sent stands in the transcript of the session named, so that the agent knows of it.
         Some(key) => {
-            let line = (gateway.sessions.line_id(), copy(&letter.text, now));
+            let line = (delivery.sessions.line_id(), copy(&letter.text, now));
             let with_copy = move |tx: &WriteTransaction, entry: &sessions::entry::SessionEntry| {
                 sessions::store::append(tx, &entry.session_id, now, std::slice::from_ref(&line))?;
                 also(tx)
             };
-            let updated = gateway.sessions.update(key, now, move |e| e.updated_at = now, with_copy).await;
+            let updated = delivery.sessions.update(key, now, move |e| e.updated_at = now, with_copy).await;
             updated.map(|(_, forgotten)| forgotten)
         }
     }
@@ -398,11 +392,11 @@ fn copy(text: &str, timestamp: u64) -> Message {
     }
 }
 
-impl super::Delivery {
+impl Delivery {
     /// What is in memory follows the disk.
-    pub(super) async fn ended(&self, gateway: &Gateway, letter: Letter, is_dead: bool, forgotten: Vec<Letter>) {
+    pub(super) async fn ended(&self, letter: Letter, is_dead: bool, forgotten: Vec<Letter>) {
         if let Some((claim, _, record)) = letter.record(self.clock.wall()) {
-            gateway.idempotency.finish(&claim, record);
+            self.idempotency.finish(&claim, record);
         }
         let waiting = {
             let mut ledger = self.lock();

@@ -2,26 +2,36 @@
 
 use std::sync::Arc;
 
-use openclaw_protocol::{
-    error::ErrorShape,
-    params::{DeliveryCounts, DeliveryRow},
-};
+use openclaw_protocol::params::{DeliveryCounts, DeliveryRow};
 
 use redb::WriteTransaction;
 
 use super::{
-    Counts, Delivery, dispatch,
+    Counts, Delivery,
     letter::{Letter, Reason, State},
     table,
 };
 use crate::{
-    gateway::Gateway,
     limits::DEAD_LETTER_TTL,
     store::{self, StoreError},
 };
 
 /// Characters of a text in a list.
 const PREVIEW: usize = 80;
+
+/// Why an order about letters is not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// There is none with this id that was given up, or that waits.
+    #[error("no undelivered message has the id {}", .0.escape_debug())]
+    NoSuch(String),
+    /// It may be on its way right now.
+    #[error("message {0} is on its way")]
+    Busy(String),
+    /// The database cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
 
 /// Which letters are meant.
 pub enum Which {
@@ -58,9 +68,9 @@ impl Counts {
 ///
 /// # Errors
 /// When the database cannot be read.
-pub fn list(gateway: &Gateway, state: Option<&str>, limit: usize) -> Result<Vec<DeliveryRow>, StoreError> {
+pub fn list(delivery: &Delivery, state: Option<&str>, limit: usize) -> Result<Vec<DeliveryRow>, StoreError> {
     let wanted = |letter: &Letter| Some(row(letter)).filter(|row| state.is_none_or(|state| row.state == state));
-    gateway.store.read(|tx| {
+    delivery.store.read(|tx| {
         let mut rows = Vec::new();
         for records in [store::OUTBOX, store::DEAD_LETTERS] {
             if rows.len() < limit {
@@ -108,20 +118,19 @@ fn row(letter: &Letter) -> DeliveryRow {
 /// Sends dead letters again, or lets a waiting one go out now. Gives their ids.
 ///
 /// # Errors
-/// INVALID_REQUEST for an id that is none; when the database cannot be used.
-pub async fn retry(gateway: &Arc<Gateway>, which: Which) -> Result<Vec<String>, crate::dispatch::Failure> {
-    let delivery = &gateway.delivery;
+/// [`Refused`] for an id that is none; when the database cannot be used.
+pub async fn retry(delivery: &Arc<Delivery>, which: Which) -> Result<Vec<String>, Refused> {
     if let Which::One(id) = &which
         && delivery.lock().lanes.hurry(id, delivery.clock.mono())
     {
-        gateway.platform.probe.sometimes("delivery.waiting_one_hurried");
+        delivery.probe.sometimes("delivery.waiting_one_hurried");
         return Ok(vec![id.clone()]);
     }
     let now = delivery.clock.wall();
-    let dead = dead(gateway, &which)?;
+    let dead = dead(delivery, &which)?;
     let is_over = |letter: &Letter| matches!(letter.state, State::Dead { .. } | State::Unknown { .. });
-    gateway.platform.probe.always("delivery.only_what_is_over_is_revived", dead.iter().all(is_over));
-    let letters: Vec<Letter> = dead.into_iter().map(|letter| letter.again(now, delivery.ttl)).collect();
+    delivery.probe.always("delivery.only_what_is_over_is_revived", dead.iter().all(is_over));
+    let letters: Vec<Letter> = dead.into_iter().map(|letter| letter.again(now, delivery.ttl())).collect();
     // Another order may have been quicker: what it dropped or sent again is not for this one.
     let revive = move |tx: &WriteTransaction| {
         let mut revived = Vec::new();
@@ -132,10 +141,10 @@ pub async fn retry(gateway: &Arc<Gateway>, which: Which) -> Result<Vec<String>, 
         }
         Ok(revived)
     };
-    let letters = gateway.store.write(revive).await?;
+    let letters = delivery.store.write(revive).await?;
     for letter in &letters {
         delivery.lock().dead.remove(&letter.id);
-        dispatch(gateway, letter);
+        delivery.dispatch(letter);
     }
     Ok(letters.into_iter().map(|letter| letter.id).collect())
 }
@@ -143,31 +152,27 @@ pub async fn retry(gateway: &Arc<Gateway>, which: Which) -> Result<Vec<String>, 
 /// Takes letters out for good. Gives their ids.
 ///
 /// # Errors
-/// INVALID_REQUEST for an id that is none, UNAVAILABLE for a letter that may be on its way; when the database cannot be
-/// used.
-pub async fn drop(gateway: &Arc<Gateway>, which: Which) -> Result<Vec<String>, crate::dispatch::Failure> {
-    let delivery = &gateway.delivery;
+/// [`Refused`] for an id that is none and for a letter that may be on its way; when the database cannot be used.
+pub async fn drop(delivery: &Arc<Delivery>, which: Which) -> Result<Vec<String>, Refused> {
     if let Which::One(id) = &which
-        && let Some(letter) = gateway.store.read(|tx| table::get(tx, id))?
+        && let Some(letter) = delivery.store.read(|tx| table::get(tx, id))?
     {
-        return drop_waiting(gateway, letter).await;
+        return drop_waiting(delivery, letter).await;
     }
-    let letters = dead(gateway, &which)?;
+    let letters = dead(delivery, &which)?;
     let gone = delivery.forget(letters.into_iter().map(|letter| letter.id).collect()).await?;
     Ok(gone.into_iter().map(|letter| letter.id).collect())
 }
 
-async fn drop_waiting(gateway: &Arc<Gateway>, mut letter: Letter) -> Result<Vec<String>, crate::dispatch::Failure> {
-    let delivery = &gateway.delivery;
+async fn drop_waiting(delivery: &Arc<Delivery>, mut letter: Letter) -> Result<Vec<String>, Refused> {
     // One that is stored and in no lane is about to be put there by whoever stored it, unless nothing goes out here at all.
-    let removed = delivery.lock().lanes.remove(&letter.id).unwrap_or(!gateway.options.channels);
+    let removed = delivery.lock().lanes.remove(&letter.id).unwrap_or(!delivery.sends);
     if !removed {
-        gateway.platform.probe.sometimes("delivery.drop_refused_on_its_way");
-        let text = format!("message {} is on its way", letter.id);
-        return Err(ErrorShape::unavailable("DELIVERY_BUSY", text).retry(Some(1000)).into());
+        delivery.probe.sometimes("delivery.drop_refused_on_its_way");
+        return Err(Refused::Busy(letter.id));
     }
     let now = delivery.clock.wall();
-    gateway.platform.probe.sometimes("delivery.waiting_one_dropped");
+    delivery.probe.sometimes("delivery.waiting_one_dropped");
     letter.last_error = Some("taken out by an operator".to_owned());
     letter.state = State::Dead { reason: Reason::Dropped, at: now };
     let ending = letter.clone();
@@ -178,23 +183,23 @@ async fn drop_waiting(gateway: &Arc<Gateway>, mut letter: Letter) -> Result<Vec<
         }
         Ok(is_there)
     };
-    match gateway.store.write(end).await {
+    match delivery.store.write(end).await {
         Ok(true) => {}
         // It ended otherwise meanwhile: what its end says stays.
-        Ok(false) => return Err(no_such(&letter.id).into()),
+        Ok(false) => return Err(Refused::NoSuch(letter.id)),
         Err(error) => {
             // It is still there, and so is its turn.
-            dispatch(gateway, &letter);
+            delivery.dispatch(&letter);
             return Err(error.into());
         }
     }
     let id = letter.id.clone();
-    delivery.ended(gateway, letter, false, vec![]).await;
+    delivery.ended(letter, false, vec![]).await;
     Ok(vec![id])
 }
 
-fn dead(gateway: &Gateway, which: &Which) -> Result<Vec<Letter>, crate::dispatch::Failure> {
-    let all: Vec<(String, Letter)> = gateway.store.read(|tx| store::all(tx, store::DEAD_LETTERS))?;
+fn dead(delivery: &Delivery, which: &Which) -> Result<Vec<Letter>, Refused> {
+    let all: Vec<(String, Letter)> = delivery.store.read(|tx| store::all(tx, store::DEAD_LETTERS))?;
     let mut letters: Vec<Letter> = all.into_iter().map(|(_, letter)| letter).collect();
     letters.retain(|letter| match which {
         Which::One(id) => letter.id == *id,
@@ -202,13 +207,9 @@ fn dead(gateway: &Gateway, which: &Which) -> Result<Vec<Letter>, crate::dispatch
         Which::Unknown => matches!(letter.state, State::Unknown { .. }),
     });
     if let (Which::One(id), true) = (which, letters.is_empty()) {
-        return Err(no_such(id).into());
+        return Err(Refused::NoSuch(id.clone()));
     }
     Ok(letters)
-}
-
-fn no_such(id: &str) -> ErrorShape {
-    ErrorShape::invalid("NO_SUCH_DELIVERY", format!("no undelivered message has the id {}", id.escape_debug()))
 }
 
 impl Delivery {
@@ -252,10 +253,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::ServerOptions;
+    use crate::{ServerOptions, gateway::Gateway};
 
     /// A dead letter with a file.
-    async fn dead_letter(gateway: &Gateway, disk: &MemoryStorage) -> Letter {
+    async fn dead_letter(delivery: &Delivery, disk: &MemoryStorage) -> Letter {
         let letter = json!({
             "id": "0000000001-cafe", "channel": "telegram", "account": "default", "to": { "chat": "1" }, "text": "see",
             "media": [{ "name": "a", "mime": "text/plain", "size": 1 }], "createdAt": 0, "expiresAt": 9, "attempts": 1,
@@ -266,7 +267,7 @@ mod tests {
         let stored = letter.clone();
         let put =
             move |tx: &WriteTransaction| store::put(&mut tx.open_table(store::DEAD_LETTERS)?, &stored.id, &stored);
-        gateway.store.write(put).await.unwrap();
+        delivery.store.write(put).await.unwrap();
         letter
     }
 
@@ -276,13 +277,13 @@ mod tests {
         for channels in [true, false] {
             let platform = Platform { storage: Arc::new(MemoryStorage::new()), ..os::without_files() };
             let options = ServerOptions { channels, ..ServerOptions::bare(Arc::new(Config::default())) };
-            let gateway = Gateway::open(platform, options).unwrap();
+            let delivery = Gateway::open(platform, options).unwrap().delivery.clone();
             let disk = MemoryStorage::new();
-            let letter = dead_letter(&gateway, &disk).await.again(0, std::time::Duration::from_mins(1));
+            let letter = dead_letter(&delivery, &disk).await.again(0, std::time::Duration::from_mins(1));
             let revived = letter.clone();
-            assert!(gateway.store.write(move |tx| table::revive(tx, &revived)).await.unwrap());
-            let dropped = drop(&gateway, Which::One(letter.id.clone())).await;
-            let is_stored = gateway.store.read(|tx| table::get(tx, &letter.id)).unwrap().is_some();
+            assert!(delivery.store.write(move |tx| table::revive(tx, &revived)).await.unwrap());
+            let dropped = drop(&delivery, Which::One(letter.id.clone())).await;
+            let is_stored = delivery.store.read(|tx| table::get(tx, &letter.id)).unwrap().is_some();
             // Where nothing goes out it can be taken out at any time.
             assert_eq!((dropped.is_ok(), is_stored), (!channels, channels));
         }
@@ -293,23 +294,24 @@ mod tests {
     async fn f07_a_letter_that_goes_out_again_keeps_its_files() {
         let disk = MemoryStorage::new();
         let platform = Platform { storage: Arc::new(disk.clone()), ..os::without_files() };
-        let gateway = Gateway::open(platform, ServerOptions::bare(Arc::new(Config::default()))).unwrap();
-        let letter = dead_letter(&gateway, &disk).await;
+        let options = ServerOptions::bare(Arc::new(Config::default()));
+        let delivery = Gateway::open(platform, options).unwrap().delivery.clone();
+        let letter = dead_letter(&delivery, &disk).await;
         // Both have seen that it is dead.
-        let seen = dead(&gateway, &Which::Dead).unwrap();
+        let seen = dead(&delivery, &Which::Dead).unwrap();
         assert_eq!(seen.len(), 1);
         let revive = || {
             let letter = letter.clone();
-            gateway.store.write(move |tx| table::revive(tx, &letter))
+            delivery.store.write(move |tx| table::revive(tx, &letter))
         };
         assert!(revive().await.unwrap());
-        let dropped = gateway.delivery.forget(vec![letter.id.clone()]).await.unwrap();
+        let dropped = delivery.forget(vec![letter.id.clone()]).await.unwrap();
         assert_eq!((dropped.len(), disk.read(&letter.file(0)).is_ok()), (0, true), "it is on its way, with its file");
         // Nor is it sent twice by two who send it again.
         assert!(!revive().await.unwrap());
         // One that is dead leaves with its file.
-        let other = dead_letter(&gateway, &disk).await;
-        assert_eq!(gateway.delivery.forget(vec![other.id.clone()]).await.unwrap().len(), 1);
+        let other = dead_letter(&delivery, &disk).await;
+        assert_eq!(delivery.forget(vec![other.id.clone()]).await.unwrap().len(), 1);
         assert!(disk.read(&other.file(0)).is_err());
         assert!(!revive().await.unwrap(), "what was dropped does not come back");
     }

@@ -8,12 +8,11 @@ use std::{
 use openclaw_platform::{Clock, ClockExt as _};
 
 use super::{
-    Delivery, Grave, dispatch,
+    Delivery, Grave,
     letter::{Letter, Plan, State},
     table,
 };
 use crate::{
-    gateway::Gateway,
     idempotency::Idempotency,
     store::{self, Store, StoreError},
 };
@@ -54,36 +53,35 @@ pub fn resume(store: &Store, idempotency: &Idempotency) -> Result<(), StoreError
 ///
 /// # Errors
 /// When the database cannot be used.
-pub async fn start(gateway: &Arc<Gateway>) -> Result<(), StoreError> {
-    if !gateway.options.channels {
+pub async fn start(delivery: &Arc<Delivery>) -> Result<(), StoreError> {
+    if !delivery.sends {
         return Ok(());
     }
-    let delivery = &gateway.delivery;
-    let letters: Vec<(String, Letter)> = gateway.store.read(|tx| store::all(tx, store::OUTBOX))?;
+    let letters: Vec<(String, Letter)> = delivery.store.read(|tx| store::all(tx, store::OUTBOX))?;
     let mut letters: Vec<Letter> = letters.into_iter().map(|(_, letter)| letter).collect();
     let mut changed = Vec::new();
     for letter in letters.iter_mut().filter(|l| l.state == State::Attempting) {
-        let account = gateway.channels.account(&letter.channel, Some(&letter.account));
+        let account = delivery.channels.account(&letter.channel, Some(&letter.account));
         let knows_repeats = account.is_some_and(|a| a.knows_repeats());
-        let probe = &gateway.platform.probe;
-        let resends = knows_repeats || delivery.resend_unknown;
+        let probe = &delivery.probe;
+        let resends = knows_repeats || delivery.resends_unknown();
         probe.sometimes(if resends { "delivery.sent_again_after_a_crash" } else { "delivery.in_doubt_after_a_crash" });
         interrupted(letter, resends);
         changed.push(letter.clone());
     }
     let chats: BTreeSet<_> = changed.iter().map(super::chat_of).collect();
-    gateway.platform.probe.always("delivery.one_under_way_in_a_chat", chats.len() == changed.len());
-    gateway.platform.probe.always("delivery.taken_up_in_order", letters.is_sorted_by(|a, b| a.id < b.id));
+    delivery.probe.always("delivery.one_under_way_in_a_chat", chats.len() == changed.len());
+    delivery.probe.always("delivery.taken_up_in_order", letters.is_sorted_by(|a, b| a.id < b.id));
     if !changed.is_empty() {
         let write = move |tx: &redb::WriteTransaction| changed.iter().try_for_each(|letter| table::put(tx, letter));
-        gateway.store.write(write).await?;
+        delivery.store.write(write).await?;
     }
     if !letters.is_empty() {
         tracing::info!(count = letters.len(), "messages of an earlier process go out");
     }
     delivery.sweep_files(&letters);
     for letter in &letters {
-        dispatch(gateway, letter);
+        delivery.dispatch(letter);
     }
     Ok(())
 }

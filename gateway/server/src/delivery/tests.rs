@@ -21,19 +21,20 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Draft, desk,
+    Delivery, Deps, Draft, desk,
     desk::Which,
     letter::{Cause, Letter, Promise, State},
-    post, start, table, unknown,
+    resume, start, table, unknown,
 };
 use crate::{
     ServerOptions,
-    gateway::Gateway,
-    idempotency::Check,
+    channels::Channels,
+    idempotency::{Check, Idempotency},
     limits::{DEAD_LETTERS, SEND_TRIES},
     rights::Principal,
-    sessions::entry::Route,
-    store,
+    sessions::{entry::Route, store::Sessions},
+    settings::Settings,
+    store::{self, Store},
 };
 
 enum Answer {
@@ -136,7 +137,9 @@ impl Channel for Wire {
 
 /// A process on a disk.
 struct Process {
-    gateway: Arc<Gateway>,
+    delivery: Arc<Delivery>,
+    store: Store,
+    idempotency: Arc<Idempotency>,
     wire: Arc<Wire>,
     disk: MemoryStorage,
 }
@@ -152,15 +155,28 @@ impl Process {
         let wire = Arc::new(wire);
         let mut platform = openclaw_platform::os::without_files();
         platform.storage = storage;
-        let options = ServerOptions { channels: true, ..ServerOptions::bare(Arc::new(Config::default())) };
-        let mut gateway = Gateway::open(platform, options).unwrap();
-        Arc::get_mut(&mut gateway).unwrap().channels.put(wire.clone());
-        Self { gateway, wire, disk }
+        let options = ServerOptions::bare(Arc::new(Config::default()));
+        let store = store::open(&platform).unwrap();
+        let mut channels = Channels::open(&platform, &store, &options).unwrap();
+        channels.put(wire.clone());
+        let idempotency = Idempotency::load(store.clone(), platform.clock.clone(), 300_000, 1000).unwrap();
+        let idempotency = Arc::new(idempotency);
+        let deps = Deps {
+            store: store.clone(),
+            channels: Arc::new(channels),
+            sessions: Arc::new(Sessions::new(store.clone(), platform.entropy.clone())),
+            idempotency: idempotency.clone(),
+            settings: Settings::new(options.config.clone()),
+            sends: true,
+        };
+        let delivery = Arc::new(Delivery::load(&platform, deps).unwrap());
+        resume(&store, &idempotency).unwrap();
+        Self { delivery, store, idempotency, wire, disk }
     }
 
     async fn started(disk: MemoryStorage, wire: Wire) -> Self {
         let process = Self::new(disk, wire);
-        start(&process.gateway).await.unwrap();
+        start(&process.delivery).await.unwrap();
         process
     }
 
@@ -183,22 +199,22 @@ impl Process {
     fn letter(&self, to: &str, text: &str, cause: Cause) -> Letter {
         let route = Route { channel: "telegram".into(), to: to.into(), account_id: "default".into() };
         let draft = Draft { route, text: text.into(), reply_to: None, cause };
-        self.gateway.compose(&Principal::Gateway, draft).unwrap()
+        self.delivery.compose(&Principal::Gateway, draft).unwrap()
     }
 
     async fn post(&self, to: &str, text: &str) -> Letter {
         let letter = self.letter(to, text, Cause::default());
-        post(&self.gateway, &letter, |_| Ok(())).await.unwrap();
+        self.delivery.post(&letter, |_| Ok(())).await.unwrap();
         letter
     }
 
     /// Waits until nothing can go out now.
     async fn settled(&self) {
-        self.gateway.delivery.settled().await;
+        self.delivery.settled().await;
     }
 
     fn states(&self) -> Vec<String> {
-        desk::list(&self.gateway, None, 1000).unwrap().into_iter().map(|row| row.state).collect()
+        desk::list(&self.delivery, None, 1000).unwrap().into_iter().map(|row| row.state).collect()
     }
 }
 
@@ -265,7 +281,7 @@ async fn f09_a_limited_chat_waits_in_order_and_holds_nobody_else() {
     tokio::time::sleep(Duration::from_millis(7100)).await;
     p.settled().await;
     assert_eq!(p.wire.texts(), ["first", "other", "first", "second"]);
-    assert_eq!(p.gateway.delivery.counts(None), super::Counts::default());
+    assert_eq!(p.delivery.counts(None), super::Counts::default());
 }
 
 #[tokio::test(start_paused = true)]
@@ -289,9 +305,9 @@ async fn f18_a_number_of_attempts_at_its_limit_stays_there() {
     let p = Process::first().await;
     p.wire.fail("42", SendError::Permanent("403: bot was blocked".into()));
     let worn = Letter { attempts: u32::MAX, ..p.letter("42", "x", Cause::default()) };
-    post(&p.gateway, &worn, |_| Ok(())).await.unwrap();
+    p.delivery.post(&worn, |_| Ok(())).await.unwrap();
     tokio::time::timeout(Duration::from_mins(1), p.settled()).await.unwrap();
-    let rows = desk::list(&p.gateway, None, 1).unwrap();
+    let rows = desk::list(&p.delivery, None, 1).unwrap();
     assert_eq!((rows[0].state.as_str(), rows[0].attempts), ("dead", u64::from(u32::MAX)));
 }
 
@@ -306,9 +322,9 @@ async fn f07_what_is_refused_for_good_dies_at_once_and_stays_dead_until_a_person
     tokio::time::sleep(Duration::from_hours(1)).await;
     next.settled().await;
     assert_eq!(next.wire.texts(), [""; 0]);
-    assert_eq!(next.gateway.delivery.counts(Some(("telegram", "default"))).dead, 1);
-    assert!(desk::retry(&next.gateway, Which::One("nobody".into())).await.is_err());
-    assert_eq!(desk::retry(&next.gateway, Which::One(letter.id.clone())).await.unwrap(), [letter.id]);
+    assert_eq!(next.delivery.counts(Some(("telegram", "default"))).dead, 1);
+    assert!(desk::retry(&next.delivery, Which::One("nobody".into())).await.is_err());
+    assert_eq!(desk::retry(&next.delivery, Which::One(letter.id.clone())).await.unwrap(), [letter.id]);
     next.settled().await;
     assert_eq!((next.wire.texts(), next.states()), (vec!["x".to_owned()], vec![]));
 }
@@ -329,12 +345,12 @@ async fn f06_recovery_goes_on_at_the_right_part() {
     second.settled().await;
     assert_eq!(second.wire.texts(), ["b", "c", "next", unknown::NOTICE]);
     assert_eq!(second.states(), ["unknown"]);
-    let rows = desk::list(&second.gateway, Some("unknown"), 1).unwrap();
+    let rows = desk::list(&second.delivery, Some("unknown"), 1).unwrap();
     assert!(rows[0].error.as_ref().unwrap().starts_with("1 of 3 parts"), "{rows:?}");
 
     // The person decides: only the doubtful part goes out again.
     let third = Process::started(second.killed(), Wire::default()).await;
-    assert_eq!(desk::retry(&third.gateway, Which::Unknown).await.unwrap(), [letter.id]);
+    assert_eq!(desk::retry(&third.delivery, Which::Unknown).await.unwrap(), [letter.id]);
     third.settled().await;
     assert_eq!((third.wire.texts(), third.states()), (vec!["a".to_owned()], vec![]));
 }
@@ -352,7 +368,7 @@ async fn d49_a_chat_is_told_that_its_answer_may_be_missing() {
     let second = Process::new(p.killed(), Wire::default());
     // What becomes of the line is unknown as well.
     second.wire.fail("43", SendError::Unknown("no answer".into()));
-    start(&second.gateway).await.unwrap();
+    start(&second.delivery).await.unwrap();
     second.settled().await;
     let told = |chat: &str, wire: &Wire| {
         wire.sent.lock().unwrap().iter().filter(|(to, _)| to == chat).map(|(_, text)| text.clone()).collect::<Vec<_>>()
@@ -361,8 +377,8 @@ async fn d49_a_chat_is_told_that_its_answer_may_be_missing() {
         (told("42", &second.wire), told("43", &second.wire)),
         (vec![unknown::NOTICE.into()], vec![unknown::NOTICE.into()])
     );
-    assert_eq!(unknown::resend(&second.gateway, "telegram", "default", "42").await.unwrap(), 1);
-    assert_eq!(unknown::resend(&second.gateway, "telegram", "default", "42").await.unwrap(), 0, "once");
+    assert_eq!(unknown::resend(&second.delivery, "telegram", "default", "42").await.unwrap(), 1);
+    assert_eq!(unknown::resend(&second.delivery, "telegram", "default", "42").await.unwrap(), 0, "once");
     second.settled().await;
     assert_eq!(told("42", &second.wire), [unknown::NOTICE, "42"]);
     assert_eq!(told("43", &second.wire), [unknown::NOTICE]);
@@ -370,7 +386,7 @@ async fn d49_a_chat_is_told_that_its_answer_may_be_missing() {
     let third = Process::started(second.killed(), Wire::default()).await;
     third.settled().await;
     assert_eq!(third.wire.texts(), [""; 0]);
-    assert_eq!(unknown::resend(&third.gateway, "telegram", "default", "43").await.unwrap(), 1);
+    assert_eq!(unknown::resend(&third.delivery, "telegram", "default", "43").await.unwrap(), 1);
     third.settled().await;
     assert_eq!(third.wire.texts(), ["43"]);
 }
@@ -382,13 +398,13 @@ async fn d49_what_is_too_old_is_not_asked_about() {
     let on_its_way = p.wire.hang("42");
     let letter = p.post("42", "old").await;
     on_its_way.await.unwrap();
-    let mut old = p.gateway.store.read(|tx| table::get(tx, &letter.id)).unwrap().unwrap();
+    let mut old = p.store.read(|tx| table::get(tx, &letter.id)).unwrap().unwrap();
     old.expires_at = 1;
-    p.gateway.store.write(move |tx| table::put(tx, &old)).await.unwrap();
+    p.store.write(move |tx| table::put(tx, &old)).await.unwrap();
     let second = Process::started(p.killed(), Wire::default()).await;
     second.settled().await;
     assert_eq!(second.wire.texts(), [""; 0]);
-    assert_eq!(unknown::resend(&second.gateway, "telegram", "default", "42").await.unwrap(), 0);
+    assert_eq!(unknown::resend(&second.delivery, "telegram", "default", "42").await.unwrap(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -405,7 +421,7 @@ async fn f06_confirmed_parts_are_not_repeated() {
     let mut cut = first.clone();
     cut.plan = Some(super::letter::Plan::new(q.wire.render("a|b", &[])));
     cut.plan.as_mut().unwrap().left.remove(0);
-    q.gateway.store.write(move |tx| table::put(tx, &cut)).await.unwrap();
+    q.store.write(move |tx| table::put(tx, &cut)).await.unwrap();
     let next = Process::started(q.killed(), Wire::default()).await;
     next.settled().await;
     assert_eq!((next.wire.texts(), next.states()), (vec!["b".to_owned()], vec![]));
@@ -430,11 +446,11 @@ async fn f06_what_is_older_than_its_time_to_live_is_not_sent() {
     let mut old = p.letter("42", "news of last week", Cause::default());
     old.created_at -= 8 * 86_400_000;
     old.expires_at -= 8 * 86_400_000;
-    p.gateway.store.write(move |tx| table::put(tx, &old)).await.unwrap();
+    p.store.write(move |tx| table::put(tx, &old)).await.unwrap();
     let next = Process::started(p.killed(), Wire::default()).await;
     next.settled().await;
     assert_eq!((next.wire.texts(), next.states()), (vec![], vec!["dead".to_owned()]));
-    assert_eq!(desk::list(&next.gateway, None, 1).unwrap()[0].reason.as_deref(), Some("expired"));
+    assert_eq!(desk::list(&next.delivery, None, 1).unwrap()[0].reason.as_deref(), Some("expired"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -454,7 +470,7 @@ async fn f05_everything_queued_goes_out_in_order_after_a_kill() {
 }
 
 fn claim(p: &Process, key: &str) -> Check {
-    p.gateway.idempotency.check("send", "shared", key, &"params", 1).unwrap()
+    p.idempotency.check("send", "shared", key, &"params", 1).unwrap()
 }
 
 #[tokio::test(start_paused = true)]
@@ -464,11 +480,11 @@ async fn f16_a_key_finds_its_letter_after_a_kill_and_gets_its_result() {
     p.wire.fail("42", SendError::RateLimited { after: Duration::from_secs(9), text: "429".into() });
     let cause = Cause { promise: Some(Promise { claim: mine, answer: None }), ..Cause::default() };
     let letter = p.letter("42", "once", cause);
-    post(&p.gateway, &letter, |_| Ok(())).await.unwrap();
+    p.delivery.post(&letter, |_| Ok(())).await.unwrap();
     p.settled().await;
     let next = Process::new(p.killed(), Wire::default());
     let Check::InFlight(_, pending) = claim(&next, "k") else { panic!("the key is in use before anything goes out") };
-    start(&next.gateway).await.unwrap();
+    start(&next.delivery).await.unwrap();
     let (payload, error) = pending.answer().await.unwrap().into_parts();
     assert_eq!((payload.unwrap()["messageId"].as_str(), error), (Some("1"), None));
     assert_eq!(next.wire.texts(), ["once"]);
@@ -481,13 +497,13 @@ async fn f16_a_key_finds_its_letter_after_a_kill_and_gets_its_result() {
 async fn a_request_that_waits_is_answered_after_few_tries() {
     let p = Process::first().await;
     let Check::New(mine) = claim(&p, "k") else { panic!("a new key") };
-    let pending = p.gateway.idempotency.pending(&mine).unwrap();
+    let pending = p.idempotency.pending(&mine).unwrap();
     for _ in 0..10 {
         p.wire.fail("42", passing());
     }
     let cause = Cause { promise: Some(Promise { claim: mine, answer: None }), ..Cause::default() };
     let letter = p.letter("42", "x", cause);
-    post(&p.gateway, &letter, |_| Ok(())).await.unwrap();
+    p.delivery.post(&letter, |_| Ok(())).await.unwrap();
     let (_, error) = pending.answer().await.unwrap().into_parts();
     let error = error.unwrap();
     assert_eq!((error.details.unwrap()["code"].as_str(), error.retryable), (Some("DELIVERY_FAILED"), Some(true)));
@@ -501,11 +517,11 @@ async fn f07_a_file_that_cannot_be_read_now_waits_and_repeats_nothing() {
     let disk = MemoryStorage::new();
     let sick = Arc::new(Sick { disk: disk.clone(), file: "-1".into(), fails: AtomicBool::new(true) });
     let p = Process::over(sick.clone(), disk, Wire::default());
-    start(&p.gateway).await.unwrap();
+    start(&p.delivery).await.unwrap();
     let mut letter = p.letter("42", "see", Cause::default());
     let file = |bytes| Media { name: "a.txt".into(), mime: "text/plain".into(), bytes: Bytes::from_static(bytes) };
-    p.gateway.delivery.enclose(&mut letter, vec![file(b"1"), file(b"22")]).await.unwrap();
-    post(&p.gateway, &letter, |_| Ok(())).await.unwrap();
+    p.delivery.enclose(&mut letter, vec![file(b"1"), file(b"22")]).await.unwrap();
+    p.delivery.post(&letter, |_| Ok(())).await.unwrap();
     p.settled().await;
     assert_eq!((p.wire.texts(), p.states()), (vec!["1 bytes".to_owned()], vec!["queued".to_owned()]));
     sick.fails.store(false, Ordering::Relaxed);
@@ -514,9 +530,9 @@ async fn f07_a_file_that_cannot_be_read_now_waits_and_repeats_nothing() {
     assert_eq!(p.wire.texts(), ["1 bytes", "2 bytes", "see"]);
     // One that is gone never comes back.
     let mut lost = p.letter("42", "", Cause::default());
-    p.gateway.delivery.enclose(&mut lost, vec![file(b"333")]).await.unwrap();
+    p.delivery.enclose(&mut lost, vec![file(b"333")]).await.unwrap();
     p.disk.remove(&lost.file(0)).unwrap();
-    post(&p.gateway, &lost, |_| Ok(())).await.unwrap();
+    p.delivery.post(&lost, |_| Ok(())).await.unwrap();
     p.settled().await;
     assert_eq!((p.wire.texts().len(), p.states()), (3, vec!["dead".to_owned()]));
 }
@@ -526,11 +542,10 @@ async fn f04_dead_letters_are_bounded_and_files_leave_with_their_letters() {
     let p = Process::first().await;
     let mut letter = p.letter("42", "see", Cause::default());
     let file = Media { name: "a.txt".into(), mime: "text/plain".into(), bytes: Bytes::from_static(b"12345") };
-    p.gateway.delivery.enclose(&mut letter, vec![file]).await.unwrap();
+    p.delivery.enclose(&mut letter, vec![file]).await.unwrap();
     assert_eq!(p.disk.list("media/outbound").unwrap().len(), 1);
     p.disk.write_atomic("media/outbound/0000000099-cafe-0", b"nobody's").unwrap();
-    p.gateway
-        .store
+    p.store
         .write({
             let letter = letter.clone();
             move |tx| table::put(tx, &letter)
@@ -548,8 +563,8 @@ async fn f04_dead_letters_are_bounded_and_files_leave_with_their_letters() {
     }
     next.settled().await;
     assert_eq!(next.states().len(), DEAD_LETTERS);
-    assert_eq!(next.gateway.delivery.counts(None).dead, DEAD_LETTERS);
-    assert_eq!(desk::drop(&next.gateway, Which::Dead).await.unwrap().len(), DEAD_LETTERS);
+    assert_eq!(next.delivery.counts(None).dead, DEAD_LETTERS);
+    assert_eq!(desk::drop(&next.delivery, Which::Dead).await.unwrap().len(), DEAD_LETTERS);
     assert_eq!(next.states(), [""; 0]);
 }
 
@@ -560,9 +575,9 @@ async fn a_person_drops_what_waits_but_not_what_is_on_its_way() {
     let first = p.post("42", "first").await;
     let second = p.post("42", "second").await;
     on_its_way.await.unwrap();
-    assert!(desk::drop(&p.gateway, Which::One(first.id)).await.is_err());
-    assert_eq!(desk::drop(&p.gateway, Which::One(second.id.clone())).await.unwrap(), [second.id]);
+    assert!(desk::drop(&p.delivery, Which::One(first.id)).await.is_err());
+    assert_eq!(desk::drop(&p.delivery, Which::One(second.id.clone())).await.unwrap(), [second.id]);
     assert_eq!(p.states(), ["attempting"]);
-    let live: Vec<(String, Letter)> = p.gateway.store.read(|tx| store::all(tx, store::OUTBOX)).unwrap();
+    let live: Vec<(String, Letter)> = p.store.read(|tx| store::all(tx, store::OUTBOX)).unwrap();
     assert_eq!(live[0].1.state, State::Attempting);
 }

@@ -3,13 +3,11 @@
 use std::sync::Arc;
 
 use super::{
-    Draft, desk,
+    Delivery, Draft, desk,
     desk::Which,
     letter::{Cause, Letter, State},
 };
 use crate::{
-    dispatch::Failure,
-    gateway::Gateway,
     rights::Principal,
     sessions::entry::Route,
     store::{self, StoreError},
@@ -20,17 +18,17 @@ pub(super) const NOTICE: &str = "My last message may not have reached you. Send 
 
 /// The line for the chat of a message whose fate is unknown; none for such a line itself, and none for a message that would
 /// not be delivered any more.
-pub(super) fn notice(gateway: &Gateway, letter: &Letter) -> Option<Letter> {
+pub(super) fn notice(delivery: &Delivery, letter: &Letter) -> Option<Letter> {
     let is_asked_about = matches!(letter.state, State::Unknown { .. }) && !letter.cause.is_notice;
-    if !is_asked_about || letter.expires_at <= gateway.delivery.clock.wall() {
+    if !is_asked_about || letter.expires_at <= delivery.clock.wall() {
         return None;
     }
     let route = Route { channel: letter.channel.clone(), to: letter.to.address(), account_id: letter.account.clone() };
     let cause = Cause { is_notice: true, session_key: letter.cause.session_key.clone(), ..Cause::default() };
     let draft = Draft { route, text: NOTICE.to_owned(), reply_to: None, cause };
-    match gateway.compose(&Principal::Gateway, draft) {
+    match delivery.compose(&Principal::Gateway, draft) {
         Ok(notice) => {
-            gateway.platform.probe.sometimes("delivery.unknown_told");
+            delivery.probe.sometimes("delivery.unknown_told");
             Some(Letter { expires_at: letter.expires_at, ..notice })
         }
         Err(error) => {
@@ -44,9 +42,14 @@ pub(super) fn notice(gateway: &Gateway, letter: &Letter) -> Option<Letter> {
 ///
 /// # Errors
 /// When the database cannot be used.
-pub async fn resend(gateway: &Arc<Gateway>, channel: &str, account: &str, chat: &str) -> Result<usize, Failure> {
-    let all: Vec<(String, Letter)> = gateway.store.read(|tx| store::all(tx, store::DEAD_LETTERS))?;
-    let now = gateway.delivery.clock.wall();
+pub async fn resend(
+    delivery: &Arc<Delivery>,
+    channel: &str,
+    account: &str,
+    chat: &str,
+) -> Result<usize, desk::Refused> {
+    let all: Vec<(String, Letter)> = delivery.store.read(|tx| store::all(tx, store::DEAD_LETTERS))?;
+    let now = delivery.clock.wall();
     let is_meant = |letter: &Letter| {
         matches!(letter.state, State::Unknown { .. })
             && !letter.cause.is_notice
@@ -55,8 +58,8 @@ pub async fn resend(gateway: &Arc<Gateway>, channel: &str, account: &str, chat: 
     };
     let mut count = 0;
     for (id, _) in all.into_iter().filter(|(_, letter)| is_meant(letter)) {
-        gateway.platform.probe.sometimes("delivery.resent_on_request");
-        count += desk::retry(gateway, Which::One(id)).await?.len();
+        delivery.probe.sometimes("delivery.resent_on_request");
+        count += desk::retry(delivery, Which::One(id)).await?.len();
     }
     Ok(count)
 }

@@ -84,7 +84,7 @@ pub async fn request(call: Call, p: x::ExecApprovalRequestParams) -> Outcome<x::
     let id = p.id.clone().map(Text::into_string);
     let question = if p.argv.is_some() { command(&call, p).await? } else { words(p) };
     let question = Question { asked_by: Some(identity(&call)), ..question };
-    Ok(call.gateway.ask_approval(id, question, timeout).await?.into())
+    Ok(call.gateway.approvals.ask(id, question, timeout).await?.into())
 }
 
 fn text<const MIN: usize, const MAX: usize>(t: Option<Text<MIN, MAX>>) -> Option<String> {
@@ -149,6 +149,6 @@ pub async fn resolve(call: Call, params: x::ExecApprovalResolveParams) -> Outcom
     let wrong = || ErrorShape::invalid("INVALID_DECISION", "invalid decision");
     let decision = Decision::parse(params.decision.as_str()).ok_or_else(wrong)?;
     let by = Decider { name: &call.member.client_name, identity: &identity(&call) };
-    call.gateway.resolve_approval(params.id.as_str(), decision, by)?;
+    call.gateway.approvals.resolve(params.id.as_str(), decision, by)?;
     Ok(Done { ok: true }.into())
 }

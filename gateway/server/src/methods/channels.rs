@@ -14,7 +14,7 @@ use openclaw_protocol::{
 };
 
 use crate::{
-    delivery::{self, Draft, letter::Cause},
+    delivery::{Draft, letter::Cause},
     dispatch::{Call, Failure, Reply},
     gateway::Gateway,
     rights::Principal,
@@ -113,8 +113,8 @@ pub async fn pairing_approve(call: Call, p: PairingApproveParams) -> Result<Repl
         let route = Route { channel: channel.clone(), to: id.clone(), account_id: account_id.unwrap_or_default() };
         let text = "You are approved. Write to me and I answer.".to_owned();
         let draft = Draft { route, text, reply_to: None, cause: Cause::default() };
-        match gateway.compose(&Principal::Gateway, draft) {
-            Ok(letter) => delivery::post(gateway, &letter, |_| Ok(())).await?,
+        match gateway.delivery.compose(&Principal::Gateway, draft) {
+            Ok(letter) => gateway.delivery.post(&letter, |_| Ok(())).await?,
             Err(error) => tracing::warn!(channel, %error, "the sender could not be told"),
         }
     }

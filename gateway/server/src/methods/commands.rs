@@ -151,11 +151,11 @@ async fn resend(gateway: &Arc<Gateway>, by: &Principal) -> String {
         return "That is for chats of a channel: see openclaw delivery list and openclaw delivery retry.".to_owned();
     };
     let chat = chat.split(":topic:").next().unwrap_or_default();
-    match unknown::resend(gateway, channel, account, chat).await {
+    match unknown::resend(&gateway.delivery, channel, account, chat).await {
         Ok(0) => "There is nothing to send again.".to_owned(),
         Ok(_) => "Sent again.".to_owned(),
-        Err(failure) => {
-            tracing::error!(error = %failure.error(), "resend by command");
+        Err(error) => {
+            tracing::error!(%error, "resend by command");
             "It cannot be sent again now. Please try again later.".to_owned()
         }
     }

@@ -22,7 +22,7 @@ pub async fn list(call: Call, p: DeliveryListParams) -> Result<Reply<DeliveryLis
     });
     let limit = p.limit.map_or(DEFAULT_LIMIT, |l| l.get() as usize);
     let read = move |gateway: &Gateway| {
-        let deliveries = desk::list(gateway, state, limit)?;
+        let deliveries = desk::list(&gateway.delivery, state, limit)?;
         Ok(DeliveryList { counts: gateway.delivery.counts(None).into(), deliveries })
     };
     call.read(read).await
@@ -41,13 +41,13 @@ fn which(p: DeliverySelectParams) -> Result<Which, ErrorShape> {
 }
 
 pub async fn retry(call: Call, p: DeliverySelectParams) -> Result<Reply<DeliverySelected>, Failure> {
-    let ids = desk::retry(&call.gateway, which(p)?).await?;
+    let ids = desk::retry(&call.gateway.delivery, which(p)?).await?;
     tracing::info!(?ids, by = %call.member.client_name.escape_debug(), "messages go out again");
     Ok(DeliverySelected { ok: true, ids }.into())
 }
 
 pub async fn drop(call: Call, p: DeliverySelectParams) -> Result<Reply<DeliverySelected>, Failure> {
-    let ids = desk::drop(&call.gateway, which(p)?).await?;
+    let ids = desk::drop(&call.gateway.delivery, which(p)?).await?;
     tracing::info!(?ids, by = %call.member.client_name.escape_debug(), "messages are dropped");
     Ok(DeliverySelected { ok: true, ids }.into())
 }

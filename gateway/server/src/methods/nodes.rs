@@ -288,7 +288,7 @@ impl Gateway {
         let inspected = self.inspect_on_node(node_id, request).await;
         let (facts, not_remembered) = inspected.map_or((None, None), |found| (Some(found.facts), found.not_remembered));
         let question = Question::of(request, Some(node_id), facts, not_remembered.as_deref());
-        let outcome = self.ask_approval(None, question, APPROVAL_DEFAULT).await?;
+        let outcome = self.approvals.ask(None, question, APPROVAL_DEFAULT).await?;
         let denied = |text: &str| ErrorShape::invalid("DENIED", text);
         match outcome.decision {
             Some(Decision::Deny) => return Err(denied("not allowed: a person said no")),

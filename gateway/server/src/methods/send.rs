@@ -79,9 +79,9 @@ async fn post(call: &Call, params: &SendParams, route: Route, claim: &Claim) -> 
         ..Cause::default()
     };
     let draft = Draft { route, text: params.message.as_str().to_owned(), reply_to: None, cause };
-    let mut letter = gateway.compose(&call.member.principal(), draft)?;
-    gateway.enclose_media(&mut letter, &urls).await?;
-    delivery::post(gateway, &letter, |_| Ok(())).await?;
+    let mut letter = gateway.delivery.compose(&call.member.principal(), draft)?;
+    gateway.attachments.enclose(&mut letter, &urls).await?;
+    gateway.delivery.post(&letter, |_| Ok(())).await?;
     Ok(())
 }
 

@@ -138,7 +138,7 @@ async fn never_began(gateway: &Arc<Gateway>, run: &Run, error: &ErrorShape) {
     loop {
         let traces = traces.clone();
         match gateway.store.write(move |tx| traces.write(tx)).await {
-            Ok(()) => return letters.iter().for_each(|letter| delivery::dispatch(gateway, letter)),
+            Ok(()) => return letters.iter().for_each(|letter| gateway.delivery.dispatch(letter)),
             Err(error) => {
                 tracing::error!(%error, "state database");
                 gateway.platform.probe.sometimes("runs.an_end_waited_for_the_disk");
@@ -166,7 +166,7 @@ async fn attempt(gateway: &Arc<Gateway>, run: &Arc<Run>, started_at: Millis) -> 
     let default_thinking = config.agents.defaults.thinking_default.map(|t| t.as_str().to_owned());
     let mut input = with_system_events(gateway, run, started_at);
     if let Some(pending) = &request.attachments {
-        input.extend(gateway.fetch_attachments(pending).await);
+        input.extend(gateway.attachments.received(pending).await);
     }
     let turn = Turn {
         models,
@@ -231,7 +231,7 @@ async fn attempt(gateway: &Arc<Gateway>, run: &Arc<Run>, started_at: Millis) -> 
     run.promised.store(letters.iter().any(|l| l.cause.promise.is_some()), Ordering::Release);
     tell(gateway, run, &report, &outcome, started_at);
     for letter in &letters {
-        delivery::dispatch(gateway, letter);
+        gateway.delivery.dispatch(letter);
     }
     Ok(outcome)
 }
@@ -531,7 +531,7 @@ fn compose(gateway: &Gateway, run: &Run, text: &str, promise: Option<Promise>) -
             ..Cause::default()
         };
         let draft = Draft { route: delivery.route, text: text.to_owned(), reply_to: delivery.reply_to, cause };
-        match gateway.compose(&by, draft) {
+        match gateway.delivery.compose(&by, draft) {
             Ok(letter) => letters.push(letter),
             Err(error) if delivery.required => return Err(error),
             Err(error) => tracing::warn!(%error, "the reply has no place to go to"),

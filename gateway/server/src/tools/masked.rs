@@ -8,18 +8,18 @@ use openclaw_agent::{
 };
 use openclaw_platform::BoxFuture;
 
-use crate::gateway::Gateway;
+use crate::secrets::Secrets;
 
 /// A tool whose output is masked before anything sees it: the model, the transcript, events, and the bound that cuts it.
 pub struct Masked {
     tool: Arc<dyn Tool>,
-    gateway: Arc<Gateway>,
+    secrets: Arc<Secrets>,
 }
 
 impl Masked {
     /// `tool`, masked.
-    pub fn new(tool: Arc<dyn Tool>, gateway: &Arc<Gateway>) -> Self {
-        Self { tool, gateway: gateway.clone() }
+    pub fn new(tool: Arc<dyn Tool>, secrets: &Arc<Secrets>) -> Self {
+        Self { tool, secrets: secrets.clone() }
     }
 }
 
@@ -31,7 +31,7 @@ impl Tool for Masked {
     fn call(&self, arguments: serde_json::Value) -> BoxFuture<'_, ToolOutput> {
         Box::pin(async move {
             let output = self.tool.call(arguments).await;
-            ToolOutput { text: self.gateway.mask(&output.text).into_owned(), ..output }
+            ToolOutput { text: self.secrets.mask(&output.text).into_owned(), ..output }
         })
     }
 }

@@ -111,7 +111,7 @@ impl World {
         let options = ServerOptions { channels: true, ..options(config(&setup)) };
         let gateway = Gateway::open(platform, options).unwrap();
         agent.look_at(&gateway);
-        delivery::start(&gateway).await.unwrap();
+        delivery::start(&gateway.delivery).await.unwrap();
         channels::start(&gateway);
         #[allow(clippy::disallowed_methods)]
         tokio::spawn(Heartbeats::serve(gateway.clone(), stop.clone()));

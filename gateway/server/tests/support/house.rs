@@ -49,7 +49,7 @@ impl House {
         let options = ServerOptions { channels: true, ..options(parsed.config) };
         let gateway = Gateway::open(platform, options).unwrap();
         recover::recover(&gateway).await.unwrap();
-        delivery::start(&gateway).await.unwrap();
+        delivery::start(&gateway.delivery).await.unwrap();
         let channels = channels::start(&gateway);
         let ended = stop.clone();
         #[allow(clippy::disallowed_methods)]

@@ -69,11 +69,12 @@ fn whole(session: &Session, found: &Contents) -> Vec<Check> {
                 "{text}. The last gateway did not end in good order (crash, power loss): the next start tidies it up"
             ),
         )
-    } else if *schema < SCHEMA {
+    } else if *schema < SCHEMA.version() {
         Check::note(
             "database",
             format!(
-                "{text}. The next start brings it to schema {SCHEMA}; a backup now can be restored by the older program"
+                "{text}. The next start brings it to schema {}; a backup now can be restored by the older program",
+                SCHEMA.version()
             ),
         )
     } else {

@@ -9,12 +9,12 @@ use crate::{
         entry::SessionEntry,
         store::{Sessions, append},
     },
-    store::Store,
+    store::{self, Store},
 };
 
 fn sessions() -> (Sessions, Store, Arc<dyn Entropy>) {
     let platform = Platform { storage: Arc::new(MemoryStorage::new()), ..os::without_files() };
-    let store = Store::open(&platform).unwrap();
+    let store = store::open(&platform).unwrap();
     (Sessions::new(store.clone(), platform.entropy.clone()), store, platform.entropy)
 }
 

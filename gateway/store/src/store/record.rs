@@ -114,10 +114,7 @@ pub fn all<T: DeserializeOwned>(tx: &ReadTransaction, table: Records) -> Result<
 ///
 /// # Errors
 /// [`StoreError::Record`]; when the database cannot be read.
-pub(super) fn unsealed<T: DeserializeOwned>(
-    tx: &ReadTransaction,
-    table: Records,
-) -> Result<Vec<(String, T)>, StoreError> {
+pub fn unsealed<T: DeserializeOwned>(tx: &ReadTransaction, table: Records) -> Result<Vec<(String, T)>, StoreError> {
     rows(tx, table, |key, bytes| parsed(key, bytes))
 }
 
@@ -270,30 +267,30 @@ fn batch<K: redb::Key + 'static, O>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{CURSORS, SESSIONS, TRANSCRIPTS};
+    use crate::store::tests::{LINES, NUMBERS, WORDS};
 
     /// Every bit of a record and of its key counts, and so does the place where it stands.
     #[test]
     fn f18_a_changed_bit_is_named_and_not_served() {
-        let line = encode(&TRANSCRIPTS, ("s\u{7}1", 3), &"what was said").unwrap();
-        assert_eq!(decode::<String>(&TRANSCRIPTS, ("s\u{7}1", 3), &line).unwrap(), "what was said");
+        let line = encode(&LINES, ("s\u{7}1", 3), &"what was said").unwrap();
+        assert_eq!(decode::<String>(&LINES, ("s\u{7}1", 3), &line).unwrap(), "what was said");
         for bit in 0..line.len() * 8 {
             let mut changed = line.clone();
             changed[bit / 8] ^= 1 << (bit % 8);
-            let error = decode::<String>(&TRANSCRIPTS, ("s\u{7}1", 3), &changed).unwrap_err();
+            let error = decode::<String>(&LINES, ("s\u{7}1", 3), &changed).unwrap_err();
             assert!(matches!(error, StoreError::Damaged(_)), "bit {bit}: {error}");
-            assert!(error.to_string().contains("the record s\\u{7}1 at 3 in the table transcripts"), "{error}");
+            assert!(error.to_string().contains("the record s\\u{7}1 at 3 in the table lines"), "{error}");
         }
         for key in [("s\u{7}1", 2), ("s\u{7}2", 3)] {
-            assert!(matches!(decode::<String>(&TRANSCRIPTS, key, &line), Err(StoreError::Damaged(_))));
+            assert!(matches!(decode::<String>(&LINES, key, &line), Err(StoreError::Damaged(_))));
         }
-        let record = encode(&SESSIONS, "a", &7).unwrap();
-        assert_eq!(decode::<u8>(&SESSIONS, "a", &record).unwrap(), 7);
-        for (table, key) in [(CURSORS, "a"), (SESSIONS, "b")] {
+        let record = encode(&WORDS, "a", &7).unwrap();
+        assert_eq!(decode::<u8>(&WORDS, "a", &record).unwrap(), 7);
+        for (table, key) in [(NUMBERS, "a"), (WORDS, "b")] {
             assert!(matches!(decode::<u8>(&table, key, &record), Err(StoreError::Damaged(_))));
         }
         for short in 0..record.len() {
-            assert!(matches!(decode::<u8>(&SESSIONS, "a", &record[..short]), Err(StoreError::Damaged(_))));
+            assert!(matches!(decode::<u8>(&WORDS, "a", &record[..short]), Err(StoreError::Damaged(_))));
         }
     }
 
@@ -301,8 +298,8 @@ mod tests {
     #[test]
     fn s18_a_wrong_record_is_named_without_its_control_characters() {
         for (key, text) in [("a\u{4}", "3.0"), ("a", "\u{4}")] {
-            let bytes = encode(&CURSORS, key, &text).unwrap();
-            let error = decode::<u8>(&CURSORS, key, &bytes).unwrap_err().to_string();
+            let bytes = encode(&NUMBERS, key, &text).unwrap();
+            let error = decode::<u8>(&NUMBERS, key, &bytes).unwrap_err().to_string();
             assert!(error.starts_with("state database: record a") && error.contains("invalid type"), "{error}");
             assert!(!error.contains(char::is_control), "{error:?}");
         }

@@ -8,7 +8,7 @@ use redb::{
     Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, TableDefinition, TableError, TableHandle as _,
 };
 
-use super::{FILE, Store, StoreError, database, database_that, record, remove, schema};
+use super::{FILE, Schema, Store, StoreError, database, database_that, record, remove, schema};
 
 /// Where backups are, below the state directory.
 pub const DIRECTORY: &str = "backups";
@@ -35,7 +35,7 @@ impl Store {
     /// # Errors
     /// When it cannot be written, or does not read as what was written; then there is no such file.
     pub fn back_up(&self, storage: &dyn Storage, name: &str, tag: &str) -> Result<Backup, StoreError> {
-        write(storage, name, tag, |copy| self.read(|from| copy_all(from, copy)))
+        write(storage, name, self.schema, tag, |copy| self.read(|from| copy_all(from, copy)))
     }
 }
 
@@ -44,7 +44,7 @@ impl Store {
 ///
 /// # Errors
 /// As for [`Store::back_up`].
-pub(super) fn keep(storage: &dyn Storage, db: &Database, tag: &str) -> Result<String, StoreError> {
+pub(super) fn keep(storage: &dyn Storage, db: &Database, known: &Schema, tag: &str) -> Result<String, StoreError> {
     let from = schema::version(db)?;
     let taken = storage.list(DIRECTORY).map_err(|e| StoreError::Open(format!("{DIRECTORY}: {e}")))?;
     let base = format!("openclaw-schema-{from}");
@@ -59,7 +59,7 @@ pub(super) fn keep(storage: &dyn Storage, db: &Database, tag: &str) -> Result<St
         return Ok(format!("{DIRECTORY}/{name}"));
     }
     let name = format!("{DIRECTORY}/{}", free(&taken, &base, ".redb")?);
-    write(storage, &name, tag, |copy| copy_all(&db.begin_read()?, copy))?;
+    write(storage, &name, known, tag, |copy| copy_all(&db.begin_read()?, copy))?;
     Ok(name)
 }
 
@@ -67,6 +67,7 @@ pub(super) fn keep(storage: &dyn Storage, db: &Database, tag: &str) -> Result<St
 fn write(
     storage: &dyn Storage,
     name: &str,
+    known: &Schema,
     tag: &str,
     copied: impl FnOnce(&Database) -> Result<u64, StoreError>,
 ) -> Result<Backup, StoreError> {
@@ -77,7 +78,7 @@ fn write(
     let copied = copied(&copy);
     drop(copy);
     let checked = copied.and_then(|records| {
-        let found = check(storage, &unfinished)?;
+        let found = check(storage, &unfinished, known)?;
         let whole = found.records == records;
         if whole { Ok(found) } else { Err(StoreError::Damaged(format!("{records} records written, {found:?}"))) }
     });
@@ -112,7 +113,7 @@ pub fn remove_leftovers(storage: &dyn Storage) -> std::io::Result<()> {
 ///
 /// # Errors
 /// When it is damaged, no database of this gateway, or made by a newer program.
-pub fn check(storage: &dyn Storage, name: &str) -> Result<Backup, StoreError> {
+pub fn check(storage: &dyn Storage, name: &str, known: &Schema) -> Result<Backup, StoreError> {
     let bytes = storage.len(name).map_err(|e| StoreError::Open(format!("{name}: {e}")))?;
     let mut db = database_that(true, storage, name, &Arc::default())?;
     if !super::opened(db.check_integrity())? {
@@ -121,8 +122,8 @@ pub fn check(storage: &dyn Storage, name: &str) -> Result<Backup, StoreError> {
     let schema = schema::version(&db)?;
     match schema {
         0 => Err(StoreError::Damaged(format!("{name} is no state database of this gateway"))),
-        found if found > super::SCHEMA => Err(StoreError::Newer { found }),
-        found if found < schema::SEALED => Ok(Backup { bytes, records: count(&db.begin_read()?)?, schema }),
+        found if found > known.version() => Err(known.newer(found)),
+        found if found < known.sealed => Ok(Backup { bytes, records: count(&db.begin_read()?)?, schema }),
         _ => {
             record::compare(&db)?;
             Ok(Backup { bytes, records: count(&db.begin_read()?)?, schema })
@@ -135,8 +136,8 @@ pub fn check(storage: &dyn Storage, name: &str) -> Result<Backup, StoreError> {
 ///
 /// # Errors
 /// When the backup is damaged, or a file cannot be written; then the state is as it was.
-pub fn restore(storage: &dyn Storage, name: &str) -> Result<Option<String>, StoreError> {
-    check(storage, name)?;
+pub fn restore(storage: &dyn Storage, name: &str, known: &Schema) -> Result<Option<String>, StoreError> {
+    check(storage, name, known)?;
     let io = |e: std::io::Error| StoreError::Open(e.to_string());
     let old = match storage.len(FILE) {
         Err(e) if e.kind() == ErrorKind::NotFound => None,
@@ -214,7 +215,10 @@ mod tests {
     use openclaw_platform::{MemoryStorage, Platform};
 
     use super::*;
-    use crate::store::{CURSORS, TRANSCRIPTS, all, encode, put};
+    use crate::store::{
+        all, encode, put,
+        tests::{LINES, NUMBERS, SCHEMA},
+    };
 
     fn platform() -> Platform {
         Platform { storage: Arc::new(MemoryStorage::new()), ..openclaw_platform::os::without_files() }
@@ -223,8 +227,8 @@ mod tests {
     async fn write(store: &Store, n: i64) {
         let work = move |tx: &redb::WriteTransaction| {
             let key = ("s", n as u64);
-            tx.open_table(TRANSCRIPTS)?.insert(key, encode(&TRANSCRIPTS, key, &"x".repeat(300))?.as_slice())?;
-            put(&mut tx.open_table(CURSORS)?, &n.to_string(), &n)
+            tx.open_table(LINES)?.insert(key, encode(&LINES, key, &"x".repeat(300))?.as_slice())?;
+            put(&mut tx.open_table(NUMBERS)?, &n.to_string(), &n)
         };
         store.write(work).await.unwrap();
     }
@@ -234,17 +238,17 @@ mod tests {
     async fn a_backup_is_restored_and_the_old_state_kept() {
         let platform = platform();
         let storage = &*platform.storage;
-        let store = Store::open(&platform).unwrap();
+        let store = Store::open(&platform, &SCHEMA).unwrap();
         for n in 0..50 {
             write(&store, n).await;
         }
         let made = store.back_up(storage, "backups/a.redb", "t").unwrap();
-        assert_eq!(made.records, check(storage, "backups/a.redb").unwrap().records);
+        assert_eq!(made.records, check(storage, "backups/a.redb", &SCHEMA).unwrap().records);
         write(&store, 50).await;
         drop(store);
-        assert_eq!(restore(storage, "backups/a.redb").unwrap().as_deref(), Some(BEFORE));
-        let numbers = |store: &Store| store.read(|tx| all::<i64>(tx, CURSORS)).unwrap().len();
-        assert_eq!(numbers(&Store::open(&platform).unwrap()), 50);
+        assert_eq!(restore(storage, "backups/a.redb", &SCHEMA).unwrap().as_deref(), Some(BEFORE));
+        let numbers = |store: &Store| store.read(|tx| all::<i64>(tx, NUMBERS)).unwrap().len();
+        assert_eq!(numbers(&Store::open(&platform, &SCHEMA).unwrap()), 50);
         assert!(storage.len(BEFORE).unwrap() > 0, "the old state is kept");
     }
 
@@ -252,7 +256,7 @@ mod tests {
     async fn s38_leftovers_of_killed_backups_and_restores_are_removed() {
         let platform = platform();
         let storage = &*platform.storage;
-        let store = Store::open(&platform).unwrap();
+        let store = Store::open(&platform, &SCHEMA).unwrap();
         store.back_up(storage, "backups/openclaw-1.redb", "t").unwrap();
         for left in ["backups/openclaw-2.redb.new", "backups/openclaw-3.redb.0af.new", "gateway.redb.restoring"] {
             storage.write_atomic(left, b"half").unwrap();
@@ -268,16 +272,16 @@ mod tests {
     async fn f18_a_backup_of_a_damaged_record_is_refused() {
         let platform = platform();
         let storage = &*platform.storage;
-        let store = Store::open(&platform).unwrap();
+        let store = Store::open(&platform, &SCHEMA).unwrap();
         let spoil = |tx: &redb::WriteTransaction| {
-            let mut bytes = encode(&CURSORS, "a", &7)?;
+            let mut bytes = encode(&NUMBERS, "a", &7)?;
             bytes[0] ^= 1;
-            tx.open_table(CURSORS)?.insert("a", bytes.as_slice())?;
+            tx.open_table(NUMBERS)?.insert("a", bytes.as_slice())?;
             Ok(())
         };
         store.write(spoil).await.unwrap();
         let error = store.back_up(storage, "backups/a.redb", "t").unwrap_err().to_string();
-        assert!(error.contains("the record a in the table cursors"), "{error}");
+        assert!(error.contains("the record a in the table numbers"), "{error}");
         assert!(storage.list("backups").unwrap().is_empty());
     }
 
@@ -286,14 +290,14 @@ mod tests {
     async fn f18_a_damaged_backup_is_refused() {
         let platform = platform();
         let storage = &*platform.storage;
-        let store = Store::open(&platform).unwrap();
+        let store = Store::open(&platform, &SCHEMA).unwrap();
         write(&store, 1).await;
         store.back_up(storage, "backups/a.redb", "t").unwrap();
         drop(store);
         storage.write_atomic("backups/b.redb", b"no database").unwrap();
-        assert!(restore(storage, "backups/b.redb").is_err());
-        assert!(restore(storage, "backups/none.redb").is_err());
-        let store = Store::open(&platform).unwrap();
-        assert_eq!(store.read(|tx| all::<i64>(tx, CURSORS)).unwrap().len(), 1);
+        assert!(restore(storage, "backups/b.redb", &SCHEMA).is_err());
+        assert!(restore(storage, "backups/none.redb", &SCHEMA).is_err());
+        let store = Store::open(&platform, &SCHEMA).unwrap();
+        assert_eq!(store.read(|tx| all::<i64>(tx, NUMBERS)).unwrap().len(), 1);
     }
 }

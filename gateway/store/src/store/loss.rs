@@ -118,7 +118,10 @@ mod tests {
     use openclaw_platform::{MemoryStorage, Platform};
 
     use super::*;
-    use crate::store::{CURSORS, Store, all, put};
+    use crate::store::{
+        Store, all, put,
+        tests::{NUMBERS, SCHEMA},
+    };
 
     fn platform() -> Platform {
         Platform { storage: Arc::new(MemoryStorage::new()), ..openclaw_platform::os::without_files() }
@@ -126,15 +129,15 @@ mod tests {
 
     /// A state with a record in it, closed: written past the committer, which would let go of it a moment later.
     fn kept(platform: &Platform) {
-        drop(Store::open(platform).unwrap());
+        drop(Store::open(platform, &SCHEMA).unwrap());
         let db = database(&*platform.storage, FILE, &<_>::default()).unwrap();
         let tx = db.begin_write().unwrap();
-        put(&mut tx.open_table(CURSORS).unwrap(), "a", &7).unwrap();
+        put(&mut tx.open_table(NUMBERS).unwrap(), "a", &7).unwrap();
         tx.commit().unwrap();
     }
 
     fn lost(platform: &Platform) -> Loss {
-        match Store::open(platform) {
+        match Store::open(platform, &SCHEMA) {
             Err(StoreError::Lost { loss }) => loss,
             Err(other) => panic!("{other}"),
             Ok(_) => panic!("an empty state was begun"),
@@ -166,8 +169,8 @@ mod tests {
             let newest = lost(&platform).newest.unwrap();
             assert_eq!(newest, "backups/openclaw-20260102T000000.000Z.redb");
             accept(storage).unwrap();
-            let store = Store::open(&platform).unwrap();
-            assert!(store.read(|tx| all::<i64>(tx, CURSORS)).unwrap().is_empty());
+            let store = Store::open(&platform, &SCHEMA).unwrap();
+            assert!(store.read(|tx| all::<i64>(tx, NUMBERS)).unwrap().is_empty());
             drop(store);
             assert!(is_marked(storage).unwrap(), "from now on it is expected again");
         }

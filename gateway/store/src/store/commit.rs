@@ -13,8 +13,8 @@ use openclaw_platform::{
 use redb::{Database, WriteTransaction};
 use tokio::sync::oneshot;
 
+use super::limits::{COMMIT_BATCH, COMMIT_QUEUE, COMMIT_TIME, STORAGE_DOUBT, STORAGE_RETRY};
 use super::{FILE, META, StoreError, inspect, recover, schema};
-use crate::limits::{COMMIT_BATCH, COMMIT_QUEUE, COMMIT_TIME, STORAGE_DOUBT, STORAGE_RETRY};
 
 /// A queued write.
 pub(super) trait Work: Send {
