@@ -36,13 +36,13 @@ use crate::{
     outbox::Close,
     presence::PresenceMap,
     providers::Providers,
-    rights::{Principal, Rights},
-    runs::Runs,
+    runs::{self, Runs},
     secrets::Secrets,
-    sessions::{self, entry::SessionEntry, store::Sessions},
+    sessions::{self, store::Sessions},
     settings::Settings,
     store::{self, Store, StoreError},
     system_events::SystemEvents,
+    tools::Offered,
     voicewake::WakeWords,
     ws::{budget::Budget, identity::UsedSignatures},
 };
@@ -93,11 +93,11 @@ pub struct Gateway {
     /// Sessions and transcripts.
     pub sessions: Arc<Sessions>,
     /// Agent runs.
-    pub runs: Runs,
+    pub runs: Arc<Runs>,
     /// Answered keys.
     pub idempotency: Arc<Idempotency>,
     /// Model providers.
-    pub providers: Providers,
+    pub providers: Arc<Providers>,
     /// Messaging channels.
     pub channels: Arc<Channels>,
     /// Messages on their way out.
@@ -107,7 +107,7 @@ pub struct Gateway {
     /// Heartbeats.
     pub heartbeats: Heartbeats,
     /// Notes waiting for the next prompt of a session.
-    pub system_events: SystemEvents,
+    pub system_events: Arc<SystemEvents>,
     /// The database.
     pub store: Store,
     presence: Mutex<PresenceMap>,
@@ -131,7 +131,6 @@ impl Gateway {
         let config = options.config.clone();
         let limits = &config.gateway.limits;
         let (ttl, max) = (limits.dedupe_ms, limits.max_dedupe_entries as usize);
-        let parallel = config.agents.defaults.max_concurrent as usize;
         let proxies = config.gateway.trusted_proxies.iter().filter_map(|p| Network::parse(p)).collect();
         let settings = Settings::new(config.clone());
         let sessions = Arc::new(Sessions::new(store.clone(), entropy.fork("sessions")));
@@ -166,6 +165,23 @@ impl Gateway {
                 scheme: options.media_scheme,
             },
         ));
+        let providers = Arc::new(Providers::new(&platform, settings.clone()));
+        let system_events = Arc::new(SystemEvents::new(settings.clone()));
+        let runs = Arc::new(Runs::load(runs::Deps {
+            platform: platform.clone(),
+            settings: settings.clone(),
+            store: store.clone(),
+            hub: hub.clone(),
+            sessions: sessions.clone(),
+            idempotency: idempotency.clone(),
+            providers: providers.clone(),
+            channels: channels.clone(),
+            delivery: delivery.clone(),
+            attachments: attachments.clone(),
+            system_events: system_events.clone(),
+            workspace: options.workspace.clone(),
+            time_zone: options.time_zone.clone(),
+        })?);
         let gateway = Arc::new(Self {
             settings,
             credentials: Credentials::new(
@@ -193,14 +209,14 @@ impl Gateway {
             bulk_reads: Semaphore::new(BULK_READS),
             wake_words: WakeWords::load(platform.storage.clone(), platform.tasks.clone()),
             sessions,
-            runs: Runs::load(&store, (now, clock.mono()), parallel, limits.max_queued_per_session as usize)?,
+            runs,
             idempotency,
-            providers: Providers::new(&platform, config.clone()),
+            providers,
             channels,
             delivery,
             health: HealthCache::default(),
             heartbeats: Heartbeats::default(),
-            system_events: SystemEvents::default(),
+            system_events,
             presence: Mutex::new(PresenceMap::new(&options.host, &options.version, now)),
             presence_keys: Mutex::default(),
             registry: methods::registry(),
@@ -215,6 +231,7 @@ impl Gateway {
             platform,
             options,
         });
+        gateway.runs.equip(Arc::new(Offered::by(&gateway)));
         delivery::resume(&gateway.store, &gateway.idempotency)?;
         crate::exec_gate::tell_problems(&gateway.exec_policy);
         gateway.refresh_health();
@@ -328,61 +345,10 @@ impl Gateway {
             scope: openclaw_protocol::connect::wire_name(&config.session.scope),
         }
     }
-
-    /// Leaves a note for the next run of a session that may be told it (S23).
-    pub fn note(&self, by: &Principal, session: &str, text: &str) {
-        let rights = Rights::of(&self.config(), by, session);
-        self.system_events.add(session, (by, rights), text);
-    }
-
-    /// True when the session's reset is due: past the daily hour, or idle too long (section 6).
-    pub fn is_stale(&self, entry: &SessionEntry, now: Millis) -> bool {
-        let reset = &self.options.config.session.reset;
-        let idle = reset.idle_minutes.or(self.options.config.session.idle_minutes);
-        let idle_ms = match (reset.mode, idle) {
-            (_, Some(minutes)) => Some(minutes * 60_000),
-            (openclaw_config::ResetMode::Idle, None) => Some(60 * 60_000),
-            (openclaw_config::ResetMode::Daily, None) => None,
-        };
-        if idle_ms.is_some_and(|limit| now.saturating_sub(entry.updated_at) > limit) {
-            return true;
-        }
-        if reset.mode != openclaw_config::ResetMode::Daily {
-            return false;
-        }
-        daily_boundary(now, reset.at_hour as i8, &self.options.time_zone).is_some_and(|b| entry.updated_at < b)
-    }
 }
 
 fn unreadable(file: &str, why: &str) -> ErrorShape {
     tracing::error!(file, why, "the file of the shared secret");
     let text = "the gateway cannot read the file of its shared secret now; its log says why";
     ErrorShape::unavailable("CREDENTIAL_FILE", text).retry(Some(5000))
-}
-
-/// The latest moment at which the clock showed `hour` o'clock.
-fn daily_boundary(now: Millis, hour: i8, zone: &jiff::tz::TimeZone) -> Option<Millis> {
-    let local = jiff::Timestamp::from_millisecond(i64::try_from(now).ok()?).ok()?.to_zoned(zone.clone());
-    let today = local.date().at(hour, 0, 0, 0).to_zoned(zone.clone()).ok()?;
-    let boundary = if today.timestamp() <= local.timestamp() {
-        today
-    } else {
-        local.date().yesterday().ok()?.at(hour, 0, 0, 0).to_zoned(zone.clone()).ok()?
-    };
-    u64::try_from(boundary.timestamp().as_millisecond()).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_daily_boundary_is_the_latest_one() {
-        let at = |s: &str| s.parse::<jiff::Timestamp>().unwrap().as_millisecond() as Millis;
-        let utc = jiff::tz::TimeZone::UTC;
-        let b = |now: &str| daily_boundary(at(now), 4, &utc).unwrap();
-        assert_eq!(b("2026-11-22T03:59:59Z"), at("2026-11-21T04:00:00Z"));
-        assert_eq!(b("2026-11-22T04:00:00Z"), at("2026-11-22T04:00:00Z"));
-        assert_eq!(b("2026-11-22T23:00:00Z"), at("2026-11-22T04:00:00Z"));
-    }
 }

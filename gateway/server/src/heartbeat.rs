@@ -137,7 +137,7 @@ async fn beat(gateway: &Arc<Gateway>, key: &str) -> Heartbeat {
     let began = gateway.clock.mono();
     let config = gateway.config();
     let prompt = config.agents.defaults.heartbeat.prompt.clone().unwrap_or_else(|| PROMPT.to_owned());
-    let timeout = crate::runs::execute::default_timeout(gateway);
+    let timeout = crate::runs::execute::default_timeout(&gateway.config());
     let input = vec![Content::text(prompt)];
     // It acts for the owner, unless something less trusted waits to be read: then for whoever left that (D47).
     let whole = Rights::of(&config, &Principal::Gateway, key);
@@ -149,7 +149,7 @@ async fn beat(gateway: &Arc<Gateway>, key: &str) -> Heartbeat {
         chat_events: false,
         ..RunRequest::new(by.clone(), gateway.uuid(), key.to_owned(), input, timeout)
     };
-    let ended = match gateway.runs.submit(gateway, request) {
+    let ended = match gateway.runs.submit(request) {
         Ok(run) => run.ended().await,
         Err(_) => None,
     };

@@ -10,24 +10,21 @@ use openclaw_config::{Config, ModelApi, ModelDef, ModelProvider, ModelRef, Secre
 use openclaw_platform::{Platform, http::HttpClient};
 use openclaw_protocol::params::ModelRow;
 
+use crate::settings::Settings;
+
 /// The built-in provider (D35).
 const BUILTIN: &str = "builtin";
 
 /// Makes providers.
 pub struct Providers {
     http: HttpClient,
-    config: Arc<Config>,
+    settings: Settings,
 }
 
 impl Providers {
     /// On the platform's transport.
-    pub fn new(platform: &Platform, config: Arc<Config>) -> Self {
-        Self { http: HttpClient::new(platform), config }
-    }
-
-    fn definition(&self, model: &ModelRef) -> (Option<&ModelProvider>, Option<&ModelDef>) {
-        let provider = self.config.models.providers.get(&model.provider);
-        (provider, provider.and_then(|p| p.models.iter().find(|m| m.id == model.model)))
+    pub fn new(platform: &Platform, settings: Settings) -> Self {
+        Self { http: HttpClient::new(platform), settings }
     }
 
     /// The model ready to be asked.
@@ -38,7 +35,8 @@ impl Providers {
         if model.provider == BUILTIN {
             return Ok(ModelChoice { provider: Arc::new(Echo), model: model.model.clone(), max_tokens: None });
         }
-        let (provider, definition) = self.definition(model);
+        let config = self.settings.get();
+        let (provider, definition) = definition(&config, model);
         let Some(provider) = provider else {
             return Err(format!("no model credentials for provider \"{}\": add models.providers.{0}", model.provider));
         };
@@ -68,7 +66,8 @@ impl Providers {
 
     /// Tokens that fit into the model's context, as far as configured.
     pub fn context_window(&self, model: &ModelRef) -> Option<u64> {
-        self.definition(model).1.and_then(|d| d.context_window).or(self.config.agents.defaults.context_tokens)
+        let config = self.settings.get();
+        definition(&config, model).1.and_then(|d| d.context_window).or(config.agents.defaults.context_tokens)
     }
 
     /// All configured models.
@@ -81,7 +80,8 @@ impl Providers {
             reasoning: Some(false),
             input: Some(vec!["text".into()]),
         };
-        let configured = self.config.models.providers.iter().flat_map(|(id, provider)| {
+        let config = self.settings.get();
+        let configured = config.models.providers.iter().flat_map(|(id, provider)| {
             provider.models.iter().map(|m| ModelRow {
                 id: m.id.clone(),
                 name: m.name.clone().unwrap_or_else(|| m.id.clone()),
@@ -93,4 +93,9 @@ impl Providers {
         });
         configured.chain(std::iter::once(echo)).collect()
     }
+}
+
+fn definition<'c>(config: &'c Config, model: &ModelRef) -> (Option<&'c ModelProvider>, Option<&'c ModelDef>) {
+    let provider = config.models.providers.get(&model.provider);
+    (provider, provider.and_then(|p| p.models.iter().find(|m| m.id == model.model)))
 }

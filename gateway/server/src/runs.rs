@@ -10,5 +10,5 @@ pub mod queue;
 pub mod record;
 pub mod recover;
 
-pub use manager::{Outcome, RunRequest, Runs, Waited};
+pub use manager::{Deps, Outcome, RunRequest, Runs, Toolbox, Waited};
 pub use place::{Accepted, Place};

@@ -80,7 +80,7 @@ pub async fn run(
 ) -> Result<Stopped, ServeError> {
     let (listeners, bound) = bind(&platform, &options.listen).await?;
     let gateway = Gateway::open(platform, options)?;
-    crate::runs::recover::recover(&gateway).await?;
+    crate::runs::recover::recover(&gateway.runs).await?;
     crate::delivery::start(&gateway.delivery).await?;
     let stop = CancellationToken::new();
     let limits = gateway.config().gateway.limits.clone();

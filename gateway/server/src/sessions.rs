@@ -4,5 +4,6 @@ pub mod entry;
 pub mod index;
 pub mod key;
 pub mod maintenance;
+pub mod stale;
 pub mod store;
 pub mod touched;

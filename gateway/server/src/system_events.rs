@@ -7,6 +7,7 @@ use openclaw_platform::sync::{LockExt as _, Mutex, MutexGuard};
 use crate::{
     limits::{SYSTEM_EVENT_SESSIONS, SYSTEM_EVENTS},
     rights::{Principal, Rights},
+    settings::Settings,
 };
 
 /// A note, and who left it: it enters no run that may do more than he may (S23).
@@ -17,13 +18,25 @@ struct Note {
     rights: Rights,
 }
 
-/// Queues by session key.
-#[derive(Debug, Default)]
-pub struct SystemEvents(Mutex<BTreeMap<String, VecDeque<Note>>>);
+/// Notes by session key.
+pub struct SystemEvents {
+    queues: Mutex<BTreeMap<String, VecDeque<Note>>>,
+    settings: Settings,
+}
 
 impl SystemEvents {
+    /// None yet.
+    pub fn new(settings: Settings) -> Self {
+        Self { queues: Mutex::default(), settings }
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, VecDeque<Note>>> {
-        self.0.locked()
+        self.queues.locked()
+    }
+
+    /// Leaves a note for the next run of a session that may be told it (S23).
+    pub fn note(&self, by: &Principal, session: &str, text: &str) {
+        self.add(session, (by, Rights::of(&self.settings.get(), by, session)), text);
     }
 
     /// Adds a note of `by`, who has `rights` in that session; an exact repeat of the last one is skipped. Of too many the
@@ -74,6 +87,8 @@ impl SystemEvents {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use openclaw_config::Config;
 
     use super::*;
@@ -88,7 +103,7 @@ mod tests {
 
     #[test]
     fn f04_notes_are_bounded_and_repeats_skipped() {
-        let e = SystemEvents::default();
+        let e = SystemEvents::new(Settings::new(Arc::default()));
         let by = (&Principal::Gateway, rights(&Principal::Gateway));
         for n in 0..100 {
             e.add("s", by.clone(), &n.to_string());
@@ -106,7 +121,7 @@ mod tests {
     /// A node's note waits for a run that may do no more than the node; the gateway's own enters any.
     #[test]
     fn s23_a_note_enters_no_run_of_greater_rights() {
-        let e = SystemEvents::default();
+        let e = SystemEvents::new(Settings::new(Arc::default()));
         let (whole, less) = (rights(&Principal::Gateway), rights(&node()));
         e.add("s", (&node(), less.clone()), "from a node");
         e.add("s", (&Principal::Gateway, whole.clone()), "from the gateway");
@@ -119,7 +134,7 @@ mod tests {
     /// A flood of a node's notes takes no place of the gateway's own.
     #[test]
     fn s23_a_flood_of_notes_pushes_out_nobody_elses() {
-        let e = SystemEvents::default();
+        let e = SystemEvents::new(Settings::new(Arc::default()));
         let (whole, less) = (rights(&Principal::Gateway), rights(&node()));
         for n in 0..SYSTEM_EVENTS {
             e.add("s", (&Principal::Gateway, whole.clone()), &n.to_string());

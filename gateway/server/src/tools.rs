@@ -9,7 +9,7 @@ mod nodes;
 mod own;
 mod sessions;
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 pub use masked::Masked;
 use openclaw_agent::tool::{Exec, Tool};
@@ -19,7 +19,7 @@ use crate::{
     exec_gate::Gate,
     gateway::Gateway,
     rights::{self, Effect},
-    runs::manager::Run,
+    runs::manager::{Run, Toolbox},
     sessions::{entry::SessionEntry, key},
 };
 
@@ -49,6 +49,22 @@ pub fn is_open_over_http(tools: &Tools, allowed: &[String], name: &str) -> bool 
     let known = TOOLS.iter().find(|(tool, _)| *tool == name);
     let named = allowed.iter().any(|t| t.trim() == name);
     is_allowed(tools, name) && known.is_some_and(|(_, dangerous)| !dangerous || named)
+}
+
+/// The tools that this gateway offers to its runs.
+pub struct Offered(Weak<Gateway>);
+
+impl Offered {
+    /// By this gateway, as long as it is there.
+    pub fn by(gateway: &Arc<Gateway>) -> Self {
+        Self(Arc::downgrade(gateway))
+    }
+}
+
+impl Toolbox for Offered {
+    fn for_run(&self, run: &Arc<Run>, entry: &SessionEntry) -> Vec<Arc<dyn Tool>> {
+        self.0.upgrade().map_or_else(Vec::new, |gateway| for_run(&gateway, run, entry))
+    }
 }
 
 /// The tools of a run: none unless who asked may have commands run (D47).

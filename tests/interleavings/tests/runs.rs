@@ -68,7 +68,7 @@ fn f17_runs_keep_to_their_number_and_their_session_and_all_end() {
                 thread::spawn(move || {
                     for session in sessions {
                         let run = format!("{session}{n}");
-                        gateway.runs.submit(&gateway, request(&run, session)).expect("there is room");
+                        gateway.runs.submit(request(&run, session)).expect("there is room");
                     }
                 })
             })
@@ -89,7 +89,7 @@ fn f17_who_waits_for_a_run_hears_of_its_end() {
     explore(300, || {
         let world = World::new();
         let gateway = world.gateway(PARALLEL);
-        let run = gateway.runs.submit(&gateway, request("r", "a")).expect("there is room");
+        let run = gateway.runs.submit(request("r", "a")).expect("there is room");
         let waiters = [0, 1].map(|_| {
             let gateway = gateway.clone();
             thread::spawn(move || match block_on(gateway.runs.wait("r", A_MINUTE)) {
@@ -114,7 +114,7 @@ fn f17_a_place_given_back_holds_up_nobody() {
         let refused = {
             let gateway = gateway.clone();
             thread::spawn(move || {
-                let place = gateway.runs.reserve(&gateway, request("refused", "a")).expect("there is room");
+                let place = gateway.runs.reserve(request("refused", "a")).expect("there is room");
                 thread::yield_now();
                 drop(place);
             })
@@ -123,7 +123,7 @@ fn f17_a_place_given_back_holds_up_nobody() {
             let gateway = gateway.clone();
             thread::spawn(move || {
                 for run in ["r0", "r1"] {
-                    gateway.runs.submit(&gateway, request(run, "a")).expect("there is room");
+                    gateway.runs.submit(request(run, "a")).expect("there is room");
                 }
             })
         };
@@ -143,7 +143,7 @@ fn f51_a_session_in_use_is_stored_in_the_order_of_its_changes() {
         let world = World::new();
         let gateway = world.gateway(PARALLEL);
         let key = "agent:main:a";
-        gateway.runs.submit(&gateway, request("r", "a")).expect("there is room");
+        gateway.runs.submit(request("r", "a")).expect("there is room");
         let changers = ["low", "high"].map(|level| {
             let gateway = gateway.clone();
             thread::spawn(move || {

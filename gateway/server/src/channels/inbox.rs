@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// A full session queue is looked at again after this.
-const RETRY: Duration = Duration::from_millis(500);
+pub const RETRY: Duration = Duration::from_millis(500);
 
 /// An inbound message as stored until it is handled.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -64,6 +64,16 @@ pub struct Inbox {
 }
 
 impl Inbox {
+    /// Marks a record as handled that no run will answer; false when that cannot be stored now.
+    pub async fn forget(&self, key: &str, why: &str) -> bool {
+        if !why.is_empty() {
+            tracing::info!(key, why, "inbound message is not answered");
+        }
+        let key = key.to_owned();
+        let stored = self.store.write(move |tx| done(tx, &key)).await;
+        stored.inspect_err(|error| tracing::error!(%error, "inbox")).is_ok()
+    }
+
     /// Reads what an earlier process left.
     ///
     /// # Errors
@@ -236,7 +246,7 @@ pub async fn handle_all(gateway: Arc<Gateway>, stop: CancellationToken) {
             {
                 gateway.platform.probe.sometimes("inbox.a_stop_ended_what_was_held");
                 let keys = ended.into_iter().map(|(key, _)| key).collect();
-                forget_all(&gateway, keys, "a person ended what waited in its session").await;
+                gateway.runs.forget(keys, "a person ended what waited in its session").await;
             }
             if held.contains_key(&session) || !handle(&gateway, &key, &record, by, &session).await {
                 gateway.platform.probe.sometimes("inbox.waited_for_room");
@@ -258,7 +268,7 @@ async fn handle(gateway: &Arc<Gateway>, key: &str, record: &Record, by: Principa
     }
     let config = gateway.config();
     let Some(channel) = gateway.channels.account(id, Some(account)) else {
-        return forget(gateway, key, "its account is configured no more").await;
+        return gateway.channels.inbox.forget(key, "its account is configured no more").await;
     };
     let entry = match gateway.sessions.get(session_key) {
         Ok(entry) => entry,
@@ -269,7 +279,7 @@ async fn handle(gateway: &Arc<Gateway>, key: &str, record: &Record, by: Principa
     };
     if entry.as_ref().is_some_and(|e| e.send_policy == Some(DENY)) {
         gateway.platform.probe.sometimes("inbox.denied_by_policy");
-        return forget(gateway, key, "send blocked by session policy").await;
+        return gateway.channels.inbox.forget(key, "send blocked by session policy").await;
     }
     let route = Route { channel: id.clone(), to: message.chat.address(), account_id: account.clone() };
     let text = message.text.trim();
@@ -290,7 +300,7 @@ async fn handle(gateway: &Arc<Gateway>, key: &str, record: &Record, by: Principa
         entry.chat_type = Some(if kind == ChatKind::Direct { "direct" } else { "group" }.to_owned());
         entry.subject = title.clone().or(entry.subject.take());
     };
-    let (input, timeout) = (vec![Content::text(envelope(id, message))], execute::default_timeout(gateway));
+    let (input, timeout) = (vec![Content::text(envelope(id, message))], execute::default_timeout(&gateway.config()));
     let request = RunRequest {
         attachments: (!message.media.is_empty()).then(|| Pending { channel, media: message.media.clone() }),
         deliver: Some(Delivery { route, reply_to: None, required: false }),
@@ -299,7 +309,7 @@ async fn handle(gateway: &Arc<Gateway>, key: &str, record: &Record, by: Principa
         queueing: Some(queueing),
         ..RunRequest::new(by, gateway.uuid(), session_key.to_owned(), input, timeout)
     };
-    gateway.runs.submit(gateway, request).is_ok()
+    gateway.runs.submit(request).is_ok()
 }
 
 /// The answer to a command and the mark of its message, in one transaction; false when they cannot be stored now.
@@ -314,7 +324,7 @@ async fn answered(
     let cause = Cause { session_key: Some(session), ..Cause::default() };
     let letter = match gateway.delivery.compose(by, Draft { route, text, reply_to: None, cause }) {
         Ok(letter) => letter,
-        Err(error) => return forget(gateway, key, &error.message).await,
+        Err(error) => return gateway.channels.inbox.forget(key, &error.message).await,
     };
     let key = key.to_owned();
     let posted = gateway.delivery.post(&letter, move |tx| done(tx, &key)).await;
@@ -324,28 +334,6 @@ async fn answered(
 const DENY: openclaw_protocol::params::SendPolicy = openclaw_protocol::params::SendPolicy::Deny;
 
 /// Marks a record as handled without a run; false when that cannot be stored now.
-async fn forget(gateway: &Gateway, key: &str, why: &str) -> bool {
-    if !why.is_empty() {
-        tracing::info!(key, why, "inbound message is not answered");
-    }
-    let key = key.to_owned();
-    let stored = gateway.store.write(move |tx| done(tx, &key)).await;
-    stored.inspect_err(|error| tracing::error!(%error, "inbox")).is_ok()
-}
-
-/// Marks records as handled that no run will answer, again until it is stored or the gateway stops: else the next start
-/// would answer them (F50).
-pub async fn forget_all(gateway: &Gateway, keys: Vec<String>, why: &str) {
-    gateway.platform.probe.sometimes("inbox.message_not_answered");
-    for key in keys {
-        while !forget(gateway, &key, why).await {
-            openclaw_platform::select! {
-                () = gateway.runs.are_to_be_cut_off() => return,
-                () = tokio::time::sleep(RETRY) => {}
-            }
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -64,7 +64,7 @@ pub async fn agent(call: Call, params: AgentParams) -> Result<Reply<AgentAnswer>
             return Err(error.into());
         }
     };
-    let turn = match record::accept(gateway, request).await {
+    let turn = match record::accept(&gateway.runs, request).await {
         Ok(turn) => turn,
         Err(error) => {
             gateway.idempotency.release(&claim);
@@ -76,7 +76,7 @@ pub async fn agent(call: Call, params: AgentParams) -> Result<Reply<AgentAnswer>
     let pending = gateway.idempotency.pending(&claim).unwrap_or_default();
     let (gateway, run) = (gateway.clone(), turn.run());
     let (id, member) = (call.id.clone(), call.member.clone());
-    let (tasks, owed) = (gateway.tasks.clone(), gateway.runs.owe(&gateway));
+    let (tasks, owed) = (gateway.tasks.clone(), gateway.runs.owe());
     tasks.spawn("agent", async move {
         if let Some(answer) = settle(&gateway, &run, &claim, &pending).await {
             member.outbox.push(encode(&id, answer));
@@ -190,7 +190,7 @@ fn request_of(call: &Call, params: &AgentParams, claim: &Claim) -> Result<RunReq
         return Err(ErrorShape::invalid("INVALID_THINKING", text));
     }
     let timeout = match params.timeout.map(Int::unsigned) {
-        None | Some(0) => execute::default_timeout(gateway),
+        None | Some(0) => execute::default_timeout(&gateway.config()),
         Some(seconds) => Duration::from_secs(seconds.min(24 * 3600)),
     };
     let deliver = delivery(params, entry.as_ref())?;

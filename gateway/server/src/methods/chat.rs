@@ -81,7 +81,7 @@ pub async fn send(call: Call, params: ChatSendParams) -> Result<Reply<ChatSend>,
     }
     input.extend(images);
     let timeout = match params.timeout_ms.map(Int::unsigned) {
-        None | Some(0) => execute::default_timeout(&gateway),
+        None | Some(0) => execute::default_timeout(&gateway.config()),
         Some(ms) => Duration::from_millis(ms.min(24 * 3_600_000)),
     };
     let request = RunRequest {
@@ -90,7 +90,7 @@ pub async fn send(call: Call, params: ChatSendParams) -> Result<Reply<ChatSend>,
         dedupe: Some(claim.clone()),
         ..RunRequest::new(call.member.principal(), run_id, key, input, timeout)
     };
-    let accepted = match record::accept(&gateway, request).await {
+    let accepted = match record::accept(&gateway.runs, request).await {
         Ok(accepted) => accepted,
         Err(error) => {
             gateway.idempotency.release(&claim);

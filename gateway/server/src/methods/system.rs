@@ -51,7 +51,7 @@ pub async fn event(call: Call, params: p::SystemEventParams) -> Answer<Done> {
     let session = main_key(&config, default_agent(&config));
     let note = if text.starts_with("Node:") { changes(old.as_ref(), &new) } else { Some(text.to_owned()) };
     if let Some(note) = note {
-        gateway.note(&call.member.principal(), &session, &note);
+        gateway.system_events.note(&call.member.principal(), &session, &note);
     }
     Ok(Done { ok: true }.into())
 }
@@ -95,7 +95,7 @@ pub async fn wake(call: Call, params: p::WakeParams) -> Answer<Done> {
     let config = call.gateway.config();
     let session = main_key(&config, default_agent(&config));
     call.require(Effect::Run(Where::Session(&session)))?;
-    call.gateway.note(&call.member.principal(), &session, text);
+    call.gateway.system_events.note(&call.member.principal(), &session, text);
     if params.mode == WakeMode::Now {
         call.gateway.heartbeats.wake();
     }

@@ -74,7 +74,7 @@ impl Gateway {
             }
             "exec.started" | "exec.finished" | "exec.denied" => {
                 let Some((session, _)) = session() else { return };
-                self.note(&by, &session, &exec_note(params.event.as_str(), node_id, &payload));
+                self.system_events.note(&by, &session, &exec_note(params.event.as_str(), node_id, &payload));
                 // Only a heartbeat reads the main session's notes; a note elsewhere wakes nobody.
                 if session == key::main_key(&config, key::default_agent(&config)) {
                     self.heartbeats.wake();
@@ -114,7 +114,7 @@ impl Gateway {
         timeout: Option<Duration>,
         deliver: Option<Delivery>,
     ) {
-        let timeout = timeout.unwrap_or_else(|| execute::default_timeout(self)).min(Duration::from_hours(24));
+        let timeout = timeout.unwrap_or_else(|| execute::default_timeout(&self.config())).min(Duration::from_hours(24));
         let (run_id, input) = (self.nodes.entropy.uuid(), vec![Content::text(text)]);
         follow(member, session_key.clone());
         let request = RunRequest {
@@ -123,7 +123,7 @@ impl Gateway {
             deliver,
             ..RunRequest::new(member.principal(), run_id, session_key, input, timeout)
         };
-        if let Err(error) = self.runs.submit(self, request) {
+        if let Err(error) = self.runs.submit(request) {
             tracing::warn!(%error, "a node's request was not queued");
         }
     }

@@ -9,7 +9,7 @@ use openclaw_agent::{
     prompt,
     turn::{ModelChoice, Turn, TurnEnd, TurnReport},
 };
-use openclaw_config::ModelRef;
+use openclaw_config::{Config, ModelRef};
 use openclaw_platform::{Millis, Mono, SpawnerExt as _, sync::LockExt as _};
 use openclaw_protocol::{
     error::{ErrorCode, ErrorShape},
@@ -20,6 +20,7 @@ use openclaw_protocol::{
 use redb::WriteTransaction;
 
 use super::{
+    Runs,
     manager::{Ended, Outcome, Run},
     record,
 };
@@ -28,13 +29,11 @@ use crate::{
         self, Draft,
         letter::{Cause, Letter, Promise},
     },
-    gateway::Gateway,
     idempotency::{self, Claim, Record, final_of},
     limits::{CHECKPOINT, CONTEXT_MESSAGES, RUN_PATIENCE, SESSIONS, TEXT_EVENT},
     sessions,
     sessions::entry::SessionEntry,
     store::StoreError,
-    tools,
     wire_error::storage,
 };
 
@@ -61,17 +60,17 @@ impl From<ErrorShape> for AttemptError {
 }
 
 /// Runs it.
-pub async fn execute(gateway: &Arc<Gateway>, run: &Arc<Run>, started_at: Millis) -> Outcome {
+pub async fn execute(runs: &Arc<Runs>, run: &Arc<Run>, started_at: Millis) -> Outcome {
     let emit = || run.emitter.locked();
-    emit().start(&gateway.hub, started_at);
+    emit().start(&runs.deps.hub, started_at);
     let error = loop {
-        match attempt(gateway, run, started_at).await {
+        match attempt(runs, run, started_at).await {
             Ok(outcome) => return outcome,
             // A message that was accepted is answered, in its place among those of its session (F52).
             Err(AttemptError::Storage(error)) if !run.inbox().is_empty() => {
-                gateway.platform.probe.sometimes("runs.a_beginning_waited_for_the_disk");
+                runs.deps.platform.probe.sometimes("runs.a_beginning_waited_for_the_disk");
                 tracing::error!(%error, "a message waits for the state database");
-                if !pause(gateway).await {
+                if !pause(runs).await {
                     break stopped();
                 }
             }
@@ -80,15 +79,15 @@ pub async fn execute(gateway: &Arc<Gateway>, run: &Arc<Run>, started_at: Millis)
             Err(AttemptError::Failed(error)) => break error,
         }
     };
-    never_began(gateway, run, &error).await;
-    emit().failed(&gateway.hub, &error.message, started_at, gateway.clock.wall());
+    never_began(runs, run, &error).await;
+    emit().failed(&runs.deps.hub, &error.message, started_at, runs.deps.platform.clock.wall());
     Outcome::Failed(error)
 }
 
 /// Until the database is tried again; false when the gateway stops.
-async fn pause(gateway: &Gateway) -> bool {
+async fn pause(runs: &Runs) -> bool {
     openclaw_platform::select! {
-        () = gateway.runs.are_to_be_cut_off() => false,
+        () = runs.are_to_be_cut_off() => false,
         () = tokio::time::sleep(STORAGE_PAUSE) => true,
     }
 }
@@ -106,9 +105,9 @@ struct Traces {
 }
 
 impl Traces {
-    fn of(gateway: &Gateway, run: &Run, outcome: &Outcome, letters: Vec<Letter>, claim: Option<&Claim>) -> Self {
-        let record = claim.map(|claim| claim.record(&run.request, outcome, gateway.clock.wall()));
-        Self { record, letters, end: end_of(gateway, run, outcome), inbox: run.inbox() }
+    fn of(runs: &Runs, run: &Run, outcome: &Outcome, letters: Vec<Letter>, claim: Option<&Claim>) -> Self {
+        let record = claim.map(|claim| claim.record(&run.request, outcome, runs.deps.platform.clock.wall()));
+        Self { record, letters, end: end_of(runs, run, outcome), inbox: run.inbox() }
     }
 
     fn write(&self, tx: &WriteTransaction) -> Result<(), StoreError> {
@@ -123,27 +122,27 @@ impl Traces {
 
 /// A run that failed before it had anything to store still uses up its key and its inbound record, and a person who
 /// wrote through a channel hears why.
-async fn never_began(gateway: &Arc<Gateway>, run: &Run, error: &ErrorShape) {
-    if gateway.runs.are_cut_off() {
-        gateway.platform.probe.sometimes("runs.never_began_before_the_stop");
+async fn never_began(runs: &Arc<Runs>, run: &Run, error: &ErrorShape) {
+    if runs.are_cut_off() {
+        runs.deps.platform.probe.sometimes("runs.never_began_before_the_stop");
         return;
     }
     let inbox = run.inbox();
     let letters = inbox.first().map_or_else(Vec::new, |_| {
         let text = format!("The agent could not answer: {error}");
-        compose(gateway, run, &text, None).unwrap_or_default()
+        compose(runs, run, &text, None).unwrap_or_default()
     });
     let outcome = Outcome::Failed(error.clone());
-    let traces = Arc::new(Traces::of(gateway, run, &outcome, letters.clone(), run.request.dedupe.as_ref()));
+    let traces = Arc::new(Traces::of(runs, run, &outcome, letters.clone(), run.request.dedupe.as_ref()));
     loop {
         let traces = traces.clone();
-        match gateway.store.write(move |tx| traces.write(tx)).await {
-            Ok(()) => return letters.iter().for_each(|letter| gateway.delivery.dispatch(letter)),
+        match runs.deps.store.write(move |tx| traces.write(tx)).await {
+            Ok(()) => return letters.iter().for_each(|letter| runs.deps.delivery.dispatch(letter)),
             Err(error) => {
                 tracing::error!(%error, "state database");
-                gateway.platform.probe.sometimes("runs.an_end_waited_for_the_disk");
+                runs.deps.platform.probe.sometimes("runs.an_end_waited_for_the_disk");
                 // It is told when it is stored: else a next start would begin the run again (F53).
-                if !error.is_passing() || !pause(gateway).await {
+                if !error.is_passing() || !pause(runs).await {
                     return;
                 }
             }
@@ -151,95 +150,95 @@ async fn never_began(gateway: &Arc<Gateway>, run: &Run, error: &ErrorShape) {
     }
 }
 
-async fn attempt(gateway: &Arc<Gateway>, run: &Arc<Run>, started_at: Millis) -> Result<Outcome, AttemptError> {
+async fn attempt(runs: &Arc<Runs>, run: &Arc<Run>, started_at: Millis) -> Result<Outcome, AttemptError> {
     let request = &run.request;
-    let entry = open_session(gateway, run, started_at).await?;
-    let models = choose_models(gateway, &request.session_key, &entry)?;
-    let (reader, session_id) = (gateway.clone(), entry.session_id.clone());
-    let history = gateway.tasks.blocking(move || reader.sessions.messages(&session_id, CONTEXT_MESSAGES)).await;
+    let entry = open_session(runs, run, started_at).await?;
+    let models = choose_models(runs, &request.session_key, &entry)?;
+    let (sessions, session_id) = (runs.deps.sessions.clone(), entry.session_id.clone());
+    let history = runs.deps.platform.tasks.blocking(move || sessions.messages(&session_id, CONTEXT_MESSAGES)).await;
     let history = history.ok_or(AttemptError::Stopped)?.map_err(broken)?;
-    let config = gateway.config();
+    let config = runs.deps.settings.get();
     let verbose = entry.verbose_level.as_deref().map_or_else(
         || matches!(config.agents.defaults.verbose_default, Some(v) if v != openclaw_config::Verbose::Off),
         |v| v != "off",
     );
     let default_thinking = config.agents.defaults.thinking_default.map(|t| t.as_str().to_owned());
-    let mut input = with_system_events(gateway, run, started_at);
+    let mut input = with_system_events(runs, run, started_at);
     if let Some(pending) = &request.attachments {
-        input.extend(gateway.attachments.received(pending).await);
+        input.extend(runs.deps.attachments.received(pending).await);
     }
     let turn = Turn {
         models,
-        system: system_prompt(gateway, run, started_at),
+        system: system_prompt(runs, run, started_at),
         history: whole_turns(history),
         input,
-        tools: tools::for_run(gateway, run, &entry),
+        tools: runs.tools(run, &entry),
         thinking: request.thinking.clone().or_else(|| entry.thinking_level.clone()).or(default_thinking),
         deadline: request.timeout,
         cancel: run.cancel.clone(),
         steer: Some({
-            let (gateway, run) = (gateway.clone(), run.clone());
+            let (runs, run) = (runs.clone(), run.clone());
             Arc::new(move || {
-                let taken = gateway.runs.steer(&run);
+                let taken = runs.steer(&run);
                 if !taken.is_empty() {
-                    gateway.platform.probe.sometimes("queue.steered");
+                    runs.deps.platform.probe.sometimes("queue.steered");
                 }
                 taken
             })
         }),
         admit: Some({
-            let (gateway, run) = (gateway.clone(), run.clone());
+            let (runs, run) = (runs.clone(), run.clone());
             Arc::new(move || {
-                let (gateway, run) = (gateway.clone(), run.clone());
-                Box::pin(async move { gateway.runs.permits.reacquire(&run.permit).await })
+                let (runs, run) = (runs.clone(), run.clone());
+                Box::pin(async move { runs.permits.reacquire(&run.permit).await })
             })
         }),
     };
-    let heard = Mutex::new(gateway.clock.mono());
+    let heard = Mutex::new(runs.deps.platform.clock.mono());
     let mut on_event = |event| {
         let mut emitter = run.emitter.locked();
-        emitter.turn(&gateway.hub, event, verbose, gateway.clock.wall(), gateway.clock.mono());
-        *heard.locked() = gateway.clock.mono();
+        emitter.turn(&runs.deps.hub, event, verbose, runs.deps.platform.clock.wall(), runs.deps.platform.clock.mono());
+        *heard.locked() = runs.deps.platform.clock.mono();
     };
     let mut report = openclaw_platform::select! {
-        report = turn.run(&gateway.platform, &mut on_event) => report,
-        never = typing(gateway, run) => match never {},
-        never = checkpoints(gateway, run, started_at) => match never {},
-        never = held_back(gateway, run) => match never {},
-        never = patience(gateway, run, &heard) => match never {},
+        report = turn.run(&runs.deps.platform, &mut on_event) => report,
+        never = typing(runs, run) => match never {},
+        never = checkpoints(runs, run, started_at) => match never {},
+        never = held_back(runs, run) => match never {},
+        never = patience(runs, run, &heard) => match never {},
     };
     if run.emitter.locked().turn_is_over() {
         // Whoever ended it in the moment of its last word was told so.
         report.end = TurnEnd::Aborted;
     }
-    let cut_off = report.end == TurnEnd::Aborted && gateway.runs.are_cut_off();
+    let cut_off = report.end == TurnEnd::Aborted && runs.are_cut_off();
     if cut_off && !request.inbox.is_empty() {
-        gateway.platform.probe.sometimes("runs.cut_off_and_left_in_the_inbox");
+        runs.deps.platform.probe.sometimes("runs.cut_off_and_left_in_the_inbox");
         // Nothing is stored: the message is still in the inbox and is answered after the next start (F05).
         return Err(AttemptError::Stopped);
     }
-    let outcome = match judge(&report, &entry.session_id, started_at, gateway.clock.wall()) {
+    let outcome = match judge(&report, &entry.session_id, started_at, runs.deps.platform.clock.wall()) {
         _ if cut_off => Outcome::Failed(stopped()),
         outcome => outcome,
     };
-    let (outcome, letters) = match reply(gateway, run, &report, &outcome) {
+    let (outcome, letters) = match reply(runs, run, &report, &outcome) {
         Ok(letters) => (outcome, letters),
         // Nowhere to send it to: known before anything is told.
         Err(error) => (Outcome::Failed(error), vec![]),
     };
-    store(gateway, run, &mut report, &outcome, letters.clone(), cut_off).await?;
+    store(runs, run, &mut report, &outcome, letters.clone(), cut_off).await?;
     run.promised.store(letters.iter().any(|l| l.cause.promise.is_some()), Ordering::Release);
-    tell(gateway, run, &report, &outcome, started_at);
+    tell(runs, run, &report, &outcome, started_at);
     for letter in &letters {
-        gateway.delivery.dispatch(letter);
+        runs.deps.delivery.dispatch(letter);
     }
     Ok(outcome)
 }
 
 /// Shows "typing ..." where the reply will go, for as long as the run takes.
-async fn typing(gateway: &Gateway, run: &Run) -> std::convert::Infallible {
+async fn typing(runs: &Runs, run: &Run) -> std::convert::Infallible {
     let shown = run.request.deliver.as_ref().and_then(|d| {
-        let channel = gateway.channels.account(&d.route.channel, Some(&d.route.account_id))?;
+        let channel = runs.deps.channels.account(&d.route.channel, Some(&d.route.account_id))?;
         let to = channel.parse_target(&d.route.to).ok()?;
         Some((channel, to))
     });
@@ -251,16 +250,16 @@ async fn typing(gateway: &Gateway, run: &Run) -> std::convert::Infallible {
 }
 
 /// Tells what the emitter holds back while the model pauses (S36).
-async fn held_back(gateway: &Gateway, run: &Run) -> std::convert::Infallible {
+async fn held_back(runs: &Runs, run: &Run) -> std::convert::Infallible {
     loop {
         tokio::time::sleep(TEXT_EVENT).await;
         let mut emitter = run.emitter.locked();
-        emitter.due(&gateway.hub, gateway.clock.wall(), gateway.clock.mono());
+        emitter.due(&runs.deps.hub, runs.deps.platform.clock.wall(), runs.deps.platform.clock.mono());
     }
 }
 
 /// Releases the run's permit to others while nothing is heard of it: it waits for a model, a program, a node or a person (F54).
-async fn patience(gateway: &Gateway, run: &Run, heard: &Mutex<Mono>) -> std::convert::Infallible {
+async fn patience(runs: &Runs, run: &Run, heard: &Mutex<Mono>) -> std::convert::Infallible {
     let last = || *heard.locked();
     loop {
         let seen = last();
@@ -268,8 +267,8 @@ async fn patience(gateway: &Gateway, run: &Run, heard: &Mutex<Mono>) -> std::con
         if last() != seen {
             continue;
         }
-        if gateway.runs.permits.release(&run.permit) {
-            gateway.platform.probe.sometimes("runs.a_silent_one_released_its_permit");
+        if runs.permits.release(&run.permit) {
+            runs.deps.platform.probe.sometimes("runs.a_silent_one_released_its_permit");
             tracing::debug!(run = run.request.run_id, "nothing is heard of a run, its permit is released");
         }
         tokio::time::sleep(RUN_PATIENCE).await;
@@ -277,7 +276,7 @@ async fn patience(gateway: &Gateway, run: &Run, heard: &Mutex<Mono>) -> std::con
 }
 
 /// Keeps what was said so far, so that a crash does not lose all of it.
-async fn checkpoints(gateway: &Gateway, run: &Run, started_at: Millis) -> std::convert::Infallible {
+async fn checkpoints(runs: &Runs, run: &Run, started_at: Millis) -> std::convert::Infallible {
     if run.request.dedupe.is_none() {
         return std::future::pending().await;
     }
@@ -286,7 +285,7 @@ async fn checkpoints(gateway: &Gateway, run: &Run, started_at: Millis) -> std::c
         tokio::time::sleep(CHECKPOINT).await;
         let text = run.said();
         if text != kept {
-            if let Err(error) = record::checkpoint(gateway, &run.request.run_id, started_at, text.clone()).await {
+            if let Err(error) = record::checkpoint(runs, &run.request.run_id, started_at, text.clone()).await {
                 tracing::warn!(%error, "checkpoint of a run");
             }
             kept = text;
@@ -295,8 +294,8 @@ async fn checkpoints(gateway: &Gateway, run: &Run, started_at: Millis) -> std::c
 }
 
 /// As `agent.wait` answers from now on.
-fn end_of(gateway: &Gateway, run: &Run, outcome: &Outcome) -> AgentWait {
-    let (started_at, ended_at) = (run.started_at(), gateway.clock.wall());
+fn end_of(runs: &Runs, run: &Run, outcome: &Outcome) -> AgentWait {
+    let (started_at, ended_at) = (run.started_at(), runs.deps.platform.clock.wall());
     Ended { outcome: outcome.clone(), started_at, ended_at }.to_wait(&run.request.run_id)
 }
 
@@ -309,17 +308,17 @@ fn broken(error: StoreError) -> AttemptError {
 }
 
 /// The session as it is for this run: made when missing, begun anew when its reset is due, marked as used.
-async fn open_session(gateway: &Arc<Gateway>, run: &Run, now: Millis) -> Result<SessionEntry, AttemptError> {
+async fn open_session(runs: &Arc<Runs>, run: &Run, now: Millis) -> Result<SessionEntry, AttemptError> {
     let key = &run.request.session_key;
-    let is_full = gateway.sessions.count().map_err(broken)? >= SESSIONS;
-    if is_full && gateway.sessions.get(key).map_err(broken)?.is_none() {
+    let is_full = runs.deps.sessions.count().map_err(broken)? >= SESSIONS;
+    if is_full && runs.deps.sessions.get(key).map_err(broken)?.is_none() {
         let text = format!("this gateway keeps at most {SESSIONS} sessions: delete some first");
         return Err(ErrorShape::unavailable("TOO_MANY_SESSIONS", text).into());
     }
-    let (new_id, touch, house) = (gateway.sessions.new_id(), run.request.touch.clone(), gateway.clone());
+    let (new_id, touch, house) = (runs.deps.sessions.new_id(), run.request.touch.clone(), runs.clone());
     let change = move |entry: &mut SessionEntry| {
         if entry.updated_at > 0 && house.is_stale(entry, now) {
-            house.platform.probe.sometimes("sessions.begun_anew_when_stale");
+            house.deps.platform.probe.sometimes("sessions.begun_anew_when_stale");
             *entry = entry.restarted(new_id.clone(), now);
         }
         entry.updated_at = now;
@@ -327,13 +326,13 @@ async fn open_session(gateway: &Arc<Gateway>, run: &Run, now: Millis) -> Result<
             touch(entry);
         }
     };
-    let updated = gateway.sessions.update(key, now, change, |_, _| Ok(())).await;
+    let updated = runs.deps.sessions.update(key, now, change, |_, _| Ok(())).await;
     updated.map(|(entry, ())| entry).map_err(broken)
 }
 
 /// The session's own model, else its agent's, then the fallbacks.
-fn choose_models(gateway: &Gateway, key: &str, entry: &SessionEntry) -> Result<Vec<ModelChoice>, ErrorShape> {
-    let config = gateway.config();
+fn choose_models(runs: &Runs, key: &str, entry: &SessionEntry) -> Result<Vec<ModelChoice>, ErrorShape> {
+    let config = runs.deps.settings.get();
     let agent = sessions::key::agent_of(&config, key);
     let own = entry.provider_override.clone().zip(entry.model_override.clone());
     let own = own.map(|(provider, model)| ModelRef { provider, model });
@@ -352,7 +351,7 @@ fn choose_models(gateway: &Gateway, key: &str, entry: &SessionEntry) -> Result<V
     let mut choices = Vec::new();
     let mut why = Vec::new();
     for model in std::iter::once(&primary).chain(&fallbacks) {
-        match gateway.providers.choice(model) {
+        match runs.deps.providers.choice(model) {
             Ok(choice) => choices.push(choice),
             Err(reason) => why.push(reason),
         }
@@ -363,21 +362,21 @@ fn choose_models(gateway: &Gateway, key: &str, entry: &SessionEntry) -> Result<V
     Ok(choices)
 }
 
-fn system_prompt(gateway: &Gateway, run: &Run, now: Millis) -> String {
-    let config = gateway.config();
+fn system_prompt(runs: &Runs, run: &Run, now: Millis) -> String {
+    let config = runs.deps.settings.get();
     let agent = sessions::key::agent_of(&config, &run.request.session_key);
     let entry = config.agents.list.iter().find(|a| a.id == agent);
     let name = entry.and_then(|a| a.identity.as_ref().and_then(|i| i.name.as_deref()).or(a.name.as_deref()));
     let when = jiff::Timestamp::from_millisecond(i64::try_from(now).unwrap_or(0)).unwrap_or_default();
     let now = when.strftime("%Y-%m-%d %H:%M (%A), UTC").to_string();
     let extra = run.request.extra_system.as_deref().unwrap_or_default();
-    let workspace = &gateway.options.workspace;
+    let workspace = &runs.deps.workspace;
     prompt::SystemPrompt { name: name.unwrap_or("Assistant"), now: &now, workspace, extra }.build()
 }
 
 /// Waiting system events come before what the user said (section 9); those of lesser rights wait for a run of theirs (S23).
-fn with_system_events(gateway: &Gateway, run: &Run, now: Millis) -> Vec<Content> {
-    let notes = gateway.system_events.take(&run.request.session_key, &run.rights);
+fn with_system_events(runs: &Runs, run: &Run, now: Millis) -> Vec<Content> {
+    let notes = runs.deps.system_events.take(&run.request.session_key, &run.rights);
     let when = jiff::Timestamp::from_millisecond(i64::try_from(now).unwrap_or(0)).unwrap_or_default();
     let stamp = when.strftime("%Y-%m-%d %H:%M UTC").to_string();
     let lines = notes.iter().map(|note| Content::text(format!("System: [{stamp}] {note}")));
@@ -429,7 +428,7 @@ fn judge(report: &TurnReport, session_id: &str, started_at: Millis, now: Millis)
 ///
 /// A run that the stop of the gateway cut off does not use its key up: the same request after the start runs again.
 async fn store(
-    gateway: &Gateway,
+    runs: &Runs,
     run: &Run,
     report: &mut TurnReport,
     outcome: &Outcome,
@@ -437,9 +436,9 @@ async fn store(
     cut_off: bool,
 ) -> Result<(), AttemptError> {
     let request = &run.request;
-    let now = gateway.clock.wall();
+    let now = runs.deps.platform.clock.wall();
     let messages: Vec<(String, Message)> =
-        std::mem::take(&mut report.messages).into_iter().map(|m| (gateway.sessions.line_id(), m)).collect();
+        std::mem::take(&mut report.messages).into_iter().map(|m| (runs.deps.sessions.line_id(), m)).collect();
     let usage = report.usage;
     let model = (report.provider.clone(), report.model.clone());
     let aborted = matches!(report.end, TurnEnd::Aborted | TurnEnd::TimedOut);
@@ -452,7 +451,7 @@ async fn store(
     });
     let promised = letters.iter().any(|l| l.cause.promise.is_some());
     let claim = request.dedupe.as_ref().filter(|_| !cut_off && !promised);
-    let traces = Traces::of(gateway, run, outcome, letters, claim);
+    let traces = Traces::of(runs, run, outcome, letters, claim);
     let also = Arc::new(move |tx: &WriteTransaction, entry: &SessionEntry| {
         sessions::store::append(tx, &entry.session_id, now, &messages)?;
         traces.write(tx)
@@ -461,12 +460,12 @@ async fn store(
         let (change, also) = (change.clone(), also.clone());
         let change = move |entry: &mut SessionEntry| change(entry);
         let also = move |tx: &WriteTransaction, entry: &SessionEntry| also(tx, entry);
-        match gateway.sessions.update_decided(&request.session_key, now, change, also).await {
+        match runs.deps.sessions.update_decided(&request.session_key, now, change, also).await {
             Ok(_) => return Ok(()),
             Err(error) if error.is_passing() => {
-                gateway.platform.probe.sometimes("runs.an_end_waited_for_the_disk");
+                runs.deps.platform.probe.sometimes("runs.an_end_waited_for_the_disk");
                 tracing::error!(%error, run = request.run_id, "what came of a run waits for the state database");
-                if !pause(gateway).await {
+                if !pause(runs).await {
                     return Err(AttemptError::Stopped);
                 }
             }
@@ -475,19 +474,19 @@ async fn store(
     }
 }
 
-fn tell(gateway: &Gateway, run: &Run, report: &TurnReport, outcome: &Outcome, started_at: Millis) {
-    let now = gateway.clock.wall();
-    let hub = &gateway.hub;
+fn tell(runs: &Runs, run: &Run, report: &TurnReport, outcome: &Outcome, started_at: Millis) {
+    let now = runs.deps.platform.clock.wall();
+    let hub = &runs.deps.hub;
     let mut emit = run.emitter.locked();
     match (&report.end, outcome) {
         (TurnEnd::Done, Outcome::Ok { .. }) => emit.end(hub, &report.text, started_at, now),
         (TurnEnd::Aborted, _) => {
-            gateway.platform.probe.sometimes("runs.aborted");
+            runs.deps.platform.probe.sometimes("runs.aborted");
             emit.abort(hub, "rpc");
             emit.aborted_end(hub, started_at, now);
         }
         (TurnEnd::TimedOut, _) => {
-            gateway.platform.probe.sometimes("runs.deadline_reached");
+            runs.deps.platform.probe.sometimes("runs.deadline_reached");
             emit.abort(hub, "timeout");
             emit.aborted_end(hub, started_at, now);
         }
@@ -502,7 +501,7 @@ fn tell(gateway: &Gateway, run: &Run, report: &TurnReport, outcome: &Outcome, st
 ///
 /// # Errors
 /// A reply that has to be delivered has no place to go to.
-fn reply(gateway: &Gateway, run: &Run, report: &TurnReport, outcome: &Outcome) -> Result<Vec<Letter>, ErrorShape> {
+fn reply(runs: &Runs, run: &Run, report: &TurnReport, outcome: &Outcome) -> Result<Vec<Letter>, ErrorShape> {
     let text = match &report.end {
         TurnEnd::Done => report.text.clone(),
         TurnEnd::Aborted => return Ok(vec![]),
@@ -516,11 +515,11 @@ fn reply(gateway: &Gateway, run: &Run, report: &TurnReport, outcome: &Outcome) -
         let (answer, _) = final_of(&run.request.run_id, outcome);
         Promise { claim: claim.clone(), answer }
     });
-    compose(gateway, run, &text, promise)
+    compose(runs, run, &text, promise)
 }
 
 /// The same text to each place where the run's reply goes; what is promised is the end of the first letter.
-fn compose(gateway: &Gateway, run: &Run, text: &str, promise: Option<Promise>) -> Result<Vec<Letter>, ErrorShape> {
+fn compose(runs: &Runs, run: &Run, text: &str, promise: Option<Promise>) -> Result<Vec<Letter>, ErrorShape> {
     let mut letters = Vec::new();
     let mut promise = promise;
     for (by, delivery) in run.deliveries().into_iter().filter(|_| !text.is_empty()) {
@@ -531,7 +530,7 @@ fn compose(gateway: &Gateway, run: &Run, text: &str, promise: Option<Promise>) -
             ..Cause::default()
         };
         let draft = Draft { route: delivery.route, text: text.to_owned(), reply_to: delivery.reply_to, cause };
-        match gateway.delivery.compose(&by, draft) {
+        match runs.deps.delivery.compose(&by, draft) {
             Ok(letter) => letters.push(letter),
             Err(error) if delivery.required => return Err(error),
             Err(error) => tracing::warn!(%error, "the reply has no place to go to"),
@@ -541,6 +540,6 @@ fn compose(gateway: &Gateway, run: &Run, text: &str, promise: Option<Promise>) -
 }
 
 /// The deadline of a run in the configuration.
-pub fn default_timeout(gateway: &Gateway) -> Duration {
-    Duration::from_secs(gateway.config().agents.defaults.timeout_seconds)
+pub fn default_timeout(config: &Config) -> Duration {
+    Duration::from_secs(config.agents.defaults.timeout_seconds)
 }

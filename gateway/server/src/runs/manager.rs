@@ -2,11 +2,14 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    path::PathBuf,
+    sync::OnceLock,
     time::Duration,
 };
 
+use openclaw_agent::tool::Tool;
 use openclaw_platform::{
-    Millis, Moment, Mono, SpawnerExt as _,
+    ClockExt as _, Millis, Mono, Platform, SpawnerExt as _,
     sync::LockExt as _,
     sync::{
         Arc, Mutex, MutexGuard, Notify,
@@ -29,11 +32,21 @@ use super::{
     queue::{Lane, Mode, Next, Pushed, Queueing},
 };
 use crate::{
-    gateway::Gateway,
+    channels::{Channels, inbox::RETRY as INBOX_RETRY, media::Attachments},
+    delivery::Delivery as Deliveries,
+    hub::EventHub,
+    idempotency::Idempotency,
     limits::{ENDED_RUN_TTL, ENDED_RUNS},
+    providers::Providers,
     rights::{self, Effect, Principal, Rights, Where},
-    sessions::entry::{Route, SessionEntry},
+    sessions::{
+        self,
+        entry::{Route, SessionEntry},
+        store::Sessions,
+    },
+    settings::Settings,
     store::{self, Store, StoreError},
+    system_events::SystemEvents,
 };
 
 /// Changes a session entry.
@@ -191,12 +204,49 @@ struct State {
     ended_order: VecDeque<(Mono, String)>,
 }
 
+/// What runs use of others.
+pub struct Deps {
+    /// The seams.
+    pub platform: Platform,
+    /// The configuration.
+    pub settings: Settings,
+    /// The database.
+    pub store: Store,
+    /// Who hears of them.
+    pub hub: Arc<EventHub>,
+    /// Where they are and what was said there.
+    pub sessions: Arc<Sessions>,
+    /// Their ends answer keys.
+    pub idempotency: Arc<Idempotency>,
+    /// Models.
+    pub providers: Arc<Providers>,
+    /// Where people see that one is under way.
+    pub channels: Arc<Channels>,
+    /// What they say to chats.
+    pub delivery: Arc<Deliveries>,
+    /// What came with a message.
+    pub attachments: Arc<Attachments>,
+    /// Notes that enter them.
+    pub system_events: Arc<SystemEvents>,
+    /// Where agents work.
+    pub workspace: PathBuf,
+    /// Where a day begins.
+    pub time_zone: jiff::tz::TimeZone,
+}
+
+/// Who offers tools to runs.
+pub trait Toolbox: Send + Sync {
+    /// Those of this run, in its session: none unless who asked may have commands run (D47).
+    fn for_run(&self, run: &Arc<Run>, entry: &SessionEntry) -> Vec<Arc<dyn Tool>>;
+}
+
 /// All runs.
 pub struct Runs {
+    pub(super) deps: Deps,
+    toolbox: OnceLock<Arc<dyn Toolbox>>,
     state: Mutex<State>,
     /// Permits of those that run side by side.
     pub permits: Permits,
-    per_session: usize,
     idle: Notify,
     /// Callers that are to be told how their run ended.
     owed: AtomicUsize,
@@ -204,28 +254,23 @@ pub struct Runs {
 }
 
 /// Held until the caller of a run has been told how it ended.
-pub struct Owed(Arc<Gateway>);
+pub struct Owed(Arc<Runs>);
 
 impl Drop for Owed {
     fn drop(&mut self) {
-        self.0.runs.owed.fetch_sub(1, Ordering::AcqRel);
-        self.0.runs.idle.notify_waiters();
+        self.0.owed.fetch_sub(1, Ordering::AcqRel);
+        self.0.idle.notify_waiters();
     }
 }
 
 impl Runs {
-    /// At most `parallel` runs side by side, at most `per_session` queued in one session; reads how the last runs of an
-    /// earlier process ended, so that they can still be waited for.
+    /// None yet; reads how the last runs of an earlier process ended, so that they can still be waited for.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub fn load(
-        store: &Store,
-        (wall, mono): (Millis, Mono),
-        parallel: usize,
-        per_session: usize,
-    ) -> Result<Self, StoreError> {
-        let (now, mut state) = (Moment { wall, mono }, State::default());
+    pub fn load(deps: Deps) -> Result<Self, StoreError> {
+        let parallel = deps.settings.get().agents.defaults.max_concurrent as usize;
+        let (now, mut state) = (deps.platform.clock.moment(), State::default());
         // The database may hold more than count, until the next sweep.
         let mut newest: BTreeMap<(Option<Millis>, String), AgentWait> = BTreeMap::new();
         let keep = |id, end: AgentWait| {
@@ -234,7 +279,7 @@ impl Runs {
                 newest.pop_first();
             }
         };
-        store.read(|tx| store::each(tx, store::RUNS_ENDED, keep))?;
+        deps.store.read(|tx| store::each(tx, store::RUNS_ENDED, keep))?;
         for end in newest.into_values() {
             let ended_at = end.ended_at.unwrap_or(0);
             if now.age(ended_at) < ENDED_RUN_TTL {
@@ -242,13 +287,29 @@ impl Runs {
             }
         }
         Ok(Self {
+            deps,
+            toolbox: OnceLock::new(),
             state: Mutex::new(state),
             permits: Permits::new(parallel),
-            per_session,
             idle: Notify::new(),
             owed: AtomicUsize::new(0),
             cut_off: CancellationToken::new(),
         })
+    }
+
+    /// From now on runs have the tools of this box; before that they have none.
+    pub fn equip(&self, toolbox: Arc<dyn Toolbox>) {
+        let _ = self.toolbox.set(toolbox);
+    }
+
+    /// The tools of a run.
+    pub(super) fn tools(&self, run: &Arc<Run>, entry: &SessionEntry) -> Vec<Arc<dyn Tool>> {
+        self.toolbox.get().map_or_else(Vec::new, |toolbox| toolbox.for_run(run, entry))
+    }
+
+    /// True when the session's reset is due (section 6).
+    pub(super) fn is_stale(&self, entry: &SessionEntry, now: Millis) -> bool {
+        sessions::stale::is_stale(&self.deps.settings.get(), &self.deps.time_zone, entry, now)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -259,8 +320,8 @@ impl Runs {
     ///
     /// # Errors
     /// As [`Self::reserve`].
-    pub fn submit(&self, gateway: &Arc<Gateway>, request: RunRequest) -> Result<Arc<Run>, ErrorShape> {
-        self.reserve(gateway, request).map(|place| place.accept().run())
+    pub fn submit(self: &Arc<Self>, request: RunRequest) -> Result<Arc<Run>, ErrorShape> {
+        self.reserve(request).map(|place| place.accept().run())
     }
 
     /// Queues a run whose request may still be refused, and starts its session's lane when that was idle.
@@ -268,8 +329,8 @@ impl Runs {
     /// # Errors
     /// INVALID_REQUEST when the id is in use or the session is not for who asks, UNAVAILABLE when the session's queue is
     /// full.
-    pub fn reserve(&self, gateway: &Arc<Gateway>, request: RunRequest) -> Result<Place, ErrorShape> {
-        let config = gateway.config();
+    pub fn reserve(self: &Arc<Self>, request: RunRequest) -> Result<Place, ErrorShape> {
+        let config = self.deps.settings.get();
         let effect = Effect::Run(Where::Session(&request.session_key));
         if !rights::may(&config, &request.by, effect) {
             return Err(rights::refusal(&request.by, effect));
@@ -280,8 +341,8 @@ impl Runs {
             return Err(ErrorShape::invalid("RUN_ID_IN_USE", "this idempotencyKey names a run that is under way"));
         }
         let waiting = state.lanes.get(&request.session_key).map_or(0, Lane::len);
-        if waiting >= self.per_session {
-            gateway.platform.probe.sometimes("queue.session_full");
+        if waiting >= config.gateway.limits.max_queued_per_session as usize {
+            self.deps.platform.probe.sometimes("queue.session_full");
             let text = format!("the session has {waiting} runs waiting");
             return Err(ErrorShape::unavailable("SESSION_QUEUE_FULL", text).retry(Some(5000)));
         }
@@ -295,17 +356,17 @@ impl Runs {
             Some(Mode::Interrupt) => lane.runs().filter(gives_way).cloned().collect(),
             _ => vec![],
         };
-        let pushed = lane.push(run.clone(), gateway.clock.mono());
+        let pushed = lane.push(run.clone(), self.deps.platform.clock.mono());
         state.live.insert(run.request.run_id.clone(), run.clone());
         let dropped = match pushed {
             Pushed::Waits => None,
             Pushed::Summarised(old) => {
-                gateway.platform.probe.sometimes("queue.overflow_summed_up");
+                self.deps.platform.probe.sometimes("queue.overflow_summed_up");
                 state.live.remove(&old.request.run_id);
                 None
             }
             Pushed::Dropped(old) => {
-                gateway.platform.probe.sometimes("queue.message_dropped");
+                self.deps.platform.probe.sometimes("queue.message_dropped");
                 state.live.remove(&old.request.run_id);
                 Some(old)
             }
@@ -313,23 +374,23 @@ impl Runs {
         drop(state);
         for old in interrupted {
             // One that has said everything is not ended any more: its reply comes.
-            if old.emitter.locked().abort_if_under_way(&gateway.hub, "stop") {
-                gateway.platform.probe.sometimes("queue.interrupted");
+            if old.emitter.locked().abort_if_under_way(&self.deps.hub, "stop") {
+                self.deps.platform.probe.sometimes("queue.interrupted");
                 old.cancel.cancel();
             }
         }
         if let Some(old) = dropped {
             tracing::warn!(session = old.request.session_key, "the queue of the session is full, a message is dropped");
-            let (gateway, inbox) = (gateway.clone(), old.request.inbox.clone());
-            gateway.clone().tasks.spawn("inbox", async move {
-                crate::channels::inbox::forget_all(&gateway, inbox, "the queue of its session is full").await;
+            let (runs, inbox) = (self.clone(), old.request.inbox.clone());
+            self.deps.platform.tasks.spawn("inbox", async move {
+                runs.forget(inbox, "the queue of its session is full").await;
             });
         }
         if starts {
-            let (gateway, key) = (gateway.clone(), run.request.session_key.clone());
-            gateway.clone().tasks.spawn("session", async move { gateway.runs.lane(&gateway, &key).await });
+            let (runs, key) = (self.clone(), run.request.session_key.clone());
+            self.deps.platform.tasks.spawn("session", async move { runs.lane(&key).await });
         }
-        Ok(Place::new(gateway, run))
+        Ok(Place::new(self, run))
     }
 
     /// Takes a run out of its queue that was not accepted after all. Whoever waited for it is told that it did not end.
@@ -347,29 +408,30 @@ impl Runs {
     }
 
     /// Runs one session's queue to its end.
-    async fn lane(&self, gateway: &Arc<Gateway>, key: &str) {
-        while self.quiet(gateway, key).await {
+    async fn lane(self: &Arc<Self>, key: &str) {
+        while self.quiet(key).await {
             let permit = self.permits.acquire().await;
             // Meanwhile another may have come to be the first.
-            let Some(run) = self.begin(key, gateway.clock.mono()) else {
-                gateway.platform.probe.sometimes("runs.another_came_to_be_the_first");
+            let Some(run) = self.begin(key, self.deps.platform.clock.mono()) else {
+                self.deps.platform.probe.sometimes("runs.another_came_to_be_the_first");
                 continue;
             };
-            let probe = &gateway.platform.probe;
+            let probe = &self.deps.platform.probe;
             let is_mine = || self.current(key).is_some_and(|current| Arc::ptr_eq(&current, &run));
             probe.always("runs.one_per_lane", is_mine());
             probe.always("runs.live_until_their_end", self.live(&run.request.run_id).is_some());
             run.permit.hold(permit);
-            let started_at = gateway.clock.wall();
+            let started_at = self.deps.platform.clock.wall();
             *run.started_at.locked() = Some(started_at);
-            let outcome = execute::execute(gateway, &run, started_at).await;
+            let outcome = execute::execute(self, &run, started_at).await;
             probe.always("runs.nobody_took_the_lane", is_mine());
             run.permit.clear();
-            let ended = Arc::new(Ended { outcome, started_at: Some(started_at), ended_at: gateway.clock.wall() });
+            let ended =
+                Arc::new(Ended { outcome, started_at: Some(started_at), ended_at: self.deps.platform.clock.wall() });
             let is_over = {
                 let mut state = self.lock();
                 state.live.remove(&run.request.run_id);
-                state.remember(ended.to_wait(&run.request.run_id), gateway.clock.mono());
+                state.remember(ended.to_wait(&run.request.run_id), self.deps.platform.clock.mono());
                 let is_over = state.lanes.get_mut(key).is_none_or(|lane| {
                     lane.end();
                     lane.is_empty()
@@ -389,12 +451,12 @@ impl Runs {
     }
 
     /// Waits until the next run is accepted and nobody is still writing; false when nothing waits any more.
-    async fn quiet(&self, gateway: &Arc<Gateway>, key: &str) -> bool {
+    async fn quiet(&self, key: &str) -> bool {
         loop {
             let next = {
                 let mut state = self.lock();
                 let Some(lane) = state.lanes.get(key) else { return false };
-                let next = lane.next(gateway.clock.mono());
+                let next = lane.next(self.deps.platform.clock.mono());
                 if matches!(next, Next::Idle) {
                     state.lanes.remove(key);
                 }
@@ -524,9 +586,23 @@ impl Runs {
     }
 
     /// Somebody is to be told how a run ended; a stop waits for that ([`Self::answered`]).
-    pub fn owe(&self, gateway: &Arc<Gateway>) -> Owed {
+    pub fn owe(self: &Arc<Self>) -> Owed {
         self.owed.fetch_add(1, Ordering::AcqRel);
-        Owed(gateway.clone())
+        Owed(self.clone())
+    }
+
+    /// Marks inbound messages as handled that no run will answer, again until it is stored or the gateway stops: else the next
+    /// start would answer them (F50).
+    pub async fn forget(&self, keys: Vec<String>, why: &str) {
+        self.deps.platform.probe.sometimes("inbox.message_not_answered");
+        for key in keys {
+            while !self.deps.channels.inbox.forget(&key, why).await {
+                openclaw_platform::select! {
+                    () = self.are_to_be_cut_off() => return,
+                    () = tokio::time::sleep(INBOX_RETRY) => {}
+                }
+            }
+        }
     }
 
     /// Waits until every caller has been told.

@@ -2,20 +2,19 @@
 
 use std::sync::Arc;
 
-use super::{RunRequest, manager::Run};
-use crate::gateway::Gateway;
+use super::{RunRequest, Runs, manager::Run};
 
 /// A run that waits in its session's queue and that everybody can wait for or abort, but that is not accepted yet: it
 /// does not begin, nor does what waits behind it. Dropped, it gives the place back.
 pub struct Place {
-    gateway: Arc<Gateway>,
+    runs: Arc<Runs>,
     run: Arc<Run>,
     is_accepted: bool,
 }
 
 impl Place {
-    pub(super) fn new(gateway: &Arc<Gateway>, run: Arc<Run>) -> Self {
-        Self { gateway: gateway.clone(), run, is_accepted: false }
+    pub(super) fn new(runs: &Arc<Runs>, run: Arc<Run>) -> Self {
+        Self { runs: runs.clone(), run, is_accepted: false }
     }
 
     /// What is asked.
@@ -33,7 +32,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         if !self.is_accepted {
-            self.gateway.runs.withdraw(&self.run);
+            self.runs.withdraw(&self.run);
         }
     }
 }

@@ -7,10 +7,9 @@ use openclaw_protocol::{message::Content, params::AgentWait, truncate};
 use redb::WriteTransaction;
 use serde::{Deserialize, Serialize};
 
-use super::{Accepted, RunRequest, manager::Delivery};
+use super::{Accepted, RunRequest, Runs, manager::Delivery};
 use crate::{
     dispatch::Failure,
-    gateway::Gateway,
     idempotency::Claim,
     limits::CHECKPOINT_TEXT,
     rights::Principal,
@@ -95,9 +94,9 @@ impl RunRecord {
 ///
 /// # Errors
 /// As [`Runs::reserve`](super::Runs::reserve), and UNAVAILABLE when it cannot be stored: nothing was accepted.
-pub async fn accept(gateway: &Arc<Gateway>, request: RunRequest) -> Result<Accepted, Failure> {
-    let place = gateway.runs.reserve(gateway, request)?;
-    write(gateway, place.request()).await?;
+pub async fn accept(runs: &Arc<Runs>, request: RunRequest) -> Result<Accepted, Failure> {
+    let place = runs.reserve(request)?;
+    write(runs, place.request()).await?;
     Ok(place.accept())
 }
 
@@ -105,24 +104,19 @@ pub async fn accept(gateway: &Arc<Gateway>, request: RunRequest) -> Result<Accep
 ///
 /// # Errors
 /// When it cannot be stored.
-pub async fn write(gateway: &Gateway, request: &RunRequest) -> Result<(), StoreError> {
-    let (id, record) = (request.run_id.clone(), RunRecord::of(request, gateway.clock.wall()));
-    gateway.store.write(move |tx| store::put(&mut tx.open_table(store::RUNS)?, &id, &record)).await
+pub async fn write(runs: &Runs, request: &RunRequest) -> Result<(), StoreError> {
+    let (id, record) = (request.run_id.clone(), RunRecord::of(request, runs.deps.platform.clock.wall()));
+    runs.deps.store.write(move |tx| store::put(&mut tx.open_table(store::RUNS)?, &id, &record)).await
 }
 
 /// Keeps how far a run has come, when it has a record.
 ///
 /// # Errors
 /// When it cannot be stored; the run goes on.
-pub async fn checkpoint(
-    gateway: &Gateway,
-    run_id: &str,
-    started_at: Millis,
-    mut text: String,
-) -> Result<(), StoreError> {
-    gateway.platform.probe.sometimes("runs.checkpoint_stored");
+pub async fn checkpoint(runs: &Runs, run_id: &str, started_at: Millis, mut text: String) -> Result<(), StoreError> {
+    runs.deps.platform.probe.sometimes("runs.checkpoint_stored");
     text.truncate(truncate::bytes(&text, CHECKPOINT_TEXT).len());
-    gateway.platform.probe.always("runs.checkpoint_bounded", text.len() <= CHECKPOINT_TEXT);
+    runs.deps.platform.probe.always("runs.checkpoint_bounded", text.len() <= CHECKPOINT_TEXT);
     let id = run_id.to_owned();
     let keep = move |tx: &WriteTransaction| {
         let mut table = tx.open_table(store::RUNS)?;
@@ -130,7 +124,7 @@ pub async fn checkpoint(
         let record = RunRecord { started_at: Some(started_at), text: text.clone(), ..record };
         store::put(&mut table, &id, &record)
     };
-    gateway.store.write(keep).await
+    runs.deps.store.write(keep).await
 }
 
 /// Ends a run within the transaction that stores what came of it; `agent.wait` answers `end` from now on.

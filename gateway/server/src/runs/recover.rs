@@ -11,11 +11,10 @@ use openclaw_protocol::{
 };
 
 use super::{
-    Outcome,
+    Outcome, Runs,
     record::{self, RunRecord},
 };
 use crate::{
-    gateway::Gateway,
     idempotency,
     rights::Principal,
     sessions,
@@ -37,21 +36,22 @@ pub fn interrupted() -> ErrorShape {
 ///
 /// # Errors
 /// When the database cannot be read or written.
-pub async fn recover(gateway: &Arc<Gateway>) -> Result<(), StoreError> {
-    let mut left: Vec<(String, RunRecord)> = gateway.store.read(|tx| store::all(tx, store::RUNS))?;
+pub async fn recover(runs: &Arc<Runs>) -> Result<(), StoreError> {
+    let mut left: Vec<(String, RunRecord)> = runs.deps.store.read(|tx| store::all(tx, store::RUNS))?;
     left.sort_by_key(|(_, r)| r.accepted_at);
     for (run_id, record) in left {
-        let again = gateway.config().agents.defaults.on_restart == OnRestart::Rerun && record.attempts < ATTEMPTS;
+        let again =
+            runs.deps.settings.get().agents.defaults.on_restart == OnRestart::Rerun && record.attempts < ATTEMPTS;
         tracing::warn!(run_id = %run_id.escape_debug(), session = record.session_key, again, "run interrupted");
-        gateway.platform.probe.sometimes(if again {
+        runs.deps.platform.probe.sometimes(if again {
             "runs.begun_anew_after_a_crash"
         } else {
             "runs.reported_after_a_crash"
         });
         if again {
-            rerun(gateway, &run_id, &record).await?;
+            rerun(runs, &run_id, &record).await?;
         } else {
-            report(gateway, run_id, record, interrupted()).await?;
+            report(runs, run_id, record, interrupted()).await?;
         }
     }
     Ok(())
@@ -59,8 +59,8 @@ pub async fn recover(gateway: &Arc<Gateway>) -> Result<(), StoreError> {
 
 /// The transcript keeps what was asked and what was said, the key and `agent.wait` answer with the reason, and the agent
 /// hears of it with its next message.
-async fn report(gateway: &Gateway, run_id: String, record: RunRecord, error: ErrorShape) -> Result<(), StoreError> {
-    let now = gateway.clock.wall();
+async fn report(runs: &Runs, run_id: String, record: RunRecord, error: ErrorShape) -> Result<(), StoreError> {
+    let now = runs.deps.platform.clock.wall();
     let reason = error.details.as_ref().and_then(|d| d["code"].as_str()).unwrap_or("RUN_INTERRUPTED");
     let end = AgentWait {
         run_id: run_id.clone(),
@@ -72,12 +72,12 @@ async fn report(gateway: &Gateway, run_id: String, record: RunRecord, error: Err
     };
     let answer =
         record.claim.as_ref().map(|claim| claim.record(&record.request(&run_id), &Outcome::Failed(error.clone()), now));
-    let lines: Vec<_> = transcript(&record, now).into_iter().map(|m| (gateway.sessions.line_id(), m)).collect();
+    let lines: Vec<_> = transcript(&record, now).into_iter().map(|m| (runs.deps.sessions.line_id(), m)).collect();
     let change = move |entry: &mut SessionEntry| {
         entry.updated_at = now;
         entry.aborted_last_run = true;
     };
-    let stored = gateway.sessions.update(&record.session_key, now, change, {
+    let stored = runs.deps.sessions.update(&record.session_key, now, change, {
         let (end, answer) = (end.clone(), answer.clone());
         move |tx, entry| {
             sessions::store::append(tx, &entry.session_id, now, &lines)?;
@@ -89,12 +89,12 @@ async fn report(gateway: &Gateway, run_id: String, record: RunRecord, error: Err
     });
     stored.await?;
     if let (Some(claim), Some((_, answer))) = (&record.claim, answer) {
-        gateway.idempotency.finish(claim, answer);
+        runs.deps.idempotency.finish(claim, answer);
     }
-    gateway.runs.remember(end, gateway.clock.mono());
+    runs.remember(end, runs.deps.platform.clock.mono());
     let said = if record.text.is_empty() { "nothing had been said yet" } else { "part of the answer was said" };
     let note = format!("The previous run of this session was interrupted by a restart of the gateway ({said}).");
-    gateway.note(&Principal::Gateway, &record.session_key, &note);
+    runs.deps.system_events.note(&Principal::Gateway, &record.session_key, &note);
     Ok(())
 }
 
@@ -116,28 +116,28 @@ fn transcript(record: &RunRecord, now: Millis) -> [Message; 2] {
 }
 
 /// The same request again, under its own id and key.
-async fn rerun(gateway: &Arc<Gateway>, run_id: &str, record: &RunRecord) -> Result<(), StoreError> {
-    gateway.platform.probe.always("runs.begun_anew_once", record.attempts < ATTEMPTS);
+async fn rerun(runs: &Arc<Runs>, run_id: &str, record: &RunRecord) -> Result<(), StoreError> {
+    runs.deps.platform.probe.always("runs.begun_anew_once", record.attempts < ATTEMPTS);
     let request = record.request(run_id);
-    record::write(gateway, &request).await?;
+    record::write(runs, &request).await?;
     if let Some(claim) = &record.claim {
-        gateway.idempotency.resume(claim);
+        runs.deps.idempotency.resume(claim);
     }
-    match gateway.runs.submit(gateway, request) {
+    match runs.submit(request) {
         // Its key and its record do not stay for ever: it is told, as any other that does not go on (F53).
         Err(error) => {
             tracing::error!(%error, "a run could not be begun anew");
-            return report(gateway, run_id.to_owned(), record.clone(), error).await;
+            return report(runs, run_id.to_owned(), record.clone(), error).await;
         }
         Ok(run) => {
-            let (gateway, claim) = (gateway.clone(), record.claim.clone());
-            gateway.clone().tasks.spawn("agent", async move {
+            let (runs, claim) = (runs.clone(), record.claim.clone());
+            runs.clone().deps.platform.tasks.spawn("agent", async move {
                 let ended = run.ended().await;
                 // What has to be delivered is answered by the end of its letter (F53).
                 let is_promised = run.promised.load(Ordering::Acquire);
                 if let (Some(ended), Some(claim)) = (ended, claim.filter(|_| !is_promised)) {
                     let (_, answer) = claim.record(&run.request, &ended.outcome, ended.ended_at);
-                    gateway.idempotency.finish(&claim, answer);
+                    runs.deps.idempotency.finish(&claim, answer);
                 }
             });
         }

@@ -56,7 +56,8 @@ pub async fn send(context: &Context, arguments: &Value) -> Result<Value, Failed>
     if gateway.sessions.get(&session_key).map_err(|_| "the state database cannot be read now")?.is_none() {
         return Err("no such session; see sessions_list".into());
     }
-    let (input, timeout_of_run) = (vec![Content::text(text(arguments, "message")?)], execute::default_timeout(gateway));
+    let (input, timeout_of_run) =
+        (vec![Content::text(text(arguments, "message")?)], execute::default_timeout(&gateway.config()));
     let request = RunRequest {
         shown_key: shown.to_owned(),
         is_nested: true,
@@ -67,7 +68,7 @@ pub async fn send(context: &Context, arguments: &Value) -> Result<Value, Failed>
         return Err("too many runs wait for something already; try again later".into());
     }
     let run_id = request.run_id.clone();
-    let run = gateway.runs.submit(gateway, request).map_err(|e| e.message)?;
+    let run = gateway.runs.submit(request).map_err(|e| e.message)?;
     match tokio::time::timeout(timeout(arguments), run.ended()).await {
         Err(_) | Ok(None) => Ok(json!({"status": "pending", "runId": run_id})),
         Ok(Some(ended)) => match &ended.outcome {

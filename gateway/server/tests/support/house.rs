@@ -48,7 +48,7 @@ impl House {
         let parsed = openclaw_config::parse(&config, &|_| None).unwrap();
         let options = ServerOptions { channels: true, ..options(parsed.config) };
         let gateway = Gateway::open(platform, options).unwrap();
-        recover::recover(&gateway).await.unwrap();
+        recover::recover(&gateway.runs).await.unwrap();
         delivery::start(&gateway.delivery).await.unwrap();
         let channels = channels::start(&gateway);
         let ended = stop.clone();

@@ -158,7 +158,7 @@ async fn f04_what_is_in_use_stays() {
         sender: "42".into(),
         text: "hello".into(),
     });
-    house.gateway.runs.submit(&house.gateway, request).unwrap();
+    house.gateway.runs.submit(request).unwrap();
     let letter = json!({
         "id": "1-a", "channel": "telegram", "account": "default", "to": { "chat": "42" }, "text": "hello",
         "createdAt": BEGIN, "expiresAt": BEGIN + DAY, "state": "queued", "attempts": 0, "tries": 0,
