@@ -331,5 +331,5 @@ async fn receive(gateway: &Gateway, channel: &dyn Channel, stop: CancellationTok
         Ok(()) => tracing::info!(channel = id, account, "channel stopped"),
         Err(ChannelError::Credentials(why)) => tracing::error!(channel = id, account, why, "channel stopped for good"),
     }
-    gateway.refresh_health();
+    gateway.health.refresh();
 }

@@ -8,18 +8,31 @@ use openclaw_agent::{
     tool::ExecGate,
 };
 use openclaw_config::{ExecAsk, ExecSecurity};
-use openclaw_platform::{BoxFuture, Processes};
+use openclaw_platform::{BoxFuture, Platform, Processes};
 use openclaw_protocol::approvals::Decision;
 
 use crate::{
-    approvals::{Binding, Question},
-    gateway::Gateway,
+    approvals::{Approvals, Binding, Question},
     limits::{APPROVAL_DEFAULT, PROBLEMS_TOLD},
+    settings::Settings,
 };
+
+/// What the gate uses of others.
+#[derive(Clone)]
+pub struct Deps {
+    /// The seams.
+    pub platform: Platform,
+    /// The configuration.
+    pub settings: Settings,
+    /// The stored policy.
+    pub policy: Arc<ApprovalsStore>,
+    /// Who asks a person.
+    pub approvals: Arc<Approvals>,
+}
 
 /// The gate for commands of one run on this machine.
 pub struct Gate {
-    gateway: Arc<Gateway>,
+    deps: Deps,
     agent_id: String,
     session_key: String,
     asked: (Option<ExecSecurity>, Option<ExecAsk>),
@@ -28,23 +41,18 @@ pub struct Gate {
 impl Gate {
     /// For a run of `agent_id` in the session `session_key`; `asked` is what the session itself asks for: it can only
     /// make the policy stricter.
-    pub fn new(
-        gateway: Arc<Gateway>,
-        agent_id: &str,
-        session_key: &str,
-        asked: (Option<ExecSecurity>, Option<ExecAsk>),
-    ) -> Self {
-        Self { gateway, agent_id: agent_id.to_owned(), session_key: session_key.to_owned(), asked }
+    pub fn new(deps: Deps, agent_id: &str, session_key: &str, asked: (Option<ExecSecurity>, Option<ExecAsk>)) -> Self {
+        Self { deps, agent_id: agent_id.to_owned(), session_key: session_key.to_owned(), asked }
     }
 
     /// What `tools.exec` and the stored policy say, the stricter where both do, and no more than the session and the
     /// agent's own configuration say. Where neither says anything: the list, and a person is asked about the rest (D47). A
     /// file that cannot be read allows nothing.
     async fn policy(&self) -> Result<Policy, String> {
-        let config = self.gateway.config();
+        let config = self.deps.settings.get();
         let exec = &config.tools.exec;
         let unset = (exec.security.unwrap_or(ExecSecurity::Allowlist), exec.ask.unwrap_or(ExecAsk::OnMiss));
-        let file = self.gateway.exec_policy.read().await.map_err(|error| {
+        let file = self.deps.policy.read().await.map_err(|error| {
             tracing::error!(%error, "the stored exec policy allows nothing");
             error.to_string()
         })?;
@@ -64,7 +72,7 @@ impl Gate {
     }
 
     fn processes(&self) -> &dyn Processes {
-        &*self.gateway.platform.processes
+        &*self.deps.platform.processes
     }
 
     async fn decide(&self, request: ExecRequest, target: &Target) -> Result<(), String> {
@@ -78,15 +86,15 @@ impl Gate {
             Verdict::Ask => {}
         }
         let facts = target.facts(self.processes()).await.map_err(|e| format!("not allowed: {e}"))?;
-        let gateway = &self.gateway;
+        let deps = &self.deps;
         let question = Question::of(&request, None, Some(facts.clone()), target.not_remembered());
-        let outcome = gateway.approvals.ask(None, question, APPROVAL_DEFAULT).await.map_err(|e| e.to_string())?;
+        let outcome = deps.approvals.ask(None, question, APPROVAL_DEFAULT).await.map_err(|e| e.to_string())?;
         match outcome.decision {
             Some(Decision::Deny) => return Err("not allowed: a person said no".into()),
             None if policy.falls_back(listed) => {}
             None => return Err("not allowed: nobody approved it in time".into()),
             Some(_) => {
-                let granted = gateway.approvals.redeem(&outcome.id, &Binding::of(&request, None));
+                let granted = deps.approvals.redeem(&outcome.id, &Binding::of(&request, None));
                 if granted.map_err(|e| e.to_string())?.decision == Decision::AllowAlways {
                     self.remember(&request, target, &facts).await;
                 }
@@ -115,7 +123,7 @@ impl Gate {
             tracing::warn!(program = %facts.program.escape_debug(), "allowed this once and not always: {why}");
             return;
         }
-        let (store, now) = (&self.gateway.exec_policy, self.gateway.clock.wall());
+        let (store, now) = (&self.deps.policy, self.deps.platform.clock.wall());
         let kept = store.allow(&self.agent_id, &facts.program, &facts.sha256, &request.shown(), now).await;
         if let Err(error) = kept {
             tracing::error!(%error, "the approval is not kept for the next time");

@@ -1,18 +1,15 @@
 //! The state that all connections share.
 
-use std::collections::BTreeMap;
-
 use openclaw_agent::exec::ApprovalsStore;
 use openclaw_config::{AuthMode, Config, Network, Secret};
 use openclaw_platform::{
     Clock, Entropy, EntropyExt as _, Millis, Mono, Platform, Spawner, SpawnerExt as _,
-    sync::LockExt as _,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
 };
-use openclaw_protocol::{connect::SessionDefaults, error::ErrorShape, frame::StateVersion};
+use openclaw_protocol::{connect::SessionDefaults, error::ErrorShape};
 use tokio::sync::Semaphore;
 
 use crate::{
@@ -25,8 +22,9 @@ use crate::{
     delivery::{self, Delivery},
     devices::Devices,
     dispatch::Registry,
-    health::HealthCache,
-    heartbeat::Heartbeats,
+    exec_gate,
+    health::{self, Monitor},
+    heartbeat::{self, Heartbeats},
     hub::EventHub,
     idempotency::Idempotency,
     limits::BULK_READS,
@@ -34,11 +32,15 @@ use crate::{
     nodes::{Nodes, Pairings},
     options::{AuthInForce, ServerOptions, SharedAuth},
     outbox::Close,
-    presence::PresenceMap,
+    presence::{PresenceMap, PresenceTable},
     providers::Providers,
     runs::{self, Runs},
     secrets::Secrets,
-    sessions::{self, store::Sessions},
+    sessions::{
+        self,
+        maintenance::{self, Maintenance},
+        store::Sessions,
+    },
     settings::Settings,
     store::{self, Store, StoreError},
     system_events::SystemEvents,
@@ -81,7 +83,9 @@ pub struct Gateway {
     /// Commands that wait for a person's decision.
     pub approvals: Arc<Approvals>,
     /// Which programs may run.
-    pub exec_policy: ApprovalsStore,
+    pub exec_policy: Arc<ApprovalsStore>,
+    /// What the gate for commands on this machine uses.
+    pub exec_gate: exec_gate::Deps,
     /// What has to be kept secret.
     pub secrets: Arc<Secrets>,
     /// Attachments on their way in and out.
@@ -103,15 +107,15 @@ pub struct Gateway {
     /// Messages on their way out.
     pub delivery: Arc<Delivery>,
     /// The health snapshot.
-    pub health: HealthCache,
+    pub health: Arc<Monitor>,
     /// Heartbeats.
-    pub heartbeats: Heartbeats,
+    pub heartbeats: Arc<Heartbeats>,
     /// Notes waiting for the next prompt of a session.
     pub system_events: Arc<SystemEvents>,
     /// The database.
     pub store: Store,
-    presence: Mutex<PresenceMap>,
-    presence_keys: Mutex<BTreeMap<String, String>>,
+    /// Who is there.
+    pub presence: Arc<PresenceTable>,
     entropy: Arc<dyn Entropy>,
     started: Mono,
     draining: AtomicBool,
@@ -152,7 +156,13 @@ impl Gateway {
         let devices = Arc::new(Devices::load(&platform, store.clone(), entropy.fork("devices"))?);
         let pairings = Arc::new(Pairings::load(store.clone(), clock.clone(), entropy.fork("node-pairing"))?);
         let approvals = Approvals::new(clock.clone(), entropy.fork("approvals"), hub.clone());
-        let approvals = approvals.watched(platform.probe.clone());
+        let approvals = Arc::new(approvals.watched(platform.probe.clone()));
+        let exec_policy = Arc::new(ApprovalsStore::new(
+            platform.storage.clone(),
+            platform.tasks.clone(),
+            entropy.fork("exec-policy"),
+            &options.state_dir,
+        ));
         let secrets = Arc::new(Secrets::new(&options, devices.clone(), pairings.clone()));
         let attachments = Arc::new(Attachments::new(
             &platform,
@@ -182,6 +192,38 @@ impl Gateway {
             workspace: options.workspace.clone(),
             time_zone: options.time_zone.clone(),
         })?);
+        let exec_gate = exec_gate::Deps {
+            platform: platform.clone(),
+            settings: settings.clone(),
+            policy: exec_policy.clone(),
+            approvals: approvals.clone(),
+        };
+        let heartbeats = Heartbeats::new(heartbeat::Deps {
+            platform: platform.clone(),
+            settings: settings.clone(),
+            entropy: entropy.clone(),
+            hub: hub.clone(),
+            sessions: sessions.clone(),
+            runs: runs.clone(),
+            system_events: system_events.clone(),
+            delivery: delivery.clone(),
+        });
+        let heartbeats = Arc::new(heartbeats);
+        let presence = Arc::new(PresenceTable::new(PresenceMap::new(&options.host, &options.version, now)));
+        let health = Arc::new(Monitor::new(health::Deps {
+            platform: platform.clone(),
+            settings: settings.clone(),
+            store: store.clone(),
+            hub: hub.clone(),
+            presence: presence.clone(),
+            sessions: sessions.clone(),
+            channels: channels.clone(),
+            delivery: delivery.clone(),
+            heartbeats: heartbeats.clone(),
+            providers: providers.clone(),
+            system_events: system_events.clone(),
+            state_dir: options.state_dir.clone(),
+        }));
         let gateway = Arc::new(Self {
             settings,
             credentials: Credentials::new(
@@ -197,15 +239,11 @@ impl Gateway {
             used_signatures: UsedSignatures::default(),
             nodes: Nodes::load(store.clone(), entropy.fork("nodes"))?.watched(platform.probe.clone()),
             pairings,
-            approvals: Arc::new(approvals),
+            approvals,
             secrets,
             attachments,
-            exec_policy: ApprovalsStore::new(
-                platform.storage.clone(),
-                platform.tasks.clone(),
-                entropy.fork("exec-policy"),
-                &options.state_dir,
-            ),
+            exec_gate,
+            exec_policy,
             bulk_reads: Semaphore::new(BULK_READS),
             wake_words: WakeWords::load(platform.storage.clone(), platform.tasks.clone()),
             sessions,
@@ -214,11 +252,10 @@ impl Gateway {
             providers,
             channels,
             delivery,
-            health: HealthCache::default(),
-            heartbeats: Heartbeats::default(),
+            health,
+            heartbeats,
             system_events,
-            presence: Mutex::new(PresenceMap::new(&options.host, &options.version, now)),
-            presence_keys: Mutex::default(),
+            presence,
             registry: methods::registry(),
             hub,
             started: clock.mono(),
@@ -234,8 +271,19 @@ impl Gateway {
         gateway.runs.equip(Arc::new(Offered::by(&gateway)));
         delivery::resume(&gateway.store, &gateway.idempotency)?;
         crate::exec_gate::tell_problems(&gateway.exec_policy);
-        gateway.refresh_health();
+        gateway.health.refresh();
         Ok(gateway)
+    }
+
+    /// What keeps old conversations within their limits.
+    pub fn maintenance(&self) -> Maintenance {
+        Maintenance::new(maintenance::Deps {
+            platform: self.platform.clone(),
+            settings: self.settings.clone(),
+            store: self.store.clone(),
+            sessions: self.sessions.clone(),
+            runs: self.runs.clone(),
+        })
     }
 
     /// The configuration in force.
@@ -321,18 +369,6 @@ impl Gateway {
     /// From now on nothing new is accepted.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Release);
-    }
-    /// Presence while its lock is held; take it after the hub's.
-    pub fn presence(&self) -> MutexGuard<'_, PresenceMap> {
-        self.presence.locked()
-    }
-    /// Presence keys of attached connections, by connection id.
-    pub fn presence_keys(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
-        self.presence_keys.locked()
-    }
-    /// Versions of presence and health now.
-    pub fn state_version(&self, presence: &PresenceMap) -> StateVersion {
-        StateVersion { presence: presence.version(), health: self.health.version() }
     }
     /// How sessions are named.
     pub fn session_defaults(&self) -> SessionDefaults {

@@ -1,16 +1,16 @@
 //! The health snapshot and the status summary (protocol-core.md section 12, decision D12).
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use openclaw_config::Config;
 use openclaw_platform::{
-    Millis, Mono,
+    Millis, Mono, Platform,
     sync::LockExt as _,
     sync::{Mutex, MutexGuard},
 };
 use openclaw_protocol::{
     event::HEALTH,
-    frame::Encoded,
+    frame::{Encoded, StateVersion},
     params::{
         AgentHealth, AgentSessions, Health, HeartbeatOf, ModelDefaults, RecentSession, SessionRow, SessionsHealth,
         Status, StatusHeartbeat, StatusSessions,
@@ -19,14 +19,22 @@ use openclaw_protocol::{
 use serde_json::{Value, json};
 
 use crate::{
+    channels::Channels,
+    delivery::Delivery,
     dispatch::Reply,
-    gateway::Gateway,
+    heartbeat::Heartbeats,
+    hub::EventHub,
+    presence::{PresenceMap, PresenceTable},
+    providers::Providers,
     sessions::{
         entry::SessionEntry,
         index::{Found, Order},
         key::{agent_ids, default_agent, main_key, of_agent},
+        store::Sessions,
     },
-    store::StoreError,
+    settings::Settings,
+    store::{Store, StoreError},
+    system_events::SystemEvents,
 };
 
 /// A snapshot younger than this is good enough for `health`.
@@ -35,9 +43,39 @@ const FRESH: Duration = Duration::from_secs(1);
 const RECENT_HEALTH: usize = 5;
 const RECENT_STATUS: usize = 10;
 
-/// The latest snapshot.
-#[derive(Default)]
-pub struct HealthCache(Mutex<Cached>);
+/// What health and status are read from.
+pub struct Deps {
+    /// The seams.
+    pub platform: Platform,
+    /// The configuration.
+    pub settings: Settings,
+    /// The database.
+    pub store: Store,
+    /// Who hears of a change.
+    pub hub: Arc<EventHub>,
+    /// Told under one lock with health, so that versions fit.
+    pub presence: Arc<PresenceTable>,
+    /// The newest are shown.
+    pub sessions: Arc<Sessions>,
+    /// Their accounts are shown.
+    pub channels: Arc<Channels>,
+    /// What waits to be delivered is counted.
+    pub delivery: Arc<Delivery>,
+    /// Whether they are on is shown.
+    pub heartbeats: Arc<Heartbeats>,
+    /// How much fits into a model's context.
+    pub providers: Arc<Providers>,
+    /// Notes that wait are shown.
+    pub system_events: Arc<SystemEvents>,
+    /// Where the state is, for show.
+    pub state_dir: PathBuf,
+}
+
+/// Takes snapshots of health and says what there is.
+pub struct Monitor {
+    deps: Deps,
+    cache: Mutex<Cached>,
+}
 
 #[derive(Default)]
 struct Cached {
@@ -48,20 +86,6 @@ struct Cached {
     text: Option<Encoded<Health>>,
     /// What was read of sessions last, by agent.
     sessions: BTreeMap<String, SessionsHealth>,
-}
-
-impl HealthCache {
-    fn lock(&self) -> MutexGuard<'_, Cached> {
-        self.0.locked()
-    }
-    /// Grows with every snapshot that was sent.
-    pub fn version(&self) -> u64 {
-        self.lock().version
-    }
-    /// Encoded, for the connection snapshot; none before the first.
-    pub fn encoded(&self) -> Option<Encoded<Health>> {
-        self.lock().text.clone()
-    }
 }
 
 /// What has to differ for a health event before the interval is over: times and usage alone do not count.
@@ -86,40 +110,64 @@ fn strip_times(value: &mut Value) {
     }
 }
 
-impl Gateway {
+impl Monitor {
+    /// No snapshot yet.
+    pub fn new(deps: Deps) -> Self {
+        Self { deps, cache: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Cached> {
+        self.cache.locked()
+    }
+
+    /// Grows with every snapshot that was sent.
+    pub fn version(&self) -> u64 {
+        self.lock().version
+    }
+
+    /// Encoded, for the connection snapshot; none before the first.
+    pub fn encoded(&self) -> Option<Encoded<Health>> {
+        self.lock().text.clone()
+    }
+
+    /// Versions of presence and health now.
+    pub fn state_version(&self, presence: &PresenceMap) -> StateVersion {
+        StateVersion { presence: presence.version(), health: self.version() }
+    }
+
     /// The snapshot, at most a second old: it costs a look at every session.
-    pub fn recent_health(&self) -> Reply<Health> {
+    pub fn recent(&self) -> Reply<Health> {
         let cached = {
-            let cache = self.health.lock();
-            let fresh = cache.taken.is_some_and(|t| self.clock.mono().duration_since(t) < FRESH);
+            let cache = self.lock();
+            let fresh = cache.taken.is_some_and(|t| self.deps.platform.clock.mono().duration_since(t) < FRESH);
             cache.text.clone().filter(|_| fresh)
         };
-        cached.map_or_else(|| self.refresh_health().into(), Reply::from)
+        cached.map_or_else(|| self.refresh().into(), Reply::from)
     }
 
     /// A fresh snapshot; told to everybody when it differs from the last one told.
-    pub fn refresh_health(&self) -> Health {
-        self.take_health(false)
+    pub fn refresh(&self) -> Health {
+        self.take(false)
     }
 
     /// A fresh snapshot, told to everybody.
-    pub fn announce_health(&self) {
-        self.take_health(true);
+    pub fn announce(&self) {
+        self.take(true);
     }
 
-    fn take_health(&self, tell: bool) -> Health {
-        let health = self.build_health();
-        let hub = self.hub.ordered();
-        let presence = self.presence();
+    fn take(&self, tell: bool) -> Health {
+        let health = self.build();
+        let hub = self.deps.hub.ordered();
+        let presence = self.deps.presence.lock();
         let changed = {
-            let mut cache = self.health.lock();
+            let mut cache = self.lock();
             let changed = tell || cache.health.as_ref().is_none_or(|old| !same(old, &health));
             let before = cache.version;
             cache.version += u64::from(changed);
-            self.platform.probe.always("health.versions_tell_changes", (cache.version > before) == changed);
+            self.deps.platform.probe.always("health.versions_tell_changes", (cache.version > before) == changed);
             cache.text = Encoded::new(&health).ok();
             cache.health = Some(health.clone());
-            cache.taken = Some(self.clock.mono());
+            cache.taken = Some(self.deps.platform.clock.mono());
             changed
         };
         let version = self.state_version(&presence);
@@ -130,15 +178,15 @@ impl Gateway {
         health
     }
 
-    fn build_health(&self) -> Health {
-        let config = self.config();
-        let begun = self.clock.mono();
-        let now = self.clock.wall();
+    fn build(&self) -> Health {
+        let config = self.deps.settings.get();
+        let begun = self.deps.platform.clock.mono();
+        let now = self.deps.platform.clock.wall();
         let default = default_agent(&config);
         let agents = agent_ids(&config);
         let found = self.sessions_health(&agents, now);
         let of = |agent: &str| found.get(agent).cloned().unwrap_or_else(|| self.no_sessions());
-        let channels = self.channels.health(&config, now);
+        let channels = self.deps.channels.health(&config, now);
         let every = heartbeat_ms(&config);
         let problem = self.problem();
         Health {
@@ -152,7 +200,7 @@ impl Gateway {
                     agent_id: (*id).to_owned(),
                     is_default: *id == default,
                     heartbeat: json!({
-                        "enabled": every.is_some() && self.heartbeats.enabled(),
+                        "enabled": every.is_some() && self.deps.heartbeats.enabled(),
                         "every": config.agents.defaults.heartbeat.every, "everyMs": every,
                     }),
                     sessions: of(id),
@@ -165,7 +213,7 @@ impl Gateway {
             channels: channels.summaries,
             link_channel: channels.link,
             problem,
-            duration_ms: self.clock.mono().duration_since(begun).as_millis() as u64,
+            duration_ms: self.deps.platform.clock.mono().duration_since(begun).as_millis() as u64,
         }
     }
 
@@ -182,7 +230,7 @@ impl Gateway {
             agents.iter().map(of).collect::<Result<BTreeMap<_, _>, StoreError>>()
         };
         let found = read();
-        let mut cache = self.health.lock();
+        let mut cache = self.lock();
         match found {
             Ok(found) => cache.sessions = found,
             Err(error) => tracing::error!(%error, "sessions in the health snapshot"),
@@ -201,15 +249,15 @@ impl Gateway {
 
     /// How many sessions an agent has, and its newest.
     fn recent_of(&self, agent: &str, limit: usize) -> Result<(u64, Vec<Found>), StoreError> {
-        let names = of_agent(&self.config(), agent);
-        let counts = self.sessions.counts()?;
+        let names = of_agent(&self.deps.settings.get(), agent);
+        let counts = self.deps.sessions.counts()?;
         let count = counts.iter().filter(|(name, _)| names.contains(&name.as_str())).map(|(_, count)| count).sum();
         Ok((count, self.newest(Some(&names), limit)?))
     }
 
     fn newest(&self, agents: Option<&[&str]>, limit: usize) -> Result<Vec<Found>, StoreError> {
         let mut found = Vec::new();
-        self.sessions.look(agents, Order::Newest, |session| {
+        self.deps.sessions.look(agents, Order::Newest, |session| {
             found.push(session);
             found.len() < limit
         })?;
@@ -218,20 +266,20 @@ impl Gateway {
 
     /// Why nothing new is accepted at present: the disk refuses, or the state was removed (S35).
     fn problem(&self) -> Option<String> {
-        self.store.trouble().map(|(why, _)| format!("nothing new is accepted: {why}"))
+        self.deps.store.trouble().map(|(why, _)| format!("nothing new is accepted: {why}"))
     }
 
     /// Where sessions are kept, for show.
     pub fn sessions_path(&self) -> String {
-        self.options.state_dir.join(crate::store::FILE).display().to_string()
+        self.deps.state_dir.join(crate::store::FILE).display().to_string()
     }
 
     /// The model of sessions that name none.
     pub fn model_defaults(&self) -> ModelDefaults {
-        let config = self.config();
+        let config = self.deps.settings.get();
         let resolved = openclaw_config::resolve_model(&config, default_agent(&config)).map(|r| r.primary);
         ModelDefaults {
-            context_tokens: resolved.as_ref().and_then(|m| self.providers.context_window(m)),
+            context_tokens: resolved.as_ref().and_then(|m| self.deps.providers.context_window(m)),
             model_provider: resolved.as_ref().map(|m| m.provider.clone()),
             model: resolved.map(|m| m.model),
         }
@@ -241,7 +289,7 @@ impl Gateway {
     pub fn session_row(&self, defaults: &ModelDefaults, key: &str, entry: &SessionEntry) -> SessionRow {
         let provider = entry.provider_override.as_deref().or(defaults.model_provider.as_deref());
         let model = entry.model_override.as_deref().or(defaults.model.as_deref());
-        entry.row(key, self.clock.wall(), (provider, model), defaults.context_tokens)
+        entry.row(key, self.deps.platform.clock.wall(), (provider, model), defaults.context_tokens)
     }
 
     /// The short summary.
@@ -249,7 +297,7 @@ impl Gateway {
     /// # Errors
     /// When sessions cannot be read.
     pub fn status(&self) -> Result<Status, StoreError> {
-        let config = self.config();
+        let config = self.deps.settings.get();
         let every = heartbeat_ms(&config);
         let agents = agent_ids(&config);
         let default = default_agent(&config);
@@ -259,7 +307,7 @@ impl Gateway {
             let mut rows = Vec::with_capacity(newest.len());
             for Found { key, .. } in newest {
                 // It may have gone meanwhile.
-                if let Some(entry) = self.sessions.get(&key)? {
+                if let Some(entry) = self.deps.sessions.get(&key)? {
                     rows.push(self.session_row(&defaults, &key, &entry));
                 }
             }
@@ -270,9 +318,9 @@ impl Gateway {
             Ok(AgentSessions { agent_id: (*id).to_owned(), path: path.clone(), count, recent: rows(newest)? })
         };
         let by_agent = agents.iter().map(by_agent).collect::<Result<_, StoreError>>()?;
-        let (total, recent) = (self.sessions.count()?, rows(self.newest(None, RECENT_STATUS)?)?);
-        let channels = self.channels.health(&config, self.clock.wall());
-        let delivery = self.delivery.counts(None);
+        let (total, recent) = (self.deps.sessions.count()?, rows(self.newest(None, RECENT_STATUS)?)?);
+        let channels = self.deps.channels.health(&config, self.deps.platform.clock.wall());
+        let delivery = self.deps.delivery.counts(None);
         Ok(Status {
             heartbeat: StatusHeartbeat {
                 default_agent_id: default.to_owned(),
@@ -280,14 +328,14 @@ impl Gateway {
                     .iter()
                     .map(|id| HeartbeatOf {
                         agent_id: (*id).to_owned(),
-                        enabled: every.is_some() && self.heartbeats.enabled(),
+                        enabled: every.is_some() && self.deps.heartbeats.enabled(),
                         every: config.agents.defaults.heartbeat.every.clone(),
                         every_ms: every,
                     })
                     .collect(),
             },
             channel_summary: channels.lines.into_iter().chain(delivery.line()).collect(),
-            queued_system_events: self.system_events.peek(&main_key(&config, default)),
+            queued_system_events: self.deps.system_events.peek(&main_key(&config, default)),
             sessions: StatusSessions { paths: vec![path.clone()], count: total, recent, by_agent, defaults },
             link_channel: channels.link,
             delivery: Some(delivery.into()),

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use openclaw_platform::sync::LockExt as _;
+use openclaw_platform::{Entropy, EntropyExt as _, Platform, sync::LockExt as _};
 use openclaw_protocol::{
     event::HEARTBEAT,
     message::Content,
@@ -20,16 +20,19 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    delivery::{Draft, letter::Cause},
-    gateway::Gateway,
+    delivery::{Delivery, Draft, letter::Cause},
     health::heartbeat_ms,
+    hub::EventHub,
     limits::DELIVERY_WAIT,
     rights::{Principal, Rights},
-    runs::{Outcome, RunRequest},
+    runs::{Outcome, RunRequest, Runs},
     sessions::{
         entry::Route,
         key::{default_agent, main_key},
+        store::Sessions,
     },
+    settings::Settings,
+    system_events::SystemEvents,
 };
 
 const PROMPT: &str = "Heartbeat: read HEARTBEAT.md in your workspace if it is there, and do what it asks for. If nothing \
@@ -44,20 +47,40 @@ const COALESCE: Duration = Duration::from_millis(250);
 /// A busy main session is tried again after this.
 const BUSY_RETRY: Duration = Duration::from_secs(1);
 
+/// What heartbeats use of others.
+pub struct Deps {
+    /// The seams.
+    pub platform: Platform,
+    /// The configuration.
+    pub settings: Settings,
+    /// Names their runs.
+    pub entropy: Arc<dyn Entropy>,
+    /// Who hears of them.
+    pub hub: Arc<EventHub>,
+    /// Who was heard of last.
+    pub sessions: Arc<Sessions>,
+    /// Each is a run.
+    pub runs: Arc<Runs>,
+    /// Notes that wait for one.
+    pub system_events: Arc<SystemEvents>,
+    /// What one says.
+    pub delivery: Arc<Delivery>,
+}
+
 /// The switch, the latest outcome, and the wake-up bell.
 pub struct Heartbeats {
+    deps: Deps,
     enabled: AtomicBool,
     last: Mutex<Option<Heartbeat>>,
     bell: Notify,
 }
 
-impl Default for Heartbeats {
-    fn default() -> Self {
-        Self { enabled: AtomicBool::new(true), last: Mutex::default(), bell: Notify::new() }
-    }
-}
-
 impl Heartbeats {
+    /// Switched on.
+    pub fn new(deps: Deps) -> Self {
+        Self { deps, enabled: AtomicBool::new(true), last: Mutex::default(), bell: Notify::new() }
+    }
+
     /// Switched on in this process.
     pub fn enabled(&self) -> bool {
         self.enabled.load(Ordering::Relaxed)
@@ -76,10 +99,10 @@ impl Heartbeats {
     }
 
     /// Runs heartbeats until `stop`: at the configured interval, and when woken.
-    pub async fn serve(gateway: Arc<Gateway>, stop: CancellationToken) {
-        let this = &gateway.heartbeats;
+    pub async fn serve(self: Arc<Self>, stop: CancellationToken) {
+        let (this, deps) = (&self, &self.deps);
         loop {
-            let every = heartbeat_ms(&gateway.config()).map(Duration::from_millis);
+            let every = heartbeat_ms(&deps.settings.get()).map(Duration::from_millis);
             let timer = async {
                 match every {
                     Some(every) => tokio::time::sleep(every).await,
@@ -95,10 +118,10 @@ impl Heartbeats {
             if !this.enabled() || every.is_none() {
                 continue;
             }
-            let config = gateway.config();
+            let config = deps.settings.get();
             let key = main_key(&config, default_agent(&config));
-            while !gateway.runs.of_session(&key).is_empty() {
-                gateway.platform.probe.sometimes("heartbeats.waited_for_a_run");
+            while !deps.runs.of_session(&key).is_empty() {
+                deps.platform.probe.sometimes("heartbeats.waited_for_a_run");
                 openclaw_platform::select! {
                     () = stop.cancelled() => return,
                     () = tokio::time::sleep(BUSY_RETRY) => {}
@@ -108,21 +131,21 @@ impl Heartbeats {
             if !this.enabled() {
                 continue;
             }
-            let waited = gateway.system_events.count(&key);
-            let outcome = beat(&gateway, &key).await;
+            let waited = deps.system_events.count(&key);
+            let outcome = beat(deps, &key).await;
             // What is of yet other rights is read by a heartbeat of its own.
-            if (1..waited).contains(&gateway.system_events.count(&key)) {
+            if (1..waited).contains(&deps.system_events.count(&key)) {
                 this.wake();
             }
             *this.last.locked() = Some(outcome.clone());
-            gateway.hub.publish(&HEARTBEAT, &outcome);
+            deps.hub.publish(&HEARTBEAT, &outcome);
         }
     }
 }
 
-fn outcome(gateway: &Gateway, status: HeartbeatStatus) -> Heartbeat {
+fn outcome(deps: &Deps, status: HeartbeatStatus) -> Heartbeat {
     Heartbeat {
-        ts: gateway.clock.wall(),
+        ts: deps.platform.clock.wall(),
         status,
         to: None,
         preview: None,
@@ -133,54 +156,54 @@ fn outcome(gateway: &Gateway, status: HeartbeatStatus) -> Heartbeat {
     }
 }
 
-async fn beat(gateway: &Arc<Gateway>, key: &str) -> Heartbeat {
-    let began = gateway.clock.mono();
-    let config = gateway.config();
+async fn beat(deps: &Deps, key: &str) -> Heartbeat {
+    let began = deps.platform.clock.mono();
+    let config = deps.settings.get();
     let prompt = config.agents.defaults.heartbeat.prompt.clone().unwrap_or_else(|| PROMPT.to_owned());
-    let timeout = crate::runs::execute::default_timeout(&gateway.config());
+    let timeout = crate::runs::execute::default_timeout(&deps.settings.get());
     let input = vec![Content::text(prompt)];
     // It acts for the owner, unless something less trusted waits to be read: then for whoever left that (D47).
     let whole = Rights::of(&config, &Principal::Gateway, key);
-    let by = gateway.system_events.least(key, &whole).unwrap_or(Principal::Gateway);
+    let by = deps.system_events.least(key, &whole).unwrap_or(Principal::Gateway);
     if by != Principal::Gateway {
-        gateway.platform.probe.sometimes("heartbeats.with_less_rights");
+        deps.platform.probe.sometimes("heartbeats.with_less_rights");
     }
     let request = RunRequest {
         chat_events: false,
-        ..RunRequest::new(by.clone(), gateway.uuid(), key.to_owned(), input, timeout)
+        ..RunRequest::new(by.clone(), deps.entropy.uuid(), key.to_owned(), input, timeout)
     };
-    let ended = match gateway.runs.submit(request) {
+    let ended = match deps.runs.submit(request) {
         Ok(run) => run.ended().await,
         Err(_) => None,
     };
     let mut beat = match ended.as_deref().map(|e| &e.outcome) {
         Some(Outcome::Ok { result, .. }) => {
             let text = result.payloads.first().map(|p| p.text.trim().to_owned()).unwrap_or_default();
-            reply(gateway, &by, key, &text).await
+            reply(deps, &by, key, &text).await
         }
         Some(Outcome::Failed(error)) => {
-            Heartbeat { reason: Some(error.message.clone()), ..outcome(gateway, HeartbeatStatus::Failed) }
+            Heartbeat { reason: Some(error.message.clone()), ..outcome(deps, HeartbeatStatus::Failed) }
         }
-        None => Heartbeat { reason: Some("busy".into()), ..outcome(gateway, HeartbeatStatus::Skipped) },
+        None => Heartbeat { reason: Some("busy".into()), ..outcome(deps, HeartbeatStatus::Skipped) },
     };
-    beat.duration_ms = Some(gateway.clock.mono().duration_since(began).as_millis() as u64);
+    beat.duration_ms = Some(deps.platform.clock.mono().duration_since(began).as_millis() as u64);
     beat
 }
 
 /// Sends what the agent had to say to where the main session last heard from, if `by` may write there.
-async fn reply(gateway: &Arc<Gateway>, by: &Principal, key: &str, text: &str) -> Heartbeat {
+async fn reply(deps: &Deps, by: &Principal, key: &str, text: &str) -> Heartbeat {
     if text.is_empty() {
-        return outcome(gateway, HeartbeatStatus::OkEmpty);
+        return outcome(deps, HeartbeatStatus::OkEmpty);
     }
     if text.contains(TOKEN) && text.replace(TOKEN, "").trim().chars().count() <= ACK_MAX_CHARS {
-        return outcome(gateway, HeartbeatStatus::OkToken);
+        return outcome(deps, HeartbeatStatus::OkToken);
     }
     let preview = truncate::chars(text, PREVIEW).to_owned();
-    let entry = match gateway.sessions.get(key) {
+    let entry = match deps.sessions.get(key) {
         Ok(entry) => entry,
         Err(error) => {
             tracing::error!(%error, "state database");
-            let failed = outcome(gateway, HeartbeatStatus::Failed);
+            let failed = outcome(deps, HeartbeatStatus::Failed);
             return Heartbeat {
                 reason: Some("the state database cannot be read now".into()),
                 preview: Some(preview),
@@ -190,23 +213,23 @@ async fn reply(gateway: &Arc<Gateway>, by: &Principal, key: &str, text: &str) ->
     };
     let Some(route) = entry.and_then(|e| e.delivery_context) else {
         let reason = "no route: nobody has written through a channel yet";
-        let skipped = outcome(gateway, HeartbeatStatus::Skipped);
+        let skipped = outcome(deps, HeartbeatStatus::Skipped);
         return Heartbeat { reason: Some(reason.into()), preview: Some(preview), ..skipped };
     };
     let (channel, to) = (Some(route.channel.clone()), Some(route.to.clone()));
-    match deliver(gateway, by, key, route, text.to_owned()).await {
-        Ok(()) => Heartbeat { channel, to, preview: Some(preview), ..outcome(gateway, HeartbeatStatus::Sent) },
-        Err(reason) => Heartbeat { channel, to, reason: Some(reason), ..outcome(gateway, HeartbeatStatus::Failed) },
+    match deliver(deps, by, key, route, text.to_owned()).await {
+        Ok(()) => Heartbeat { channel, to, preview: Some(preview), ..outcome(deps, HeartbeatStatus::Sent) },
+        Err(reason) => Heartbeat { channel, to, reason: Some(reason), ..outcome(deps, HeartbeatStatus::Failed) },
     }
 }
 
 /// Waits for the delivery, within bounds; a message that is on its way still counts as sent.
-async fn deliver(gateway: &Arc<Gateway>, by: &Principal, key: &str, route: Route, text: String) -> Result<(), String> {
+async fn deliver(deps: &Deps, by: &Principal, key: &str, route: Route, text: String) -> Result<(), String> {
     let cause = Cause { session_key: Some(key.to_owned()), ..Cause::default() };
     let draft = Draft { route, text, reply_to: None, cause };
-    let letter = gateway.delivery.compose(by, draft).map_err(|e| e.message)?;
-    let end = gateway.delivery.expect(&letter);
-    gateway.delivery.post(&letter, |_| Ok(())).await.map_err(|e| e.to_string())?;
+    let letter = deps.delivery.compose(by, draft).map_err(|e| e.message)?;
+    let end = deps.delivery.expect(&letter);
+    deps.delivery.post(&letter, |_| Ok(())).await.map_err(|e| e.to_string())?;
     match tokio::time::timeout(DELIVERY_WAIT, end).await {
         Ok(Ok(Err(error))) => Err(error.message),
         _ => Ok(()),

@@ -1,7 +1,12 @@
 //! Who is there (protocol-core.md section 11, decision D11).
 
+use std::collections::BTreeMap;
+
 use indexmap::IndexMap;
-use openclaw_platform::Millis;
+use openclaw_platform::{
+    Millis,
+    sync::{LockExt as _, Mutex, MutexGuard},
+};
 use openclaw_protocol::{
     connect::Presence,
     frame::Encoded,
@@ -264,6 +269,27 @@ pub fn empty(ts: Millis) -> Presence {
         roles: None,
         scopes: None,
         instance_id: None,
+    }
+}
+
+/// Who is there, and under which key each connection is.
+pub struct PresenceTable {
+    map: Mutex<PresenceMap>,
+    keys: Mutex<BTreeMap<String, String>>,
+}
+
+impl PresenceTable {
+    /// This list, and no connections.
+    pub fn new(map: PresenceMap) -> Self {
+        Self { map: Mutex::new(map), keys: Mutex::default() }
+    }
+    /// The list while its lock is held; take it after the hub's.
+    pub fn lock(&self) -> MutexGuard<'_, PresenceMap> {
+        self.map.locked()
+    }
+    /// Presence keys of attached connections, by connection id.
+    pub fn keys(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+        self.keys.locked()
     }
 }
 

@@ -19,7 +19,6 @@ use tower_service::Service as _;
 
 use crate::{
     gateway::Gateway,
-    heartbeat::Heartbeats,
     http::{TcpPeer, router},
     limits::{
         ACCEPT_PAUSE, ACCEPT_PAUSE_MAX, CLOSE_FLUSH, HEALTH_INTERVAL, HTTP_HEAD, LAST_ANSWERS, LAST_WORK, MAINTENANCE,
@@ -28,7 +27,6 @@ use crate::{
     lingering::Lingering,
     options::ServerOptions,
     outbox::Close,
-    sessions::maintenance::Maintenance,
     store::StoreError,
     ws::slots::{Bounds, Slot, Slots},
 };
@@ -97,7 +95,7 @@ pub async fn run(
     gateway.tasks.spawn("tick", tick(gateway.clone(), stop.clone()));
     keep_house(&gateway, &stop);
     gateway.tasks.spawn("state-watch", watch_state(gateway.clone(), stop.clone()));
-    gateway.tasks.spawn("heartbeats", Heartbeats::serve(gateway.clone(), stop.clone()));
+    gateway.tasks.spawn("heartbeats", gateway.heartbeats.clone().serve(stop.clone()));
     let channels = crate::channels::start(&gateway);
     for addr in &bound {
         tracing::info!("listening on ws://{addr}");
@@ -283,7 +281,7 @@ async fn watch_state(gateway: Arc<Gateway>, stop: CancellationToken) {
         if found != told {
             gateway.platform.probe.sometimes("store.trouble_told");
             told = found;
-            gateway.refresh_health();
+            gateway.health.refresh();
         }
     }
 }
@@ -322,9 +320,9 @@ async fn housekeeping(gateway: Arc<Gateway>, stop: CancellationToken) {
         let now = gateway.clock.mono();
         if now >= health {
             health = now + HEALTH_INTERVAL;
-            gateway.announce_health();
+            gateway.health.announce();
         } else {
-            gateway.refresh_health();
+            gateway.health.refresh();
         }
         if let Err(error) = gateway.devices.flush().await {
             tracing::error!(%error, "storing when devices were last seen");
@@ -347,11 +345,11 @@ async fn sweep(gateway: Arc<Gateway>, stop: CancellationToken) {
 }
 
 async fn maintain(gateway: Arc<Gateway>, stop: CancellationToken) {
-    let mut maintenance = Maintenance::default();
+    let mut maintenance = gateway.maintenance();
     // The first time soon after the start.
     let mut wait = HOUSEKEEPING;
     while pause(std::mem::replace(&mut wait, MAINTENANCE), &stop).await {
-        if let Err(error) = maintenance.run(&gateway).await {
+        if let Err(error) = maintenance.run().await {
             tracing::error!(%error, "maintenance of sessions");
         }
     }

@@ -78,7 +78,7 @@ pub fn for_run(gateway: &Arc<Gateway>, run: &Arc<Run>, entry: &SessionEntry) -> 
     let asked = (security(entry.exec_security.as_deref()), ask(entry.exec_ask.as_deref()));
     let context = own::Context::new(gateway.clone(), run, agent);
     let exec = || {
-        let gate = Arc::new(Gate::new(gateway.clone(), agent, session, asked));
+        let gate = Arc::new(Gate::new(gateway.exec_gate.clone(), agent, session, asked));
         let processes = gateway.platform.processes.clone();
         Arc::new(Exec::new(processes, gateway.options.workspace.clone(), gate)) as Arc<dyn Tool>
     };

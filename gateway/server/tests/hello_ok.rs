@@ -18,6 +18,6 @@ async fn hello_ok_is_a_hello_ok() {
         assert_eq!(typed.features.events.len(), EVENTS.len());
         // The snapshot has the newcomer in it (F02).
         let version = typed.snapshot.state_version.presence;
-        assert_eq!((typed.snapshot.presence.len() as u64, version), (version, gateway.presence().version()));
+        assert_eq!((typed.snapshot.presence.len() as u64, version), (version, gateway.presence.lock().version()));
     }
 }

@@ -102,7 +102,7 @@ fn status(gateway: &Gateway, key: &str) -> String {
         Err(error) => return unreadable(&error),
     };
     let running = gateway.runs.of_session(key).len();
-    let context = gateway.model_defaults().context_tokens;
+    let context = gateway.health.model_defaults().context_tokens;
     let used = context.map_or_else(|| entry.context_used.to_string(), |c| format!("{} of {c}", entry.context_used));
     format!(
         "OpenClaw {}\nModel: {}\nSession: {key}\nTokens: {} in, {} out; context {used}\nRuns under way: {running}\n\

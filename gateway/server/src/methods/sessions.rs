@@ -52,7 +52,7 @@ pub async fn list(call: Call, p: SessionsListParams) -> Result<Reply<SessionsLis
     let wanted = Arc::new(p);
     let asked = wanted.clone();
     let mut keys = turn.slice(move |gateway| Ok(matching(gateway, &asked)?)).await?;
-    let defaults = Arc::new(call.gateway.model_defaults());
+    let defaults = Arc::new(call.gateway.health.model_defaults());
     let mut rows = Vec::with_capacity(keys.len());
     while !keys.is_empty() {
         let later = keys.split_off(keys.len().min(BULK_SESSIONS));
@@ -62,7 +62,7 @@ pub async fn list(call: Call, p: SessionsListParams) -> Result<Reply<SessionsLis
     // They may have been changed since their order was looked up.
     rows.sort_by_key(|row: &SessionRow| std::cmp::Reverse(row.updated_at));
     let encode = move |gateway: &Gateway| {
-        let (ts, path, count) = (gateway.clock.wall(), gateway.sessions_path(), rows.len() as u64);
+        let (ts, path, count) = (gateway.clock.wall(), gateway.health.sessions_path(), rows.len() as u64);
         Ok(SessionsList { ts, path, count, defaults: ModelDefaults::clone(&defaults), sessions: rows })
     };
     turn.encode(encode).await
@@ -106,7 +106,7 @@ fn listed(
     let mut rows = Vec::with_capacity(keys.len());
     for key in keys {
         let Some(entry) = gateway.sessions.get(key)? else { continue };
-        let mut row = gateway.session_row(defaults, key, &entry);
+        let mut row = gateway.health.session_row(defaults, key, &entry);
         if p.include_derived_titles == Some(true) {
             row.derived_title = title(gateway, &entry)?;
         }
@@ -340,7 +340,7 @@ fn short_model(gateway: &Gateway, text: &str) -> Option<ModelRef> {
 
 fn changed(gateway: &Gateway, key: String, entry: &SessionEntry) -> SessionChanged {
     let entry = serde_json::to_value(entry).unwrap_or_default();
-    SessionChanged { ok: true, key, entry, path: Some(gateway.sessions_path()) }
+    SessionChanged { ok: true, key, entry, path: Some(gateway.health.sessions_path()) }
 }
 
 pub async fn reset(call: Call, p: SessionKeyParams) -> Result<Reply<SessionChanged>, Failure> {

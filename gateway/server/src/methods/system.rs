@@ -21,18 +21,18 @@ pub async fn health(call: Call, params: p::HealthParams) -> Answer<Health> {
         let now = call.gateway.clock.wall();
         let limit = std::time::Duration::from_secs(10);
         call.gateway.channels.status(now, Some(limit)).await;
-        return Ok(call.gateway.refresh_health().into());
+        return Ok(call.gateway.health.refresh().into());
     }
-    Ok(call.gateway.recent_health())
+    Ok(call.gateway.health.recent())
 }
 
 pub async fn status(call: Call, _: Empty) -> Answer<Status> {
-    call.read(|gateway| Ok(gateway.status()?)).await
+    call.read(|gateway| Ok(gateway.health.status()?)).await
 }
 
 pub async fn presence(call: Call, _: Empty) -> Answer<PresenceList> {
     let now = call.gateway.clock.wall();
-    Ok(call.gateway.presence().encoded(now)?.into())
+    Ok(call.gateway.presence.lock().encoded(now)?.into())
 }
 
 pub async fn event(call: Call, params: p::SystemEventParams) -> Answer<Done> {
@@ -41,9 +41,9 @@ pub async fn event(call: Call, params: p::SystemEventParams) -> Answer<Done> {
     let Some(text) = text else { return Err(ErrorShape::invalid("TEXT_REQUIRED", "text required").into()) };
     let now = gateway.clock.wall();
     let hub = gateway.hub.ordered();
-    let mut presence = gateway.presence();
+    let mut presence = gateway.presence.lock();
     let (old, new) = presence.note(text, &params, &gateway.options.host.name, now);
-    let (list, version) = (presence.encoded(now)?, gateway.state_version(&presence));
+    let (list, version) = (presence.encoded(now)?, gateway.health.state_version(&presence));
     drop(presence);
     hub.publish(&PRESENCE, &Told { presence: list }, Some(version));
     drop(hub);

@@ -4,17 +4,19 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use openclaw_config::MaintenanceMode;
-use openclaw_platform::{Millis, Mono, SpawnerExt as _};
+use openclaw_platform::{Millis, Mono, Platform, SpawnerExt as _};
 
 use super::{
     index::{self, Ended, Found},
     key::{agent_ids, agent_of, default_agent, main_key},
+    store::Sessions,
 };
 use crate::{
     delivery::letter::Letter,
-    gateway::Gateway,
     limits::{MAINTENANCE_LINES, MAINTENANCE_SESSIONS, SESSIONS_AT_ONCE},
-    store::{self, StoreError},
+    runs::Runs,
+    settings::Settings,
+    store::{self, Store, StoreError},
 };
 
 /// A transcript that is too long is cut to this part of what it may have, so that it is not cut again at once.
@@ -24,8 +26,8 @@ const CUT_TO: (u64, u64) = (3, 4);
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Looks from time to time at what has become old, is too much or has grown; of the rest nothing is read (D45).
-#[derive(Default)]
 pub struct Maintenance {
+    deps: Arc<Deps>,
     reckoning: Option<Reckoning>,
 }
 
@@ -48,10 +50,24 @@ impl Removed {
     }
 }
 
+/// What maintenance uses of others.
+pub struct Deps {
+    /// The seams.
+    pub platform: Platform,
+    /// The configuration.
+    pub settings: Settings,
+    /// The database.
+    pub store: Store,
+    /// What goes.
+    pub sessions: Arc<Sessions>,
+    /// A session with a run stays.
+    pub runs: Arc<Runs>,
+}
+
 /// One round: the limits in force, and what may not be touched.
 #[derive(Clone)]
 struct Round {
-    gateway: Arc<Gateway>,
+    deps: Arc<Deps>,
     enforce: bool,
     /// Who was last heard of before this is old.
     oldest: Millis,
@@ -62,35 +78,41 @@ struct Round {
 }
 
 /// A session may be forgotten: it is no main session, has no run and no message on its way.
-fn may_go(gateway: &Gateway, with_letters: &BTreeSet<String>, key: &str) -> bool {
-    let config = gateway.config();
+fn may_go(deps: &Deps, with_letters: &BTreeSet<String>, key: &str) -> bool {
+    let config = deps.settings.get();
     let mains = [agent_of(&config, key), default_agent(&config)].map(|agent| main_key(&config, agent));
-    !mains.iter().any(|main| main == key) && !in_use(gateway, with_letters, key)
+    !mains.iter().any(|main| main == key) && !in_use(deps, with_letters, key)
 }
 
-fn in_use(gateway: &Gateway, with_letters: &BTreeSet<String>, key: &str) -> bool {
-    with_letters.contains(key) || !gateway.runs.of_session(key).is_empty()
+fn in_use(deps: &Deps, with_letters: &BTreeSet<String>, key: &str) -> bool {
+    with_letters.contains(key) || !deps.runs.of_session(key).is_empty()
 }
 
 impl Maintenance {
+    /// Nothing has been looked at yet.
+    pub fn new(deps: Deps) -> Self {
+        Self { deps: Arc::new(deps), reckoning: None }
+    }
+
     /// One round. Sessions that have a run or a message on its way stay, and so do main sessions; what goes goes in
     /// transactions of bounded size, so that nobody waits long for theirs.
     ///
     /// # Errors
     /// When the database cannot be used; the next round goes on.
-    pub async fn run(&mut self, gateway: &Arc<Gateway>) -> Result<Removed, StoreError> {
-        let config = gateway.config();
+    pub async fn run(&mut self) -> Result<Removed, StoreError> {
+        let deps = self.deps.clone();
+        let config = deps.settings.get();
         let settings = &config.session.maintenance;
-        let (wall, mono) = (gateway.clock.wall(), gateway.clock.mono());
+        let (wall, mono) = (deps.platform.clock.wall(), deps.platform.clock.mono());
         let reckoning = match &mut self.reckoning {
             Some(reckoning) => reckoning,
-            none => none.insert(Reckoning::begin(newest_until(gateway, wall)?, wall, mono)),
+            none => none.insert(Reckoning::begin(newest_until(&deps, wall)?, wall, mono)),
         };
         // A configuration that was checked can be read; without it nothing goes by age.
         let silent = settings.prune_after().map_or(Millis::MAX, |d| d.as_millis() as Millis);
-        let letters: Vec<(String, Letter)> = gateway.store.read(|tx| store::all(tx, store::OUTBOX))?;
+        let letters: Vec<(String, Letter)> = deps.store.read(|tx| store::all(tx, store::OUTBOX))?;
         let round = Round {
-            gateway: gateway.clone(),
+            deps: deps.clone(),
             enforce: settings.mode == MaintenanceMode::Enforce,
             oldest: reckoning.now(mono).saturating_sub(silent),
             entries: settings.max_entries as usize,
@@ -101,7 +123,7 @@ impl Maintenance {
         (removed.transcripts, removed.lines) = round.transcripts().await?;
         removed.files = round.archives().await;
         if !removed.is_nothing() {
-            gateway.platform.probe.sometimes("sessions.pruned");
+            deps.platform.probe.sometimes("sessions.pruned");
             let Removed { sessions, transcripts, lines, files } = removed;
             if round.enforce {
                 tracing::info!(sessions, transcripts, lines, files, "old conversations were removed");
@@ -127,12 +149,13 @@ impl Round {
 
     /// Sessions that were silent for too long, then those of too many that were silent longest.
     async fn sessions(&self) -> Result<usize, StoreError> {
-        let count = self.gateway.sessions.count()?;
+        let count = self.deps.sessions.count()?;
         let mut gone = 0;
         loop {
             let most = if self.enforce { MAINTENANCE_SESSIONS } else { usize::MAX };
             let round = self.clone();
-            let Some(batch) = self.gateway.tasks.blocking(move || round.silent(count, gone, most)).await.transpose()?
+            let Some(batch) =
+                self.deps.platform.tasks.blocking(move || round.silent(count, gone, most)).await.transpose()?
             else {
                 return Ok(gone);
             };
@@ -143,8 +166,8 @@ impl Round {
             if batch.is_empty() {
                 return Ok(gone);
             }
-            let (gateway, with_letters) = (self.gateway.clone(), self.with_letters.clone());
-            let pruned = self.gateway.sessions.prune(batch, move |key| may_go(&gateway, &with_letters, key)).await?;
+            let (deps, with_letters) = (self.deps.clone(), self.with_letters.clone());
+            let pruned = self.deps.sessions.prune(batch, move |key| may_go(&deps, &with_letters, key)).await?;
             gone += pruned;
             // What was used meanwhile is looked at again in the next round.
             if pruned < found {
@@ -156,11 +179,11 @@ impl Round {
     /// The next sessions that go, at most `most`, when so many have gone of `count` that there were.
     fn silent(&self, count: u64, gone: usize, most: usize) -> Result<Vec<Found>, StoreError> {
         let mut going = Vec::new();
-        self.gateway.sessions.look(None, index::Order::Oldest, |session| {
+        self.deps.sessions.look(None, index::Order::Oldest, |session| {
             if going.len() == most || !self.goes(session.updated_at, gone + going.len(), count) {
                 return false;
             }
-            if may_go(&self.gateway, &self.with_letters, &session.key) {
+            if may_go(&self.deps, &self.with_letters, &session.key) {
                 going.push(session);
             }
             true
@@ -170,7 +193,7 @@ impl Round {
 
     /// Transcripts without a session that are too old or too many; the oldest lines of those that are too long.
     async fn transcripts(&self) -> Result<(usize, usize), StoreError> {
-        let sessions = &self.gateway.sessions;
+        let sessions = &self.deps.sessions;
         let count = sessions.count_ended()?;
         let mut ended = 0;
         loop {
@@ -197,7 +220,7 @@ impl Round {
 
     /// Cuts the transcripts that have become too long; at first all are looked at, later those of sessions that were used.
     async fn grown(&self) -> Result<usize, StoreError> {
-        let sessions = &self.gateway.sessions;
+        let sessions = &self.deps.sessions;
         let mut lines = 0;
         if let Some(keys) = sessions.touched().take() {
             for key in keys {
@@ -209,9 +232,9 @@ impl Round {
         }
         let mut after = String::new();
         loop {
-            let (reader, from) = (self.gateway.clone(), after.clone());
+            let (reader, from) = (self.deps.clone(), after.clone());
             let slice = move || reader.sessions.after(&from, SESSIONS_AT_ONCE);
-            let Some(slice) = self.gateway.tasks.blocking(slice).await.transpose()? else { return Ok(lines) };
+            let Some(slice) = self.deps.platform.tasks.blocking(slice).await.transpose()? else { return Ok(lines) };
             let Some((last, _)) = slice.last() else { return Ok(lines) };
             after.clone_from(last);
             for (key, entry) in &slice {
@@ -223,12 +246,12 @@ impl Round {
 
     /// Cuts one that is too long and not in use; gives the number of lines.
     async fn cut(&self, key: &str, session_id: &str) -> Result<usize, StoreError> {
-        let Some((first, last)) = self.gateway.sessions.extent(session_id)?.filter(|(a, b)| b - a >= self.lines) else {
+        let Some((first, last)) = self.deps.sessions.extent(session_id)?.filter(|(a, b)| b - a >= self.lines) else {
             return Ok(0);
         };
-        if in_use(&self.gateway, &self.with_letters, key) {
+        if in_use(&self.deps, &self.with_letters, key) {
             // Its turn comes when nobody uses it.
-            self.gateway.sessions.touched().add(key.to_owned());
+            self.deps.sessions.touched().add(key.to_owned());
             return Ok(0);
         }
         // Positions that were stored may be at their limit.
@@ -236,17 +259,17 @@ impl Round {
         if !self.enforce {
             return Ok((end - first) as usize);
         }
-        self.gateway.sessions.cut(session_id, end, MAINTENANCE_LINES).await
+        self.deps.sessions.cut(session_id, end, MAINTENANCE_LINES).await
     }
 
     /// Archived transcripts (`ID.jsonl.deleted.STAMP`, `ID.jsonl.bak.STAMP`) of each agent that are too old or too many.
     async fn archives(&self) -> usize {
-        let (gateway, config) = (&self.gateway, self.gateway.config());
+        let (deps, config) = (&self.deps, self.deps.settings.get());
         let mut going = Vec::new();
         for agent in agent_ids(&config) {
             let dir = format!("agents/{agent}/sessions");
-            let (storage, folder) = (gateway.platform.storage.clone(), dir.clone());
-            let Some(Ok(names)) = gateway.tasks.blocking(move || storage.list(&folder)).await else { continue };
+            let (storage, folder) = (deps.platform.storage.clone(), dir.clone());
+            let Some(Ok(names)) = deps.platform.tasks.blocking(move || storage.list(&folder)).await else { continue };
             let stamped = names.into_iter().filter_map(|name| Some((archived_at(&name)?, format!("{dir}/{name}"))));
             let mut files: Vec<(Millis, String)> = stamped.collect();
             files.sort();
@@ -256,9 +279,9 @@ impl Round {
         if !self.enforce || going.is_empty() {
             return going.len();
         }
-        let storage = gateway.platform.storage.clone();
+        let storage = deps.platform.storage.clone();
         let remove = move || going.iter().filter(|file| storage.remove(file).is_ok()).count();
-        gateway.tasks.blocking(remove).await.unwrap_or(0)
+        deps.platform.tasks.blocking(remove).await.unwrap_or(0)
     }
 }
 
@@ -290,9 +313,9 @@ impl Reckoning {
 }
 
 /// The newest stamp of a session; what claims to come from the future is not believed.
-fn newest_until(gateway: &Gateway, wall: Millis) -> Result<Option<Millis>, StoreError> {
+fn newest_until(deps: &Deps, wall: Millis) -> Result<Option<Millis>, StoreError> {
     let mut newest = None;
-    gateway.sessions.look(None, index::Order::Newest, |session| {
+    deps.sessions.look(None, index::Order::Newest, |session| {
         newest = Some(session.updated_at).filter(|at| *at <= wall);
         newest.is_none()
     })?;

@@ -98,7 +98,7 @@ pub async fn serve(gateway: Arc<Gateway>, io: BoxIo, read: Vec<u8>, origin: Orig
     }
     drop(reader);
     drop(writer);
-    gateway.left(&peer.conn_id);
+    left(&gateway, &peer.conn_id);
     if socket.renewed() > 0 {
         gateway.platform.probe.sometimes("connections.buffers_given_back");
     }
@@ -289,34 +289,33 @@ fn code_of(error: &tungstenite::Error) -> u16 {
     }
 }
 
-impl Gateway {
-    /// Remembers the presence key of a connection.
-    pub(super) fn joined(&self, conn_id: &str, key: Option<String>) {
-        if let Some(key) = key {
-            self.presence_keys().insert(conn_id.to_owned(), key);
-        }
+/// Remembers the presence key of a connection.
+pub(super) fn joined(gateway: &Gateway, conn_id: &str, key: Option<String>) {
+    if let Some(key) = key {
+        gateway.presence.keys().insert(conn_id.to_owned(), key);
     }
+}
 
-    /// Detaches a connection and shows that it went.
-    fn left(&self, conn_id: &str) {
-        let mut hub = self.hub.ordered();
-        let Some(member) = hub.detach(conn_id) else { return };
-        self.nodes.detach(&member);
-        let Some(key) = self.presence_keys().remove(conn_id) else { return };
-        let now = self.clock.wall();
-        let mut present = self.presence();
-        let before = present.version();
-        let has_changed = present.disconnect(&key, now);
-        self.platform
-            .probe
-            .always("presence.versions_tell_changes", present.version() == before + u64::from(has_changed));
-        if has_changed {
-            let (list, version) = (present.encoded(now), self.state_version(&present));
-            drop(present);
-            match list {
-                Ok(list) => hub.publish(&PRESENCE, &Told { presence: list }, Some(version)),
-                Err(error) => tracing::error!(%error, "presence cannot be encoded"),
-            }
+/// Detaches a connection and shows that it went.
+fn left(gateway: &Gateway, conn_id: &str) {
+    let mut hub = gateway.hub.ordered();
+    let Some(member) = hub.detach(conn_id) else { return };
+    gateway.nodes.detach(&member);
+    let Some(key) = gateway.presence.keys().remove(conn_id) else { return };
+    let now = gateway.clock.wall();
+    let mut present = gateway.presence.lock();
+    let before = present.version();
+    let has_changed = present.disconnect(&key, now);
+    gateway
+        .platform
+        .probe
+        .always("presence.versions_tell_changes", present.version() == before + u64::from(has_changed));
+    if has_changed {
+        let (list, version) = (present.encoded(now), gateway.health.state_version(&present));
+        drop(present);
+        match list {
+            Ok(list) => hub.publish(&PRESENCE, &Told { presence: list }, Some(version)),
+            Err(error) => tracing::error!(%error, "presence cannot be encoded"),
         }
     }
 }

@@ -263,14 +263,14 @@ fn attach(
     if let Some((ask, _)) = &ask {
         gateway.devices.saw(ask);
     }
-    let mut present = gateway.presence();
+    let mut present = gateway.presence.lock();
     if let Some(key) = &presence_key {
         let before = present.version();
         present.connect(key, shown, now);
         gateway.platform.probe.always("presence.versions_grow", present.version() > before);
     }
     let list = present.encoded(now);
-    let version = gateway.state_version(&present);
+    let version = gateway.health.state_version(&present);
     drop(present);
     if let (Some(_), Ok(list)) = (&presence_key, &list) {
         hub.publish(&PRESENCE, &Told { presence: list.clone() }, Some(version));

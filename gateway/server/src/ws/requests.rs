@@ -14,7 +14,7 @@ use serde::Deserialize;
 use tokio::sync::Semaphore;
 
 use super::{
-    connection::{Incoming, next_text},
+    connection::{Incoming, joined, next_text},
     handshake::{Accepted, Peer},
     socket::Socket,
 };
@@ -43,7 +43,7 @@ pub(super) async fn serve(
 ) -> Close {
     let Accepted { member, presence_key } = accepted;
     tracing::debug!(conn = %peer.conn_id, client = %member.client_name, role = member.role.as_str(), "hello");
-    gateway.joined(&peer.conn_id, presence_key);
+    joined(gateway, &peer.conn_id, presence_key);
     // Pings go out with every tick; a peer that shows no sign of life for two of them is gone (F14, F24).
     let silence = Duration::from_millis(gateway.config().gateway.limits.tick_interval_ms.saturating_mul(2));
     let mut heard = gateway.clock.mono();

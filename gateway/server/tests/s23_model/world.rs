@@ -9,8 +9,7 @@ use std::{
 use fakes::telegram::FakeTelegram;
 use openclaw_protocol::message::Content;
 use openclaw_server::{
-    ServerOptions, channels, delivery, gateway::Gateway, heartbeat::Heartbeats, hub::Member, rights::Principal,
-    runs::manager::Run,
+    ServerOptions, channels, delivery, gateway::Gateway, hub::Member, rights::Principal, runs::manager::Run,
 };
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -114,7 +113,7 @@ impl World {
         delivery::start(&gateway.delivery).await.unwrap();
         channels::start(&gateway);
         #[allow(clippy::disallowed_methods)]
-        tokio::spawn(Heartbeats::serve(gateway.clone(), stop.clone()));
+        tokio::spawn(gateway.heartbeats.clone().serve(stop.clone()));
         let mut operators = vec![];
         for scope in OPERATORS {
             let scope = format!("operator.{scope}");

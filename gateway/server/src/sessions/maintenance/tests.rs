@@ -11,6 +11,7 @@ use serde_json::json;
 use super::{super::store::append, *};
 use crate::{
     ServerOptions,
+    gateway::Gateway,
     rights::Principal,
     runs::{
         RunRequest,
@@ -53,7 +54,8 @@ impl House {
         let platform =
             Platform { storage: disk.clone(), clock: clock.clone(), ..openclaw_platform::os::without_files() };
         let gateway = Gateway::open(platform, ServerOptions::bare(Arc::new(config))).unwrap();
-        Self { gateway, clock, disk, maintenance: Maintenance::default() }
+        let maintenance = gateway.maintenance();
+        Self { gateway, clock, disk, maintenance }
     }
 
     /// A session that was last used so many days ago, with a transcript of so many lines besides its header.
@@ -68,7 +70,7 @@ impl House {
     }
 
     async fn round(&mut self) -> Removed {
-        self.maintenance.run(&self.gateway).await.unwrap()
+        self.maintenance.run().await.unwrap()
     }
 
     fn names(&self) -> Vec<String> {
