@@ -29,7 +29,11 @@ use crate::{
     idempotency::Idempotency,
     limits::BULK_READS,
     methods,
-    nodes::{Nodes, Pairings},
+    nodes::{
+        Nodes, Pairings,
+        commands::Commands,
+        events::{self, Reports},
+    },
     options::{AuthInForce, ServerOptions, SharedAuth},
     outbox::Close,
     presence::{PresenceMap, PresenceTable},
@@ -77,7 +81,11 @@ pub struct Gateway {
     /// Version 1 signatures of devices.
     pub used_signatures: UsedSignatures,
     /// Connected nodes and what they were asked.
-    pub nodes: Nodes,
+    pub nodes: Arc<Nodes>,
+    /// What may be asked of them.
+    pub node_commands: Commands,
+    /// What they report.
+    pub node_reports: Reports,
     /// Nodes that operators paired by hand.
     pub pairings: Arc<Pairings>,
     /// Commands that wait for a person's decision.
@@ -154,6 +162,7 @@ impl Gateway {
         )?);
         let hub: Arc<EventHub> = Arc::default();
         let devices = Arc::new(Devices::load(&platform, store.clone(), entropy.fork("devices"))?);
+        let nodes = Arc::new(Nodes::load(store.clone(), entropy.fork("nodes"))?.watched(platform.probe.clone()));
         let pairings = Arc::new(Pairings::load(store.clone(), clock.clone(), entropy.fork("node-pairing"))?);
         let approvals = Approvals::new(clock.clone(), entropy.fork("approvals"), hub.clone());
         let approvals = Arc::new(approvals.watched(platform.probe.clone()));
@@ -224,8 +233,16 @@ impl Gateway {
             system_events: system_events.clone(),
             state_dir: options.state_dir.clone(),
         }));
+        let node_reports = Reports::new(events::Deps {
+            settings: settings.clone(),
+            nodes: nodes.clone(),
+            runs: runs.clone(),
+            channels: channels.clone(),
+            system_events: system_events.clone(),
+            heartbeats: heartbeats.clone(),
+        });
         let gateway = Arc::new(Self {
-            settings,
+            settings: settings.clone(),
             credentials: Credentials::new(
                 &platform,
                 AuthInForce {
@@ -237,7 +254,9 @@ impl Gateway {
             devices,
             preauth: Arc::default(),
             used_signatures: UsedSignatures::default(),
-            nodes: Nodes::load(store.clone(), entropy.fork("nodes"))?.watched(platform.probe.clone()),
+            node_commands: Commands::new(nodes.clone(), approvals.clone(), settings.clone()),
+            node_reports,
+            nodes,
             pairings,
             approvals,
             secrets,

@@ -4,8 +4,9 @@
 //! keep by hand; `allowlist` says which commands a platform may offer at all.
 
 pub mod allowlist;
+pub mod commands;
 mod declared;
-mod events;
+pub mod events;
 mod invoke;
 mod pairing;
 mod registry;

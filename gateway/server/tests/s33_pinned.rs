@@ -62,7 +62,7 @@ async fn pending(gateway: &Arc<Gateway>, by: &Arc<Member>) -> Vec<Value> {
 }
 
 fn may(gateway: &Arc<Gateway>, device: &Device, command: &str) -> bool {
-    gateway.may_invoke(&gateway.nodes.get(&device.id()).unwrap(), command).is_ok()
+    gateway.node_commands.may_invoke(&gateway.nodes.get(&device.id()).unwrap(), command).is_ok()
 }
 
 /// The attack: paired silently as a phone, back as a machine that runs programs.

@@ -111,7 +111,7 @@ async fn command(call: &Call, p: x::ExecApprovalRequestParams) -> Result<Questio
     }
     let node_id = p.node_id.map(|id| id.trim().to_owned());
     let inspected = match &node_id {
-        Some(node_id) => call.gateway.inspect_on_node(node_id, &request).await,
+        Some(node_id) => call.gateway.node_commands.inspect(node_id, &request).await,
         None => None,
     };
     let (facts, not_remembered) = inspected.map_or((None, None), |found| (Some(found.facts), found.not_remembered));

@@ -7,19 +7,46 @@ use openclaw_platform::EntropyExt as _;
 use openclaw_protocol::{message::Content, nodes::NodeEventParams, truncate, wire::Json};
 use serde_json::Value;
 
+use super::Nodes;
 use crate::{
-    channels,
-    gateway::Gateway,
+    channels::{self, Channels},
+    heartbeat::Heartbeats,
     hub::Member,
     limits::{NODE_EVENT_TEXT, NODE_OUTPUT, NODE_SUBSCRIPTIONS},
     rights::{self, Effect, Principal, Where},
-    runs::{RunRequest, execute, manager::Delivery},
+    runs::{RunRequest, Runs, execute, manager::Delivery},
     sessions::{entry::Route, key},
+    settings::Settings,
+    system_events::SystemEvents,
 };
 
-impl Gateway {
+/// What reports of nodes cause.
+pub struct Deps {
+    /// The configuration.
+    pub settings: Settings,
+    /// Names runs.
+    pub nodes: Arc<Nodes>,
+    /// What nodes ask for.
+    pub runs: Arc<Runs>,
+    /// Where replies may go.
+    pub channels: Arc<Channels>,
+    /// Notes about commands.
+    pub system_events: Arc<SystemEvents>,
+    /// The one that reads the notes of the main session.
+    pub heartbeats: Arc<Heartbeats>,
+}
+
+/// Takes what nodes report.
+pub struct Reports(Deps);
+
+impl Reports {
+    /// With these.
+    pub fn new(deps: Deps) -> Self {
+        Self(deps)
+    }
+
     /// A node reports something.
-    pub fn node_event(self: &Arc<Self>, member: &Member, params: NodeEventParams) {
+    pub fn take(&self, member: &Member, params: NodeEventParams) {
         let Some(node_id) = member.node_id.as_deref() else { return };
         let payload = match (params.payload, params.payloadJSON) {
             (None, Some(Json(Value::String(text)))) => match serde_json::from_str::<Json>(&text) {
@@ -29,7 +56,7 @@ impl Gateway {
             (Some(Json(payload)), _) | (None, Some(Json(payload))) => payload,
             (None, None) => Value::Null,
         };
-        let config = self.config();
+        let config = self.0.settings.get();
         let by = member.principal();
         let named = payload["sessionKey"].as_str().map(str::trim).filter(|k| !k.is_empty());
         // A node names its own session or one that is bound to it; anything else has no effect (S24).
@@ -74,10 +101,10 @@ impl Gateway {
             }
             "exec.started" | "exec.finished" | "exec.denied" => {
                 let Some((session, _)) = session() else { return };
-                self.system_events.note(&by, &session, &exec_note(params.event.as_str(), node_id, &payload));
+                self.0.system_events.note(&by, &session, &exec_note(params.event.as_str(), node_id, &payload));
                 // Only a heartbeat reads the main session's notes; a note elsewhere wakes nobody.
                 if session == key::main_key(&config, key::default_agent(&config)) {
-                    self.heartbeats.wake();
+                    self.0.heartbeats.wake();
                 }
             }
             _ => {}
@@ -91,9 +118,9 @@ impl Gateway {
             return None;
         }
         let (channel, to) = (text("channel").filter(|c| channels::is_known(c))?, text("to")?);
-        let account_id = self.channels.account(&channel, None).map(|c| c.account().to_owned()).unwrap_or_default();
+        let account_id = self.0.channels.account(&channel, None).map(|c| c.account().to_owned()).unwrap_or_default();
         let route = Route { channel, to, account_id };
-        if rights::may(&self.config(), by, Effect::Send(Some(&route))) {
+        if rights::may(&self.0.settings.get(), by, Effect::Send(Some(&route))) {
             return Some(Delivery { route, reply_to: None, required: false });
         }
         let channel = route.channel.as_str();
@@ -106,7 +133,7 @@ impl Gateway {
 
     /// A run that a node asked for. Its node follows the session from then on, so that the reply goes to whoever asked.
     fn node_run(
-        self: &Arc<Self>,
+        &self,
         member: &Member,
         (session_key, shown_key): (String, String),
         text: String,
@@ -114,8 +141,9 @@ impl Gateway {
         timeout: Option<Duration>,
         deliver: Option<Delivery>,
     ) {
-        let timeout = timeout.unwrap_or_else(|| execute::default_timeout(&self.config())).min(Duration::from_hours(24));
-        let (run_id, input) = (self.nodes.entropy.uuid(), vec![Content::text(text)]);
+        let timeout =
+            timeout.unwrap_or_else(|| execute::default_timeout(&self.0.settings.get())).min(Duration::from_hours(24));
+        let (run_id, input) = (self.0.nodes.entropy.uuid(), vec![Content::text(text)]);
         follow(member, session_key.clone());
         let request = RunRequest {
             shown_key,
@@ -123,7 +151,7 @@ impl Gateway {
             deliver,
             ..RunRequest::new(member.principal(), run_id, session_key, input, timeout)
         };
-        if let Err(error) = self.runs.submit(request) {
+        if let Err(error) = self.0.runs.submit(request) {
             tracing::warn!(%error, "a node's request was not queued");
         }
     }

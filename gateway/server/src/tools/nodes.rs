@@ -39,6 +39,6 @@ pub async fn run(context: &Context, arguments: &Value) -> Result<Value, Failed> 
     let request =
         ExecRequest { session_key: Some(context.session_key.clone()), agent_id: context.agent_id.clone(), ..request };
     request.check().map_err(|e| e.to_string())?;
-    let answer = context.gateway.run_on_node(node_id, &request, timeout(arguments)).await;
+    let answer = context.gateway.node_commands.run(node_id, &request, timeout(arguments)).await;
     Ok(answer.map_err(|e| e.message)?.payload.unwrap_or_default())
 }

@@ -1,0 +1,195 @@
+//! What the gateway asks of nodes: what may be asked, the words that only the gateway may say, and a person where a node's policy
+//! wants one (part A2; S19, S25, S27).
+
+use std::{sync::Arc, time::Duration};
+
+use openclaw_agent::exec::{BadRequest, ExecRequest, Facts};
+use openclaw_protocol::{approvals::Decision, error::ErrorShape, wire::Json};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Answer, InvokeError, Node, Nodes, Request, allowlist};
+use crate::{
+    approvals::{Approvals, Binding, Granted, Question, Unusable},
+    limits::{APPROVAL_DEFAULT, NODE_ANSWER_GRACE, NODE_INSPECT},
+    settings::Settings,
+};
+
+/// A node answers with this code when its policy wants a person's approval.
+const APPROVAL_REQUIRED: &str = "APPROVAL_REQUIRED";
+
+/// Parameters as a node gets them.
+pub struct Checked {
+    /// As JSON.
+    pub text: Option<String>,
+    /// Variables that the client asked for and that are not passed on.
+    pub env_left_out: Vec<String>,
+}
+
+/// What a node found for a command.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Inspected {
+    /// Compared by the node right before the start.
+    pub facts: Facts,
+    /// Why allow-always is allow-once.
+    #[serde(default)]
+    pub not_remembered: Option<String>,
+}
+
+impl Inspected {
+    fn is_bounded(&self) -> bool {
+        self.facts.is_bounded() && self.not_remembered.as_ref().is_none_or(|why| why.len() <= 256)
+    }
+}
+
+/// The gateway's word for the node: a person approved it, and this is what was shown (S25).
+fn tell_approved(params: &mut Value, granted: &Granted) {
+    params["approved"] = true.into();
+    params["approvalDecision"] = granted.decision.as_str().into();
+    if let Some(facts) = &granted.facts {
+        params["approvedFacts"] = json!(facts);
+    }
+}
+
+/// What may be asked of nodes, and with which words.
+pub struct Commands {
+    nodes: Arc<Nodes>,
+    approvals: Arc<Approvals>,
+    settings: Settings,
+}
+
+impl Commands {
+    /// Of these nodes.
+    pub fn new(nodes: Arc<Nodes>, approvals: Arc<Approvals>, settings: Settings) -> Self {
+        Self { nodes, approvals, settings }
+    }
+
+    /// The parameters as the node gets them. Only the gateway may say that a person approved a command: what a client
+    /// says about that is taken out, and `approvalId` is used up for exactly this command (S19). Variables that may not be
+    /// set are taken out here as well: a node of another make may know fewer of them (S27).
+    ///
+    /// # Errors
+    /// INVALID_REQUEST when the approval is not good for it, or comes with members that were not shown.
+    pub fn checked(&self, node_id: &str, command: &str, params: Option<&Json>) -> Result<Checked, ErrorShape> {
+        let as_they_are = |params: Option<&Json>| Checked {
+            text: params.map(|Json(params)| params.to_string()),
+            env_left_out: vec![],
+        };
+        let Some(Json(Value::Object(members))) = params.filter(|_| command == allowlist::SYSTEM_RUN) else {
+            return Ok(as_they_are(params));
+        };
+        let mut members = members.clone();
+        for ours in ["approved", "approvalDecision", "approvedFacts", "unanswered"] {
+            members.shift_remove(ours);
+        }
+        let approval = members.shift_remove("approvalId");
+        let mut params = Value::Object(members);
+        let request = ExecRequest::from_params(&params);
+        let Some(approval) = approval else {
+            let env_left_out = match request {
+                Ok(request) if !request.env_left_out.is_empty() => {
+                    params["env"] = json!(request.env);
+                    request.env_left_out
+                }
+                // What has another shape is for the node to refuse.
+                _ => vec![],
+            };
+            return Ok(Checked { text: Some(params.to_string()), env_left_out });
+        };
+        let bad = |e: BadRequest| ErrorShape::invalid("INVALID_PARAMS", e.to_string());
+        let request = request.map_err(bad)?;
+        request.check().map_err(bad)?;
+        let unusable = |e: Unusable| {
+            let reason = if e == Unusable::Unknown { "UNKNOWN_APPROVAL" } else { "APPROVAL_MISMATCH" };
+            ErrorShape::invalid(reason, e.to_string())
+        };
+        let id = approval.as_str().unwrap_or_default();
+        let granted = self.approvals.redeem(id, &Binding::of(&request, Some(node_id))).map_err(unusable)?;
+        // Only what was shown, and the time that it may take.
+        let mut approved = request.to_params();
+        if let Some(timeout) = params.get("timeoutMs") {
+            approved["timeoutMs"] = timeout.clone();
+        }
+        tell_approved(&mut approved, &granted);
+        Ok(Checked { text: Some(approved.to_string()), env_left_out: request.env_left_out })
+    }
+
+    /// What a node finds for a command on its machine, for the question about it. None when it does not offer to look or
+    /// does not answer: then the question is asked without, and a node of this make runs nothing by its answer.
+    pub async fn inspect(&self, node_id: &str, request: &ExecRequest) -> Option<Inspected> {
+        let node = self.nodes.get(node_id)?;
+        self.may_invoke(&node, allowlist::SYSTEM_RUN_INSPECT).ok()?;
+        drop(node);
+        let asked = Request {
+            command: allowlist::SYSTEM_RUN_INSPECT.to_owned(),
+            params: Some(request.to_params().to_string()),
+            timeout: Some(NODE_INSPECT),
+            idempotency_key: None,
+            owner: None,
+        };
+        let answer = self.nodes.invoke(node_id, asked).await.ok()?;
+        let found: Inspected = serde_json::from_value(answer.payload?).ok()?;
+        found.is_bounded().then_some(found)
+    }
+
+    /// Runs a program on a node for an agent; where the node's policy asks for a person, one is asked, and the command
+    /// that was approved is the one that runs (S19).
+    ///
+    /// # Errors
+    /// Why it did not run, or that its end is unknown.
+    pub async fn run(&self, node_id: &str, request: &ExecRequest, timeout: Duration) -> Result<Answer, ErrorShape> {
+        let node = self.nodes.get(node_id).ok_or(InvokeError::NotConnected)?;
+        self.may_invoke(&node, allowlist::SYSTEM_RUN)?;
+        drop(node);
+        let mut params = request.to_params();
+        params["timeoutMs"] = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX).into();
+        let ask = |params: &Value| Request {
+            command: allowlist::SYSTEM_RUN.to_owned(),
+            params: Some(params.to_string()),
+            // The node ends the program at the limit; its answer needs a moment more.
+            timeout: Some(timeout + NODE_ANSWER_GRACE),
+            idempotency_key: None,
+            owner: None,
+        };
+        match self.nodes.invoke(node_id, ask(&params)).await {
+            Err(error) if error.node_code() == Some(APPROVAL_REQUIRED) => {}
+            other => return Ok(other?),
+        }
+        let inspected = self.inspect(node_id, request).await;
+        let (facts, not_remembered) = inspected.map_or((None, None), |found| (Some(found.facts), found.not_remembered));
+        let question = Question::of(request, Some(node_id), facts, not_remembered.as_deref());
+        let outcome = self.approvals.ask(None, question, APPROVAL_DEFAULT).await?;
+        let denied = |text: &str| ErrorShape::invalid("DENIED", text);
+        match outcome.decision {
+            Some(Decision::Deny) => return Err(denied("not allowed: a person said no")),
+            // Its own policy says what counts then.
+            None => params["unanswered"] = true.into(),
+            Some(_) => {
+                let granted = self.approvals.redeem(&outcome.id, &Binding::of(request, Some(node_id)));
+                tell_approved(&mut params, &granted.map_err(|e| denied(&e.to_string()))?);
+            }
+        }
+        Ok(self.nodes.invoke(node_id, ask(&params)).await?)
+    }
+
+    /// Platform and configuration in force now, then what the node declared (part A2).
+    ///
+    /// # Errors
+    /// INVALID_REQUEST with the reason in `details.reason`.
+    pub fn may_invoke(&self, node: &Node, command: &str) -> Result<(), ErrorShape> {
+        let config = self.settings.get();
+        let family = node.device_family.as_deref();
+        let reason = if !allowlist::allows(&config.gateway.nodes, &node.platform, family, command) {
+            "command not allowlisted"
+        } else if node.commands.is_empty() {
+            "node did not declare commands"
+        } else if !node.commands.iter().any(|c| c == command) {
+            "command not declared by node"
+        } else {
+            return Ok(());
+        };
+        let error = ErrorShape::invalid("NODE_COMMAND_NOT_ALLOWED", "node command not allowed");
+        Err(error.with("reason", reason).with("command", command))
+    }
+}
