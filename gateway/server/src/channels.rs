@@ -2,7 +2,7 @@
 //! [`crate::delivery`].
 
 pub mod budget;
-mod envelope;
+pub mod envelope;
 pub mod fetch;
 pub mod inbox;
 pub mod media;
@@ -16,7 +16,7 @@ use std::{
 
 use openclaw_channels::{AccountStatus, Channel, ChannelError, Inbound, Target, access::PairingStore};
 use openclaw_config::Config;
-use openclaw_platform::{Millis, Platform, SpawnerExt as _, sync::LockExt as _};
+use openclaw_platform::{Millis, Platform, Spawner, SpawnerExt as _, sync::LockExt as _};
 use openclaw_protocol::{
     error::{ErrorCode, ErrorShape},
     params::{ChannelsStatus, LinkChannel},
@@ -25,7 +25,6 @@ use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    gateway::Gateway,
     options::ServerOptions,
     rights::{self, Principal, Standing},
     sessions::{self, entry::Route},
@@ -305,31 +304,34 @@ fn not_linked(to: &str) -> ErrorShape {
     }
 }
 
-/// Starts receiving on every account and handles what is left over from before. The token stops it all.
-pub fn start(gateway: &Arc<Gateway>) -> CancellationToken {
-    let stop = CancellationToken::new();
-    for (channel, account, problem) in &gateway.channels.problems {
-        tracing::error!(channel, account, problem, "channel cannot start");
-    }
-    if !gateway.options.channels {
-        return stop;
-    }
-    gateway.tasks.spawn("inbox", inbox::handle_all(gateway.clone(), stop.clone()));
-    for channel in gateway.channels.accounts.values() {
-        if channel.status().enabled {
-            let (gateway, channel, stop) = (gateway.clone(), channel.clone(), stop.clone());
-            gateway.clone().tasks.spawn("channel", async move { receive(&gateway, &*channel, stop).await });
+impl Channels {
+    /// Starts receiving on every account, until `stop`; `ended` is called when one receives no more.
+    pub fn receive(
+        self: &Arc<Self>,
+        tasks: &Arc<dyn Spawner>,
+        stop: &CancellationToken,
+        ended: &Arc<dyn Fn() + Send + Sync>,
+    ) {
+        for channel in self.accounts.values().filter(|channel| channel.status().enabled) {
+            let (this, channel, stop, ended) = (self.clone(), channel.clone(), stop.clone(), ended.clone());
+            tasks.spawn("channel", async move {
+                let (id, account) = (channel.id(), channel.account().to_owned());
+                tracing::info!(channel = id, account, "channel starting");
+                match channel.receive(&this.inbox, stop).await {
+                    Ok(()) => tracing::info!(channel = id, account, "channel stopped"),
+                    Err(ChannelError::Credentials(why)) => {
+                        tracing::error!(channel = id, account, why, "channel stopped for good");
+                    }
+                }
+                ended();
+            });
         }
     }
-    stop
-}
 
-async fn receive(gateway: &Gateway, channel: &dyn Channel, stop: CancellationToken) {
-    let (id, account) = (channel.id(), channel.account().to_owned());
-    tracing::info!(channel = id, account, "channel starting");
-    match channel.receive(&gateway.channels.inbox, stop).await {
-        Ok(()) => tracing::info!(channel = id, account, "channel stopped"),
-        Err(ChannelError::Credentials(why)) => tracing::error!(channel = id, account, why, "channel stopped for good"),
+    /// Says which accounts cannot be used.
+    pub fn tell_problems(&self) {
+        for (channel, account, problem) in &self.problems {
+            tracing::error!(channel, account, problem, "channel cannot start");
+        }
     }
-    gateway.health.refresh();
 }

@@ -11,6 +11,7 @@ use openclaw_platform::{
 };
 use openclaw_protocol::{connect::SessionDefaults, error::ErrorShape};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     approvals::Approvals,
@@ -27,6 +28,10 @@ use crate::{
     heartbeat::{self, Heartbeats},
     hub::EventHub,
     idempotency::Idempotency,
+    inbound::{
+        self,
+        router::{self, Router},
+    },
     limits::BULK_READS,
     methods,
     nodes::{
@@ -114,6 +119,10 @@ pub struct Gateway {
     pub channels: Arc<Channels>,
     /// Messages on their way out.
     pub delivery: Arc<Delivery>,
+    /// What is said to the gateway and not to the model.
+    pub commands: Arc<inbound::commands::Commands>,
+    /// What people write.
+    pub router: Arc<Router>,
     /// The health snapshot.
     pub health: Arc<Monitor>,
     /// Heartbeats.
@@ -241,7 +250,28 @@ impl Gateway {
             system_events: system_events.clone(),
             heartbeats: heartbeats.clone(),
         });
+        let commands = Arc::new(inbound::commands::Commands::new(inbound::commands::Deps {
+            clock: clock.clone(),
+            settings: settings.clone(),
+            sessions: sessions.clone(),
+            runs: runs.clone(),
+            delivery: delivery.clone(),
+            health: health.clone(),
+            version: options.version.clone(),
+        }));
+        let router = Arc::new(Router::new(router::Deps {
+            settings: settings.clone(),
+            entropy: entropy.clone(),
+            probe: platform.probe.clone(),
+            channels: channels.clone(),
+            sessions: sessions.clone(),
+            runs: runs.clone(),
+            delivery: delivery.clone(),
+            commands: commands.clone(),
+        }));
         let gateway = Arc::new(Self {
+            commands,
+            router,
             settings: settings.clone(),
             credentials: Credentials::new(
                 &platform,
@@ -292,6 +322,19 @@ impl Gateway {
         crate::exec_gate::tell_problems(&gateway.exec_policy);
         gateway.health.refresh();
         Ok(gateway)
+    }
+
+    /// Starts receiving on every account and handles what is left over from before. The token stops it all.
+    pub fn start_channels(&self) -> CancellationToken {
+        let stop = CancellationToken::new();
+        self.channels.tell_problems();
+        if self.options.channels {
+            self.tasks.spawn("inbox", self.router.clone().serve(stop.clone()));
+            let health = self.health.clone();
+            let ended: Arc<dyn Fn() + Send + Sync> = Arc::new(move || drop(health.refresh()));
+            self.channels.receive(&self.tasks, &stop, &ended);
+        }
+        stop
     }
 
     /// What keeps old conversations within their limits.

@@ -20,6 +20,7 @@ pub mod heartbeat;
 pub mod http;
 pub mod hub;
 pub mod idempotency;
+pub mod inbound;
 pub mod limits;
 mod lingering;
 mod methods;

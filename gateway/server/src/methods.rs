@@ -8,7 +8,6 @@ mod backup;
 mod bulk;
 mod channels;
 pub mod chat;
-pub mod commands;
 mod config;
 mod delivery;
 mod devices;

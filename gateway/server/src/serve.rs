@@ -96,7 +96,7 @@ pub async fn run(
     keep_house(&gateway, &stop);
     gateway.tasks.spawn("state-watch", watch_state(gateway.clone(), stop.clone()));
     gateway.tasks.spawn("heartbeats", gateway.heartbeats.clone().serve(stop.clone()));
-    let channels = crate::channels::start(&gateway);
+    let channels = gateway.start_channels();
     for addr in &bound {
         tracing::info!("listening on ws://{addr}");
     }

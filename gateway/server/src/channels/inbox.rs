@@ -1,7 +1,6 @@
 //! What came in: on disk before the channel is told that it was received, handled once, in order (known-failures F05).
 
 use std::{
-    collections::{BTreeMap, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
@@ -9,23 +8,14 @@ use std::{
     time::Duration,
 };
 
-use openclaw_channels::{Channel, ChatKind, Inbound, InboundMedia, InboundSink, SinkError};
+use openclaw_channels::{Channel, Inbound, InboundMedia, InboundSink, SinkError};
 use openclaw_platform::{BoxFuture, sync::LockExt as _};
-use openclaw_protocol::message::Content;
 use redb::{ReadableTable, ReadableTableMetadata as _, WriteTransaction};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
 
-use super::envelope::envelope;
 use crate::{
-    delivery::{Draft, letter::Cause},
-    gateway::Gateway,
     limits::{INBOX, INBOX_SEEN},
-    methods::commands,
-    rights::{self, Effect, Principal, Where},
-    runs::{RunRequest, execute, manager::Delivery, queue::Queueing},
-    sessions::entry::{Route, SessionEntry},
     store::{self, Store, StoreError},
 };
 
@@ -34,10 +24,13 @@ pub const RETRY: Duration = Duration::from_millis(500);
 
 /// An inbound message as stored until it is handled.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Record {
-    channel: String,
-    account: String,
-    message: Inbound,
+pub struct Record {
+    /// Its id.
+    pub channel: String,
+    /// Its account.
+    pub account: String,
+    /// As it came.
+    pub message: Inbound,
 }
 
 /// An accepted message, and when in the order of all.
@@ -92,7 +85,8 @@ impl Inbox {
         self.waiting.locked()
     }
 
-    async fn take(&self) -> Vec<(String, Record)> {
+    /// What waits; waits for it.
+    pub async fn take(&self) -> Vec<(String, Record)> {
         loop {
             let taken = std::mem::take(&mut *self.lock());
             if !taken.is_empty() {
@@ -210,136 +204,11 @@ impl InboundSink for Inbox {
     }
 }
 
-/// Turns stored messages into runs, in order of arrival within each session. One whose session or chat takes no more now
-/// waits, and those behind it in that session: nobody else does (F57).
-pub async fn handle_all(gateway: Arc<Gateway>, stop: CancellationToken) {
-    let mut held: BTreeMap<String, VecDeque<(String, Record)>> = BTreeMap::new();
-    loop {
-        let batch = openclaw_platform::select! {
-            () = stop.cancelled() => return,
-            batch = gateway.channels.inbox.take() => batch,
-            () = tokio::time::sleep(RETRY), if !held.is_empty() => vec![],
-        };
-        let mut free = Vec::new();
-        for (session, messages) in &mut held {
-            while let Some((key, record)) = messages.front() {
-                let by = person(&gateway, record);
-                if stop.is_cancelled() || !handle(&gateway, key, record, by, session).await {
-                    break;
-                }
-                messages.pop_front();
-            }
-            if messages.is_empty() {
-                free.push(session.clone());
-            }
-        }
-        held.retain(|session, _| !free.contains(session));
-        for (key, record) in batch {
-            if stop.is_cancelled() {
-                return;
-            }
-            let by = person(&gateway, &record);
-            let Principal::Person { session, .. } = &by else { continue };
-            let session = session.clone();
-            if commands::is_stop(record.message.text.trim())
-                && let Some(ended) = held.remove(&session)
-            {
-                gateway.platform.probe.sometimes("inbox.a_stop_ended_what_was_held");
-                let keys = ended.into_iter().map(|(key, _)| key).collect();
-                gateway.runs.forget(keys, "a person ended what waited in its session").await;
-            }
-            if held.contains_key(&session) || !handle(&gateway, &key, &record, by, &session).await {
-                gateway.platform.probe.sometimes("inbox.waited_for_room");
-                held.entry(session).or_default().push_back((key, record));
-            }
-        }
-    }
-}
-
-fn person(gateway: &Gateway, record: &Record) -> Principal {
-    gateway.channels.person(&gateway.config(), &record.channel, &record.account, &record.message)
-}
-
-/// False when the session, the chat or the database takes no more now.
-async fn handle(gateway: &Arc<Gateway>, key: &str, record: &Record, by: Principal, session_key: &str) -> bool {
-    let Record { channel: id, account, message } = record;
-    if gateway.delivery.has_room(id, account, &message.chat.chat).is_err() {
-        return false;
-    }
-    let config = gateway.config();
-    let Some(channel) = gateway.channels.account(id, Some(account)) else {
-        return gateway.channels.inbox.forget(key, "its account is configured no more").await;
-    };
-    let entry = match gateway.sessions.get(session_key) {
-        Ok(entry) => entry,
-        Err(error) => {
-            tracing::error!(%error, "state database");
-            return false;
-        }
-    };
-    if entry.as_ref().is_some_and(|e| e.send_policy == Some(DENY)) {
-        gateway.platform.probe.sometimes("inbox.denied_by_policy");
-        return gateway.channels.inbox.forget(key, "send blocked by session policy").await;
-    }
-    let route = Route { channel: id.clone(), to: message.chat.address(), account_id: account.clone() };
-    let text = message.text.trim();
-    if let Some(answer) = commands::answer(gateway, &by, session_key, text).await {
-        return answered(gateway, key, &by, session_key.to_owned(), route, answer).await;
-    }
-    let queueing = Queueing::of(&config, entry.as_ref(), id, &message.sender.id, text);
-    let (context, kind) = (route.clone(), message.kind);
-    let title = message.title.clone();
-    // Where the configuration makes private chats share a session, only the owner says where its news go (D46).
-    let is_guest =
-        message.kind == ChatKind::Direct && !rights::may(&config, &by, Effect::Change(Where::Session(session_key)));
-    let touch = move |entry: &mut SessionEntry| {
-        if is_guest {
-            return;
-        }
-        entry.delivery_context = Some(context.clone());
-        entry.chat_type = Some(if kind == ChatKind::Direct { "direct" } else { "group" }.to_owned());
-        entry.subject = title.clone().or(entry.subject.take());
-    };
-    let (input, timeout) = (vec![Content::text(envelope(id, message))], execute::default_timeout(&gateway.config()));
-    let request = RunRequest {
-        attachments: (!message.media.is_empty()).then(|| Pending { channel, media: message.media.clone() }),
-        deliver: Some(Delivery { route, reply_to: None, required: false }),
-        touch: Some(Arc::new(touch)),
-        inbox: vec![key.to_owned()],
-        queueing: Some(queueing),
-        ..RunRequest::new(by, gateway.uuid(), session_key.to_owned(), input, timeout)
-    };
-    gateway.runs.submit(request).is_ok()
-}
-
-/// The answer to a command and the mark of its message, in one transaction; false when they cannot be stored now.
-async fn answered(
-    gateway: &Arc<Gateway>,
-    key: &str,
-    by: &Principal,
-    session: String,
-    route: Route,
-    text: String,
-) -> bool {
-    let cause = Cause { session_key: Some(session), ..Cause::default() };
-    let letter = match gateway.delivery.compose(by, Draft { route, text, reply_to: None, cause }) {
-        Ok(letter) => letter,
-        Err(error) => return gateway.channels.inbox.forget(key, &error.message).await,
-    };
-    let key = key.to_owned();
-    let posted = gateway.delivery.post(&letter, move |tx| done(tx, &key)).await;
-    posted.inspect_err(|error| tracing::error!(%error, "the answer to a command")).is_ok()
-}
-
-const DENY: openclaw_protocol::params::SendPolicy = openclaw_protocol::params::SendPolicy::Deny;
-
-/// Marks a record as handled without a run; false when that cannot be stored now.
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use openclaw_channels::{Sender, Target};
+    use openclaw_channels::{ChatKind, Sender, Target};
 
     use super::*;
 

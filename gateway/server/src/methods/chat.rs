@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use openclaw_config::QueueMode;
-use openclaw_platform::{SpawnerExt as _, sync::LockExt as _};
+use openclaw_platform::SpawnerExt as _;
 use openclaw_protocol::{
     error::ErrorShape,
     event::{CHAT, ChatEvent, ChatState},
@@ -16,14 +16,15 @@ use openclaw_protocol::{
 };
 use serde_json::Value;
 
-use super::{agent::canonical, attachments, commands};
+use super::{agent::canonical, attachments};
 use crate::{
     dispatch::{Call, Failure, Reply},
     gateway::Gateway,
     idempotency::{self, Check, Claim},
+    inbound::commands,
     limits::HISTORY_BYTES,
     rights::{Effect, Principal, Where},
-    runs::{RunRequest, execute, manager::Run, queue::mode_in_force, record},
+    runs::{RunRequest, execute, queue::mode_in_force, record},
     sessions,
 };
 
@@ -36,7 +37,7 @@ pub async fn send(call: Call, params: ChatSendParams) -> Result<Reply<ChatSend>,
     let text = params.message.trim();
     if commands::is_stop(text) {
         call.require(Effect::Stop(Where::Session(&key)))?;
-        return Ok(ChatSend::Aborted(end_runs(gateway, &key, |_| true, "stop")).into());
+        return Ok(ChatSend::Aborted(gateway.runs.end(&key, |_| true, "stop")).into());
     }
     let now = gateway.clock.wall();
     let run_id = params.idempotency_key.as_str().to_owned();
@@ -102,7 +103,7 @@ pub async fn send(call: Call, params: ChatSendParams) -> Result<Reply<ChatSend>,
     let key = &run.request.session_key;
     if mode_in_force(&config, entry.as_ref(), "webchat") == QueueMode::Interrupt {
         // It ends what asked for no more than it may itself (S23).
-        end_runs(&gateway, key, |other| !Arc::ptr_eq(other, &run) && run.rights.cover(&other.rights), "stop");
+        gateway.runs.end(key, |other| !Arc::ptr_eq(other, &run) && run.rights.cover(&other.rights), "stop");
     }
     gateway.clone().tasks.spawn("chat", async move {
         if let Some(ended) = run.ended().await {
@@ -123,7 +124,7 @@ async fn command(
     text: &str,
     run_id: &str,
 ) {
-    let answer = commands::answer(gateway, by, key, text).await.unwrap_or_default();
+    let answer = gateway.commands.answer(by, key, text).await.unwrap_or_default();
     let mut event = ChatEvent::new(run_id, shown, 1, ChatState::Final);
     match note(gateway, key, answer, true).await {
         Ok((_, message)) => event.message = serde_json::to_value(message).ok(),
@@ -216,23 +217,7 @@ pub async fn abort(call: Call, params: ChatAbortParams) -> Result<Reply<ChatAbor
     {
         return Err(ErrorShape::invalid("RUN_SESSION_MISMATCH", "runId does not match sessionKey").into());
     }
-    Ok(end_runs(gateway, &key, |run| run_id.is_none_or(|wanted| wanted == run.request.run_id), "rpc").into())
-}
-
-/// Ends runs of a session, also those that `agent` started (D28). Chat clients hear of it before the caller
-/// does. One that has said everything is not ended any more: its reply comes.
-pub fn end_runs(gateway: &Gateway, key: &str, which: impl Fn(&Arc<Run>) -> bool, reason: &str) -> ChatAbort {
-    let mut run_ids = Vec::new();
-    for run in gateway.runs.of_session(key) {
-        if run.cancel.is_cancelled() || !which(&run) {
-            continue;
-        }
-        if run.emitter.locked().abort_if_under_way(&gateway.hub, reason) {
-            run.cancel.cancel();
-            run_ids.push(run.request.run_id.clone());
-        }
-    }
-    ChatAbort { ok: true, aborted: !run_ids.is_empty(), run_ids }
+    Ok(gateway.runs.end(&key, |run| run_id.is_none_or(|wanted| wanted == run.request.run_id), "rpc").into())
 }
 
 pub async fn inject(call: Call, params: ChatInjectParams) -> Result<Reply<ChatInject>, Failure> {

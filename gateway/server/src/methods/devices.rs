@@ -43,7 +43,7 @@ pub async fn approve(call: Call, p: DevicePairDecideParams) -> Result<Reply<Devi
     let device_id = device.device_id.clone();
     {
         let _ordered = call.gateway.hub.ordered();
-        call.gateway.nodes.approved(&call.gateway, &device_id);
+        call.gateway.nodes.approved(&call.gateway.devices, &call.gateway.config(), &device_id);
     }
     let resolved = resolved(&call, &request_id, device_id, "approved");
     Ok(Reply::then(DevicePairApprove { request_id, device }, resolved))

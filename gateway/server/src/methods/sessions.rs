@@ -363,7 +363,7 @@ pub async fn delete(call: Call, p: SessionsDeleteParams) -> Result<Reply<Session
         let text = format!("the main session cannot be deleted ({key}); sessions.reset begins it anew");
         return Err(ErrorShape::invalid("MAIN_SESSION", text).into());
     }
-    super::chat::end_runs(gateway, &key, |_| true, "rpc");
+    gateway.runs.end(&key, |_| true, "rpc");
     let ended = async {
         for run in gateway.runs.of_session(&key) {
             run.ended().await;

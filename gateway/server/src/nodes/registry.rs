@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
+use openclaw_config::Config;
 use openclaw_platform::{Entropy, Millis, NoProbe, Probe, sync::LockExt as _};
 use openclaw_protocol::{
     connect::ConnectParams,
@@ -16,8 +17,7 @@ use serde::Serialize;
 
 use super::{Declared, allowlist, invoke::Waiting};
 use crate::{
-    devices::PairedNode,
-    gateway::Gateway,
+    devices::{Devices, PairedNode},
     hub::Member,
     limits::NODE_NAMES,
     outbox::Close,
@@ -54,11 +54,11 @@ pub struct Node {
 impl Node {
     /// The node behind an accepted `connect` that declared `declared`.
     pub fn new(
-        gateway: &Gateway,
+        (devices, config): (&Devices, &Config),
         member: Arc<Member>,
         params: &ConnectParams,
         declared: Declared,
-        remote_ip: Option<String>,
+        (remote_ip, connected_at_ms): (Option<String>, Millis),
     ) -> Self {
         let client = &params.client;
         let node = Self {
@@ -74,20 +74,20 @@ impl Node {
             caps: vec![],
             path_env: params.path_env.clone(),
             permissions: None,
-            connected_at_ms: gateway.clock.wall(),
+            connected_at_ms,
             declared,
             waiting: None,
         };
-        node.as_approved(gateway)
+        node.as_approved(devices, config)
     }
 
     /// The node with what is approved now. Without a device nothing was approved, so nothing is pinned (S33). Commands that
     /// are not allowed are left out here, and checked again at each invoke.
-    fn as_approved(&self, gateway: &Gateway) -> Self {
-        let pinned = self.member.device_id.as_ref().and_then(|id| gateway.devices.pinned(id));
+    fn as_approved(&self, devices: &Devices, config: &Config) -> Self {
+        let pinned = self.member.device_id.as_ref().and_then(|id| devices.pinned(id));
         let effective = pinned.as_ref().map_or_else(|| self.declared.clone(), |pinned| self.declared.within(pinned));
         let Declared { platform, device_family, caps, mut commands, permissions } = effective;
-        let nodes = &gateway.config().gateway.nodes;
+        let nodes = &config.gateway.nodes;
         commands.retain(|command| allowlist::allows(nodes, &platform, device_family.as_deref(), command));
         let waiting = pinned.and_then(|pinned| self.declared.beyond(&pinned));
         Self { platform, device_family, commands, caps, permissions, waiting, ..self.clone() }
@@ -181,10 +181,10 @@ impl Nodes {
 
     /// A person approved something of this node: it counts at once. Call it under the hub's lock, as [`Nodes::attach`], so
     /// that a node that comes at the same time is not missed.
-    pub fn approved(&self, gateway: &Gateway, node_id: &str) {
+    pub fn approved(&self, devices: &Devices, config: &Config, node_id: &str) {
         let mut state = self.lock();
         if let Some(node) = state.live.get_mut(node_id) {
-            *node = Arc::new(node.as_approved(gateway));
+            *node = Arc::new(node.as_approved(devices, config));
         }
     }
 

@@ -19,7 +19,7 @@ use openclaw_platform::{
 use openclaw_protocol::{
     error::ErrorShape,
     message::Content,
-    params::{AgentResult, AgentWait},
+    params::{AgentResult, AgentWait, ChatAbort},
 };
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
@@ -391,6 +391,22 @@ impl Runs {
             self.deps.platform.tasks.spawn("session", async move { runs.lane(&key).await });
         }
         Ok(Place::new(self, run))
+    }
+
+    /// Ends runs of a session, also those that `agent` started (D28). Chat clients hear of it before the caller does. One that
+    /// has said everything is not ended any more: its reply comes.
+    pub fn end(&self, key: &str, which: impl Fn(&Arc<Run>) -> bool, reason: &str) -> ChatAbort {
+        let mut run_ids = Vec::new();
+        for run in self.of_session(key) {
+            if run.cancel.is_cancelled() || !which(&run) {
+                continue;
+            }
+            if run.emitter.locked().abort_if_under_way(&self.deps.hub, reason) {
+                run.cancel.cancel();
+                run_ids.push(run.request.run_id.clone());
+            }
+        }
+        ChatAbort { ok: true, aborted: !run_ids.is_empty(), run_ids }
     }
 
     /// Takes a run out of its queue that was not accepted after all. Whoever waited for it is told that it did not end.

@@ -289,7 +289,13 @@ fn attach(
         .always("hub.bounded", hub.count() <= gateway.config().gateway.limits.max_connections as usize);
     if let Some(declared) = declared {
         let remote_ip = peer.origin.shown_ip.map(|ip| ip.to_string());
-        let node = Node::new(gateway, member.clone(), params, declared, remote_ip);
+        let node = Node::new(
+            (&gateway.devices, &gateway.config()),
+            member.clone(),
+            params,
+            declared,
+            (remote_ip, gateway.clock.wall()),
+        );
         gateway.nodes.attach(Arc::new(node), &gateway.wake_words.get());
     }
     drop(hub);

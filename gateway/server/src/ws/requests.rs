@@ -22,11 +22,11 @@ use crate::{
     dispatch::{Call, Response},
     gateway::Gateway,
     hub::Member,
+    inbound::commands,
     limits::{
         CONTROL_IN_FLIGHT, REQUESTS_IN_FLIGHT, REQUESTS_RETRY_MS, REQUESTS_WAITING, REQUESTS_WAITING_BYTES,
         SHARE_BYTES, SHARE_TIME,
     },
-    methods::commands,
     outbox::Close,
 };
 

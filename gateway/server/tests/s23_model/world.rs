@@ -8,9 +8,7 @@ use std::{
 
 use fakes::telegram::FakeTelegram;
 use openclaw_protocol::message::Content;
-use openclaw_server::{
-    ServerOptions, channels, delivery, gateway::Gateway, hub::Member, rights::Principal, runs::manager::Run,
-};
+use openclaw_server::{ServerOptions, delivery, gateway::Gateway, hub::Member, rights::Principal, runs::manager::Run};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -111,7 +109,7 @@ impl World {
         let gateway = Gateway::open(platform, options).unwrap();
         agent.look_at(&gateway);
         delivery::start(&gateway.delivery).await.unwrap();
-        channels::start(&gateway);
+        gateway.start_channels();
         #[allow(clippy::disallowed_methods)]
         tokio::spawn(gateway.heartbeats.clone().serve(stop.clone()));
         let mut operators = vec![];

@@ -10,7 +10,7 @@ use std::{
 
 use fakes::{model::FakeModel, telegram::FakeTelegram};
 use openclaw_platform::{MemoryStorage, Storage as _};
-use openclaw_server::{ServerOptions, channels, delivery, gateway::Gateway, hub::Member, runs::recover, store};
+use openclaw_server::{ServerOptions, delivery, gateway::Gateway, hub::Member, runs::recover, store};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -50,7 +50,7 @@ impl House {
         let gateway = Gateway::open(platform, options).unwrap();
         recover::recover(&gateway.runs).await.unwrap();
         delivery::start(&gateway.delivery).await.unwrap();
-        let channels = channels::start(&gateway);
+        let channels = gateway.start_channels();
         let ended = stop.clone();
         #[allow(clippy::disallowed_methods)]
         tokio::spawn(async move {

@@ -1,0 +1,173 @@
+//! From stored inbound messages to commands and runs, in order of arrival within each session.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use openclaw_channels::ChatKind;
+use openclaw_platform::{Entropy, EntropyExt as _, Probe};
+use openclaw_protocol::{message::Content, params::SendPolicy};
+use tokio_util::sync::CancellationToken;
+
+use super::commands::{Commands, is_stop};
+use crate::{
+    channels::{
+        Channels,
+        envelope::envelope,
+        inbox::{Pending, RETRY, Record, done},
+    },
+    delivery::{self, Draft, letter::Cause},
+    rights::{self, Effect, Principal, Where},
+    runs::{RunRequest, Runs, execute, manager::Delivery, queue::Queueing},
+    sessions::{
+        entry::{Route, SessionEntry},
+        store::Sessions,
+    },
+    settings::Settings,
+};
+
+/// What the router uses of others.
+pub struct Deps {
+    /// The configuration.
+    pub settings: Settings,
+    /// Names runs.
+    pub entropy: Arc<dyn Entropy>,
+    /// Who watches.
+    pub probe: Arc<dyn Probe>,
+    /// Where messages come from.
+    pub channels: Arc<Channels>,
+    /// Some take no messages.
+    pub sessions: Arc<Sessions>,
+    /// What most messages become.
+    pub runs: Arc<Runs>,
+    /// A chat that is full takes no more.
+    pub delivery: Arc<delivery::Delivery>,
+    /// What is not for the model.
+    pub commands: Arc<Commands>,
+}
+
+/// Handles inbound messages.
+pub struct Router(Deps);
+
+impl Router {
+    /// With these.
+    pub fn new(deps: Deps) -> Self {
+        Self(deps)
+    }
+
+    /// Turns stored messages into runs, in order of arrival within each session. One whose session or chat takes no more now
+    /// waits, and those behind it in that session: nobody else does (F57).
+    pub async fn serve(self: Arc<Self>, stop: CancellationToken) {
+        let mut held: BTreeMap<String, VecDeque<(String, Record)>> = BTreeMap::new();
+        loop {
+            let batch = openclaw_platform::select! {
+                () = stop.cancelled() => return,
+                batch = self.0.channels.inbox.take() => batch,
+                () = tokio::time::sleep(RETRY), if !held.is_empty() => vec![],
+            };
+            let mut free = Vec::new();
+            for (session, messages) in &mut held {
+                while let Some((key, record)) = messages.front() {
+                    let by = self.person(record);
+                    if stop.is_cancelled() || !self.handle(key, record, by, session).await {
+                        break;
+                    }
+                    messages.pop_front();
+                }
+                if messages.is_empty() {
+                    free.push(session.clone());
+                }
+            }
+            held.retain(|session, _| !free.contains(session));
+            for (key, record) in batch {
+                if stop.is_cancelled() {
+                    return;
+                }
+                let by = self.person(&record);
+                let Principal::Person { session, .. } = &by else { continue };
+                let session = session.clone();
+                if is_stop(record.message.text.trim())
+                    && let Some(ended) = held.remove(&session)
+                {
+                    self.0.probe.sometimes("inbox.a_stop_ended_what_was_held");
+                    let keys = ended.into_iter().map(|(key, _)| key).collect();
+                    self.0.runs.forget(keys, "a person ended what waited in its session").await;
+                }
+                if held.contains_key(&session) || !self.handle(&key, &record, by, &session).await {
+                    self.0.probe.sometimes("inbox.waited_for_room");
+                    held.entry(session).or_default().push_back((key, record));
+                }
+            }
+        }
+    }
+
+    fn person(&self, record: &Record) -> Principal {
+        self.0.channels.person(&self.0.settings.get(), &record.channel, &record.account, &record.message)
+    }
+
+    /// False when the session, the chat or the database takes no more now.
+    async fn handle(&self, key: &str, record: &Record, by: Principal, session_key: &str) -> bool {
+        let Record { channel: id, account, message } = record;
+        if self.0.delivery.has_room(id, account, &message.chat.chat).is_err() {
+            return false;
+        }
+        let config = self.0.settings.get();
+        let Some(channel) = self.0.channels.account(id, Some(account)) else {
+            return self.0.channels.inbox.forget(key, "its account is configured no more").await;
+        };
+        let entry = match self.0.sessions.get(session_key) {
+            Ok(entry) => entry,
+            Err(error) => {
+                tracing::error!(%error, "state database");
+                return false;
+            }
+        };
+        if entry.as_ref().is_some_and(|e| e.send_policy == Some(SendPolicy::Deny)) {
+            self.0.probe.sometimes("inbox.denied_by_policy");
+            return self.0.channels.inbox.forget(key, "send blocked by session policy").await;
+        }
+        let route = Route { channel: id.clone(), to: message.chat.address(), account_id: account.clone() };
+        let text = message.text.trim();
+        if let Some(answer) = self.0.commands.answer(&by, session_key, text).await {
+            return self.answered(key, &by, session_key.to_owned(), route, answer).await;
+        }
+        let queueing = Queueing::of(&config, entry.as_ref(), id, &message.sender.id, text);
+        let (context, kind) = (route.clone(), message.kind);
+        let title = message.title.clone();
+        // Where the configuration makes private chats share a session, only the owner says where its news go (D46).
+        let is_guest =
+            message.kind == ChatKind::Direct && !rights::may(&config, &by, Effect::Change(Where::Session(session_key)));
+        let touch = move |entry: &mut SessionEntry| {
+            if is_guest {
+                return;
+            }
+            entry.delivery_context = Some(context.clone());
+            entry.chat_type = Some(if kind == ChatKind::Direct { "direct" } else { "group" }.to_owned());
+            entry.subject = title.clone().or(entry.subject.take());
+        };
+        let (input, timeout) =
+            (vec![Content::text(envelope(id, message))], execute::default_timeout(&self.0.settings.get()));
+        let request = RunRequest {
+            attachments: (!message.media.is_empty()).then(|| Pending { channel, media: message.media.clone() }),
+            deliver: Some(Delivery { route, reply_to: None, required: false }),
+            touch: Some(Arc::new(touch)),
+            inbox: vec![key.to_owned()],
+            queueing: Some(queueing),
+            ..RunRequest::new(by, self.0.entropy.uuid(), session_key.to_owned(), input, timeout)
+        };
+        self.0.runs.submit(request).is_ok()
+    }
+
+    /// The answer to a command and the mark of its message, in one transaction; false when they cannot be stored now.
+    async fn answered(&self, key: &str, by: &Principal, session: String, route: Route, text: String) -> bool {
+        let cause = Cause { session_key: Some(session), ..Cause::default() };
+        let letter = match self.0.delivery.compose(by, Draft { route, text, reply_to: None, cause }) {
+            Ok(letter) => letter,
+            Err(error) => return self.0.channels.inbox.forget(key, &error.message).await,
+        };
+        let key = key.to_owned();
+        let posted = self.0.delivery.post(&letter, move |tx| done(tx, &key)).await;
+        posted.inspect_err(|error| tracing::error!(%error, "the answer to a command")).is_ok()
+    }
+}
