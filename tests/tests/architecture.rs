@@ -140,6 +140,40 @@ fn no_unbiased_select_in_the_gateway() {
     assert!(wrong.is_empty(), "use openclaw_platform::select!: {wrong:#?}");
 }
 
+/// The gateway as a whole is put together in one file, and seen by what answers on its connections; services get the few handles that
+/// they use.
+#[test]
+fn no_service_knows_the_whole() {
+    // The composition, what speaks on connections, and agents' tools, which still go the way of a connection.
+    let seeing = ["serve.rs", "dispatch.rs", "http.rs", "tools.rs"];
+    let folders = ["methods/", "ws/", "tools/"];
+    let mut wrong = Vec::new();
+    let all = sources("gateway/server");
+    for (path, text) in &all {
+        let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+        let is_test = path.ends_with("tests.rs");
+        let may = path == "gateway.rs" || seeing.contains(&path.as_str()) || folders.iter().any(|folder| path.starts_with(folder)) || is_test;
+        if names_the_whole(code) && !may {
+            wrong.push(path.clone());
+        }
+        if code.contains("impl Gateway") && path != "gateway.rs" {
+            wrong.push(format!("{path} adds to it"));
+        }
+    }
+    assert!(wrong.is_empty(), "give it what it uses (Deps): {wrong:#?}");
+    assert!(seeing.iter().all(|path| names_the_whole(&all[*path])), "one of {seeing:?} is no exception any more");
+}
+
+fn names_the_whole(code: &str) -> bool {
+    let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+    let ways = ["gateway::Gateway", "&Gateway", "<Gateway"];
+    let names = |line: &str, way: &str| {
+        let ends = |at: usize| !line[at + way.len()..].starts_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':');
+        line.match_indices(way).any(|(at, _)| ends(at))
+    };
+    lines.into_iter().any(|line| ways.iter().any(|way| names(line, way)))
+}
+
 /// A lock that somebody panicked under is taken all the same, in one way that says why: `openclaw_platform::sync`.
 #[test]
 fn locks_are_taken_in_one_way() {
@@ -175,6 +209,7 @@ fn unbiased(line: &str) -> bool {
 #[test]
 fn the_search_finds_what_it_looks_for() {
     assert!(unbiased("    tokio::select! {") && unbiased("use futures_util::select;"));
+    assert!(names_the_whole("fn f(gateway: &Gateway) {}") && !names_the_whole("// &Gateway\nfn f(nodes: &GatewayNodes)"));
     assert!(takes_poison("m.lock()\n    .unwrap_or_else(PoisonError::into_inner)") && !takes_poison("m.locked()"));
     assert!(!unbiased("openclaw_platform::select! {") && !unbiased("futures_util::select_biased! {"));
 }
