@@ -25,7 +25,7 @@ use openclaw_channels::{ChatKind, Inbound, InboundSink as _, Sender, Target};
 use openclaw_platform::os;
 use openclaw_server::{
     channels::inbox::Inbox,
-    store::{self, SESSIONS, Store, put},
+    store::{self, SESSIONS, put},
 };
 use serde_json::json;
 

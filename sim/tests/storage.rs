@@ -14,7 +14,7 @@ use std::{
 };
 
 use openclaw_platform::{BlockFile, Platform, Storage as _};
-use openclaw_server::store::{Store, StoreError, TRANSCRIPTS, decode, encode};
+use openclaw_server::store::{self, Store, StoreError, TRANSCRIPTS, decode, encode};
 use proptest::prelude::*;
 use sim::storage::{DiskFault, SimDisk, Struck};
 
@@ -296,7 +296,7 @@ proptest! {
 
 /// Opens the gateway's database.
 fn open(disk: &SimDisk) -> Result<Store, StoreError> {
-    Store::open(&Platform { storage: Arc::new(disk.mount()), ..sim::platform(1) })
+    store::open(&Platform { storage: Arc::new(disk.mount()), ..sim::platform(1) })
 }
 
 /// Large enough to need new pages and, later, a larger file.

@@ -51,7 +51,7 @@ fn members<T: JsonSchema>() -> Vec<String> {
 
 /// The commands that the gateway's source knows.
 fn commands() -> BTreeSet<String> {
-    let file = repository().join("gateway/server/src/methods/commands.rs");
+    let file = repository().join("gateway/server/src/inbound/commands.rs");
     let source = std::fs::read_to_string(file).unwrap();
     let list = |from: &str| {
         let text = source.split(from).nth(1).unwrap_or_else(|| panic!("{from} is not there any more"));

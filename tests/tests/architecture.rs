@@ -152,7 +152,10 @@ fn no_service_knows_the_whole() {
     for (path, text) in &all {
         let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
         let is_test = path.ends_with("tests.rs");
-        let may = path == "gateway.rs" || seeing.contains(&path.as_str()) || folders.iter().any(|folder| path.starts_with(folder)) || is_test;
+        let may = path == "gateway.rs"
+            || seeing.contains(&path.as_str())
+            || folders.iter().any(|folder| path.starts_with(folder))
+            || is_test;
         if names_the_whole(code) && !may {
             wrong.push(path.clone());
         }
@@ -168,7 +171,8 @@ fn names_the_whole(code: &str) -> bool {
     let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
     let ways = ["gateway::Gateway", "&Gateway", "<Gateway"];
     let names = |line: &str, way: &str| {
-        let ends = |at: usize| !line[at + way.len()..].starts_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':');
+        let ends =
+            |at: usize| !line[at + way.len()..].starts_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':');
         line.match_indices(way).any(|(at, _)| ends(at))
     };
     lines.into_iter().any(|line| ways.iter().any(|way| names(line, way)))
@@ -209,7 +213,9 @@ fn unbiased(line: &str) -> bool {
 #[test]
 fn the_search_finds_what_it_looks_for() {
     assert!(unbiased("    tokio::select! {") && unbiased("use futures_util::select;"));
-    assert!(names_the_whole("fn f(gateway: &Gateway) {}") && !names_the_whole("// &Gateway\nfn f(nodes: &GatewayNodes)"));
+    assert!(
+        names_the_whole("fn f(gateway: &Gateway) {}") && !names_the_whole("// &Gateway\nfn f(nodes: &GatewayNodes)")
+    );
     assert!(takes_poison("m.lock()\n    .unwrap_or_else(PoisonError::into_inner)") && !takes_poison("m.locked()"));
     assert!(!unbiased("openclaw_platform::select! {") && !unbiased("futures_util::select_biased! {"));
 }

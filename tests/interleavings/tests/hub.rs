@@ -10,7 +10,7 @@ use shuttle::thread;
 /// Attaches as a handshake does: what hello-ok says and the connection's place are one step. Gives the version it said.
 fn attach(gateway: &Gateway, member: Arc<Member>) -> u64 {
     let mut hub = gateway.hub.ordered();
-    let version = gateway.state_version(&gateway.presence()).health;
+    let version = gateway.health.state_version(&gateway.presence.lock()).health;
     hub.attach(member);
     version
 }
@@ -30,14 +30,14 @@ fn f02_a_snapshot_and_the_events_after_it_fit_together() {
         let gateway = world.gateway(2);
         let publishers = [0, 1].map(|_| {
             let gateway = gateway.clone();
-            thread::spawn(move || (0..2).for_each(|_| gateway.announce_health()))
+            thread::spawn(move || (0..2).for_each(|_| gateway.health.announce()))
         });
         let comers = ["a", "b"].map(|id| {
             let (gateway, member) = (gateway.clone(), member(id));
             thread::spawn(move || (attach(&gateway, member.clone()), member))
         });
         publishers.into_iter().for_each(|thread| thread.join().expect("no thread panics"));
-        let last = gateway.state_version(&gateway.presence()).health;
+        let last = gateway.health.state_version(&gateway.presence.lock()).health;
         for comer in comers {
             let (version, member) = comer.join().expect("no thread panics");
             let expected: Vec<_> = (1..).zip(version + 1..=last).collect();
@@ -59,7 +59,7 @@ fn f02_a_connection_that_leaves_tears_no_hole_into_others() {
         attach(&gateway, goes.clone());
         let publishers = [0, 1].map(|_| {
             let gateway = gateway.clone();
-            thread::spawn(move || (0..2).for_each(|_| gateway.announce_health()))
+            thread::spawn(move || (0..2).for_each(|_| gateway.health.announce()))
         });
         drop(gateway.hub.ordered().detach("b"));
         let before = told(&goes).len();
