@@ -2,18 +2,18 @@
 //! person has to decide (known-failures F06, F07, F09, F16; docs/delivery.md).
 //!
 //! A [`Letter`] is born in the transaction of what caused it ([`Delivery::compose`], [`table::put`]), then handed over
-//! ([`Delivery::dispatch`]). `courier` carries the letters of one chat one after the other; chats go side by side. `recovery`
+//! ([`Delivery::dispatch`]). `worker` carries the letters of one chat one after the other; chats go side by side. `recovery`
 //! takes up what an earlier process left, `desk` is what operators see and do.
 
-mod courier;
+mod chat_queues;
 pub mod desk;
-mod lanes;
 pub mod letter;
 mod recovery;
 pub mod table;
 #[cfg(test)]
 mod tests;
 pub mod unknown;
+mod worker;
 
 use std::{
     collections::BTreeMap,
@@ -35,7 +35,7 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    lanes::{ChatKey, Lanes, Slot},
+    chat_queues::{ChatKey, ChatQueues, Entry},
     letter::{Cause, Letter, State},
 };
 use crate::{
@@ -82,7 +82,7 @@ pub struct Delivery {
     entropy: Arc<dyn Entropy>,
     next: AtomicU64,
     ledger: Mutex<Ledger>,
-    /// Rings when a lane falls asleep or ends.
+    /// Rings when a queue falls asleep or ends.
     quiet: Notify,
     stop: CancellationToken,
 }
@@ -90,11 +90,11 @@ pub struct Delivery {
 /// What is in memory.
 #[derive(Default)]
 struct Ledger {
-    lanes: Lanes,
+    queues: ChatQueues,
     /// Who waits for the end of a letter.
     waiting: BTreeMap<String, oneshot::Sender<Result<Delivered, ErrorShape>>>,
-    dead: BTreeMap<String, Grave>,
-    /// Lanes that work and do not wait for a time.
+    dead: BTreeMap<String, DeadLetter>,
+    /// ChatQueues that work and do not wait for a time.
     busy: usize,
     /// By channel, account, and whether files go with it.
     permits: BTreeMap<(String, String, bool), Arc<Semaphore>>,
@@ -103,7 +103,7 @@ struct Ledger {
 }
 
 /// What is known of a dead letter without reading it.
-struct Grave {
+struct DeadLetter {
     channel: String,
     account: String,
     unknown: bool,
@@ -213,7 +213,7 @@ impl Delivery {
     pub fn has_room(&self, channel: &str, account: &str, chat: &str) -> Result<(), ErrorShape> {
         let (of_chat, of_account) = {
             let ledger = self.lock();
-            (ledger.lanes.waiting(channel, account, chat), ledger.lanes.count(Some((channel, account))))
+            (ledger.queues.waiting(channel, account, chat), ledger.queues.count(Some((channel, account))))
         };
         let text = if of_chat >= OUTBOX_OF_CHAT {
             format!("{of_chat} messages wait to be delivered to this chat: see openclaw delivery list")
@@ -252,8 +252,8 @@ impl Delivery {
     pub fn counts(&self, account: Option<(&str, &str)>) -> Counts {
         let ledger = self.lock();
         let mine = ledger.dead.values().filter(|g| account.is_none_or(|(c, a)| g.channel == c && g.account == a));
-        let (unknown, dead): (Vec<_>, Vec<_>) = mine.partition(|grave| grave.unknown);
-        Counts { queued: ledger.lanes.count(account), dead: dead.len(), unknown: unknown.len() }
+        let (unknown, dead): (Vec<_>, Vec<_>) = mine.partition(|dead_letter| dead_letter.unknown);
+        Counts { queued: ledger.queues.count(account), dead: dead.len(), unknown: unknown.len() }
     }
 
     /// Waits until nothing is on its way and nothing could go out now.
@@ -272,13 +272,13 @@ impl Delivery {
         self.stop.cancel();
     }
 
-    fn slot(&self, letter: &Letter) -> Slot {
+    fn entry(&self, letter: &Letter) -> Entry {
         let now = self.clock.moment();
         let life = Duration::from_millis(letter.expires_at.saturating_sub(letter.created_at));
         let left = now.until(letter.expires_at).min(life);
-        let wait = letter.next_attempt_at.map_or(Duration::ZERO, |at| now.until(at)).min(courier::MAX_DELAY);
+        let wait = letter.next_attempt_at.map_or(Duration::ZERO, |at| now.until(at)).min(worker::MAX_DELAY);
         let has_files = !letter.media.is_empty();
-        Slot { id: letter.id.clone(), due: now.mono + wait, expires: now.mono + left, has_files }
+        Entry { id: letter.id.clone(), due: now.mono + wait, expires: now.mono + left, has_files }
     }
 }
 
@@ -322,14 +322,14 @@ impl Delivery {
     pub fn dispatch(self: &Arc<Self>, letter: &Letter) {
         let chat = chat_of(letter);
         let starts = {
-            let slot = self.slot(letter);
+            let entry = self.entry(letter);
             let mut ledger = self.lock();
-            let starts = ledger.lanes.push(&chat, slot);
+            let starts = ledger.queues.push(&chat, entry);
             ledger.busy += usize::from(starts);
             starts
         };
         if starts {
-            self.tasks.spawn("delivery", courier::carry(self.clone(), chat));
+            self.tasks.spawn("delivery", worker::carry(self.clone(), chat));
         }
     }
 

@@ -5,10 +5,10 @@ pub mod emitter;
 pub mod execute;
 pub mod manager;
 pub mod permit;
-pub mod place;
 pub mod queue;
 pub mod record;
 pub mod recover;
+pub mod reservation;
 
 pub use manager::{Deps, Outcome, RunRequest, Runs, Toolbox, Waited};
-pub use place::{Accepted, Place};
+pub use reservation::{Accepted, Reservation};

@@ -121,7 +121,7 @@ fn row(letter: &Letter) -> DeliveryRow {
 /// [`Refused`] for an id that is none; when the database cannot be used.
 pub async fn retry(delivery: &Arc<Delivery>, which: Which) -> Result<Vec<String>, Refused> {
     if let Which::One(id) = &which
-        && delivery.lock().lanes.hurry(id, delivery.clock.mono())
+        && delivery.lock().queues.hurry(id, delivery.clock.mono())
     {
         delivery.probe.sometimes("delivery.waiting_one_hurried");
         return Ok(vec![id.clone()]);
@@ -165,8 +165,8 @@ pub async fn drop(delivery: &Arc<Delivery>, which: Which) -> Result<Vec<String>,
 }
 
 async fn drop_waiting(delivery: &Arc<Delivery>, mut letter: Letter) -> Result<Vec<String>, Refused> {
-    // One that is stored and in no lane is about to be put there by whoever stored it, unless nothing goes out here at all.
-    let removed = delivery.lock().lanes.remove(&letter.id).unwrap_or(!delivery.sends);
+    // One that is stored and in no queue is about to be put there by whoever stored it, unless nothing goes out here at all.
+    let removed = delivery.lock().queues.remove(&letter.id).unwrap_or(!delivery.sends);
     if !removed {
         delivery.probe.sometimes("delivery.drop_refused_on_its_way");
         return Err(Refused::Busy(letter.id));
@@ -271,7 +271,7 @@ mod tests {
         letter
     }
 
-    /// Two operators: one sends again what the other drops, when it is stored as one that goes out and not in its lane yet.
+    /// Two operators: one sends again what the other drops, when it is stored as one that goes out and not in its queue yet.
     #[tokio::test]
     async fn f07_what_is_about_to_go_out_is_not_dropped() {
         for channels in [true, false] {

@@ -8,7 +8,7 @@ use std::{
 use openclaw_platform::{Clock, ClockExt as _};
 
 use super::{
-    Delivery, Grave,
+    DeadLetter, Delivery,
     letter::{Letter, Plan, State},
     table,
 };
@@ -18,22 +18,25 @@ use crate::{
 };
 
 /// The next number of a letter, and the dead ones.
-pub(super) fn read(store: &Store, clock: &dyn Clock) -> Result<(u64, BTreeMap<String, Grave>), StoreError> {
+pub(super) fn read(store: &Store, clock: &dyn Clock) -> Result<(u64, BTreeMap<String, DeadLetter>), StoreError> {
     let live: Vec<(String, Letter)> = store.read(|tx| store::all(tx, store::OUTBOX))?;
     let dead: Vec<(String, Letter)> = store.read(|tx| store::all(tx, store::DEAD_LETTERS))?;
     let number = |(id, _): &(String, Letter)| id.split('-').next().and_then(|n| n.parse::<u64>().ok());
     // No gateway counts so far: one that stands there was damaged, and is not counted on from.
     let last = live.iter().chain(&dead).filter_map(number).filter(|n| *n < u64::MAX / 2).max();
     let now = clock.moment();
-    let grave = |letter: Letter| {
+    let dead_letter = |letter: Letter| {
         let (unknown, at) = match letter.state {
             State::Unknown { at } => (true, at),
             State::Dead { at, .. } => (false, at),
             State::Queued | State::Attempting => (false, now.wall),
         };
-        Grave { channel: letter.channel, account: letter.account, unknown, since: now.mono_of(at) }
+        DeadLetter { channel: letter.channel, account: letter.account, unknown, since: now.mono_of(at) }
     };
-    Ok((last.map_or(0, |n| n.saturating_add(1)), dead.into_iter().map(|(id, letter)| (id, grave(letter))).collect()))
+    Ok((
+        last.map_or(0, |n| n.saturating_add(1)),
+        dead.into_iter().map(|(id, letter)| (id, dead_letter(letter))).collect(),
+    ))
 }
 
 /// Requests that wait for a letter of an earlier process are under way again (D19); before anybody can connect.
@@ -48,7 +51,7 @@ pub fn resume(store: &Store, idempotency: &Idempotency) -> Result<(), StoreError
     Ok(())
 }
 
-/// Puts every letter back into its lane, in order. One that may have been on its way is resent only where the service
+/// Puts every letter back into its queue, in order. One that may have been on its way is resent only where the service
 /// recognises it, or the operator wants it.
 ///
 /// # Errors

@@ -28,8 +28,8 @@ use super::{
     emitter::Emitter,
     execute,
     permit::{Permits, RunPermit},
-    place::Place,
-    queue::{Lane, Mode, Next, Pushed, Queueing},
+    queue::{Mode, Next, Pushed, Queueing, SessionQueue},
+    reservation::Reservation,
 };
 use crate::{
     channels::{Channels, inbox::RETRY as INBOX_RETRY, media::Attachments},
@@ -157,7 +157,7 @@ pub struct Run {
     started_at: Mutex<Option<Millis>>,
     /// It may begin: its request is accepted, and its caller has been told so.
     is_released: AtomicBool,
-    /// Wakes the lane, the only one that waits for it.
+    /// Wakes the queue, the only one that waits for it.
     turn: Notify,
     /// Its request is answered by the end of its reply's letter.
     pub promised: AtomicBool,
@@ -198,7 +198,7 @@ pub enum Waited {
 #[derive(Default)]
 struct State {
     /// Runs that are queued or under way, by session, in order.
-    lanes: BTreeMap<String, Lane>,
+    queues: BTreeMap<String, SessionQueue>,
     live: BTreeMap<String, Arc<Run>>,
     ended: BTreeMap<String, AgentWait>,
     ended_order: VecDeque<(Mono, String)>,
@@ -321,15 +321,15 @@ impl Runs {
     /// # Errors
     /// As [`Self::reserve`].
     pub fn submit(self: &Arc<Self>, request: RunRequest) -> Result<Arc<Run>, ErrorShape> {
-        self.reserve(request).map(|place| place.accept().run())
+        self.reserve(request).map(|reservation| reservation.accept().run())
     }
 
-    /// Queues a run whose request may still be refused, and starts its session's lane when that was idle.
+    /// Queues a run whose request may still be refused, and starts its session's queue when that was idle.
     ///
     /// # Errors
     /// INVALID_REQUEST when the id is in use or the session is not for who asks, UNAVAILABLE when the session's queue is
     /// full.
-    pub fn reserve(self: &Arc<Self>, request: RunRequest) -> Result<Place, ErrorShape> {
+    pub fn reserve(self: &Arc<Self>, request: RunRequest) -> Result<Reservation, ErrorShape> {
         let config = self.deps.settings.get();
         let effect = Effect::Run(Where::Session(&request.session_key));
         if !rights::may(&config, &request.by, effect) {
@@ -340,23 +340,23 @@ impl Runs {
         if state.live.contains_key(&request.run_id) {
             return Err(ErrorShape::invalid("RUN_ID_IN_USE", "this idempotencyKey names a run that is under way"));
         }
-        let waiting = state.lanes.get(&request.session_key).map_or(0, Lane::len);
+        let waiting = state.queues.get(&request.session_key).map_or(0, SessionQueue::len);
         if waiting >= config.gateway.limits.max_queued_per_session as usize {
             self.deps.platform.probe.sometimes("queue.session_full");
             let text = format!("the session has {waiting} runs waiting");
             return Err(ErrorShape::unavailable("SESSION_QUEUE_FULL", text).retry(Some(5000)));
         }
-        // A lane is in the map exactly as long as its task goes on, also while it is empty for a moment.
-        let starts = !state.lanes.contains_key(&request.session_key);
-        let lane = state.lanes.entry(request.session_key.clone()).or_default();
+        // A queue is in the map exactly as long as its task goes on, also while it is empty for a moment.
+        let starts = !state.queues.contains_key(&request.session_key);
+        let queue = state.queues.entry(request.session_key.clone()).or_default();
         let run = Arc::new(Run::new(request, rights.clone()));
         // A message ends what asked for no more than it may itself (S23).
         let gives_way = |r: &&Arc<Run>| !r.cancel.is_cancelled() && rights.cover(&r.rights);
         let interrupted: Vec<Arc<Run>> = match run.request.queueing.as_ref().map(|q| q.mode) {
-            Some(Mode::Interrupt) => lane.runs().filter(gives_way).cloned().collect(),
+            Some(Mode::Interrupt) => queue.runs().filter(gives_way).cloned().collect(),
             _ => vec![],
         };
-        let pushed = lane.push(run.clone(), self.deps.platform.clock.mono());
+        let pushed = queue.push(run.clone(), self.deps.platform.clock.mono());
         state.live.insert(run.request.run_id.clone(), run.clone());
         let dropped = match pushed {
             Pushed::Waits => None,
@@ -388,9 +388,9 @@ impl Runs {
         }
         if starts {
             let (runs, key) = (self.clone(), run.request.session_key.clone());
-            self.deps.platform.tasks.spawn("session", async move { runs.lane(&key).await });
+            self.deps.platform.tasks.spawn("session", async move { runs.serve_queue(&key).await });
         }
-        Ok(Place::new(self, run))
+        Ok(Reservation::new(self, run))
     }
 
     /// Ends runs of a session, also those that `agent` started (D28). Chat clients hear of it before the caller does. One that
@@ -414,8 +414,8 @@ impl Runs {
         {
             let mut state = self.lock();
             state.live.remove(&run.request.run_id);
-            if let Some(lane) = state.lanes.get_mut(&run.request.session_key) {
-                lane.remove(run);
+            if let Some(queue) = state.queues.get_mut(&run.request.session_key) {
+                queue.remove(run);
             }
         }
         run.release();
@@ -424,7 +424,7 @@ impl Runs {
     }
 
     /// Runs one session's queue to its end.
-    async fn lane(self: &Arc<Self>, key: &str) {
+    async fn serve_queue(self: &Arc<Self>, key: &str) {
         while self.quiet(key).await {
             let permit = self.permits.acquire().await;
             // Meanwhile another may have come to be the first.
@@ -448,12 +448,12 @@ impl Runs {
                 let mut state = self.lock();
                 state.live.remove(&run.request.run_id);
                 state.remember(ended.to_wait(&run.request.run_id), self.deps.platform.clock.mono());
-                let is_over = state.lanes.get_mut(key).is_none_or(|lane| {
-                    lane.end();
-                    lane.is_empty()
+                let is_over = state.queues.get_mut(key).is_none_or(|queue| {
+                    queue.end();
+                    queue.is_empty()
                 });
                 if is_over {
-                    state.lanes.remove(key);
+                    state.queues.remove(key);
                 }
                 is_over
             };
@@ -471,10 +471,10 @@ impl Runs {
         loop {
             let next = {
                 let mut state = self.lock();
-                let Some(lane) = state.lanes.get(key) else { return false };
-                let next = lane.next(self.deps.platform.clock.mono());
+                let Some(queue) = state.queues.get(key) else { return false };
+                let next = queue.next(self.deps.platform.clock.mono());
                 if matches!(next, Next::Idle) {
-                    state.lanes.remove(key);
+                    state.queues.remove(key);
                 }
                 next
             };
@@ -493,8 +493,8 @@ impl Runs {
     /// Takes the next run of a session, if one may begin; those that are part of it now are no runs any more.
     fn begin(&self, key: &str, now: Mono) -> Option<Arc<Run>> {
         let mut state = self.lock();
-        let lane = state.lanes.get_mut(key).filter(|lane| matches!(lane.next(now), Next::Ready))?;
-        let (run, parts) = lane.begin()?;
+        let queue = state.queues.get_mut(key).filter(|queue| matches!(queue.next(now), Next::Ready))?;
+        let (run, parts) = queue.begin()?;
         for part in parts {
             state.live.remove(&part.request.run_id);
         }
@@ -505,8 +505,8 @@ impl Runs {
     /// Texts that are to be put into the run under way in a session now; their inbound records are its own from now on.
     pub fn steer(&self, run: &Run) -> Vec<Content> {
         let mut state = self.lock();
-        let Some(lane) = state.lanes.get_mut(&run.request.session_key) else { return vec![] };
-        let (texts, taken) = lane.steer(&run.rights);
+        let Some(queue) = state.queues.get_mut(&run.request.session_key) else { return vec![] };
+        let (texts, taken) = queue.steer(&run.rights);
         for message in taken {
             state.live.remove(&message.run.request.run_id);
             let mut steered = run.steered.locked();
@@ -528,12 +528,12 @@ impl Runs {
 
     /// Runs of a session that are queued or under way, in order.
     pub fn of_session(&self, key: &str) -> Vec<Arc<Run>> {
-        self.lock().lanes.get(key).map(|lane| lane.runs().cloned().collect()).unwrap_or_default()
+        self.lock().queues.get(key).map(|queue| queue.runs().cloned().collect()).unwrap_or_default()
     }
 
     /// The run under way in a session.
     pub fn current(&self, key: &str) -> Option<Arc<Run>> {
-        self.lock().lanes.get(key).and_then(|lane| lane.current().cloned())
+        self.lock().queues.get(key).and_then(|queue| queue.current().cloned())
     }
 
     /// Keeps how a run ended, for who asks.

@@ -165,7 +165,7 @@ impl Summary {
 
 /// One session's runs.
 #[derive(Default)]
-pub struct Lane {
+pub struct SessionQueue {
     current: Option<Arc<Run>>,
     waiting: VecDeque<Waiting>,
 }
@@ -180,7 +180,7 @@ pub enum Pushed {
     Summarised(Arc<Run>),
 }
 
-/// What the next step of a lane is.
+/// What the next step of a queue is.
 pub enum Next {
     /// Nothing waits.
     Idle,
@@ -192,7 +192,7 @@ pub enum Next {
     Ready,
 }
 
-impl Lane {
+impl SessionQueue {
     /// Runs under way and waiting.
     pub fn len(&self) -> usize {
         usize::from(self.current.is_some()) + self.waiting.len()
@@ -458,38 +458,38 @@ mod tests {
         run.request.input.iter().map(text).collect::<Vec<_>>().join("|")
     }
 
-    fn begin(lane: &mut Lane) -> String {
-        lane.begin().map(|(run, _)| format!("{} {:?}", texts(&run), run.request.inbox)).unwrap_or_default()
+    fn begin(queue: &mut SessionQueue) -> String {
+        queue.begin().map(|(run, _)| format!("{} {:?}", texts(&run), run.request.inbox)).unwrap_or_default()
     }
 
     /// Collected: one run answers all that waited behind a run, and marks all their inbound records (F05, F17).
     #[test]
     fn f17_collected_messages_are_one_run_with_all_their_records() {
-        let (mut lane, now) = (Lane::default(), mono());
+        let (mut queue, now) = (SessionQueue::default(), mono());
         for n in 0..4 {
-            lane.push(message(n, Mode::Collect, "a", 0, QueueDrop::Summarize), now);
+            queue.push(message(n, Mode::Collect, "a", 0, QueueDrop::Summarize), now);
             if n == 0 {
-                assert_eq!(begin(&mut lane), r#"m0 ["i0"]"#);
+                assert_eq!(begin(&mut queue), r#"m0 ["i0"]"#);
             }
         }
-        lane.end();
-        assert!(matches!(lane.next(now), Next::Quiet(_, at) if at == now + Duration::from_secs(1)));
-        assert!(matches!(lane.next(now + Duration::from_secs(1)), Next::Ready));
+        queue.end();
+        assert!(matches!(queue.next(now), Next::Quiet(_, at) if at == now + Duration::from_secs(1)));
+        assert!(matches!(queue.next(now + Duration::from_secs(1)), Next::Ready));
         let all = "[Messages that came while you were busy]|---\nQueued #1|m1|---\nQueued #2|m2|---\nQueued #3|m3";
-        assert_eq!(begin(&mut lane), format!("{all} [\"i1\", \"i2\", \"i3\"]"));
-        lane.end();
-        assert!(matches!(lane.next(now), Next::Idle));
+        assert_eq!(begin(&mut queue), format!("{all} [\"i1\", \"i2\", \"i3\"]"));
+        queue.end();
+        assert!(matches!(queue.next(now), Next::Idle));
     }
 
     #[test]
     fn followups_have_a_run_each() {
-        let (mut lane, now) = (Lane::default(), mono());
+        let (mut queue, now) = (SessionQueue::default(), mono());
         for n in 0..3 {
-            lane.push(message(n, Mode::Followup, "a", 0, QueueDrop::Summarize), now);
+            queue.push(message(n, Mode::Followup, "a", 0, QueueDrop::Summarize), now);
         }
         for n in 0..3 {
-            assert_eq!(begin(&mut lane), format!("m{n} [\"i{n}\"]"));
-            lane.end();
+            assert_eq!(begin(&mut queue), format!("m{n} [\"i{n}\"]"));
+            queue.end();
         }
     }
 
@@ -499,21 +499,21 @@ mod tests {
     fn f04_the_queue_of_a_session_is_bounded() {
         let now = mono();
         for drop in [QueueDrop::Summarize, QueueDrop::Old, QueueDrop::New] {
-            let mut lane = Lane::default();
+            let mut queue = SessionQueue::default();
             let mut dropped = Vec::new();
             for n in 0..6 {
-                if let Pushed::Dropped(run) = lane.push(message(n, Mode::Followup, "a", 0, drop), now) {
+                if let Pushed::Dropped(run) = queue.push(message(n, Mode::Followup, "a", 0, drop), now) {
                     dropped.push(run.request.run_id.clone());
                 }
             }
-            assert_eq!(lane.len(), 4);
+            assert_eq!(queue.len(), 4);
             match drop {
                 // The first is about to begin: the others wait behind it.
                 QueueDrop::Old => assert_eq!(dropped, ["r1", "r2"]),
                 QueueDrop::New => assert_eq!(dropped, ["r4", "r5"]),
                 QueueDrop::Summarize => {
                     let text = "[3 earlier messages were too many to be kept in full:\n- m0\n- m1\n- m2]|m3";
-                    assert_eq!(begin(&mut lane), format!("{text} [\"i0\", \"i1\", \"i2\", \"i3\"]"));
+                    assert_eq!(begin(&mut queue), format!("{text} [\"i0\", \"i1\", \"i2\", \"i3\"]"));
                 }
             }
         }
@@ -523,15 +523,15 @@ mod tests {
     #[test]
     fn f50_what_fitted_before_a_restart_fits_after_it() {
         for drop in [QueueDrop::Old, QueueDrop::New] {
-            let (mut lane, now) = (Lane::default(), mono());
-            let push = |n, lane: &mut Lane| {
-                let pushed = lane.push(message(n, Mode::Followup, "a", 0, drop), now);
+            let (mut queue, now) = (SessionQueue::default(), mono());
+            let push = |n, queue: &mut SessionQueue| {
+                let pushed = queue.push(message(n, Mode::Followup, "a", 0, drop), now);
                 matches!(pushed, Pushed::Waits)
             };
-            assert!(push(0, &mut lane));
-            lane.begin();
-            assert!((1..4).all(|n| push(n, &mut lane)) && !push(4, &mut lane), "one under way, three behind it");
-            let mut after = Lane::default();
+            assert!(push(0, &mut queue));
+            queue.begin();
+            assert!((1..4).all(|n| push(n, &mut queue)) && !push(4, &mut queue), "one under way, three behind it");
+            let mut after = SessionQueue::default();
             assert!((0..4).all(|n| push(n, &mut after)) && !push(4, &mut after));
         }
     }
@@ -539,40 +539,40 @@ mod tests {
     /// What was summed up goes into the run under way with the others, with every inbound record (F50).
     #[test]
     fn f50_what_was_summed_up_is_steered_with_the_rest() {
-        let (mut lane, now) = (Lane::default(), mono());
+        let (mut queue, now) = (SessionQueue::default(), mono());
         for n in 0..7 {
-            lane.push(message(n, Mode::Steer { backlog: false }, "a", 0, QueueDrop::Summarize), now);
+            queue.push(message(n, Mode::Steer { backlog: false }, "a", 0, QueueDrop::Summarize), now);
             if n == 0 {
-                lane.begin();
+                queue.begin();
             }
         }
-        let (texts, taken) = lane.steer(&Rights::of(&Config::default(), &Principal::Gateway, "s"));
+        let (texts, taken) = queue.steer(&Rights::of(&Config::default(), &Principal::Gateway, "s"));
         let summary = "[3 earlier messages were too many to be kept in full:\n- m1\n- m2\n- m3]";
         assert_eq!(texts, [summary, "m4", "m5", "m6"].map(Content::text));
         let inbox: Vec<&str> = taken.iter().flat_map(|t| &t.inbox).map(String::as_str).collect();
         assert_eq!(inbox, ["i1", "i2", "i3", "i4", "i5", "i6"]);
-        lane.end();
-        assert!(lane.is_empty());
+        queue.end();
+        assert!(queue.is_empty());
     }
 
     /// Whoever ends what waits ends what was summed up, too: it has a run, and that run has all their inbound records (F50).
     #[test]
     fn f50_what_was_summed_up_is_ended_with_the_rest() {
         for mode in [Mode::Collect, Mode::Followup] {
-            let (mut lane, now) = (Lane::default(), mono());
+            let (mut queue, now) = (SessionQueue::default(), mono());
             for n in 0..7 {
-                lane.push(message(n, mode, "a", 0, QueueDrop::Summarize), now);
+                queue.push(message(n, mode, "a", 0, QueueDrop::Summarize), now);
                 if n == 0 {
-                    lane.begin();
+                    queue.begin();
                 }
             }
-            lane.runs().for_each(|run| run.cancel.cancel());
-            lane.end();
+            queue.runs().for_each(|run| run.cancel.cancel());
+            queue.end();
             let mut ended = Vec::new();
-            while let Some((run, _)) = lane.begin() {
+            while let Some((run, _)) = queue.begin() {
                 assert!(run.cancel.is_cancelled());
                 ended.extend(run.inbox());
-                lane.end();
+                queue.end();
             }
             assert_eq!(ended, ["i1", "i2", "i3", "i4", "i5", "i6"], "{mode:?}");
         }
@@ -581,46 +581,46 @@ mod tests {
     /// A first message that is not accepted yet is waited for, and nothing else is: not a run that is under way (F54).
     #[test]
     fn f54_a_lane_waits_for_its_first_message_only() {
-        let (mut lane, now) = (Lane::default(), mono());
-        lane.push(message(0, Mode::Followup, "a", 0, QueueDrop::Old), now);
-        lane.begin();
+        let (mut queue, now) = (SessionQueue::default(), mono());
+        queue.push(message(0, Mode::Followup, "a", 0, QueueDrop::Old), now);
+        queue.begin();
         let request =
             RunRequest { queueing: None, ..message(1, Mode::Followup, "a", 0, QueueDrop::Old).request.clone() };
-        let unaccepted = Arc::new(Run::new(request, lane.current().unwrap().rights.clone()));
-        lane.push(unaccepted.clone(), now);
-        assert!(matches!(lane.next(now), Next::Held(run) if Arc::ptr_eq(&run, &unaccepted)));
+        let unaccepted = Arc::new(Run::new(request, queue.current().unwrap().rights.clone()));
+        queue.push(unaccepted.clone(), now);
+        assert!(matches!(queue.next(now), Next::Held(run) if Arc::ptr_eq(&run, &unaccepted)));
         unaccepted.release();
-        assert!(matches!(lane.next(now), Next::Ready));
+        assert!(matches!(queue.next(now), Next::Ready));
     }
 
     #[test]
     fn quick_texts_of_one_sender_are_joined() {
-        let (mut lane, now) = (Lane::default(), mono());
+        let (mut queue, now) = (SessionQueue::default(), mono());
         let ms = Duration::from_millis;
-        lane.push(message(0, Mode::Collect, "a", 300, QueueDrop::Old), now);
-        lane.push(message(1, Mode::Collect, "a", 300, QueueDrop::Old), now + ms(200));
-        lane.push(message(2, Mode::Collect, "b", 300, QueueDrop::Old), now + ms(250));
-        assert!(matches!(lane.next(now + ms(250)), Next::Quiet(_, at) if at == now + ms(500)));
-        assert_eq!(begin(&mut lane), r#"m0|m1 ["i0", "i1"]"#);
-        lane.end();
-        assert_eq!(begin(&mut lane), r#"m2 ["i2"]"#);
+        queue.push(message(0, Mode::Collect, "a", 300, QueueDrop::Old), now);
+        queue.push(message(1, Mode::Collect, "a", 300, QueueDrop::Old), now + ms(200));
+        queue.push(message(2, Mode::Collect, "b", 300, QueueDrop::Old), now + ms(250));
+        assert!(matches!(queue.next(now + ms(250)), Next::Quiet(_, at) if at == now + ms(500)));
+        assert_eq!(begin(&mut queue), r#"m0|m1 ["i0", "i1"]"#);
+        queue.end();
+        assert_eq!(begin(&mut queue), r#"m2 ["i2"]"#);
     }
 
     #[test]
     fn steered_texts_go_into_the_run_and_come_back_only_as_backlog() {
-        let (mut lane, now) = (Lane::default(), mono());
+        let (mut queue, now) = (SessionQueue::default(), mono());
         for (n, backlog) in [(0, false), (1, false), (2, true)] {
-            lane.push(message(n, Mode::Steer { backlog }, "a", 0, QueueDrop::Old), now);
+            queue.push(message(n, Mode::Steer { backlog }, "a", 0, QueueDrop::Old), now);
             if n == 0 {
-                lane.begin();
+                queue.begin();
             }
         }
         let trusted = Rights::of(&Config::default(), &Principal::Gateway, "s");
-        let (texts, taken) = lane.steer(&trusted);
-        assert_eq!((texts.len(), taken.len(), lane.len()), (2, 1, 2));
-        assert!(lane.steer(&trusted).0.is_empty(), "only once");
-        lane.end();
-        assert_eq!(begin(&mut lane), r#"m2 ["i2"]"#);
+        let (texts, taken) = queue.steer(&trusted);
+        assert_eq!((texts.len(), taken.len(), queue.len()), (2, 1, 2));
+        assert!(queue.steer(&trusted).0.is_empty(), "only once");
+        queue.end();
+        assert_eq!(begin(&mut queue), r#"m2 ["i2"]"#);
     }
 
     /// A stranger's message neither enters the owner's run nor is summed up or joined with what the owner wrote, and stands in
@@ -630,28 +630,28 @@ mod tests {
         let (trusted, less) = (Principal::Gateway, guest());
         let rights = |by: &Principal| Rights::of(&Config::default(), by, "s");
         let steer = Mode::Steer { backlog: false };
-        let (mut lane, now) = (Lane::default(), mono());
-        lane.push(message_of(&trusted, 0, steer, "a", 0, QueueDrop::Old), now);
-        lane.begin();
-        lane.push(message_of(&less, 1, steer, "b", 0, QueueDrop::Old), now);
-        lane.push(message_of(&trusted, 2, steer, "a", 0, QueueDrop::Old), now);
-        let (texts, taken) = lane.steer(&rights(&trusted));
+        let (mut queue, now) = (SessionQueue::default(), mono());
+        queue.push(message_of(&trusted, 0, steer, "a", 0, QueueDrop::Old), now);
+        queue.begin();
+        queue.push(message_of(&less, 1, steer, "b", 0, QueueDrop::Old), now);
+        queue.push(message_of(&trusted, 2, steer, "a", 0, QueueDrop::Old), now);
+        let (texts, taken) = queue.steer(&rights(&trusted));
         assert_eq!((texts, taken[0].run.request.run_id.as_str()), (vec![Content::text("m2")], "r2"));
-        lane.end();
-        assert_eq!(begin(&mut lane), r#"m1 ["i1"]"#);
+        queue.end();
+        assert_eq!(begin(&mut queue), r#"m1 ["i1"]"#);
         // The other way round: the owner's words do not go into a run that others steer.
-        lane.push(message_of(&trusted, 3, steer, "a", 0, QueueDrop::Old), now);
-        assert!(lane.steer(&rights(&less)).0.is_empty());
+        queue.push(message_of(&trusted, 3, steer, "a", 0, QueueDrop::Old), now);
+        assert!(queue.steer(&rights(&less)).0.is_empty());
 
         for mode in [Mode::Collect, Mode::Followup] {
-            let mut lane = Lane::default();
-            lane.push(message_of(&trusted, 0, mode, "a", 0, QueueDrop::Old), now);
-            lane.begin();
+            let mut queue = SessionQueue::default();
+            queue.push(message_of(&trusted, 0, mode, "a", 0, QueueDrop::Old), now);
+            queue.begin();
             for (n, by) in [(1, &trusted), (2, &less), (3, &less)] {
-                lane.push(message_of(by, n, mode, "a", 500, QueueDrop::Old), now);
+                queue.push(message_of(by, n, mode, "a", 500, QueueDrop::Old), now);
             }
-            lane.end();
-            assert_eq!(begin(&mut lane), r#"m1 ["i1"]"#, "{mode:?}");
+            queue.end();
+            assert_eq!(begin(&mut queue), r#"m1 ["i1"]"#, "{mode:?}");
         }
     }
 
@@ -659,33 +659,33 @@ mod tests {
     #[test]
     fn s23_a_flood_sums_up_its_own_only() {
         let (trusted, less) = (Principal::Gateway, guest());
-        let (mut lane, now) = (Lane::default(), mono());
-        lane.push(message_of(&trusted, 0, Mode::Followup, "a", 0, QueueDrop::Summarize), now);
+        let (mut queue, now) = (SessionQueue::default(), mono());
+        queue.push(message_of(&trusted, 0, Mode::Followup, "a", 0, QueueDrop::Summarize), now);
         for n in 1..6 {
-            lane.push(message_of(&less, n, Mode::Followup, "b", 0, QueueDrop::Summarize), now);
+            queue.push(message_of(&less, n, Mode::Followup, "b", 0, QueueDrop::Summarize), now);
         }
-        assert_eq!(begin(&mut lane), r#"m0 ["i0"]"#);
-        lane.end();
+        assert_eq!(begin(&mut queue), r#"m0 ["i0"]"#);
+        queue.end();
         let text = "[2 earlier messages were too many to be kept in full:\n- m1\n- m2]|m3";
-        assert_eq!(begin(&mut lane), format!("{text} [\"i1\", \"i2\", \"i3\"]"));
+        assert_eq!(begin(&mut queue), format!("{text} [\"i1\", \"i2\", \"i3\"]"));
     }
 
     /// A message that was ended while it waited, summed up with others, is not told as ended a second time when its turn comes
     /// (found by `hostile_swarm`, seed 14).
     #[test]
     fn what_was_told_of_a_summed_up_message_is_not_told_again() {
-        let (mut lane, now) = (Lane::default(), mono());
-        lane.push(message(0, Mode::Followup, "a", 0, QueueDrop::Summarize), now);
-        lane.begin();
+        let (mut queue, now) = (SessionQueue::default(), mono());
+        queue.push(message(0, Mode::Followup, "a", 0, QueueDrop::Summarize), now);
+        queue.begin();
         for n in 1..6 {
-            lane.push(message(n, Mode::Followup, "a", 0, QueueDrop::Summarize), now);
+            queue.push(message(n, Mode::Followup, "a", 0, QueueDrop::Summarize), now);
         }
-        let first = lane.waiting[0].run.clone();
-        assert!(lane.waiting[0].summary.is_some());
+        let first = queue.waiting[0].run.clone();
+        assert!(queue.waiting[0].summary.is_some());
         first.cancel.cancel();
         first.emitter.lock().unwrap().abort(&crate::hub::EventHub::default(), "stop");
-        lane.end();
-        let (run, _) = lane.begin().unwrap();
+        queue.end();
+        let (run, _) = queue.begin().unwrap();
         assert!(!Arc::ptr_eq(&run, &first) && run.cancel.is_cancelled());
         assert!(run.emitter.lock().unwrap().is_aborted());
     }
@@ -693,18 +693,18 @@ mod tests {
     /// What a person ended is not put together with what came later.
     #[test]
     fn a_cancelled_message_stands_alone() {
-        let (mut lane, now) = (Lane::default(), mono());
+        let (mut queue, now) = (SessionQueue::default(), mono());
         for n in 0..4 {
-            lane.push(message(n, Mode::Collect, "a", 0, QueueDrop::Old), now);
+            queue.push(message(n, Mode::Collect, "a", 0, QueueDrop::Old), now);
             if n == 0 {
-                lane.begin();
+                queue.begin();
             }
         }
-        lane.waiting[0].run.cancel.cancel();
-        lane.end();
-        assert!(matches!(lane.next(now), Next::Ready));
-        assert_eq!(begin(&mut lane), r#"m1 ["i1"]"#);
-        lane.end();
-        assert!(begin(&mut lane).contains("Queued #2|m3"));
+        queue.waiting[0].run.cancel.cancel();
+        queue.end();
+        assert!(matches!(queue.next(now), Next::Ready));
+        assert_eq!(begin(&mut queue), r#"m1 ["i1"]"#);
+        queue.end();
+        assert!(begin(&mut queue).contains("Queued #2|m3"));
     }
 }

@@ -95,9 +95,9 @@ impl RunRecord {
 /// # Errors
 /// As [`Runs::reserve`](super::Runs::reserve), and UNAVAILABLE when it cannot be stored: nothing was accepted.
 pub async fn accept(runs: &Arc<Runs>, request: RunRequest) -> Result<Accepted, Failure> {
-    let place = runs.reserve(request)?;
-    write(runs, place.request()).await?;
-    Ok(place.accept())
+    let reservation = runs.reserve(request)?;
+    write(runs, reservation.request()).await?;
+    Ok(reservation.accept())
 }
 
 /// Stores that a run was accepted.

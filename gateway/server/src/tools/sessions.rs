@@ -44,7 +44,7 @@ pub async fn history(context: &Context, arguments: &Value) -> Result<Value, Fail
 }
 
 /// The other session's run has no tools, so that two agents cannot keep each other busy for ever; and it is another
-/// session, since a run that waits for its own lane would wait in vain.
+/// session, since a run that waits for its own queue would wait in vain.
 pub async fn send(context: &Context, arguments: &Value) -> Result<Value, Failed> {
     let gateway = &context.gateway;
     let shown = text(arguments, "sessionKey")?;

@@ -11,8 +11,8 @@ use openclaw_protocol::message::{Content, Message, StopReason, Usage};
 use redb::WriteTransaction;
 
 use super::{
-    Delivery, Grave,
-    lanes::{ChatKey, Slot},
+    DeadLetter, Delivery,
+    chat_queues::{ChatKey, Entry},
     letter::{Letter, Plan, Reason, State, Verdict, judge},
     table, unknown,
 };
@@ -45,23 +45,23 @@ enum Step {
     Stop,
 }
 
-/// The task of a lane: ends when the lane is empty or the gateway stops.
+/// The task of a queue: ends when the queue is empty or the gateway stops.
 pub(super) async fn carry(delivery: Arc<Delivery>, chat: ChatKey) {
     let stop = delivery.stop.clone();
     loop {
         let front = {
             let mut ledger = delivery.lock();
-            let front = ledger.lanes.front(&chat);
+            let front = ledger.queues.front(&chat);
             ledger.busy -= usize::from(front.is_none());
             front
         };
-        let Some((slot, bell)) = front else { break };
-        let until = slot.due.min(slot.expires);
+        let Some((entry, notify)) = front else { break };
+        let until = entry.due.min(entry.expires);
         if until > delivery.clock.mono() {
             asleep(&delivery, || async {
                 openclaw_platform::select! {
                     () = stop.cancelled() => {}
-                    () = bell.notified() => {}
+                    () = notify.notified() => {}
                     () = tokio::time::sleep_until(until) => {}
                 }
             })
@@ -71,21 +71,21 @@ pub(super) async fn carry(delivery: Arc<Delivery>, chat: ChatKey) {
             delivery.lock().busy -= 1;
             break;
         }
-        if slot.due.min(slot.expires) > delivery.clock.mono() {
+        if entry.due.min(entry.expires) > delivery.clock.mono() {
             continue;
         }
-        let permits = delivery.permits(&chat, slot.has_files);
+        let permits = delivery.permits(&chat, entry.has_files);
         let Ok(_permit) = permits.acquire().await else { break };
-        if stop.is_cancelled() || !delivery.lock().lanes.attempting(&chat, &slot.id, true) {
+        if stop.is_cancelled() || !delivery.lock().queues.attempting(&chat, &entry.id, true) {
             continue;
         }
-        let step = attempt(&delivery, &slot).await;
+        let step = attempt(&delivery, &entry).await;
         let mut ledger = delivery.lock();
         match step {
-            Step::Over => ledger.lanes.pop(&chat),
+            Step::Over => ledger.queues.pop(&chat),
             Step::Later(due) => {
-                ledger.lanes.attempting(&chat, &slot.id, false);
-                ledger.lanes.delay(&chat, due);
+                ledger.queues.attempting(&chat, &entry.id, false);
+                ledger.queues.delay(&chat, due);
             }
             Step::Stop => {}
         }
@@ -93,7 +93,7 @@ pub(super) async fn carry(delivery: Arc<Delivery>, chat: ChatKey) {
     delivery.quiet.notify_waiters();
 }
 
-/// A lane that waits for a time does not hold up the end of the process.
+/// A queue that waits for a time does not hold up the end of the process.
 async fn asleep<F: Future<Output = ()>>(delivery: &Delivery, wait: impl FnOnce() -> F) {
     delivery.lock().busy -= 1;
     delivery.quiet.notify_waiters();
@@ -102,25 +102,25 @@ async fn asleep<F: Future<Output = ()>>(delivery: &Delivery, wait: impl FnOnce()
 }
 
 /// Goes on with a letter as far as it goes now.
-async fn attempt(delivery: &Arc<Delivery>, slot: &Slot) -> Step {
-    let mut letter = match delivery.store.read(|tx| table::get(tx, &slot.id)) {
+async fn attempt(delivery: &Arc<Delivery>, entry: &Entry) -> Step {
+    let mut letter = match delivery.store.read(|tx| table::get(tx, &entry.id)) {
         Ok(Some(letter)) => letter,
         Ok(None) => return Step::Over,
         Err(error) => return unreadable(delivery, &error),
     };
-    if slot.expires <= delivery.clock.mono() {
+    if entry.expires <= delivery.clock.mono() {
         let why = letter.last_error.take().map(|e| format!(": {e}")).unwrap_or_default();
         let text = format!("not delivered within its time to live{why}");
         delivery.probe.sometimes("delivery.expired");
-        return bury(delivery, letter, Reason::Expired, text).await;
+        return give_up(delivery, letter, Reason::Expired, text).await;
     }
     let Some(channel) = delivery.channels.account(&letter.channel, Some(&letter.account)) else {
         let text = format!("{} account {} is configured no more", letter.channel, letter.account);
-        return bury(delivery, letter, Reason::NoAccount, text).await;
+        return give_up(delivery, letter, Reason::NoAccount, text).await;
     };
     let mut plan = letter.plan.take().unwrap_or_else(|| Plan::new(channel.render(&letter.text, &letter.media)));
     if plan.parts.is_empty() {
-        return bury(delivery, letter, Reason::Refused, "the message is empty".to_owned()).await;
+        return give_up(delivery, letter, Reason::Refused, "the message is empty".to_owned()).await;
     }
     // Something is known that the disk does not know yet.
     let mut news = false;
@@ -134,7 +134,7 @@ async fn attempt(delivery: &Arc<Delivery>, slot: &Slot) -> Step {
             Ok(media) => (media, channel.hold(&letter.to)),
             Err(Missing::ForGood(text)) => {
                 letter.plan = Some(plan);
-                return bury(delivery, letter, Reason::NoMedia, text).await;
+                return give_up(delivery, letter, Reason::NoMedia, text).await;
             }
             Err(Missing::ForNow(text)) => {
                 tracing::error!(id = letter.id, "{text}");
@@ -193,7 +193,7 @@ async fn attempt(delivery: &Arc<Delivery>, slot: &Slot) -> Step {
                 }
                 Next::Dead(reason) => {
                     letter.plan = Some(plan);
-                    return bury(delivery, letter, reason, error.to_string()).await;
+                    return give_up(delivery, letter, reason, error.to_string()).await;
                 }
             },
         }
@@ -311,7 +311,7 @@ async fn finish(delivery: &Arc<Delivery>, mut letter: Letter) -> Step {
     end(delivery, letter).await
 }
 
-async fn bury(delivery: &Arc<Delivery>, mut letter: Letter, reason: Reason, why: String) -> Step {
+async fn give_up(delivery: &Arc<Delivery>, mut letter: Letter, reason: Reason, why: String) -> Step {
     letter.last_error = Some(why);
     letter.state = State::Dead { reason, at: delivery.clock.wall() };
     end(delivery, letter).await
@@ -403,8 +403,8 @@ impl Delivery {
             if is_dead {
                 let unknown = matches!(letter.state, State::Unknown { .. });
                 let (channel, account) = (letter.channel.clone(), letter.account.clone());
-                let grave = Grave { channel, account, unknown, since: self.clock.mono() };
-                ledger.dead.insert(letter.id.clone(), grave);
+                let dead_letter = DeadLetter { channel, account, unknown, since: self.clock.mono() };
+                ledger.dead.insert(letter.id.clone(), dead_letter);
             }
             for letter in &forgotten {
                 ledger.dead.remove(&letter.id);

@@ -6,13 +6,13 @@ use super::{RunRequest, Runs, manager::Run};
 
 /// A run that waits in its session's queue and that everybody can wait for or abort, but that is not accepted yet: it
 /// does not begin, nor does what waits behind it. Dropped, it gives the place back.
-pub struct Place {
+pub struct Reservation {
     runs: Arc<Runs>,
     run: Arc<Run>,
     is_accepted: bool,
 }
 
-impl Place {
+impl Reservation {
     pub(super) fn new(runs: &Arc<Runs>, run: Arc<Run>) -> Self {
         Self { runs: runs.clone(), run, is_accepted: false }
     }
@@ -29,7 +29,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Reservation {
     fn drop(&mut self) {
         if !self.is_accepted {
             self.runs.withdraw(&self.run);
