@@ -167,6 +167,28 @@ fn no_service_knows_the_whole() {
     assert!(seeing.iter().all(|path| names_the_whole(&all[*path])), "one of {seeing:?} is no exception any more");
 }
 
+/// The domain does not know who asked: no file of it uses what serves connections, nor a library that does.
+#[test]
+fn the_domain_knows_no_transport() {
+    let transport =
+        ["browser", "dispatch", "gateway", "http", "lingering", "methods", "request_path", "serve", "tools", "ws"];
+    let libraries = ["axum", "hyper", "hyper_util", "tokio_tungstenite", "tungstenite", "tower_service"];
+    let uses = uses_of("server");
+    let is_transport = |file: &str| transport.contains(&file.split("::").next().unwrap_or_default());
+    let domain = |file: &&String| !file.is_empty() && !is_transport(file);
+    let mut wrong = Vec::new();
+    for library in libraries {
+        let files = uses.crates.get(library).into_iter().flatten();
+        wrong.extend(files.filter(domain).map(|file| format!("{file} uses {library}")));
+    }
+    for (from, to) in uses.arrows.iter().filter(|(from, _)| domain(from)) {
+        wrong.extend(to.iter().filter(|to| is_transport(to)).map(|to| format!("{from} -> {to}")));
+    }
+    assert!(uses.arrows.keys().filter(domain).count() > 50, "{uses:?}");
+    assert!(uses.crates.get("axum").is_some_and(|files| files.iter().all(|file| is_transport(file))), "{uses:?}");
+    assert!(wrong.is_empty(), "an arrow that points up: {wrong:#?}");
+}
+
 fn names_the_whole(code: &str) -> bool {
     let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
     let ways = ["gateway::Gateway", "&Gateway", "<Gateway"];

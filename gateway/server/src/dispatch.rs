@@ -20,10 +20,10 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
+    failure::{Failure, unencodable},
     gateway::Gateway,
     hub::Member,
     rights::{self, Effect},
-    wire_error,
 };
 
 /// Who calls.
@@ -93,45 +93,6 @@ impl<R> From<R> for Reply<R> {
 impl<R> From<Encoded<R>> for Reply<R> {
     fn from(value: Encoded<R>) -> Self {
         Self { value: Answer::Encoded(value), then: None }
-    }
-}
-
-/// A failure; with a payload only for a failed agent run. Boxed: results carry it through every handler.
-#[derive(Debug)]
-pub struct Failure(Box<(ErrorShape, Option<Value>)>);
-
-impl Failure {
-    /// An error with a payload beside it.
-    pub fn new(error: ErrorShape, payload: Option<Value>) -> Self {
-        Self(Box::new((error, payload)))
-    }
-    /// What the client is told.
-    pub fn error(&self) -> &ErrorShape {
-        &self.0.0
-    }
-}
-
-impl From<ErrorShape> for Failure {
-    fn from(error: ErrorShape) -> Self {
-        Self::new(error, None)
-    }
-}
-
-impl From<serde_json::Error> for Failure {
-    fn from(error: serde_json::Error) -> Self {
-        unencodable(&error).into()
-    }
-}
-
-impl From<crate::store::StoreError> for Failure {
-    fn from(error: crate::store::StoreError) -> Self {
-        wire_error::storage(&error).into()
-    }
-}
-
-impl From<crate::delivery::desk::Refused> for Failure {
-    fn from(refused: crate::delivery::desk::Refused) -> Self {
-        wire_error::about_letters(&refused).into()
     }
 }
 
@@ -263,8 +224,8 @@ fn shown(name: &str) -> String {
 
 fn encode<R: Serialize>(id: &str, result: Result<Reply<R>, Failure>) -> Response {
     match result {
-        Err(Failure(failure)) => {
-            let (error, payload) = *failure;
+        Err(failure) => {
+            let (error, payload) = failure.into_parts();
             Response { text: encode_error(id, &error, payload.as_ref()), then: None }
         }
         Ok(Reply { value: Answer::Encoded(value), then }) => Response { text: value.response(id), then },
@@ -273,9 +234,4 @@ fn encode<R: Serialize>(id: &str, result: Result<Reply<R>, Failure>) -> Response
             Err(error) => Response::error(id, &unencodable(&error)),
         },
     }
-}
-
-fn unencodable(error: &serde_json::Error) -> ErrorShape {
-    tracing::error!(%error, "a result cannot be encoded");
-    ErrorShape::unavailable("INTERNAL", "the result cannot be encoded")
 }

@@ -21,7 +21,6 @@ use serde_json::{Value, json};
 use crate::{
     channels::Channels,
     delivery::Delivery,
-    dispatch::Reply,
     heartbeat::Heartbeats,
     hub::EventHub,
     presence::{PresenceMap, PresenceTable},
@@ -135,14 +134,11 @@ impl Monitor {
         StateVersion { presence: presence.version(), health: self.version() }
     }
 
-    /// The snapshot, at most a second old: it costs a look at every session.
-    pub fn recent(&self) -> Reply<Health> {
-        let cached = {
-            let cache = self.lock();
-            let fresh = cache.taken.is_some_and(|t| self.deps.platform.clock.mono().duration_since(t) < FRESH);
-            cache.text.clone().filter(|_| fresh)
-        };
-        cached.map_or_else(|| self.refresh().into(), Reply::from)
+    /// The last snapshot, encoded, if it is at most a second old.
+    pub fn recent(&self) -> Option<Encoded<Health>> {
+        let cache = self.lock();
+        let fresh = cache.taken.is_some_and(|t| self.deps.platform.clock.mono().duration_since(t) < FRESH);
+        cache.text.clone().filter(|_| fresh)
     }
 
     /// A fresh snapshot; told to everybody when it differs from the last one told.

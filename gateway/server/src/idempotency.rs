@@ -19,7 +19,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    dispatch::Failure,
+    failure::Failure,
     runs::{Outcome, RunRequest},
     store::{self, Store, StoreError},
 };

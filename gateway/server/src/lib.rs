@@ -14,6 +14,7 @@ pub mod delivery;
 pub mod devices;
 pub mod dispatch;
 pub mod exec_gate;
+pub mod failure;
 pub mod gateway;
 pub mod health;
 pub mod heartbeat;

@@ -19,7 +19,8 @@ use serde_json::Value;
 use super::attachments;
 use crate::{
     channels, delivery,
-    dispatch::{Call, Failure, Reply},
+    dispatch::{Call, Reply},
+    failure::Failure,
     idempotency::{self, Check, Claim, Pending, final_of},
     limits::{AGENT_WAIT_MAX, DELIVERY_WAIT},
     rights::{Effect, Where},
@@ -184,7 +185,7 @@ fn request_of(call: &Call, params: &AgentParams, claim: &Claim) -> Result<RunReq
     }
     let thinking = named(&params.thinking).map(|t| t.to_lowercase());
     if let Some(level) = &thinking
-        && !super::sessions::THINKING.contains(&level.as_str())
+        && !sessions::entry::THINKING.contains(&level.as_str())
     {
         let text = format!("invalid thinking level \"{}\"", level.escape_debug());
         return Err(ErrorShape::invalid("INVALID_THINKING", text));

@@ -3,7 +3,8 @@
 use openclaw_protocol::params::{AgentIdentity, AgentIdentityParams, AgentRow, AgentsList, Empty, ModelsList};
 
 use crate::{
-    dispatch::{Call, Failure, Reply},
+    dispatch::{Call, Reply},
+    failure::Failure,
     sessions::key,
 };
 

@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 
 use crate::{
     approvals::{Decider, Question, agent_of},
-    dispatch::{Call, Failure, Reply},
+    dispatch::{Call, Reply},
+    failure::Failure,
     limits::APPROVAL_DEFAULT,
     nodes::{Answer, Request},
     rights::Effect,

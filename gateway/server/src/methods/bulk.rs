@@ -7,7 +7,8 @@ use serde::Serialize;
 use tokio::sync::MutexGuard;
 
 use crate::{
-    dispatch::{Call, Failure, Reply},
+    dispatch::{Call, Reply},
+    failure::Failure,
     gateway::Gateway,
 };
 

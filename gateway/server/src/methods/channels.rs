@@ -15,7 +15,8 @@ use openclaw_protocol::{
 
 use crate::{
     delivery::{Draft, letter::Cause},
-    dispatch::{Call, Failure, Reply},
+    dispatch::{Call, Reply},
+    failure::Failure,
     gateway::Gateway,
     rights::Principal,
     sessions::entry::Route,

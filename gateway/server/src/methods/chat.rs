@@ -18,7 +18,8 @@ use serde_json::Value;
 
 use super::{agent::canonical, attachments};
 use crate::{
-    dispatch::{Call, Failure, Reply},
+    dispatch::{Call, Reply},
+    failure::Failure,
     gateway::Gateway,
     idempotency::{self, Check, Claim},
     inbound::commands,

@@ -7,7 +7,8 @@ use openclaw_protocol::{
 
 use crate::{
     delivery::desk::{self, Which},
-    dispatch::{Call, Failure, Reply},
+    dispatch::{Call, Reply},
+    failure::Failure,
     gateway::Gateway,
 };
 

@@ -12,7 +12,8 @@ use openclaw_protocol::{
 
 use crate::{
     devices::DeviceError,
-    dispatch::{Call, Failure, Reply},
+    dispatch::{Call, Reply},
+    failure::Failure,
     outbox::Close,
 };
 

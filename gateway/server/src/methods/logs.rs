@@ -7,7 +7,8 @@ use openclaw_protocol::{
 };
 
 use crate::{
-    dispatch::{Call, Failure, Reply},
+    dispatch::{Call, Reply},
+    failure::Failure,
     gateway::Gateway,
 };
 

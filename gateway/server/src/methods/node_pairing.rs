@@ -8,7 +8,8 @@ use openclaw_protocol::{
 };
 
 use crate::{
-    dispatch::{Call, Failure, Reply},
+    dispatch::{Call, Reply},
+    failure::Failure,
     gateway::Gateway,
     nodes::NotFiled,
 };

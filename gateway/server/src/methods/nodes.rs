@@ -11,7 +11,8 @@ use openclaw_protocol::{
 };
 
 use crate::{
-    dispatch::{Call, Failure, Reply},
+    dispatch::{Call, Reply},
+    failure::Failure,
     idempotency::Check,
     limits::NODE_ANSWER_KEPT,
     nodes::{Answer, InvokeError, Request, allowlist},

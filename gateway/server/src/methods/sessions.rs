@@ -17,12 +17,13 @@ use openclaw_protocol::{
 
 use super::agent::canonical;
 use crate::{
-    dispatch::{Call, Failure, Reply},
+    dispatch::{Call, Reply},
+    failure::Failure,
     gateway::Gateway,
     limits::{BULK_SESSIONS, SESSIONS},
     rights::{Effect, Where},
     sessions::{
-        entry::SessionEntry,
+        entry::{SessionEntry, THINKING},
         index::{Found, Order},
         key::{agent_of, default_agent, kind, main_key, of_agent},
         store::Line,
@@ -30,8 +31,6 @@ use crate::{
     store::StoreError,
 };
 
-/// Thinking levels.
-pub const THINKING: [&str; 6] = ["off", "minimal", "low", "medium", "high", "xhigh"];
 /// Sessions of a list that names no limit (D45).
 const NEWEST: usize = 200;
 /// Sessions with one label that are told apart.

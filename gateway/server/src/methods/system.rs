@@ -8,7 +8,8 @@ use openclaw_protocol::{
 };
 
 use crate::{
-    dispatch::{Call, Failure, Reply},
+    dispatch::{Call, Reply},
+    failure::Failure,
     presence::Told,
     rights::{Effect, Where},
     sessions::key::{default_agent, main_key},
@@ -23,7 +24,8 @@ pub async fn health(call: Call, params: p::HealthParams) -> Answer<Health> {
         call.gateway.channels.status(now, Some(limit)).await;
         return Ok(call.gateway.health.refresh().into());
     }
-    Ok(call.gateway.health.recent())
+    let health = &call.gateway.health;
+    Ok(health.recent().map_or_else(|| health.refresh().into(), Reply::from))
 }
 
 pub async fn status(call: Call, _: Empty) -> Answer<Status> {

@@ -11,7 +11,8 @@ use openclaw_protocol::{
 use serde_json::Value;
 
 use crate::{
-    dispatch::{Call, Failure, Reply},
+    dispatch::{Call, Reply},
+    failure::Failure,
     wire_error,
 };
 

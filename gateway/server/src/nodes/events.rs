@@ -15,7 +15,10 @@ use crate::{
     limits::{NODE_EVENT_TEXT, NODE_OUTPUT, NODE_SUBSCRIPTIONS},
     rights::{self, Effect, Principal, Where},
     runs::{RunRequest, Runs, execute, manager::Delivery},
-    sessions::{entry::Route, key},
+    sessions::{
+        entry::{Route, THINKING},
+        key,
+    },
     settings::Settings,
     system_events::SystemEvents,
 };
@@ -95,7 +98,7 @@ impl Reports {
             "agent.request" => {
                 let (Some(text), Some(session)) = (said(&payload["message"]), session()) else { return };
                 let thinking = payload["thinking"].as_str().map(|t| t.trim().to_lowercase());
-                let thinking = thinking.filter(|t| crate::methods::sessions::THINKING.contains(&t.as_str()));
+                let thinking = thinking.filter(|t| THINKING.contains(&t.as_str()));
                 let timeout = payload["timeoutSeconds"].as_u64().filter(|s| *s > 0).map(Duration::from_secs);
                 self.node_run(member, session, text, thinking, timeout, self.node_delivery(&by, &payload));
             }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Accepted, RunRequest, Runs, manager::Delivery};
 use crate::{
-    dispatch::Failure,
+    failure::Failure,
     idempotency::Claim,
     limits::CHECKPOINT_TEXT,
     rights::Principal,

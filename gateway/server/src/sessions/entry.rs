@@ -4,6 +4,9 @@ use openclaw_platform::Millis;
 use openclaw_protocol::{message::Usage, params::SessionRow};
 use serde::{Deserialize, Serialize};
 
+/// Thinking levels.
+pub const THINKING: [&str; 6] = ["off", "minimal", "low", "medium", "high", "xhigh"];
+
 /// A session entry, as stored and as `sessions.patch` returns it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

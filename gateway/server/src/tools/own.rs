@@ -21,7 +21,8 @@ use serde_json::{Value, json};
 
 use crate::{
     auth::Via,
-    dispatch::{Call, Failure, Reply},
+    dispatch::{Call, Reply},
+    failure::Failure,
     gateway::Gateway,
     hub::Member,
     limits::{TOOL_OUTPUT, TOOL_TIMEOUT, TOOL_TIMEOUT_MAX},
