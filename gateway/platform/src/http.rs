@@ -11,7 +11,8 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::Incoming;
+/// What is read of an answer: whoever reads it needs no library for it.
+pub use hyper::body::{Body as BodyStream, Incoming};
 use hyper_util::{
     client::legacy::{
         Client,

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use http::{Request, StatusCode, Uri, header};
-use hyper::body::Body as _;
 use openclaw_channels::Media;
 use openclaw_platform::{
     Platform,
-    http::{Body, HttpClient, HttpError, whole},
+    http::{Body, BodyStream as _, HttpClient, HttpError, Incoming, whole},
     public::PublicTransport,
 };
 use openclaw_protocol::error::ErrorShape;
@@ -53,7 +52,7 @@ pub struct MediaFetch {
 struct Found {
     name: String,
     mime: String,
-    body: hyper::body::Incoming,
+    body: Incoming,
 }
 
 impl MediaFetch {

@@ -166,10 +166,7 @@ mod tests {
         storage.write_atomic(FILE, b"no database").unwrap();
         assert!(matches!(look(storage.clone(), FILE), Err(StoreError::Damaged(_))));
         storage.remove(FILE).unwrap();
-        fn future(_: &redb::WriteTransaction) -> Result<(), StoreError> {
-            Ok(())
-        }
-        static NEWER: Schema = Schema { steps: &[future as openclaw_store::Step; 99], sealed: 3 };
+        static NEWER: Schema = Schema { steps: &[crate::store::first as openclaw_store::Step; 99], sealed: 3 };
         drop(Store::open(&platform, &NEWER).unwrap());
         assert!(matches!(look(storage, FILE), Err(StoreError::Newer { found: 99, known: 4 })));
     }

@@ -57,7 +57,8 @@ async fn every_earlier_version_is_migrated() {
             });
             assert_eq!(said.unwrap(), vec![line(); 300]);
             // Every record is compared with its seal.
-            let found = inspect::look(platform.storage.clone(), FILE).unwrap();
+            let look = |_: &redb::ReadTransaction, _| Ok(());
+            let (found, ()) = openclaw_store::inspect::look(platform.storage.clone(), FILE, &SCHEMA, look).unwrap();
             assert_eq!(found.schema, SCHEMA.version());
             assert!(found.records >= 600, "{}", found.records);
         }

@@ -14,11 +14,7 @@ pub static SCHEMA: Schema = Schema { steps: &[made, seal_all], sealed: 2 };
 /// Its first version.
 static FIRST: Schema = Schema { steps: &[made], sealed: 2 };
 /// A program to come.
-static NEWER: Schema = Schema { steps: &[future as Step; 99], sealed: 2 };
-
-fn future(_: &WriteTransaction) -> Result<(), StoreError> {
-    Ok(())
-}
+static NEWER: Schema = Schema { steps: &[made as Step; 99], sealed: 2 };
 
 fn made(tx: &WriteTransaction) -> Result<(), StoreError> {
     tx.open_table(LINES)?;
