@@ -13,7 +13,7 @@ use openclaw_platform::{
 };
 use openclaw_server::{
     Control, ServerOptions, SharedAuth,
-    store::{self, Records, Store, put},
+    store::{self, Records, put},
 };
 use sim::{NoProcesses, SimEntropy, SimSpawner};
 use tokio::{
