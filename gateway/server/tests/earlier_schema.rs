@@ -35,7 +35,7 @@ async fn f60_what_the_program_before_has_written_is_all_there() {
     let storage = MemoryStorage::new();
     storage.write_atomic(FILE, WRITTEN).unwrap();
     let before = inspect::look(Arc::new(storage.clone()), FILE).unwrap();
-    assert_eq!((before.schema, before.sessions), (3, 5));
+    assert_eq!((before.file.schema, before.sessions), (3, 5));
     let gateway = open(&storage).unwrap();
     let sessions = &gateway.sessions;
 
@@ -81,7 +81,7 @@ async fn f60_what_the_program_before_has_written_is_all_there() {
 async fn f60_the_program_before_can_have_its_database_back() {
     let storage = MemoryStorage::new();
     storage.write_atomic(FILE, WRITTEN).unwrap();
-    let records = inspect::look(Arc::new(storage.clone()), FILE).unwrap().records;
+    let records = inspect::look(Arc::new(storage.clone()), FILE).unwrap().file.records;
     drop(open(&storage).unwrap());
     assert_eq!(kept(&storage), ["openclaw-schema-3.redb"]);
     // A start without a schema step keeps nothing.
@@ -93,7 +93,7 @@ async fn f60_the_program_before_can_have_its_database_back() {
     assert_eq!((found.schema, found.records), (3, records));
     storage.write_atomic("gateway.redb.restoring", &storage.read(copy).unwrap()).unwrap();
     backup::restore(&storage, "gateway.redb.restoring", &SCHEMA).unwrap();
-    assert_eq!(inspect::look(Arc::new(storage.clone()), FILE).unwrap().schema, 3);
+    assert_eq!(inspect::look(Arc::new(storage.clone()), FILE).unwrap().file.schema, 3);
     // And forth: what was kept is still the same, so it is not kept twice.
     drop(open(&storage).unwrap());
     assert_eq!(kept(&storage), ["openclaw-schema-3.redb"]);
@@ -112,5 +112,5 @@ async fn f60_what_cannot_be_kept_is_not_changed() {
     for part in ["kept for the version before", "Nothing was changed", "Make room"] {
         assert!(text.contains(part), "{part}: {text}");
     }
-    assert_eq!(inspect::look(platform.storage, FILE).unwrap().schema, 3);
+    assert_eq!(inspect::look(platform.storage, FILE).unwrap().file.schema, 3);
 }

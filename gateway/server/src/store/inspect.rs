@@ -15,14 +15,8 @@ use crate::delivery::{
 /// What is in a database that is whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contents {
-    /// Bytes of the file.
-    pub bytes: u64,
-    /// Version of its schema; an earlier one is migrated at the next start.
-    pub schema: u32,
-    /// It was not closed in good order (a crash): the next start repairs it. What is counted here is what it will find.
-    pub repaired: bool,
-    /// Records in all tables.
-    pub records: u64,
+    /// The file, whatever is in it.
+    pub file: openclaw_store::inspect::Contents,
     /// Sessions.
     pub sessions: u64,
     /// Runs that were accepted and have not ended: with no gateway running they were interrupted.
@@ -40,8 +34,7 @@ pub struct Contents {
 /// [`StoreError::Damaged`], [`StoreError::Newer`]; when the file cannot be read.
 pub fn look(storage: Arc<dyn Storage>, name: &str) -> Result<Contents, StoreError> {
     let (file, (sessions, runs, inbox, letters)) = openclaw_store::inspect::look(storage, name, &SCHEMA, waiting)?;
-    let openclaw_store::inspect::Contents { bytes, schema, repaired, records } = file;
-    Ok(Contents { bytes, schema, repaired, records, sessions, runs, inbox, letters })
+    Ok(Contents { file, sessions, runs, inbox, letters })
 }
 
 fn waiting(tx: &ReadTransaction, version: u32) -> Result<(u64, u64, u64, Counts), StoreError> {
@@ -102,7 +95,7 @@ mod tests {
     /// The file, once the committer has let go of the database, which it does a moment after the last user.
     async fn when_closed(platform: &Platform) -> Vec<u8> {
         for _ in 0..1000 {
-            if !look(platform.storage.clone(), FILE).unwrap().repaired {
+            if !look(platform.storage.clone(), FILE).unwrap().file.repaired {
                 return platform.storage.read(FILE).unwrap();
             }
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
@@ -122,7 +115,10 @@ mod tests {
             platform.storage.write_atomic(FILE, &bytes).unwrap();
             let found = look(platform.storage.clone(), FILE).unwrap();
             assert_eq!((found.sessions, found.inbox, found.runs), (300, 7, 0));
-            assert_eq!((found.schema, found.bytes, found.repaired), (SCHEMA.version(), bytes.len() as u64, killed));
+            assert_eq!(
+                (found.file.schema, found.file.bytes, found.file.repaired),
+                (SCHEMA.version(), bytes.len() as u64, killed)
+            );
             assert!(bytes == platform.storage.read(FILE).unwrap(), "the file was written");
         }
     }
@@ -148,7 +144,10 @@ mod tests {
                     Err(other) => panic!("page {page}: {other}"),
                     // A page that nothing refers to; or the transaction before the last one is whole, and it is said.
                     Ok(there) => {
-                        assert!(there.repaired || (there.sessions, there.inbox) == (300, 7), "page {page}: {there:?}");
+                        assert!(
+                            there.file.repaired || (there.sessions, there.inbox) == (300, 7),
+                            "page {page}: {there:?}"
+                        );
                         unused += 1;
                     }
                 }

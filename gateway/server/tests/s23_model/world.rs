@@ -7,6 +7,7 @@ use std::{
 };
 
 use fakes::telegram::FakeTelegram;
+use openclaw_platform::SpawnerExt as _;
 use openclaw_protocol::message::Content;
 use openclaw_server::{ServerOptions, delivery, gateway::Gateway, hub::Member, rights::Principal, runs::manager::Run};
 use serde_json::{Value, json};
@@ -110,8 +111,7 @@ impl World {
         agent.look_at(&gateway);
         delivery::start(&gateway.delivery).await.unwrap();
         gateway.start_channels();
-        #[allow(clippy::disallowed_methods)]
-        tokio::spawn(gateway.heartbeats.clone().serve(stop.clone()));
+        gateway.tasks.spawn("heartbeats", gateway.heartbeats.clone().serve(stop.clone()));
         let mut operators = vec![];
         for scope in OPERATORS {
             let scope = format!("operator.{scope}");

@@ -41,9 +41,10 @@ pub fn checks(session: &Session) -> Vec<Check> {
             Check::warn("backups", format!("{text} and cannot be used: {error}"), fix)
         }
         Ok(found) if age > OLD_MS => {
-            let text = format!("{text} (whole, {} records); `{command} backup create` makes a new one", found.records);
+            let text =
+                format!("{text} (whole, {} records); `{command} backup create` makes a new one", found.file.records);
             Check::note("backups", text)
         }
-        Ok(found) => Check::ok("backups", format!("{text} (whole, {} records)", found.records)),
+        Ok(found) => Check::ok("backups", format!("{text} (whole, {} records)", found.file.records)),
     }]
 }

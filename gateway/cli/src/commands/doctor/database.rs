@@ -60,16 +60,17 @@ fn broken(session: &Session, error: &StoreError) -> Check {
 }
 
 fn whole(session: &Session, found: &Contents) -> Vec<Check> {
-    let Contents { bytes, schema, records, sessions, .. } = found;
+    let (file, sessions) = (&found.file, found.sessions);
+    let (bytes, schema, records) = (file.bytes, file.schema, file.records);
     let text = format!("{FILE} is whole: schema {schema}, {sessions} sessions, {records} records, {bytes} bytes");
-    let mut checks = vec![if found.repaired {
+    let mut checks = vec![if file.repaired {
         Check::note(
             "database",
             format!(
                 "{text}. The last gateway did not end in good order (crash, power loss): the next start tidies it up"
             ),
         )
-    } else if *schema < SCHEMA.version() {
+    } else if schema < SCHEMA.version() {
         Check::note(
             "database",
             format!(
