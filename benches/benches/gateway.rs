@@ -22,7 +22,6 @@ use openclaw_protocol::{
 use openclaw_server::{
     HostInfo, ServerOptions,
     auth::Via,
-    dispatch::Call,
     gateway::Gateway,
     hub::{EventHub, Member},
     outbox::{Frame, Outbox},
@@ -81,8 +80,7 @@ fn dispatch(criterion: &mut Criterion) {
         group.bench_function(method, |b| {
             b.iter(|| {
                 let frame = RequestFrame::parse(black_box(&text)).expect("a request frame");
-                let call = Call { gateway: gateway.clone(), member: member.clone(), id: frame.id.clone().into_owned() };
-                runtime.block_on(gateway.registry.dispatch(call, &frame)).send(&member);
+                runtime.block_on(gateway.http.ws.registry.dispatch(member.clone(), &frame)).send(&member);
                 out.clear();
                 member.outbox.take(usize::MAX, &mut out);
             });

@@ -25,7 +25,8 @@ use openclaw_channels::{ChatKind, Inbound, InboundSink as _, Sender, Target};
 use openclaw_platform::os;
 use openclaw_server::{
     channels::inbox::Inbox,
-    store::{self, SESSIONS, put},
+    schema,
+    store::{SESSIONS, put},
 };
 use serde_json::json;
 
@@ -59,7 +60,7 @@ fn append(directory: &Path, count: usize) -> f64 {
 /// Messages per second that are accepted as from a channel, so many at a time.
 fn accept(runtime: &tokio::runtime::Runtime, directory: &Path, at_once: usize, each: usize) -> f64 {
     let platform = os::platform(directory).expect("a state directory");
-    let inbox = Arc::new(Inbox::load(store::open(&platform).expect("a database")).expect("an inbox"));
+    let inbox = Arc::new(Inbox::load(schema::open(&platform).expect("a database")).expect("an inbox"));
     let next = Arc::new(AtomicUsize::new(0));
     let begun = Instant::now();
     let channels: Vec<_> = (0..at_once)
@@ -112,7 +113,7 @@ fn commits(criterion: &mut Criterion) {
     let _inside = runtime.enter();
     compare(&runtime);
     let platform = os::platform(directory.path()).expect("a state directory");
-    let store = store::open(&platform).expect("a database");
+    let store = schema::open(&platform).expect("a database");
     let write = |n: usize| {
         let store = store.clone();
         async move {

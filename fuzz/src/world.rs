@@ -13,6 +13,7 @@ use openclaw_platform::{
 };
 use openclaw_server::{
     Control, ServerOptions, SharedAuth,
+    schema,
     store::{self, Records, put},
 };
 use sim::{NoProcesses, SimEntropy, SimSpawner};
@@ -117,7 +118,7 @@ impl Stored {
     pub fn with(records: &[(Records, String, String)]) -> Self {
         let storage = MemoryStorage::new();
         runtime().block_on(async {
-            let store = store::open(&platform(storage.clone(), None)).expect("memory takes everything");
+            let store = schema::open(&platform(storage.clone(), None)).expect("memory takes everything");
             let records = records.to_vec();
             let written = store.write(move |tx| {
                 for (table, key, text) in &records {

@@ -14,7 +14,8 @@ use std::{
 };
 
 use openclaw_platform::{BlockFile, Platform, Storage as _};
-use openclaw_server::store::{self, Store, StoreError, TRANSCRIPTS, decode, encode};
+use openclaw_server::schema;
+use openclaw_server::store::{Store, StoreError, TRANSCRIPTS, decode, encode};
 use proptest::prelude::*;
 use sim::storage::{DiskFault, SimDisk, Struck};
 
@@ -296,7 +297,7 @@ proptest! {
 
 /// Opens the gateway's database.
 fn open(disk: &SimDisk) -> Result<Store, StoreError> {
-    store::open(&Platform { storage: Arc::new(disk.mount()), ..sim::platform(1) })
+    schema::open(&Platform { storage: Arc::new(disk.mount()), ..sim::platform(1) })
 }
 
 /// Large enough to need new pages and, later, a larger file.

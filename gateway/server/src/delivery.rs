@@ -9,6 +9,8 @@ mod chat_queues;
 pub mod desk;
 pub mod letter;
 mod recovery;
+mod refused;
+pub mod sends;
 pub mod table;
 #[cfg(test)]
 mod tests;
@@ -50,6 +52,7 @@ use crate::{
 };
 
 pub use recovery::{resume, start};
+pub use refused::Refused;
 
 /// What delivery uses of others.
 pub struct Deps {

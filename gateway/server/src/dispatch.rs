@@ -17,24 +17,34 @@ use openclaw_protocol::{
     scope::Role,
 };
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::{
+    bulk_reads::BulkReads,
     failure::{Failure, unencodable},
-    gateway::Gateway,
     hub::Member,
+    lifecycle::Lifecycle,
     rights::{self, Effect},
+    settings::Settings,
 };
+
+/// What every call has, whichever method it is of.
+pub struct Deps {
+    /// The configuration.
+    pub settings: Settings,
+    /// Places for large reads.
+    pub reads: Arc<BulkReads>,
+    /// Nothing new is accepted while the gateway stops.
+    pub lifecycle: Arc<Lifecycle>,
+}
 
 /// Who calls.
 #[derive(Clone)]
 pub struct Call {
-    /// The gateway.
-    pub gateway: Arc<Gateway>,
     /// The calling connection.
     pub member: Arc<Member>,
     /// Id of the request.
     pub id: String,
+    pub(crate) deps: Arc<Deps>,
 }
 
 impl Call {
@@ -44,7 +54,7 @@ impl Call {
     /// INVALID_REQUEST with MISSING_SCOPE.
     pub fn require(&self, effect: Effect<'_>) -> Result<(), ErrorShape> {
         let who = self.member.principal();
-        if rights::may(&self.gateway.config(), &who, effect) { Ok(()) } else { Err(rights::refusal(&who, effect)) }
+        if rights::may(&self.deps.settings.get(), &who, effect) { Ok(()) } else { Err(rights::refusal(&who, effect)) }
     }
 
     /// Whose idempotency keys these are: the device's, else the shared credential's (D19).
@@ -68,19 +78,6 @@ impl<R> Reply<R> {
     /// `then` runs once the response is queued.
     pub fn then(value: R, then: impl FnOnce() + Send + 'static) -> Self {
         Self { value: Answer::Value(value), then: Some(Box::new(then)) }
-    }
-}
-
-impl<R: Serialize> Reply<R> {
-    /// The result, for a caller that is no connection; what follows the response happens now.
-    pub fn settle(self) -> serde_json::Result<Value> {
-        if let Some(then) = self.then {
-            then();
-        }
-        match self.value {
-            Answer::Value(value) => serde_json::to_value(value),
-            Answer::Encoded(value) => serde_json::to_value(value),
-        }
     }
 }
 
@@ -124,29 +121,35 @@ impl Response {
 type Handler = Box<dyn Fn(Call, &str) -> BoxFuture<'static, Response> + Send + Sync>;
 
 /// The handlers by method name.
-#[derive(Default)]
 pub struct Registry {
+    deps: Arc<Deps>,
     handlers: BTreeMap<&'static str, Handler>,
     features: OnceLock<Encoded<Features>>,
 }
 
 impl Registry {
-    /// Adds the handler of one method.
-    pub fn on<M, F, Fut>(&mut self, handler: F)
+    /// No method yet.
+    pub fn new(deps: Deps) -> Self {
+        Self { deps: Arc::new(deps), handlers: BTreeMap::new(), features: OnceLock::new() }
+    }
+
+    /// Adds the handler of one method, which is given what its family uses.
+    pub fn on<M, D, F, Fut>(&mut self, family: &Arc<D>, handler: F)
     where
         M: Method,
-        F: Fn(Call, M::Params) -> Fut + Send + Sync + 'static,
+        D: Send + Sync + 'static,
+        F: Fn(Arc<D>, Call, M::Params) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Reply<M::Result>, Failure>> + Send + 'static,
     {
-        let handler = Arc::new(handler);
+        let (family, handler) = (family.clone(), Arc::new(handler));
         let boxed: Handler = Box::new(move |call, params| match M::parse(params) {
             Err(error) => {
                 let response = Response::error(&call.id, &error);
                 Box::pin(std::future::ready(response))
             }
             Ok(params) => {
-                let (id, handler) = (call.id.clone(), handler.clone());
-                Box::pin(async move { encode(&id, handler(call, params).await) })
+                let (id, family, handler) = (call.id.clone(), family.clone(), handler.clone());
+                Box::pin(async move { encode(&id, handler(family, call, params).await) })
             }
         });
         self.handlers.insert(M::SPEC.name, boxed);
@@ -174,8 +177,9 @@ impl Registry {
         names.filter(|n| !self.handlers.contains_key(n)).collect()
     }
 
-    /// Answers one request. What can be refused at once is; the rest may take time.
-    pub fn dispatch(&self, call: Call, request: &RequestFrame<'_>) -> BoxFuture<'static, Response> {
+    /// Answers one request of a connection. What can be refused at once is; the rest may take time.
+    pub fn dispatch(&self, member: Arc<Member>, request: &RequestFrame<'_>) -> BoxFuture<'static, Response> {
+        let call = Call { member, id: request.id.clone().into_owned(), deps: self.deps.clone() };
         if let Err(error) = allowed(&call, &request.method) {
             return Box::pin(std::future::ready(Response::error(&call.id, &error)));
         }
@@ -196,7 +200,7 @@ fn allowed(call: &Call, name: &str) -> Result<(), ErrorShape> {
     if call.member.outbox.is_closing() {
         return Err(ErrorShape::unavailable("CLOSING", "this connection is being closed"));
     }
-    if let Some(after) = call.gateway.draining() {
+    if let Some(after) = call.deps.lifecycle.draining() {
         return Err(ErrorShape::unavailable("SHUTTING_DOWN", "gateway is shutting down").retry(Some(after)));
     }
     let spec = method::find(name);

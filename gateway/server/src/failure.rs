@@ -3,7 +3,7 @@
 use openclaw_protocol::error::ErrorShape;
 use serde_json::Value;
 
-use crate::{delivery::desk::Refused, store::StoreError, wire_error};
+use crate::{delivery::Refused, store::StoreError, wire_error};
 
 /// A failure; with a payload only for a failed agent run. Boxed: results carry it through every handler.
 #[derive(Debug)]

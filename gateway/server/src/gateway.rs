@@ -1,67 +1,60 @@
-//! The state that all connections share.
+//! Puts the services of a gateway together, each with the few that it uses. Nobody else sees all of them.
 
 use openclaw_agent::exec::ApprovalsStore;
-use openclaw_config::{AuthMode, Config, Network, Secret};
-use openclaw_platform::{
-    Clock, Entropy, EntropyExt as _, Millis, Mono, Platform, Spawner, SpawnerExt as _,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
-use openclaw_protocol::{connect::SessionDefaults, error::ErrorShape};
-use tokio::sync::Semaphore;
+use openclaw_platform::{Platform, SpawnerExt as _, sync::Arc};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     approvals::Approvals,
-    auth::{Allowances, Credentials},
+    auth::access::{self, Access},
+    bulk_reads::BulkReads,
     channels::{
         Channels,
         media::{self, Attachments},
     },
-    delivery::{self, Delivery},
+    delivery::{
+        self, Delivery,
+        sends::{self, Sends},
+    },
     devices::Devices,
-    dispatch::Registry,
+    dispatch::{self, Registry},
     exec_gate,
     health::{self, Monitor},
     heartbeat::{self, Heartbeats},
+    http,
     hub::EventHub,
     idempotency::Idempotency,
     inbound::{
         self,
         router::{self, Router},
     },
-    limits::BULK_READS,
-    methods,
+    lifecycle::Lifecycle,
+    methods::{self, Families},
     nodes::{
-        Nodes, Pairings,
-        commands::Commands,
+        self, Nodes, Pairings,
         events::{self, Reports},
     },
-    options::{AuthInForce, ServerOptions, SharedAuth},
-    outbox::Close,
+    options::ServerOptions,
     presence::{PresenceMap, PresenceTable},
     providers::Providers,
     runs::{self, Runs},
+    schema,
     secrets::Secrets,
     sessions::{
-        self,
+        archive::{self, Archive},
+        listing::{self, Listing},
         maintenance::{self, Maintenance},
         store::Sessions,
     },
     settings::Settings,
-    store::{self, Store, StoreError},
+    store::{Store, StoreError},
     system_events::SystemEvents,
-    tools::Offered,
+    tools::{self, Offered},
     voicewake::WakeWords,
-    ws::{budget::Budget, identity::UsedSignatures},
+    ws,
 };
 
-/// How long a client should wait before it tries again while the gateway stops, in milliseconds.
-const RETRY_AFTER_STOP_MS: u64 = 2000;
-
-/// One gateway.
+/// One gateway: all of its services.
 pub struct Gateway {
     /// What it was started with.
     pub options: ServerOptions,
@@ -69,52 +62,40 @@ pub struct Gateway {
     pub settings: Settings,
     /// The seams.
     pub platform: Platform,
-    /// Time.
-    pub clock: Arc<dyn Clock>,
-    /// Tasks.
-    pub tasks: Arc<dyn Spawner>,
+    /// The database.
+    pub store: Store,
+    /// Since when it serves, and whether it is about to stop.
+    pub lifecycle: Arc<Lifecycle>,
     /// Connections and broadcasts.
     pub hub: Arc<EventHub>,
-    /// Methods and their handlers.
-    pub registry: Registry,
     /// What clients have to show.
-    pub credentials: Credentials,
+    pub access: Arc<Access>,
     /// Paired devices.
     pub devices: Arc<Devices>,
-    /// Bytes of connections that have not said hello.
-    pub preauth: Arc<Budget>,
-    /// Version 1 signatures of devices.
-    pub used_signatures: UsedSignatures,
     /// Connected nodes and what they were asked.
     pub nodes: Arc<Nodes>,
     /// What may be asked of them.
-    pub node_commands: Commands,
-    /// What they report.
-    pub node_reports: Reports,
+    pub node_commands: Arc<nodes::commands::Commands>,
     /// Nodes that operators paired by hand.
     pub pairings: Arc<Pairings>,
     /// Commands that wait for a person's decision.
     pub approvals: Arc<Approvals>,
     /// Which programs may run.
     pub exec_policy: Arc<ApprovalsStore>,
-    /// What the gate for commands on this machine uses.
-    pub exec_gate: exec_gate::Deps,
     /// What has to be kept secret.
     pub secrets: Arc<Secrets>,
     /// Attachments on their way in and out.
     pub attachments: Arc<Attachments>,
-    /// Places for slices of large reads.
-    pub bulk_reads: Semaphore,
     /// Words that wake the assistant.
-    pub wake_words: WakeWords,
+    pub wake_words: Arc<WakeWords>,
     /// Sessions and transcripts.
     pub sessions: Arc<Sessions>,
     /// Agent runs.
     pub runs: Arc<Runs>,
+    /// What runs may do besides talking.
+    pub tools: Arc<Offered>,
     /// Answered keys.
     pub idempotency: Arc<Idempotency>,
-    /// Model providers.
-    pub providers: Arc<Providers>,
     /// Messaging channels.
     pub channels: Arc<Channels>,
     /// Messages on their way out.
@@ -129,14 +110,10 @@ pub struct Gateway {
     pub heartbeats: Arc<Heartbeats>,
     /// Notes waiting for the next prompt of a session.
     pub system_events: Arc<SystemEvents>,
-    /// The database.
-    pub store: Store,
     /// Who is there.
     pub presence: Arc<PresenceTable>,
-    entropy: Arc<dyn Entropy>,
-    started: Mono,
-    draining: AtomicBool,
-    trusted_proxies: Vec<Network>,
+    /// What answers on connections.
+    pub http: Arc<http::Deps>,
 }
 
 impl Gateway {
@@ -148,11 +125,10 @@ impl Gateway {
         let entropy = platform.entropy.fork("gateway");
         let clock = platform.clock.clone();
         let now = clock.wall();
-        let store = store::open(&platform)?;
+        let store = schema::open(&platform)?;
         let config = options.config.clone();
         let limits = &config.gateway.limits;
         let (ttl, max) = (limits.dedupe_ms, limits.max_dedupe_entries as usize);
-        let proxies = config.gateway.trusted_proxies.iter().filter_map(|p| Network::parse(p)).collect();
         let settings = Settings::new(config.clone());
         let sessions = Arc::new(Sessions::new(store.clone(), entropy.fork("sessions")));
         let idempotency = Idempotency::load(store.clone(), clock.clone(), ttl, max)?.watched(platform.probe.clone());
@@ -242,6 +218,57 @@ impl Gateway {
             system_events: system_events.clone(),
             state_dir: options.state_dir.clone(),
         }));
+        let reads = Arc::new(BulkReads::new(platform.tasks.clone()));
+        let node_commands = Arc::new(nodes::commands::Commands::new(nodes::commands::Deps {
+            clock: clock.clone(),
+            settings: settings.clone(),
+            nodes: nodes.clone(),
+            approvals: approvals.clone(),
+            idempotency: idempotency.clone(),
+        }));
+        let sends = Arc::new(Sends::new(sends::Deps {
+            clock: clock.clone(),
+            settings: settings.clone(),
+            channels: channels.clone(),
+            delivery: delivery.clone(),
+            attachments: attachments.clone(),
+            idempotency: idempotency.clone(),
+        }));
+        let listing = Arc::new(Listing::new(listing::Deps {
+            clock: clock.clone(),
+            settings: settings.clone(),
+            sessions: sessions.clone(),
+            health: health.clone(),
+            reads: reads.clone(),
+        }));
+        let tools = Arc::new(Offered::new(tools::Deps {
+            platform: platform.clone(),
+            settings: settings.clone(),
+            exec_gate,
+            secrets: secrets.clone(),
+            workspace: options.workspace.clone(),
+            channels: channels.clone(),
+            sends: sends.clone(),
+            devices: devices.clone(),
+            nodes: nodes.clone(),
+            node_commands: node_commands.clone(),
+            sessions: sessions.clone(),
+            listing: listing.clone(),
+            reads: reads.clone(),
+        }));
+        runs.equip(tools.clone());
+        let wake_words = Arc::new(WakeWords::load(platform.storage.clone(), platform.tasks.clone()));
+        let access = Arc::new(Access::new(
+            access::Deps {
+                platform: platform.clone(),
+                settings: settings.clone(),
+                hub: hub.clone(),
+                read_auth: options.read_auth.clone(),
+                read_secret: options.read_secret.clone(),
+            },
+            options.auth.clone(),
+        ));
+        let lifecycle = Arc::new(Lifecycle::new(clock.clone()));
         let node_reports = Reports::new(events::Deps {
             settings: settings.clone(),
             nodes: nodes.clone(),
@@ -269,59 +296,168 @@ impl Gateway {
             delivery: delivery.clone(),
             commands: commands.clone(),
         }));
-        let gateway = Arc::new(Self {
-            commands,
-            router,
-            settings: settings.clone(),
-            credentials: Credentials::new(
-                &platform,
-                AuthInForce {
-                    shared: options.auth.clone(),
-                    allow_tailscale: config.gateway.auth.allow_tailscale,
-                    allow_deviceless: config.gateway.auth.allow_deviceless,
+        let families = Families {
+            system: Arc::new(methods::system::Deps {
+                channels: channels.clone(),
+                health: health.clone(),
+                heartbeats: heartbeats.clone(),
+                host: options.host.name.clone(),
+                hub: hub.clone(),
+                platform: platform.clone(),
+                presence: presence.clone(),
+                settings: settings.clone(),
+                system_events: system_events.clone(),
+            }),
+            send: sends,
+            agent: Arc::new(methods::agent::Deps {
+                channels: channels.clone(),
+                delivery: delivery.clone(),
+                idempotency: idempotency.clone(),
+                platform: platform.clone(),
+                runs: runs.clone(),
+                sessions: sessions.clone(),
+                settings: settings.clone(),
+            }),
+            agents: Arc::new(methods::agents::Deps { providers: providers.clone(), settings: settings.clone() }),
+            chat: Arc::new(methods::chat::Deps {
+                commands: commands.clone(),
+                hub: hub.clone(),
+                idempotency: idempotency.clone(),
+                platform: platform.clone(),
+                runs: runs.clone(),
+                sessions: sessions.clone(),
+                settings: settings.clone(),
+            }),
+            sessions: Arc::new(methods::sessions::Deps {
+                archive: Arc::new(Archive::new(archive::Deps {
+                    platform: platform.clone(),
+                    settings: settings.clone(),
+                    state_dir: options.state_dir.clone(),
+                })),
+                health: health.clone(),
+                listing,
+                platform: platform.clone(),
+                providers,
+                runs: runs.clone(),
+                sessions: sessions.clone(),
+                settings: settings.clone(),
+            }),
+            channels: Arc::new(methods::channels::Deps {
+                channels: channels.clone(),
+                delivery: delivery.clone(),
+                platform: platform.clone(),
+            }),
+            backup: Arc::new(methods::backup::Deps {
+                platform: platform.clone(),
+                state_dir: options.state_dir.clone(),
+                store: store.clone(),
+            }),
+            delivery: Arc::new(methods::delivery::Deps { delivery: delivery.clone() }),
+            devices: Arc::new(methods::devices::Deps {
+                devices: devices.clone(),
+                hub: hub.clone(),
+                nodes: nodes.clone(),
+                platform: platform.clone(),
+                settings: settings.clone(),
+            }),
+            logs: Arc::new(methods::logs::Deps {
+                log_file: options.log_file.clone(),
+                platform: platform.clone(),
+                state_dir: options.state_dir.clone(),
+            }),
+            config: Arc::new(methods::config::Deps {
+                settings: settings.clone(),
+                config_path: options.config_path.clone(),
+                read_config: options.read_config.clone(),
+            }),
+            nodes: Arc::new(methods::nodes::Deps {
+                devices: devices.clone(),
+                node_commands: node_commands.clone(),
+                node_reports: Arc::new(node_reports),
+                nodes: nodes.clone(),
+                pairings: pairings.clone(),
+                platform: platform.clone(),
+            }),
+            node_pairing: Arc::new(methods::node_pairing::Deps {
+                hub: hub.clone(),
+                pairings: pairings.clone(),
+                platform: platform.clone(),
+            }),
+            voice: Arc::new(methods::voice::Deps {
+                hub: hub.clone(),
+                nodes: nodes.clone(),
+                platform: platform.clone(),
+                wake_words: wake_words.clone(),
+            }),
+            approvals: Arc::new(methods::approvals::Deps {
+                approvals: approvals.clone(),
+                exec_policy: exec_policy.clone(),
+                node_commands: node_commands.clone(),
+                nodes: nodes.clone(),
+            }),
+        };
+        let calls = dispatch::Deps { settings: settings.clone(), reads, lifecycle: lifecycle.clone() };
+        let registry: Registry = methods::registry(calls, &families);
+        let http = Arc::new(http::Deps {
+            ws: Arc::new(ws::Deps {
+                platform: platform.clone(),
+                entropy,
+                settings: settings.clone(),
+                lifecycle: lifecycle.clone(),
+                hub: hub.clone(),
+                registry,
+                access: access.clone(),
+                devices: devices.clone(),
+                nodes: nodes.clone(),
+                wake_words: wake_words.clone(),
+                presence: presence.clone(),
+                health: health.clone(),
+                preauth: Arc::default(),
+                used_signatures: ws::used_signatures::UsedSignatures::default(),
+                about: ws::About {
+                    version: options.version.clone(),
+                    host: options.host.name.clone(),
+                    config_path: options.config_path.clone(),
+                    state_dir: options.state_dir.clone(),
                 },
-            ),
+            }),
+            store: store.clone(),
+            listen: options.listen.clone(),
+        });
+        delivery::resume(&store, &idempotency)?;
+        exec_gate::tell_problems(&exec_policy);
+        health.refresh();
+        Ok(Arc::new(Self {
+            options,
+            settings,
+            platform,
+            store,
+            lifecycle,
+            hub,
+            access,
             devices,
-            preauth: Arc::default(),
-            used_signatures: UsedSignatures::default(),
-            node_commands: Commands::new(nodes.clone(), approvals.clone(), settings.clone()),
-            node_reports,
             nodes,
+            node_commands,
             pairings,
             approvals,
+            exec_policy,
             secrets,
             attachments,
-            exec_gate,
-            exec_policy,
-            bulk_reads: Semaphore::new(BULK_READS),
-            wake_words: WakeWords::load(platform.storage.clone(), platform.tasks.clone()),
+            wake_words,
             sessions,
             runs,
+            tools,
             idempotency,
-            providers,
             channels,
             delivery,
+            commands,
+            router,
             health,
             heartbeats,
             system_events,
             presence,
-            registry: methods::registry(),
-            hub,
-            started: clock.mono(),
-            draining: AtomicBool::new(false),
-            trusted_proxies: proxies,
-            tasks: platform.tasks.clone(),
-            clock,
-            entropy,
-            store,
-            platform,
-            options,
-        });
-        gateway.runs.equip(Arc::new(Offered::by(&gateway)));
-        delivery::resume(&gateway.store, &gateway.idempotency)?;
-        crate::exec_gate::tell_problems(&gateway.exec_policy);
-        gateway.health.refresh();
-        Ok(gateway)
+            http,
+        }))
     }
 
     /// Starts receiving on every account and handles what is left over from before. The token stops it all.
@@ -329,10 +465,10 @@ impl Gateway {
         let stop = CancellationToken::new();
         self.channels.tell_problems();
         if self.options.channels {
-            self.tasks.spawn("inbox", self.router.clone().serve(stop.clone()));
+            self.platform.tasks.spawn("inbox", self.router.clone().serve(stop.clone()));
             let health = self.health.clone();
             let ended: Arc<dyn Fn() + Send + Sync> = Arc::new(move || drop(health.refresh()));
-            self.channels.receive(&self.tasks, &stop, &ended);
+            self.channels.receive(&self.platform.tasks, &stop, &ended);
         }
         stop
     }
@@ -347,106 +483,4 @@ impl Gateway {
             runs: self.runs.clone(),
         })
     }
-
-    /// The configuration in force.
-    pub fn config(&self) -> Arc<Config> {
-        self.settings.get()
-    }
-    /// Puts another shared secret in force. Who signed in with an older one is sent away at once (S04).
-    pub fn set_auth(&self, auth: SharedAuth) {
-        if let Some(generation) = self.credentials.swap(auth) {
-            tracing::info!("the shared credential changed; its sessions end");
-            self.platform.probe.sometimes("auth.credential_rotated");
-            self.hub.close_older(generation, &Close::new(1008, "credential rotated"));
-        }
-    }
-
-    /// Puts in force what `gateway.auth` of the configuration file says now (S04, F56). A file that cannot be used changes
-    /// nothing; the log says why, once.
-    pub async fn refresh_auth_section(&self) {
-        let Some(read) = self.options.read_auth.clone() else { return };
-        let _reading = self.credentials.reading.lock().await;
-        match self.tasks.blocking(move || read()).await {
-            Some(Ok(Some(auth))) => {
-                self.credentials
-                    .allow(Allowances { tailscale: auth.allow_tailscale, deviceless: auth.allow_deviceless });
-                self.set_auth(auth.shared);
-            }
-            Some(Err(why)) => {
-                tracing::warn!("the configuration file cannot be used; the credential of before stays in force: {why}");
-            }
-            Some(Ok(None)) | None => {}
-        }
-    }
-
-    /// Reads the file of the shared secret again, if it stands in one (S04).
-    ///
-    /// # Errors
-    /// UNAVAILABLE when it cannot be read: what it said before is not known to be in force any more.
-    pub async fn refresh_auth(&self) -> Result<(), ErrorShape> {
-        let (_, present) = self.credentials.in_force();
-        let Some(file) = present.file.clone() else { return Ok(()) };
-        let (read, path) = (self.options.read_secret.clone(), file.clone());
-        let secret = match self.tasks.blocking(move || read(&path)).await {
-            Some(Ok(text)) if !text.trim().is_empty() => Some(Secret::new(text.trim())),
-            Some(Ok(_)) => return Err(unreadable(&file, "is empty")),
-            Some(Err(error)) => return Err(unreadable(&file, &error.to_string())),
-            None => return Err(unreadable(&file, "shutting down")),
-        };
-        let mut auth = SharedAuth::clone(&present);
-        match auth.mode {
-            AuthMode::Token => auth.token = secret,
-            AuthMode::Password => auth.password = secret,
-        }
-        if let Err(error) = auth.validate() {
-            return Err(unreadable(&file, &error.to_string()));
-        }
-        self.set_auth(auth);
-        Ok(())
-    }
-
-    /// A Tailscale identity may stand for the secret (section 8).
-    pub fn takes_tailscale(&self) -> bool {
-        let config = self.config();
-        let serves = config.gateway.tailscale.as_ref().is_some_and(|t| t["mode"] == "serve");
-        let implied = serves && self.credentials.in_force().1.mode != AuthMode::Password;
-        self.credentials.allowances().tailscale.unwrap_or(implied)
-    }
-    /// Proxies whose forwarding headers count.
-    pub fn trusted_proxies(&self) -> &[Network] {
-        &self.trusted_proxies
-    }
-    /// A new UUID.
-    pub fn uuid(&self) -> String {
-        self.entropy.uuid()
-    }
-    /// Since the start, in milliseconds.
-    pub fn uptime_ms(&self) -> Millis {
-        self.clock.mono().duration_since(self.started).as_millis() as Millis
-    }
-    /// While it stops: how long a client should wait before it tries again.
-    pub fn draining(&self) -> Option<u64> {
-        self.draining.load(Ordering::Acquire).then_some(RETRY_AFTER_STOP_MS)
-    }
-    /// From now on nothing new is accepted.
-    pub fn drain(&self) {
-        self.draining.store(true, Ordering::Release);
-    }
-    /// How sessions are named.
-    pub fn session_defaults(&self) -> SessionDefaults {
-        let config = self.config();
-        let agent = sessions::key::default_agent(&config);
-        SessionDefaults {
-            default_agent_id: agent.to_owned(),
-            main_key: config.session.main_key.clone(),
-            main_session_key: sessions::key::main_key(&config, agent),
-            scope: openclaw_protocol::connect::wire_name(&config.session.scope),
-        }
-    }
-}
-
-fn unreadable(file: &str, why: &str) -> ErrorShape {
-    tracing::error!(file, why, "the file of the shared secret");
-    let text = "the gateway cannot read the file of its shared secret now; its log says why";
-    ErrorShape::unavailable("CREDENTIAL_FILE", text).retry(Some(5000))
 }

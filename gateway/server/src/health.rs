@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
-use openclaw_config::Config;
 use openclaw_platform::{
     Millis, Mono, Platform,
     sync::LockExt as _,
@@ -21,7 +20,7 @@ use serde_json::{Value, json};
 use crate::{
     channels::Channels,
     delivery::Delivery,
-    heartbeat::Heartbeats,
+    heartbeat::{self, Heartbeats},
     hub::EventHub,
     presence::{PresenceMap, PresenceTable},
     providers::Providers,
@@ -183,7 +182,7 @@ impl Monitor {
         let found = self.sessions_health(&agents, now);
         let of = |agent: &str| found.get(agent).cloned().unwrap_or_else(|| self.no_sessions());
         let channels = self.deps.channels.health(&config, now);
-        let every = heartbeat_ms(&config);
+        let every = heartbeat::interval_ms(&config);
         let problem = self.problem();
         Health {
             ok: problem.is_none(),
@@ -294,7 +293,7 @@ impl Monitor {
     /// When sessions cannot be read.
     pub fn status(&self) -> Result<Status, StoreError> {
         let config = self.deps.settings.get();
-        let every = heartbeat_ms(&config);
+        let every = heartbeat::interval_ms(&config);
         let agents = agent_ids(&config);
         let default = default_agent(&config);
         let path = self.sessions_path();
@@ -338,9 +337,4 @@ impl Monitor {
             problem: self.problem(),
         })
     }
-}
-
-/// Time between heartbeats; `None` when they are off.
-pub fn heartbeat_ms(config: &Config) -> Option<u64> {
-    config.agents.defaults.heartbeat.interval().map(|d| d.as_millis() as u64)
 }

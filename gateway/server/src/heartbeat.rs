@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use openclaw_config::Config;
 use openclaw_platform::{Entropy, EntropyExt as _, Platform, sync::LockExt as _};
 use openclaw_protocol::{
     event::HEARTBEAT,
@@ -21,7 +22,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     delivery::{Delivery, Draft, letter::Cause},
-    health::heartbeat_ms,
     hub::EventHub,
     limits::DELIVERY_WAIT,
     rights::{Principal, Rights},
@@ -102,7 +102,7 @@ impl Heartbeats {
     pub async fn serve(self: Arc<Self>, stop: CancellationToken) {
         let (this, deps) = (&self, &self.deps);
         loop {
-            let every = heartbeat_ms(&deps.settings.get()).map(Duration::from_millis);
+            let every = interval_ms(&deps.settings.get()).map(Duration::from_millis);
             let timer = async {
                 match every {
                     Some(every) => tokio::time::sleep(every).await,
@@ -234,4 +234,9 @@ async fn deliver(deps: &Deps, by: &Principal, key: &str, route: Route, text: Str
         Ok(Ok(Err(error))) => Err(error.message),
         _ => Ok(()),
     }
+}
+
+/// Time between heartbeats; `None` when they are off.
+pub fn interval_ms(config: &Config) -> Option<u64> {
+    config.agents.defaults.heartbeat.interval().map(|d| d.as_millis() as u64)
 }

@@ -16,16 +16,17 @@ use axum::{
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use http_body_util::Limited;
 use hyper_util::rt::TokioIo;
+use openclaw_config::Network;
 use openclaw_platform::SpawnerExt as _;
 use serde_json::json;
 
 use crate::{
     auth::{Machine, Origin},
     browser::{self, OwnNames},
-    gateway::Gateway,
     limits::{HTTP_BODY, HTTP_HEAD},
     lingering::Lingering,
     request_path,
+    store::Store,
     ws::{self, slots::Slot},
 };
 
@@ -42,21 +43,31 @@ pub struct TcpPeer {
 #[derive(Clone)]
 struct TailnetName(Option<String>);
 
+/// What routes use.
+pub struct Deps {
+    /// What an upgrade leads to.
+    pub ws: Arc<ws::Deps>,
+    /// Whether it takes writes says whether the gateway is ready.
+    pub store: Store,
+    /// Addresses of this gateway.
+    pub listen: Vec<SocketAddr>,
+}
+
 /// All routes.
-pub fn router(gateway: Arc<Gateway>) -> Router {
+pub fn router(deps: Arc<Deps>) -> Router {
     Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .fallback(fallback)
-        .layer(middleware::from_fn_with_state(gateway.clone(), guard))
-        .with_state(gateway)
+        .layer(middleware::from_fn_with_state(deps.clone(), guard))
+        .with_state(deps)
 }
 
 /// Before every route: what is refused whatever the route. After it, refused or not: what a browser has to know.
-async fn guard(State(gateway): State<Arc<Gateway>>, mut request: Request<Body>, next: Next) -> Response {
+async fn guard(State(deps): State<Arc<Deps>>, mut request: Request<Body>, next: Next) -> Response {
     let tailnet =
-        if browser::names_tailnet(request.headers()) { gateway.credentials.tailnet_name().await } else { None };
-    let refused = refusal(&gateway, &request, tailnet.as_deref());
+        if browser::names_tailnet(request.headers()) { deps.ws.access.credentials.tailnet_name().await } else { None };
+    let refused = refusal(&deps, &request, tailnet.as_deref());
     request.extensions_mut().insert(TailnetName(tailnet));
     let mut response = match refused {
         Some(refusal) => refusal,
@@ -69,7 +80,7 @@ async fn guard(State(gateway): State<Arc<Gateway>>, mut request: Request<Body>, 
 }
 
 /// Heads beyond all measure, no or several names asked for, paths with two readings (S08), pages of other origins (S02), bodies beyond all measure (D26).
-fn refusal(gateway: &Gateway, request: &Request<Body>, tailnet: Option<&str>) -> Option<Response> {
+fn refusal(deps: &Deps, request: &Request<Body>, tailnet: Option<&str>) -> Option<Response> {
     let refuse = |status, code, message: &str| {
         let body = json!({ "error": { "code": code, "message": message } }).to_string();
         Some(plain(status, body, "application/json"))
@@ -85,8 +96,8 @@ fn refusal(gateway: &Gateway, request: &Request<Body>, tailnet: Option<&str>) ->
     if let Err(why) = request_path::judge(request.uri().path()) {
         return refuse(StatusCode::BAD_REQUEST, "BAD_PATH", why);
     }
-    let allowed = &gateway.config().gateway.control_ui.allowed_origins;
-    let own = OwnNames { listen: &gateway.options.listen, tailnet };
+    let allowed = &deps.ws.settings.get().gateway.control_ui.allowed_origins;
+    let own = OwnNames { listen: &deps.listen, tailnet };
     if let Err(why) = browser::judge(request.headers(), &own, allowed) {
         let origin = request.headers().get(header::ORIGIN).map(|o| o.to_str().unwrap_or("?").escape_debug());
         let origin = origin.map(|o| o.take(128).collect::<String>()).unwrap_or_default();
@@ -123,8 +134,8 @@ async fn healthz() -> Response {
 }
 
 /// Ready: 503 while it stops, and while its database takes no writes and so nothing new is accepted (D27).
-async fn readyz(State(gateway): State<Arc<Gateway>>) -> Response {
-    let reason = match (gateway.draining(), gateway.store.trouble()) {
+async fn readyz(State(deps): State<Arc<Deps>>) -> Response {
+    let reason = match (deps.ws.lifecycle.draining(), deps.store.trouble()) {
         (Some(_), _) => Some("stopping"),
         // Not the error itself: whoever asks has shown no credential. The log and `openclaw doctor` have more.
         (None, Some(_)) => Some("storage"),
@@ -137,7 +148,7 @@ async fn readyz(State(gateway): State<Arc<Gateway>>) -> Response {
     plain(StatusCode::SERVICE_UNAVAILABLE, body, "application/json")
 }
 
-async fn fallback(State(gateway): State<Arc<Gateway>>, mut request: Request<Body>) -> Response {
+async fn fallback(State(deps): State<Arc<Deps>>, mut request: Request<Body>) -> Response {
     if !ws::upgrade::is_upgrade(request.method(), request.headers()) {
         let text = "This is an OpenClaw gateway. Connect with a WebSocket: openclaw status, or any OpenClaw client.\n";
         return plain(StatusCode::NOT_FOUND, text, "text/plain; charset=utf-8");
@@ -152,13 +163,15 @@ async fn fallback(State(gateway): State<Arc<Gateway>>, mut request: Request<Body
         return plain(StatusCode::BAD_REQUEST, "one upgrade per connection\n", "text/plain; charset=utf-8");
     };
     let tailnet = request.extensions_mut().remove::<TailnetName>().and_then(|name| name.0);
+    let config = deps.ws.settings.get();
+    let trusted: Vec<_> = config.gateway.trusted_proxies.iter().filter_map(|p| Network::parse(p)).collect();
     let machine = Machine {
-        trusted: gateway.trusted_proxies(),
+        trusted: &trusted,
         tailnet_name: tailnet.as_deref(),
-        is_own: &|ip| gateway.platform.transport.is_own_address(ip),
+        is_own: &|ip| deps.ws.platform.transport.is_own_address(ip),
     };
     let origin = Origin::of(peer.addr, request.headers(), &machine);
-    let tasks = gateway.tasks.clone();
+    let tasks = deps.ws.platform.tasks.clone();
     tasks.spawn("connection", async move {
         let upgraded = hyper::upgrade::on(&mut request).await;
         // What the request was needed for is done; the connection may last for weeks.
@@ -167,7 +180,7 @@ async fn fallback(State(gateway): State<Arc<Gateway>>, mut request: Request<Body
             // The stream as it was accepted, without hyper's layers and buffers around it.
             Ok(Ok(parts)) => {
                 let (io, read) = (parts.io.into_inner().into_inner(), parts.read_buf.to_vec());
-                Box::pin(ws::connection::serve(gateway, io, read, origin, slot)).await;
+                Box::pin(ws::connection::serve(deps.ws.clone(), io, read, origin, slot)).await;
             }
             Ok(Err(_)) => tracing::error!("upgraded a stream that was not accepted here"),
             Err(error) => tracing::debug!(%error, "upgrade failed"),

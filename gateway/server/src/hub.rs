@@ -49,7 +49,10 @@ pub struct Member {
 impl Member {
     /// Who it is where something is done.
     pub fn principal(&self) -> Principal {
-        Principal::of(self)
+        match self.role {
+            Role::Operator => Principal::Operator { scopes: self.scopes.clone() },
+            Role::Node => Principal::Node { id: self.node_id.clone().unwrap_or_default() },
+        }
     }
 
     /// What it may do to devices.

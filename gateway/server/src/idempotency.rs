@@ -417,7 +417,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn f55_a_start_takes_no_more_keys_than_count() {
         let platform = os::without_files();
-        let store = store::open(&platform).unwrap();
+        let store = crate::schema::open(&platform).unwrap();
         let open = |max| Idempotency::load(store.clone(), platform.clock.clone(), 60_000, max).unwrap();
         let keys = open(100);
         for n in 0..20 {
@@ -440,7 +440,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn f16_the_sweep_removes_what_is_too_old_and_nothing_else() {
         let platform = os::without_files();
-        let store = store::open(&platform).unwrap();
+        let store = crate::schema::open(&platform).unwrap();
         let keys = Idempotency::load(store.clone(), platform.clock.clone(), 60_000, 100).unwrap();
         let claim = |key: &str| match keys.check("send", "me", key, &1, 1).unwrap() {
             Check::New(claim) => claim,

@@ -3,12 +3,13 @@
 //! It reaches the world through the platform's seams only, so that it also runs in the simulator. What may never be here:
 //! reading the environment, argument parsing, anything that a test could not inject.
 //!
-//! Start reading at [`serve::run`], then [`gateway::Gateway`]; a request's way is `ws/connection.rs`, `dispatch.rs`,
-//! `methods/`.
+//! Start reading at [`serve::run`], then [`gateway::Gateway`], which puts all services together; a request's way is
+//! `ws/connection.rs`, `dispatch.rs`, `methods/`.
 
 pub mod approvals;
 pub mod auth;
 pub mod browser;
+pub mod bulk_reads;
 pub mod channels;
 pub mod delivery;
 pub mod devices;
@@ -22,6 +23,7 @@ pub mod http;
 pub mod hub;
 pub mod idempotency;
 pub mod inbound;
+pub mod lifecycle;
 pub mod limits;
 mod lingering;
 mod methods;
@@ -33,6 +35,7 @@ pub mod providers;
 pub mod request_path;
 pub mod rights;
 pub mod runs;
+pub mod schema;
 pub mod secrets;
 pub mod serve;
 pub mod sessions;

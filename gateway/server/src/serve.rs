@@ -81,21 +81,21 @@ pub async fn run(
     crate::runs::recover::recover(&gateway.runs).await?;
     crate::delivery::start(&gateway.delivery).await?;
     let stop = CancellationToken::new();
-    let limits = gateway.config().gateway.limits.clone();
+    let limits = gateway.settings.get().gateway.limits.clone();
     let bounds = Bounds {
         total: limits.max_unauthenticated as usize,
         per_place: limits.max_unauthenticated_per_address as usize,
         time: Duration::from_millis(limits.handshake_timeout_ms),
     };
-    let slots = Slots::watched(gateway.clock.clone(), bounds, gateway.platform.probe.clone());
+    let slots = Slots::watched(gateway.platform.clock.clone(), bounds, gateway.platform.probe.clone());
     for listener in listeners {
         let (gateway, stop, slots) = (gateway.clone(), stop.clone(), slots.clone());
-        gateway.clone().tasks.spawn("accept", accept(gateway, listener, slots, stop));
+        gateway.clone().platform.tasks.spawn("accept", accept(gateway, listener, slots, stop));
     }
-    gateway.tasks.spawn("tick", tick(gateway.clone(), stop.clone()));
+    gateway.platform.tasks.spawn("tick", tick(gateway.clone(), stop.clone()));
     keep_house(&gateway, &stop);
-    gateway.tasks.spawn("state-watch", watch_state(gateway.clone(), stop.clone()));
-    gateway.tasks.spawn("heartbeats", gateway.heartbeats.clone().serve(stop.clone()));
+    gateway.platform.tasks.spawn("state-watch", watch_state(gateway.clone(), stop.clone()));
+    gateway.platform.tasks.spawn("heartbeats", gateway.heartbeats.clone().serve(stop.clone()));
     let channels = gateway.start_channels();
     for addr in &bound {
         tracing::info!("listening on ws://{addr}");
@@ -104,7 +104,7 @@ pub async fn run(
 
     while !matches!(control.recv().await, Some(Control::Stop) | None) {}
     tracing::info!("stopping");
-    gateway.drain();
+    gateway.lifecycle.drain();
     channels.cancel();
     let reason = "gateway stopping".to_owned();
     gateway.hub.publish(&SHUTDOWN, &Shutdown { reason, restart_expected_ms: None });
@@ -153,7 +153,7 @@ async fn bind(
 }
 
 async fn accept(gateway: Arc<Gateway>, mut listener: Box<dyn Listener>, slots: Arc<Slots>, stop: CancellationToken) {
-    let router = router(gateway.clone());
+    let router = router(gateway.http.clone());
     let mut trouble = AcceptTrouble::default();
     loop {
         let accepted = openclaw_platform::select! {
@@ -163,7 +163,7 @@ async fn accept(gateway: Arc<Gateway>, mut listener: Box<dyn Listener>, slots: A
         let (io, addr) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                let (pause, times) = trouble.failed(gateway.clock.mono());
+                let (pause, times) = trouble.failed(gateway.platform.clock.mono());
                 if let Some(times) = times {
                     tracing::warn!(%error, times, "connections cannot be accepted now");
                 }
@@ -179,7 +179,7 @@ async fn accept(gateway: Arc<Gateway>, mut listener: Box<dyn Listener>, slots: A
         let slot = slots.take(addr.ip().to_canonical(), is_here);
         let connection = http_connection(router.clone(), io, addr, slot);
         let stop = stop.clone();
-        gateway.tasks.spawn("http", async move {
+        gateway.platform.tasks.spawn("http", async move {
             openclaw_platform::select! {
                 () = connection => {}
                 () = stop.cancelled() => {}
@@ -253,13 +253,13 @@ impl AcceptTrouble {
 
 /// Liveness in both directions: an event for the client, a ping whose answer the gateway waits for (F14).
 async fn tick(gateway: Arc<Gateway>, stop: CancellationToken) {
-    let every = Duration::from_millis(gateway.config().gateway.limits.tick_interval_ms);
+    let every = Duration::from_millis(gateway.settings.get().gateway.limits.tick_interval_ms);
     loop {
         openclaw_platform::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(every) => {}
         }
-        gateway.hub.publish(&TICK, &Tick { ts: gateway.clock.wall() });
+        gateway.hub.publish(&TICK, &Tick { ts: gateway.platform.clock.wall() });
         gateway.hub.ping_all();
     }
 }
@@ -273,7 +273,7 @@ async fn watch_state(gateway: Arc<Gateway>, stop: CancellationToken) {
             () = tokio::time::sleep(STATE_WATCH) => {}
         }
         let store = gateway.store.clone();
-        let found = gateway.tasks.blocking(move || {
+        let found = gateway.platform.tasks.blocking(move || {
             store.look();
             store.trouble().map(|(why, _)| why)
         });
@@ -288,10 +288,10 @@ async fn watch_state(gateway: Arc<Gateway>, stop: CancellationToken) {
 
 /// What is done again and again. Each in a task of its own: what waits for a file that does not come holds up nothing else.
 fn keep_house(gateway: &Arc<Gateway>, stop: &CancellationToken) {
-    gateway.tasks.spawn("secrets", watch_secrets(gateway.clone(), stop.clone()));
-    gateway.tasks.spawn("housekeeping", housekeeping(gateway.clone(), stop.clone()));
-    gateway.tasks.spawn("sweep", sweep(gateway.clone(), stop.clone()));
-    gateway.tasks.spawn("maintenance", maintain(gateway.clone(), stop.clone()));
+    gateway.platform.tasks.spawn("secrets", watch_secrets(gateway.clone(), stop.clone()));
+    gateway.platform.tasks.spawn("housekeeping", housekeeping(gateway.clone(), stop.clone()));
+    gateway.platform.tasks.spawn("sweep", sweep(gateway.clone(), stop.clone()));
+    gateway.platform.tasks.spawn("maintenance", maintain(gateway.clone(), stop.clone()));
 }
 
 /// False when it is time to stop.
@@ -305,19 +305,19 @@ async fn pause(time: Duration, stop: &CancellationToken) -> bool {
 /// A new secret in its file ends the sessions of the old one also when nobody connects.
 async fn watch_secrets(gateway: Arc<Gateway>, stop: CancellationToken) {
     while pause(HOUSEKEEPING, &stop).await {
-        gateway.refresh_auth_section().await;
-        let _ = gateway.refresh_auth().await;
+        gateway.access.refresh_section().await;
+        let _ = gateway.access.refresh().await;
         // So are people who were let in, by hand or by another program.
         let stores: Vec<_> = gateway.channels.pairings().map(|(_, store)| store.clone()).collect();
         let read = move || stores.iter().for_each(|store| drop(store.allowed()));
-        gateway.tasks.blocking(read).await;
+        gateway.platform.tasks.blocking(read).await;
     }
 }
 
 async fn housekeeping(gateway: Arc<Gateway>, stop: CancellationToken) {
-    let mut health = gateway.clock.mono() + HEALTH_INTERVAL;
+    let mut health = gateway.platform.clock.mono() + HEALTH_INTERVAL;
     while pause(HOUSEKEEPING, &stop).await {
-        let now = gateway.clock.mono();
+        let now = gateway.platform.clock.mono();
         if now >= health {
             health = now + HEALTH_INTERVAL;
             gateway.health.announce();
@@ -338,7 +338,7 @@ async fn sweep(gateway: Arc<Gateway>, stop: CancellationToken) {
         if let Err(error) = gateway.delivery.sweep().await {
             tracing::error!(%error, "sweeping dead letters");
         }
-        if let Err(error) = gateway.runs.sweep(&gateway.store, gateway.clock.mono()).await {
+        if let Err(error) = gateway.runs.sweep(&gateway.store, gateway.platform.clock.mono()).await {
             tracing::error!(%error, "sweeping ended runs");
         }
     }
@@ -438,34 +438,37 @@ mod tests {
     async fn s30_a_connection_that_asks_on_has_one_deadline_and_makes_room() {
         let gateway = Gateway::open(os::without_files(), ServerOptions::bare(Arc::new(Config::default()))).unwrap();
         let time = Duration::from_secs(10);
-        let slots = Slots::new(gateway.clock.clone(), Bounds { total: 1, per_place: 1, time });
+        let slots = Slots::new(gateway.platform.clock.clone(), Bounds { total: 1, per_place: 1, time });
         let open = || {
             let (client, io) = tokio::io::duplex(1 << 16);
             let addr = SocketAddr::from(([127, 0, 0, 1], 5));
             let slot = slots.take(addr.ip(), true);
-            gateway.tasks.spawn("http", http_connection(router(gateway.clone()), Box::new(io), addr, slot));
+            gateway
+                .platform
+                .tasks
+                .spawn("http", http_connection(router(gateway.http.clone()), Box::new(io), addr, slot));
             client
         };
-        let start = gateway.clock.mono();
+        let start = gateway.platform.clock.mono();
         let mut first = open();
         while asks(&mut first).await {
             tokio::time::sleep(Duration::from_secs(3)).await;
-            assert!(gateway.clock.mono() - start <= time + Duration::from_secs(3), "it asks on and on");
+            assert!(gateway.platform.clock.mono() - start <= time + Duration::from_secs(3), "it asks on and on");
         }
         // Half a request, and nothing more.
-        let start = gateway.clock.mono();
+        let start = gateway.platform.clock.mono();
         let mut half = open();
         half.write_all(b"GET /healthz HTT").await.unwrap();
         assert_eq!(half.read(&mut [0; 16]).await.unwrap_or(0), 0);
-        assert!(gateway.clock.mono() - start <= time + REFUSED_FLUSH);
+        assert!(gateway.platform.clock.mono() - start <= time + REFUSED_FLUSH);
         // One place, and somebody comes.
         let mut old = open();
         assert!(asks(&mut old).await);
-        let start = gateway.clock.mono();
+        let start = gateway.platform.clock.mono();
         let mut new = open();
         assert!(asks(&mut new).await);
         assert_eq!(old.read(&mut [0; 16]).await.unwrap_or(0), 0);
-        assert_eq!(gateway.clock.mono() - start, Duration::ZERO, "at once");
+        assert_eq!(gateway.platform.clock.mono() - start, Duration::ZERO, "at once");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,8 +1,11 @@
 //! Sessions: who talks with which agent, with which settings, and the transcript of it.
 
+pub mod archive;
 pub mod entry;
+pub mod history;
 pub mod index;
 pub mod key;
+pub mod listing;
 pub mod maintenance;
 pub mod stale;
 pub mod store;

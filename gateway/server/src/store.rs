@@ -1,12 +1,9 @@
-//! What this gateway keeps in its database: the tables, and the steps in which they have come to be.
+//! What this gateway keeps in its database: the tables. `schema.rs` has the steps in which they have come to be.
 
-pub mod inspect;
-
-use openclaw_platform::Platform;
 pub use openclaw_store::{
     FILE, Lines, Records, Schema, Store, StoreError, all, backup, decode, each, encode, get, keys, loss, put, record,
 };
-use redb::{TableDefinition, WriteTransaction};
+use redb::TableDefinition;
 
 /// Session entries by canonical key.
 pub const SESSIONS: Records = TableDefinition::new("sessions");
@@ -48,42 +45,3 @@ pub const DEAD_LETTERS: Records = TableDefinition::new("dead_letters");
 pub const RUNS: Records = TableDefinition::new("runs");
 /// How the last runs ended, by run id, for `agent.wait`.
 pub const RUNS_ENDED: Records = TableDefinition::new("runs_ended");
-
-/// What this program keeps.
-pub static SCHEMA: Schema = Schema { steps: &[first, second, openclaw_store::seal_all, fourth], sealed: 3 };
-
-/// The first version whose sessions are found through indexes.
-const INDEXED: u32 = 4;
-
-/// Opens or creates the state database.
-///
-/// # Errors
-/// As for [`Store::open`].
-pub fn open(platform: &Platform) -> Result<Store, StoreError> {
-    Store::open(platform, &SCHEMA)
-}
-
-/// Version 1: sessions, transcripts, idempotency, devices, inbox.
-fn first(tx: &WriteTransaction) -> Result<(), StoreError> {
-    tx.open_table(TRANSCRIPTS)?;
-    for table in [SESSIONS, DEDUPE, DEVICES, CURSORS, INBOX, INBOX_SEEN] {
-        tx.open_table(table)?;
-    }
-    Ok(())
-}
-
-/// Version 2: outbox, runs that outlive the process, nodes.
-fn second(tx: &WriteTransaction) -> Result<(), StoreError> {
-    for table in [RUNS, RUNS_ENDED, OUTBOX, DEAD_LETTERS, NODE_NAMES, NODE_REQUESTS, NODE_PAIRS] {
-        tx.open_table(table)?;
-    }
-    Ok(())
-}
-
-/// Version 4: sessions are found through indexes.
-fn fourth(tx: &WriteTransaction) -> Result<(), StoreError> {
-    crate::sessions::index::build(tx)
-}
-
-#[cfg(test)]
-mod tests;

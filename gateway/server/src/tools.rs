@@ -1,26 +1,36 @@
 //! What agents may do besides talking: which tools a run has, and which of them may be open over HTTP once a route asks
 //! (S09).
 //!
-//! Tools go the way that clients go: they call the handlers of the methods, so that a message is sent, a node is asked
-//! and a transcript is read by one piece of code, with one set of checks.
+//! Tools use the services that the handlers of methods use, so that a message is sent, a node is asked and a transcript is
+//! read by one piece of code, with one set of checks.
 
 mod masked;
 mod nodes;
 mod own;
 mod sessions;
 
-use std::sync::{Arc, Weak};
+use std::{path::PathBuf, sync::Arc};
 
 pub use masked::Masked;
 use openclaw_agent::tool::{Exec, Tool};
 use openclaw_config::{ExecAsk, ExecSecurity, Tools};
+use openclaw_platform::Platform;
 
 use crate::{
-    exec_gate::Gate,
-    gateway::Gateway,
+    bulk_reads::BulkReads,
+    channels::Channels,
+    delivery::sends::Sends,
+    devices::Devices,
+    exec_gate::{self, Gate},
+    nodes::{Nodes, commands::Commands},
     rights::{self, Effect},
-    runs::manager::{Run, Toolbox},
-    sessions::{entry::SessionEntry, key},
+    runs::{
+        Runs,
+        manager::{Run, Toolbox},
+    },
+    secrets::Secrets,
+    sessions::{entry::SessionEntry, key, listing::Listing, store::Sessions},
+    settings::Settings,
 };
 
 /// Every tool, and whether it can run commands, reach people, or start work: that is denied over HTTP unless the
@@ -51,47 +61,74 @@ pub fn is_open_over_http(tools: &Tools, allowed: &[String], name: &str) -> bool 
     is_allowed(tools, name) && known.is_some_and(|(_, dangerous)| !dangerous || named)
 }
 
+/// What tools use.
+pub struct Deps {
+    /// The seams.
+    pub platform: Platform,
+    /// The configuration.
+    pub settings: Settings,
+    /// The gate for commands on this machine.
+    pub exec_gate: exec_gate::Deps,
+    /// What no tool may give.
+    pub secrets: Arc<Secrets>,
+    /// Where agents work.
+    pub workspace: PathBuf,
+    /// Accounts that send.
+    pub channels: Arc<Channels>,
+    /// Sends.
+    pub sends: Arc<Sends>,
+    /// Paired devices, nodes among them.
+    pub devices: Arc<Devices>,
+    /// Connected nodes.
+    pub nodes: Arc<Nodes>,
+    /// What may be asked of them.
+    pub node_commands: Arc<Commands>,
+    /// Sessions and transcripts.
+    pub sessions: Arc<Sessions>,
+    /// Lists of sessions.
+    pub listing: Arc<Listing>,
+    /// Places for large reads.
+    pub reads: Arc<BulkReads>,
+}
+
 /// The tools that this gateway offers to its runs.
-pub struct Offered(Weak<Gateway>);
+pub struct Offered(Arc<Deps>);
 
 impl Offered {
-    /// By this gateway, as long as it is there.
-    pub fn by(gateway: &Arc<Gateway>) -> Self {
-        Self(Arc::downgrade(gateway))
+    /// With these.
+    pub fn new(deps: Deps) -> Self {
+        Self(Arc::new(deps))
     }
 }
 
 impl Toolbox for Offered {
-    fn for_run(&self, run: &Arc<Run>, entry: &SessionEntry) -> Vec<Arc<dyn Tool>> {
-        self.0.upgrade().map_or_else(Vec::new, |gateway| for_run(&gateway, run, entry))
+    /// None unless who asked may have commands run (D47).
+    fn for_run(&self, runs: &Arc<Runs>, run: &Arc<Run>, entry: &SessionEntry) -> Vec<Arc<dyn Tool>> {
+        let deps = &self.0;
+        let config = deps.settings.get();
+        if run.request.is_nested || !rights::may(&config, &run.request.by, Effect::Commands) {
+            return vec![];
+        }
+        let session = run.request.session_key.as_str();
+        let agent = key::agent_of(&config, session);
+        let asked = (security(entry.exec_security.as_deref()), ask(entry.exec_ask.as_deref()));
+        let context = own::Context::new(deps.clone(), runs.clone(), run, agent);
+        let exec = || {
+            let gate = Arc::new(Gate::new(deps.exec_gate.clone(), agent, session, asked));
+            let processes = deps.platform.processes.clone();
+            Arc::new(Exec::new(processes, deps.workspace.clone(), gate)) as Arc<dyn Tool>
+        };
+        let forbidden = config.tools.exec.security == Some(ExecSecurity::Deny) || asked.0 == Some(ExecSecurity::Deny);
+        let names = TOOLS.iter().map(|(name, _)| *name).filter(|name| is_allowed(&config.tools, name));
+        names
+            .filter_map(|name| match name {
+                "exec" => (!forbidden).then(exec),
+                "node_run" if forbidden => None,
+                name => own::Own::named(&context, name).map(|tool| Arc::new(tool) as Arc<dyn Tool>),
+            })
+            .map(|tool| Arc::new(Masked::new(tool, &deps.secrets)) as Arc<dyn Tool>)
+            .collect()
     }
-}
-
-/// The tools of a run: none unless who asked may have commands run (D47).
-pub fn for_run(gateway: &Arc<Gateway>, run: &Arc<Run>, entry: &SessionEntry) -> Vec<Arc<dyn Tool>> {
-    let config = gateway.config();
-    if run.request.is_nested || !rights::may(&config, &run.request.by, Effect::Commands) {
-        return vec![];
-    }
-    let session = run.request.session_key.as_str();
-    let agent = key::agent_of(&config, session);
-    let asked = (security(entry.exec_security.as_deref()), ask(entry.exec_ask.as_deref()));
-    let context = own::Context::new(gateway.clone(), run, agent);
-    let exec = || {
-        let gate = Arc::new(Gate::new(gateway.exec_gate.clone(), agent, session, asked));
-        let processes = gateway.platform.processes.clone();
-        Arc::new(Exec::new(processes, gateway.options.workspace.clone(), gate)) as Arc<dyn Tool>
-    };
-    let forbidden = config.tools.exec.security == Some(ExecSecurity::Deny) || asked.0 == Some(ExecSecurity::Deny);
-    let names = TOOLS.iter().map(|(name, _)| *name).filter(|name| is_allowed(&config.tools, name));
-    names
-        .filter_map(|name| match name {
-            "exec" => (!forbidden).then(exec),
-            "node_run" if forbidden => None,
-            name => own::Own::named(&context, name).map(|tool| Arc::new(tool) as Arc<dyn Tool>),
-        })
-        .map(|tool| Arc::new(Masked::new(tool, &gateway.secrets)) as Arc<dyn Tool>)
-        .collect()
 }
 
 fn security(word: Option<&str>) -> Option<ExecSecurity> {

@@ -3,7 +3,7 @@
 
 use openclaw_protocol::error::ErrorShape;
 
-use crate::{delivery::desk::Refused, store::StoreError};
+use crate::{delivery::Refused, store::StoreError};
 
 /// When a client should try again, in milliseconds: a full disk or a write in doubt may be over by then.
 const RETRY_MS: u64 = 1000;

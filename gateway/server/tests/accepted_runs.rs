@@ -55,13 +55,13 @@ async fn f14_a_run_can_be_waited_for_before_its_caller_is_told() {
         let (asks, other) = (operator(&gateway, 1).await, operator(&gateway, 2).await);
         frames(&asks.outbox);
         let held = response(&gateway, &asks, "1", method, request(method, "r1")).await;
-        let asked = gateway.clock.mono();
+        let asked = gateway.platform.clock.mono();
         let told = async {
             tokio::time::sleep(Duration::from_secs(5)).await;
             assert_eq!(frames(&asks.outbox), Vec::<Value>::new(), "{method}: the answer comes first");
             held.send(&asks);
         };
-        let waited = async { (wait(&gateway, &other, "r1", 20_000).await, gateway.clock.mono() - asked) };
+        let waited = async { (wait(&gateway, &other, "r1", 20_000).await, gateway.platform.clock.mono() - asked) };
         let ((), (status, after)) = tokio::join!(told, waited);
         assert_eq!(status, "ok", "{method}");
         assert!((5_000..6_000).contains(&after.as_millis()), "{method}: at its end, not before and not at a deadline");

@@ -12,8 +12,9 @@ use openclaw_protocol::message::Message;
 use openclaw_server::{
     ServerOptions,
     gateway::Gateway,
+    schema::{SCHEMA, inspect},
     sessions::index::Order,
-    store::{self, FILE, SCHEMA, StoreError, backup, inspect},
+    store::{self, FILE, StoreError, backup},
 };
 
 const WRITTEN: &[u8] = include_bytes!("data/schema-3.redb");

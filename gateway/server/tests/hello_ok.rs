@@ -14,7 +14,7 @@ async fn hello_ok_is_a_hello_ok() {
         let typed: HelloOk = serde_json::from_value(hello.clone()).unwrap();
         assert_eq!(serde_json::to_value(&typed).unwrap(), hello);
         assert_eq!(typed.auth.is_some(), device.is_some());
-        assert_eq!(typed.features.methods, gateway.registry.listed());
+        assert_eq!(typed.features.methods, gateway.http.ws.registry.listed());
         assert_eq!(typed.features.events.len(), EVENTS.len());
         // The snapshot has the newcomer in it (F02).
         let version = typed.snapshot.state_version.presence;

@@ -25,7 +25,7 @@ use tower_service::Service as _;
 
 async fn get(gateway: &Arc<Gateway>, path: &str) -> (u16, Value) {
     let request = Request::get(path).header(header::HOST, "127.0.0.1").body(Body::empty()).unwrap();
-    let answer = router(gateway.clone()).call(request).await.unwrap();
+    let answer = router(gateway.http.clone()).call(request).await.unwrap();
     let status = answer.status().as_u16();
     let body = answer.into_body().collect().await.unwrap().to_bytes();
     (status, serde_json::from_slice(&body).unwrap())
@@ -54,6 +54,6 @@ async fn d27_not_ready_while_the_database_takes_no_writes() {
 #[tokio::test]
 async fn d27_not_ready_while_it_stops() {
     let gateway = support::gateway();
-    gateway.drain();
+    gateway.lifecycle.drain();
     assert_eq!(get(&gateway, "/readyz").await, (503, json!({ "ready": false, "reason": "stopping" })));
 }

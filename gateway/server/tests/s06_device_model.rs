@@ -384,7 +384,7 @@ async fn s04_a_closing_connection_does_nothing_more() {
     call(&gateway, &admin, "device.token.revoke", params.clone()).await.unwrap();
     assert!(own.outbox.is_closing());
     // The response is not sent either, so that the effect is what counts: a note that another connection would see.
-    let session = gateway.session_defaults().main_session_key;
+    let session = openclaw_server::sessions::key::defaults(&gateway.settings.get()).main_session_key;
     let _ = call(&gateway, &own, "system-event", json!({ "text": "still here" })).await;
     assert_eq!(gateway.system_events.peek(&session), Vec::<String>::new());
     // Only a person lets it in again, on this machine, too (D15).

@@ -8,13 +8,13 @@ mod support;
 use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use openclaw_config::{Config, DmScope};
+use openclaw_platform::EntropyExt as _;
 use openclaw_protocol::{message::Content, scope::Scopes};
 use openclaw_server::{
     gateway::Gateway,
     rights::{Effect, Principal, Rights, Standing, Where, may},
-    runs::{RunRequest, manager::Run},
+    runs::{RunRequest, Toolbox as _, manager::Run},
     sessions::entry::{Route, SessionEntry},
-    tools,
 };
 use support::gateway_on;
 
@@ -200,7 +200,7 @@ fn run_of(gateway: &Gateway, who: &Principal) -> Arc<Run> {
 }
 
 fn run(gateway: &Gateway, who: &Principal) -> Run {
-    let config = gateway.config();
+    let config = gateway.settings.get();
     let input = vec![Content::text("hi")];
     let request = RunRequest::new(who.clone(), "r".into(), OWN.into(), input, Duration::from_secs(1));
     Run::new(request, Rights::of(&config, who, OWN))
@@ -219,7 +219,8 @@ async fn s28_tools_are_offered_by_principal() {
         let gateway = gateway_on(openclaw_platform::os::without_files(), config(more));
         for (name, row) in MATRIX {
             let expected = plain(row).as_bytes()[8] == b'+' || (callers && CALLERS.contains(name));
-            let offered = tools::for_run(&gateway, &run_of(&gateway, &principal(name)), &SessionEntry::default());
+            let offered =
+                gateway.tools.for_run(&gateway.runs, &run_of(&gateway, &principal(name)), &SessionEntry::default());
             assert_eq!(!offered.is_empty(), expected, "{name}");
         }
     }
@@ -231,8 +232,13 @@ async fn s28_a_nested_run_has_no_tools() {
     let gateway = gateway_on(openclaw_platform::os::without_files(), config(""));
     let mut nested = run(&gateway, &Principal::Gateway);
     nested.request.is_nested = true;
-    assert!(!tools::for_run(&gateway, &run_of(&gateway, &Principal::Gateway), &SessionEntry::default()).is_empty());
-    assert!(tools::for_run(&gateway, &Arc::new(nested), &SessionEntry::default()).is_empty());
+    assert!(
+        !gateway
+            .tools
+            .for_run(&gateway.runs, &run_of(&gateway, &Principal::Gateway), &SessionEntry::default())
+            .is_empty()
+    );
+    assert!(gateway.tools.for_run(&gateway.runs, &Arc::new(nested), &SessionEntry::default()).is_empty());
 }
 
 /// A tool reaches no further than who asked for the run, also when its run may have commands (D47, D48).
@@ -244,7 +250,7 @@ async fn s23_a_tool_reaches_no_further_than_its_principal() {
         gateway.sessions.update(key, 1, |e| e.updated_at = 1, |_, _| Ok(())).await.unwrap();
     }
     let guest = run_of(&gateway, &person(Standing::Alone));
-    let tools = tools::for_run(&gateway, &guest, &SessionEntry::default());
+    let tools = gateway.tools.for_run(&gateway.runs, &guest, &SessionEntry::default());
     let say = async |name: &str, arguments: serde_json::Value| {
         let tool = tools.iter().find(|t| t.spec().name == name).unwrap();
         let output = tool.call(arguments).await;
@@ -276,7 +282,8 @@ async fn s24_a_run_begins_only_where_its_principal_may() {
         for (n, key) in [own.as_str(), "agent:main:other"].into_iter().enumerate() {
             let expected = plain(row).as_bytes()[2 + n] == b'+';
             let input = vec![Content::text("hi")];
-            let request = RunRequest::new(who.clone(), gateway.uuid(), key.into(), input, Duration::from_secs(1));
+            let request =
+                RunRequest::new(who.clone(), gateway.http.ws.entropy.uuid(), key.into(), input, Duration::from_secs(1));
             assert_eq!(gateway.runs.submit(request).is_ok(), expected, "{name} in {key}");
         }
     }

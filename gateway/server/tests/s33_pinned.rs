@@ -14,7 +14,7 @@ use openclaw_server::{
     gateway::Gateway,
     hub::Member,
     limits::{PENDING_DEVICE_TTL, PENDING_UPGRADE_TTL},
-    store,
+    schema, store,
 };
 use serde_json::{Value, json};
 use support::{Device, TOKEN, call, connect, enter, frames, gateway, gateway_on, hello, local, peer, remote};
@@ -32,7 +32,7 @@ async fn come(
     says: &Value,
 ) -> Result<Arc<Member>, Value> {
     let peer = peer(gateway, origin);
-    let block = device.map(|d| d.block("node", &[], TOKEN, gateway.clock.wall(), Some(&peer.nonce)));
+    let block = device.map(|d| d.block("node", &[], TOKEN, gateway.platform.clock.wall(), Some(&peer.nonce)));
     let mut frame = connect("node", &[], TOKEN, block);
     let params = &mut frame["params"];
     for key in ["commands", "caps", "permissions"] {
@@ -293,7 +293,7 @@ async fn s33_pins_are_stored_and_older_records_get_theirs() {
     }
     rest().await;
     {
-        let store = store::open(&platform).unwrap();
+        let store = schema::open(&platform).unwrap();
         let id = device.id();
         let forget = move |tx: &redb::WriteTransaction| {
             let mut table = tx.open_table(store::DEVICES)?;

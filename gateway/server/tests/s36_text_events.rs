@@ -119,7 +119,7 @@ async fn s36_a_long_reply_costs_each_watcher_a_small_multiple_of_its_size() {
         let gateway = gateway();
         let watcher = watcher(&gateway).await;
         frames(&watcher.outbox);
-        let (mut emitter, mut seen, mut now) = (emitter(&gateway), Seen::default(), gateway.clock.mono());
+        let (mut emitter, mut seen, mut now) = (emitter(&gateway), Seen::default(), gateway.platform.clock.mono());
         for n in 0..PIECES {
             let event = TurnEvent::Text { at: n * 5, delta: "abcd ".into() };
             emitter.turn(&gateway.hub, event, false, WALL, now);
@@ -146,7 +146,7 @@ async fn s36_a_long_reply_costs_each_watcher_a_small_multiple_of_its_size() {
 async fn s36_what_is_held_back_is_told_while_the_model_pauses() {
     let gateway = gateway();
     let watcher = watcher(&gateway).await;
-    let (mut emitter, mut seen, now) = (emitter(&gateway), Seen::default(), gateway.clock.mono());
+    let (mut emitter, mut seen, now) = (emitter(&gateway), Seen::default(), gateway.platform.clock.mono());
     for (at, delta) in [(0, "one"), (3, " two")] {
         emitter.turn(&gateway.hub, TurnEvent::Text { at, delta: delta.into() }, false, WALL, now);
     }
@@ -175,7 +175,7 @@ async fn s36_a_run_sends_few_events_and_all_of_its_text() {
     let end = call(&gateway, &asks, "agent.wait", json!({ "runId": "r1", "timeoutMs": 60_000 })).await.unwrap();
     assert_eq!(end["status"], "ok");
     let mut seen = Seen::default();
-    seen.take(&watches, gateway.clock.mono());
+    seen.take(&watches, gateway.platform.clock.mono());
     assert_eq!((seen.agent.as_str(), seen.chat.as_str()), (text.trim_end(), text.trim_end()));
     assert_eq!(seen.ends, ["lifecycle", "final"]);
     assert!(seen.bytes < 8 * text.len(), "{} bytes", seen.bytes);
@@ -214,7 +214,7 @@ proptest! {
             let gateway = gateway_on(os::without_files(), Config::default());
             let watcher = watcher(&gateway).await;
             frames(&watcher.outbox);
-            let (mut emitter, mut seen, mut now) = (emitter(&gateway), Seen::default(), gateway.clock.mono());
+            let (mut emitter, mut seen, mut now) = (emitter(&gateway), Seen::default(), gateway.platform.clock.mono());
             let (mut text, mut said) = (String::new(), vec![]);
             let hub = &gateway.hub;
             seen.take(&watcher, now);
@@ -279,7 +279,7 @@ proptest! {
 async fn s36_an_abort_tells_what_was_said_first() {
     let gateway = gateway();
     let watcher = watcher(&gateway).await;
-    let (mut emitter, mut seen, now) = (emitter(&gateway), Seen::default(), gateway.clock.mono());
+    let (mut emitter, mut seen, now) = (emitter(&gateway), Seen::default(), gateway.platform.clock.mono());
     for (at, delta) in [(0, "one"), (3, " two")] {
         emitter.turn(&gateway.hub, TurnEvent::Text { at, delta: delta.into() }, false, WALL, now);
     }

@@ -158,7 +158,7 @@ async fn f56_this_machine_is_one_place() {
 async fn f56_missing_expired_and_unsigned_do_not_count_wrong_signatures_do() {
     let gateway = with_token(TOKEN);
     let device = Device::new(1);
-    let now = gateway.clock.wall();
+    let now = gateway.platform.clock.wall();
     let start = tokio::time::Instant::now();
     for _ in 0..3 * AUTH_FAILURES {
         let missing = enter(&gateway, local(), Some(&device), "operator", &[], "").await.unwrap_err();
@@ -304,14 +304,14 @@ async fn s04_rotation_ends_the_sessions_of_the_old_secret() {
     let (bare, _) = enter(&gateway, local(), None, "operator", &[], TOKEN).await.unwrap();
     let (by_device, _) = enter(&gateway, local(), Some(&device), "operator", &["operator.read"], &own).await.unwrap();
 
-    gateway.set_auth(shared(AuthMode::Token, TOKEN));
+    gateway.access.set(shared(AuthMode::Token, TOKEN));
     assert!(!bare.outbox.is_closing(), "the same secret again changes nothing");
-    gateway.set_auth(shared(AuthMode::Token, "another-secret"));
+    gateway.access.set(shared(AuthMode::Token, "another-secret"));
     assert!(by_secret.outbox.is_closing() && bare.outbox.is_closing());
     assert!(!by_device.outbox.is_closing(), "its own token was not rotated");
     assert!(enter(&gateway, local(), None, "operator", &[], TOKEN).await.is_err());
     assert!(enter(&gateway, local(), None, "operator", &[], "another-secret").await.is_ok());
-    gateway.set_auth(shared(AuthMode::Password, "p"));
+    gateway.access.set(shared(AuthMode::Password, "p"));
     assert!(enter(&gateway, local(), None, "operator", &[], "another-secret").await.is_err());
     assert!(with_password(&gateway, local(), "p").await.is_ok());
 }
@@ -407,7 +407,7 @@ async fn s05_scopes_are_bound_to_the_credential() {
             let wider = enter(&gateway, origin.clone(), Some(&device), role, &scopes, own).await.unwrap_err();
             assert_eq!(wider["details"]["code"], "AUTH_TOKEN_MISMATCH", "{role} {scopes:?}");
         }
-        gateway.set_auth(shared(AuthMode::Token, TOKEN));
+        gateway.access.set(shared(AuthMode::Token, TOKEN));
     }
     let other = enter(&gateway, local(), Some(&Device::new(2)), "operator", &["operator.read"], own).await.unwrap_err();
     assert_eq!(other["details"]["code"], "AUTH_TOKEN_MISMATCH", "another device's token");
@@ -422,7 +422,7 @@ fn read_scope() -> Vec<String> {
 async fn s20_a_signed_block_fits_one_connection_and_one_question() {
     let gateway = gateway();
     let device = Device::new(1);
-    let now = gateway.clock.wall();
+    let now = gateway.platform.clock.wall();
     let code = |e: Value| e["details"]["code"].as_str().unwrap_or_default().to_owned();
     let fresh = || peer(&gateway, remote(1));
 
@@ -557,12 +557,12 @@ async fn s02_the_own_tailnet_name_comes_from_tailscale_and_is_kept() {
     ] {
         let status = Arc::new(Status(Mutex::new(0), said));
         let gateway = gateway_on(Platform { processes: status.clone(), ..os::without_files() }, Config::default());
-        let asked = (0..50).map(|_| gateway.credentials.tailnet_name());
+        let asked = (0..50).map(|_| gateway.access.credentials.tailnet_name());
         let names = futures_util::future::join_all(asked).await;
         assert!(names.iter().all(|n| n.as_deref() == name), "{said}: {names:?}");
         assert_eq!(*status.0.lock().unwrap(), 1, "{said}");
         tokio::time::advance(Duration::from_mins(2)).await;
-        gateway.credentials.tailnet_name().await;
+        gateway.access.credentials.tailnet_name().await;
         assert_eq!(*status.0.lock().unwrap(), 2, "{said}");
     }
 }

@@ -14,7 +14,10 @@ use std::{
 };
 
 use openclaw_platform::os;
-use openclaw_server::store::{self, Store, StoreError};
+use openclaw_server::{
+    schema,
+    store::{self, Store, StoreError},
+};
 use openclaw_store::limits::{STORAGE_DOUBT, STORAGE_RETRY};
 use redb::ReadableTableMetadata as _;
 use support::full_disk;
@@ -24,7 +27,7 @@ const SOON: Duration = Duration::from_millis(100);
 
 fn open() -> (Store, Arc<AtomicBool>) {
     let (platform, full) = full_disk::with(os::without_files());
-    (store::open(&platform).unwrap(), full)
+    (schema::open(&platform).unwrap(), full)
 }
 
 /// Adds a row behind the last: what is written twice stands there twice.

@@ -9,7 +9,7 @@ use std::{
 
 use openclaw_config::{AuthMode, Config, Secret};
 use openclaw_platform::{Entropy as _, Platform, Probe};
-use openclaw_server::{Control, ServerOptions, SharedAuth, sessions::index, store};
+use openclaw_server::{Control, ServerOptions, SharedAuth, schema, sessions::index, store};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{GATEWAY_PORT, TOKEN, programs::Programs, recorder::Recorder};
@@ -255,7 +255,7 @@ impl GatewayHost {
             return None;
         }
         let storage = Arc::new(self.disk.mount());
-        let store = store::open(&Platform { storage, ..self.platform.clone() }).ok()?;
+        let store = schema::open(&Platform { storage, ..self.platform.clone() }).ok()?;
         let mut kept = Vec::new();
         for (name, table) in [("inbox", store::INBOX), ("runs", store::RUNS)] {
             let rows = store.read(|tx| store::keys(tx, table)).ok()?.len();

@@ -19,6 +19,7 @@ use openclaw_platform::{
 use openclaw_server::{
     ServerOptions,
     gateway::Gateway,
+    schema,
     sessions::{entry::SessionEntry, index, store::Sessions},
     store::{self, Store},
 };
@@ -55,7 +56,7 @@ impl World {
     pub(crate) fn prepare() {
         EMPTY.get_or_init(|| {
             let world = Self::over(MemoryStorage::new());
-            drop(store::open(&world.platform()).expect("memory takes everything"));
+            drop(schema::open(&world.platform()).expect("memory takes everything"));
             world.storage.read(store::FILE).expect("it was just made")
         });
     }
@@ -75,7 +76,7 @@ impl World {
 
     /// The database.
     pub fn store(&self) -> Store {
-        store::open(&self.platform()).expect("an empty database opens")
+        schema::open(&self.platform()).expect("an empty database opens")
     }
 
     /// The sessions in a database.

@@ -11,8 +11,9 @@ use openclaw_platform::{
     EntropyExt as _, Platform,
     os::temporary::{self, Temporary},
 };
+use openclaw_server::schema::{self, SCHEMA};
 use openclaw_server::store::{
-    self, FILE, SCHEMA, StoreError,
+    FILE, StoreError,
     backup::{self, DIRECTORY, RESTORING},
     loss,
 };
@@ -127,7 +128,7 @@ fn offline(session: &Session) -> Result<serde_json::Value, Failure> {
     backup::remove_leftovers(&*platform.storage).map_err(refused(dir))?;
     temporary::sweep(dir);
     let tag = platform.entropy.hex(8);
-    let made = store::open(&platform)
+    let made = schema::open(&platform)
         .and_then(|s| s.back_up(&*platform.storage, &name, &tag))
         .map_err(|e| failed(session, &e))?;
     let path = session.paths.state_dir.join(name);

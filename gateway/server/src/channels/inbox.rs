@@ -230,7 +230,7 @@ mod tests {
     fn store() -> Store {
         let mut platform = openclaw_platform::os::without_files();
         platform.storage = Arc::new(openclaw_platform::MemoryStorage::new());
-        store::open(&platform).unwrap()
+        crate::schema::open(&platform).unwrap()
     }
 
     /// Found by the fuzz target stored_state.

@@ -7,7 +7,7 @@ use openclaw_protocol::params::{DeliveryCounts, DeliveryRow};
 use redb::WriteTransaction;
 
 use super::{
-    Counts, Delivery,
+    Counts, Delivery, Refused,
     letter::{Letter, Reason, State},
     table,
 };
@@ -18,20 +18,6 @@ use crate::{
 
 /// Characters of a text in a list.
 const PREVIEW: usize = 80;
-
-/// Why an order about letters is not carried out.
-#[derive(Debug, thiserror::Error)]
-pub enum Refused {
-    /// There is none with this id that was given up, or that waits.
-    #[error("no undelivered message has the id {}", .0.escape_debug())]
-    NoSuch(String),
-    /// It may be on its way right now.
-    #[error("message {0} is on its way")]
-    Busy(String),
-    /// The database cannot be used.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
 
 /// Which letters are meant.
 pub enum Which {

@@ -156,7 +156,7 @@ impl Process {
         let mut platform = openclaw_platform::os::without_files();
         platform.storage = storage;
         let options = ServerOptions::bare(Arc::new(Config::default()));
-        let store = store::open(&platform).unwrap();
+        let store = crate::schema::open(&platform).unwrap();
         let mut channels = Channels::open(&platform, &store, &options).unwrap();
         channels.put(wire.clone());
         let idempotency = Idempotency::load(store.clone(), platform.clock.clone(), 300_000, 1000).unwrap();

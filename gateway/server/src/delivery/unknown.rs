@@ -47,7 +47,7 @@ pub async fn resend(
     channel: &str,
     account: &str,
     chat: &str,
-) -> Result<usize, desk::Refused> {
+) -> Result<usize, super::Refused> {
     let all: Vec<(String, Letter)> = delivery.store.read(|tx| store::all(tx, store::DEAD_LETTERS))?;
     let now = delivery.clock.wall();
     let is_meant = |letter: &Letter| {

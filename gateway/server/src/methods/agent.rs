@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use openclaw_platform::SpawnerExt as _;
+use openclaw_platform::{Platform, SpawnerExt as _};
 use openclaw_protocol::{
     display,
     error::ErrorShape,
@@ -18,14 +18,15 @@ use serde_json::Value;
 
 use super::attachments;
 use crate::{
-    channels, delivery,
+    channels::{self, Channels},
+    delivery::{self, Delivery as Outbound},
     dispatch::{Call, Reply},
     failure::Failure,
-    idempotency::{self, Check, Claim, Pending, final_of},
+    idempotency::{self, Check, Claim, Idempotency, Pending, final_of},
     limits::{AGENT_WAIT_MAX, DELIVERY_WAIT},
     rights::{Effect, Where},
     runs::{
-        Outcome, RunRequest, Waited, execute,
+        Outcome, RunRequest, Runs, Waited, execute,
         manager::{Delivery, Run, Touch},
         record,
     },
@@ -33,53 +34,72 @@ use crate::{
         self,
         entry::{Route, SessionEntry},
         key,
+        store::Sessions,
     },
+    settings::Settings,
     store::StoreError,
 };
+
+/// What these methods use.
+pub struct Deps {
+    /// Messaging channels.
+    pub channels: Arc<Channels>,
+    /// Messages on their way out.
+    pub delivery: Arc<Outbound>,
+    /// Answered keys.
+    pub idempotency: Arc<Idempotency>,
+    /// The seams.
+    pub platform: Platform,
+    /// Agent runs.
+    pub runs: Arc<Runs>,
+    /// Sessions and transcripts.
+    pub sessions: Arc<Sessions>,
+    /// The configuration in force.
+    pub settings: Settings,
+}
 
 const NO_SELECTOR: &str = "NO_SESSION_SELECTOR";
 const DEFAULT_WAIT: Duration = Duration::from_secs(30);
 
-pub async fn agent(call: Call, params: AgentParams) -> Result<Reply<AgentAnswer>, Failure> {
-    let gateway = &call.gateway;
-    let now = gateway.clock.wall();
+pub async fn agent(deps: Arc<Deps>, call: Call, params: AgentParams) -> Result<Reply<AgentAnswer>, Failure> {
+    let now = deps.platform.clock.wall();
     let run_id = params.idempotency_key.as_str().to_owned();
     let accepted = |at| {
         AgentAnswer::Accepted(AgentAccepted { run_id: run_id.clone(), status: "accepted".into(), accepted_at: at })
     };
-    let claim = match gateway.idempotency.check("agent", call.identity(), &run_id, &params, now)? {
+    let claim = match deps.idempotency.check("agent", call.identity(), &run_id, &params, now)? {
         Check::New(claim) => claim,
         Check::InFlight(since, pending) if pending.is_resumed() => {
-            return Ok(answered_later(&call, run_id.clone(), accepted(since), pending));
+            return Ok(answered_later(&deps, &call, run_id.clone(), accepted(since), pending));
         }
         Check::InFlight(since, pending) if pending.accepted().await => return Ok(accepted(since).into()),
         Check::InFlight(..) => return Err(idempotency::first_was_refused().into()),
         Check::Done(record) => return record.answer::<AgentAnswer>().map(Reply::from),
     };
     // Until the run is accepted, a refusal must not use the key up.
-    let request = match request_of(&call, &params, &claim) {
+    let request = match request_of(&deps, &call, &params, &claim) {
         Ok(request) => request,
-        Err(error) if reason(&error) == NO_SELECTOR => return Ok(fails_late(call, claim, accepted(now), error)),
+        Err(error) if reason(&error) == NO_SELECTOR => return Ok(fails_late(deps, call, claim, accepted(now), error)),
         Err(error) => {
-            gateway.idempotency.release(&claim);
+            deps.idempotency.release(&claim);
             return Err(error.into());
         }
     };
-    let turn = match record::accept(&gateway.runs, request).await {
+    let turn = match record::accept(&deps.runs, request).await {
         Ok(turn) => turn,
         Err(error) => {
-            gateway.idempotency.release(&claim);
+            deps.idempotency.release(&claim);
             return Err(error);
         }
     };
-    gateway.idempotency.accept(&claim);
+    deps.idempotency.accept(&claim);
     let answer = accepted(now);
-    let pending = gateway.idempotency.pending(&claim).unwrap_or_default();
-    let (gateway, run) = (gateway.clone(), turn.run());
+    let pending = deps.idempotency.pending(&claim).unwrap_or_default();
+    let (deps, run) = (deps.clone(), turn.run());
     let (id, member) = (call.id.clone(), call.member.clone());
-    let (tasks, owed) = (gateway.tasks.clone(), gateway.runs.owe());
+    let (tasks, owed) = (deps.platform.tasks.clone(), deps.runs.owe());
     tasks.spawn("agent", async move {
-        if let Some(answer) = settle(&gateway, &run, &claim, &pending).await {
+        if let Some(answer) = settle(&deps, &run, &claim, &pending).await {
             member.outbox.push(encode(&id, answer));
         }
         drop(owed);
@@ -95,8 +115,14 @@ fn encode(id: &str, (payload, error): (Option<Value>, Option<ErrorShape>)) -> St
 }
 
 /// The run was an earlier process's; its reply is still on its way, and nobody else waits for it.
-fn answered_later(call: &Call, run_id: String, accepted: AgentAnswer, pending: Arc<Pending>) -> Reply<AgentAnswer> {
-    let (tasks, id, member) = (call.gateway.tasks.clone(), call.id.clone(), call.member.clone());
+fn answered_later(
+    deps: &Deps,
+    call: &Call,
+    run_id: String,
+    accepted: AgentAnswer,
+    pending: Arc<Pending>,
+) -> Reply<AgentAnswer> {
+    let (tasks, id, member) = (deps.platform.tasks.clone(), call.id.clone(), call.member.clone());
     Reply::then(accepted, move || {
         tasks.spawn("agent", async move {
             let answer = delivered(&run_id, &pending).await;
@@ -110,8 +136,8 @@ fn reason(error: &ErrorShape) -> &str {
 }
 
 /// Which session is meant turns out only within the run, as version 3 clients expect: accepted, then the failure.
-fn fails_late(call: Call, claim: Claim, answer: AgentAnswer, error: ErrorShape) -> Reply<AgentAnswer> {
-    call.gateway.idempotency.accept(&claim);
+fn fails_late(deps: Arc<Deps>, call: Call, claim: Claim, answer: AgentAnswer, error: ErrorShape) -> Reply<AgentAnswer> {
+    deps.idempotency.accept(&claim);
     Reply::then(answer, move || {
         let error = ErrorShape::unavailable(NO_SELECTOR, error.message);
         let run_id = claim.run_id();
@@ -119,14 +145,14 @@ fn fails_late(call: Call, claim: Claim, answer: AgentAnswer, error: ErrorShape) 
         if let Some(error) = &error {
             call.member.outbox.push(encode_error(&call.id, error, payload.as_ref()));
         }
-        call.gateway.idempotency.finish(&claim, claim.answered(payload, error));
+        deps.idempotency.finish(&claim, claim.answered(payload, error));
     })
 }
 
 /// Waits for the end and keeps the outcome under its key. The transcript's transaction has stored it already; a run
 /// that failed before it had one is stored here. A run whose reply has to be delivered is answered after that.
 async fn settle(
-    gateway: &Arc<crate::gateway::Gateway>,
+    deps: &Arc<Deps>,
     run: &Run,
     claim: &Claim,
     pending: &Pending,
@@ -137,7 +163,7 @@ async fn settle(
     }
     let answer = final_of(&run.request.run_id, &ended.outcome);
     let (_, record) = claim.record(&run.request, &ended.outcome, ended.ended_at);
-    gateway.idempotency.finish(claim, record);
+    deps.idempotency.finish(claim, record);
     Some(answer)
 }
 
@@ -150,9 +176,8 @@ async fn delivered(run_id: &str, pending: &Pending) -> (Option<Value>, Option<Er
     }
 }
 
-fn request_of(call: &Call, params: &AgentParams, claim: &Claim) -> Result<RunRequest, ErrorShape> {
-    let gateway = &call.gateway;
-    let config = gateway.config();
+fn request_of(deps: &Deps, call: &Call, params: &AgentParams, claim: &Claim) -> Result<RunRequest, ErrorShape> {
+    let config = deps.settings.get();
     let mut input = vec![Content::text(params.message.as_str())];
     input.extend(attachments::images(params.attachments.as_ref())?);
     let named = |name: &Option<String>| name.as_deref().map(str::trim).filter(|n| !n.is_empty()).map(str::to_owned);
@@ -167,15 +192,15 @@ fn request_of(call: &Call, params: &AgentParams, claim: &Claim) -> Result<RunReq
     {
         return Err(ErrorShape::invalid("UNKNOWN_AGENT", format!("unknown agent id \"{}\"", id.escape_debug())));
     }
-    let (session_key, shown_key) = session_of(call, params, agent.as_deref())?;
-    let entry = gateway.sessions.get(&session_key).map_err(unreadable)?;
+    let (session_key, shown_key) = session_of(deps, params, agent.as_deref())?;
+    let entry = deps.sessions.get(&session_key).map_err(unreadable)?;
     // A label is the session's: naming a new one is part of beginning it, renaming is not (D48).
     let label = params.label.as_ref().map(openclaw_protocol::wire::Text::as_str);
     if label.is_some() && entry.as_ref().is_some_and(|e| e.label.as_deref() != label) {
         call.require(Effect::Change(Where::Session(&session_key)))?;
     }
     // Nobody takes the label of another session away (D48).
-    let owners = label.map(|label| gateway.sessions.labelled(label, 2)).transpose().map_err(unreadable)?;
+    let owners = label.map(|label| deps.sessions.labelled(label, 2)).transpose().map_err(unreadable)?;
     if let Some(label) = label.filter(|_| owners.into_iter().flatten().any(|key| key != session_key)) {
         let text = format!("label already in use: {}", label.escape_debug());
         return Err(ErrorShape::invalid("LABEL_IN_USE", text));
@@ -191,12 +216,12 @@ fn request_of(call: &Call, params: &AgentParams, claim: &Claim) -> Result<RunReq
         return Err(ErrorShape::invalid("INVALID_THINKING", text));
     }
     let timeout = match params.timeout.map(Int::unsigned) {
-        None | Some(0) => execute::default_timeout(&gateway.config()),
+        None | Some(0) => execute::default_timeout(&deps.settings.get()),
         Some(seconds) => Duration::from_secs(seconds.min(24 * 3600)),
     };
     let deliver = delivery(params, entry.as_ref())?;
-    if let Some(Ok((account, to))) = deliver.as_ref().map(|d| gateway.channels.resolve(&d.route)) {
-        gateway.delivery.has_room(account.id(), account.account(), &to.chat)?;
+    if let Some(Ok((account, to))) = deliver.as_ref().map(|d| deps.channels.resolve(&d.route)) {
+        deps.delivery.has_room(account.id(), account.account(), &to.chat)?;
     }
     let run_id = params.idempotency_key.as_str().to_owned();
     Ok(RunRequest {
@@ -220,9 +245,8 @@ fn label_touch(params: &AgentParams) -> Option<Touch> {
 }
 
 /// sessionKey, else the agent's main session, else the session id, else the session that `to` last wrote in.
-fn session_of(call: &Call, params: &AgentParams, agent: Option<&str>) -> Result<(String, String), ErrorShape> {
-    let gateway = &call.gateway;
-    let config = gateway.config();
+fn session_of(deps: &Deps, params: &AgentParams, agent: Option<&str>) -> Result<(String, String), ErrorShape> {
+    let config = deps.settings.get();
     let text = |t: &Option<String>| t.as_deref().map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned);
     if let Some(shown) = text(&params.session_key) {
         let canonical = canonical(&config, &shown)?;
@@ -233,7 +257,7 @@ fn session_of(call: &Call, params: &AgentParams, agent: Option<&str>) -> Result<
         return Ok((canonical, shown));
     }
     if let Some(id) = text(&params.session_id) {
-        let Some(found) = gateway.sessions.key_of(&id).map_err(unreadable)? else {
+        let Some(found) = deps.sessions.key_of(&id).map_err(unreadable)? else {
             return Err(ErrorShape::invalid("NO_SESSION", format!("No session found: {}", id.escape_debug())));
         };
         return Ok((found.clone(), found));
@@ -286,10 +310,10 @@ fn delivery(params: &AgentParams, entry: Option<&SessionEntry>) -> Result<Option
     Ok(Some(Delivery { route, reply_to: None, required: true }))
 }
 
-pub async fn wait(call: Call, params: AgentWaitParams) -> Result<Reply<AgentWait>, Failure> {
+pub async fn wait(deps: Arc<Deps>, _: Call, params: AgentWaitParams) -> Result<Reply<AgentWait>, Failure> {
     let run_id = params.run_id.as_str();
     let limit = params.timeout_ms.map_or(DEFAULT_WAIT, |t| Duration::from_millis(t.unsigned())).min(AGENT_WAIT_MAX);
-    Ok(match call.gateway.runs.wait(run_id, limit).await {
+    Ok(match deps.runs.wait(run_id, limit).await {
         Waited::Ended(end) => end,
         Waited::TimedOut => AgentWait {
             run_id: run_id.to_owned(),

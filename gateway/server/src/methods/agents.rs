@@ -1,15 +1,27 @@
 //! agents.list, agent.identity.get, models.list.
 
+use std::sync::Arc;
+
 use openclaw_protocol::params::{AgentIdentity, AgentIdentityParams, AgentRow, AgentsList, Empty, ModelsList};
 
 use crate::{
     dispatch::{Call, Reply},
     failure::Failure,
+    providers::Providers,
     sessions::key,
+    settings::Settings,
 };
 
-pub async fn list(call: Call, _: Empty) -> Result<Reply<AgentsList>, Failure> {
-    let config = call.gateway.config();
+/// What these methods use.
+pub struct Deps {
+    /// Model providers.
+    pub providers: Arc<Providers>,
+    /// The configuration in force.
+    pub settings: Settings,
+}
+
+pub async fn list(deps: Arc<Deps>, _: Call, _: Empty) -> Result<Reply<AgentsList>, Failure> {
+    let config = deps.settings.get();
     let agents = key::agent_ids(&config)
         .into_iter()
         .map(|id| {
@@ -27,8 +39,8 @@ pub async fn list(call: Call, _: Empty) -> Result<Reply<AgentsList>, Failure> {
     .into())
 }
 
-pub async fn identity(call: Call, params: AgentIdentityParams) -> Result<Reply<AgentIdentity>, Failure> {
-    let config = call.gateway.config();
+pub async fn identity(deps: Arc<Deps>, _: Call, params: AgentIdentityParams) -> Result<Reply<AgentIdentity>, Failure> {
+    let config = deps.settings.get();
     let key = params.session_key.as_deref().and_then(|k| key::canonical(&config, k));
     let asked = params.agent_id.as_ref().map(|a| a.as_str().to_owned());
     let id = asked.or_else(|| key.as_deref().map(|k| key::agent_of(&config, k).to_owned()));
@@ -42,6 +54,6 @@ pub async fn identity(call: Call, params: AgentIdentityParams) -> Result<Reply<A
     Ok(AgentIdentity { agent_id: id, name, avatar }.into())
 }
 
-pub async fn models(call: Call, _: Empty) -> Result<Reply<ModelsList>, Failure> {
-    Ok(ModelsList { models: call.gateway.providers.list() }.into())
+pub async fn models(deps: Arc<Deps>, _: Call, _: Empty) -> Result<Reply<ModelsList>, Failure> {
+    Ok(ModelsList { models: deps.providers.list() }.into())
 }

@@ -1,8 +1,8 @@
 //! exec.approvals.*, exec.approval.* (nodes-config-lifecycle.md part A4).
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use openclaw_agent::exec::{ExecRequest, SetError, problems};
+use openclaw_agent::exec::{ApprovalsStore, ExecRequest, SetError, problems};
 use openclaw_protocol::{
     approvals::{self as x, Decision},
     error::ErrorShape,
@@ -12,13 +12,25 @@ use openclaw_protocol::{
 use serde_json::{Value, json};
 
 use crate::{
-    approvals::{Decider, Question, agent_of},
+    approvals::{Approvals, Decider, Question, agent_of},
     dispatch::{Call, Reply},
     failure::Failure,
     limits::APPROVAL_DEFAULT,
-    nodes::{Answer, Request},
+    nodes::{Answer, Nodes, Request, commands::Commands},
     rights::Effect,
 };
+
+/// What these methods use.
+pub struct Deps {
+    /// Commands that wait for a decision.
+    pub approvals: Arc<Approvals>,
+    /// Which programs may run.
+    pub exec_policy: Arc<ApprovalsStore>,
+    /// What may be asked of nodes.
+    pub node_commands: Arc<Commands>,
+    /// Connected nodes.
+    pub nodes: Arc<Nodes>,
+}
 
 type Outcome<T> = Result<Reply<T>, Failure>;
 
@@ -27,13 +39,13 @@ fn stored(error: &std::io::Error) -> ErrorShape {
     ErrorShape::unavailable("STORAGE", error.to_string())
 }
 
-pub async fn get(call: Call, _: Empty) -> Outcome<x::ExecApprovals> {
-    let store = &call.gateway.exec_policy;
+pub async fn get(deps: Arc<Deps>, _: Call, _: Empty) -> Outcome<x::ExecApprovals> {
+    let store = &deps.exec_policy;
     Ok(store.shown(store.get().await.map_err(|e| stored(&e))?).into())
 }
 
-pub async fn set(call: Call, params: x::ExecApprovalsSetParams) -> Outcome<x::ExecApprovals> {
-    let store = &call.gateway.exec_policy;
+pub async fn set(deps: Arc<Deps>, _: Call, params: x::ExecApprovalsSetParams) -> Outcome<x::ExecApprovals> {
+    let store = &deps.exec_policy;
     let base = params.base_hash.as_deref();
     let snapshot = store.set(params.file, base).await.map_err(|error| match error {
         SetError::HashRequired => ErrorShape::invalid("BASE_HASH_REQUIRED", error.to_string()),
@@ -45,7 +57,7 @@ pub async fn set(call: Call, params: x::ExecApprovalsSetParams) -> Outcome<x::Ex
 }
 
 /// Forwarded to the node's own host: its policy is its own, so neither allowlist nor declared commands are asked.
-async fn forward(call: &Call, node_id: &str, command: &str, params: &Value) -> Result<Json, Failure> {
+async fn forward(deps: &Deps, node_id: &str, command: &str, params: &Value) -> Result<Json, Failure> {
     let request = Request {
         command: command.to_owned(),
         params: Some(params.to_string()),
@@ -53,15 +65,15 @@ async fn forward(call: &Call, node_id: &str, command: &str, params: &Value) -> R
         idempotency_key: None,
         owner: None,
     };
-    let answer: Answer = call.gateway.nodes.invoke(node_id.trim(), request).await.map_err(ErrorShape::from)?;
+    let answer: Answer = deps.nodes.invoke(node_id.trim(), request).await.map_err(ErrorShape::from)?;
     Ok(Json(answer.payload.unwrap_or_default()))
 }
 
-pub async fn node_get(call: Call, params: x::ExecApprovalsNodeGetParams) -> Outcome<Json> {
-    Ok(forward(&call, params.node_id.as_str(), "system.execApprovals.get", &json!({})).await?.into())
+pub async fn node_get(deps: Arc<Deps>, _: Call, params: x::ExecApprovalsNodeGetParams) -> Outcome<Json> {
+    Ok(forward(&deps, params.node_id.as_str(), "system.execApprovals.get", &json!({})).await?.into())
 }
 
-pub async fn node_set(call: Call, params: x::ExecApprovalsNodeSetParams) -> Outcome<Json> {
+pub async fn node_set(deps: Arc<Deps>, _: Call, params: x::ExecApprovalsNodeSetParams) -> Outcome<Json> {
     if let Some(problem) = problems(&params.file).into_iter().find(|p| p.is_misspelt) {
         return Err(ErrorShape::invalid("INVALID_PARAMS", format!("file.{problem}")).into());
     }
@@ -69,7 +81,7 @@ pub async fn node_set(call: Call, params: x::ExecApprovalsNodeSetParams) -> Outc
     if let Some(base) = &params.base_hash {
         forwarded["baseHash"] = base.as_str().into();
     }
-    Ok(forward(&call, params.node_id.as_str(), "system.execApprovals.set", &forwarded).await?.into())
+    Ok(forward(&deps, params.node_id.as_str(), "system.execApprovals.set", &forwarded).await?.into())
 }
 
 /// Who asks or decides: the device, else the connection. A shared credential alone tells nobody from anybody.
@@ -80,12 +92,12 @@ fn identity(call: &Call) -> String {
     }
 }
 
-pub async fn request(call: Call, p: x::ExecApprovalRequestParams) -> Outcome<x::ExecApprovalOutcome> {
+pub async fn request(deps: Arc<Deps>, call: Call, p: x::ExecApprovalRequestParams) -> Outcome<x::ExecApprovalOutcome> {
     let timeout = p.timeout_ms.map_or(APPROVAL_DEFAULT, |t| Duration::from_millis(Int::unsigned(t)));
     let id = p.id.clone().map(Text::into_string);
-    let question = if p.argv.is_some() { command(&call, p).await? } else { words(p) };
+    let question = if p.argv.is_some() { command(&deps, p).await? } else { words(p) };
     let question = Question { asked_by: Some(identity(&call)), ..question };
-    Ok(call.gateway.approvals.ask(id, question, timeout).await?.into())
+    Ok(deps.approvals.ask(id, question, timeout).await?.into())
 }
 
 fn text<const MIN: usize, const MAX: usize>(t: Option<Text<MIN, MAX>>) -> Option<String> {
@@ -93,7 +105,7 @@ fn text<const MIN: usize, const MAX: usize>(t: Option<Text<MIN, MAX>>) -> Option
 }
 
 /// A question with the exact arguments: what is shown is made from them, and what the client says in words is not shown.
-async fn command(call: &Call, p: x::ExecApprovalRequestParams) -> Result<Question, Failure> {
+async fn command(deps: &Deps, p: x::ExecApprovalRequestParams) -> Result<Question, Failure> {
     let invalid = |text: String| Failure::from(ErrorShape::invalid("INVALID_PARAMS", text));
     let env: BTreeMap<_, _> = p.env.into_iter().flat_map(|env| env.0).map(|(k, v)| (k, v.into_string())).collect();
     let wanted = json!({
@@ -112,7 +124,7 @@ async fn command(call: &Call, p: x::ExecApprovalRequestParams) -> Result<Questio
     }
     let node_id = p.node_id.map(|id| id.trim().to_owned());
     let inspected = match &node_id {
-        Some(node_id) => call.gateway.node_commands.inspect(node_id, &request).await,
+        Some(node_id) => deps.node_commands.inspect(node_id, &request).await,
         None => None,
     };
     let (facts, not_remembered) = inspected.map_or((None, None), |found| (Some(found.facts), found.not_remembered));
@@ -141,15 +153,15 @@ fn words(p: x::ExecApprovalRequestParams) -> Question {
     })
 }
 
-pub async fn list(call: Call, _: Empty) -> Outcome<x::ExecApprovalList> {
-    Ok(x::ExecApprovalList { pending: call.gateway.approvals.list() }.into())
+pub async fn list(deps: Arc<Deps>, _: Call, _: Empty) -> Outcome<x::ExecApprovalList> {
+    Ok(x::ExecApprovalList { pending: deps.approvals.list() }.into())
 }
 
-pub async fn resolve(call: Call, params: x::ExecApprovalResolveParams) -> Outcome<Done> {
+pub async fn resolve(deps: Arc<Deps>, call: Call, params: x::ExecApprovalResolveParams) -> Outcome<Done> {
     call.require(Effect::Decide)?;
     let wrong = || ErrorShape::invalid("INVALID_DECISION", "invalid decision");
     let decision = Decision::parse(params.decision.as_str()).ok_or_else(wrong)?;
     let by = Decider { name: &call.member.client_name, identity: &identity(&call) };
-    call.gateway.approvals.resolve(params.id.as_str(), decision, by)?;
+    deps.approvals.resolve(params.id.as_str(), decision, by)?;
     Ok(Done { ok: true }.into())
 }

@@ -1,15 +1,12 @@
-//! Reads that cost what is asked for: they run where they may block, one at a time for a connection and few at a time in
-//! all, in slices that let others have their turn (F55).
+//! Large reads of a connection, one at a time (F55).
 
-use openclaw_platform::SpawnerExt as _;
-use openclaw_protocol::{error::ErrorShape, frame::Encoded};
+use openclaw_protocol::frame::Encoded;
 use serde::Serialize;
 use tokio::sync::MutexGuard;
 
 use crate::{
     dispatch::{Call, Reply},
     failure::Failure,
-    gateway::Gateway,
 };
 
 /// The turn of a connection: as long as it is held, no other read of the connection runs.
@@ -30,26 +27,22 @@ impl Call {
     /// Those of `work`; UNAVAILABLE when the gateway stops.
     pub async fn read<T: Serialize + Send + 'static>(
         &self,
-        work: impl FnOnce(&Gateway) -> Result<T, Failure> + Send + 'static,
+        work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
     ) -> Result<Reply<T>, Failure> {
         self.turn().await.encode(work).await
     }
 }
 
 impl Turn<'_> {
-    /// Runs a part of the read where it may block. Slices of all connections take turns.
+    /// Runs a part of the read where it may block.
     ///
     /// # Errors
-    /// Those of `work`; UNAVAILABLE when the gateway stops.
+    /// As for [`crate::bulk_reads::BulkReads::slice`].
     pub async fn slice<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Gateway) -> Result<T, Failure> + Send + 'static,
+        work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
-        let gateway = self.call.gateway.clone();
-        let _place = gateway.bulk_reads.acquire().await;
-        let reading = gateway.clone();
-        let read = gateway.tasks.blocking(move || work(&reading)).await;
-        read.unwrap_or_else(|| Err(ErrorShape::unavailable("SHUTTING_DOWN", "gateway is shutting down").into()))
+        self.call.deps.reads.slice(work).await
     }
 
     /// The last slice: the answer is encoded in it.
@@ -58,9 +51,9 @@ impl Turn<'_> {
     /// As [`Self::slice`].
     pub async fn encode<T: Serialize + Send + 'static>(
         &self,
-        work: impl FnOnce(&Gateway) -> Result<T, Failure> + Send + 'static,
+        work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
     ) -> Result<Reply<T>, Failure> {
-        let encoded = self.slice(move |gateway| Ok(Encoded::new(&work(gateway)?)?)).await?;
+        let encoded = self.slice(move || Ok(Encoded::new(&work()?)?)).await?;
         Ok(encoded.into())
     }
 }

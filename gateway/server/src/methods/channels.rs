@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use openclaw_channels::access::{PairingError, PairingStore};
-use openclaw_platform::SpawnerExt as _;
+use openclaw_platform::{Platform, SpawnerExt as _};
 use openclaw_protocol::{
     display,
     error::ErrorShape,
@@ -14,24 +14,33 @@ use openclaw_protocol::{
 };
 
 use crate::{
-    delivery::{Draft, letter::Cause},
+    channels::Channels,
+    delivery::{Delivery, Draft, letter::Cause},
     dispatch::{Call, Reply},
     failure::Failure,
-    gateway::Gateway,
     rights::Principal,
     sessions::entry::Route,
 };
 
-pub async fn status(call: Call, p: ChannelsStatusParams) -> Result<Reply<ChannelsStatus>, Failure> {
+/// What these methods use.
+pub struct Deps {
+    /// Messaging channels.
+    pub channels: Arc<Channels>,
+    /// Messages on their way out.
+    pub delivery: Arc<Delivery>,
+    /// The seams.
+    pub platform: Platform,
+}
+
+pub async fn status(deps: Arc<Deps>, _: Call, p: ChannelsStatusParams) -> Result<Reply<ChannelsStatus>, Failure> {
     let limit = p.timeout_ms.map_or(10_000, |t| t.unsigned().clamp(1000, 60_000));
     let probe = (p.probe == Some(true)).then(|| Duration::from_millis(limit));
-    let gateway = &call.gateway;
-    let mut status = gateway.channels.status(gateway.clock.wall(), probe).await;
-    status.delivery = Some(gateway.delivery.counts(None).into());
+    let mut status = deps.channels.status(deps.platform.clock.wall(), probe).await;
+    status.delivery = Some(deps.delivery.counts(None).into());
     for (channel, rows) in &mut status.channel_accounts {
         for row in rows.as_array_mut().into_iter().flatten() {
             let account = row["accountId"].as_str().unwrap_or_default();
-            let counts: DeliveryCounts = gateway.delivery.counts(Some((channel, account))).into();
+            let counts: DeliveryCounts = deps.delivery.counts(Some((channel, account))).into();
             row["delivery"] = serde_json::to_value(counts).unwrap_or_default();
         }
     }
@@ -40,16 +49,15 @@ pub async fn status(call: Call, p: ChannelsStatusParams) -> Result<Reply<Channel
 
 /// Tokens live in the configuration file, which this gateway does not edit by itself: nothing is cleared, and the
 /// answer says where the token stands.
-pub async fn logout(call: Call, p: ChannelsLogoutParams) -> Result<Reply<ChannelsLogout>, Failure> {
-    let gateway = &call.gateway;
+pub async fn logout(deps: Arc<Deps>, _: Call, p: ChannelsLogoutParams) -> Result<Reply<ChannelsLogout>, Failure> {
     let channel = p.channel.as_str().trim().to_lowercase();
     let account = p.account_id.as_deref().map(str::trim).filter(|a| !a.is_empty()).unwrap_or("default").to_owned();
-    if channel == "whatsapp" && gateway.channels.has_whatsapp() {
+    if channel == "whatsapp" && deps.channels.has_whatsapp() {
         let out =
             ChannelsLogout { channel, account_id: account, cleared: false, logged_out: Some(false), env_token: None };
         return Ok(out.into());
     }
-    if gateway.channels.account(&channel, None).is_none() {
+    if deps.channels.account(&channel, None).is_none() {
         let shown = display::short(&channel, 64);
         return Err(ErrorShape::invalid("UNSUPPORTED_CHANNEL", format!("unsupported channel: {shown}")).into());
     }
@@ -67,8 +75,8 @@ fn failed(error: &PairingError) -> Failure {
     }
 }
 
-fn store(gateway: &Gateway, channel: &str) -> Result<Arc<PairingStore>, ErrorShape> {
-    gateway.channels.pairing(channel).cloned().ok_or_else(|| {
+fn store(deps: &Deps, channel: &str) -> Result<Arc<PairingStore>, ErrorShape> {
+    deps.channels.pairing(channel).cloned().ok_or_else(|| {
         let shown = display::short(channel, 64);
         ErrorShape::invalid("UNSUPPORTED_CHANNEL", format!("channel {shown} is not configured or has no pairing"))
     })
@@ -78,16 +86,15 @@ fn stopping() -> ErrorShape {
     ErrorShape::unavailable("SHUTTING_DOWN", "gateway is shutting down")
 }
 
-pub async fn pairing_list(call: Call, p: PairingListParams) -> Result<Reply<PairingList>, Failure> {
-    let gateway = &call.gateway;
+pub async fn pairing_list(deps: Arc<Deps>, _: Call, p: PairingListParams) -> Result<Reply<PairingList>, Failure> {
     let wanted = p.channel.as_deref().map(str::to_lowercase);
     if let Some(channel) = &wanted {
-        store(gateway, channel)?;
+        store(&deps, channel)?;
     }
     let mut requests = Vec::new();
-    for (channel, store) in gateway.channels.pairings().filter(|(c, _)| wanted.as_ref().is_none_or(|w| w == *c)) {
+    for (channel, store) in deps.channels.pairings().filter(|(c, _)| wanted.as_ref().is_none_or(|w| w == *c)) {
         let store = store.clone();
-        let list = gateway.tasks.blocking(move || store.list()).await.ok_or_else(stopping)?;
+        let list = deps.platform.tasks.blocking(move || store.list()).await.ok_or_else(stopping)?;
         for r in list.map_err(|e| failed(&e))? {
             requests.push(PairingRow {
                 channel: channel.clone(),
@@ -102,20 +109,23 @@ pub async fn pairing_list(call: Call, p: PairingListParams) -> Result<Reply<Pair
     Ok(PairingList { requests }.into())
 }
 
-pub async fn pairing_approve(call: Call, p: PairingApproveParams) -> Result<Reply<PairingApprove>, Failure> {
-    let gateway = &call.gateway;
+pub async fn pairing_approve(
+    deps: Arc<Deps>,
+    call: Call,
+    p: PairingApproveParams,
+) -> Result<Reply<PairingApprove>, Failure> {
     let channel = p.channel.as_str().to_lowercase();
-    let store = store(gateway, &channel)?;
-    let approved = gateway.tasks.blocking(move || store.approve(&p.code)).await.ok_or_else(stopping)?;
+    let store = store(&deps, &channel)?;
+    let approved = deps.platform.tasks.blocking(move || store.approve(&p.code)).await.ok_or_else(stopping)?;
     let id = approved.map_err(|e| failed(&e))?;
     tracing::info!(channel, id, by = %call.member.client_name.escape_debug(), "sender approved");
     if p.notify == Some(true) {
-        let account_id = gateway.channels.account(&channel, None).map(|c| c.account().to_owned());
+        let account_id = deps.channels.account(&channel, None).map(|c| c.account().to_owned());
         let route = Route { channel: channel.clone(), to: id.clone(), account_id: account_id.unwrap_or_default() };
         let text = "You are approved. Write to me and I answer.".to_owned();
         let draft = Draft { route, text, reply_to: None, cause: Cause::default() };
-        match gateway.delivery.compose(&Principal::Gateway, draft) {
-            Ok(letter) => gateway.delivery.post(&letter, |_| Ok(())).await?,
+        match deps.delivery.compose(&Principal::Gateway, draft) {
+            Ok(letter) => deps.delivery.post(&letter, |_| Ok(())).await?,
             Err(error) => tracing::warn!(channel, %error, "the sender could not be told"),
         }
     }

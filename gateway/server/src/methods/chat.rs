@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use openclaw_config::QueueMode;
-use openclaw_platform::SpawnerExt as _;
+use openclaw_platform::{Platform, SpawnerExt as _};
 use openclaw_protocol::{
     error::ErrorShape,
     event::{CHAT, ChatEvent, ChatState},
@@ -20,43 +20,60 @@ use super::{agent::canonical, attachments};
 use crate::{
     dispatch::{Call, Reply},
     failure::Failure,
-    gateway::Gateway,
-    idempotency::{self, Check, Claim},
-    inbound::commands,
-    limits::HISTORY_BYTES,
+    hub::EventHub,
+    idempotency::{self, Check, Claim, Idempotency},
+    inbound::commands::{self, Commands},
     rights::{Effect, Principal, Where},
-    runs::{RunRequest, execute, queue::mode_in_force, record},
-    sessions,
+    runs::{RunRequest, Runs, execute, queue::mode_in_force, record},
+    sessions::{self, store::Sessions},
+    settings::Settings,
 };
+
+/// What these methods use.
+pub struct Deps {
+    /// What is said to the gateway and not to the model.
+    pub commands: Arc<Commands>,
+    /// Events.
+    pub hub: Arc<EventHub>,
+    /// Answered keys.
+    pub idempotency: Arc<Idempotency>,
+    /// The seams.
+    pub platform: Platform,
+    /// Agent runs.
+    pub runs: Arc<Runs>,
+    /// Sessions and transcripts.
+    pub sessions: Arc<Sessions>,
+    /// The configuration in force.
+    pub settings: Settings,
+}
 
 const DEFAULT_HISTORY: usize = 200;
 
-pub async fn send(call: Call, params: ChatSendParams) -> Result<Reply<ChatSend>, Failure> {
-    let gateway = &call.gateway;
-    let config = gateway.config();
+pub async fn send(deps: Arc<Deps>, call: Call, params: ChatSendParams) -> Result<Reply<ChatSend>, Failure> {
+    let config = deps.settings.get();
     let key = canonical(&config, &params.session_key)?;
     let text = params.message.trim();
     if commands::is_stop(text) {
         call.require(Effect::Stop(Where::Session(&key)))?;
-        return Ok(ChatSend::Aborted(gateway.runs.end(&key, |_| true, "stop")).into());
+        return Ok(ChatSend::Aborted(deps.runs.end(&key, |_| true, "stop")).into());
     }
-    let now = gateway.clock.wall();
+    let now = deps.platform.clock.wall();
     let run_id = params.idempotency_key.as_str().to_owned();
     let run = |status: &str| ChatSend::Run(ChatRun { run_id: run_id.clone(), status: status.to_owned() });
-    let claim = match gateway.idempotency.check("chat.send", call.identity(), &run_id, &params, now)? {
+    let claim = match deps.idempotency.check("chat.send", call.identity(), &run_id, &params, now)? {
         Check::New(claim) => claim,
         Check::InFlight(_, pending) if pending.accepted().await => return Ok(run("in_flight").into()),
         Check::InFlight(..) => return Err(idempotency::first_was_refused().into()),
         Check::Done(record) => return record.answer::<ChatSend>().map(Reply::from),
     };
     let refused = |error: ErrorShape| {
-        gateway.idempotency.release(&claim);
+        deps.idempotency.release(&claim);
         Failure::from(error)
     };
-    let entry = match gateway.sessions.get(&key) {
+    let entry = match deps.sessions.get(&key) {
         Ok(entry) => entry,
         Err(error) => {
-            gateway.idempotency.release(&claim);
+            deps.idempotency.release(&claim);
             return Err(error.into());
         }
     };
@@ -68,13 +85,13 @@ pub async fn send(call: Call, params: ChatSendParams) -> Result<Reply<ChatSend>,
         return Err(refused(ErrorShape::invalid("EMPTY_MESSAGE", "message or attachment required")));
     }
     let started = run("started");
-    let (gateway, shown) = (gateway.clone(), params.session_key.as_str().to_owned());
+    let (deps, shown) = (deps.clone(), params.session_key.as_str().to_owned());
     if commands::is_command(text) {
-        gateway.idempotency.accept(&claim);
+        deps.idempotency.accept(&claim);
         let (text, by) = (text.to_owned(), call.member.principal());
         return Ok(Reply::then(started, move || {
-            let tasks = gateway.tasks.clone();
-            tasks.spawn("command", async move { command(&gateway, &by, &claim, &key, &shown, &text, &run_id).await });
+            let tasks = deps.platform.tasks.clone();
+            tasks.spawn("command", async move { command(&deps, &by, &claim, &key, &shown, &text, &run_id).await });
         }));
     }
     let mut input = Vec::new();
@@ -83,7 +100,7 @@ pub async fn send(call: Call, params: ChatSendParams) -> Result<Reply<ChatSend>,
     }
     input.extend(images);
     let timeout = match params.timeout_ms.map(Int::unsigned) {
-        None | Some(0) => execute::default_timeout(&gateway.config()),
+        None | Some(0) => execute::default_timeout(&deps.settings.get()),
         Some(ms) => Duration::from_millis(ms.min(24 * 3_600_000)),
     };
     let request = RunRequest {
@@ -92,42 +109,34 @@ pub async fn send(call: Call, params: ChatSendParams) -> Result<Reply<ChatSend>,
         dedupe: Some(claim.clone()),
         ..RunRequest::new(call.member.principal(), run_id, key, input, timeout)
     };
-    let accepted = match record::accept(&gateway.runs, request).await {
+    let accepted = match record::accept(&deps.runs, request).await {
         Ok(accepted) => accepted,
         Err(error) => {
-            gateway.idempotency.release(&claim);
+            deps.idempotency.release(&claim);
             return Err(error);
         }
     };
-    gateway.idempotency.accept(&claim);
+    deps.idempotency.accept(&claim);
     let run = accepted.run();
     let key = &run.request.session_key;
     if mode_in_force(&config, entry.as_ref(), "webchat") == QueueMode::Interrupt {
         // It ends what asked for no more than it may itself (S23).
-        gateway.runs.end(key, |other| !Arc::ptr_eq(other, &run) && run.rights.cover(&other.rights), "stop");
+        deps.runs.end(key, |other| !Arc::ptr_eq(other, &run) && run.rights.cover(&other.rights), "stop");
     }
-    gateway.clone().tasks.spawn("chat", async move {
+    deps.clone().platform.tasks.spawn("chat", async move {
         if let Some(ended) = run.ended().await {
             let (_, record) = claim.record(&run.request, &ended.outcome, ended.ended_at);
-            gateway.idempotency.finish(&claim, record);
+            deps.idempotency.finish(&claim, record);
         }
     });
     Ok(Reply::then(started, move || drop(accepted)))
 }
 
 /// A slash command answers without the model, and its answer is kept in the transcript.
-async fn command(
-    gateway: &Arc<Gateway>,
-    by: &Principal,
-    claim: &Claim,
-    key: &str,
-    shown: &str,
-    text: &str,
-    run_id: &str,
-) {
-    let answer = gateway.commands.answer(by, key, text).await.unwrap_or_default();
+async fn command(deps: &Arc<Deps>, by: &Principal, claim: &Claim, key: &str, shown: &str, text: &str, run_id: &str) {
+    let answer = deps.commands.answer(by, key, text).await.unwrap_or_default();
     let mut event = ChatEvent::new(run_id, shown, 1, ChatState::Final);
-    match note(gateway, key, answer, true).await {
+    match note(deps, key, answer, true).await {
         Ok((_, message)) => event.message = serde_json::to_value(message).ok(),
         Err(error) => {
             event.state = ChatState::Error;
@@ -135,18 +144,18 @@ async fn command(
         }
     }
     let payload = serde_json::json!({ "runId": run_id, "status": "ok" });
-    if let Err(error) = gateway.idempotency.finish_durably(claim, claim.answered(Some(payload), None)).await {
+    if let Err(error) = deps.idempotency.finish_durably(claim, claim.answered(Some(payload), None)).await {
         tracing::error!(%error, "idempotency record of a command");
     }
-    gateway.hub.publish_of(key, &CHAT, &event);
+    deps.hub.publish_of(key, &CHAT, &event);
 }
 
 /// Adds an assistant message that no model wrote. `create`: the session is made when it is missing.
-async fn note(gateway: &Gateway, key: &str, text: String, create: bool) -> Result<(String, Message), Failure> {
-    if !create && gateway.sessions.get(key)?.is_none() {
+async fn note(deps: &Deps, key: &str, text: String, create: bool) -> Result<(String, Message), Failure> {
+    if !create && deps.sessions.get(key)?.is_none() {
         return Err(ErrorShape::invalid("NO_SESSION", "session not found").into());
     }
-    let now = gateway.clock.wall();
+    let now = deps.platform.clock.wall();
     let message = Message::Assistant {
         content: vec![Content::text(text)],
         api: "injected".into(),
@@ -157,10 +166,9 @@ async fn note(gateway: &Gateway, key: &str, text: String, create: bool) -> Resul
         error_message: None,
         timestamp: now,
     };
-    let id = gateway.sessions.line_id();
+    let id = deps.sessions.line_id();
     let line = (id.clone(), message.clone());
-    gateway
-        .sessions
+    deps.sessions
         .update(
             key,
             now,
@@ -171,36 +179,22 @@ async fn note(gateway: &Gateway, key: &str, text: String, create: bool) -> Resul
     Ok((id, message))
 }
 
-pub async fn history(call: Call, params: ChatHistoryParams) -> Result<Reply<ChatHistory>, Failure> {
-    let gateway = &call.gateway;
-    let key = canonical(&gateway.config(), &params.session_key)?;
+pub async fn history(deps: Arc<Deps>, call: Call, params: ChatHistoryParams) -> Result<Reply<ChatHistory>, Failure> {
+    let key = canonical(&deps.settings.get(), &params.session_key)?;
     call.require(Effect::See(Where::Session(&key)))?;
-    call.read(move |gateway| seen(gateway, &key, params)).await
+    call.read(move || seen(&deps, &key, params)).await
 }
 
-fn seen(gateway: &Gateway, key: &str, params: ChatHistoryParams) -> Result<ChatHistory, Failure> {
-    let entry = gateway.sessions.get(key)?;
+fn seen(deps: &Deps, key: &str, params: ChatHistoryParams) -> Result<ChatHistory, Failure> {
     let limit = params.limit.map_or(DEFAULT_HISTORY, |l| l.get() as usize);
-    let mut messages = match &entry {
-        Some(entry) => gateway.sessions.messages(&entry.session_id, limit)?,
-        None => vec![],
-    };
-    // The answer is bounded; the oldest go first.
-    let mut bytes = 0;
-    let size = |m: &Message| serde_json::to_vec(m).map_or(0, |v| v.len());
-    let fits = messages.iter().rev().take_while(|m| {
-        bytes += size(m);
-        bytes <= HISTORY_BYTES
-    });
-    let keep = fits.count();
-    messages.drain(..messages.len() - keep);
-    let default = gateway.config().agents.defaults.thinking_default.map_or("off", |t| t.as_str()).to_owned();
+    let (entry, messages) = sessions::history::newest(&deps.sessions, key, limit)?;
+    let default = deps.settings.get().agents.defaults.thinking_default.map_or("off", |t| t.as_str()).to_owned();
     Ok(ChatHistory {
         session_key: params.session_key.into_string(),
         messages,
         thinking_level: entry.as_ref().and_then(|e| e.thinking_level.clone()).unwrap_or(default),
         session_id: entry.map(|e| e.session_id),
-        in_flight_run: gateway.runs.current(key).map(|run| InFlightRun {
+        in_flight_run: deps.runs.current(key).map(|run| InFlightRun {
             run_id: run.request.run_id.clone(),
             text: run.said(),
             started_at: run.started_at(),
@@ -208,29 +202,27 @@ fn seen(gateway: &Gateway, key: &str, params: ChatHistoryParams) -> Result<ChatH
     })
 }
 
-pub async fn abort(call: Call, params: ChatAbortParams) -> Result<Reply<ChatAbort>, Failure> {
-    let gateway = &call.gateway;
-    let key = canonical(&gateway.config(), &params.session_key)?;
+pub async fn abort(deps: Arc<Deps>, call: Call, params: ChatAbortParams) -> Result<Reply<ChatAbort>, Failure> {
+    let key = canonical(&deps.settings.get(), &params.session_key)?;
     call.require(Effect::Stop(Where::Session(&key)))?;
     let run_id = params.run_id.as_deref();
-    if let Some(run) = run_id.and_then(|id| gateway.runs.live(id))
+    if let Some(run) = run_id.and_then(|id| deps.runs.live(id))
         && run.request.session_key != key
     {
         return Err(ErrorShape::invalid("RUN_SESSION_MISMATCH", "runId does not match sessionKey").into());
     }
-    Ok(gateway.runs.end(&key, |run| run_id.is_none_or(|wanted| wanted == run.request.run_id), "rpc").into())
+    Ok(deps.runs.end(&key, |run| run_id.is_none_or(|wanted| wanted == run.request.run_id), "rpc").into())
 }
 
-pub async fn inject(call: Call, params: ChatInjectParams) -> Result<Reply<ChatInject>, Failure> {
-    let gateway = &call.gateway;
-    let key = canonical(&gateway.config(), &params.session_key)?;
+pub async fn inject(deps: Arc<Deps>, call: Call, params: ChatInjectParams) -> Result<Reply<ChatInject>, Failure> {
+    let key = canonical(&deps.settings.get(), &params.session_key)?;
     call.require(Effect::Change(Where::Session(&key)))?;
     let label = params.label.as_deref().map(str::trim).filter(|l| !l.is_empty());
     let text = label.map_or_else(|| params.message.to_string(), |l| format!("[{l}]\n\n{}", params.message));
-    let (message_id, message) = note(gateway, &key, text, false).await?;
+    let (message_id, message) = note(&deps, &key, text, false).await?;
     let shown = params.session_key.as_str();
     let mut event = ChatEvent::new(&format!("inject-{message_id}"), shown, 0, ChatState::Final);
     event.message = serde_json::to_value(message).ok().filter(|m: &Value| !m.is_null());
-    gateway.hub.publish_of(&key, &CHAT, &event);
+    deps.hub.publish_of(&key, &CHAT, &event);
     Ok(ChatInject { ok: true, message_id }.into())
 }

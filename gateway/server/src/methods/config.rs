@@ -1,5 +1,7 @@
 //! config.get, with secrets redacted (decision D17).
 
+use std::{path::PathBuf, sync::Arc};
+
 use data_encoding::HEXLOWER;
 use openclaw_protocol::{
     error::ErrorShape,
@@ -11,17 +13,27 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     dispatch::{Call, Reply},
     failure::Failure,
-    gateway::Gateway,
+    options::ReadConfig,
+    settings::Settings,
 };
 
-pub async fn get(call: Call, _: Empty) -> Result<Reply<ConfigGet>, Failure> {
-    call.read(shown).await
+/// What these methods use.
+pub struct Deps {
+    /// The configuration in force.
+    pub settings: Settings,
+    /// Its file.
+    pub config_path: PathBuf,
+    /// Reads the file's text.
+    pub read_config: ReadConfig,
 }
 
-fn shown(gateway: &Gateway) -> Result<ConfigGet, Failure> {
-    let options = &gateway.options;
-    let path = options.config_path.display().to_string();
-    let read = (options.read_config)();
+pub async fn get(deps: Arc<Deps>, call: Call, _: Empty) -> Result<Reply<ConfigGet>, Failure> {
+    call.read(move || shown(&deps)).await
+}
+
+fn shown(deps: &Deps) -> Result<ConfigGet, Failure> {
+    let path = deps.config_path.display().to_string();
+    let read = (deps.read_config)();
     let text = read.map_err(|e| ErrorShape::unavailable("CONFIG_FILE", format!("{path}: {e}")))?;
     let raw = text.clone().unwrap_or_default();
     let parsed = openclaw_config::read_value(&raw).ok();
@@ -32,7 +44,7 @@ fn shown(gateway: &Gateway) -> Result<ConfigGet, Failure> {
         Err(problems) => problems.into_iter().map(|p| ConfigIssue { path: p.path, message: p.message }).collect(),
     };
     let redacted = parsed.as_ref().map_or_else(|| json!({}), openclaw_config::redacted);
-    let config = serde_json::to_value(&*options.config).unwrap_or(Value::Null);
+    let config = serde_json::to_value(&*deps.settings.get()).unwrap_or(Value::Null);
     Ok(ConfigGet {
         path,
         exists: text.is_some(),

@@ -1,20 +1,30 @@
 //! delivery.list, delivery.retry, delivery.drop: messages that are not delivered (docs/delivery.md).
 
+use std::sync::Arc;
+
 use openclaw_protocol::{
     error::ErrorShape,
     params::{DeliveryList, DeliveryListParams, DeliverySelectParams, DeliverySelected, DeliveryState},
 };
 
 use crate::{
-    delivery::desk::{self, Which},
+    delivery::{
+        Delivery,
+        desk::{self, Which},
+    },
     dispatch::{Call, Reply},
     failure::Failure,
-    gateway::Gateway,
 };
+
+/// What these methods use.
+pub struct Deps {
+    /// Messages on their way out.
+    pub delivery: Arc<Delivery>,
+}
 
 const DEFAULT_LIMIT: usize = 200;
 
-pub async fn list(call: Call, p: DeliveryListParams) -> Result<Reply<DeliveryList>, Failure> {
+pub async fn list(deps: Arc<Deps>, call: Call, p: DeliveryListParams) -> Result<Reply<DeliveryList>, Failure> {
     let state = p.state.map(|state| match state {
         DeliveryState::Queued => "queued",
         DeliveryState::Attempting => "attempting",
@@ -22,9 +32,9 @@ pub async fn list(call: Call, p: DeliveryListParams) -> Result<Reply<DeliveryLis
         DeliveryState::Unknown => "unknown",
     });
     let limit = p.limit.map_or(DEFAULT_LIMIT, |l| l.get() as usize);
-    let read = move |gateway: &Gateway| {
-        let deliveries = desk::list(&gateway.delivery, state, limit)?;
-        Ok(DeliveryList { counts: gateway.delivery.counts(None).into(), deliveries })
+    let read = move || {
+        let deliveries = desk::list(&deps.delivery, state, limit)?;
+        Ok(DeliveryList { counts: deps.delivery.counts(None).into(), deliveries })
     };
     call.read(read).await
 }
@@ -41,14 +51,14 @@ fn which(p: DeliverySelectParams) -> Result<Which, ErrorShape> {
     }
 }
 
-pub async fn retry(call: Call, p: DeliverySelectParams) -> Result<Reply<DeliverySelected>, Failure> {
-    let ids = desk::retry(&call.gateway.delivery, which(p)?).await?;
+pub async fn retry(deps: Arc<Deps>, call: Call, p: DeliverySelectParams) -> Result<Reply<DeliverySelected>, Failure> {
+    let ids = desk::retry(&deps.delivery, which(p)?).await?;
     tracing::info!(?ids, by = %call.member.client_name.escape_debug(), "messages go out again");
     Ok(DeliverySelected { ok: true, ids }.into())
 }
 
-pub async fn drop(call: Call, p: DeliverySelectParams) -> Result<Reply<DeliverySelected>, Failure> {
-    let ids = desk::drop(&call.gateway.delivery, which(p)?).await?;
+pub async fn drop(deps: Arc<Deps>, call: Call, p: DeliverySelectParams) -> Result<Reply<DeliverySelected>, Failure> {
+    let ids = desk::drop(&deps.delivery, which(p)?).await?;
     tracing::info!(?ids, by = %call.member.client_name.escape_debug(), "messages are dropped");
     Ok(DeliverySelected { ok: true, ids }.into())
 }

@@ -1,5 +1,8 @@
 //! logs.tail (nodes-config-lifecycle.md B4, decision D24): whole lines, and lost ones are counted.
 
+use std::{path::PathBuf, sync::Arc};
+
+use openclaw_platform::Platform;
 use openclaw_protocol::{
     error::ErrorShape,
     params::{LogsTail, LogsTailParams},
@@ -9,23 +12,32 @@ use openclaw_protocol::{
 use crate::{
     dispatch::{Call, Reply},
     failure::Failure,
-    gateway::Gateway,
 };
+
+/// What these methods use.
+pub struct Deps {
+    /// The log below the state directory, if it is there.
+    pub log_file: Option<String>,
+    /// The seams.
+    pub platform: Platform,
+    /// The state directory, as it is shown.
+    pub state_dir: PathBuf,
+}
 
 const LINES: usize = 500;
 const BYTES: u64 = 250_000;
 
-pub async fn tail(call: Call, p: LogsTailParams) -> Result<Reply<LogsTail>, Failure> {
-    call.read(move |gateway| newest(gateway, &p)).await
+pub async fn tail(deps: Arc<Deps>, call: Call, p: LogsTailParams) -> Result<Reply<LogsTail>, Failure> {
+    call.read(move || newest(&deps, &p)).await
 }
 
-fn newest(gateway: &Gateway, p: &LogsTailParams) -> Result<LogsTail, Failure> {
-    let Some(file) = &gateway.options.log_file else {
+fn newest(deps: &Deps, p: &LogsTailParams) -> Result<LogsTail, Failure> {
+    let Some(file) = &deps.log_file else {
         let text = "the log file lies outside the state directory: read it on the gateway's machine (logging.file)";
         return Err(ErrorShape::unavailable("LOG_ELSEWHERE", text).into());
     };
-    let storage = &gateway.platform.storage;
-    let shown = gateway.options.state_dir.join(file).display().to_string();
+    let storage = &deps.platform.storage;
+    let shown = deps.state_dir.join(file).display().to_string();
     let failed = |e: std::io::Error| ErrorShape::unavailable("LOG_FILE", format!("{shown}: {e}"));
     let size = match storage.len(file) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => 0,

@@ -3,14 +3,15 @@
 use std::{sync::Arc, time::Duration};
 
 use openclaw_config::ModelRef;
+use openclaw_platform::Platform;
 use openclaw_protocol::{
     display,
     error::ErrorShape,
     message::{Content, Message},
     params::{
-        ModelDefaults, PreviewItem, SessionChanged, SessionKeyParams, SessionPreview, SessionRow, SessionsCompact,
-        SessionsCompactParams, SessionsDelete, SessionsDeleteParams, SessionsList, SessionsListParams,
-        SessionsPatchParams, SessionsPreview, SessionsPreviewParams, SessionsResolve, SessionsResolveParams,
+        PreviewItem, SessionChanged, SessionKeyParams, SessionPreview, SessionsCompact, SessionsCompactParams,
+        SessionsDelete, SessionsDeleteParams, SessionsList, SessionsListParams, SessionsPatchParams, SessionsPreview,
+        SessionsPreviewParams, SessionsResolve, SessionsResolveParams,
     },
     wire::{Int, NonEmpty},
 };
@@ -19,20 +20,41 @@ use super::agent::canonical;
 use crate::{
     dispatch::{Call, Reply},
     failure::Failure,
-    gateway::Gateway,
-    limits::{BULK_SESSIONS, SESSIONS},
+    health::Monitor,
+    limits::SESSIONS,
+    providers::Providers,
     rights::{Effect, Where},
+    runs::Runs,
     sessions::{
+        archive::Archive,
         entry::{SessionEntry, THINKING},
-        index::{Found, Order},
-        key::{agent_of, default_agent, kind, main_key, of_agent},
-        store::Line,
+        key::{agent_of, default_agent, main_key},
+        listing::{Listing, cut},
+        store::Sessions,
     },
-    store::StoreError,
+    settings::Settings,
 };
 
-/// Sessions of a list that names no limit (D45).
-const NEWEST: usize = 200;
+/// What these methods use.
+pub struct Deps {
+    /// Files of what goes from a transcript.
+    pub archive: Arc<Archive>,
+    /// The health snapshot.
+    pub health: Arc<Monitor>,
+    /// Lists of sessions.
+    pub listing: Arc<Listing>,
+    /// The seams.
+    pub platform: Platform,
+    /// Model providers.
+    pub providers: Arc<Providers>,
+    /// Agent runs.
+    pub runs: Arc<Runs>,
+    /// Sessions and transcripts.
+    pub sessions: Arc<Sessions>,
+    /// The configuration in force.
+    pub settings: Settings,
+}
+
 /// Sessions with one label that are told apart.
 const MOST_NAMED: usize = 1000;
 /// Keys looked up by one `sessions.preview`.
@@ -41,116 +63,28 @@ const PREVIEW_KEYS: usize = 64;
 const COMPACT_LINES: usize = 400;
 /// A session's runs get this long to end before it is deleted.
 const END_RUNS: Duration = Duration::from_secs(15);
-/// Characters of a derived title and of a last message.
-const TITLE: usize = 60;
-const LAST_MESSAGE: usize = 120;
-
-pub async fn list(call: Call, p: SessionsListParams) -> Result<Reply<SessionsList>, Failure> {
+pub async fn list(deps: Arc<Deps>, call: Call, p: SessionsListParams) -> Result<Reply<SessionsList>, Failure> {
     call.require(Effect::See(Where::Any))?;
     let turn = call.turn().await;
-    let wanted = Arc::new(p);
-    let asked = wanted.clone();
-    let mut keys = turn.slice(move |gateway| Ok(matching(gateway, &asked)?)).await?;
-    let defaults = Arc::new(call.gateway.health.model_defaults());
-    let mut rows = Vec::with_capacity(keys.len());
-    while !keys.is_empty() {
-        let later = keys.split_off(keys.len().min(BULK_SESSIONS));
-        let (some, asked, defaults) = (std::mem::replace(&mut keys, later), wanted.clone(), defaults.clone());
-        rows.append(&mut turn.slice(move |gateway| listed(gateway, &asked, &defaults, &some)).await?);
-    }
-    // They may have been changed since their order was looked up.
-    rows.sort_by_key(|row: &SessionRow| std::cmp::Reverse(row.updated_at));
-    let encode = move |gateway: &Gateway| {
-        let (ts, path, count) = (gateway.clock.wall(), gateway.health.sessions_path(), rows.len() as u64);
-        Ok(SessionsList { ts, path, count, defaults: ModelDefaults::clone(&defaults), sessions: rows })
-    };
-    turn.encode(encode).await
+    let list = deps.listing.list(p).await?;
+    turn.encode(move || Ok(list)).await
 }
 
-/// Keys of the sessions that a list is to show, newest first. A search reads keys and labels only (D45).
-fn matching(gateway: &Gateway, p: &SessionsListParams) -> Result<Vec<String>, StoreError> {
-    let config = gateway.config();
-    let now = gateway.clock.wall();
-    let search = p.search.as_deref().map(|s| s.trim().to_lowercase()).filter(|s| !s.is_empty());
-    let active = p.active_minutes.map(|minutes| minutes.unsigned() * 60_000);
-    let found = |text: &str, needle: &str| text.to_lowercase().contains(needle);
-    let keep = |s: &Found| {
-        (kind(&s.key) != "global" || p.include_global != Some(false))
-            && (kind(&s.key) != "unknown" || p.include_unknown == Some(true))
-            && p.label.as_deref().is_none_or(|l| s.label.as_deref() == Some(l))
-            && p.spawned_by.as_deref().is_none_or(|by| s.spawned_by.as_deref() == Some(by))
-            && search.as_deref().is_none_or(|n| found(&s.key, n) || s.label.as_deref().is_some_and(|l| found(l, n)))
-    };
-    let limit = p.limit.map_or(NEWEST, |l| l.unsigned() as usize);
-    let mut keys = Vec::new();
-    let agents = p.agent_id.as_deref().map(|id| of_agent(&config, id));
-    gateway.sessions.look(agents.as_deref(), Order::Newest, |session| {
-        // Those that come later have been silent for longer.
-        let is_active = active.is_none_or(|ms| now.saturating_sub(session.updated_at) <= ms);
-        if is_active && keys.len() < limit && keep(&session) {
-            keys.push(session.key);
-        }
-        is_active && keys.len() < limit
-    })?;
-    Ok(keys)
-}
-
-/// Rows of a list; a session that has gone meanwhile has none.
-fn listed(
-    gateway: &Gateway,
-    p: &SessionsListParams,
-    defaults: &ModelDefaults,
-    keys: &[String],
-) -> Result<Vec<SessionRow>, Failure> {
-    let mut rows = Vec::with_capacity(keys.len());
-    for key in keys {
-        let Some(entry) = gateway.sessions.get(key)? else { continue };
-        let mut row = gateway.health.session_row(defaults, key, &entry);
-        if p.include_derived_titles == Some(true) {
-            row.derived_title = title(gateway, &entry)?;
-        }
-        if p.include_last_message == Some(true) {
-            let last = gateway.sessions.messages(&entry.session_id, 1)?;
-            row.last_message_preview = last.first().map(|m| cut(&m.text(), LAST_MESSAGE));
-        }
-        rows.push(row);
-    }
-    Ok(rows)
-}
-
-/// A name for a session that has none: its display name or subject, else how it began.
-fn title(gateway: &Gateway, entry: &SessionEntry) -> Result<Option<String>, Failure> {
-    if let Some(name) = entry.display_name.clone().or_else(|| entry.subject.clone()) {
-        return Ok(Some(name));
-    }
-    Ok(gateway.sessions.first_said(&entry.session_id)?.map(|said| cut(&said.text(), TITLE)))
-}
-
-fn cut(text: &str, max: usize) -> String {
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if line.chars().count() <= max {
-        return line;
-    }
-    let mut short: String = line.chars().take(max.saturating_sub(1)).collect();
-    short.push('…');
-    short
-}
-
-pub async fn preview(call: Call, p: SessionsPreviewParams) -> Result<Reply<SessionsPreview>, Failure> {
+pub async fn preview(deps: Arc<Deps>, call: Call, p: SessionsPreviewParams) -> Result<Reply<SessionsPreview>, Failure> {
     call.require(Effect::See(Where::Any))?;
-    call.read(move |gateway| Ok(previews(gateway, &p))).await
+    call.read(move || Ok(previews(&deps, &p))).await
 }
 
-fn previews(gateway: &Gateway, p: &SessionsPreviewParams) -> SessionsPreview {
-    let config = gateway.config();
+fn previews(deps: &Deps, p: &SessionsPreviewParams) -> SessionsPreview {
+    let config = deps.settings.get();
     let limit = p.limit.map_or(12, |l| l.unsigned() as usize);
     let max = p.max_chars.map_or(240, |m| m.unsigned() as usize);
     let one = |shown: &NonEmpty| {
-        let entry = canonical(&config, shown).ok().map(|key| gateway.sessions.get(&key)).transpose();
+        let entry = canonical(&config, shown).ok().map(|key| deps.sessions.get(&key)).transpose();
         let (status, items) = match entry.map(Option::flatten) {
             Err(_) => ("error", vec![]),
             Ok(None) => ("missing", vec![]),
-            Ok(Some(entry)) => match gateway.sessions.messages(&entry.session_id, limit) {
+            Ok(Some(entry)) => match deps.sessions.messages(&entry.session_id, limit) {
                 Err(_) => ("error", vec![]),
                 Ok(messages) if messages.is_empty() => ("empty", vec![]),
                 Ok(messages) => ("ok", messages.iter().map(|m| item(m, max)).collect()),
@@ -159,7 +93,7 @@ fn previews(gateway: &Gateway, p: &SessionsPreviewParams) -> SessionsPreview {
         SessionPreview { key: shown.as_str().to_owned(), status: status.to_owned(), items }
     };
     let previews = p.keys.0.iter().take(PREVIEW_KEYS).map(one).collect();
-    SessionsPreview { ts: gateway.clock.wall(), previews }
+    SessionsPreview { ts: deps.platform.clock.wall(), previews }
 }
 
 fn item(message: &Message, max: usize) -> PreviewItem {
@@ -179,9 +113,8 @@ fn item(message: &Message, max: usize) -> PreviewItem {
     PreviewItem { role: role.to_owned(), text: cut(&text, max) }
 }
 
-pub async fn resolve(call: Call, p: SessionsResolveParams) -> Result<Reply<SessionsResolve>, Failure> {
-    let gateway = &call.gateway;
-    let config = gateway.config();
+pub async fn resolve(deps: Arc<Deps>, _: Call, p: SessionsResolveParams) -> Result<Reply<SessionsResolve>, Failure> {
+    let config = deps.settings.get();
     let given = [p.key.is_some(), p.session_id.is_some(), p.label.is_some()];
     if given.iter().filter(|g| **g).count() != 1 {
         let text = "Provide exactly one of key, sessionId, label";
@@ -191,7 +124,7 @@ pub async fn resolve(call: Call, p: SessionsResolveParams) -> Result<Reply<Sessi
     let of_parent = |e: &SessionEntry| p.spawned_by.as_deref().is_none_or(|s| e.spawned_by.as_deref() == Some(s));
     let wanted = p.key.as_deref().or(p.session_id.as_deref()).or(p.label.as_deref()).unwrap_or_default();
     let key = p.key.as_deref().map(|k| canonical(&config, k)).transpose()?;
-    let sessions = &gateway.sessions;
+    let sessions = &deps.sessions;
     let named = match (key, &p.session_id, &p.label) {
         (Some(key), _, _) => vec![key],
         (_, Some(id), _) => sessions.key_of(id)?.into_iter().collect(),
@@ -252,9 +185,8 @@ fn apply<T: Clone>(slot: &mut Option<T>, change: Option<&Option<T>>) {
     }
 }
 
-pub async fn patch(call: Call, p: SessionsPatchParams) -> Result<Reply<SessionChanged>, Failure> {
-    let gateway = &call.gateway;
-    let config = gateway.config();
+pub async fn patch(deps: Arc<Deps>, call: Call, p: SessionsPatchParams) -> Result<Reply<SessionChanged>, Failure> {
+    let config = deps.settings.get();
     let key = canonical(&config, &p.key)?;
     call.require(Effect::Change(Where::Session(&key)))?;
     const ON_OFF: [(&str, &str); 7] =
@@ -269,7 +201,7 @@ pub async fn patch(call: Call, p: SessionsPatchParams) -> Result<Reply<SessionCh
     let ask = checked("execAsk", p.exec_ask.as_ref(), &["off", "on-miss", "always"], &[])?;
     let model = match &p.model {
         Some(Some(text)) => {
-            let Some(model) = ModelRef::parse(text).or_else(|| short_model(gateway, text)) else {
+            let Some(model) = ModelRef::parse(text).or_else(|| short_model(&deps, text)) else {
                 let text = "invalid model: expected provider/model, as models.list names them";
                 return Err(ErrorShape::invalid("INVALID_MODEL", text).into());
             };
@@ -278,7 +210,7 @@ pub async fn patch(call: Call, p: SessionsPatchParams) -> Result<Reply<SessionCh
         Some(None) => Some(None),
         None => None,
     };
-    let current = gateway.sessions.get(&key)?;
+    let current = deps.sessions.get(&key)?;
     if let Some(Some(_)) = &p.spawned_by {
         let refused = if !key.contains(":subagent:") {
             Some("spawnedBy is only supported for subagent sessions")
@@ -292,16 +224,16 @@ pub async fn patch(call: Call, p: SessionsPatchParams) -> Result<Reply<SessionCh
         }
     }
     if let Some(Some(label)) = &p.label
-        && gateway.sessions.labelled(label, 2)?.iter().any(|named| *named != key)
+        && deps.sessions.labelled(label, 2)?.iter().any(|named| *named != key)
     {
         let text = format!("label already in use: {}", label.escape_debug());
         return Err(ErrorShape::invalid("LABEL_IN_USE", text).into());
     }
-    if current.is_none() && gateway.sessions.count()? >= SESSIONS {
+    if current.is_none() && deps.sessions.count()? >= SESSIONS {
         let text = format!("this gateway keeps at most {SESSIONS} sessions: delete some first");
         return Err(ErrorShape::unavailable("TOO_MANY_SESSIONS", text).into());
     }
-    let now = gateway.clock.wall();
+    let now = deps.platform.clock.wall();
     let string = |c: &Change<NonEmpty>| c.as_ref().map(|v| v.as_ref().map(|s| s.as_str().to_owned()));
     let (node, spawned) = (string(&p.exec_node), string(&p.spawned_by));
     let label = p.label.as_ref().map(|l| l.as_ref().map(|l| l.as_str().to_owned()));
@@ -326,45 +258,43 @@ pub async fn patch(call: Call, p: SessionsPatchParams) -> Result<Reply<SessionCh
             e.model_override = model.as_ref().map(|m| m.model.clone());
         }
     };
-    let (entry, ()) = gateway.sessions.update(&key, now, change, |_, _| Ok(())).await?;
-    Ok(changed(gateway, key, &entry).into())
+    let (entry, ()) = deps.sessions.update(&key, now, change, |_, _| Ok(())).await?;
+    Ok(changed(&deps, key, &entry).into())
 }
 
 /// A model named without its provider.
-fn short_model(gateway: &Gateway, text: &str) -> Option<ModelRef> {
-    let rows = gateway.providers.list();
+fn short_model(deps: &Deps, text: &str) -> Option<ModelRef> {
+    let rows = deps.providers.list();
     let found = rows.into_iter().find(|m| m.id == text.trim())?;
     Some(ModelRef { provider: found.provider, model: found.id })
 }
 
-fn changed(gateway: &Gateway, key: String, entry: &SessionEntry) -> SessionChanged {
+fn changed(deps: &Deps, key: String, entry: &SessionEntry) -> SessionChanged {
     let entry = serde_json::to_value(entry).unwrap_or_default();
-    SessionChanged { ok: true, key, entry, path: Some(gateway.health.sessions_path()) }
+    SessionChanged { ok: true, key, entry, path: Some(deps.health.sessions_path()) }
 }
 
-pub async fn reset(call: Call, p: SessionKeyParams) -> Result<Reply<SessionChanged>, Failure> {
-    let gateway = &call.gateway;
-    let key = canonical(&gateway.config(), &p.key)?;
+pub async fn reset(deps: Arc<Deps>, call: Call, p: SessionKeyParams) -> Result<Reply<SessionChanged>, Failure> {
+    let key = canonical(&deps.settings.get(), &p.key)?;
     call.require(Effect::Change(Where::Session(&key)))?;
-    let now = gateway.clock.wall();
-    let id = gateway.sessions.new_id();
+    let now = deps.platform.clock.wall();
+    let id = deps.sessions.new_id();
     let change = move |e: &mut SessionEntry| *e = e.restarted(id.clone(), now);
-    let (entry, ()) = gateway.sessions.update(&key, now, change, |_, _| Ok(())).await?;
-    Ok(changed(gateway, key, &entry).into())
+    let (entry, ()) = deps.sessions.update(&key, now, change, |_, _| Ok(())).await?;
+    Ok(changed(&deps, key, &entry).into())
 }
 
-pub async fn delete(call: Call, p: SessionsDeleteParams) -> Result<Reply<SessionsDelete>, Failure> {
-    let gateway = &call.gateway;
-    let config = gateway.config();
+pub async fn delete(deps: Arc<Deps>, call: Call, p: SessionsDeleteParams) -> Result<Reply<SessionsDelete>, Failure> {
+    let config = deps.settings.get();
     let key = canonical(&config, &p.key)?;
     call.require(Effect::Change(Where::Session(&key)))?;
     if key == main_key(&config, agent_of(&config, &key)) || key == main_key(&config, default_agent(&config)) {
         let text = format!("the main session cannot be deleted ({key}); sessions.reset begins it anew");
         return Err(ErrorShape::invalid("MAIN_SESSION", text).into());
     }
-    gateway.runs.end(&key, |_| true, "rpc");
+    deps.runs.end(&key, |_| true, "rpc");
     let ended = async {
-        for run in gateway.runs.of_session(&key) {
+        for run in deps.runs.of_session(&key) {
             run.ended().await;
         }
     };
@@ -372,31 +302,30 @@ pub async fn delete(call: Call, p: SessionsDeleteParams) -> Result<Reply<Session
         let text = "a run of this session is still under way";
         return Err(ErrorShape::unavailable("SESSION_BUSY", text).retry(Some(1000)).into());
     }
-    let Some(entry) = gateway.sessions.get(&key)? else {
+    let Some(entry) = deps.sessions.get(&key)? else {
         return Ok(SessionsDelete { ok: true, key, deleted: false, archived: vec![] }.into());
     };
     // The transcript is archived before it goes: an archive that cannot be written leaves everything as it is.
     let transcript = p.delete_transcript != Some(false);
     let (mut archived, mut kept) = (vec![], 0);
     if transcript {
-        let id = entry.session_id.clone();
-        let lines = call.turn().await.slice(move |gateway| Ok(gateway.sessions.lines(&id)?)).await?;
+        let (sessions, id) = (deps.sessions.clone(), entry.session_id.clone());
+        let lines = call.turn().await.slice(move || Ok(sessions.lines(&id)?)).await?;
         kept = lines.len();
-        archived.extend(archive(gateway, &key, &entry.session_id, "deleted", lines).await?);
+        archived.extend(deps.archive.write(&key, &entry.session_id, "deleted", lines).await?);
     }
-    let Some((gone, lines)) = gateway.sessions.remove(&key, transcript).await? else {
+    let Some((gone, lines)) = deps.sessions.remove(&key, transcript).await? else {
         return Ok(SessionsDelete { ok: true, key, deleted: false, archived }.into());
     };
     // Somebody wrote into it, or began it anew, meanwhile.
     if lines.len() != kept || gone.session_id != entry.session_id {
-        archived.extend(archive(gateway, &key, &gone.session_id, "deleted", lines).await?);
+        archived.extend(deps.archive.write(&key, &gone.session_id, "deleted", lines).await?);
     }
     Ok(SessionsDelete { ok: true, key, deleted: true, archived }.into())
 }
 
-pub async fn compact(call: Call, p: SessionsCompactParams) -> Result<Reply<SessionsCompact>, Failure> {
-    let gateway = &call.gateway;
-    let key = canonical(&gateway.config(), &p.key)?;
+pub async fn compact(deps: Arc<Deps>, call: Call, p: SessionsCompactParams) -> Result<Reply<SessionsCompact>, Failure> {
+    let key = canonical(&deps.settings.get(), &p.key)?;
     call.require(Effect::Change(Where::Session(&key)))?;
     let answer = |compacted, kept, archived, reason: Option<&str>| SessionsCompact {
         ok: true,
@@ -406,50 +335,17 @@ pub async fn compact(call: Call, p: SessionsCompactParams) -> Result<Reply<Sessi
         archived,
         reason: reason.map(str::to_owned),
     };
-    let Some(entry) = gateway.sessions.get(&key)? else {
+    let Some(entry) = deps.sessions.get(&key)? else {
         return Ok(answer(false, None, None, Some("no transcript")).into());
     };
     let keep = p.max_lines.map_or(COMPACT_LINES, |n: Int<1, 1_000_000>| n.unsigned() as usize);
     // The whole transcript is archived before lines of it go.
-    let id = entry.session_id.clone();
-    let lines = call.turn().await.slice(move |gateway| Ok(gateway.sessions.lines(&id)?)).await?;
+    let (sessions, id) = (deps.sessions.clone(), entry.session_id.clone());
+    let lines = call.turn().await.slice(move || Ok(sessions.lines(&id)?)).await?;
     if lines.len() <= keep {
         return Ok(answer(false, Some(lines.len() as u64), None, None).into());
     }
-    let archived = archive(gateway, &key, &entry.session_id, "bak", lines).await?;
-    let (kept, _) = gateway.sessions.compact(&entry.session_id, keep).await?;
+    let archived = deps.archive.write(&key, &entry.session_id, "bak", lines).await?;
+    let (kept, _) = deps.sessions.compact(&entry.session_id, keep).await?;
     Ok(answer(true, Some(kept as u64), archived, None).into())
-}
-
-/// Writes lines as a JSON lines file beside the database; gives its path.
-async fn archive(
-    gateway: &Gateway,
-    key: &str,
-    session_id: &str,
-    kind: &str,
-    lines: Vec<Line>,
-) -> Result<Option<String>, Failure> {
-    if lines.is_empty() {
-        return Ok(None);
-    }
-    let config = gateway.config();
-    let agent: String =
-        agent_of(&config, key).chars().filter(|c| c.is_ascii_alphanumeric() || "-_".contains(*c)).collect();
-    let at = jiff::Timestamp::from_millisecond(gateway.clock.wall() as i64).unwrap_or_default();
-    let stamp = at.strftime("%Y-%m-%dT%H-%M-%S.%3fZ");
-    let name = format!("agents/{agent}/sessions/{session_id}.jsonl.{kind}.{stamp}");
-    let mut text = String::new();
-    for line in &lines {
-        text.push_str(&serde_json::to_string(line).unwrap_or_default());
-        text.push('\n');
-    }
-    let (storage, file) = (gateway.platform.storage.clone(), name.clone());
-    let write = move || storage.write_atomic(&file, text.as_bytes());
-    match openclaw_platform::SpawnerExt::blocking(&*gateway.tasks, write).await {
-        Some(Ok(())) => Ok(Some(gateway.options.state_dir.join(name).display().to_string())),
-        failed => {
-            tracing::error!(?failed, "archiving a transcript");
-            Err(ErrorShape::unavailable("STORAGE", "the transcript could not be archived").into())
-        }
-    }
 }

@@ -1,5 +1,8 @@
 //! health, status, presence, system events, heartbeats, wake (protocol-core.md section 12).
 
+use std::sync::Arc;
+
+use openclaw_platform::Platform;
 use openclaw_protocol::{
     connect::Presence,
     error::ErrorShape,
@@ -8,52 +11,79 @@ use openclaw_protocol::{
 };
 
 use crate::{
+    channels::Channels,
     dispatch::{Call, Reply},
     failure::Failure,
-    presence::Told,
+    health::Monitor,
+    heartbeat::Heartbeats,
+    hub::EventHub,
+    presence::{PresenceTable, Told},
     rights::{Effect, Where},
     sessions::key::{default_agent, main_key},
+    settings::Settings,
+    system_events::SystemEvents,
 };
+
+/// What these methods use.
+pub struct Deps {
+    /// Messaging channels.
+    pub channels: Arc<Channels>,
+    /// The health snapshot.
+    pub health: Arc<Monitor>,
+    /// Heartbeats.
+    pub heartbeats: Arc<Heartbeats>,
+    /// The name of this machine.
+    pub host: String,
+    /// Events.
+    pub hub: Arc<EventHub>,
+    /// The seams.
+    pub platform: Platform,
+    /// Who is there.
+    pub presence: Arc<PresenceTable>,
+    /// The configuration in force.
+    pub settings: Settings,
+    /// Notes for the next prompt of a session.
+    pub system_events: Arc<SystemEvents>,
+}
 
 type Answer<T> = Result<Reply<T>, Failure>;
 
-pub async fn health(call: Call, params: p::HealthParams) -> Answer<Health> {
+pub async fn health(deps: Arc<Deps>, _: Call, params: p::HealthParams) -> Answer<Health> {
     if params.probe == Some(true) {
-        let now = call.gateway.clock.wall();
+        let now = deps.platform.clock.wall();
         let limit = std::time::Duration::from_secs(10);
-        call.gateway.channels.status(now, Some(limit)).await;
-        return Ok(call.gateway.health.refresh().into());
+        deps.channels.status(now, Some(limit)).await;
+        return Ok(deps.health.refresh().into());
     }
-    let health = &call.gateway.health;
+    let health = &deps.health;
     Ok(health.recent().map_or_else(|| health.refresh().into(), Reply::from))
 }
 
-pub async fn status(call: Call, _: Empty) -> Answer<Status> {
-    call.read(|gateway| Ok(gateway.health.status()?)).await
+pub async fn status(deps: Arc<Deps>, call: Call, _: Empty) -> Answer<Status> {
+    call.read(move || Ok(deps.health.status()?)).await
 }
 
-pub async fn presence(call: Call, _: Empty) -> Answer<PresenceList> {
-    let now = call.gateway.clock.wall();
-    Ok(call.gateway.presence.lock().encoded(now)?.into())
+pub async fn presence(deps: Arc<Deps>, _: Call, _: Empty) -> Answer<PresenceList> {
+    let now = deps.platform.clock.wall();
+    Ok(deps.presence.lock().encoded(now)?.into())
 }
 
-pub async fn event(call: Call, params: p::SystemEventParams) -> Answer<Done> {
-    let gateway = &call.gateway;
+pub async fn event(deps: Arc<Deps>, call: Call, params: p::SystemEventParams) -> Answer<Done> {
     let text = params.text.as_deref().map(str::trim).filter(|t| !t.is_empty());
     let Some(text) = text else { return Err(ErrorShape::invalid("TEXT_REQUIRED", "text required").into()) };
-    let now = gateway.clock.wall();
-    let hub = gateway.hub.ordered();
-    let mut presence = gateway.presence.lock();
-    let (old, new) = presence.note(text, &params, &gateway.options.host.name, now);
-    let (list, version) = (presence.encoded(now)?, gateway.health.state_version(&presence));
+    let now = deps.platform.clock.wall();
+    let hub = deps.hub.ordered();
+    let mut presence = deps.presence.lock();
+    let (old, new) = presence.note(text, &params, &deps.host, now);
+    let (list, version) = (presence.encoded(now)?, deps.health.state_version(&presence));
     drop(presence);
     hub.publish(&PRESENCE, &Told { presence: list }, Some(version));
     drop(hub);
-    let config = gateway.config();
+    let config = deps.settings.get();
     let session = main_key(&config, default_agent(&config));
     let note = if text.starts_with("Node:") { changes(old.as_ref(), &new) } else { Some(text.to_owned()) };
     if let Some(note) = note {
-        gateway.system_events.note(&call.member.principal(), &session, &note);
+        deps.system_events.note(&call.member.principal(), &session, &note);
     }
     Ok(Done { ok: true }.into())
 }
@@ -80,26 +110,26 @@ fn changes(old: Option<&Presence>, new: &Presence) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join(" · "))
 }
 
-pub async fn last_heartbeat(call: Call, _: Empty) -> Answer<Option<Heartbeat>> {
-    Ok(call.gateway.heartbeats.last().into())
+pub async fn last_heartbeat(deps: Arc<Deps>, _: Call, _: Empty) -> Answer<Option<Heartbeat>> {
+    Ok(deps.heartbeats.last().into())
 }
 
-pub async fn set_heartbeats(call: Call, params: p::SetHeartbeatsParams) -> Answer<p::SetHeartbeats> {
-    call.gateway.heartbeats.switch(params.enabled);
+pub async fn set_heartbeats(deps: Arc<Deps>, _: Call, params: p::SetHeartbeatsParams) -> Answer<p::SetHeartbeats> {
+    deps.heartbeats.switch(params.enabled);
     Ok(p::SetHeartbeats { ok: true, enabled: params.enabled }.into())
 }
 
-pub async fn wake(call: Call, params: p::WakeParams) -> Answer<Done> {
+pub async fn wake(deps: Arc<Deps>, call: Call, params: p::WakeParams) -> Answer<Done> {
     let text = params.text.trim();
     if text.is_empty() {
         return Ok(Done { ok: false }.into());
     }
-    let config = call.gateway.config();
+    let config = deps.settings.get();
     let session = main_key(&config, default_agent(&config));
     call.require(Effect::Run(Where::Session(&session)))?;
-    call.gateway.system_events.note(&call.member.principal(), &session, text);
+    deps.system_events.note(&call.member.principal(), &session, text);
     if params.mode == WakeMode::Now {
-        call.gateway.heartbeats.wake();
+        deps.heartbeats.wake();
     }
     Ok(Done { ok: true }.into())
 }

@@ -1,5 +1,8 @@
 //! voicewake.get, voicewake.set, talk.mode (nodes-config-lifecycle.md part A5).
 
+use std::sync::Arc;
+
+use openclaw_platform::Platform;
 use openclaw_protocol::{
     connect::ClientMode,
     error::ErrorShape,
@@ -13,22 +16,36 @@ use serde_json::Value;
 use crate::{
     dispatch::{Call, Reply},
     failure::Failure,
+    hub::EventHub,
+    nodes::Nodes,
+    voicewake::WakeWords,
     wire_error,
 };
 
-type Outcome<T> = Result<Reply<T>, Failure>;
-
-pub async fn wake_get(call: Call, _: Empty) -> Outcome<n::VoiceWake> {
-    Ok(call.gateway.wake_words.get().into())
+/// What these methods use.
+pub struct Deps {
+    /// Events.
+    pub hub: Arc<EventHub>,
+    /// Connected nodes.
+    pub nodes: Arc<Nodes>,
+    /// The seams.
+    pub platform: Platform,
+    /// Words that wake the assistant.
+    pub wake_words: Arc<WakeWords>,
 }
 
-pub async fn wake_set(call: Call, params: n::VoiceWakeSetParams) -> Outcome<n::VoiceWake> {
+type Outcome<T> = Result<Reply<T>, Failure>;
+
+pub async fn wake_get(deps: Arc<Deps>, _: Call, _: Empty) -> Outcome<n::VoiceWake> {
+    Ok(deps.wake_words.get().into())
+}
+
+pub async fn wake_set(deps: Arc<Deps>, _: Call, params: n::VoiceWakeSetParams) -> Outcome<n::VoiceWake> {
     let Some(Json(Value::Array(given))) = params.triggers else {
         return Err(ErrorShape::invalid("INVALID_PARAMS", "voicewake.set requires triggers: string[]").into());
     };
-    let gateway = &call.gateway;
-    let tell = |words: &n::VoiceWake| gateway.hub.publish(&VOICEWAKE_CHANGED, words);
-    let set = gateway.wake_words.set(&given, gateway.clock.wall(), tell).await;
+    let tell = |words: &n::VoiceWake| deps.hub.publish(&VOICEWAKE_CHANGED, words);
+    let set = deps.wake_words.set(&given, deps.platform.clock.wall(), tell).await;
     Ok(set.map_err(|error| stored(&error))?.into())
 }
 
@@ -38,13 +55,12 @@ fn stored(error: &std::io::Error) -> ErrorShape {
 }
 
 /// Nothing is kept: who comes later starts without.
-pub async fn talk(call: Call, params: n::TalkModeParams) -> Outcome<n::TalkMode> {
-    let gateway = &call.gateway;
-    if call.member.client_mode == ClientMode::Webchat && !gateway.nodes.has_mobile() {
+pub async fn talk(deps: Arc<Deps>, call: Call, params: n::TalkModeParams) -> Outcome<n::TalkMode> {
+    if call.member.client_mode == ClientMode::Webchat && !deps.nodes.has_mobile() {
         return Err(ErrorShape::unavailable("TALK_DISABLED", "talk disabled: no connected iOS/Android nodes").into());
     }
     let phase = params.phase.map(|p| p.as_str().to_owned());
-    let mode = n::TalkMode { enabled: params.enabled, phase, ts: gateway.clock.wall() };
-    gateway.hub.publish(&TALK_MODE, &mode);
+    let mode = n::TalkMode { enabled: params.enabled, phase, ts: deps.platform.clock.wall() };
+    deps.hub.publish(&TALK_MODE, &mode);
     Ok(mode.into())
 }

@@ -4,14 +4,24 @@
 use std::{sync::Arc, time::Duration};
 
 use openclaw_agent::exec::{BadRequest, ExecRequest, Facts};
-use openclaw_protocol::{approvals::Decision, error::ErrorShape, wire::Json};
+use openclaw_platform::Clock;
+use openclaw_protocol::{
+    approvals::Decision,
+    error::ErrorShape,
+    nodes as n,
+    scope::Scope,
+    wire::{Int, Json},
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Answer, InvokeError, Node, Nodes, Request, allowlist};
 use crate::{
     approvals::{Approvals, Binding, Granted, Question, Unusable},
-    limits::{APPROVAL_DEFAULT, NODE_ANSWER_GRACE, NODE_INSPECT},
+    failure::Failure,
+    idempotency::{Check, Idempotency},
+    limits::{APPROVAL_DEFAULT, NODE_ANSWER_GRACE, NODE_ANSWER_KEPT, NODE_INSPECT},
+    rights::{self, Effect, Principal},
     settings::Settings,
 };
 
@@ -54,15 +64,121 @@ fn tell_approved(params: &mut Value, granted: &Granted) {
 
 /// What may be asked of nodes, and with which words.
 pub struct Commands {
-    nodes: Arc<Nodes>,
-    approvals: Arc<Approvals>,
-    settings: Settings,
+    deps: Deps,
+}
+
+/// What asking uses of others.
+pub struct Deps {
+    /// Now.
+    pub clock: Arc<dyn Clock>,
+    /// The configuration.
+    pub settings: Settings,
+    /// The nodes.
+    pub nodes: Arc<Nodes>,
+    /// Who asks a person.
+    pub approvals: Arc<Approvals>,
+    /// Keys that were used before.
+    pub idempotency: Arc<Idempotency>,
+}
+
+/// Who asks for a command.
+pub struct Asker {
+    /// What it may cause.
+    pub by: Principal,
+    /// Whose idempotency keys these are (D19).
+    pub identity: String,
+    /// It may say what programs a node runs.
+    pub is_admin: bool,
+}
+
+impl Asker {
+    /// Whose invoke of this key it is, so that the same client can take it back.
+    pub fn owner(&self, key: &str) -> String {
+        format!("{}:{key}", self.identity)
+    }
 }
 
 impl Commands {
-    /// Of these nodes.
-    pub fn new(nodes: Arc<Nodes>, approvals: Arc<Approvals>, settings: Settings) -> Self {
-        Self { nodes, approvals, settings }
+    /// With these.
+    pub fn new(deps: Deps) -> Self {
+        Self { deps }
+    }
+
+    fn require(&self, asker: &Asker, effect: Effect<'_>) -> Result<(), ErrorShape> {
+        if rights::may(&self.deps.settings.get(), &asker.by, effect) {
+            Ok(())
+        } else {
+            Err(rights::refusal(&asker.by, effect))
+        }
+    }
+
+    /// Asks a node for one of the commands that it offers, once per key.
+    ///
+    /// # Errors
+    /// What is wrong with the request; why it was not run, or that its end is unknown.
+    pub async fn invoke(&self, asker: &Asker, params: n::NodeInvokeParams) -> Result<n::NodeInvoke, Failure> {
+        let (node_id, command) = (params.node_id.trim(), params.command.trim());
+        if node_id.is_empty() || command.is_empty() {
+            return Err(ErrorShape::invalid("NODE_ID_AND_COMMAND_REQUIRED", "nodeId and command required").into());
+        }
+        let (key, now) = (params.idempotency_key.as_str(), self.deps.clock.wall());
+        // Before anything that may change with time: a retry gets its answer also when the node has gone (D19).
+        let claim = match self.deps.idempotency.check("node.invoke", &asker.identity, key, &params, now)? {
+            Check::New(claim) => claim,
+            Check::Done(record) => return record.answer::<n::NodeInvoke>(),
+            Check::InFlight(_, pending) => {
+                let record = pending.answer().await;
+                let gone =
+                    || ErrorShape::unavailable("INTERRUPTED", "the first request with this key was not finished");
+                return record.ok_or_else(|| gone().retry(None))?.answer::<n::NodeInvoke>();
+            }
+        };
+        let refused = |error: ErrorShape| {
+            self.deps.idempotency.release(&claim);
+            Failure::from(error)
+        };
+        let node = self.deps.nodes.get(node_id).ok_or(InvokeError::NotConnected);
+        let node = node.map_err(|e| refused(e.into()))?;
+        self.may_invoke(&node, command).map_err(refused)?;
+        // What programs a node may run is for admins to say, whichever way it is asked (S19).
+        let is_for_admins = command.starts_with(allowlist::POLICY) || command == allowlist::SYSTEM_RUN_INSPECT;
+        if is_for_admins && !asker.is_admin {
+            let scope = Scope::Admin.as_str();
+            let error = ErrorShape::invalid("MISSING_SCOPE", format!("missing scope: {scope}"));
+            return Err(refused(error.with("scope", scope)));
+        }
+        // Running programs is for those who may have commands run; others need a person's approval of this very command (D47).
+        let has_approval = params.params.as_ref().is_some_and(|Json(p)| p["approvalId"].is_string());
+        if command == allowlist::SYSTEM_RUN && !has_approval {
+            self.require(asker, Effect::Commands).map_err(refused)?;
+        }
+        let checked = self.checked(node_id, command, params.params.as_ref()).map_err(refused)?;
+        let (text, left_out) = (checked.text, checked.env_left_out);
+        let request = Request {
+            command: command.to_owned(),
+            params: text,
+            timeout: params.timeout_ms.map(|t| Duration::from_millis(Int::unsigned(t))),
+            idempotency_key: Some(key.to_owned()),
+            owner: Some(asker.owner(key)),
+        };
+        match self.deps.nodes.invoke(node_id, request).await {
+            Ok(answer) => {
+                let answer = answered(node_id, command, answer.with_left_out(&left_out));
+                let payload = serde_json::to_value(&answer).ok();
+                let record = match payload.filter(|p| p.to_string().len() <= NODE_ANSWER_KEPT) {
+                    Some(payload) => claim.answered(Some(payload), None),
+                    None => claim.answered(None, Some(not_kept())),
+                };
+                self.deps.idempotency.finish_durably(&claim, record).await?;
+                Ok(answer)
+            }
+            Err(error) if error.had_no_effect() => Err(refused(error.into())),
+            Err(error) => {
+                let error = ErrorShape::from(error);
+                self.deps.idempotency.finish_durably(&claim, claim.answered(None, Some(error.clone()))).await?;
+                Err(error.into())
+            }
+        }
     }
 
     /// The parameters as the node gets them. Only the gateway may say that a person approved a command: what a client
@@ -105,7 +221,7 @@ impl Commands {
             ErrorShape::invalid(reason, e.to_string())
         };
         let id = approval.as_str().unwrap_or_default();
-        let granted = self.approvals.redeem(id, &Binding::of(&request, Some(node_id))).map_err(unusable)?;
+        let granted = self.deps.approvals.redeem(id, &Binding::of(&request, Some(node_id))).map_err(unusable)?;
         // Only what was shown, and the time that it may take.
         let mut approved = request.to_params();
         if let Some(timeout) = params.get("timeoutMs") {
@@ -118,7 +234,7 @@ impl Commands {
     /// What a node finds for a command on its machine, for the question about it. None when it does not offer to look or
     /// does not answer: then the question is asked without, and a node of this make runs nothing by its answer.
     pub async fn inspect(&self, node_id: &str, request: &ExecRequest) -> Option<Inspected> {
-        let node = self.nodes.get(node_id)?;
+        let node = self.deps.nodes.get(node_id)?;
         self.may_invoke(&node, allowlist::SYSTEM_RUN_INSPECT).ok()?;
         drop(node);
         let asked = Request {
@@ -128,7 +244,7 @@ impl Commands {
             idempotency_key: None,
             owner: None,
         };
-        let answer = self.nodes.invoke(node_id, asked).await.ok()?;
+        let answer = self.deps.nodes.invoke(node_id, asked).await.ok()?;
         let found: Inspected = serde_json::from_value(answer.payload?).ok()?;
         found.is_bounded().then_some(found)
     }
@@ -139,7 +255,7 @@ impl Commands {
     /// # Errors
     /// Why it did not run, or that its end is unknown.
     pub async fn run(&self, node_id: &str, request: &ExecRequest, timeout: Duration) -> Result<Answer, ErrorShape> {
-        let node = self.nodes.get(node_id).ok_or(InvokeError::NotConnected)?;
+        let node = self.deps.nodes.get(node_id).ok_or(InvokeError::NotConnected)?;
         self.may_invoke(&node, allowlist::SYSTEM_RUN)?;
         drop(node);
         let mut params = request.to_params();
@@ -152,25 +268,25 @@ impl Commands {
             idempotency_key: None,
             owner: None,
         };
-        match self.nodes.invoke(node_id, ask(&params)).await {
+        match self.deps.nodes.invoke(node_id, ask(&params)).await {
             Err(error) if error.node_code() == Some(APPROVAL_REQUIRED) => {}
             other => return Ok(other?),
         }
         let inspected = self.inspect(node_id, request).await;
         let (facts, not_remembered) = inspected.map_or((None, None), |found| (Some(found.facts), found.not_remembered));
         let question = Question::of(request, Some(node_id), facts, not_remembered.as_deref());
-        let outcome = self.approvals.ask(None, question, APPROVAL_DEFAULT).await?;
+        let outcome = self.deps.approvals.ask(None, question, APPROVAL_DEFAULT).await?;
         let denied = |text: &str| ErrorShape::invalid("DENIED", text);
         match outcome.decision {
             Some(Decision::Deny) => return Err(denied("not allowed: a person said no")),
             // Its own policy says what counts then.
             None => params["unanswered"] = true.into(),
             Some(_) => {
-                let granted = self.approvals.redeem(&outcome.id, &Binding::of(request, Some(node_id)));
+                let granted = self.deps.approvals.redeem(&outcome.id, &Binding::of(request, Some(node_id)));
                 tell_approved(&mut params, &granted.map_err(|e| denied(&e.to_string()))?);
             }
         }
-        Ok(self.nodes.invoke(node_id, ask(&params)).await?)
+        Ok(self.deps.nodes.invoke(node_id, ask(&params)).await?)
     }
 
     /// Platform and configuration in force now, then what the node declared (part A2).
@@ -178,7 +294,7 @@ impl Commands {
     /// # Errors
     /// INVALID_REQUEST with the reason in `details.reason`.
     pub fn may_invoke(&self, node: &Node, command: &str) -> Result<(), ErrorShape> {
-        let config = self.settings.get();
+        let config = self.deps.settings.get();
         let family = node.device_family.as_deref();
         let reason = if !allowlist::allows(&config.gateway.nodes, &node.platform, family, command) {
             "command not allowlisted"
@@ -191,5 +307,22 @@ impl Commands {
         };
         let error = ErrorShape::invalid("NODE_COMMAND_NOT_ALLOWED", "node command not allowed");
         Err(error.with("reason", reason).with("command", command))
+    }
+}
+
+/// What a repeated key is told when the first answer was too large to be kept (F04): it is not run again.
+fn not_kept() -> ErrorShape {
+    let text =
+        format!("the node ran this already; its answer was larger than {NODE_ANSWER_KEPT} bytes and is not kept");
+    ErrorShape::unavailable("ANSWER_NOT_KEPT", text)
+}
+
+fn answered(node_id: &str, command: &str, answer: Answer) -> n::NodeInvoke {
+    n::NodeInvoke {
+        ok: true,
+        node_id: node_id.to_owned(),
+        command: command.to_owned(),
+        payloadJSON: answer.payload_json,
+        payload: answer.payload,
     }
 }

@@ -1,9 +1,7 @@
 //! Who is behind a text, a request or a run.
 
-use openclaw_protocol::scope::{Role, Scope, Scopes};
+use openclaw_protocol::scope::{Scope, Scopes};
 use serde::{Deserialize, Serialize};
-
-use crate::hub::Member;
 
 /// Who is behind a text, a request or a run. Stored with runs, so that one that is begun anew has the rights it had.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,14 +55,6 @@ pub enum Standing {
 }
 
 impl Principal {
-    /// The client behind a connection.
-    pub fn of(member: &Member) -> Self {
-        match member.role {
-            Role::Operator => Self::Operator { scopes: member.scopes.clone() },
-            Role::Node => Self::Node { id: member.node_id.clone().unwrap_or_default() },
-        }
-    }
-
     /// Who asked for a run that was stored before runs knew it: it may go on, without tools that run commands.
     pub fn unknown() -> Self {
         Self::Operator { scopes: Scopes::new([Scope::Write.as_str().to_owned()]) }

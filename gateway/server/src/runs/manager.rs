@@ -237,7 +237,7 @@ pub struct Deps {
 /// Who offers tools to runs.
 pub trait Toolbox: Send + Sync {
     /// Those of this run, in its session: none unless who asked may have commands run (D47).
-    fn for_run(&self, run: &Arc<Run>, entry: &SessionEntry) -> Vec<Arc<dyn Tool>>;
+    fn for_run(&self, runs: &Arc<Runs>, run: &Arc<Run>, entry: &SessionEntry) -> Vec<Arc<dyn Tool>>;
 }
 
 /// All runs.
@@ -303,8 +303,8 @@ impl Runs {
     }
 
     /// The tools of a run.
-    pub(super) fn tools(&self, run: &Arc<Run>, entry: &SessionEntry) -> Vec<Arc<dyn Tool>> {
-        self.toolbox.get().map_or_else(Vec::new, |toolbox| toolbox.for_run(run, entry))
+    pub(super) fn tools(self: &Arc<Self>, run: &Arc<Run>, entry: &SessionEntry) -> Vec<Arc<dyn Tool>> {
+        self.toolbox.get().map_or_else(Vec::new, |toolbox| toolbox.for_run(self, run, entry))
     }
 
     /// True when the session's reset is due (section 6).

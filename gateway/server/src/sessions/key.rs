@@ -2,6 +2,7 @@
 
 use openclaw_channels::{ChatKind, Inbound};
 use openclaw_config::{Config, DmScope, SessionScope};
+use openclaw_protocol::connect::SessionDefaults;
 
 use crate::limits::SESSION_KEY;
 
@@ -109,6 +110,17 @@ pub fn kind(key: &str) -> &'static str {
         "unknown" => "unknown",
         k if k.contains(":group:") || k.contains(":channel:") => "group",
         _ => "direct",
+    }
+}
+
+/// How sessions are named, as clients are told.
+pub fn defaults(config: &Config) -> SessionDefaults {
+    let agent = default_agent(config);
+    SessionDefaults {
+        default_agent_id: agent.to_owned(),
+        main_key: config.session.main_key.clone(),
+        main_session_key: main_key(config, agent),
+        scope: openclaw_protocol::connect::wire_name(&config.session.scope),
     }
 }
 

@@ -1,14 +1,15 @@
 //! nodes_list, node_invoke, node_run.
 
 use openclaw_agent::exec::ExecRequest;
-use openclaw_protocol::{nodes::NodeInvokeParams, params::Empty};
+use openclaw_protocol::nodes::{NodeInvokeParams, NodeList};
 use serde_json::{Value, json};
 
-use super::own::{Context, Failed, params, text, timeout, told};
-use crate::{methods, nodes::allowlist};
+use super::own::{Context, Failed, IDENTITY, params, text, timeout, told};
+use crate::nodes::{allowlist, commands::Asker};
 
-pub async fn list(context: &Context) -> Result<Value, Failed> {
-    told(methods::nodes::list(context.call(), Empty {}).await)
+pub fn list(context: &Context) -> Result<Value, Failed> {
+    let deps = &context.deps;
+    told(Ok(NodeList { ts: deps.platform.clock.wall(), nodes: deps.nodes.list(deps.devices.nodes()) }))
 }
 
 pub async fn invoke(context: &Context, arguments: &Value) -> Result<Value, Failed> {
@@ -28,7 +29,9 @@ pub async fn invoke(context: &Context, arguments: &Value) -> Result<Value, Faile
     if arguments["params"].is_object() {
         wanted["params"] = arguments["params"].clone();
     }
-    let answer = told(methods::nodes::invoke(context.call(), params::<NodeInvokeParams>(wanted)?).await)?;
+    let asker = Asker { by: context.by.clone(), identity: IDENTITY.to_owned(), is_admin: false };
+    let wanted = params::<NodeInvokeParams>(wanted)?;
+    let answer = told(context.deps.node_commands.invoke(&asker, wanted).await)?;
     Ok(answer["payload"].clone())
 }
 
@@ -39,6 +42,6 @@ pub async fn run(context: &Context, arguments: &Value) -> Result<Value, Failed> 
     let request =
         ExecRequest { session_key: Some(context.session_key.clone()), agent_id: context.agent_id.clone(), ..request };
     request.check().map_err(|e| e.to_string())?;
-    let answer = context.gateway.node_commands.run(node_id, &request, timeout(arguments)).await;
+    let answer = context.deps.node_commands.run(node_id, &request, timeout(arguments)).await;
     Ok(answer.map_err(|e| e.message)?.payload.unwrap_or_default())
 }

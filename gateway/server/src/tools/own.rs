@@ -6,37 +6,29 @@ use openclaw_agent::{
     provider::ToolSpec,
     tool::{Tool, ToolOutput},
 };
-use openclaw_platform::{
-    BoxFuture, Entropy, EntropyExt as _,
-    sync::{Arc, Mutex},
-};
-use openclaw_protocol::{
-    connect::ClientMode,
-    params::SendParams,
-    scope::{Role, Scope, Scopes},
-    truncate,
-};
+use openclaw_platform::{BoxFuture, Entropy, EntropyExt as _, sync::Arc};
+use openclaw_protocol::{params::SendParams, truncate};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::Deps;
 use crate::{
-    auth::Via,
-    dispatch::{Call, Reply},
     failure::Failure,
-    gateway::Gateway,
-    hub::Member,
     limits::{TOOL_OUTPUT, TOOL_TIMEOUT, TOOL_TIMEOUT_MAX},
-    methods,
-    outbox::Outbox,
     rights::{self, Effect, Principal},
-    runs::manager::Run,
+    runs::{Runs, manager::Run},
     sessions::entry::Route,
 };
 
+/// Whose idempotency keys those of tools are; each is drawn for one call.
+pub const IDENTITY: &str = "shared";
+
 /// For whom a tool works.
 pub struct Context {
-    /// The gateway.
-    pub gateway: Arc<Gateway>,
+    /// What tools use.
+    pub deps: Arc<Deps>,
+    /// Where runs are asked for.
+    pub runs: Arc<Runs>,
     /// Who asked for the run: a tool reaches no further than he may.
     pub by: Principal,
     /// The run's agent.
@@ -50,11 +42,11 @@ pub struct Context {
 
 impl Context {
     /// For one run.
-    pub fn new(gateway: Arc<Gateway>, run: &Arc<Run>, agent: &str) -> Arc<Self> {
+    pub fn new(deps: Arc<Deps>, runs: Arc<Runs>, run: &Arc<Run>, agent: &str) -> Arc<Self> {
         // Each run draws keys of its own, also from a source whose streams are told apart by their names alone.
-        let entropy = gateway.platform.entropy.fork(&format!("tools of {}", run.request.run_id));
+        let entropy = deps.platform.entropy.fork(&format!("tools of {}", run.request.run_id));
         let (by, session_key) = (run.request.by.clone(), run.request.session_key.clone());
-        Arc::new(Self { gateway, by, agent_id: agent.to_owned(), session_key, run: run.clone(), entropy })
+        Arc::new(Self { deps, runs, by, agent_id: agent.to_owned(), session_key, run: run.clone(), entropy })
     }
 
     /// Refuses what who asked for the run may not cause.
@@ -62,31 +54,11 @@ impl Context {
     /// # Errors
     /// That it is not his.
     pub fn require(&self, effect: Effect<'_>) -> Result<(), Failed> {
-        if rights::may(&self.gateway.config(), &self.by, effect) {
+        if rights::may(&self.deps.settings.get(), &self.by, effect) {
             Ok(())
         } else {
             Err(rights::refusal(&self.by, effect).message)
         }
-    }
-
-    /// A caller of methods that is no connection: it may look and act, and nothing else. What the run's own principal may
-    /// is asked before ([`Self::require`]).
-    pub fn call(&self) -> Call {
-        let scopes = [Scope::Read, Scope::Write].map(|s| s.as_str().to_owned());
-        let member = Member {
-            conn_id: self.key(),
-            role: Role::Operator,
-            scopes: Scopes::new(scopes),
-            device_id: None,
-            node_id: None,
-            via: Via::Device,
-            client_name: "agent".to_owned(),
-            client_mode: ClientMode::Backend,
-            subscriptions: Mutex::default(),
-            reading: tokio::sync::Mutex::default(),
-            outbox: Arc::new(Outbox::new(0)),
-        };
-        Call { gateway: self.gateway.clone(), member: Arc::new(member), id: "tool".to_owned() }
     }
 
     /// A fresh idempotency key.
@@ -98,13 +70,13 @@ impl Context {
 /// Why a tool failed, for the model.
 pub type Failed = String;
 
-/// What a handler gave, as JSON.
+/// What a service gave, as JSON.
 ///
 /// # Errors
 /// Its message.
-pub fn told<R: serde::Serialize>(result: Result<Reply<R>, Failure>) -> Result<Value, Failed> {
+pub fn told<R: serde::Serialize>(result: Result<R, Failure>) -> Result<Value, Failed> {
     match result {
-        Ok(reply) => reply.settle().map_err(|e| e.to_string()),
+        Ok(value) => serde_json::to_value(value).map_err(|e| e.to_string()),
         Err(failure) => Err(failure.error().message.clone()),
     }
 }
@@ -148,27 +120,27 @@ impl Own {
         let context = &*self.context;
         context.require(Effect::Commands)?;
         match self.name {
-            "nodes_list" => super::nodes::list(context).await,
+            "nodes_list" => super::nodes::list(context),
             "node_invoke" => super::nodes::invoke(context, &arguments).await,
             "node_run" => super::nodes::run(context, &arguments).await,
             "sessions_list" => super::sessions::list(context, &arguments).await,
-            "sessions_history" => super::sessions::history(context, &arguments).await,
+            "sessions_history" => super::sessions::newest(context, &arguments).await,
             "sessions_send" => super::sessions::send(context, &arguments).await,
             _ => message_send(context, arguments).await,
         }
     }
 }
 
-/// Through the same door as every client's `send`.
+/// As for every client's `send`.
 async fn message_send(context: &Context, mut arguments: Value) -> Result<Value, Failed> {
     let (to, channel) = (text(&arguments, "to")?.to_owned(), text(&arguments, "channel")?.to_lowercase());
-    let account = context.gateway.channels.account(&channel, arguments["accountId"].as_str());
+    let account = context.deps.channels.account(&channel, arguments["accountId"].as_str());
     let account_id = account.map(|c| c.account().to_owned()).unwrap_or_default();
     context.require(Effect::Send(Some(&Route { channel, to, account_id })))?;
     let members = arguments.as_object_mut().ok_or("expected an object")?;
     members.retain(|name, _| matches!(name.as_str(), "to" | "message" | "channel" | "accountId" | "mediaUrl"));
     members.insert("idempotencyKey".to_owned(), context.key().into());
-    told(methods::send::send(context.call(), params::<SendParams>(arguments)?).await)
+    told(context.deps.sends.send(&context.by, IDENTITY, params::<SendParams>(arguments)?).await)
 }
 
 /// Description and properties, with the required ones.

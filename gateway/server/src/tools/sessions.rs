@@ -1,17 +1,13 @@
 //! sessions_list, sessions_history, sessions_send.
 
-use openclaw_protocol::{
-    message::Content,
-    params::{ChatHistoryParams, SessionsListParams},
-};
+use openclaw_protocol::{message::Content, params::SessionsListParams};
 use serde_json::{Value, json};
 
 use super::own::{Context, Failed, params, text, timeout, told};
 use crate::{
-    methods,
     rights::{self, Effect, Where},
     runs::{Outcome, RunRequest, execute},
-    sessions::key,
+    sessions::{history, key},
 };
 
 fn limit(arguments: &Value) -> u64 {
@@ -23,9 +19,9 @@ pub async fn list(context: &Context, arguments: &Value) -> Result<Value, Failed>
     if let Ok(search) = text(arguments, "search") {
         wanted["search"] = search.into();
     }
-    let found = told(methods::sessions::list(context.call(), params::<SessionsListParams>(wanted)?).await)?;
+    let found = told(context.deps.listing.list(params::<SessionsListParams>(wanted)?).await)?;
     let kept = ["key", "label", "displayName", "derivedTitle", "channel", "updatedAt"];
-    let config = context.gateway.config();
+    let config = context.deps.settings.get();
     let is_seen = |row: &&Value| {
         let key = row["key"].as_str().unwrap_or_default();
         rights::may(&config, &context.by, Effect::See(Where::Session(key)))
@@ -34,41 +30,40 @@ pub async fn list(context: &Context, arguments: &Value) -> Result<Value, Failed>
     Ok(found["sessions"].as_array().into_iter().flatten().filter(is_seen).map(row).collect::<Vec<Value>>().into())
 }
 
-pub async fn history(context: &Context, arguments: &Value) -> Result<Value, Failed> {
+pub async fn newest(context: &Context, arguments: &Value) -> Result<Value, Failed> {
     let shown = text(arguments, "sessionKey")?;
-    let key = key::canonical(&context.gateway.config(), shown).ok_or("`sessionKey` is no session key")?;
+    let key = key::canonical(&context.deps.settings.get(), shown).ok_or("`sessionKey` is no session key")?;
     context.require(Effect::See(Where::Session(&key)))?;
-    let wanted = json!({"sessionKey": shown, "limit": limit(arguments)});
-    let found = told(methods::chat::history(context.call(), params::<ChatHistoryParams>(wanted)?).await)?;
-    Ok(found["messages"].clone())
+    let (sessions, limit) = (context.deps.sessions.clone(), limit(arguments));
+    let newest = move || Ok(history::newest(&sessions, &key, limit as usize)?.1);
+    told(context.deps.reads.slice(newest).await)
 }
 
 /// The other session's run has no tools, so that two agents cannot keep each other busy for ever; and it is another
 /// session, since a run that waits for its own queue would wait in vain.
 pub async fn send(context: &Context, arguments: &Value) -> Result<Value, Failed> {
-    let gateway = &context.gateway;
     let shown = text(arguments, "sessionKey")?;
-    let session_key = key::canonical(&gateway.config(), shown).ok_or("`sessionKey` is no session key")?;
+    let session_key = key::canonical(&context.deps.settings.get(), shown).ok_or("`sessionKey` is no session key")?;
     if session_key == context.session_key {
         return Err("this is the present session: answer here instead".into());
     }
     context.require(Effect::Run(Where::Session(&session_key)))?;
-    if gateway.sessions.get(&session_key).map_err(|_| "the state database cannot be read now")?.is_none() {
+    if context.deps.sessions.get(&session_key).map_err(|_| "the state database cannot be read now")?.is_none() {
         return Err("no such session; see sessions_list".into());
     }
     let (input, timeout_of_run) =
-        (vec![Content::text(text(arguments, "message")?)], execute::default_timeout(&gateway.config()));
+        (vec![Content::text(text(arguments, "message")?)], execute::default_timeout(&context.deps.settings.get()));
     let request = RunRequest {
         shown_key: shown.to_owned(),
         is_nested: true,
         ..RunRequest::new(context.by.clone(), context.key(), session_key, input, timeout_of_run)
     };
     // A run that keeps its permit while it waits for another could wait for ever (F54).
-    if !gateway.runs.permits.release(&context.run.permit) {
+    if !context.runs.permits.release(&context.run.permit) {
         return Err("too many runs wait for something already; try again later".into());
     }
     let run_id = request.run_id.clone();
-    let run = gateway.runs.submit(request).map_err(|e| e.message)?;
+    let run = context.runs.submit(request).map_err(|e| e.message)?;
     match tokio::time::timeout(timeout(arguments), run.ended()).await {
         Err(_) | Ok(None) => Ok(json!({"status": "pending", "runId": run_id})),
         Ok(Some(ended)) => match &ended.outcome {

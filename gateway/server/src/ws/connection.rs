@@ -8,7 +8,7 @@ use std::{
 };
 
 use futures_util::FutureExt as _;
-use openclaw_platform::{BoxIo, Mono, sync::LockExt as _};
+use openclaw_platform::{BoxIo, EntropyExt as _, Mono, sync::LockExt as _};
 use openclaw_protocol::{
     connect::Challenge,
     event::{CHALLENGE, PRESENCE},
@@ -22,6 +22,7 @@ use tokio_tungstenite::tungstenite::{
 };
 
 use super::{
+    Deps,
     budget::{Meter, Metered},
     handshake::{self, Accepted, Peer},
     requests,
@@ -30,7 +31,6 @@ use super::{
 };
 use crate::{
     auth::Origin,
-    gateway::Gateway,
     limits::{CLOSE_FLUSH, HELD_AFTER, LINGER, LINGER_BYTES, REFUSED_FLUSH, REQUESTS_IN_FLIGHT, WRITE_BATCH},
     outbox::{Close, Frame, Outbox},
     presence::Told,
@@ -42,8 +42,8 @@ const GONE: u16 = 1006;
 const READ_BUFFER: usize = 4 << 10;
 
 /// Serves an upgraded stream to its end. `read` is what came after the upgrade and was read with it.
-pub async fn serve(gateway: Arc<Gateway>, io: BoxIo, read: Vec<u8>, origin: Origin, slot: Slot) {
-    let limits = gateway.config().gateway.limits.clone();
+pub async fn serve(deps: Arc<Deps>, io: BoxIo, read: Vec<u8>, origin: Origin, slot: Slot) {
+    let limits = deps.settings.get().gateway.limits.clone();
     let payload = limits.max_payload as usize;
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
@@ -51,19 +51,19 @@ pub async fn serve(gateway: Arc<Gateway>, io: BoxIo, read: Vec<u8>, origin: Orig
         .max_write_buffer_size(usize::MAX)
         .max_message_size(Some(payload))
         .max_frame_size(Some(payload));
-    let meter = Meter::new(&gateway.preauth);
+    let meter = Meter::new(&deps.preauth);
     if !meter.count(read.len()) {
         return tracing::debug!("too many bytes of strangers wait already");
     }
     let socket = Socket::new(Metered::new(io, meter.clone()), read, config).await;
     let peer = Peer {
-        conn_id: gateway.uuid(),
-        nonce: gateway.uuid(),
+        conn_id: deps.entropy.uuid(),
+        nonce: deps.entropy.uuid(),
         origin,
-        outbox: Arc::new(Outbox::new(limits.max_buffered_bytes as usize).watched(gateway.platform.probe.clone())),
+        outbox: Arc::new(Outbox::new(limits.max_buffered_bytes as usize).watched(deps.platform.probe.clone())),
     };
     let outbox = peer.outbox.clone();
-    let challenge = Challenge { nonce: peer.nonce.clone(), ts: gateway.clock.wall() };
+    let challenge = Challenge { nonce: peer.nonce.clone(), ts: deps.platform.clock.wall() };
     if let Ok(body) = EventBody::new(CHALLENGE.name, &challenge, None) {
         outbox.push(body.with_seq(None));
     }
@@ -72,7 +72,7 @@ pub async fn serve(gateway: Arc<Gateway>, io: BoxIo, read: Vec<u8>, origin: Orig
     // Its place among strangers is kept until hello, or to the very end.
     let (deadline, mut must_go) = (slot.deadline, pin!(slot.must_go().fuse()));
     let stranger = Stranger { deadline, holds: Mutex::new(Some((slot, meter))) };
-    let mut reader = Box::pin(incoming(&gateway, &peer, &socket, &stranger).fuse());
+    let mut reader = Box::pin(incoming(&deps, &peer, &socket, &stranger).fuse());
     let mut writer = Box::pin(write(&outbox, &socket).fuse());
     // The writer ends after the close frame; the reader's end only orders one. A peer that does not read it is cut off.
     let mut closing = pin!(outbox.closing().fuse());
@@ -88,7 +88,7 @@ pub async fn serve(gateway: Arc<Gateway>, io: BoxIo, read: Vec<u8>, origin: Orig
                 // It may have said hello in the same moment.
                 if stranger.is_one() {
                     made_room = true;
-                    gateway.platform.probe.sometimes("connections.stranger_made_room");
+                    deps.platform.probe.sometimes("connections.stranger_made_room");
                     outbox.close(Close::new(1008, NO_ROOM));
                     let _ = (&mut writer).now_or_never();
                     break;
@@ -98,15 +98,15 @@ pub async fn serve(gateway: Arc<Gateway>, io: BoxIo, read: Vec<u8>, origin: Orig
     }
     drop(reader);
     drop(writer);
-    left(&gateway, &peer.conn_id);
+    left(&deps, &peer.conn_id);
     if socket.renewed() > 0 {
-        gateway.platform.probe.sometimes("connections.buffers_given_back");
+        deps.platform.probe.sometimes("connections.buffers_given_back");
     }
     if let (Some(io), false) = (socket.into_inner(), made_room) {
         linger(io).await;
     }
     let (_, withheld) = outbox.load();
-    gateway.platform.probe.gauge("outbox_bytes", outbox.peak() as u64);
+    deps.platform.probe.gauge("outbox_bytes", outbox.peak() as u64);
     tracing::debug!(conn = %peer.conn_id, withheld, "connection closed");
 }
 
@@ -190,29 +190,29 @@ async fn write(outbox: &Outbox, socket: &Socket) {
 }
 
 /// Reads until the connection has to close; says how.
-async fn incoming(gateway: &Arc<Gateway>, peer: &Peer, socket: &Socket, stranger: &Stranger) -> Close {
+async fn incoming(deps: &Arc<Deps>, peer: &Peer, socket: &Socket, stranger: &Stranger) -> Close {
     let mut early = VecDeque::new();
-    let accepted = match greeted(gateway, peer, socket, stranger, &mut early).await {
+    let accepted = match greeted(deps, peer, socket, stranger, &mut early).await {
         Ok(accepted) => accepted,
         Err(close) => return close,
     };
     stranger.known();
-    requests::serve(gateway, peer, socket, accepted, early).await
+    requests::serve(deps, peer, socket, accepted, early).await
 }
 
 /// The first frame and what becomes of it; the connection has until its one deadline to send it (S30).
 async fn greeted(
-    gateway: &Arc<Gateway>,
+    deps: &Arc<Deps>,
     peer: &Peer,
     socket: &Socket,
     stranger: &Stranger,
     early: &mut VecDeque<Incoming>,
 ) -> Result<Accepted, Close> {
-    let limits = gateway.config().gateway.limits.clone();
+    let limits = deps.settings.get().gateway.limits.clone();
     let accepted = loop {
         let text = match tokio::time::timeout_at(stranger.deadline, next_text(socket)).await {
             Err(_) => {
-                gateway.platform.probe.sometimes("connections.handshake_timed_out");
+                deps.platform.probe.sometimes("connections.handshake_timed_out");
                 return Err(Close::new(1008, "handshake timeout"));
             }
             Ok(Err(close)) => return Err(close),
@@ -224,7 +224,7 @@ async fn greeted(
             return Err(Close::new(1009, ""));
         }
         // Boxed: what it needs is given back once the connection idles. It may be held for its turn (D40).
-        let judged = Box::pin(handshake::first_frame(gateway, peer, &text));
+        let judged = Box::pin(handshake::first_frame(deps, peer, &text));
         match while_connected(judged, socket, early).await? {
             Ok(accepted) => break accepted,
             Err(refused) => {
@@ -290,28 +290,25 @@ fn code_of(error: &tungstenite::Error) -> u16 {
 }
 
 /// Remembers the presence key of a connection.
-pub(super) fn joined(gateway: &Gateway, conn_id: &str, key: Option<String>) {
+pub(super) fn joined(deps: &Deps, conn_id: &str, key: Option<String>) {
     if let Some(key) = key {
-        gateway.presence.keys().insert(conn_id.to_owned(), key);
+        deps.presence.keys().insert(conn_id.to_owned(), key);
     }
 }
 
 /// Detaches a connection and shows that it went.
-fn left(gateway: &Gateway, conn_id: &str) {
-    let mut hub = gateway.hub.ordered();
+fn left(deps: &Deps, conn_id: &str) {
+    let mut hub = deps.hub.ordered();
     let Some(member) = hub.detach(conn_id) else { return };
-    gateway.nodes.detach(&member);
-    let Some(key) = gateway.presence.keys().remove(conn_id) else { return };
-    let now = gateway.clock.wall();
-    let mut present = gateway.presence.lock();
+    deps.nodes.detach(&member);
+    let Some(key) = deps.presence.keys().remove(conn_id) else { return };
+    let now = deps.platform.clock.wall();
+    let mut present = deps.presence.lock();
     let before = present.version();
     let has_changed = present.disconnect(&key, now);
-    gateway
-        .platform
-        .probe
-        .always("presence.versions_tell_changes", present.version() == before + u64::from(has_changed));
+    deps.platform.probe.always("presence.versions_tell_changes", present.version() == before + u64::from(has_changed));
     if has_changed {
-        let (list, version) = (present.encoded(now), gateway.health.state_version(&present));
+        let (list, version) = (present.encoded(now), deps.health.state_version(&present));
         drop(present);
         match list {
             Ok(list) => hub.publish(&PRESENCE, &Told { presence: list }, Some(version)),

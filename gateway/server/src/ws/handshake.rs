@@ -15,11 +15,10 @@ use openclaw_protocol::{
     truncate,
 };
 
-use super::{hello, identity};
+use super::{Deps, hello, identity};
 use crate::{
     auth::{Admission, Origin, Via},
     devices::Ask,
-    gateway::Gateway,
     hub::Member,
     limits::{CLOSE_REASON, SCOPE_TEXT, SCOPES},
     nodes::{Declared, Node},
@@ -77,7 +76,7 @@ impl Refused {
 ///
 /// # Errors
 /// [`Refused`], to be sent.
-pub async fn first_frame(gateway: &Arc<Gateway>, peer: &Peer, text: &str) -> Result<Accepted, Refused> {
+pub async fn first_frame(deps: &Arc<Deps>, peer: &Peer, text: &str) -> Result<Accepted, Refused> {
     let frame = RequestFrame::parse(text).map_err(|refusal| match refusal {
         Refusal::NotJson => Refused::silent("invalid JSON in the first frame"),
         Refusal::Shape { .. } => Refused::silent("invalid request frame"),
@@ -88,8 +87,8 @@ pub async fn first_frame(gateway: &Arc<Gateway>, peer: &Peer, text: &str) -> Res
         return Err(Refused::error(id, 1008, &ErrorShape::invalid("CONNECT_FIRST", text)));
     }
     let params = Connect::parse(frame.params.map_or("null", |p| p.get())).map_err(|e| Refused::error(id, 1008, &e))?;
-    if let Some(after) = gateway.draining() {
-        gateway.platform.probe.sometimes("connections.came_while_stopping");
+    if let Some(after) = deps.lifecycle.draining() {
+        deps.platform.probe.sometimes("connections.came_while_stopping");
         let error = ErrorShape::unavailable("SHUTTING_DOWN", "gateway is shutting down").retry(Some(after));
         return Err(Refused::error(id, 1012, &error));
     }
@@ -103,11 +102,11 @@ pub async fn first_frame(gateway: &Arc<Gateway>, peer: &Peer, text: &str) -> Res
         return Err(refuse(ErrorShape::invalid("INVALID_ROLE", "invalid role")));
     };
     bounded_scopes(&params).map_err(refuse)?;
-    let (via, ask) = admitted(gateway, peer, &params, role).await.map_err(refuse)?;
+    let (via, ask) = admitted(deps, peer, &params, role).await.map_err(refuse)?;
     let issued = match &ask {
         None => None,
         Some((ask, _)) => {
-            let token = gateway.devices.token(ask).await.map_err(|e| refuse(storage(&e)))?;
+            let token = deps.devices.token(ask).await.map_err(|e| refuse(storage(&e)))?;
             Some(HelloAuth {
                 issued_at_ms: token.rotated_at_ms.unwrap_or(token.created_at_ms),
                 device_token: token.token,
@@ -116,7 +115,7 @@ pub async fn first_frame(gateway: &Arc<Gateway>, peer: &Peer, text: &str) -> Res
             })
         }
     };
-    attach(gateway, peer, id, &params, role, Identity { via, device: ask, issued }).map_err(refuse)
+    attach(deps, peer, id, &params, role, Identity { via, device: ask, issued }).map_err(refuse)
 }
 
 /// What is asked for is stored and shown, so that there is a bound.
@@ -144,36 +143,36 @@ pub fn effective_scopes(params: &ConnectParams, role: Role) -> Scopes {
 type Admitted = (Via, Option<(Ask, u64)>);
 
 /// Device block, credential, pairing, in this order; all against what is in force now (S04).
-async fn admitted(gateway: &Arc<Gateway>, peer: &Peer, p: &ConnectParams, role: Role) -> Result<Admitted, ErrorShape> {
+async fn admitted(deps: &Arc<Deps>, peer: &Peer, p: &ConnectParams, role: Role) -> Result<Admitted, ErrorShape> {
     let (origin, auth) = (&peer.origin, p.auth.as_ref());
     let instance = p.client.instance_id.as_ref().map_or(p.client.id.as_str(), |id| id.as_str());
-    gateway.refresh_auth_section().await;
+    deps.access.refresh_section().await;
     let Some(device) = &p.device else {
-        may_lack_device(gateway, origin, p)?;
-        gateway.refresh_auth().await?;
+        may_lack_device(deps, origin, p)?;
+        deps.access.refresh().await?;
         let who = Admission { origin, auth, own_token: &|_| false, tailscale: false, instance };
-        return Ok((gateway.credentials.admit(who).await?, None));
+        return Ok((deps.access.credentials.admit(who).await?, None));
     };
-    let ask = match identity::signed(gateway, peer, p, device, role) {
+    let ask = match identity::signed(deps, peer, p, device, role) {
         Err(error) if identity::is_wrong_signature(&error) => {
-            gateway.credentials.wrong_signature(origin, instance).await?;
+            deps.access.credentials.wrong_signature(origin, instance).await?;
             return Err(error);
         }
         signed => signed?,
     };
-    let epoch = gateway.devices.epoch(&ask.device_id);
-    gateway.refresh_auth().await?;
-    let own_token = |token: &str| gateway.devices.token_fits(&ask, token);
-    let who = Admission { origin, auth, own_token: &own_token, tailscale: gateway.takes_tailscale(), instance };
-    let via = gateway.credentials.admit(who).await?;
-    identity::paired(gateway, peer, &ask).await?;
+    let epoch = deps.devices.epoch(&ask.device_id);
+    deps.access.refresh().await?;
+    let own_token = |token: &str| deps.devices.token_fits(&ask, token);
+    let who = Admission { origin, auth, own_token: &own_token, tailscale: deps.access.takes_tailscale(), instance };
+    let via = deps.access.credentials.admit(who).await?;
+    identity::paired(deps, peer, &ask).await?;
     Ok((via, Some((ask, epoch))))
 }
 
 /// Without a device block the shared credential is good on a local connection only (D8, D9).
-fn may_lack_device(gateway: &Gateway, origin: &Origin, p: &ConnectParams) -> Result<(), ErrorShape> {
-    let offered = gateway.credentials.in_force().1.offered(p.auth.as_ref());
-    let allowed = origin.local || gateway.credentials.allowances().deviceless;
+fn may_lack_device(deps: &Deps, origin: &Origin, p: &ConnectParams) -> Result<(), ErrorShape> {
+    let offered = deps.access.credentials.in_force().1.offered(p.auth.as_ref());
+    let allowed = origin.local || deps.access.credentials.allowances().deviceless;
     if !offered || !allowed {
         return Err(ErrorShape::new(ErrorCode::NotPaired, "DEVICE_IDENTITY_REQUIRED", "device identity required"));
     }
@@ -194,7 +193,7 @@ struct Identity {
 /// Shows the client in presence, queues hello-ok and attaches the member, all under the hub's lock (F02, D34).
 /// Refused when a rotation or revocation came in between: it closes what is attached, and only that.
 fn attach(
-    gateway: &Arc<Gateway>,
+    deps: &Arc<Deps>,
     peer: &Peer,
     id: &str,
     params: &ConnectParams,
@@ -215,7 +214,7 @@ fn attach(
     let client_name = text(&client.display_name).unwrap_or_else(|| client.id.as_str().to_owned());
     let mode = client.mode.as_str().to_owned();
     let instance_id = device_id.clone().or_else(|| text(&client.instance_id));
-    let now = gateway.clock.wall();
+    let now = deps.platform.clock.wall();
     let shown = openclaw_protocol::connect::Presence {
         text: Some(format!("Node: {client_name} · mode {mode}")),
         host: Some(client_name.clone()),
@@ -247,35 +246,35 @@ fn attach(
     let key = instance_id.unwrap_or_else(|| peer.conn_id.clone());
     let presence_key = (client.mode != ClientMode::Cli).then_some(key);
 
-    let mut hub = gateway.hub.ordered();
-    if hub.count() >= gateway.config().gateway.limits.max_connections as usize {
-        gateway.platform.probe.sometimes("connections.too_many");
+    let mut hub = deps.hub.ordered();
+    if hub.count() >= deps.settings.get().gateway.limits.max_connections as usize {
+        deps.platform.probe.sometimes("connections.too_many");
         let text = "too many connections (gateway.limits.maxConnections)";
         return Err(ErrorShape::unavailable("TOO_MANY_CONNECTIONS", text).retry(Some(1000)));
     }
-    let stale = matches!(via, Via::Shared(g) if g != gateway.credentials.in_force().0)
-        || ask.as_ref().is_some_and(|(ask, epoch)| !gateway.devices.admits(ask, *epoch));
+    let stale = matches!(via, Via::Shared(g) if g != deps.access.credentials.in_force().0)
+        || ask.as_ref().is_some_and(|(ask, epoch)| !deps.devices.admits(ask, *epoch));
     if stale {
-        gateway.platform.probe.sometimes("auth.credential_changed_meanwhile");
+        deps.platform.probe.sometimes("auth.credential_changed_meanwhile");
         let text = "the credential changed meanwhile: connect again";
         return Err(ErrorShape::unavailable("CREDENTIAL_CHANGED", text).retry(Some(0)));
     }
     if let Some((ask, _)) = &ask {
-        gateway.devices.saw(ask);
+        deps.devices.saw(ask);
     }
-    let mut present = gateway.presence.lock();
+    let mut present = deps.presence.lock();
     if let Some(key) = &presence_key {
         let before = present.version();
         present.connect(key, shown, now);
-        gateway.platform.probe.always("presence.versions_grow", present.version() > before);
+        deps.platform.probe.always("presence.versions_grow", present.version() > before);
     }
     let list = present.encoded(now);
-    let version = gateway.health.state_version(&present);
+    let version = deps.health.state_version(&present);
     drop(present);
     if let (Some(_), Ok(list)) = (&presence_key, &list) {
         hub.publish(&PRESENCE, &Told { presence: list.clone() }, Some(version));
     }
-    match list.and_then(|list| hello::ok(gateway, &peer.conn_id, id, list, version, issued)) {
+    match list.and_then(|list| hello::ok(deps, &peer.conn_id, id, list, version, issued)) {
         Ok(text) => peer.outbox.push(text),
         Err(error) => {
             tracing::error!(%error, "hello-ok cannot be encoded");
@@ -283,20 +282,19 @@ fn attach(
         }
     }
     hub.attach(member.clone());
-    gateway
-        .platform
+    deps.platform
         .probe
-        .always("hub.bounded", hub.count() <= gateway.config().gateway.limits.max_connections as usize);
+        .always("hub.bounded", hub.count() <= deps.settings.get().gateway.limits.max_connections as usize);
     if let Some(declared) = declared {
         let remote_ip = peer.origin.shown_ip.map(|ip| ip.to_string());
         let node = Node::new(
-            (&gateway.devices, &gateway.config()),
+            (&deps.devices, &deps.settings.get()),
             member.clone(),
             params,
             declared,
-            (remote_ip, gateway.clock.wall()),
+            (remote_ip, deps.platform.clock.wall()),
         );
-        gateway.nodes.attach(Arc::new(node), &gateway.wake_words.get());
+        deps.nodes.attach(Arc::new(node), &deps.wake_words.get());
     }
     drop(hub);
     Ok(Accepted { member, presence_key })

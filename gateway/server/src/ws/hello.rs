@@ -8,7 +8,8 @@ use openclaw_protocol::{
 };
 use serde::{Serialize, ser::Error as _};
 
-use crate::gateway::Gateway;
+use super::Deps;
+use crate::sessions::key;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -48,29 +49,29 @@ struct Snapshot<'a> {
 /// # Errors
 /// When it cannot be encoded, or there is no health snapshot yet.
 pub fn ok(
-    gateway: &Gateway,
+    deps: &Deps,
     conn_id: &str,
     id: &str,
     presence: Encoded<PresenceList>,
     state_version: StateVersion,
     auth: Option<HelloAuth>,
 ) -> serde_json::Result<String> {
-    let health = gateway.health.encoded().ok_or_else(|| serde_json::Error::custom("no health snapshot yet"))?;
-    let (options, config) = (&gateway.options, gateway.config());
+    let health = deps.health.encoded().ok_or_else(|| serde_json::Error::custom("no health snapshot yet"))?;
+    let (about, config) = (&deps.about, deps.settings.get());
     let limits = &config.gateway.limits;
     let hello = Hello {
         r#type: HelloTag::HelloOk,
         protocol: PROTOCOL,
-        server: Server { version: &options.version, host: &options.host.name, conn_id },
-        features: gateway.registry.features()?,
+        server: Server { version: &about.version, host: &about.host, conn_id },
+        features: deps.registry.features()?,
         snapshot: Snapshot {
             presence,
             health,
             state_version,
-            uptime_ms: gateway.uptime_ms(),
-            config_path: options.config_path.to_string_lossy(),
-            state_dir: options.state_dir.to_string_lossy(),
-            session_defaults: gateway.session_defaults(),
+            uptime_ms: deps.lifecycle.uptime_ms(),
+            config_path: about.config_path.to_string_lossy(),
+            state_dir: about.state_dir.to_string_lossy(),
+            session_defaults: key::defaults(&config),
         },
         auth,
         policy: Policy {

@@ -1,13 +1,7 @@
 //! The device block of a `connect`: is it this device's, made for this connection, and is the device let in
 //! (protocol-core.md section 7, protocol-v3-v4.md; known-failures S20).
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
-
-use openclaw_platform::{Mono, sync::LockExt as _};
+use openclaw_platform::EntropyExt as _;
 use openclaw_protocol::{
     connect::{ConnectParams, DeviceBlock},
     device::{MAX_SKEW_MS, PublicKey, Signed, signed_text, signed_text_v3},
@@ -18,35 +12,19 @@ use openclaw_protocol::{
 };
 use sha2::{Digest as _, Sha256};
 
-use super::handshake::{Peer, effective_scopes};
+use super::{
+    Deps,
+    handshake::{Peer, effective_scopes},
+};
 use crate::{
     devices::{About, Ask},
-    gateway::Gateway,
-    limits::{DEVICE_TEXT, V1_SIGNATURES},
+    limits::DEVICE_TEXT,
     nodes::Declared,
     wire_error::storage,
 };
 
 /// `details.code` of a wrong signature.
 const SIGNATURE_INVALID: &str = "DEVICE_AUTH_SIGNATURE_INVALID";
-
-/// Digests of version 1 texts whose signature was used: they carry no nonce, so that only memory keeps them from being used again.
-#[derive(Debug, Default)]
-pub struct UsedSignatures(Mutex<BTreeMap<[u8; 32], Mono>>);
-
-impl UsedSignatures {
-    /// False when it was used before, or when there is no room to remember it.
-    fn first_use(&self, text: [u8; 32], now: Mono) -> bool {
-        let mut used = self.0.locked();
-        used.retain(|_, until| *until > now);
-        if used.len() >= V1_SIGNATURES || used.contains_key(&text) {
-            return false;
-        }
-        // It may be dated ahead by the skew and is good for the skew after that date.
-        used.insert(text, now + Duration::from_millis(2 * MAX_SKEW_MS));
-        true
-    }
-}
 
 /// True when [`signed`] refused a block whose signature is wrong: that counts as a wrong credential (D40). One that is
 /// too old, for another connection or not signed does not.
@@ -59,7 +37,7 @@ pub fn is_wrong_signature(error: &ErrorShape) -> bool {
 /// # Errors
 /// The reason as version 3 clients know it, `DEVICE_AUTH_*` and its kin in `details.code`.
 pub fn signed(
-    gateway: &Gateway,
+    deps: &Deps,
     peer: &Peer,
     p: &ConnectParams,
     device: &DeviceBlock,
@@ -73,7 +51,7 @@ pub fn signed(
         return fail("DEVICE_AUTH_DEVICE_ID_MISMATCH", "device identity mismatch");
     }
     let signed_at = device.signed_at.unsigned();
-    if gateway.clock.wall().abs_diff(signed_at) > MAX_SKEW_MS {
+    if deps.platform.clock.wall().abs_diff(signed_at) > MAX_SKEW_MS {
         return fail("DEVICE_AUTH_SIGNATURE_EXPIRED", "device signature expired");
     }
     let nonce = device.nonce.as_deref().map(str::trim).filter(|n| !n.is_empty());
@@ -105,7 +83,7 @@ pub fn signed(
     if nonce.is_none() {
         // By what was signed: one signature can be spelled in several ways.
         let text: [u8; 32] = Sha256::digest(format!("{}|{}", device.id, signed_text(&fields))).into();
-        if !gateway.used_signatures.first_use(text, gateway.clock.mono()) {
+        if !deps.used_signatures.first_use(text, deps.platform.clock.mono()) {
             return fail("DEVICE_AUTH_SIGNATURE_REPLAYED", "device signature used before: sign the challenge's nonce");
         }
     }
@@ -131,34 +109,34 @@ pub fn signed(
 ///
 /// # Errors
 /// NOT_PAIRED `pairing required` with `requestId` in the details, or PAIRING_QUEUE_FULL there (D46).
-pub async fn paired(gateway: &Arc<Gateway>, peer: &Peer, ask: &Ask) -> Result<(), ErrorShape> {
-    if !gateway.devices.is_approved(ask) {
-        if !peer.origin.local || gateway.devices.was_revoked(ask) {
-            return Err(waits(gateway, ask));
+pub async fn paired(deps: &Deps, peer: &Peer, ask: &Ask) -> Result<(), ErrorShape> {
+    if !deps.devices.is_approved(ask) {
+        if !peer.origin.local || deps.devices.was_revoked(ask) {
+            return Err(waits(deps, ask));
         }
-        gateway.devices.approve_silently(ask).await.map_err(|e| storage(&e))?;
+        deps.devices.approve_silently(ask).await.map_err(|e| storage(&e))?;
         let payload = DevicePairResolved {
-            request_id: gateway.uuid(),
+            request_id: deps.entropy.uuid(),
             device_id: ask.device_id.clone(),
             decision: "approved".to_owned(),
-            ts: gateway.clock.wall(),
+            ts: deps.platform.clock.wall(),
         };
-        gateway.hub.publish_about_device(&DEVICE_PAIR_RESOLVED, &payload, &ask.device_id);
+        deps.hub.publish_about_device(&DEVICE_PAIR_RESOLVED, &payload, &ask.device_id);
     }
-    let upgrade = gateway.devices.pin(ask).await.map_err(|e| storage(&e))?;
+    let upgrade = deps.devices.pin(ask).await.map_err(|e| storage(&e))?;
     if let Some(request) = upgrade {
         tracing::info!(device = ask.device_id, "a node declares more than was approved: that part waits");
-        gateway.hub.publish_about_device(&DEVICE_PAIR_REQUESTED, &request, &ask.device_id);
+        deps.hub.publish_about_device(&DEVICE_PAIR_REQUESTED, &request, &ask.device_id);
     }
     Ok(())
 }
 
 /// Files a request for a person; what the device is told.
-fn waits(gateway: &Gateway, ask: &Ask) -> ErrorShape {
-    match gateway.devices.request(ask) {
+fn waits(deps: &Deps, ask: &Ask) -> ErrorShape {
+    match deps.devices.request(ask) {
         Ok((request, is_new)) => {
             if is_new {
-                gateway.hub.publish_about_device(&DEVICE_PAIR_REQUESTED, &request, &ask.device_id);
+                deps.hub.publish_about_device(&DEVICE_PAIR_REQUESTED, &request, &ask.device_id);
             }
             let error = ErrorShape::new(ErrorCode::NotPaired, "PAIRING_REQUIRED", "pairing required");
             error.with("requestId", request.request_id)

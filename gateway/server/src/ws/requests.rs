@@ -14,13 +14,13 @@ use serde::Deserialize;
 use tokio::sync::Semaphore;
 
 use super::{
+    Deps,
     connection::{Incoming, joined, next_text},
     handshake::{Accepted, Peer},
     socket::Socket,
 };
 use crate::{
-    dispatch::{Call, Response},
-    gateway::Gateway,
+    dispatch::Response,
     hub::Member,
     inbound::commands,
     limits::{
@@ -35,7 +35,7 @@ const STOP_PARAMS: usize = 4 << 10;
 
 /// Serves requests, `early` ones first, until the connection has to close; says how.
 pub(super) async fn serve(
-    gateway: &Arc<Gateway>,
+    deps: &Arc<Deps>,
     peer: &Peer,
     socket: &Socket,
     accepted: Accepted,
@@ -43,13 +43,13 @@ pub(super) async fn serve(
 ) -> Close {
     let Accepted { member, presence_key } = accepted;
     tracing::debug!(conn = %peer.conn_id, client = %member.client_name, role = member.role.as_str(), "hello");
-    joined(gateway, &peer.conn_id, presence_key);
+    joined(deps, &peer.conn_id, presence_key);
     // Pings go out with every tick; a peer that shows no sign of life for two of them is gone (F14, F24).
-    let silence = Duration::from_millis(gateway.config().gateway.limits.tick_interval_ms.saturating_mul(2));
-    let mut heard = gateway.clock.mono();
-    let mut requests = Requests::new(gateway.clone(), member);
+    let silence = Duration::from_millis(deps.settings.get().gateway.limits.tick_interval_ms.saturating_mul(2));
+    let mut heard = deps.platform.clock.mono();
+    let mut requests = Requests::new(deps.clone(), member);
     loop {
-        gateway.platform.probe.always("connections.read_ahead_bounded", early.len() <= REQUESTS_IN_FLIGHT);
+        deps.platform.probe.always("connections.read_ahead_bounded", early.len() <= REQUESTS_IN_FLIGHT);
         // One that waits for each one that is read: neither keeps the other from its turn.
         requests.begin_one().await;
         let read = match early.pop_front() {
@@ -58,12 +58,12 @@ pub(super) async fn serve(
                 read = next_text(socket) => read,
                 () = requests.place() => continue,
                 () = tokio::time::sleep_until(heard + silence) => {
-                    gateway.platform.probe.sometimes("connections.no_sign_of_life");
+                    deps.platform.probe.sometimes("connections.no_sign_of_life");
                     return Close::new(1001, "no sign of life");
                 }
             },
         };
-        heard = gateway.clock.mono();
+        heard = deps.platform.clock.mono();
         match read {
             Err(close) => return close,
             Ok(None) => {}
@@ -79,7 +79,7 @@ pub(super) async fn serve(
 
 /// The requests of one connection, under way and waiting.
 struct Requests {
-    gateway: Arc<Gateway>,
+    deps: Arc<Deps>,
     member: Arc<Member>,
     /// Calls that end or answer something, once the others have no place.
     control: Queue,
@@ -89,10 +89,10 @@ struct Requests {
 }
 
 impl Requests {
-    fn new(gateway: Arc<Gateway>, member: Arc<Member>) -> Self {
-        let share = Share::new(gateway.clock.mono());
+    fn new(deps: Arc<Deps>, member: Arc<Member>) -> Self {
+        let share = Share::new(deps.platform.clock.mono());
         let (control, calls) = (Queue::new(CONTROL_IN_FLIGHT), Queue::new(REQUESTS_IN_FLIGHT));
-        Self { gateway, member, control, calls, share }
+        Self { deps, member, control, calls, share }
     }
 
     /// Waits until a request that waits may begin; for ever when none does. Cancel-safe.
@@ -146,14 +146,13 @@ impl Requests {
     /// Begins a request: most answers are ready at once, the others go on in a task of their own, also when the caller
     /// leaves. Only the connection's own task takes `places`, so that one is free when it says so.
     async fn begin(&mut self, frame: &RequestFrame<'_>, places: &Arc<Semaphore>) {
-        let (gateway, member) = (self.gateway.clone(), self.member.clone());
-        let call = Call { gateway: gateway.clone(), member: member.clone(), id: frame.id.clone().into_owned() };
-        let mut work = gateway.registry.dispatch(call, frame);
+        let member = self.member.clone();
+        let mut work = self.deps.registry.dispatch(member.clone(), frame);
         if let Some(response) = (&mut work).now_or_never() {
             return self.answer(response).await;
         }
         let place = places.clone().try_acquire_owned();
-        gateway.tasks.spawn("request", async move {
+        self.deps.platform.tasks.spawn("request", async move {
             work.await.send(&member);
             drop(place);
         });
@@ -164,10 +163,10 @@ impl Requests {
     async fn answer(&mut self, response: Response) {
         self.share.answered(response.len());
         response.send(&self.member);
-        if self.share.is_used_up(self.gateway.clock.mono()) {
-            self.gateway.platform.probe.sometimes("connections.share_used_up");
+        if self.share.is_used_up(self.deps.platform.clock.mono()) {
+            self.deps.platform.probe.sometimes("connections.share_used_up");
             tokio::task::yield_now().await;
-            self.share = Share::new(self.gateway.clock.mono());
+            self.share = Share::new(self.deps.platform.clock.mono());
         }
     }
 }

@@ -18,6 +18,7 @@ mod world;
 
 use std::time::Duration;
 
+use openclaw_platform::EntropyExt as _;
 use proptest::{
     prelude::*,
     test_runner::{RngAlgorithm, TestCaseError, TestRng, TestRunner},
@@ -240,7 +241,8 @@ impl Sequence {
             What::Say { .. } => self.text(class, may.then(|| key.clone()), what),
             command => command_of(command),
         };
-        let mut params = json!({ "sessionKey": key, "message": said, "idempotencyKey": self.world.gateway.uuid() });
+        let mut params =
+            json!({ "sessionKey": key, "message": said, "idempotencyKey": self.world.gateway.http.ws.entropy.uuid() });
         if is_agent && self.world.gateway.sessions.get(&key).unwrap().is_some_and(|e| e.delivery_context.is_some()) {
             params["deliver"] = true.into();
         }
@@ -390,7 +392,7 @@ impl Sequence {
                 let mut text = Text::new(self.world.class(Author::Operator(operator), 0), None);
                 text.chats.extend(may.then_some(to));
                 let said = mark(self.world.books.lock().unwrap().add(text));
-                let key = self.world.gateway.uuid();
+                let key = self.world.gateway.http.ws.entropy.uuid();
                 let params =
                     json!({ "channel": "telegram", "to": to.to_string(), "message": said, "idempotencyKey": key });
                 self.request(operator, "send", params, may).await;

@@ -111,7 +111,7 @@ impl World {
         agent.look_at(&gateway);
         delivery::start(&gateway.delivery).await.unwrap();
         gateway.start_channels();
-        gateway.tasks.spawn("heartbeats", gateway.heartbeats.clone().serve(stop.clone()));
+        gateway.platform.tasks.spawn("heartbeats", gateway.heartbeats.clone().serve(stop.clone()));
         let mut operators = vec![];
         for scope in OPERATORS {
             let scope = format!("operator.{scope}");

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use ed25519_dalek::{Signer as _, SigningKey};
 use openclaw_config::{AuthMode, Config, Secret};
-use openclaw_platform::{Platform, os};
+use openclaw_platform::{EntropyExt as _, Platform, os};
 use openclaw_protocol::{
     device::{PublicKey, Signed, signed_text},
     frame::RequestFrame,
@@ -22,7 +22,7 @@ use openclaw_protocol::{
 use openclaw_server::{
     ServerOptions, SharedAuth,
     auth::Origin,
-    dispatch::{Call, Response},
+    dispatch::Response,
     gateway::Gateway,
     hub::Member,
     outbox::{Frame, Outbox},
@@ -105,7 +105,8 @@ impl Device {
 
 /// A connection before its first frame.
 pub fn peer(gateway: &Gateway, origin: Origin) -> Peer {
-    Peer { conn_id: gateway.uuid(), nonce: gateway.uuid(), origin, outbox: Arc::new(Outbox::new(1 << 20)) }
+    let entropy = &gateway.http.ws.entropy;
+    Peer { conn_id: entropy.uuid(), nonce: entropy.uuid(), origin, outbox: Arc::new(Outbox::new(1 << 20)) }
 }
 
 /// The text of a `connect`.
@@ -122,7 +123,7 @@ pub fn connect(role: &str, scopes: &[String], token: &str, device: Option<Value>
 
 /// Sends the first frame; the member and its hello-ok, or the error.
 pub async fn hello(gateway: &Arc<Gateway>, peer: &Peer, frame: &Value) -> Result<(Arc<Member>, Value), Value> {
-    match handshake::first_frame(gateway, peer, &frame.to_string()).await {
+    match handshake::first_frame(&gateway.http.ws, peer, &frame.to_string()).await {
         Ok(accepted) => Ok((accepted.member, answer(&peer.outbox)["payload"].clone())),
         Err(refused) => {
             refused.send(&peer.outbox);
@@ -142,7 +143,7 @@ pub async fn enter(
 ) -> Result<(Arc<Member>, Value), Value> {
     let scopes: Vec<String> = scopes.iter().map(|s| (*s).to_owned()).collect();
     let peer = peer(gateway, origin);
-    let block = device.map(|d| d.block(role, &scopes, token, gateway.clock.wall(), Some(&peer.nonce)));
+    let block = device.map(|d| d.block(role, &scopes, token, gateway.platform.clock.wall(), Some(&peer.nonce)));
     hello(gateway, &peer, &connect(role, &scopes, token, block)).await
 }
 
@@ -158,8 +159,7 @@ pub async fn call(gateway: &Arc<Gateway>, member: &Arc<Member>, method: &str, pa
 pub async fn response(gateway: &Arc<Gateway>, member: &Arc<Member>, id: &str, method: &str, params: Value) -> Response {
     let text = json!({ "type": "req", "id": id, "method": method, "params": params }).to_string();
     let frame = RequestFrame::parse(&text).unwrap();
-    let call = Call { gateway: gateway.clone(), member: member.clone(), id: id.into() };
-    gateway.registry.dispatch(call, &frame).await
+    gateway.http.ws.registry.dispatch(member.clone(), &frame).await
 }
 
 /// What waits to be sent.

@@ -27,7 +27,7 @@ pub type Client = WebSocketStream<DuplexStream>;
 /// Places for connections without hello.
 pub fn slots(gateway: &Gateway, total: usize) -> Arc<Slots> {
     let bounds = Bounds { total, per_place: total, time: Duration::from_secs(10) };
-    Slots::new(gateway.clock.clone(), bounds)
+    Slots::new(gateway.platform.clock.clone(), bounds)
 }
 
 /// A connection on `slots` that has read its challenge.
@@ -36,7 +36,7 @@ pub async fn open(gateway: &Arc<Gateway>, slots: &Arc<Slots>, origin: Origin) ->
     let slot = slots.take(origin.client_ip, origin.here);
     let io: BoxIo = Box::new(there);
     #[allow(clippy::disallowed_methods)] // a test is nobody's production task
-    tokio::spawn(connection::serve(gateway.clone(), io, vec![], origin, slot));
+    tokio::spawn(connection::serve(gateway.http.ws.clone(), io, vec![], origin, slot));
     let mut client = WebSocketStream::from_raw_socket(here, Role::Client, None).await;
     assert_eq!(next(&mut client).await.unwrap()["event"], "connect.challenge");
     client

@@ -7,7 +7,10 @@ use openclaw_platform::{
     Clock as _, Millis,
     os::{OsClock, OsStorage},
 };
-use openclaw_server::store::{FILE, backup::DIRECTORY, inspect::look};
+use openclaw_server::{
+    schema::inspect::look,
+    store::{FILE, backup::DIRECTORY},
+};
 
 use super::check::Check;
 use crate::{commands::health::ago, session::Session};

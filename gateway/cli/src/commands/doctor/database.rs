@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use openclaw_platform::{Storage as _, os::OsStorage};
-use openclaw_server::store::{
-    FILE, SCHEMA, StoreError,
+use openclaw_server::schema::{
+    SCHEMA,
     inspect::{Contents, look},
+};
+use openclaw_server::store::{
+    FILE, StoreError,
     loss::{self, Loss},
 };
 

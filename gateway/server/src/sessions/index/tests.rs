@@ -14,7 +14,7 @@ use crate::{
 
 fn sessions() -> (Sessions, Store, Arc<dyn Entropy>) {
     let platform = Platform { storage: Arc::new(MemoryStorage::new()), ..os::without_files() };
-    let store = store::open(&platform).unwrap();
+    let store = crate::schema::open(&platform).unwrap();
     (Sessions::new(store.clone(), platform.entropy.clone()), store, platform.entropy)
 }
 

@@ -6,10 +6,13 @@ use openclaw_platform::Storage;
 use openclaw_store::{Records, StoreError, all, record};
 use redb::{ReadTransaction, ReadableTableMetadata as _, TableError};
 
-use super::{DEAD_LETTERS, INBOX, INDEXED, OUTBOX, RUNS, SCHEMA, SESSIONS};
-use crate::delivery::{
-    Counts,
-    letter::{Letter, State},
+use super::{INDEXED, SCHEMA};
+use crate::{
+    delivery::{
+        Counts,
+        letter::{Letter, State},
+    },
+    store::{DEAD_LETTERS, INBOX, OUTBOX, RUNS, SESSIONS},
 };
 
 /// What is in a database that is whole.
@@ -69,7 +72,7 @@ mod tests {
     use super::*;
     use crate::{
         sessions::entry::SessionEntry,
-        store::{FILE, SCHEMA, Schema, Store, put},
+        store::{FILE, Schema, Store, put},
     };
 
     /// Unit in which a page is spoilt.
@@ -80,7 +83,7 @@ mod tests {
     }
 
     async fn filled(platform: &Platform) -> Store {
-        let store = crate::store::open(platform).unwrap();
+        let store = crate::schema::open(platform).unwrap();
         let sessions = crate::sessions::store::Sessions::new(store.clone(), platform.entropy.clone());
         for n in 0..300 {
             let also = move |tx: &redb::WriteTransaction, _: &SessionEntry| {
@@ -165,7 +168,7 @@ mod tests {
         storage.write_atomic(FILE, b"no database").unwrap();
         assert!(matches!(look(storage.clone(), FILE), Err(StoreError::Damaged(_))));
         storage.remove(FILE).unwrap();
-        static NEWER: Schema = Schema { steps: &[crate::store::first as openclaw_store::Step; 99], sealed: 3 };
+        static NEWER: Schema = Schema { steps: &[crate::schema::first as openclaw_store::Step; 99], sealed: 3 };
         drop(Store::open(&platform, &NEWER).unwrap());
         assert!(matches!(look(storage, FILE), Err(StoreError::Newer { found: 99, known: 4 })));
     }

@@ -3,7 +3,10 @@ use std::sync::Arc;
 use openclaw_platform::MemoryStorage;
 
 use super::*;
-use crate::sessions::store::Line;
+use crate::{
+    sessions::store::Line,
+    store::{FILE, all, decode, encode, put},
+};
 
 /// What programs of before kept.
 static EARLIER: [Schema; 4] = [

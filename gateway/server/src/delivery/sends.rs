@@ -1,0 +1,133 @@
+//! Messages that somebody asks to send, once per key (agent-chat-channels.md section 8; F16).
+
+use openclaw_platform::{Clock, sync::Arc};
+use openclaw_protocol::{
+    display,
+    error::ErrorShape,
+    params::{Send, SendParams},
+};
+
+use super::{
+    Delivery, Draft,
+    letter::{Cause, Promise},
+    still_pending,
+};
+use crate::{
+    channels::{self, Channels, media::Attachments},
+    failure::Failure,
+    idempotency::{Check, Claim, Idempotency, Pending},
+    limits::DELIVERY_WAIT,
+    rights::Principal,
+    sessions::{self, entry::Route},
+    settings::Settings,
+};
+
+/// As in the reference.
+const DEFAULT_CHANNEL: &str = "whatsapp";
+
+/// What sending uses of others.
+pub struct Deps {
+    /// Now.
+    pub clock: Arc<dyn Clock>,
+    /// The configuration.
+    pub settings: Settings,
+    /// Through whom it goes.
+    pub channels: Arc<Channels>,
+    /// Carries it.
+    pub delivery: Arc<Delivery>,
+    /// Files that go with it.
+    pub attachments: Arc<Attachments>,
+    /// Keys that were used before.
+    pub idempotency: Arc<Idempotency>,
+}
+
+/// Sends what clients and tools ask for.
+pub struct Sends {
+    deps: Deps,
+}
+
+impl Sends {
+    /// With these.
+    pub fn new(deps: Deps) -> Self {
+        Self { deps }
+    }
+
+    /// Sends through a channel, once per key of `identity`. The answer is that of the delivery, waited for within bounds.
+    ///
+    /// # Errors
+    /// What is wrong with the request; why it is not delivered; that it is still on its way.
+    pub async fn send(&self, by: &Principal, identity: &str, params: SendParams) -> Result<Send, Failure> {
+        let channel = params.channel.as_deref().map(str::trim).filter(|c| !c.is_empty()).unwrap_or(DEFAULT_CHANNEL);
+        let channel = channel.to_lowercase();
+        let account = self.deps.channels.account(&channel, params.account_id.as_deref());
+        let whatsapp = channel == DEFAULT_CHANNEL && self.deps.channels.has_whatsapp();
+        if account.is_none() && !whatsapp {
+            let shown = display::short(&channel, 64);
+            let text = if channels::is_known(&channel) && self.deps.channels.account(&channel, None).is_some() {
+                format!("unknown account of channel {shown}")
+            } else {
+                format!("unsupported channel: {shown}")
+            };
+            return Err(ErrorShape::invalid("UNSUPPORTED_CHANNEL", text).into());
+        }
+        // A bad target or file is refused before the key is used up.
+        if let Some(account) = &account {
+            account.parse_target(&params.to).map_err(|e| ErrorShape::invalid("BAD_TARGET", e.to_string()))?;
+        }
+        let now = self.deps.clock.wall();
+        let key = params.idempotency_key.as_str();
+        let claim = match self.deps.idempotency.check("send", identity, key, &params, now)? {
+            Check::New(claim) => claim,
+            Check::Done(record) => return record.answer::<Send>(),
+            Check::InFlight(_, pending) => return answer(&pending).await,
+        };
+        let pending = self.deps.idempotency.pending(&claim);
+        let account_id = account.as_ref().map(|a| a.account().to_owned()).unwrap_or_default();
+        let route = Route { channel, to: params.to.as_str().trim().to_owned(), account_id };
+        if let Err(error) = self.post(by, &params, route, &claim).await {
+            // It had no effect, so the key is free again.
+            self.deps.idempotency.release(&claim);
+            return Err(error);
+        }
+        match pending {
+            Some(pending) => answer(&pending).await,
+            None => Err(gone().into()),
+        }
+    }
+
+    /// Stores the message; from then on the key has its answer to come, also over a restart (F16).
+    async fn post(&self, by: &Principal, params: &SendParams, route: Route, claim: &Claim) -> Result<(), Failure> {
+        if let Ok((account, to)) = self.deps.channels.resolve(&route) {
+            self.deps.delivery.has_room(account.id(), account.account(), &to.chat)?;
+        }
+        let urls: Vec<String> = params.media_url.iter().chain(params.media_urls.iter().flatten()).cloned().collect();
+        if params.message.trim().is_empty() && urls.is_empty() {
+            return Err(ErrorShape::invalid("EMPTY_MESSAGE", "message or media required").into());
+        }
+        let config = self.deps.settings.get();
+        let cause = Cause {
+            session_key: params.session_key.as_deref().and_then(|key| sessions::key::canonical(&config, key)),
+            promise: Some(Promise { claim: claim.clone(), answer: None }),
+            mirror: true,
+            ..Cause::default()
+        };
+        let draft = Draft { route, text: params.message.as_str().to_owned(), reply_to: None, cause };
+        let mut letter = self.deps.delivery.compose(by, draft)?;
+        self.deps.attachments.enclose(&mut letter, &urls).await?;
+        self.deps.delivery.post(&letter, |_| Ok(())).await?;
+        Ok(())
+    }
+}
+
+/// Waits for the delivery, within bounds.
+async fn answer(pending: &Pending) -> Result<Send, Failure> {
+    match tokio::time::timeout(DELIVERY_WAIT, pending.answer()).await {
+        Ok(Some(record)) => record.answer::<Send>(),
+        Ok(None) => Err(gone().into()),
+        Err(_) => Err(still_pending().into()),
+    }
+}
+
+fn gone() -> ErrorShape {
+    ErrorShape::unavailable("INTERRUPTED", "the first request with this key was not finished").retry(None)
+}
