@@ -118,7 +118,7 @@ fn fan_out(criterion: &mut Criterion) {
         group.throughput(Throughput::Elements(size as u64));
         group.bench_function(BenchmarkId::from_parameter(size), |b| {
             b.iter(|| {
-                hub.publish(&AGENT, black_box(&payload));
+                hub.events().publish(&AGENT, black_box(&payload));
                 for member in &members {
                     member.outbox.take(usize::MAX, &mut out);
                 }
@@ -144,7 +144,7 @@ fn slow_readers(criterion: &mut Criterion) {
             let (stalled, fast) = members.split_at(20);
             let (payload, mut out) = (payload(bytes), Vec::new());
             let mut round = || {
-                hub.publish(&CHAT_DELTA, black_box(&payload));
+                hub.events().publish(&CHAT_DELTA, black_box(&payload));
                 for member in fast {
                     member.outbox.take(usize::MAX, &mut out);
                 }

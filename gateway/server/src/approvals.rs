@@ -23,7 +23,7 @@ use openclaw_protocol::{
 use tokio::sync::oneshot;
 
 use crate::{
-    hub::EventHub,
+    events::{Audience, Events},
     limits::{APPROVAL_MAX, APPROVAL_TTL, APPROVALS},
 };
 
@@ -166,13 +166,13 @@ pub struct Approvals {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     probe: Arc<dyn Probe>,
-    hub: Arc<EventHub>,
+    events: Arc<dyn Events>,
 }
 
 impl Approvals {
     /// None yet; who may decide hears of them through `hub`.
-    pub fn new(clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>, hub: Arc<EventHub>) -> Self {
-        Self { state: Mutex::default(), clock, entropy, probe: Arc::new(NoProbe), hub }
+    pub fn new(clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>, events: Arc<dyn Events>) -> Self {
+        Self { state: Mutex::default(), clock, entropy, probe: Arc::new(NoProbe), events }
     }
 
     /// The same, watched.
@@ -251,7 +251,7 @@ impl Approvals {
         let _guard = Guard(self, id.clone());
         let (decide, mut decided) = oneshot::channel();
         {
-            let hub = self.hub.ordered();
+            let order = self.events.ordered();
             let mut state = self.lock();
             if state.pending.contains_key(&id) {
                 return Err(ErrorShape::invalid("APPROVAL_PENDING", "approval id already pending"));
@@ -265,7 +265,7 @@ impl Approvals {
             state.pending.insert(id.clone(), pending);
             self.probe.always("approvals.questions_bounded", state.pending.len() <= APPROVALS);
             drop(state);
-            hub.publish(&EXEC_APPROVAL_REQUESTED, &shown, None);
+            order.publish(&EXEC_APPROVAL_REQUESTED, &shown, None, Audience::All);
         }
         let decision = openclaw_platform::select! {
             decision = &mut decided => decision.ok(),
@@ -288,7 +288,7 @@ impl Approvals {
     /// # Errors
     /// INVALID_REQUEST when nothing of this id waits, or when who asked says yes (S25): then it goes on waiting.
     pub fn resolve(&self, id: &str, decision: Decision, by: Decider<'_>) -> Result<(), ErrorShape> {
-        let hub = self.hub.ordered();
+        let order = self.events.ordered();
         let pending = {
             let mut state = self.lock();
             let unknown = || ErrorShape::invalid("UNKNOWN_APPROVAL", "unknown approval id");
@@ -322,8 +322,8 @@ impl Approvals {
             resolved_by: by.name.to_owned(),
             ts: self.clock.wall(),
         };
-        hub.publish(&EXEC_APPROVAL_RESOLVED, &resolved, None);
-        drop(hub);
+        order.publish(&EXEC_APPROVAL_RESOLVED, &resolved, None, Audience::All);
+        drop(order);
         let _ = pending.decide.send(decision);
         Ok(())
     }
@@ -334,6 +334,7 @@ mod tests {
     use openclaw_platform::os::{OsClock, OsEntropy};
 
     use super::*;
+    use crate::events::recorded::Recorded;
 
     fn request(argv: &[&str]) -> ExecRequest {
         ExecRequest {
@@ -346,8 +347,28 @@ mod tests {
         }
     }
 
+    /// A question and its decision are told in this order, and the decision before whoever asked goes on.
+    #[tokio::test]
+    async fn a_question_is_told_and_then_its_decision() {
+        let events = Arc::new(Recorded::default());
+        let approvals = Arc::new(Approvals::new(Arc::new(OsClock), Arc::new(OsEntropy), events.clone()));
+        let question = Question::of(&request(&["ls"]), None, None, None);
+        let asking = approvals.ask(Some("q".to_owned()), question, APPROVAL_TTL);
+        let deciding = async {
+            let by = Decider { name: "owner", identity: "device:o" };
+            approvals.resolve("q", Decision::AllowOnce, by).unwrap();
+            let told = events.take();
+            let names: Vec<_> = told.iter().map(|(name, payload, to)| (name.as_str(), &payload["id"], to)).collect();
+            let id = serde_json::json!("q");
+            assert_eq!(names, [("exec.approval.requested", &id, &None), ("exec.approval.resolved", &id, &None)]);
+            assert_eq!(told[1].1["decision"], "allow-once");
+        };
+        let (outcome, ()) = tokio::join!(biased; asking, deciding);
+        assert_eq!(outcome.unwrap().decision, Some(Decision::AllowOnce));
+    }
+
     fn granted(binding: Binding) -> Approvals {
-        let approvals = Approvals::new(Arc::new(OsClock), Arc::new(OsEntropy), Arc::default());
+        let approvals = Approvals::new(Arc::new(OsClock), Arc::new(OsEntropy), Arc::new(Recorded::default()));
         let until = approvals.clock.mono() + APPROVAL_TTL;
         let granted = Granted { decision: Decision::AllowOnce, facts: None };
         let grant = Grant { binding, granted, until };

@@ -175,7 +175,7 @@ impl Gateway {
             platform: platform.clone(),
             settings: settings.clone(),
             store: store.clone(),
-            hub: hub.clone(),
+            events: hub.clone(),
             sessions: sessions.clone(),
             idempotency: idempotency.clone(),
             providers: providers.clone(),
@@ -196,7 +196,7 @@ impl Gateway {
             platform: platform.clone(),
             settings: settings.clone(),
             entropy: entropy.clone(),
-            hub: hub.clone(),
+            events: hub.clone(),
             sessions: sessions.clone(),
             runs: runs.clone(),
             system_events: system_events.clone(),
@@ -208,7 +208,7 @@ impl Gateway {
             platform: platform.clone(),
             settings: settings.clone(),
             store: store.clone(),
-            hub: hub.clone(),
+            events: hub.clone(),
             presence: presence.clone(),
             sessions: sessions.clone(),
             channels: channels.clone(),
@@ -256,7 +256,8 @@ impl Gateway {
             listing: listing.clone(),
             reads: reads.clone(),
         }));
-        runs.equip(tools.clone());
+        let toolbox: Arc<dyn runs::Toolbox> = tools.clone();
+        runs.equip(Arc::downgrade(&toolbox));
         let wake_words = Arc::new(WakeWords::load(platform.storage.clone(), platform.tasks.clone()));
         let access = Arc::new(Access::new(
             access::Deps {

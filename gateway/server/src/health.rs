@@ -20,8 +20,8 @@ use serde_json::{Value, json};
 use crate::{
     channels::Channels,
     delivery::Delivery,
+    events::{Audience, Events},
     heartbeat::{self, Heartbeats},
-    hub::EventHub,
     presence::{PresenceMap, PresenceTable},
     providers::Providers,
     sessions::{
@@ -50,7 +50,7 @@ pub struct Deps {
     /// The database.
     pub store: Store,
     /// Who hears of a change.
-    pub hub: Arc<EventHub>,
+    pub events: Arc<dyn Events>,
     /// Told under one lock with health, so that versions fit.
     pub presence: Arc<PresenceTable>,
     /// The newest are shown.
@@ -152,7 +152,7 @@ impl Monitor {
 
     fn take(&self, tell: bool) -> Health {
         let health = self.build();
-        let hub = self.deps.hub.ordered();
+        let order = self.deps.events.ordered();
         let presence = self.deps.presence.lock();
         let changed = {
             let mut cache = self.lock();
@@ -168,7 +168,7 @@ impl Monitor {
         let version = self.state_version(&presence);
         drop(presence);
         if changed {
-            hub.publish(&HEALTH, &health, Some(version));
+            order.publish(&HEALTH, &health, Some(version), Audience::All);
         }
         health
     }

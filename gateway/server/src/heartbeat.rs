@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     delivery::{Delivery, Draft, letter::Cause},
-    hub::EventHub,
+    events::Events,
     limits::DELIVERY_WAIT,
     rights::{Principal, Rights},
     runs::{Outcome, RunRequest, Runs},
@@ -56,7 +56,7 @@ pub struct Deps {
     /// Names their runs.
     pub entropy: Arc<dyn Entropy>,
     /// Who hears of them.
-    pub hub: Arc<EventHub>,
+    pub events: Arc<dyn Events>,
     /// Who was heard of last.
     pub sessions: Arc<Sessions>,
     /// Each is a run.
@@ -138,7 +138,7 @@ impl Heartbeats {
                 this.wake();
             }
             *this.last.locked() = Some(outcome.clone());
-            deps.hub.publish(&HEARTBEAT, &outcome);
+            deps.events.publish(&HEARTBEAT, &outcome);
         }
     }
 }

@@ -15,6 +15,7 @@ use serde::Serialize;
 use crate::{
     auth::Via,
     devices::Authority,
+    events::{Audience, Events, Order},
     outbox::{Close, Outbox},
     rights::Principal,
 };
@@ -100,21 +101,6 @@ impl EventHub {
         Ordered { members: self.members.locked() }
     }
 
-    /// Sends an event that changes no state of a snapshot.
-    pub fn publish(&self, spec: &EventSpec, payload: &impl Serialize) {
-        self.ordered().publish(spec, payload, None);
-    }
-
-    /// Tells of `device_id` those who may manage it (S06).
-    pub fn publish_about_device(&self, spec: &EventSpec, payload: &impl Serialize, device_id: &str) {
-        self.ordered().publish_to(spec, payload, None, |m| m.authority().may_manage(device_id));
-    }
-
-    /// Sends an event of a session (its canonical key), also to the nodes that follow it.
-    pub fn publish_of(&self, session: &str, spec: &EventSpec, payload: &impl Serialize) {
-        self.ordered().send(spec, payload, None, |m| m.may_see(spec) || m.follows(spec, Some(session)));
-    }
-
     /// How many connections are attached.
     pub fn count(&self) -> usize {
         self.ordered().members.len()
@@ -166,38 +152,40 @@ impl Ordered<'_> {
     pub fn detach(&mut self, conn_id: &str) -> Option<Arc<Member>> {
         self.members.remove(conn_id)
     }
+}
 
-    /// Encodes once, queues for everybody who may see it.
-    pub fn publish(&self, spec: &EventSpec, payload: &impl Serialize, version: Option<StateVersion>) {
-        self.send(spec, payload, version, |m| m.may_see(spec) || m.follows(spec, None));
+impl Events for EventHub {
+    fn ordered(&self) -> Box<dyn Order + '_> {
+        Box::new(self.ordered())
     }
+}
 
-    /// The same for those of them whom `wanted` accepts.
-    pub fn publish_to(
-        &self,
-        spec: &EventSpec,
-        payload: &impl Serialize,
-        version: Option<StateVersion>,
-        wanted: impl Fn(&Member) -> bool,
-    ) {
-        self.send(spec, payload, version, |m| m.may_see(spec) && wanted(m));
-    }
-
-    fn send(
-        &self,
-        spec: &EventSpec,
-        payload: &impl Serialize,
-        version: Option<StateVersion>,
-        to: impl Fn(&Member) -> bool,
-    ) {
-        let body = match EventBody::new(spec.name, payload, version) {
-            Ok(body) => Arc::new(body),
-            Err(error) => return tracing::error!(event = spec.name, %error, "event cannot be encoded"),
-        };
+impl Order for Ordered<'_> {
+    fn send(&self, spec: &EventSpec, body: Arc<EventBody>, to: Audience<'_>) {
         let replaceable = spec.name == openclaw_protocol::event::PRESENCE.name;
-        for member in self.members.values().filter(|m| to(m)) {
+        let hears = |m: &Member| match to {
+            Audience::All => m.may_see(spec) || m.follows(spec, None),
+            Audience::Session(session) => m.may_see(spec) || m.follows(spec, Some(session)),
+            Audience::Device(id) => m.may_see(spec) && m.authority().may_manage(id),
+        };
+        for member in self.members.values().filter(|m| hears(m)) {
             member.outbox.event(spec, &body, replaceable);
         }
+    }
+}
+
+impl EventHub {
+    /// As what the domain tells to.
+    pub fn events(&self) -> &dyn Events {
+        self
+    }
+}
+
+impl Ordered<'_> {
+    /// Encodes once, queues for everybody who may see it.
+    pub fn publish(&self, spec: &EventSpec, payload: &impl Serialize, version: Option<StateVersion>) {
+        let order: &dyn Order = self;
+        order.publish(spec, payload, version, Audience::All);
     }
 }
 
@@ -233,9 +221,9 @@ mod tests {
             hub.ordered().attach(m.clone());
         }
         for _ in 0..3 {
-            hub.publish(&AGENT, &serde_json::json!({}));
+            hub.events().publish(&AGENT, &serde_json::json!({}));
         }
-        hub.publish(&TICK, &serde_json::json!({}));
+        hub.events().publish(&TICK, &serde_json::json!({}));
         let seqs = |m: &Member| {
             let mut out = vec![];
             m.outbox.take(usize::MAX, &mut out);
@@ -282,14 +270,14 @@ mod tests {
             node.outbox.take(usize::MAX, &mut out);
             out.len()
         };
-        hub.publish_of("agent:main:main", &AGENT, &serde_json::json!({}));
+        hub.events().publish_of("agent:main:main", &AGENT, &serde_json::json!({}));
         assert_eq!(got(), 0);
         node.subscriptions().insert("agent:main:main".into());
-        hub.publish_of("agent:main:main", &AGENT, &serde_json::json!({}));
-        hub.publish_of("agent:main:other", &AGENT, &serde_json::json!({}));
-        hub.publish(&openclaw_protocol::event::HEALTH, &serde_json::json!({}));
-        hub.publish(&openclaw_protocol::event::PRESENCE, &serde_json::json!({}));
-        hub.publish(&TICK, &serde_json::json!({}));
+        hub.events().publish_of("agent:main:main", &AGENT, &serde_json::json!({}));
+        hub.events().publish_of("agent:main:other", &AGENT, &serde_json::json!({}));
+        hub.events().publish(&openclaw_protocol::event::HEALTH, &serde_json::json!({}));
+        hub.events().publish(&openclaw_protocol::event::PRESENCE, &serde_json::json!({}));
+        hub.events().publish(&TICK, &serde_json::json!({}));
         assert_eq!(got(), 3);
     }
 }

@@ -14,6 +14,7 @@ pub mod channels;
 pub mod delivery;
 pub mod devices;
 pub mod dispatch;
+pub mod events;
 pub mod exec_gate;
 pub mod failure;
 pub mod gateway;

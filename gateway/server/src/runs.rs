@@ -1,6 +1,7 @@
 //! Agent runs: one at a time per session, in order of arrival, a bounded number side by side. A run belongs to its
 //! session, not to the connection that asked for it (known-failures F13, F17).
 
+pub mod at_end;
 pub mod emitter;
 pub mod execute;
 pub mod manager;
@@ -10,5 +11,6 @@ pub mod record;
 pub mod recover;
 pub mod reservation;
 
+pub use at_end::AtEnd;
 pub use manager::{Deps, Outcome, RunRequest, Runs, Toolbox, Waited};
 pub use reservation::{Accepted, Reservation};

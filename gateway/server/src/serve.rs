@@ -107,7 +107,7 @@ pub async fn run(
     gateway.lifecycle.drain();
     channels.cancel();
     let reason = "gateway stopping".to_owned();
-    gateway.hub.publish(&SHUTDOWN, &Shutdown { reason, restart_expected_ms: None });
+    gateway.hub.events().publish(&SHUTDOWN, &Shutdown { reason, restart_expected_ms: None });
     let cut_off = drain(&gateway, Duration::from_millis(limits.drain_ms), &mut control).await;
     // A run is over before its caller has been told; behind the close frame nobody would hear it (F13).
     let _ = tokio::time::timeout(LAST_ANSWERS, gateway.runs.answered()).await;
@@ -259,7 +259,7 @@ async fn tick(gateway: Arc<Gateway>, stop: CancellationToken) {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(every) => {}
         }
-        gateway.hub.publish(&TICK, &Tick { ts: gateway.platform.clock.wall() });
+        gateway.hub.events().publish(&TICK, &Tick { ts: gateway.platform.clock.wall() });
         gateway.hub.ping_all();
     }
 }

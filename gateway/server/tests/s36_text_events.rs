@@ -34,7 +34,7 @@ fn emitter(gateway: &Gateway) -> Emitter {
         Duration::from_mins(10),
     );
     let mut emitter = Emitter::new(&request);
-    emitter.start(&gateway.hub, WALL);
+    emitter.start(&*gateway.hub, WALL);
     emitter
 }
 
@@ -122,14 +122,14 @@ async fn s36_a_long_reply_costs_each_watcher_a_small_multiple_of_its_size() {
         let (mut emitter, mut seen, mut now) = (emitter(&gateway), Seen::default(), gateway.platform.clock.mono());
         for n in 0..PIECES {
             let event = TurnEvent::Text { at: n * 5, delta: "abcd ".into() };
-            emitter.turn(&gateway.hub, event, false, WALL, now);
+            emitter.turn(&*gateway.hub, event, false, WALL, now);
             seen.take(&watcher, now);
             now += gap;
         }
         let whole = "abcd ".repeat(PIECES);
         seen.take(&watcher, now);
         assert_eq!(seen.breaches(), 0);
-        emitter.end(&gateway.hub, &whole, WALL, WALL);
+        emitter.end(&*gateway.hub, &whole, WALL, WALL);
         seen.take(&watcher, now);
         assert!(seen.breaches() <= 1, "only the last one may come sooner");
         assert_eq!((&seen.agent, &seen.chat), (&whole, &whole));
@@ -148,15 +148,15 @@ async fn s36_what_is_held_back_is_told_while_the_model_pauses() {
     let watcher = watcher(&gateway).await;
     let (mut emitter, mut seen, now) = (emitter(&gateway), Seen::default(), gateway.platform.clock.mono());
     for (at, delta) in [(0, "one"), (3, " two")] {
-        emitter.turn(&gateway.hub, TurnEvent::Text { at, delta: delta.into() }, false, WALL, now);
+        emitter.turn(&*gateway.hub, TurnEvent::Text { at, delta: delta.into() }, false, WALL, now);
     }
     seen.take(&watcher, now);
     assert_eq!(seen.agent, "one");
-    emitter.due(&gateway.hub, WALL, now + TEXT_EVENT - Duration::from_millis(1));
+    emitter.due(&*gateway.hub, WALL, now + TEXT_EVENT - Duration::from_millis(1));
     seen.take(&watcher, now);
     assert_eq!(seen.agent, "one");
     for _ in 0..3 {
-        emitter.due(&gateway.hub, WALL, now + TEXT_EVENT);
+        emitter.due(&*gateway.hub, WALL, now + TEXT_EVENT);
     }
     seen.take(&watcher, now);
     assert_eq!((seen.agent.as_str(), seen.chat.as_str(), seen.told.len()), ("one two", "one two", 2));
@@ -216,7 +216,7 @@ proptest! {
             frames(&watcher.outbox);
             let (mut emitter, mut seen, mut now) = (emitter(&gateway), Seen::default(), gateway.platform.clock.mono());
             let (mut text, mut said) = (String::new(), vec![]);
-            let hub = &gateway.hub;
+            let hub = &*gateway.hub;
             seen.take(&watcher, now);
             let mut free = 0;
             let mut new_reply = false;
@@ -281,12 +281,12 @@ async fn s36_an_abort_tells_what_was_said_first() {
     let watcher = watcher(&gateway).await;
     let (mut emitter, mut seen, now) = (emitter(&gateway), Seen::default(), gateway.platform.clock.mono());
     for (at, delta) in [(0, "one"), (3, " two")] {
-        emitter.turn(&gateway.hub, TurnEvent::Text { at, delta: delta.into() }, false, WALL, now);
+        emitter.turn(&*gateway.hub, TurnEvent::Text { at, delta: delta.into() }, false, WALL, now);
     }
-    emitter.abort(&gateway.hub, "rpc");
+    emitter.abort(&*gateway.hub, "rpc");
     seen.take(&watcher, now);
     assert_eq!((seen.chat.as_str(), seen.ends.as_slice()), ("one two", ["aborted".to_owned()].as_slice()));
-    emitter.aborted_end(&gateway.hub, WALL, WALL);
+    emitter.aborted_end(&*gateway.hub, WALL, WALL);
     let rest: Vec<Value> = frames(&watcher.outbox);
     assert!(rest.iter().all(|f| f["event"] == "agent"), "{rest:?}");
 }

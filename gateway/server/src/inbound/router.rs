@@ -10,7 +10,10 @@ use openclaw_platform::{Entropy, EntropyExt as _, Probe};
 use openclaw_protocol::{message::Content, params::SendPolicy};
 use tokio_util::sync::CancellationToken;
 
-use super::commands::{Commands, is_stop};
+use super::{
+    commands::{Commands, is_stop},
+    mark::Mark,
+};
 use crate::{
     channels::{
         Channels,
@@ -91,8 +94,8 @@ impl Router {
                     && let Some(ended) = held.remove(&session)
                 {
                     self.0.probe.sometimes("inbox.a_stop_ended_what_was_held");
-                    let keys = ended.into_iter().map(|(key, _)| key).collect();
-                    self.0.runs.forget(keys, "a person ended what waited in its session").await;
+                    let marks = ended.into_iter().map(|(key, _)| Mark::of(&self.0.channels, key)).collect();
+                    self.0.runs.forget(marks, "a person ended what waited in its session").await;
                 }
                 if held.contains_key(&session) || !self.handle(&key, &record, by, &session).await {
                     self.0.probe.sometimes("inbox.waited_for_room");
@@ -152,7 +155,7 @@ impl Router {
             attachments: (!message.media.is_empty()).then(|| Pending { channel, media: message.media.clone() }),
             deliver: Some(Delivery { route, reply_to: None, required: false }),
             touch: Some(Arc::new(touch)),
-            inbox: vec![key.to_owned()],
+            at_end: vec![Mark::of(&self.0.channels, key.to_owned())],
             queueing: Some(queueing),
             ..RunRequest::new(by, self.0.entropy.uuid(), session_key.to_owned(), input, timeout)
         };

@@ -147,7 +147,7 @@ async fn command(deps: &Arc<Deps>, by: &Principal, claim: &Claim, key: &str, sho
     if let Err(error) = deps.idempotency.finish_durably(claim, claim.answered(Some(payload), None)).await {
         tracing::error!(%error, "idempotency record of a command");
     }
-    deps.hub.publish_of(key, &CHAT, &event);
+    deps.hub.events().publish_of(key, &CHAT, &event);
 }
 
 /// Adds an assistant message that no model wrote. `create`: the session is made when it is missing.
@@ -223,6 +223,6 @@ pub async fn inject(deps: Arc<Deps>, call: Call, params: ChatInjectParams) -> Re
     let shown = params.session_key.as_str();
     let mut event = ChatEvent::new(&format!("inject-{message_id}"), shown, 0, ChatState::Final);
     event.message = serde_json::to_value(message).ok().filter(|m: &Value| !m.is_null());
-    deps.hub.publish_of(&key, &CHAT, &event);
+    deps.hub.events().publish_of(&key, &CHAT, &event);
     Ok(ChatInject { ok: true, message_id }.into())
 }

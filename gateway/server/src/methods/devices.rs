@@ -93,7 +93,7 @@ fn resolved(deps: &Arc<Deps>, request_id: &str, device_id: String, decision: &st
     move || {
         let payload =
             DevicePairResolved { request_id, device_id: device_id.clone(), decision, ts: deps.platform.clock.wall() };
-        deps.hub.publish_about_device(&DEVICE_PAIR_RESOLVED, &payload, &device_id);
+        deps.hub.events().publish_about_device(&DEVICE_PAIR_RESOLVED, &payload, &device_id);
     }
 }
 

@@ -42,7 +42,7 @@ pub async fn request(deps: Arc<Deps>, call: Call, params: n::NodePairRequestPara
         NotFiled::Store(error) => Failure::from(error),
     })?;
     if created {
-        deps.hub.publish(&NODE_PAIR_REQUESTED, &request);
+        deps.hub.events().publish(&NODE_PAIR_REQUESTED, &request);
     }
     Ok(n::NodePairRequested { status: "pending".into(), request, created }.into())
 }
@@ -63,7 +63,7 @@ fn tell(deps: &Deps, request_id: &str, node_id: &str, decision: &str) {
         decision: decision.to_owned(),
         ts: deps.platform.clock.wall(),
     };
-    deps.hub.publish(&NODE_PAIR_RESOLVED, &resolved);
+    deps.hub.events().publish(&NODE_PAIR_RESOLVED, &resolved);
 }
 
 pub async fn approve(deps: Arc<Deps>, _: Call, params: n::NodePairDecideParams) -> Outcome<n::NodePairApproved> {

@@ -44,7 +44,7 @@ pub async fn wake_set(deps: Arc<Deps>, _: Call, params: n::VoiceWakeSetParams) -
     let Some(Json(Value::Array(given))) = params.triggers else {
         return Err(ErrorShape::invalid("INVALID_PARAMS", "voicewake.set requires triggers: string[]").into());
     };
-    let tell = |words: &n::VoiceWake| deps.hub.publish(&VOICEWAKE_CHANGED, words);
+    let tell = |words: &n::VoiceWake| deps.hub.events().publish(&VOICEWAKE_CHANGED, words);
     let set = deps.wake_words.set(&given, deps.platform.clock.wall(), tell).await;
     Ok(set.map_err(|error| stored(&error))?.into())
 }
@@ -61,6 +61,6 @@ pub async fn talk(deps: Arc<Deps>, call: Call, params: n::TalkModeParams) -> Out
     }
     let phase = params.phase.map(|p| p.as_str().to_owned());
     let mode = n::TalkMode { enabled: params.enabled, phase, ts: deps.platform.clock.wall() };
-    deps.hub.publish(&TALK_MODE, &mode);
+    deps.hub.events().publish(&TALK_MODE, &mode);
     Ok(mode.into())
 }

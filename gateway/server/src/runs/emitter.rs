@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use super::RunRequest;
 use crate::{
-    hub::EventHub,
+    events::Events,
     limits::{TEXT_EVENT, TEXT_EVENT_PART, TEXT_EVENT_SMALL},
 };
 
@@ -81,7 +81,7 @@ impl Emitter {
         &self.text
     }
 
-    fn agent(&mut self, hub: &EventHub, stream: &str, data: Value, now: Millis) {
+    fn agent(&mut self, events: &dyn Events, stream: &str, data: Value, now: Millis) {
         self.seq += 1;
         let payload = AgentEvent {
             run_id: self.run_id.clone(),
@@ -91,7 +91,7 @@ impl Emitter {
             data,
             session_key: Some(self.session_key.clone()),
         };
-        hub.publish_of(&self.session, &AGENT, &payload);
+        events.publish_of(&self.session, &AGENT, &payload);
     }
 
     fn chat(&self, seq: u64, state: ChatState) -> ChatEvent {
@@ -99,41 +99,41 @@ impl Emitter {
     }
 
     /// The run begins.
-    pub fn start(&mut self, hub: &EventHub, now: Millis) {
-        self.agent(hub, "lifecycle", json!({ "phase": "start", "startedAt": now }), now);
+    pub fn start(&mut self, events: &dyn Events, now: Millis) {
+        self.agent(events, "lifecycle", json!({ "phase": "start", "startedAt": now }), now);
     }
 
     /// Something happened in the turn. Tool events take a number also when `verbose` is off and nobody sees them.
-    pub fn turn(&mut self, hub: &EventHub, event: TurnEvent, verbose: bool, wall: Millis, mono: Mono) {
+    pub fn turn(&mut self, events: &dyn Events, event: TurnEvent, verbose: bool, wall: Millis, mono: Mono) {
         match event {
             TurnEvent::Text { at, delta } => {
                 if at == 0 {
-                    self.tell(hub, wall, mono);
+                    self.tell(events, wall, mono);
                     self.forget();
                 }
                 self.text.push_str(&delta);
                 self.said_at = wall;
-                self.due(hub, wall, mono);
+                self.due(events, wall, mono);
             }
             // What was said is void, also what nobody heard of it.
             TurnEvent::Restarted => self.forget(),
             TurnEvent::ToolStart { id, name, args } => {
-                self.tell(hub, wall, mono);
+                self.tell(events, wall, mono);
                 let data = json!({ "phase": "start", "name": name, "toolCallId": id, "args": args });
-                self.tool(hub, data, verbose, wall);
+                self.tool(events, data, verbose, wall);
             }
             TurnEvent::ToolEnd { id, name, result, is_error } => {
                 let data = json!({
                     "phase": "result", "name": name, "toolCallId": id, "isError": is_error, "result": result,
                 });
-                self.tool(hub, data, verbose, wall);
+                self.tool(events, data, verbose, wall);
             }
         }
     }
 
-    fn tool(&mut self, hub: &EventHub, data: Value, verbose: bool, now: Millis) {
+    fn tool(&mut self, events: &dyn Events, data: Value, verbose: bool, now: Millis) {
         if verbose {
-            self.agent(hub, "tool", data, now);
+            self.agent(events, "tool", data, now);
         } else {
             self.seq += 1;
         }
@@ -146,34 +146,34 @@ impl Emitter {
 
     /// Tells what was held back, once that is due. To be called also when nothing new is said: a model that pauses in the
     /// middle of a sentence has said its first half.
-    pub fn due(&mut self, hub: &EventHub, wall: Millis, mono: Mono) {
+    pub fn due(&mut self, events: &dyn Events, wall: Millis, mono: Mono) {
         let new = self.text.len() - self.told;
         let is_enough = self.text.len() <= TEXT_EVENT_SMALL || new.saturating_mul(TEXT_EVENT_PART) >= self.told;
         if new > 0 && is_enough && self.last_told.is_none_or(|t| mono.duration_since(t) >= TEXT_EVENT) {
-            self.tell(hub, wall, mono);
+            self.tell(events, wall, mono);
         }
     }
 
-    fn tell(&mut self, hub: &EventHub, wall: Millis, mono: Mono) {
+    fn tell(&mut self, events: &dyn Events, wall: Millis, mono: Mono) {
         if self.told < self.text.len() {
             self.last_told = Some(mono);
-            self.flush(hub, wall);
+            self.flush(events, wall);
         }
     }
 
     /// Tells what was held back.
-    fn flush(&mut self, hub: &EventHub, wall: Millis) {
+    fn flush(&mut self, events: &dyn Events, wall: Millis) {
         let Some(delta) = self.text.get(self.told..).filter(|delta| !delta.is_empty()) else { return };
         let data = json!({ "text": self.text, "delta": delta });
         self.told = self.text.len();
-        self.agent(hub, "assistant", data, wall);
+        self.agent(events, "assistant", data, wall);
         if !self.is_aborted() {
-            self.delta(hub, wall);
+            self.delta(events, wall);
         }
     }
 
     /// The whole text so far, and what is new since the last delta (or everything, when that was taken back).
-    fn delta(&mut self, hub: &EventHub, now: Millis) {
+    fn delta(&mut self, events: &dyn Events, now: Millis) {
         if !self.chat {
             return;
         }
@@ -185,18 +185,18 @@ impl Emitter {
         event.message = message(&self.text, now);
         event.delta_text = Some(delta);
         event.replace = replace;
-        hub.publish_of(&self.session, &CHAT_DELTA, &event);
+        events.publish_of(&self.session, &CHAT_DELTA, &event);
         self.chat_sent.clone_from(&self.text);
     }
 
     /// The run ended with `text`.
-    pub fn end(&mut self, hub: &EventHub, text: &str, started_at: Millis, now: Millis) {
-        self.flush(hub, now);
-        self.agent(hub, "lifecycle", json!({ "phase": "end", "startedAt": started_at, "endedAt": now }), now);
+    pub fn end(&mut self, events: &dyn Events, text: &str, started_at: Millis, now: Millis) {
+        self.flush(events, now);
+        self.agent(events, "lifecycle", json!({ "phase": "end", "startedAt": started_at, "endedAt": now }), now);
         if self.chat {
             let mut event = self.chat(self.seq, ChatState::Final);
             event.message = message(text, now);
-            hub.publish_of(&self.session, &CHAT, &event);
+            events.publish_of(&self.session, &CHAT, &event);
         }
     }
 
@@ -207,39 +207,39 @@ impl Emitter {
     }
 
     /// A person ends the run; `false` where nothing is left to end, so that nobody hears of it.
-    pub fn abort_if_under_way(&mut self, hub: &EventHub, reason: &str) -> bool {
+    pub fn abort_if_under_way(&mut self, events: &dyn Events, reason: &str) -> bool {
         if !self.is_over {
-            self.abort(hub, reason);
+            self.abort(events, reason);
         }
         !self.is_over
     }
 
     /// A person or a deadline ended the run: `chat` is told at once, before the request that did it is answered.
-    pub fn abort(&mut self, hub: &EventHub, reason: &str) {
-        self.flush(hub, self.said_at);
+    pub fn abort(&mut self, events: &dyn Events, reason: &str) {
+        self.flush(events, self.said_at);
         if !self.aborted.swap(true, Ordering::Relaxed) && self.chat {
             let mut event = self.chat(self.seq + 1, ChatState::Aborted);
             event.stop_reason = Some(reason.to_owned());
-            hub.publish_of(&self.session, &CHAT, &event);
+            events.publish_of(&self.session, &CHAT, &event);
         }
     }
 
     /// The end of an aborted run (D28).
-    pub fn aborted_end(&mut self, hub: &EventHub, started_at: Millis, now: Millis) {
-        self.flush(hub, now);
+    pub fn aborted_end(&mut self, events: &dyn Events, started_at: Millis, now: Millis) {
+        self.flush(events, now);
         let data = json!({ "phase": "end", "startedAt": started_at, "endedAt": now, "aborted": true });
-        self.agent(hub, "lifecycle", data, now);
+        self.agent(events, "lifecycle", data, now);
     }
 
     /// The run failed.
-    pub fn failed(&mut self, hub: &EventHub, error: &str, started_at: Millis, now: Millis) {
-        self.flush(hub, now);
+    pub fn failed(&mut self, events: &dyn Events, error: &str, started_at: Millis, now: Millis) {
+        self.flush(events, now);
         let data = json!({ "phase": "error", "startedAt": started_at, "endedAt": now, "error": error });
-        self.agent(hub, "lifecycle", data, now);
+        self.agent(events, "lifecycle", data, now);
         if self.chat {
             let mut event = self.chat(self.seq, ChatState::Error);
             event.error_message = Some(error.to_owned());
-            hub.publish_of(&self.session, &CHAT, &event);
+            events.publish_of(&self.session, &CHAT, &event);
         }
     }
 }

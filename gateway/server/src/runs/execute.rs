@@ -20,7 +20,7 @@ use openclaw_protocol::{
 use redb::WriteTransaction;
 
 use super::{
-    Runs,
+    AtEnd, Runs,
     manager::{Ended, Outcome, Run},
     record,
 };
@@ -62,12 +62,12 @@ impl From<ErrorShape> for AttemptError {
 /// Runs it.
 pub async fn execute(runs: &Arc<Runs>, run: &Arc<Run>, started_at: Millis) -> Outcome {
     let emit = || run.emitter.locked();
-    emit().start(&runs.deps.hub, started_at);
+    emit().start(&*runs.deps.events, started_at);
     let error = loop {
         match attempt(runs, run, started_at).await {
             Ok(outcome) => return outcome,
             // A message that was accepted is answered, in its place among those of its session (F52).
-            Err(AttemptError::Storage(error)) if !run.inbox().is_empty() => {
+            Err(AttemptError::Storage(error)) if !run.at_end().is_empty() => {
                 runs.deps.platform.probe.sometimes("runs.a_beginning_waited_for_the_disk");
                 tracing::error!(%error, "a message waits for the state database");
                 if !pause(runs).await {
@@ -80,7 +80,7 @@ pub async fn execute(runs: &Arc<Runs>, run: &Arc<Run>, started_at: Millis) -> Ou
         }
     };
     never_began(runs, run, &error).await;
-    emit().failed(&runs.deps.hub, &error.message, started_at, runs.deps.platform.clock.wall());
+    emit().failed(&*runs.deps.events, &error.message, started_at, runs.deps.platform.clock.wall());
     Outcome::Failed(error)
 }
 
@@ -100,14 +100,14 @@ struct Traces {
     letters: Vec<Letter>,
     /// As `agent.wait` answers from now on.
     end: AgentWait,
-    /// The inbound records that it answers.
-    inbox: Vec<String>,
+    /// What waits for it.
+    at_end: Vec<Arc<dyn AtEnd>>,
 }
 
 impl Traces {
     fn of(runs: &Runs, run: &Run, outcome: &Outcome, letters: Vec<Letter>, claim: Option<&Claim>) -> Self {
         let record = claim.map(|claim| claim.record(&run.request, outcome, runs.deps.platform.clock.wall()));
-        Self { record, letters, end: end_of(runs, run, outcome), inbox: run.inbox() }
+        Self { record, letters, end: end_of(runs, run, outcome), at_end: run.at_end() }
     }
 
     fn write(&self, tx: &WriteTransaction) -> Result<(), StoreError> {
@@ -116,7 +116,7 @@ impl Traces {
         }
         self.letters.iter().try_for_each(|letter| delivery::table::put(tx, letter))?;
         record::end(tx, &self.end)?;
-        self.inbox.iter().try_for_each(|key| crate::channels::inbox::done(tx, key))
+        self.at_end.iter().try_for_each(|waiting| waiting.write(tx, &self.end))
     }
 }
 
@@ -127,8 +127,8 @@ async fn never_began(runs: &Arc<Runs>, run: &Run, error: &ErrorShape) {
         runs.deps.platform.probe.sometimes("runs.never_began_before_the_stop");
         return;
     }
-    let inbox = run.inbox();
-    let letters = inbox.first().map_or_else(Vec::new, |_| {
+    let waiting = run.at_end();
+    let letters = waiting.first().map_or_else(Vec::new, |_| {
         let text = format!("The agent could not answer: {error}");
         compose(runs, run, &text, None).unwrap_or_default()
     });
@@ -197,7 +197,13 @@ async fn attempt(runs: &Arc<Runs>, run: &Arc<Run>, started_at: Millis) -> Result
     let heard = Mutex::new(runs.deps.platform.clock.mono());
     let mut on_event = |event| {
         let mut emitter = run.emitter.locked();
-        emitter.turn(&runs.deps.hub, event, verbose, runs.deps.platform.clock.wall(), runs.deps.platform.clock.mono());
+        emitter.turn(
+            &*runs.deps.events,
+            event,
+            verbose,
+            runs.deps.platform.clock.wall(),
+            runs.deps.platform.clock.mono(),
+        );
         *heard.locked() = runs.deps.platform.clock.mono();
     };
     let mut report = openclaw_platform::select! {
@@ -212,7 +218,7 @@ async fn attempt(runs: &Arc<Runs>, run: &Arc<Run>, started_at: Millis) -> Result
         report.end = TurnEnd::Aborted;
     }
     let cut_off = report.end == TurnEnd::Aborted && runs.are_cut_off();
-    if cut_off && !request.inbox.is_empty() {
+    if cut_off && !request.at_end.is_empty() {
         runs.deps.platform.probe.sometimes("runs.cut_off_and_left_in_the_inbox");
         // Nothing is stored: the message is still in the inbox and is answered after the next start (F05).
         return Err(AttemptError::Stopped);
@@ -254,7 +260,7 @@ async fn held_back(runs: &Runs, run: &Run) -> std::convert::Infallible {
     loop {
         tokio::time::sleep(TEXT_EVENT).await;
         let mut emitter = run.emitter.locked();
-        emitter.due(&runs.deps.hub, runs.deps.platform.clock.wall(), runs.deps.platform.clock.mono());
+        emitter.due(&*runs.deps.events, runs.deps.platform.clock.wall(), runs.deps.platform.clock.mono());
     }
 }
 
@@ -422,7 +428,7 @@ fn judge(report: &TurnReport, session_id: &str, started_at: Millis, now: Millis)
     }
 }
 
-/// Transcript, session entry, reply, idempotency record, run record and inbox marks in one transaction, and again until it is
+/// Transcript, session entry, reply, idempotency record, run record and what waits for its end in one transaction, and again until it is
 /// stored or the gateway stops: what ran is not run again (F52). The record of a request that waits for the delivery comes
 /// with the end of its letter.
 ///
@@ -476,24 +482,24 @@ async fn store(
 
 fn tell(runs: &Runs, run: &Run, report: &TurnReport, outcome: &Outcome, started_at: Millis) {
     let now = runs.deps.platform.clock.wall();
-    let hub = &runs.deps.hub;
+    let events = &*runs.deps.events;
     let mut emit = run.emitter.locked();
     match (&report.end, outcome) {
-        (TurnEnd::Done, Outcome::Ok { .. }) => emit.end(hub, &report.text, started_at, now),
+        (TurnEnd::Done, Outcome::Ok { .. }) => emit.end(events, &report.text, started_at, now),
         (TurnEnd::Aborted, _) => {
             runs.deps.platform.probe.sometimes("runs.aborted");
-            emit.abort(hub, "rpc");
-            emit.aborted_end(hub, started_at, now);
+            emit.abort(events, "rpc");
+            emit.aborted_end(events, started_at, now);
         }
         (TurnEnd::TimedOut, _) => {
             runs.deps.platform.probe.sometimes("runs.deadline_reached");
-            emit.abort(hub, "timeout");
-            emit.aborted_end(hub, started_at, now);
+            emit.abort(events, "timeout");
+            emit.aborted_end(events, started_at, now);
         }
         (TurnEnd::Done | TurnEnd::Failed(_), Outcome::Failed(error)) => {
-            emit.failed(hub, &error.message, started_at, now);
+            emit.failed(events, &error.message, started_at, now);
         }
-        (TurnEnd::Failed(error), Outcome::Ok { .. }) => emit.failed(hub, &error.to_string(), started_at, now),
+        (TurnEnd::Failed(error), Outcome::Ok { .. }) => emit.failed(events, &error.to_string(), started_at, now),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     path::PathBuf,
-    sync::OnceLock,
+    sync::{OnceLock, Weak},
     time::Duration,
 };
 
@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    at_end::AtEnd,
     emitter::Emitter,
     execute,
     permit::{Permits, RunPermit},
@@ -32,9 +33,9 @@ use super::{
     reservation::Reservation,
 };
 use crate::{
-    channels::{Channels, inbox::RETRY as INBOX_RETRY, media::Attachments},
+    channels::{Channels, media::Attachments},
     delivery::Delivery as Deliveries,
-    hub::EventHub,
+    events::Events,
     idempotency::Idempotency,
     limits::{ENDED_RUN_TTL, ENDED_RUNS},
     providers::Providers,
@@ -48,6 +49,9 @@ use crate::{
     store::{self, Store, StoreError},
     system_events::SystemEvents,
 };
+
+/// What waits for a run that never comes is given up again after this, while it cannot be stored.
+const GIVE_UP_AGAIN: Duration = Duration::from_millis(500);
 
 /// Changes a session entry.
 pub type Touch = Arc<dyn Fn(&mut SessionEntry) + Send + Sync>;
@@ -83,8 +87,8 @@ pub struct RunRequest {
     pub touch: Option<Touch>,
     /// Stored together with the transcript, so that a retry of the key finds the outcome.
     pub dedupe: Option<crate::idempotency::Claim>,
-    /// Inbound records that this run answers; they are done when the transcript is stored.
-    pub inbox: Vec<String>,
+    /// What waits for its end; written when the transcript is stored.
+    pub at_end: Vec<Arc<dyn AtEnd>>,
     /// How it waits, for a message of a chat; other requests wait in line.
     pub queueing: Option<Queueing>,
     /// Times an earlier process began it.
@@ -109,7 +113,7 @@ impl RunRequest {
             chat_events: true,
             touch: None,
             dedupe: None,
-            inbox: vec![],
+            at_end: vec![],
             queueing: None,
             attempts: 0,
         }
@@ -170,8 +174,8 @@ pub struct Run {
 /// Of messages that were put into a run while it went on.
 #[derive(Debug, Default)]
 struct SteeredInto {
-    /// Their inbound records.
-    inbox: Vec<String>,
+    /// What waits for them.
+    at_end: Vec<Arc<dyn AtEnd>>,
     /// The chats that they came from with who wrote there, each once, but for the one that the run replies to anyway.
     chats: Vec<(Principal, Delivery)>,
 }
@@ -213,7 +217,7 @@ pub struct Deps {
     /// The database.
     pub store: Store,
     /// Who hears of them.
-    pub hub: Arc<EventHub>,
+    pub events: Arc<dyn Events>,
     /// Where they are and what was said there.
     pub sessions: Arc<Sessions>,
     /// Their ends answer keys.
@@ -243,7 +247,7 @@ pub trait Toolbox: Send + Sync {
 /// All runs.
 pub struct Runs {
     pub(super) deps: Deps,
-    toolbox: OnceLock<Arc<dyn Toolbox>>,
+    toolbox: OnceLock<Weak<dyn Toolbox>>,
     state: Mutex<State>,
     /// Permits of those that run side by side.
     pub permits: Permits,
@@ -297,14 +301,16 @@ impl Runs {
         })
     }
 
-    /// From now on runs have the tools of this box; before that they have none.
-    pub fn equip(&self, toolbox: Arc<dyn Toolbox>) {
+    /// From now on runs have the tools of this box, as long as it is there; before that they have none. It uses services that
+    /// use runs, so that runs must not keep it.
+    pub fn equip(&self, toolbox: Weak<dyn Toolbox>) {
         let _ = self.toolbox.set(toolbox);
     }
 
     /// The tools of a run.
     pub(super) fn tools(self: &Arc<Self>, run: &Arc<Run>, entry: &SessionEntry) -> Vec<Arc<dyn Tool>> {
-        self.toolbox.get().map_or_else(Vec::new, |toolbox| toolbox.for_run(self, run, entry))
+        let toolbox = self.toolbox.get().and_then(Weak::upgrade);
+        toolbox.map_or_else(Vec::new, |toolbox| toolbox.for_run(self, run, entry))
     }
 
     /// True when the session's reset is due (section 6).
@@ -374,16 +380,16 @@ impl Runs {
         drop(state);
         for old in interrupted {
             // One that has said everything is not ended any more: its reply comes.
-            if old.emitter.locked().abort_if_under_way(&self.deps.hub, "stop") {
+            if old.emitter.locked().abort_if_under_way(&*self.deps.events, "stop") {
                 self.deps.platform.probe.sometimes("queue.interrupted");
                 old.cancel.cancel();
             }
         }
         if let Some(old) = dropped {
             tracing::warn!(session = old.request.session_key, "the queue of the session is full, a message is dropped");
-            let (runs, inbox) = (self.clone(), old.request.inbox.clone());
+            let (runs, waiting) = (self.clone(), old.request.at_end.clone());
             self.deps.platform.tasks.spawn("inbox", async move {
-                runs.forget(inbox, "the queue of its session is full").await;
+                runs.forget(waiting, "the queue of its session is full").await;
             });
         }
         if starts {
@@ -401,7 +407,7 @@ impl Runs {
             if run.cancel.is_cancelled() || !which(&run) {
                 continue;
             }
-            if run.emitter.locked().abort_if_under_way(&self.deps.hub, reason) {
+            if run.emitter.locked().abort_if_under_way(&*self.deps.events, reason) {
                 run.cancel.cancel();
                 run_ids.push(run.request.run_id.clone());
             }
@@ -510,7 +516,7 @@ impl Runs {
         for message in taken {
             state.live.remove(&message.run.request.run_id);
             let mut steered = run.steered.locked();
-            steered.inbox.extend(message.inbox);
+            steered.at_end.extend(message.at_end);
             let asked = &message.run.request;
             let mut known = run.request.deliver.iter().chain(steered.chats.iter().map(|(_, chat)| chat));
             if let Some(chat) = asked.deliver.as_ref().filter(|chat| known.all(|d| d.route != chat.route)) {
@@ -607,15 +613,15 @@ impl Runs {
         Owed(self.clone())
     }
 
-    /// Marks inbound messages as handled that no run will answer, again until it is stored or the gateway stops: else the next
-    /// start would answer them (F50).
-    pub async fn forget(&self, keys: Vec<String>, why: &str) {
+    /// Gives up what waits for a run that never comes, again until that is stored or the gateway stops: else the next start
+    /// would answer it (F50).
+    pub async fn forget(&self, waiting: Vec<Arc<dyn AtEnd>>, why: &str) {
         self.deps.platform.probe.sometimes("inbox.message_not_answered");
-        for key in keys {
-            while !self.deps.channels.inbox.forget(&key, why).await {
+        for one in waiting {
+            while !one.give_up(why).await {
                 openclaw_platform::select! {
                     () = self.are_to_be_cut_off() => return,
-                    () = tokio::time::sleep(INBOX_RETRY) => {}
+                    () = tokio::time::sleep(GIVE_UP_AGAIN) => {}
                 }
             }
         }
@@ -689,10 +695,10 @@ impl Run {
         }
     }
 
-    /// All inbound records that it answers.
-    pub fn inbox(&self) -> Vec<String> {
+    /// All that waits for its end.
+    pub fn at_end(&self) -> Vec<Arc<dyn AtEnd>> {
         let steered = self.steered.locked();
-        self.request.inbox.iter().chain(&steered.inbox).cloned().collect()
+        self.request.at_end.iter().chain(&steered.at_end).cloned().collect()
     }
 
     /// Where its reply goes, and for whom: to whom it is for, and to the chats whose messages went into it, which would hear

@@ -6,7 +6,7 @@ use openclaw_config::{Config, QueueDrop, QueueMode};
 use openclaw_platform::{Mono, sync::LockExt as _};
 use openclaw_protocol::{message::Content, truncate};
 
-use super::{RunRequest, manager::Run};
+use super::{RunRequest, at_end::AtEnd, manager::Run};
 use crate::{
     limits::{QUEUE_CAP, QUEUE_DEBOUNCE, QUEUE_PATIENCE, QUEUE_SUMMARY},
     rights::Rights,
@@ -124,9 +124,9 @@ impl Waiting {
         }
     }
 
-    /// The inbound records that its answer is for.
-    fn inbox(&self) -> impl Iterator<Item = &String> {
-        self.run.request.inbox.iter().chain(self.summary.iter().flat_map(|summary| &summary.inbox))
+    /// What its answer is for.
+    fn at_end(&self) -> impl Iterator<Item = &Arc<dyn AtEnd>> {
+        self.run.request.at_end.iter().chain(self.summary.iter().flat_map(|summary| &summary.at_end))
     }
 
     fn has_media(&self) -> bool {
@@ -138,18 +138,18 @@ impl Waiting {
 struct Summary {
     lines: VecDeque<String>,
     count: usize,
-    /// Inbound records of those that have no run of their own any more.
-    inbox: Vec<String>,
+    /// What waits for those that have no run of their own any more.
+    at_end: Vec<Arc<dyn AtEnd>>,
 }
 
 impl Summary {
     fn of(first: &Waiting) -> Self {
-        Self { lines: VecDeque::from([line_of(first)]), count: 1, inbox: vec![] }
+        Self { lines: VecDeque::from([line_of(first)]), count: 1, at_end: vec![] }
     }
 
     fn add(&mut self, more: &Waiting, lines: usize) {
         self.count += 1;
-        self.inbox.extend(more.run.request.inbox.iter().cloned());
+        self.at_end.extend(more.run.request.at_end.iter().cloned());
         self.lines.push_back(line_of(more));
         while self.lines.len() > lines.max(1) {
             self.lines.pop_front();
@@ -347,7 +347,7 @@ impl SessionQueue {
             if backlog {
                 at += 1;
             } else if let Some(waiting) = self.waiting.remove(at) {
-                taken.push(Steered { inbox: waiting.inbox().cloned().collect(), run: waiting.run });
+                taken.push(Steered { at_end: waiting.at_end().cloned().collect(), run: waiting.run });
             }
         }
         (texts, taken)
@@ -358,8 +358,8 @@ impl SessionQueue {
 pub struct Steered {
     /// Its run, which never comes.
     pub run: Arc<Run>,
-    /// The inbound records that the run under way answers for now.
-    pub inbox: Vec<String>,
+    /// What waits for the run under way now.
+    pub at_end: Vec<Arc<dyn AtEnd>>,
 }
 
 fn has_media(request: &RunRequest) -> bool {
@@ -373,7 +373,7 @@ fn line_of(message: &Waiting) -> String {
     truncate::chars(&text, QUEUE_SUMMARY).to_owned()
 }
 
-/// One request from several: the first one's, with all texts, attachments and inbound records.
+/// One request from several: the first one's, with all texts, attachments and what waits for them.
 fn merge(parts: &[Waiting]) -> RunRequest {
     let mut request = parts[0].run.request.clone();
     let (summaries, whole): (Vec<&Waiting>, Vec<&Waiting>) = parts.iter().partition(|w| w.summary.is_some());
@@ -389,7 +389,7 @@ fn merge(parts: &[Waiting]) -> RunRequest {
         input.extend(part.input());
     }
     request.input = input;
-    request.inbox = parts.iter().flat_map(Waiting::inbox).cloned().collect();
+    request.at_end = parts.iter().flat_map(Waiting::at_end).cloned().collect();
     let attached = || whole.iter().filter_map(|p| p.run.request.attachments.as_ref());
     let media: Vec<_> = attached().flat_map(|a| a.media.clone()).collect();
     request.attachments = attached().next().cloned();
@@ -405,12 +405,34 @@ fn merge(parts: &[Waiting]) -> RunRequest {
 
 #[cfg(test)]
 mod tests {
+    use openclaw_platform::BoxFuture;
+    use openclaw_protocol::params::AgentWait;
+
     use super::*;
     use crate::{
         rights::{Principal, Standing},
         runs::manager::Delivery,
         sessions::entry::Route,
+        store::StoreError,
     };
+
+    /// Somebody who waits for the end of a run.
+    struct Named(String);
+
+    impl std::fmt::Debug for Named {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            write!(f, "{:?}", self.0)
+        }
+    }
+
+    impl AtEnd for Named {
+        fn write(&self, _: &redb::WriteTransaction, _: &AgentWait) -> Result<(), StoreError> {
+            Ok(())
+        }
+        fn give_up<'a>(&'a self, _: &'a str) -> BoxFuture<'a, bool> {
+            Box::pin(std::future::ready(true))
+        }
+    }
 
     fn message(n: usize, mode: Mode, sender: &str, join: u64, drop: QueueDrop) -> Arc<Run> {
         message_of(&Principal::Gateway, n, mode, sender, join, drop)
@@ -429,7 +451,7 @@ mod tests {
         let input = vec![Content::text(format!("m{n}"))];
         let request = RunRequest {
             deliver: Some(Delivery { route, reply_to: None, required: false }),
-            inbox: vec![format!("i{n}")],
+            at_end: vec![Arc::new(Named(format!("i{n}")))],
             queueing: Some(Queueing {
                 mode,
                 debounce: Duration::from_secs(1),
@@ -459,7 +481,7 @@ mod tests {
     }
 
     fn begin(queue: &mut SessionQueue) -> String {
-        queue.begin().map(|(run, _)| format!("{} {:?}", texts(&run), run.request.inbox)).unwrap_or_default()
+        queue.begin().map(|(run, _)| format!("{} {:?}", texts(&run), run.request.at_end)).unwrap_or_default()
     }
 
     /// Collected: one run answers all that waited behind a run, and marks all their inbound records (F05, F17).
@@ -549,8 +571,9 @@ mod tests {
         let (texts, taken) = queue.steer(&Rights::of(&Config::default(), &Principal::Gateway, "s"));
         let summary = "[3 earlier messages were too many to be kept in full:\n- m1\n- m2\n- m3]";
         assert_eq!(texts, [summary, "m4", "m5", "m6"].map(Content::text));
-        let inbox: Vec<&str> = taken.iter().flat_map(|t| &t.inbox).map(String::as_str).collect();
-        assert_eq!(inbox, ["i1", "i2", "i3", "i4", "i5", "i6"]);
+        let waiting: Vec<String> =
+            taken.iter().flat_map(|t| &t.at_end).map(|w| format!("{w:?}").replace('"', "")).collect();
+        assert_eq!(waiting, ["i1", "i2", "i3", "i4", "i5", "i6"]);
         queue.end();
         assert!(queue.is_empty());
     }
@@ -571,7 +594,7 @@ mod tests {
             let mut ended = Vec::new();
             while let Some((run, _)) = queue.begin() {
                 assert!(run.cancel.is_cancelled());
-                ended.extend(run.inbox());
+                ended.extend(run.at_end().iter().map(|waiting| format!("{waiting:?}").replace('"', "")));
                 queue.end();
             }
             assert_eq!(ended, ["i1", "i2", "i3", "i4", "i5", "i6"], "{mode:?}");

@@ -121,12 +121,12 @@ pub async fn paired(deps: &Deps, peer: &Peer, ask: &Ask) -> Result<(), ErrorShap
             decision: "approved".to_owned(),
             ts: deps.platform.clock.wall(),
         };
-        deps.hub.publish_about_device(&DEVICE_PAIR_RESOLVED, &payload, &ask.device_id);
+        deps.hub.events().publish_about_device(&DEVICE_PAIR_RESOLVED, &payload, &ask.device_id);
     }
     let upgrade = deps.devices.pin(ask).await.map_err(|e| storage(&e))?;
     if let Some(request) = upgrade {
         tracing::info!(device = ask.device_id, "a node declares more than was approved: that part waits");
-        deps.hub.publish_about_device(&DEVICE_PAIR_REQUESTED, &request, &ask.device_id);
+        deps.hub.events().publish_about_device(&DEVICE_PAIR_REQUESTED, &request, &ask.device_id);
     }
     Ok(())
 }
@@ -136,7 +136,7 @@ fn waits(deps: &Deps, ask: &Ask) -> ErrorShape {
     match deps.devices.request(ask) {
         Ok((request, is_new)) => {
             if is_new {
-                deps.hub.publish_about_device(&DEVICE_PAIR_REQUESTED, &request, &ask.device_id);
+                deps.hub.events().publish_about_device(&DEVICE_PAIR_REQUESTED, &request, &ask.device_id);
             }
             let error = ErrorShape::new(ErrorCode::NotPaired, "PAIRING_REQUIRED", "pairing required");
             error.with("requestId", request.request_id)

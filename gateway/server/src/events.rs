@@ -1,0 +1,96 @@
+//! What the domain tells, and to whom: a trait, so that no service knows who listens. The hub of connections implements it;
+//! a test records.
+
+use openclaw_platform::sync::Arc;
+use openclaw_protocol::{
+    event::EventSpec,
+    frame::{EventBody, StateVersion},
+};
+use serde::Serialize;
+
+/// To whom an event goes, among those who may see events of its kind (D7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Audience<'a> {
+    /// Everybody.
+    All,
+    /// Everybody, and the nodes that follow the session with this canonical key.
+    Session(&'a str),
+    /// Those who may manage this device (S06).
+    Device(&'a str),
+}
+
+/// Who takes events.
+pub trait Events: Send + Sync {
+    /// Takes the order of the world: a state change and its event happen while it is held, so that the two fit together (F02).
+    /// Nothing may be awaited meanwhile.
+    fn ordered(&self) -> Box<dyn Order + '_>;
+}
+
+/// The order of the world, while it is held.
+pub trait Order {
+    /// Sends an encoded event.
+    fn send(&self, spec: &EventSpec, body: Arc<EventBody>, to: Audience<'_>);
+}
+
+impl dyn Order + '_ {
+    /// Encodes an event once and sends it; `version` is that of the state that it changes.
+    pub fn publish(&self, spec: &EventSpec, payload: &impl Serialize, version: Option<StateVersion>, to: Audience<'_>) {
+        match EventBody::new(spec.name, payload, version) {
+            Ok(body) => self.send(spec, Arc::new(body), to),
+            Err(error) => tracing::error!(event = spec.name, %error, "event cannot be encoded"),
+        }
+    }
+}
+
+impl dyn Events + '_ {
+    /// Sends an event that changes no state of a snapshot.
+    pub fn publish(&self, spec: &EventSpec, payload: &impl Serialize) {
+        self.ordered().publish(spec, payload, None, Audience::All);
+    }
+
+    /// Sends an event of the session with this canonical key.
+    pub fn publish_of(&self, session: &str, spec: &EventSpec, payload: &impl Serialize) {
+        self.ordered().publish(spec, payload, None, Audience::Session(session));
+    }
+
+    /// Tells of a device those who may manage it.
+    pub fn publish_about_device(&self, spec: &EventSpec, payload: &impl Serialize, device_id: &str) {
+        self.ordered().publish(spec, payload, None, Audience::Device(device_id));
+    }
+}
+
+/// Events of services that are made in a test without a gateway.
+#[cfg(test)]
+pub mod recorded {
+    use openclaw_platform::sync::{LockExt as _, Mutex};
+
+    use super::*;
+
+    /// Keeps what is told: name, payload, and to whom if not to all.
+    #[derive(Default)]
+    pub struct Recorded(Mutex<Vec<(String, serde_json::Value, Option<String>)>>);
+
+    impl Recorded {
+        /// What was told since the last look.
+        pub fn take(&self) -> Vec<(String, serde_json::Value, Option<String>)> {
+            std::mem::take(&mut *self.0.locked())
+        }
+    }
+
+    impl Events for Recorded {
+        fn ordered(&self) -> Box<dyn Order + '_> {
+            Box::new(self)
+        }
+    }
+
+    impl Order for &Recorded {
+        fn send(&self, spec: &EventSpec, body: Arc<EventBody>, to: Audience<'_>) {
+            let frame: serde_json::Value = serde_json::from_str(&body.with_seq(None)).unwrap();
+            let to = match to {
+                Audience::All => None,
+                Audience::Session(to) | Audience::Device(to) => Some(to.to_owned()),
+            };
+            self.0.locked().push((spec.name.to_owned(), frame["payload"].clone(), to));
+        }
+    }
+}
