@@ -23,12 +23,14 @@ pub trait Spawner: Send + Sync {
 pub type Told = Box<dyn FnOnce() + Send>;
 
 /// A started task.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct TaskHandle(Task);
 
 /// Whose task it is.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Task {
+    /// Its scope was closed before.
+    NeverStarted,
     Tokio(tokio::task::AbortHandle),
     #[cfg(feature = "shuttle")]
     Shuttle(shuttle::future::AbortHandle),
@@ -39,6 +41,10 @@ impl TaskHandle {
     pub fn new(handle: tokio::task::AbortHandle) -> Self {
         Self(Task::Tokio(handle))
     }
+    /// Stands for a task that was dropped instead of started.
+    pub(crate) fn never_started() -> Self {
+        Self(Task::NeverStarted)
+    }
     /// Wraps the handle of a task whose threads shuttle schedules.
     #[cfg(feature = "shuttle")]
     pub fn of_shuttle(handle: shuttle::future::AbortHandle) -> Self {
@@ -47,6 +53,7 @@ impl TaskHandle {
     /// Ends the task at its next suspension point.
     pub fn abort(&self) {
         match &self.0 {
+            Task::NeverStarted => {}
             Task::Tokio(handle) => handle.abort(),
             #[cfg(feature = "shuttle")]
             Task::Shuttle(handle) => handle.abort(),
@@ -55,6 +62,7 @@ impl TaskHandle {
     /// True when the task has ended.
     pub fn is_finished(&self) -> bool {
         match &self.0 {
+            Task::NeverStarted => true,
             Task::Tokio(handle) => handle.is_finished(),
             #[cfg(feature = "shuttle")]
             Task::Shuttle(handle) => handle.is_finished(),

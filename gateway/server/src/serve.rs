@@ -11,7 +11,7 @@ use futures_util::{FutureExt as _, future::Fuse};
 use http::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use openclaw_platform::{Backoff, BoxIo, Listener, Mono, Platform, SpawnerExt as _, sync::LockExt as _};
+use openclaw_platform::{Backoff, BoxIo, Listener, Mono, Platform, SpawnerExt as _, TaskScope, sync::LockExt as _};
 use openclaw_protocol::event::{SHUTDOWN, Shutdown, TICK, Tick};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -21,8 +21,8 @@ use crate::{
     gateway::Gateway,
     http::{TcpPeer, router},
     limits::{
-        ACCEPT_PAUSE, ACCEPT_PAUSE_MAX, CLOSE_FLUSH, HEALTH_INTERVAL, HTTP_HEAD, LAST_ANSWERS, LAST_WORK, MAINTENANCE,
-        QUIET_WARNING, REFUSED_FLUSH, STATE_WATCH,
+        ACCEPT_PAUSE, ACCEPT_PAUSE_MAX, CLOSE_FLUSH, GOODBYE, HEALTH_INTERVAL, HTTP_HEAD, LAST_ANSWERS, LAST_TASKS,
+        LAST_WORK, MAINTENANCE, QUIET_WARNING, REFUSED_FLUSH, STATE_WATCH,
     },
     lingering::Lingering,
     options::ServerOptions,
@@ -66,11 +66,40 @@ pub enum Control {
     Stop,
 }
 
-/// Serves until [`Control::Stop`]. `ready` hears the bound addresses once clients can connect.
+/// Tasks that answer requests: nobody hears them once the connections are closed, whatever they wait for ...
+const ANSWERS: [&str; 4] = ["request", "agent", "chat", "command"];
+/// ... and those of the connections themselves.
+const CONNECTIONS: [&str; 2] = ["http", "connection"];
+
+/// Serves until [`Control::Stop`]. `ready` hears the bound addresses once clients can connect. No task of the gateway is left
+/// when this returns, nor a socket or a file that one held, so that the same can be started again at once.
 ///
 /// # Errors
 /// [`ServeError`], before anything was served.
 pub async fn run(
+    platform: Platform,
+    options: ServerOptions,
+    control: mpsc::Receiver<Control>,
+    ready: oneshot::Sender<Vec<SocketAddr>>,
+) -> Result<Stopped, ServeError> {
+    let (scope, probe) = (TaskScope::new(platform.tasks.clone()), platform.probe.clone());
+    let platform = Platform { tasks: Arc::new(scope.clone()), ..platform };
+    let served = serve(platform, options, control, ready).await;
+    scope.cut(&ANSWERS);
+    // Peers that read close their ends now.
+    scope.ended(GOODBYE).await;
+    scope.cut(&CONNECTIONS);
+    let left = scope.close(LAST_TASKS).await;
+    probe.always("stop.tasks_end", left.is_empty());
+    if !left.is_empty() {
+        tracing::warn!(?left, "tasks did not end and were cut off");
+    }
+    tracing::info!(cut_off = served.as_ref().map_or(0, |stopped| stopped.cut_off), "stopped");
+    served
+}
+
+/// Serves; tasks may be left when this returns.
+async fn serve(
     platform: Platform,
     options: ServerOptions,
     mut control: mpsc::Receiver<Control>,
@@ -124,7 +153,6 @@ pub async fn run(
     if let Err(error) = gateway.devices.flush().await {
         tracing::error!(%error, "storing when devices were last seen");
     }
-    tracing::info!(cut_off, "stopped");
     Ok(Stopped { cut_off })
 }
 
