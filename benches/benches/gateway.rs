@@ -23,7 +23,7 @@ use openclaw_server::{
     HostInfo, ServerOptions,
     auth::Via,
     gateway::Gateway,
-    hub::{EventHub, Member},
+    hub::{Connection, EventHub},
     outbox::{Frame, Outbox},
     presence::PresenceMap,
 };
@@ -46,8 +46,8 @@ fn gateway() -> Arc<Gateway> {
     Gateway::open(os::without_files(), options).expect("a gateway in memory")
 }
 
-fn member(n: usize, budget: usize) -> Arc<Member> {
-    Arc::new(Member {
+fn connection(n: usize, budget: usize) -> Arc<Connection> {
+    Arc::new(Connection {
         conn_id: format!("{n:036}"),
         role: Role::Operator,
         scopes: Scopes::new(["operator.read".to_owned(), "operator.write".to_owned(), "operator.admin".to_owned()]),
@@ -72,7 +72,7 @@ fn dispatch(criterion: &mut Criterion) {
     // Some answers read where they may block, which is a thread of the runtime.
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime without I/O");
     let _inside = runtime.enter();
-    let (gateway, member) = (gateway(), member(0, BUDGET));
+    let (gateway, connection) = (gateway(), connection(0, BUDGET));
     let mut group = criterion.benchmark_group("dispatch");
     for method in ["health", "system-presence", "last-heartbeat", "status", "no-such-method"] {
         let text = format!(r#"{{"type":"req","id":"1","method":"{method}"}}"#);
@@ -80,9 +80,9 @@ fn dispatch(criterion: &mut Criterion) {
         group.bench_function(method, |b| {
             b.iter(|| {
                 let frame = RequestFrame::parse(black_box(&text)).expect("a request frame");
-                runtime.block_on(gateway.http.ws.registry.dispatch(member.clone(), &frame)).send(&member);
+                runtime.block_on(gateway.http.ws.registry.dispatch(connection.clone(), &frame)).send(&connection);
                 out.clear();
-                member.outbox.take(usize::MAX, &mut out);
+                connection.outbox.take(usize::MAX, &mut out);
             });
         });
     }
@@ -110,17 +110,17 @@ fn fan_out(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("fan-out in memory");
     for size in [1, 10, 100, 1000, 10_000] {
         let hub = EventHub::default();
-        let members: Vec<_> = (0..size).map(|n| member(n, BUDGET)).collect();
-        for member in &members {
-            hub.ordered().attach(member.clone());
+        let members: Vec<_> = (0..size).map(|n| connection(n, BUDGET)).collect();
+        for connection in &members {
+            hub.ordered().attach(connection.clone());
         }
         let (payload, mut out) = (payload(256), Vec::new());
         group.throughput(Throughput::Elements(size as u64));
         group.bench_function(BenchmarkId::from_parameter(size), |b| {
             b.iter(|| {
                 hub.events().publish(&AGENT, black_box(&payload));
-                for member in &members {
-                    member.outbox.take(usize::MAX, &mut out);
+                for connection in &members {
+                    connection.outbox.take(usize::MAX, &mut out);
                 }
                 out.clear();
             });
@@ -137,16 +137,16 @@ fn slow_readers(criterion: &mut Criterion) {
         // An event as large as the budget goes through an empty queue all the same: it says nothing about the bound.
         for bytes in [256, 4 << 10, 64 << 10].into_iter().filter(|bytes| *bytes < budget) {
             let hub = EventHub::default();
-            let members: Vec<_> = (0..100).map(|n| member(n, budget)).collect();
-            for member in &members {
-                hub.ordered().attach(member.clone());
+            let members: Vec<_> = (0..100).map(|n| connection(n, budget)).collect();
+            for connection in &members {
+                hub.ordered().attach(connection.clone());
             }
             let (stalled, fast) = members.split_at(20);
             let (payload, mut out) = (payload(bytes), Vec::new());
             let mut round = || {
                 hub.events().publish(&CHAT_DELTA, black_box(&payload));
-                for member in fast {
-                    member.outbox.take(usize::MAX, &mut out);
+                for connection in fast {
+                    connection.outbox.take(usize::MAX, &mut out);
                 }
                 out.clear();
             };
@@ -185,9 +185,9 @@ fn presence(criterion: &mut Criterion) {
     });
     group.bench_function("encoded already", |b| b.iter(|| map.encoded(black_box(1)).expect("a list")));
     let hub = EventHub::default();
-    let members: Vec<_> = (0..100).map(|n| member(n, BUDGET)).collect();
-    for member in &members {
-        hub.ordered().attach(member.clone());
+    let members: Vec<_> = (0..100).map(|n| connection(n, BUDGET)).collect();
+    for connection in &members {
+        hub.ordered().attach(connection.clone());
     }
     group.bench_function("a change told to 100", |b| {
         b.iter_batched(
@@ -196,8 +196,8 @@ fn presence(criterion: &mut Criterion) {
                 map.note("load", &SystemEventParams::default(), "host", 1);
                 let presence = map.encoded(1).expect("a list");
                 hub.ordered().publish(&PRESENCE, &openclaw_server::presence::Told { presence }, None);
-                for member in &members {
-                    member.outbox.take(usize::MAX, &mut out);
+                for connection in &members {
+                    connection.outbox.take(usize::MAX, &mut out);
                 }
                 out
             },

@@ -201,6 +201,23 @@ fn names_the_whole(code: &str) -> bool {
     lines.into_iter().any(|line| ways.iter().any(|way| names(line, way)))
 }
 
+/// Runs know neither who listens to them nor what waits for their end: both are traits that others implement.
+#[test]
+fn runs_know_neither_their_listeners_nor_who_waits_for_them() {
+    let uses = uses_of("server");
+    let of_runs = |file: &&String| file.starts_with("runs::") && !file.ends_with("::tests");
+    let others = ["hub", "outbox", "channels::inbox", "inbound", "methods"];
+    let is_other = |to: &&String| others.iter().any(|other| *to == other || to.starts_with(&format!("{other}::")));
+    let wrong: Vec<_> = uses
+        .arrows
+        .iter()
+        .filter(|(from, _)| of_runs(from))
+        .flat_map(|(from, to)| to.iter().filter(is_other).map(move |to| format!("{from} -> {to}")))
+        .collect();
+    assert!(uses.arrows["runs::emitter"].contains("events"), "{uses:?}");
+    assert!(wrong.is_empty(), "hand it in as Events or AtEnd: {wrong:#?}");
+}
+
 /// A lock that somebody panicked under is taken all the same, in one way that says why: `openclaw_platform::sync`.
 #[test]
 fn locks_are_taken_in_one_way() {

@@ -1,13 +1,13 @@
 //! Messages on their way out: stored before they are sent, sent once, in order per chat, until they are delivered or a
 //! person has to decide (known-failures F06, F07, F09, F16; docs/delivery.md).
 //!
-//! A [`Letter`] is born in the transaction of what caused it ([`Delivery::compose`], [`table::put`]), then handed over
-//! ([`Delivery::dispatch`]). `worker` carries the letters of one chat one after the other; chats go side by side. `recovery`
-//! takes up what an earlier process left, `desk` is what operators see and do.
+//! A [`OutboundMessage`] is born in the transaction of what caused it ([`Delivery::compose`], [`table::put`]), then handed over
+//! ([`Delivery::dispatch`]). `worker` carries the outbound messages of one chat one after the other; chats go side by side. `recovery`
+//! takes up what an earlier process left, `orders` is what operators see and do.
 
 mod chat_queues;
-pub mod desk;
-pub mod letter;
+pub mod orders;
+pub mod outbound;
 mod recovery;
 mod refused;
 pub mod sends;
@@ -38,7 +38,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     chat_queues::{ChatKey, ChatQueues, Entry},
-    letter::{Cause, Letter, State},
+    outbound::{Cause, OutboundMessage, State},
 };
 use crate::{
     channels::{Channels, budget::MediaBudget},
@@ -70,7 +70,7 @@ pub struct Deps {
     pub sends: bool,
 }
 
-/// All letters that have to go out.
+/// All outbound messages that have to go out.
 pub struct Delivery {
     store: Store,
     channels: Arc<Channels>,
@@ -94,7 +94,7 @@ pub struct Delivery {
 #[derive(Default)]
 struct Ledger {
     queues: ChatQueues,
-    /// Who waits for the end of a letter.
+    /// Who waits for the end of an outbound message.
     waiting: BTreeMap<String, oneshot::Sender<Result<Delivered, ErrorShape>>>,
     dead: BTreeMap<String, DeadLetter>,
     /// ChatQueues that work and do not wait for a time.
@@ -126,7 +126,7 @@ pub struct Draft {
     pub cause: Cause,
 }
 
-/// How many letters there are.
+/// How many outbound messages there are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Have to go out.
@@ -178,18 +178,18 @@ impl Delivery {
         self.ledger.locked()
     }
 
-    /// Keeps the content of further files until the letter is gone.
+    /// Keeps the content of further files until the outbound message is gone.
     ///
     /// # Errors
     /// UNAVAILABLE when it cannot be stored.
-    pub async fn enclose(&self, letter: &mut Letter, media: Vec<Media>) -> Result<(), ErrorShape> {
+    pub async fn enclose(&self, outbound: &mut OutboundMessage, media: Vec<Media>) -> Result<(), ErrorShape> {
         for Media { name, mime, bytes } in media {
-            let number = letter.media.len();
-            letter.media.push(Attachment { name, mime, size: bytes.len() as u64 });
-            let (storage, file) = (self.storage.clone(), letter.file(number));
+            let number = outbound.media.len();
+            outbound.media.push(Attachment { name, mime, size: bytes.len() as u64 });
+            let (storage, file) = (self.storage.clone(), outbound.file(number));
             let stored = self.tasks.blocking(move || storage.write_atomic(&file, &bytes)).await;
             if !matches!(stored, Some(Ok(()))) {
-                self.discard(letter).await;
+                self.discard(outbound).await;
                 let text = "the media file cannot be kept in the state directory now";
                 return Err(wire_error::not_stored(text));
             }
@@ -197,22 +197,22 @@ impl Delivery {
         Ok(())
     }
 
-    /// Removes the files of a letter that is gone, or that is not stored after all.
-    pub async fn discard(&self, letter: &Letter) {
-        if letter.media.is_empty() {
+    /// Removes the files of an outbound message that is gone, or that is not stored after all.
+    pub async fn discard(&self, outbound: &OutboundMessage) {
+        if outbound.media.is_empty() {
             return;
         }
-        let files: Vec<String> = (0..letter.media.len()).map(|number| letter.file(number)).collect();
+        let files: Vec<String> = (0..outbound.media.len()).map(|number| outbound.file(number)).collect();
         let storage = self.storage.clone();
         let removed = self.tasks.blocking(move || files.iter().for_each(|file| drop(storage.remove(file))));
         removed.await;
     }
 
-    /// Refuses what would not fit into a chat or its account: what waits for others does not count (F57). Letters of runs
+    /// Refuses what would not fit into a chat or its account: what waits for others does not count (F57). Outbound messages of runs
     /// under way may go somewhat over it.
     ///
     /// # Errors
-    /// UNAVAILABLE while too many letters wait.
+    /// UNAVAILABLE while too many outbound messages wait.
     pub fn has_room(&self, channel: &str, account: &str, chat: &str) -> Result<(), ErrorShape> {
         let (of_chat, of_account) = {
             let ledger = self.lock();
@@ -237,21 +237,21 @@ impl Delivery {
         permits.or_insert_with(|| Arc::new(Semaphore::new(most))).clone()
     }
 
-    /// The memory of what the account of this letter uploads.
-    fn uploads(&self, letter: &Letter) -> MediaBudget {
+    /// The memory of what the account of this outbound message uploads.
+    fn uploads(&self, outbound: &OutboundMessage) -> MediaBudget {
         let mut ledger = self.lock();
-        let of_account = ledger.uploads.entry((letter.channel.clone(), letter.account.clone()));
+        let of_account = ledger.uploads.entry((outbound.channel.clone(), outbound.account.clone()));
         of_account.or_insert_with(|| MediaBudget::new(MEDIA_IN_MEMORY)).clone()
     }
 
-    /// The end of a letter, for whoever waits for it; ask before it is dispatched.
-    pub fn expect(&self, letter: &Letter) -> oneshot::Receiver<Result<Delivered, ErrorShape>> {
+    /// The end of an outbound message, for whoever waits for it; ask before it is dispatched.
+    pub fn expect(&self, outbound: &OutboundMessage) -> oneshot::Receiver<Result<Delivered, ErrorShape>> {
         let (sender, receiver) = oneshot::channel();
-        self.lock().waiting.insert(letter.id.clone(), sender);
+        self.lock().waiting.insert(outbound.id.clone(), sender);
         receiver
     }
 
-    /// Letters of one account, or of all.
+    /// Outbound messages of one account, or of all.
     pub fn counts(&self, account: Option<(&str, &str)>) -> Counts {
         let ledger = self.lock();
         let mine = ledger.dead.values().filter(|g| account.is_none_or(|(c, a)| g.channel == c && g.account == a));
@@ -275,22 +275,22 @@ impl Delivery {
         self.stop.cancel();
     }
 
-    fn entry(&self, letter: &Letter) -> Entry {
+    fn entry(&self, outbound: &OutboundMessage) -> Entry {
         let now = self.clock.moment();
-        let life = Duration::from_millis(letter.expires_at.saturating_sub(letter.created_at));
-        let left = now.until(letter.expires_at).min(life);
-        let wait = letter.next_attempt_at.map_or(Duration::ZERO, |at| now.until(at)).min(worker::MAX_DELAY);
-        let has_files = !letter.media.is_empty();
-        Entry { id: letter.id.clone(), due: now.mono + wait, expires: now.mono + left, has_files }
+        let life = Duration::from_millis(outbound.expires_at.saturating_sub(outbound.created_at));
+        let left = now.until(outbound.expires_at).min(life);
+        let wait = outbound.next_attempt_at.map_or(Duration::ZERO, |at| now.until(at)).min(worker::MAX_DELAY);
+        let has_files = !outbound.media.is_empty();
+        Entry { id: outbound.id.clone(), due: now.mono + wait, expires: now.mono + left, has_files }
     }
 }
 
 impl Delivery {
-    /// A letter with an identity of its own, not stored yet. Every message to a chat is made here, in the name of `by`.
+    /// An outbound message with an identity of its own, not stored yet. Every message to a chat is made here, in the name of `by`.
     ///
     /// # Errors
     /// INVALID_REQUEST for a channel or target that is none, or that is not for `by` (S24, D48); NOT_LINKED.
-    pub fn compose(&self, by: &Principal, draft: Draft) -> Result<Letter, ErrorShape> {
+    pub fn compose(&self, by: &Principal, draft: Draft) -> Result<OutboundMessage, ErrorShape> {
         let Draft { mut route, text, reply_to, cause } = draft;
         let (account, to) = self.channels.resolve(&route)?;
         account.account().clone_into(&mut route.account_id);
@@ -300,7 +300,7 @@ impl Delivery {
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let now = self.clock.wall();
-        Ok(Letter {
+        Ok(OutboundMessage {
             id: format!("{number:010}-{}", self.entropy.hex(4)),
             channel: route.channel,
             account: route.account_id,
@@ -321,11 +321,11 @@ impl Delivery {
         })
     }
 
-    /// Hands over a letter that is stored: from here on it goes its way.
-    pub fn dispatch(self: &Arc<Self>, letter: &Letter) {
-        let chat = chat_of(letter);
+    /// Hands over an outbound message that is stored: from here on it goes its way.
+    pub fn dispatch(self: &Arc<Self>, outbound: &OutboundMessage) {
+        let chat = chat_of(outbound);
         let starts = {
-            let entry = self.entry(letter);
+            let entry = self.entry(outbound);
             let mut ledger = self.lock();
             let starts = ledger.queues.push(&chat, entry);
             ledger.busy += usize::from(starts);
@@ -336,28 +336,28 @@ impl Delivery {
         }
     }
 
-    /// Stores a letter together with `also`, in one transaction, and hands it over.
+    /// Stores an outbound message together with `also`, in one transaction, and hands it over.
     ///
     /// # Errors
     /// When it cannot be stored: then nothing is.
     pub async fn post(
         self: &Arc<Self>,
-        letter: &Letter,
+        outbound: &OutboundMessage,
         also: impl Fn(&WriteTransaction) -> Result<(), StoreError> + Send + 'static,
     ) -> Result<(), StoreError> {
-        let stored = letter.clone();
+        let stored = outbound.clone();
         let write = move |tx: &WriteTransaction| {
             table::put(tx, &stored)?;
             also(tx)
         };
         self.store.write(write).await?;
-        self.dispatch(letter);
+        self.dispatch(outbound);
         Ok(())
     }
 }
 
-fn chat_of(letter: &Letter) -> ChatKey {
-    (letter.channel.clone(), letter.account.clone(), letter.to.chat.clone())
+fn chat_of(outbound: &OutboundMessage) -> ChatKey {
+    (outbound.channel.clone(), outbound.account.clone(), outbound.to.chat.clone())
 }
 
 /// The answer to a request that has waited long enough; its message goes on.

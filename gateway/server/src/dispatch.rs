@@ -21,7 +21,7 @@ use serde::Serialize;
 use crate::{
     bulk_reads::BulkReads,
     failure::{Failure, unencodable},
-    hub::Member,
+    hub::Connection,
     lifecycle::Lifecycle,
     rights::{self, Effect},
     settings::Settings,
@@ -41,7 +41,7 @@ pub struct Deps {
 #[derive(Clone)]
 pub struct Call {
     /// The calling connection.
-    pub member: Arc<Member>,
+    pub connection: Arc<Connection>,
     /// Id of the request.
     pub id: String,
     pub(crate) deps: Arc<Deps>,
@@ -53,13 +53,13 @@ impl Call {
     /// # Errors
     /// INVALID_REQUEST with MISSING_SCOPE.
     pub fn require(&self, effect: Effect<'_>) -> Result<(), ErrorShape> {
-        let who = self.member.principal();
+        let who = self.connection.principal();
         if rights::may(&self.deps.settings.get(), &who, effect) { Ok(()) } else { Err(rights::refusal(&who, effect)) }
     }
 
     /// Whose idempotency keys these are: the device's, else the shared credential's (D19).
     pub fn identity(&self) -> &str {
-        self.member.device_id.as_deref().unwrap_or("shared")
+        self.connection.device_id.as_deref().unwrap_or("shared")
     }
 }
 
@@ -106,8 +106,8 @@ impl Response {
         self.text.len()
     }
     /// Queues it, then lets what follows happen.
-    pub fn send(self, member: &Member) {
-        member.outbox.push(self.text);
+    pub fn send(self, connection: &Connection) {
+        connection.outbox.push(self.text);
         if let Some(then) = self.then {
             then();
         }
@@ -178,8 +178,8 @@ impl Registry {
     }
 
     /// Answers one request of a connection. What can be refused at once is; the rest may take time.
-    pub fn dispatch(&self, member: Arc<Member>, request: &RequestFrame<'_>) -> BoxFuture<'static, Response> {
-        let call = Call { member, id: request.id.clone().into_owned(), deps: self.deps.clone() };
+    pub fn dispatch(&self, connection: Arc<Connection>, request: &RequestFrame<'_>) -> BoxFuture<'static, Response> {
+        let call = Call { connection, id: request.id.clone().into_owned(), deps: self.deps.clone() };
         if let Err(error) = allowed(&call, &request.method) {
             return Box::pin(std::future::ready(Response::error(&call.id, &error)));
         }
@@ -197,7 +197,7 @@ impl Registry {
 /// Closing, shutdown, role gate, scope gate, in this order (protocol-core.md section 9). An unknown method counts as admin's.
 fn allowed(call: &Call, name: &str) -> Result<(), ErrorShape> {
     // A peer that does not read its close frame must not go on to act (D15).
-    if call.member.outbox.is_closing() {
+    if call.connection.outbox.is_closing() {
         return Err(ErrorShape::unavailable("CLOSING", "this connection is being closed"));
     }
     if let Some(after) = call.deps.lifecycle.draining() {
@@ -205,12 +205,12 @@ fn allowed(call: &Call, name: &str) -> Result<(), ErrorShape> {
     }
     let spec = method::find(name);
     let role = spec.map_or(Role::Operator, |s| s.role);
-    if call.member.role != role {
-        let mine = call.member.role.as_str();
+    if call.connection.role != role {
+        let mine = call.connection.role.as_str();
         return Err(ErrorShape::invalid("UNAUTHORIZED_ROLE", format!("unauthorized role: {mine}")));
     }
     let scope = spec.map_or(openclaw_protocol::scope::Scope::Admin, |s| s.scope);
-    if role == Role::Operator && !call.member.scopes.allow(scope) {
+    if role == Role::Operator && !call.connection.scopes.allow(scope) {
         let scope = scope.as_str();
         return Err(ErrorShape::invalid("MISSING_SCOPE", format!("missing scope: {scope}")).with("scope", scope));
     }

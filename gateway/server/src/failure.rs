@@ -44,7 +44,7 @@ impl From<StoreError> for Failure {
 
 impl From<Refused> for Failure {
     fn from(refused: Refused) -> Self {
-        wire_error::about_letters(&refused).into()
+        wire_error::about_outbounds(&refused).into()
     }
 }
 

@@ -21,7 +21,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    delivery::{Delivery, Draft, letter::Cause},
+    delivery::{Delivery, Draft, outbound::Cause},
     events::Events,
     limits::DELIVERY_WAIT,
     rights::{Principal, Rights},
@@ -67,18 +67,18 @@ pub struct Deps {
     pub delivery: Arc<Delivery>,
 }
 
-/// The switch, the latest outcome, and the wake-up bell.
+/// The switch, the latest outcome, and the wake-up call.
 pub struct Heartbeats {
     deps: Deps,
     enabled: AtomicBool,
     last: Mutex<Option<Heartbeat>>,
-    bell: Notify,
+    notify: Notify,
 }
 
 impl Heartbeats {
     /// Switched on.
     pub fn new(deps: Deps) -> Self {
-        Self { deps, enabled: AtomicBool::new(true), last: Mutex::default(), bell: Notify::new() }
+        Self { deps, enabled: AtomicBool::new(true), last: Mutex::default(), notify: Notify::new() }
     }
 
     /// Switched on in this process.
@@ -95,7 +95,7 @@ impl Heartbeats {
     }
     /// Asks for one soon.
     pub fn wake(&self) {
-        self.bell.notify_one();
+        self.notify.notify_one();
     }
 
     /// Runs heartbeats until `stop`: at the configured interval, and when woken.
@@ -111,7 +111,7 @@ impl Heartbeats {
             };
             openclaw_platform::select! {
                 () = stop.cancelled() => return,
-                () = this.bell.notified() => tokio::time::sleep(COALESCE).await,
+                () = this.notify.notified() => tokio::time::sleep(COALESCE).await,
                 () = timer => {}
             }
             // Woken while heartbeats are off: nothing happens, as the sheet says.
@@ -227,9 +227,9 @@ async fn reply(deps: &Deps, by: &Principal, key: &str, text: &str) -> Heartbeat 
 async fn deliver(deps: &Deps, by: &Principal, key: &str, route: Route, text: String) -> Result<(), String> {
     let cause = Cause { session_key: Some(key.to_owned()), ..Cause::default() };
     let draft = Draft { route, text, reply_to: None, cause };
-    let letter = deps.delivery.compose(by, draft).map_err(|e| e.message)?;
-    let end = deps.delivery.expect(&letter);
-    deps.delivery.post(&letter, |_| Ok(())).await.map_err(|e| e.to_string())?;
+    let outbound = deps.delivery.compose(by, draft).map_err(|e| e.message)?;
+    let end = deps.delivery.expect(&outbound);
+    deps.delivery.post(&outbound, |_| Ok(())).await.map_err(|e| e.to_string())?;
     match tokio::time::timeout(DELIVERY_WAIT, end).await {
         Ok(Ok(Err(error))) => Err(error.message),
         _ => Ok(()),

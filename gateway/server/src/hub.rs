@@ -22,7 +22,7 @@ use crate::{
 
 /// A connection that said hello.
 #[derive(Debug)]
-pub struct Member {
+pub struct Connection {
     /// Id of the connection.
     pub conn_id: String,
     /// What it is.
@@ -47,7 +47,7 @@ pub struct Member {
     pub outbox: Arc<Outbox>,
 }
 
-impl Member {
+impl Connection {
     /// Who it is where something is done.
     pub fn principal(&self) -> Principal {
         match self.role {
@@ -87,52 +87,52 @@ impl Member {
 /// All attached connections.
 #[derive(Debug, Default)]
 pub struct EventHub {
-    members: Mutex<BTreeMap<String, Arc<Member>>>,
+    connections: Mutex<BTreeMap<String, Arc<Connection>>>,
 }
 
 /// The hub while its lock is held.
 pub struct Ordered<'a> {
-    members: MutexGuard<'a, BTreeMap<String, Arc<Member>>>,
+    connections: MutexGuard<'a, BTreeMap<String, Arc<Connection>>>,
 }
 
 impl EventHub {
     /// Takes the lock. Nothing may be awaited and no other connection waited for while it is held.
     pub fn ordered(&self) -> Ordered<'_> {
-        Ordered { members: self.members.locked() }
+        Ordered { connections: self.connections.locked() }
     }
 
     /// How many connections are attached.
     pub fn count(&self) -> usize {
-        self.ordered().members.len()
+        self.ordered().connections.len()
     }
 
     /// Closes every connection after what is queued.
     pub fn close_all(&self, close: &Close) {
-        for member in self.ordered().members.values() {
-            member.outbox.close(close.clone());
+        for connection in self.ordered().connections.values() {
+            connection.outbox.close(close.clone());
         }
     }
 
     /// Closes the connections of `device_id` in `role` (D15).
     pub fn close_device(&self, device_id: &str, role: Role, close: &Close) {
-        let of_device = |m: &&Arc<Member>| m.role == role && m.device_id.as_deref() == Some(device_id);
-        for member in self.ordered().members.values().filter(of_device) {
-            member.outbox.close(close.clone());
+        let of_device = |m: &&Arc<Connection>| m.role == role && m.device_id.as_deref() == Some(device_id);
+        for connection in self.ordered().connections.values().filter(of_device) {
+            connection.outbox.close(close.clone());
         }
     }
 
     /// Closes the connections that signed in with an older shared secret than that of `generation` (S04).
     pub fn close_older(&self, generation: u64, close: &Close) {
-        let older = |m: &&Arc<Member>| matches!(m.via, Via::Shared(g) if g < generation);
-        for member in self.ordered().members.values().filter(older) {
-            member.outbox.close(close.clone());
+        let older = |m: &&Arc<Connection>| matches!(m.via, Via::Shared(g) if g < generation);
+        for connection in self.ordered().connections.values().filter(older) {
+            connection.outbox.close(close.clone());
         }
     }
 
     /// Asks every client for a sign of life.
     pub fn ping_all(&self) {
-        for member in self.ordered().members.values() {
-            member.outbox.ping();
+        for connection in self.ordered().connections.values() {
+            connection.outbox.ping();
         }
     }
 }
@@ -140,17 +140,17 @@ impl EventHub {
 impl Ordered<'_> {
     /// How many connections are attached.
     pub fn count(&self) -> usize {
-        self.members.len()
+        self.connections.len()
     }
 
     /// Adds a connection; its response to `connect` must be queued already (D34).
-    pub fn attach(&mut self, member: Arc<Member>) {
-        self.members.insert(member.conn_id.clone(), member);
+    pub fn attach(&mut self, connection: Arc<Connection>) {
+        self.connections.insert(connection.conn_id.clone(), connection);
     }
 
     /// Removes a connection; `None` when it was not attached.
-    pub fn detach(&mut self, conn_id: &str) -> Option<Arc<Member>> {
-        self.members.remove(conn_id)
+    pub fn detach(&mut self, conn_id: &str) -> Option<Arc<Connection>> {
+        self.connections.remove(conn_id)
     }
 }
 
@@ -163,13 +163,13 @@ impl Events for EventHub {
 impl Order for Ordered<'_> {
     fn send(&self, spec: &EventSpec, body: Arc<EventBody>, to: Audience<'_>) {
         let replaceable = spec.name == openclaw_protocol::event::PRESENCE.name;
-        let hears = |m: &Member| match to {
+        let hears = |m: &Connection| match to {
             Audience::All => m.may_see(spec) || m.follows(spec, None),
             Audience::Session(session) => m.may_see(spec) || m.follows(spec, Some(session)),
             Audience::Device(id) => m.may_see(spec) && m.authority().may_manage(id),
         };
-        for member in self.members.values().filter(|m| hears(m)) {
-            member.outbox.event(spec, &body, replaceable);
+        for connection in self.connections.values().filter(|m| hears(m)) {
+            connection.outbox.event(spec, &body, replaceable);
         }
     }
 }
@@ -196,8 +196,8 @@ mod tests {
     use super::*;
     use crate::outbox::Frame;
 
-    fn member(id: &str, role: Role, scopes: &[&str]) -> Arc<Member> {
-        Arc::new(Member {
+    fn connection(id: &str, role: Role, scopes: &[&str]) -> Arc<Connection> {
+        Arc::new(Connection {
             conn_id: id.into(),
             role,
             scopes: Scopes::new(scopes.iter().map(|s| (*s).to_owned())),
@@ -216,7 +216,8 @@ mod tests {
     #[test]
     fn f01_filtered_events_leave_no_gap() {
         let hub = EventHub::default();
-        let (all, few) = (member("a", Role::Operator, &["operator.admin"]), member("b", Role::Operator, &["bogus"]));
+        let (all, few) =
+            (connection("a", Role::Operator, &["operator.admin"]), connection("b", Role::Operator, &["bogus"]));
         for m in [&all, &few] {
             hub.ordered().attach(m.clone());
         }
@@ -224,7 +225,7 @@ mod tests {
             hub.events().publish(&AGENT, &serde_json::json!({}));
         }
         hub.events().publish(&TICK, &serde_json::json!({}));
-        let seqs = |m: &Member| {
+        let seqs = |m: &Connection| {
             let mut out = vec![];
             m.outbox.take(usize::MAX, &mut out);
             out.iter().filter_map(|f| if let Frame::Shared(_, s) = f { *s } else { None }).collect::<Vec<_>>()
@@ -235,26 +236,27 @@ mod tests {
     /// The matrix of decision D7, written out by hand.
     #[test]
     fn who_sees_what() {
-        let sees = |m: &Member| EVENTS.iter().filter(|e| m.may_see(e)).map(|e| e.name).collect::<Vec<_>>().join(" ");
+        let sees =
+            |m: &Connection| EVENTS.iter().filter(|e| m.may_see(e)).map(|e| e.name).collect::<Vec<_>>().join(" ");
         let everybody = "tick shutdown";
         let read = "agent chat presence tick shutdown health heartbeat voicewake.changed talk.mode";
-        assert_eq!(sees(&member("", Role::Operator, &[])), everybody);
+        assert_eq!(sees(&connection("", Role::Operator, &[])), everybody);
         assert_eq!(
-            sees(&member("", Role::Operator, &["operator.approvals"])),
+            sees(&connection("", Role::Operator, &["operator.approvals"])),
             format!("{everybody} exec.approval.requested exec.approval.resolved")
         );
-        assert_eq!(sees(&member("", Role::Operator, &["operator.read"])), read);
-        assert_eq!(sees(&member("", Role::Operator, &["operator.write"])), read);
+        assert_eq!(sees(&connection("", Role::Operator, &["operator.read"])), read);
+        assert_eq!(sees(&connection("", Role::Operator, &["operator.write"])), read);
         assert_eq!(
-            sees(&member("", Role::Operator, &["operator.pairing"])),
+            sees(&connection("", Role::Operator, &["operator.pairing"])),
             format!("{everybody} device.pair.requested device.pair.resolved node.pair.requested node.pair.resolved")
         );
         let direct = ["connect.challenge", "node.invoke.request", "node.invoke.cancel"];
-        let admin = sees(&member("", Role::Operator, &["operator.admin"]));
+        let admin = sees(&connection("", Role::Operator, &["operator.admin"]));
         assert_eq!(admin.split(' ').count(), EVENTS.len() - direct.len());
         assert!(direct.iter().all(|d| !admin.contains(d)), "{admin}");
         assert_eq!(
-            sees(&member("", Role::Node, &["operator.admin"])),
+            sees(&connection("", Role::Node, &["operator.admin"])),
             format!("{everybody} voicewake.changed talk.mode")
         );
     }
@@ -263,7 +265,7 @@ mod tests {
     #[test]
     fn nodes_follow_sessions() {
         let hub = EventHub::default();
-        let node = member("n", Role::Node, &[]);
+        let node = connection("n", Role::Node, &[]);
         hub.ordered().attach(node.clone());
         let got = || {
             let mut out = vec![];

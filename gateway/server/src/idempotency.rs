@@ -20,7 +20,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     failure::Failure,
-    runs::{Outcome, RunRequest},
+    runs::outcome::Outcome,
     store::{self, Store, StoreError},
 };
 
@@ -328,13 +328,11 @@ pub fn store(tx: &WriteTransaction, key: &str, record: &Record) -> Result<(), St
 
 impl Claim {
     /// The record of a finished run, with its database key.
-    pub fn record(&self, request: &RunRequest, outcome: &Outcome, now: Millis) -> (String, Record) {
+    pub fn record(&self, run_id: &str, outcome: &Outcome, now: Millis) -> (String, Record) {
         let (payload, error) = match (self.method(), outcome) {
-            ("chat.send", Outcome::Ok { .. }) => {
-                (Some(serde_json::json!({ "runId": request.run_id, "status": "ok" })), None)
-            }
+            ("chat.send", Outcome::Ok { .. }) => (Some(serde_json::json!({ "runId": run_id, "status": "ok" })), None),
             ("chat.send", Outcome::Failed(error)) => (None, Some(error.clone())),
-            (_, outcome) => final_of(&request.run_id, outcome),
+            (_, outcome) => final_of(run_id, outcome),
         };
         (self.key.clone(), Record { hash: self.hash.clone(), at: now, payload, error })
     }

@@ -5,6 +5,7 @@ pub mod at_end;
 pub mod emitter;
 pub mod execute;
 pub mod manager;
+pub mod outcome;
 pub mod permit;
 pub mod queue;
 pub mod record;
@@ -12,5 +13,6 @@ pub mod recover;
 pub mod reservation;
 
 pub use at_end::AtEnd;
-pub use manager::{Deps, Outcome, RunRequest, Runs, Toolbox, Waited};
+pub use manager::{Deps, RunRequest, Runs, Toolbox, Waited};
+pub use outcome::Outcome;
 pub use reservation::{Accepted, Reservation};

@@ -19,8 +19,8 @@ pub fn not_stored(text: &str) -> ErrorShape {
     ErrorShape::unavailable("STORAGE", text).retry(Some(RETRY_MS))
 }
 
-/// An order about letters that is not carried out.
-pub fn about_letters(refused: &Refused) -> ErrorShape {
+/// An order about outbound messages that is not carried out.
+pub fn about_outbounds(refused: &Refused) -> ErrorShape {
     match refused {
         Refused::NoSuch(_) => ErrorShape::invalid("NO_SUCH_DELIVERY", refused.to_string()),
         Refused::Busy(_) => ErrorShape::unavailable("DELIVERY_BUSY", refused.to_string()).retry(Some(RETRY_MS)),

@@ -10,7 +10,7 @@ use std::{
 };
 
 use openclaw_platform::{Platform, os};
-use openclaw_server::{gateway::Gateway, hub::Member, store};
+use openclaw_server::{gateway::Gateway, hub::Connection, store};
 use openclaw_store::limits::STORAGE_RETRY;
 use serde_json::{Value, json};
 use support::{Device, call, enter, frames, full_disk, gateway_on, local, response};
@@ -29,7 +29,7 @@ fn configured(platform: Platform, more: &str) -> Arc<Gateway> {
     gateway_on(platform, openclaw_config::parse(&text, &|_| None).unwrap().config)
 }
 
-async fn operator(gateway: &Arc<Gateway>, n: u8) -> Arc<Member> {
+async fn operator(gateway: &Arc<Gateway>, n: u8) -> Arc<Connection> {
     let device = Device::new(n);
     enter(gateway, local(), Some(&device), "operator", &["operator.admin"], support::TOKEN).await.unwrap().0
 }
@@ -41,8 +41,8 @@ fn request(method: &str, id: &str) -> Value {
     }
 }
 
-async fn wait(gateway: &Arc<Gateway>, member: &Arc<Member>, id: &str, ms: u64) -> String {
-    let answer = call(gateway, member, "agent.wait", json!({ "runId": id, "timeoutMs": ms })).await.unwrap();
+async fn wait(gateway: &Arc<Gateway>, connection: &Arc<Connection>, id: &str, ms: u64) -> String {
+    let answer = call(gateway, connection, "agent.wait", json!({ "runId": id, "timeoutMs": ms })).await.unwrap();
     answer["status"].as_str().unwrap().to_owned()
 }
 

@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use openclaw_server::{
     auth::Origin,
     gateway::Gateway,
-    hub::Member,
+    hub::Connection,
     limits::{
         PENDING_DEVICES, PENDING_DEVICES_OF_ONE, PENDING_NODE_TTL, PENDING_NODES, PENDING_NODES_OF_ONE,
         WAITING_PROTECTED,
@@ -24,7 +24,7 @@ fn from(a: u8, b: u8) -> Origin {
     Origin { client_ip: ip, local: false, here: false, shown_ip: Some(ip), serve: None }
 }
 
-async fn owner(gateway: &Arc<Gateway>) -> Arc<Member> {
+async fn owner(gateway: &Arc<Gateway>) -> Arc<Connection> {
     enter(gateway, local(), None, "operator", &["operator.admin"], TOKEN).await.unwrap().0
 }
 
@@ -32,7 +32,7 @@ async fn ask(gateway: &Arc<Gateway>, origin: Origin, device: u8) -> Value {
     enter(gateway, origin, Some(&Device::new(device)), "operator", &["operator.read"], TOKEN).await.unwrap_err()
 }
 
-async fn waits(gateway: &Arc<Gateway>, owner: &Arc<Member>, device: u8) -> bool {
+async fn waits(gateway: &Arc<Gateway>, owner: &Arc<Connection>, device: u8) -> bool {
     let list = call(gateway, owner, "device.pair.list", json!({})).await.unwrap();
     let pending = list["pending"].as_array().unwrap();
     assert!(pending.len() <= PENDING_DEVICES);
@@ -105,8 +105,9 @@ async fn d46_places_are_not_held_by_asking_again() {
 async fn d46_node_pairing_requests_share_their_places() {
     let gateway = gateway();
     let owner = owner(&gateway).await;
-    let file =
-        async |by: &Arc<Member>, node: String| call(&gateway, by, "node.pair.request", json!({ "nodeId": node })).await;
+    let file = async |by: &Arc<Connection>, node: String| {
+        call(&gateway, by, "node.pair.request", json!({ "nodeId": node })).await
+    };
     file(&owner, "mine".into()).await.unwrap();
     let mut devices = vec![];
     for n in 1..=3 {

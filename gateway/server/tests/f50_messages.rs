@@ -58,9 +58,9 @@ async fn f50_what_was_summed_up_is_ended_by_a_stop() {
 #[tokio::test(start_paused = true)]
 async fn f50_what_was_summed_up_is_steered() {
     let house = House::open(&config("mode: 'steer', cap: 5", "", ", commands: { ownerAllowFrom: ['42'] }")).await;
-    let member = house.operator(&["operator.admin"]).await;
+    let connection = house.operator(&["operator.admin"]).await;
     let two = json!({ "sessionKey": "agent:main:two", "message": "hello", "idempotencyKey": "two" });
-    call(&house.gateway, &member, "chat.send", two).await.unwrap();
+    call(&house.gateway, &connection, "chat.send", two).await.unwrap();
     pass(2).await;
     // A tool that takes five seconds.
     house.model.script(vec![
@@ -84,7 +84,7 @@ async fn f50_what_was_summed_up_is_steered() {
 #[tokio::test(start_paused = true)]
 async fn f50_who_is_steered_into_a_run_of_others_is_answered() {
     let house = House::open(&config("mode: 'steer'", "", ", commands: { ownerAllowFrom: ['42'] }")).await;
-    let member = house.operator(&["operator.admin"]).await;
+    let connection = house.operator(&["operator.admin"]).await;
     // A tool call, so that there is a moment at which messages enter, behind words that take five seconds.
     house.model.script(vec![
         Step::tool("sessions_list", "{}"),
@@ -93,7 +93,7 @@ async fn f50_who_is_steered_into_a_run_of_others_is_answered() {
         Step::say("all of you are answered"),
     ]);
     let ask = json!({ "sessionKey": "main", "message": "go on", "idempotencyKey": "one" });
-    call(&house.gateway, &member, "chat.send", ask).await.unwrap();
+    call(&house.gateway, &connection, "chat.send", ask).await.unwrap();
     house.says(42, "and I?");
     house.says(42, "and I, once more?");
     pass(60).await;
@@ -131,18 +131,18 @@ async fn f52_a_run_that_cannot_be_stored_is_not_run_again_and_keeps_its_place() 
 #[tokio::test(start_paused = true)]
 async fn f52_a_run_that_is_being_stored_is_not_aborted() {
     let house = House::open(&config("mode: 'followup'", "", "")).await;
-    let member = house.operator(&["operator.admin", "operator.pairing"]).await;
+    let connection = house.operator(&["operator.admin", "operator.pairing"]).await;
     let key = "agent:main:one";
     let say = json!({ "sessionKey": key, "message": "[[slow:3:1000]]", "idempotencyKey": "one" });
-    call(&house.gateway, &member, "chat.send", say).await.unwrap();
+    call(&house.gateway, &connection, "chat.send", say).await.unwrap();
     pass(1).await;
     house.fill_disk(true);
     pass(10).await;
-    let ended = call(&house.gateway, &member, "chat.abort", json!({ "sessionKey": key })).await.unwrap();
+    let ended = call(&house.gateway, &connection, "chat.abort", json!({ "sessionKey": key })).await.unwrap();
     assert_eq!((&ended["aborted"], &ended["runIds"]), (&json!(false), &json!([])), "{ended}");
     house.fill_disk(false);
     pass(10).await;
-    let states: Vec<Value> = frames(&member.outbox)
+    let states: Vec<Value> = frames(&connection.outbox)
         .into_iter()
         .filter(|f| f["event"] == "chat" && f["payload"]["state"] != "delta")
         .map(|f| f["payload"]["state"].clone())
@@ -189,24 +189,24 @@ async fn f52_what_waits_for_the_disk_keeps_its_order() {
 #[tokio::test(start_paused = true)]
 async fn f51_a_change_that_is_not_stored_has_not_happened() {
     let house = House::open(&config("mode: 'followup'", "", "")).await;
-    let member = house.operator(&["operator.admin"]).await;
+    let connection = house.operator(&["operator.admin"]).await;
     let key = "agent:main:one";
     let say = json!({ "sessionKey": key, "message": "hello", "idempotencyKey": "one" });
-    call(&house.gateway, &member, "chat.send", say).await.unwrap();
+    call(&house.gateway, &connection, "chat.send", say).await.unwrap();
     pass(5).await;
     let before = house.gateway.sessions.get(key).unwrap().unwrap();
     house.fill_disk(true);
     // What is kept in memory as well follows the disk and nothing else.
-    let refused = call(&house.gateway, &member, "node.pair.request", json!({ "nodeId": "n" })).await.unwrap_err();
+    let refused = call(&house.gateway, &connection, "node.pair.request", json!({ "nodeId": "n" })).await.unwrap_err();
     assert_eq!(refused["details"]["code"], "STORAGE", "{refused}");
-    let waiting = call(&house.gateway, &member, "node.pair.list", json!({})).await.unwrap();
+    let waiting = call(&house.gateway, &connection, "node.pair.list", json!({})).await.unwrap();
     assert_eq!(waiting["pending"], json!([]));
     for (method, params) in [
         ("sessions.reset", json!({ "key": key })),
         ("sessions.patch", json!({ "key": key, "sendPolicy": "deny" })),
         ("sessions.delete", json!({ "key": key })),
     ] {
-        call(&house.gateway, &member, method, params).await.unwrap_err();
+        call(&house.gateway, &connection, method, params).await.unwrap_err();
         // It is as it was, or cannot be read as long as the disk is full.
         if let Ok(now) = house.gateway.sessions.get(key) {
             assert_eq!(now.as_ref(), Some(&before), "{method}");
@@ -214,8 +214,8 @@ async fn f51_a_change_that_is_not_stored_has_not_happened() {
     }
     house.fill_disk(false);
     pass(5).await;
-    call(&house.gateway, &member, "sessions.reset", json!({ "key": key })).await.unwrap();
-    call(&house.gateway, &member, "sessions.patch", json!({ "key": key, "sendPolicy": "deny" })).await.unwrap();
+    call(&house.gateway, &connection, "sessions.reset", json!({ "key": key })).await.unwrap();
+    call(&house.gateway, &connection, "sessions.patch", json!({ "key": key, "sendPolicy": "deny" })).await.unwrap();
     let after = house.gateway.sessions.get(key).unwrap().unwrap();
     assert_ne!(after.session_id, before.session_id);
     let house = house.after_a_crash().await;
@@ -229,17 +229,17 @@ async fn f51_a_transcript_that_cannot_be_archived_is_not_deleted() {
     let (disk, closed) = (MemoryStorage::new(), Arc::new(AtomicBool::new(false)));
     let platform = full_disk::without_new_files(seams::platform().0, disk, closed.clone());
     let gateway = gateway_on(platform, openclaw_config::parse("{}", &|_| None).unwrap().config);
-    let member = enter(&gateway, local(), None, "operator", &["operator.admin"], TOKEN).await.unwrap().0;
+    let connection = enter(&gateway, local(), None, "operator", &["operator.admin"], TOKEN).await.unwrap().0;
     let key = "agent:main:one";
-    call(&gateway, &member, "sessions.patch", json!({ "key": key, "label": "one" })).await.unwrap();
-    call(&gateway, &member, "chat.inject", json!({ "sessionKey": key, "message": "kept" })).await.unwrap();
+    call(&gateway, &connection, "sessions.patch", json!({ "key": key, "label": "one" })).await.unwrap();
+    call(&gateway, &connection, "chat.inject", json!({ "sessionKey": key, "message": "kept" })).await.unwrap();
     closed.store(true, Ordering::Relaxed);
-    let refused = call(&gateway, &member, "sessions.delete", json!({ "key": key })).await.unwrap_err();
+    let refused = call(&gateway, &connection, "sessions.delete", json!({ "key": key })).await.unwrap_err();
     assert_eq!(refused["details"]["code"], "STORAGE", "{refused}");
-    let history = call(&gateway, &member, "chat.history", json!({ "sessionKey": key })).await.unwrap();
+    let history = call(&gateway, &connection, "chat.history", json!({ "sessionKey": key })).await.unwrap();
     assert!(history.to_string().contains("kept"), "{history}");
     closed.store(false, Ordering::Relaxed);
-    let deleted = call(&gateway, &member, "sessions.delete", json!({ "key": key })).await.unwrap();
+    let deleted = call(&gateway, &connection, "sessions.delete", json!({ "key": key })).await.unwrap();
     assert_eq!((deleted["deleted"].as_bool(), deleted["archived"].as_array().map(Vec::len)), (Some(true), Some(1)));
 }
 
@@ -260,12 +260,12 @@ async fn f51_the_order_of_changes_is_the_order_of_writes() {
 }
 
 async fn begin(house: &House, key: &str) -> Value {
-    let member = house.operator(&["operator.admin"]).await;
+    let connection = house.operator(&["operator.admin"]).await;
     let params = json!({
         "message": "hi", "sessionKey": "agent:main:one", "idempotencyKey": key, "deliver": true, "channel": "telegram",
         "to": "42",
     });
-    call(&house.gateway, &member, "agent", params).await.unwrap()
+    call(&house.gateway, &connection, "agent", params).await.unwrap()
 }
 
 /// A run that is begun anew after a restart and whose reply has to be delivered answers when it is, not before.
@@ -279,14 +279,14 @@ async fn f53_a_run_begun_anew_answers_when_its_reply_is_delivered() {
     house.model.say(Some("here you are"));
     // Telegram takes its time.
     house.telegram.fail(Failure::status("sendMessage", 3, 500));
-    let member = house.operator(&["operator.admin"]).await;
+    let connection = house.operator(&["operator.admin"]).await;
     pass(1).await;
     assert_eq!(begin(&house, "k").await["status"], "accepted", "sent: {:?}", house.sent());
     assert_eq!(house.sent(), []);
     pass(30).await;
     assert_eq!(of(&house.sent(), "42"), ["here you are"]);
     assert_eq!(begin(&house, "k").await["status"], "ok");
-    drop(member);
+    drop(connection);
 }
 
 /// One that cannot be begun anew is told to whoever asks, and leaves neither its record nor its key.
@@ -296,10 +296,10 @@ async fn f53_a_run_that_cannot_be_begun_anew_is_told() {
         config("mode: 'followup'", ", onRestart: 'rerun'", ", gateway: { limits: { maxQueuedPerSession: 2 } }");
     let house = House::open(&config).await;
     house.model.script(vec![Step::Hang, Step::Hang]);
-    let member = house.operator(&["operator.admin"]).await;
+    let connection = house.operator(&["operator.admin"]).await;
     let ask = |key: &str| json!({ "message": "hi", "sessionKey": "agent:main:one", "idempotencyKey": key });
     for key in ["a", "b"] {
-        response(&house.gateway, &member, key, "agent", ask(key)).await.send(&member);
+        response(&house.gateway, &connection, key, "agent", ask(key)).await.send(&connection);
     }
     pass(5).await;
     // As one of another configuration, in which more could wait.
@@ -316,8 +316,8 @@ async fn f53_a_run_that_cannot_be_begun_anew_is_told() {
     let house = house.after_a_crash().await;
     pass(60).await;
     assert_eq!(house.rows(store::RUNS).iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>(), ["a", "b"]);
-    let member = house.operator(&["operator.admin"]).await;
-    let end = call(&house.gateway, &member, "agent.wait", json!({ "runId": "c", "timeoutMs": 1 })).await.unwrap();
+    let connection = house.operator(&["operator.admin"]).await;
+    let end = call(&house.gateway, &connection, "agent.wait", json!({ "runId": "c", "timeoutMs": 1 })).await.unwrap();
     assert_eq!(end["status"], "error");
     assert!(end["error"].as_str().unwrap().contains("SESSION_QUEUE_FULL"), "{end}");
 }
@@ -326,14 +326,14 @@ async fn f53_a_run_that_cannot_be_begun_anew_is_told() {
 #[tokio::test(start_paused = true)]
 async fn f54_a_run_that_waits_for_another_leaves_it_its_place() {
     let house = House::open(&config("mode: 'followup'", ", maxConcurrent: 1", "")).await;
-    let member = house.operator(&["operator.admin"]).await;
+    let connection = house.operator(&["operator.admin"]).await;
     let ask = |session: &str, text: &str| json!({ "sessionKey": session, "message": text, "idempotencyKey": session });
-    call(&house.gateway, &member, "chat.send", ask("agent:main:two", "hello")).await.unwrap();
+    call(&house.gateway, &connection, "chat.send", ask("agent:main:two", "hello")).await.unwrap();
     pass(5).await;
     let order = r#"[[tool:sessions_send:{"sessionKey":"agent:main:two","message":"and you?"}]]"#;
-    call(&house.gateway, &member, "chat.send", ask("agent:main:one", order)).await.unwrap();
+    call(&house.gateway, &connection, "chat.send", ask("agent:main:one", order)).await.unwrap();
     let wait = json!({ "runId": "agent:main:one", "timeoutMs": 5_000 });
-    assert_eq!(call(&house.gateway, &member, "agent.wait", wait).await.unwrap()["status"], "ok");
+    assert_eq!(call(&house.gateway, &connection, "agent.wait", wait).await.unwrap()["status"], "ok");
     assert!(house.asked().last().unwrap().contains("echo: and you?"), "{:?}", house.asked());
 }
 
@@ -383,19 +383,19 @@ async fn f57_slow_chats_of_one_account_hold_up_no_other() {
             ..Failure::status("sendMessage", 1, 200)
         });
     }
-    let member = house.operator(&["operator.admin"]).await;
+    let connection = house.operator(&["operator.admin"]).await;
     let send = |account: &str, chat: u64| {
         json!({ "channel": "telegram", "accountId": account, "to": chat.to_string(), "message": "hi",
                 "idempotencyKey": format!("{account}{chat}") })
     };
     let slow = async {
-        let all = (1..=40).map(|chat| call(&house.gateway, &member, "send", send("a", chat)));
+        let all = (1..=40).map(|chat| call(&house.gateway, &connection, "send", send("a", chat)));
         futures_util::future::join_all(all).await
     };
     let other = async {
         pass(2).await;
         let asked = house.gateway.platform.clock.mono();
-        call(&house.gateway, &member, "send", send("b", 100)).await.unwrap();
+        call(&house.gateway, &connection, "send", send("b", 100)).await.unwrap();
         house.gateway.platform.clock.mono().duration_since(asked).as_secs()
     };
     let (_, took) = tokio::join!(slow, other);

@@ -9,16 +9,16 @@ use std::{sync::Arc, time::Duration};
 
 use openclaw_config::Config;
 use openclaw_platform::{Platform, os};
-use openclaw_server::{gateway::Gateway, hub::Member, limits::BULK_READS};
+use openclaw_server::{gateway::Gateway, hub::Connection, limits::BULK_READS};
 use serde_json::{Value, json};
 use support::{TOKEN, call, enter, gate::Gate, gateway, gateway_on, local, response};
 
-async fn owner(gateway: &Arc<Gateway>) -> Arc<Member> {
+async fn owner(gateway: &Arc<Gateway>) -> Arc<Connection> {
     enter(gateway, local(), None, "operator", &["operator.admin"], TOKEN).await.unwrap().0
 }
 
 /// Sessions with a transcript each, the later ones newer.
-async fn sessions(gateway: &Arc<Gateway>, by: &Arc<Member>, count: usize) {
+async fn sessions(gateway: &Arc<Gateway>, by: &Arc<Connection>, count: usize) {
     for n in 0..count {
         let key = format!("agent:main:s{n:03}");
         call(gateway, by, "sessions.patch", json!({ "key": key, "label": format!("label {n}") })).await.unwrap();

@@ -17,7 +17,7 @@ use std::{
 };
 
 use openclaw_platform::{Platform, os};
-use openclaw_server::{gateway::Gateway, hub::Member, sessions::index, store};
+use openclaw_server::{gateway::Gateway, hub::Connection, sessions::index, store};
 use serde_json::{Value, json};
 use support::{Device, enter, frames, gateway_on, local, response};
 
@@ -70,22 +70,22 @@ fn request(random: &mut Random, key: &str) -> (&'static str, Value) {
 }
 
 /// What a connection gets, until it is told to stop: everything that is queued for it.
-async fn read(member: Arc<Member>) -> Vec<Value> {
+async fn read(connection: Arc<Connection>) -> Vec<Value> {
     let mut got = Vec::new();
     loop {
-        got.extend(frames(&member.outbox).into_iter().filter(|frame| frame["type"] == "res"));
-        if member.outbox.is_closing() {
-            got.extend(frames(&member.outbox).into_iter().filter(|frame| frame["type"] == "res"));
+        got.extend(frames(&connection.outbox).into_iter().filter(|frame| frame["type"] == "res"));
+        if connection.outbox.is_closing() {
+            got.extend(frames(&connection.outbox).into_iter().filter(|frame| frame["type"] == "res"));
             return got;
         }
-        member.outbox.ready().await;
+        connection.outbox.ready().await;
     }
 }
 
 /// Asks; now and then the same thing twice, as a client does that lost its connection. Gives the ids with their methods.
 async fn ask(
     gateway: Arc<Gateway>,
-    member: Arc<Member>,
+    connection: Arc<Connection>,
     name: String,
     mut random: Random,
 ) -> Vec<(String, &'static str)> {
@@ -96,9 +96,9 @@ async fn ask(
         for again in 0..=u8::from(random.below(4) == 0) {
             let id = format!("{key}-{again}");
             asked.push((id.clone(), method));
-            let (gateway, member, params) = (gateway.clone(), member.clone(), params.clone());
+            let (gateway, connection, params) = (gateway.clone(), connection.clone(), params.clone());
             let answer = tokio::spawn(async move {
-                response(&gateway, &member, &id, method, params).await.send(&member);
+                response(&gateway, &connection, &id, method, params).await.send(&connection);
             });
             // Most wait for the answer before they go on.
             if random.below(3) != 0 {
@@ -147,13 +147,13 @@ async fn round(seed: u64) {
     for n in 1..=CLIENTS {
         let device = Device::new(n);
         let entered = enter(&gateway, local(), Some(&device), "operator", &["operator.admin"], support::TOKEN).await;
-        let member = entered.unwrap().0;
-        let reader = tokio::spawn(read(member.clone()));
+        let connection = entered.unwrap().0;
+        let reader = tokio::spawn(read(connection.clone()));
         let tasks: Vec<_> = (0..TASKS)
             .map(|task| (format!("c{n}-{task}"), Random(seed ^ (u64::from(n) << 32) ^ task as u64)))
-            .map(|(name, random)| tokio::spawn(ask(gateway.clone(), member.clone(), name, random)))
+            .map(|(name, random)| tokio::spawn(ask(gateway.clone(), connection.clone(), name, random)))
             .collect();
-        clients.push((member, reader, tasks));
+        clients.push((connection, reader, tasks));
     }
     let mut asked = Vec::new();
     for (_, _, tasks) in &mut clients {
@@ -176,8 +176,8 @@ async fn round(seed: u64) {
     };
     let hung = || format!("{} runs go on, {} hold the gateway", gateway.runs.count(), Arc::strong_count(&gateway));
     assert!(tokio::time::timeout(HANGS, all_answered).await.is_ok(), "{}", hung());
-    for ((member, reader, _), asked) in clients.into_iter().zip(asked) {
-        member.outbox.close(openclaw_server::outbox::Close::new(1000, "done"));
+    for ((connection, reader, _), asked) in clients.into_iter().zip(asked) {
+        connection.outbox.close(openclaw_server::outbox::Close::new(1000, "done"));
         judge(&asked, &reader.await.unwrap());
     }
     let memory = gateway.sessions.after("", usize::MAX).unwrap();

@@ -13,7 +13,7 @@ use openclaw_protocol::{
     method::METHODS,
     scope::{Role, Scopes},
 };
-use openclaw_server::{gateway::Gateway, hub::Member};
+use openclaw_server::{gateway::Gateway, hub::Connection};
 use serde_json::json;
 use support::{Device, TOKEN, call, enter, gateway, local};
 
@@ -76,7 +76,7 @@ fn needed(method: &str) -> &'static str {
 
 /// A connection for every set of scopes in both roles; the bogus one grants nothing (and keeps the empty set from
 /// meaning admin).
-async fn everybody(gateway: &Arc<Gateway>) -> Vec<(Role, BTreeSet<&'static str>, Arc<Member>)> {
+async fn everybody(gateway: &Arc<Gateway>) -> Vec<(Role, BTreeSet<&'static str>, Arc<Connection>)> {
     let mut all = vec![];
     for bits in 0..32u8 {
         for (role, name) in [(Role::Operator, "operator"), (Role::Node, "node")] {
@@ -84,9 +84,9 @@ async fn everybody(gateway: &Arc<Gateway>) -> Vec<(Role, BTreeSet<&'static str>,
             let asked: Vec<&str> = held.iter().copied().chain(["bogus"]).collect();
             // Each node is one of its own: a second connection would take its place (D18).
             let device = (role == Role::Node).then(|| Device::new(bits + 1));
-            let (member, _) = enter(gateway, local(), device.as_ref(), name, &asked, TOKEN).await.unwrap();
-            assert_eq!(member.scopes, Scopes::new(asked.iter().map(|s| (*s).to_owned())));
-            all.push((role, held, member));
+            let (connection, _) = enter(gateway, local(), device.as_ref(), name, &asked, TOKEN).await.unwrap();
+            assert_eq!(connection.scopes, Scopes::new(asked.iter().map(|s| (*s).to_owned())));
+            all.push((role, held, connection));
         }
     }
     all
@@ -98,9 +98,9 @@ async fn s05_every_method_with_every_set_of_scopes() {
     let all = everybody(&gateway).await;
     for method in METHODS.iter().map(|m| m.name).chain(["no.such.method"]) {
         let needed = if method == "no.such.method" { "operator.admin" } else { needed(method) };
-        for (role, held, member) in &all {
+        for (role, held, connection) in &all {
             // A number is no object: who may call is told so, and nothing is carried out.
-            let error = call(&gateway, member, method, json!(0)).await.unwrap_err();
+            let error = call(&gateway, connection, method, json!(0)).await.unwrap_err();
             let code = error["details"]["code"].as_str().unwrap();
             let expected = match (needed, role) {
                 ("node", Role::Node) => None,
@@ -126,12 +126,12 @@ async fn s05_every_event_with_every_set_of_scopes() {
             .iter()
             .find(|(_, _, names)| names.split_whitespace().any(|n| n == event.name))
             .unwrap_or_else(|| panic!("{} is in no line of EVENT_TABLE: who may see it?", event.name));
-        for (role, held, member) in &all {
+        for (role, held, connection) in &all {
             let expected = match role {
                 Role::Operator => *scope == "*" || (*scope != "-" && opens(held, scope)),
                 Role::Node => *nodes,
             };
-            assert_eq!(member.may_see(event), expected, "{} as {role:?} with {held:?}", event.name);
+            assert_eq!(connection.may_see(event), expected, "{} as {role:?} with {held:?}", event.name);
         }
     }
 }

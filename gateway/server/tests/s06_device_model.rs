@@ -14,7 +14,7 @@ use std::{
 };
 
 use openclaw_platform::{Platform, SpawnerExt as _};
-use openclaw_server::{gateway::Gateway, hub::Member};
+use openclaw_server::{gateway::Gateway, hub::Connection};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use support::{Device, TOKEN, call, enter, gateway, local, remote};
@@ -86,7 +86,7 @@ fn set(bits: u8) -> Set {
 
 /// A live connection.
 struct Live {
-    member: Arc<Member>,
+    connection: Arc<Connection>,
     device: Option<u8>,
     role: usize,
     scopes: Set,
@@ -135,9 +135,9 @@ impl Model {
 
     fn closed(&mut self, key: Key) {
         for l in self.live.iter().filter(|l| (l.device, l.role) == (Some(key.0), key.1)) {
-            assert!(l.member.outbox.is_closing(), "a connection of {key:?} outlived its token");
+            assert!(l.connection.outbox.is_closing(), "a connection of {key:?} outlived its token");
         }
-        self.live.retain(|l| !l.member.outbox.is_closing());
+        self.live.retain(|l| !l.connection.outbox.is_closing());
     }
 
     /// The promise itself.
@@ -145,7 +145,7 @@ impl Model {
         for l in &self.live {
             let Some(device) = l.device else { continue };
             let granted = self.granted.get(&(device, l.role)).cloned().unwrap_or_default();
-            let held: Vec<&String> = l.member.scopes.as_slice().iter().collect();
+            let held: Vec<&String> = l.connection.scopes.as_slice().iter().collect();
             assert!(held.iter().all(|s| granted.contains(s.as_str())), "{held:?} held, {granted:?} granted");
         }
     }
@@ -169,7 +169,7 @@ async fn run(steps: Vec<Step>) {
                 let Some((by, r)) = pick(&m, by, request) else { continue };
                 let (may, open) = (Model::may(&m.live[by], m.requests[r].key.0), open(&m, r));
                 let params = json!({ "requestId": m.requests[r].id });
-                let done = call(&gateway, &m.live[by].member, "device.pair.reject", params).await;
+                let done = call(&gateway, &m.live[by].connection, "device.pair.reject", params).await;
                 assert_eq!(done.is_ok(), may && open, "{done:?}");
                 m.requests[r].over |= done.is_ok();
             }
@@ -181,7 +181,7 @@ async fn run(steps: Vec<Step>) {
                 let Some(caller) = m.live.get(by) else { continue };
                 let (key, may) = ((device, role), Model::may(caller, device));
                 let params = json!({ "deviceId": devices[usize::from(device)].id(), "role": ROLES[role] });
-                let done = call(&gateway, &caller.member, "device.token.revoke", params).await;
+                let done = call(&gateway, &caller.connection, "device.token.revoke", params).await;
                 assert_eq!(done.is_ok(), may && m.granted.contains_key(&key), "{done:?}");
                 if done.is_ok() {
                     m.granted.remove(&key);
@@ -248,8 +248,8 @@ async fn connect(
     let got = enter(gateway, origin, of, ROLES[role], &list, &token).await;
     let Some(key) = key else {
         assert_eq!(got.is_ok(), shared && is_local, "without a device: {got:?}");
-        if let Ok((member, _)) = got {
-            m.live.push(Live { member, device: None, role, scopes: asked });
+        if let Ok((connection, _)) = got {
+            m.live.push(Live { connection, device: None, role, scopes: asked });
         }
         return;
     };
@@ -259,7 +259,7 @@ async fn connect(
     }
     let granted = m.granted.get(&key).is_some_and(|g| asked.is_subset(g));
     match got {
-        Ok((member, hello)) => {
+        Ok((connection, hello)) => {
             assert!(shared || by_token, "signed in with a stale or strange token");
             assert!(granted, "{asked:?} was never granted to {key:?}: {:?}", m.granted.get(&key));
             let auth = &hello["auth"];
@@ -267,9 +267,9 @@ async fn connect(
                 assert!(m.granted[&key].contains(scope.as_str().unwrap()), "the token is good for {scope}");
             }
             m.note_token(key, auth["deviceToken"].as_str().unwrap());
-            let held: Set = SCOPES.iter().copied().filter(|s| member.scopes.contains(s)).collect();
+            let held: Set = SCOPES.iter().copied().filter(|s| connection.scopes.contains(s)).collect();
             assert_eq!(held, asked);
-            m.live.push(Live { member, device, role, scopes: asked });
+            m.live.push(Live { connection, device, role, scopes: asked });
         }
         Err(error) => {
             assert!(!(shared && granted), "refused although approved: {error}");
@@ -313,7 +313,7 @@ async fn approve(gateway: &Arc<Gateway>, m: &mut Model, by: usize, request: usiz
         && key.1 == 1
         && !m.granted.contains_key(&key);
     let params = json!({ "requestId": m.requests[r].id });
-    let done = call(gateway, &caller.member, "device.pair.approve", params).await;
+    let done = call(gateway, &caller.connection, "device.pair.approve", params).await;
     let expected = Model::may(caller, key.0) && r_open && held && !own_new_role;
     assert_eq!(done.is_ok(), expected, "{done:?} for {key:?} {scopes:?}");
     let Ok(Value::Object(answer)) = done else { return };
@@ -336,7 +336,7 @@ async fn rotate(gateway: &Arc<Gateway>, m: &mut Model, devices: &[Device], by: u
     }
     let may = Model::may(caller, key.0);
     let holder: Vec<&str> = SCOPES.iter().copied().filter(|s| Model::holds(caller, s)).collect();
-    let done = call(gateway, &caller.member, "device.token.rotate", params).await;
+    let done = call(gateway, &caller.connection, "device.token.rotate", params).await;
     let granted = m.granted.get(&key).cloned();
     let Ok(answer) = done else {
         if let (true, Some(granted), Some(scopes)) = (may, &granted, &scopes) {

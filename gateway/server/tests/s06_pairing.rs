@@ -10,13 +10,13 @@ use openclaw_protocol::scope::{Role, Scopes};
 use openclaw_server::{
     devices::{About, Ask},
     gateway::Gateway,
-    hub::Member,
+    hub::Connection,
     limits::PENDING_DEVICE_TTL,
 };
 use serde_json::{Value, json};
 use support::{Device, TOKEN, call, enter, frames, gateway, local, remote};
 
-async fn owner(gateway: &Arc<Gateway>, scopes: &[&str]) -> Arc<Member> {
+async fn owner(gateway: &Arc<Gateway>, scopes: &[&str]) -> Arc<Connection> {
     enter(gateway, local(), None, "operator", scopes, TOKEN).await.unwrap().0
 }
 
@@ -27,12 +27,12 @@ async fn ask(gateway: &Arc<Gateway>, device: &Device, role: &str, scopes: &[&str
     error["details"]["requestId"].as_str().unwrap().to_owned()
 }
 
-async fn approve(gateway: &Arc<Gateway>, by: &Arc<Member>, id: &str) -> Result<Value, Value> {
+async fn approve(gateway: &Arc<Gateway>, by: &Arc<Connection>, id: &str) -> Result<Value, Value> {
     call(gateway, by, "device.pair.approve", json!({ "requestId": id })).await
 }
 
-fn events(member: &Member, name: &str) -> Vec<Value> {
-    frames(&member.outbox).into_iter().filter(|f| f["event"] == name).map(|f| f["payload"].clone()).collect()
+fn events(connection: &Connection, name: &str) -> Vec<Value> {
+    frames(&connection.outbox).into_iter().filter(|f| f["event"] == name).map(|f| f["payload"].clone()).collect()
 }
 
 /// CVE-2026-33579: an approval grants at most what the approver holds.
@@ -95,7 +95,7 @@ async fn s06_rotation_only_narrows() {
     let pairing = owner(&gateway, &["operator.pairing"]).await;
     let scopes = ["operator.read", "operator.write"];
     enter(&gateway, local(), Some(&device), "operator", &scopes, TOKEN).await.unwrap();
-    let rotate = async |by: &Arc<Member>, role: &str, scopes: Option<&[&str]>| {
+    let rotate = async |by: &Arc<Connection>, role: &str, scopes: Option<&[&str]>| {
         let mut params = json!({ "deviceId": device.id(), "role": role });
         if let Some(scopes) = scopes {
             params["scopes"] = json!(scopes);

@@ -12,7 +12,7 @@ use openclaw_server::{
     auth::Origin,
     devices::Device as Record,
     gateway::Gateway,
-    hub::Member,
+    hub::Connection,
     limits::{PENDING_DEVICE_TTL, PENDING_UPGRADE_TTL},
     schema, store,
 };
@@ -30,7 +30,7 @@ async fn come(
     origin: Origin,
     device: Option<&Device>,
     says: &Value,
-) -> Result<Arc<Member>, Value> {
+) -> Result<Arc<Connection>, Value> {
     let peer = peer(gateway, origin);
     let block = device.map(|d| d.block("node", &[], TOKEN, gateway.platform.clock.wall(), Some(&peer.nonce)));
     let mut frame = connect("node", &[], TOKEN, block);
@@ -48,15 +48,15 @@ async fn come(
     Ok(hello(gateway, &peer, &frame).await?.0)
 }
 
-async fn owner(gateway: &Arc<Gateway>) -> Arc<Member> {
+async fn owner(gateway: &Arc<Gateway>) -> Arc<Connection> {
     enter(gateway, local(), None, "operator", &["operator.admin"], TOKEN).await.unwrap().0
 }
 
-async fn shown(gateway: &Arc<Gateway>, by: &Arc<Member>, device: &Device) -> Value {
+async fn shown(gateway: &Arc<Gateway>, by: &Arc<Connection>, device: &Device) -> Value {
     call(gateway, by, "node.describe", json!({ "nodeId": device.id() })).await.unwrap()
 }
 
-async fn pending(gateway: &Arc<Gateway>, by: &Arc<Member>) -> Vec<Value> {
+async fn pending(gateway: &Arc<Gateway>, by: &Arc<Connection>) -> Vec<Value> {
     let list = call(gateway, by, "device.pair.list", json!({})).await.unwrap();
     list["pending"].as_array().unwrap().clone()
 }
@@ -77,7 +77,7 @@ async fn s33_a_node_that_declares_more_gets_what_was_approved_and_a_request_wait
     wide["caps"] = json!(["base", "system"]);
     wide["permissions"] = json!({ "camera": true, "screen": true });
     frames(&owner.outbox);
-    let member = come(&gateway, local(), Some(&device), &wide).await.unwrap();
+    let connection = come(&gateway, local(), Some(&device), &wide).await.unwrap();
     let told: Vec<Value> =
         frames(&owner.outbox).into_iter().filter(|f| f["event"] == "device.pair.requested").collect();
     assert_eq!(told.len(), 1);
@@ -105,8 +105,8 @@ async fn s33_a_node_that_declares_more_gets_what_was_approved_and_a_request_wait
     come(&gateway, local(), Some(&device), &wide).await.unwrap();
     assert_eq!(pending(&gateway, &owner).await, first);
     wide["commands"] = json!(["camera.snap", "system.run"]);
-    let member = {
-        drop(member);
+    let connection = {
+        drop(connection);
         come(&gateway, local(), Some(&device), &wide).await.unwrap()
     };
     let second = pending(&gateway, &owner).await;
@@ -116,7 +116,7 @@ async fn s33_a_node_that_declares_more_gets_what_was_approved_and_a_request_wait
     // An approval counts at once, for the node that is connected, and only for what was asked.
     let id = &second[0]["requestId"];
     call(&gateway, &owner, "device.pair.approve", json!({ "requestId": id })).await.unwrap();
-    assert!(!member.outbox.is_closing());
+    assert!(!connection.outbox.is_closing());
     let entry = shown(&gateway, &owner, &device).await;
     assert_eq!((&entry["platform"], &entry["commands"]), (&json!("linux"), &json!(["system.run"])));
     assert!(entry["waiting"].is_null());

@@ -11,7 +11,7 @@ use openclaw_config::Config;
 use openclaw_platform::{Mono, os};
 use openclaw_server::{
     gateway::Gateway,
-    hub::Member,
+    hub::Connection,
     limits::{TEXT_EVENT, TEXT_EVENT_SMALL},
     runs::{RunRequest, emitter::Emitter},
 };
@@ -21,7 +21,7 @@ use support::{TOKEN, call, enter, frames, gateway, gateway_on, local};
 
 const WALL: u64 = 1_800_000_000_000;
 
-async fn watcher(gateway: &Arc<Gateway>) -> Arc<Member> {
+async fn watcher(gateway: &Arc<Gateway>) -> Arc<Connection> {
     enter(gateway, local(), None, "operator", &["operator.read", "operator.write"], TOKEN).await.unwrap().0
 }
 
@@ -56,7 +56,7 @@ struct Seen {
 
 impl Seen {
     /// Takes what came to the watcher until `now`, and holds it to what clients of version 3 rely on.
-    fn take(&mut self, watcher: &Member, now: Mono) {
+    fn take(&mut self, watcher: &Connection, now: Mono) {
         for frame in frames(&watcher.outbox) {
             self.bytes += frame.to_string().len();
             let (event, payload) = (frame["event"].as_str().unwrap_or_default(), &frame["payload"]);

@@ -1,6 +1,6 @@
 //! A gateway that stops and starts again inside one process, under load: nothing of the one before is left (F21, F22).
 
-#![allow(clippy::unwrap_used, clippy::disallowed_methods)] // looks at the gateway from outside
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, clippy::expect_used, clippy::unwrap_used)] // looks from outside
 
 mod support;
 
@@ -15,7 +15,7 @@ use std::{
 use fakes::telegram::FakeTelegram;
 use futures_util::{SinkExt as _, StreamExt as _};
 use openclaw_platform::{Platform, Probe, TaskScope, TasksLeft, os};
-use openclaw_server::{Control, ServerOptions, store};
+use openclaw_server::{Control, ServerOptions, schema};
 use serde_json::{Value, json};
 use support::{TOKEN, connect};
 use tokio::{
@@ -135,7 +135,7 @@ impl Machine {
         assert!(self.tasks.ended(Duration::from_millis(100)).await, "round {round}: {:?}", self.tasks.left());
         assert_eq!(*self.claims.0.lock().unwrap(), Vec::<&str>::new());
         drop(TcpListener::bind(("127.0.0.1", self.port)).expect("nobody listens any more"));
-        drop(store::open(&self.platform()).expect("nobody holds the database any more"));
+        drop(schema::open(&self.platform()).expect("nobody holds the database any more"));
         drop((web, stranger));
     }
 }

@@ -7,9 +7,9 @@
 #![allow(clippy::disallowed_methods)] // outside of the gateway
 
 mod explore;
-mod member;
+mod connection;
 mod world;
 
 pub use explore::explore;
-pub use member::{events, member};
+pub use connection::{events, connection};
 pub use world::World;

@@ -9,14 +9,14 @@ use openclaw_protocol::{
 };
 use openclaw_server::{
     auth::Via,
-    hub::Member,
+    hub::Connection,
     outbox::{Frame, Outbox},
 };
 use serde_json::Value;
 
 /// An operator who may see everything.
-pub fn member(id: &str) -> Arc<Member> {
-    Arc::new(Member {
+pub fn connection(id: &str) -> Arc<Connection> {
+    Arc::new(Connection {
         conn_id: id.to_owned(),
         role: Role::Operator,
         scopes: Scopes::new(["operator.admin".to_owned()]),
@@ -32,9 +32,9 @@ pub fn member(id: &str) -> Arc<Member> {
 }
 
 /// The events of this name that wait to be sent to a connection; everything that waits is taken.
-pub fn events(member: &Member, name: &str) -> Vec<Value> {
+pub fn events(connection: &Connection, name: &str) -> Vec<Value> {
     let mut out = vec![];
-    member.outbox.take(usize::MAX, &mut out);
+    connection.outbox.take(usize::MAX, &mut out);
     let events = out.iter().filter_map(|frame| match frame {
         Frame::Shared(body, seq) => serde_json::from_str::<Value>(&body.with_seq(*seq)).ok(),
         Frame::Own(_) | Frame::Ping => None,

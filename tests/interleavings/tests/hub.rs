@@ -2,23 +2,23 @@
 
 use std::sync::Arc;
 
-use interleavings::{World, events, explore, member};
+use interleavings::{World, events, explore, connection};
 use openclaw_protocol::event::HEALTH;
-use openclaw_server::{gateway::Gateway, hub::Member};
+use openclaw_server::{gateway::Gateway, hub::Connection};
 use shuttle::thread;
 
 /// Attaches as a handshake does: what hello-ok says and the connection's place are one step. Gives the version it said.
-fn attach(gateway: &Gateway, member: Arc<Member>) -> u64 {
+fn attach(gateway: &Gateway, connection: Arc<Connection>) -> u64 {
     let mut hub = gateway.hub.ordered();
     let version = gateway.health.state_version(&gateway.presence.lock()).health;
-    hub.attach(member);
+    hub.attach(connection);
     version
 }
 
 /// The events that went to a connection: number, and version of health.
-fn told(member: &Member) -> Vec<(u64, u64)> {
+fn told(connection: &Connection) -> Vec<(u64, u64)> {
     let number = |value: &serde_json::Value| value.as_u64().unwrap_or(0);
-    let health = events(member, HEALTH.name);
+    let health = events(connection, HEALTH.name);
     health.iter().map(|event| (number(&event["seq"]), number(&event["stateVersion"]["health"]))).collect()
 }
 
@@ -33,15 +33,15 @@ fn f02_a_snapshot_and_the_events_after_it_fit_together() {
             thread::spawn(move || (0..2).for_each(|_| gateway.health.announce()))
         });
         let comers = ["a", "b"].map(|id| {
-            let (gateway, member) = (gateway.clone(), member(id));
-            thread::spawn(move || (attach(&gateway, member.clone()), member))
+            let (gateway, connection) = (gateway.clone(), connection(id));
+            thread::spawn(move || (attach(&gateway, connection.clone()), connection))
         });
         publishers.into_iter().for_each(|thread| thread.join().expect("no thread panics"));
         let last = gateway.health.state_version(&gateway.presence.lock()).health;
         for comer in comers {
-            let (version, member) = comer.join().expect("no thread panics");
+            let (version, connection) = comer.join().expect("no thread panics");
             let expected: Vec<_> = (1..).zip(version + 1..=last).collect();
-            assert_eq!(told(&member), expected, "after version {version}");
+            assert_eq!(told(&connection), expected, "after version {version}");
         }
         drop(gateway);
         world.join();
@@ -54,7 +54,7 @@ fn f02_a_connection_that_leaves_tears_no_hole_into_others() {
     explore(600, || {
         let world = World::new();
         let gateway = world.gateway(2);
-        let (stays, goes) = (member("a"), member("b"));
+        let (stays, goes) = (connection("a"), connection("b"));
         attach(&gateway, stays.clone());
         attach(&gateway, goes.clone());
         let publishers = [0, 1].map(|_| {

@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use interleavings::{World, events, explore, member};
+use interleavings::{World, events, explore, connection};
 use openclaw_protocol::{event::AGENT, message::Content};
 use openclaw_server::{
     gateway::Gateway,
-    hub::Member,
+    hub::Connection,
     rights::Principal,
     runs::{RunRequest, Waited},
     sessions::entry::SessionEntry,
@@ -24,14 +24,14 @@ fn request(run: &str, session: &str) -> RunRequest {
 }
 
 /// Sees everything that is published from now on.
-fn watch(gateway: &Gateway) -> Arc<Member> {
-    let member = member("watch");
-    gateway.hub.ordered().attach(member.clone());
-    member
+fn watch(gateway: &Gateway) -> Arc<Connection> {
+    let connection = connection("watch");
+    gateway.hub.ordered().attach(connection.clone());
+    connection
 }
 
 /// Beginnings (true) and ends of runs with their session, in the order in which they were told.
-fn lifecycle(watch: &Member) -> Vec<(bool, String, String)> {
+fn lifecycle(watch: &Connection) -> Vec<(bool, String, String)> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let of_runs = events(watch, AGENT.name).into_iter().map(|event| event["payload"].clone());
     let of_runs = of_runs.filter(|payload| payload["stream"] == "lifecycle");

@@ -16,13 +16,13 @@ use shuttle::{future::block_on, thread};
 const KEY: &str = "agent:main:main";
 const NOW: u64 = 1_769_731_200_000;
 
-/// Adds a letter to the label, so that it tells the order of changes.
-fn mark(entry: &mut SessionEntry, letter: char) {
-    entry.label.get_or_insert_default().push(letter);
+/// Adds an outbound message to the label, so that it tells the order of changes.
+fn mark(entry: &mut SessionEntry, outbound: char) {
+    entry.label.get_or_insert_default().push(outbound);
 }
 
-async fn update(sessions: &Sessions, letter: char) -> Result<(SessionEntry, ()), StoreError> {
-    sessions.update(KEY, NOW, move |entry| mark(entry, letter), |_, _| Ok(())).await
+async fn update(sessions: &Sessions, outbound: char) -> Result<(SessionEntry, ()), StoreError> {
+    sessions.update(KEY, NOW, move |entry| mark(entry, outbound), |_, _| Ok(())).await
 }
 
 /// A session that is there, and `threads` that use it; then what is read has to be what the next start reads.
@@ -49,9 +49,9 @@ fn close(world: &World, sessions: Arc<Sessions>, store: Store) {
     world.join();
 }
 
-fn two(sessions: &Sessions, letters: [char; 2]) {
-    for letter in letters {
-        block_on(update(sessions, letter)).expect("memory takes everything");
+fn two(sessions: &Sessions, outbounds: [char; 2]) {
+    for outbound in outbounds {
+        block_on(update(sessions, outbound)).expect("memory takes everything");
     }
 }
 
@@ -110,13 +110,13 @@ fn f51_each_change_is_told_what_it_made() {
 }
 
 /// The label that the change gave, which has to be the one that was written with it.
-fn told(sessions: &Sessions, letter: char) -> String {
+fn told(sessions: &Sessions, outbound: char) -> String {
     let also = |tx: &redb::WriteTransaction, entry: &SessionEntry| {
         let stored: Option<SessionEntry> = store::get(&tx.open_table(store::SESSIONS)?, KEY)?;
         assert_eq!(stored.as_ref(), Some(entry));
         Ok(entry.label.clone())
     };
-    let changed = sessions.update(KEY, NOW, move |entry| mark(entry, letter), also);
+    let changed = sessions.update(KEY, NOW, move |entry| mark(entry, outbound), also);
     let (entry, stored) = block_on(changed).expect("memory takes everything");
     assert_eq!(entry.label, stored);
     stored.unwrap_or_default()

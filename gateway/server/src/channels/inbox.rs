@@ -53,7 +53,7 @@ pub struct Inbox {
     store: Store,
     next: AtomicU64,
     waiting: Arc<Mutex<Vec<(String, Record)>>>,
-    bell: Arc<Notify>,
+    notify: Arc<Notify>,
 }
 
 impl Inbox {
@@ -78,7 +78,7 @@ impl Inbox {
         // No gateway counts so far: one that stands there was damaged, and is not counted on from.
         let last = seen.iter().map(|(_, s)| s.order).filter(|order| *order < u64::MAX / 2).max();
         let next = AtomicU64::new(last.map_or(0, |n| n + 1));
-        Ok(Self { store, next, waiting: Arc::new(Mutex::new(waiting)), bell: Arc::default() })
+        Ok(Self { store, next, waiting: Arc::new(Mutex::new(waiting)), notify: Arc::default() })
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<(String, Record)>> {
@@ -92,7 +92,7 @@ impl Inbox {
             if !taken.is_empty() {
                 return taken;
             }
-            self.bell.notified().await;
+            self.notify.notified().await;
         }
     }
 }
@@ -184,10 +184,10 @@ impl InboundSink for Inbox {
                 store::put(&mut tx.open_table(store::CURSORS)?, &cursor_key, &cursor)?;
                 Ok(Some(kept))
             };
-            let (waiting, bell) = (self.waiting.clone(), self.bell.clone());
+            let (waiting, notify) = (self.waiting.clone(), self.notify.clone());
             let stored = self.store.write_then(write, move |kept| {
                 waiting.locked().extend(kept.iter().flatten().cloned());
-                bell.notify_one();
+                notify.notify_one();
             });
             match stored.await {
                 Ok(Some(_)) => Ok(()),

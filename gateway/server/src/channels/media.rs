@@ -13,7 +13,7 @@ use super::{
     inbox::Pending,
 };
 use crate::{
-    delivery::{Delivery, letter::Letter},
+    delivery::{Delivery, outbound::OutboundMessage},
     limits::{ATTACHMENTS, ENVELOPE_NAME, INBOUND_IN_MEMORY, MEDIA_BYTES, MEDIA_IN_MEMORY, MEDIA_SMALL, MEDIA_URL},
     options::ReadMedia,
     secrets::Secrets,
@@ -22,7 +22,7 @@ use crate::{
 
 /// What attachments need of others.
 pub struct Deps {
-    /// Letters keep what is enclosed with them.
+    /// Outbound messages keep what is enclosed with them.
     pub delivery: Arc<Delivery>,
     /// What no file that is sent may hold.
     pub secrets: Arc<Secrets>,
@@ -101,13 +101,13 @@ impl Attachments {
         }
     }
 
-    /// Encloses what is to be sent with `letter`: files under the allowed roots, and `https` addresses of the public internet
+    /// Encloses what is to be sent with `outbound`: files under the allowed roots, and `https` addresses of the public internet
     /// (S16). One after the other, each stored before the next is loaded (F58).
     ///
     /// # Errors
     /// INVALID_REQUEST when one is neither, or too large; UNAVAILABLE when an address does not answer, or the state
     /// directory cannot keep it. Then none is kept.
-    pub async fn enclose(self: &Arc<Self>, letter: &mut Letter, urls: &[String]) -> Result<(), ErrorShape> {
+    pub async fn enclose(self: &Arc<Self>, outbound: &mut OutboundMessage, urls: &[String]) -> Result<(), ErrorShape> {
         if urls.len() > ATTACHMENTS {
             let text = format!("at most {ATTACHMENTS} media files, found {}", urls.len());
             return Err(ErrorShape::invalid("TOO_MANY_MEDIA", text));
@@ -117,11 +117,11 @@ impl Attachments {
             let (media, _share) = match self.load(url).await {
                 Ok(loaded) => loaded,
                 Err(error) => {
-                    self.deps.delivery.discard(letter).await;
+                    self.deps.delivery.discard(outbound).await;
                     return Err(error);
                 }
             };
-            self.deps.delivery.enclose(letter, vec![media]).await?;
+            self.deps.delivery.enclose(outbound, vec![media]).await?;
         }
         Ok(())
     }
@@ -187,12 +187,12 @@ mod tests {
 
     const DIR: &str = "media/outbound";
 
-    fn letter(id: &str) -> Letter {
-        let letter = json!({
+    fn outbound(id: &str) -> OutboundMessage {
+        let outbound = json!({
             "id": id, "channel": "telegram", "account": "default", "to": { "chat": "1" }, "text": "", "createdAt": 0,
             "expiresAt": 0, "state": "queued", "attempts": 0, "tries": 0,
         });
-        serde_json::from_value(letter).unwrap()
+        serde_json::from_value(outbound).unwrap()
     }
 
     /// Attachments of a machine whose files are all of `size` bytes, and the most that were read and not stored yet, in files.
@@ -223,11 +223,11 @@ mod tests {
     #[tokio::test]
     async fn f58_one_file_is_stored_before_the_next_is_loaded() {
         let (attachments, disk, most) = attachments(1000);
-        let mut one = letter("1");
+        let mut one = outbound("1");
         attachments.enclose(&mut one, &["/a".into(), "/b".into(), "/c".into()]).await.unwrap();
         assert_eq!((most.load(Ordering::SeqCst), one.media.len(), disk.list(DIR).unwrap().len()), (1, 3, 3));
         // What cannot be loaded leaves nothing behind.
-        let mut two = letter("2");
+        let mut two = outbound("2");
         attachments.enclose(&mut two, &["/a".into(), "/none".into()]).await.unwrap_err();
         assert_eq!(disk.list(DIR).unwrap().len(), 3);
     }
@@ -237,7 +237,7 @@ mod tests {
         let (attachments, disk, most) = attachments(MEDIA_SMALL + 1);
         let calls = (0..8).map(|n| {
             let attachments = attachments.clone();
-            async move { attachments.enclose(&mut letter(&n.to_string()), &["/a".into()]).await.unwrap() }
+            async move { attachments.enclose(&mut outbound(&n.to_string()), &["/a".into()]).await.unwrap() }
         });
         futures_util::future::join_all(calls).await;
         let most = most.load(Ordering::SeqCst);

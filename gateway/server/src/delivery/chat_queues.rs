@@ -1,4 +1,4 @@
-//! The order of letters within each chat, in memory: ids and times only.
+//! The order of outbound messages within each chat, in memory: ids and times only.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -8,10 +8,10 @@ use std::{
 use openclaw_platform::Mono;
 use tokio::sync::Notify;
 
-/// Channel, account and chat: letters of one chat go out one after the other.
+/// Channel, account and chat: outbound messages of one chat go out one after the other.
 pub type ChatKey = (String, String, String);
 
-/// A letter in its queue.
+/// An outbound message in its queue.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
     /// Its id.
@@ -32,12 +32,12 @@ struct ChatQueue {
     notify: Arc<Notify>,
 }
 
-/// All queues that have letters.
+/// All queues that have outbound messages.
 #[derive(Default)]
 pub struct ChatQueues(BTreeMap<ChatKey, ChatQueue>);
 
 impl ChatQueues {
-    /// Adds a letter at its place: ids are in order. True when the queue was empty and has to be started.
+    /// Adds an outbound message at its place: ids are in order. True when the queue was empty and has to be started.
     pub fn push(&mut self, chat: &ChatKey, entry: Entry) -> bool {
         let starts = !self.0.contains_key(chat);
         let queue = self.0.entry(chat.clone()).or_default();
@@ -47,7 +47,7 @@ impl ChatQueues {
         starts
     }
 
-    /// The letter whose turn it is, and what is notified when that changes. `None` ends the queue.
+    /// The outbound message whose turn it is, and what is notified when that changes. `None` ends the queue.
     pub fn front(&mut self, chat: &ChatKey) -> Option<(Entry, Arc<Notify>)> {
         let queue = self.0.get(chat)?;
         match queue.entries.front() {
@@ -59,7 +59,7 @@ impl ChatQueues {
         }
     }
 
-    /// Marks the first letter as perhaps on its way, or not; false when it is not the first any more.
+    /// Marks the first outbound message as perhaps on its way, or not; false when it is not the first any more.
     pub fn attempting(&mut self, chat: &ChatKey, id: &str, on: bool) -> bool {
         let Some(queue) = self.0.get_mut(chat).filter(|q| q.entries.front().is_some_and(|s| s.id == id)) else {
             return false;
@@ -68,14 +68,14 @@ impl ChatQueues {
         true
     }
 
-    /// The first letter waits until then.
+    /// The first outbound message waits until then.
     pub fn delay(&mut self, chat: &ChatKey, due: Mono) {
         if let Some(entry) = self.0.get_mut(chat).and_then(|q| q.entries.front_mut()) {
             entry.due = due;
         }
     }
 
-    /// The first letter is over.
+    /// The first outbound message is over.
     pub fn pop(&mut self, chat: &ChatKey) {
         if let Some(queue) = self.0.get_mut(chat) {
             queue.entries.pop_front();
@@ -83,7 +83,7 @@ impl ChatQueues {
         }
     }
 
-    /// Takes a letter out; `Some(false)` when it may be on its way.
+    /// Takes an outbound message out; `Some(false)` when it may be on its way.
     pub fn remove(&mut self, id: &str) -> Option<bool> {
         let queue = self.0.values_mut().find(|q| q.entries.iter().any(|s| s.id == id))?;
         if queue.attempting && queue.entries.front().is_some_and(|s| s.id == id) {
@@ -94,8 +94,8 @@ impl ChatQueues {
         Some(true)
     }
 
-    /// Lets a waiting letter go out now; false when it is not here.
-    pub fn hurry(&mut self, id: &str, now: Mono) -> bool {
+    /// Lets a waiting outbound message go out now; false when it is not here.
+    pub fn bring_forward(&mut self, id: &str, now: Mono) -> bool {
         for queue in self.0.values_mut() {
             if let Some(entry) = queue.entries.iter_mut().find(|s| s.id == id) {
                 entry.due = now;
@@ -106,13 +106,13 @@ impl ChatQueues {
         false
     }
 
-    /// Letters that wait in one chat.
+    /// Outbound messages that wait in one chat.
     pub fn waiting(&self, channel: &str, account: &str, chat: &str) -> usize {
         let chat = (channel.to_owned(), account.to_owned(), chat.to_owned());
         self.0.get(&chat).map_or(0, |queue| queue.entries.len())
     }
 
-    /// Letters in all queues of an account, or of all.
+    /// Outbound messages in all queues of an account, or of all.
     pub fn count(&self, account: Option<(&str, &str)>) -> usize {
         let fits = |key: &ChatKey| account.is_none_or(|(c, a)| key.0 == c && key.1 == a);
         self.0.iter().filter(|(key, _)| fits(key)).map(|(_, queue)| queue.entries.len()).sum()
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn f09_letters_of_a_chat_keep_their_order_and_chats_are_apart() {
+    async fn f09_outbounds_of_a_chat_keep_their_order_and_chats_are_apart() {
         let (mut queues, a, b) = (ChatQueues::default(), chat("a"), chat("b"));
         assert!(queues.push(&a, entry("2")));
         assert!(!queues.push(&a, entry("1")), "the lane runs already");

@@ -2,7 +2,7 @@
 
 use crate::store::StoreError;
 
-/// Why an order about letters is not carried out.
+/// Why an order about outbound messages is not carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
     /// There is none with this id that was given up, or that waits.

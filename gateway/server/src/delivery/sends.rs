@@ -9,7 +9,7 @@ use openclaw_protocol::{
 
 use super::{
     Delivery, Draft,
-    letter::{Cause, Promise},
+    outbound::{Cause, Promise},
     still_pending,
 };
 use crate::{
@@ -112,9 +112,9 @@ impl Sends {
             ..Cause::default()
         };
         let draft = Draft { route, text: params.message.as_str().to_owned(), reply_to: None, cause };
-        let mut letter = self.deps.delivery.compose(by, draft)?;
-        self.deps.attachments.enclose(&mut letter, &urls).await?;
-        self.deps.delivery.post(&letter, |_| Ok(())).await?;
+        let mut outbound = self.deps.delivery.compose(by, draft)?;
+        self.deps.attachments.enclose(&mut outbound, &urls).await?;
+        self.deps.delivery.post(&outbound, |_| Ok(())).await?;
         Ok(())
     }
 }

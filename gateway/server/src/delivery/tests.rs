@@ -1,4 +1,4 @@
-//! Letters against a channel that does what it is told, and processes that end at any moment.
+//! Outbound messages against a channel that does what it is told, and processes that end at any moment.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -21,9 +21,9 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Delivery, Deps, Draft, desk,
-    desk::Which,
-    letter::{Cause, Letter, Promise, State},
+    Delivery, Deps, Draft, orders,
+    orders::Which,
+    outbound::{Cause, OutboundMessage, Promise, State},
     resume, start, table, unknown,
 };
 use crate::{
@@ -196,16 +196,16 @@ impl Process {
         left
     }
 
-    fn letter(&self, to: &str, text: &str, cause: Cause) -> Letter {
+    fn outbound(&self, to: &str, text: &str, cause: Cause) -> OutboundMessage {
         let route = Route { channel: "telegram".into(), to: to.into(), account_id: "default".into() };
         let draft = Draft { route, text: text.into(), reply_to: None, cause };
         self.delivery.compose(&Principal::Gateway, draft).unwrap()
     }
 
-    async fn post(&self, to: &str, text: &str) -> Letter {
-        let letter = self.letter(to, text, Cause::default());
-        self.delivery.post(&letter, |_| Ok(())).await.unwrap();
-        letter
+    async fn post(&self, to: &str, text: &str) -> OutboundMessage {
+        let outbound = self.outbound(to, text, Cause::default());
+        self.delivery.post(&outbound, |_| Ok(())).await.unwrap();
+        outbound
     }
 
     /// Waits until nothing can go out now.
@@ -214,7 +214,7 @@ impl Process {
     }
 
     fn states(&self) -> Vec<String> {
-        desk::list(&self.delivery, None, 1000).unwrap().into_iter().map(|row| row.state).collect()
+        orders::list(&self.delivery, None, 1000).unwrap().into_iter().map(|row| row.state).collect()
     }
 }
 
@@ -304,10 +304,10 @@ async fn passing_faults_are_tried_again_within_bounds_and_in_order() {
 async fn f18_a_number_of_attempts_at_its_limit_stays_there() {
     let p = Process::first().await;
     p.wire.fail("42", SendError::Permanent("403: bot was blocked".into()));
-    let worn = Letter { attempts: u32::MAX, ..p.letter("42", "x", Cause::default()) };
+    let worn = OutboundMessage { attempts: u32::MAX, ..p.outbound("42", "x", Cause::default()) };
     p.delivery.post(&worn, |_| Ok(())).await.unwrap();
     tokio::time::timeout(Duration::from_mins(1), p.settled()).await.unwrap();
-    let rows = desk::list(&p.delivery, None, 1).unwrap();
+    let rows = orders::list(&p.delivery, None, 1).unwrap();
     assert_eq!((rows[0].state.as_str(), rows[0].attempts), ("dead", u64::from(u32::MAX)));
 }
 
@@ -315,7 +315,7 @@ async fn f18_a_number_of_attempts_at_its_limit_stays_there() {
 async fn f07_what_is_refused_for_good_dies_at_once_and_stays_dead_until_a_person_wants_it() {
     let p = Process::first().await;
     p.wire.fail("42", SendError::Permanent("403: bot was blocked".into()));
-    let letter = p.post("42", "x").await;
+    let outbound = p.post("42", "x").await;
     p.settled().await;
     assert_eq!((p.states(), p.wire.texts().len()), (vec!["dead".to_owned()], 1));
     let next = Process::started(p.killed(), Wire::default()).await;
@@ -323,8 +323,8 @@ async fn f07_what_is_refused_for_good_dies_at_once_and_stays_dead_until_a_person
     next.settled().await;
     assert_eq!(next.wire.texts(), [""; 0]);
     assert_eq!(next.delivery.counts(Some(("telegram", "default"))).dead, 1);
-    assert!(desk::retry(&next.delivery, Which::One("nobody".into())).await.is_err());
-    assert_eq!(desk::retry(&next.delivery, Which::One(letter.id.clone())).await.unwrap(), [letter.id]);
+    assert!(orders::retry(&next.delivery, Which::One("nobody".into())).await.is_err());
+    assert_eq!(orders::retry(&next.delivery, Which::One(outbound.id.clone())).await.unwrap(), [outbound.id]);
     next.settled().await;
     assert_eq!((next.wire.texts(), next.states()), (vec!["x".to_owned()], vec![]));
 }
@@ -335,7 +335,7 @@ async fn f07_what_is_refused_for_good_dies_at_once_and_stays_dead_until_a_person
 async fn f06_recovery_goes_on_at_the_right_part() {
     let p = Process::first().await;
     p.wire.answer("42", Answer::Fails(passing()));
-    let letter = p.post("42", "a|b|c").await;
+    let outbound = p.post("42", "a|b|c").await;
     p.post("42", "next").await;
     p.settled().await;
     let on_its_way = p.wire.hang("42"); // the second try of a ...
@@ -345,12 +345,12 @@ async fn f06_recovery_goes_on_at_the_right_part() {
     second.settled().await;
     assert_eq!(second.wire.texts(), ["b", "c", "next", unknown::NOTICE]);
     assert_eq!(second.states(), ["unknown"]);
-    let rows = desk::list(&second.delivery, Some("unknown"), 1).unwrap();
+    let rows = orders::list(&second.delivery, Some("unknown"), 1).unwrap();
     assert!(rows[0].error.as_ref().unwrap().starts_with("1 of 3 parts"), "{rows:?}");
 
-    // The person decides: only the doubtful part goes out again.
+    // The person decides: only the unconfirmed part goes out again.
     let third = Process::started(second.killed(), Wire::default()).await;
-    assert_eq!(desk::retry(&third.delivery, Which::Unknown).await.unwrap(), [letter.id]);
+    assert_eq!(orders::retry(&third.delivery, Which::Unknown).await.unwrap(), [outbound.id]);
     third.settled().await;
     assert_eq!((third.wire.texts(), third.states()), (vec!["a".to_owned()], vec![]));
 }
@@ -396,9 +396,9 @@ async fn d49_a_chat_is_told_that_its_answer_may_be_missing() {
 async fn d49_what_is_too_old_is_not_asked_about() {
     let p = Process::first().await;
     let on_its_way = p.wire.hang("42");
-    let letter = p.post("42", "old").await;
+    let outbound = p.post("42", "old").await;
     on_its_way.await.unwrap();
-    let mut old = p.store.read(|tx| table::get(tx, &letter.id)).unwrap().unwrap();
+    let mut old = p.store.read(|tx| table::get(tx, &outbound.id)).unwrap().unwrap();
     old.expires_at = 1;
     p.store.write(move |tx| table::put(tx, &old)).await.unwrap();
     let second = Process::started(p.killed(), Wire::default()).await;
@@ -419,7 +419,7 @@ async fn f06_confirmed_parts_are_not_repeated() {
     // Between two parts: `a` is confirmed, `b` surely not sent.
     let q = Process::first().await;
     let mut cut = first.clone();
-    cut.plan = Some(super::letter::Plan::new(q.wire.render("a|b", &[])));
+    cut.plan = Some(super::outbound::Plan::new(q.wire.render("a|b", &[])));
     cut.plan.as_mut().unwrap().left.remove(0);
     q.store.write(move |tx| table::put(tx, &cut)).await.unwrap();
     let next = Process::started(q.killed(), Wire::default()).await;
@@ -443,14 +443,14 @@ async fn f06_a_channel_that_knows_repeats_gets_it_again() {
 #[tokio::test(start_paused = true)]
 async fn f06_what_is_older_than_its_time_to_live_is_not_sent() {
     let p = Process::first().await;
-    let mut old = p.letter("42", "news of last week", Cause::default());
+    let mut old = p.outbound("42", "news of last week", Cause::default());
     old.created_at -= 8 * 86_400_000;
     old.expires_at -= 8 * 86_400_000;
     p.store.write(move |tx| table::put(tx, &old)).await.unwrap();
     let next = Process::started(p.killed(), Wire::default()).await;
     next.settled().await;
     assert_eq!((next.wire.texts(), next.states()), (vec![], vec!["dead".to_owned()]));
-    assert_eq!(desk::list(&next.delivery, None, 1).unwrap()[0].reason.as_deref(), Some("expired"));
+    assert_eq!(orders::list(&next.delivery, None, 1).unwrap()[0].reason.as_deref(), Some("expired"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -474,13 +474,13 @@ fn claim(p: &Process, key: &str) -> Check {
 }
 
 #[tokio::test(start_paused = true)]
-async fn f16_a_key_finds_its_letter_after_a_kill_and_gets_its_result() {
+async fn f16_a_key_finds_its_outbound_after_a_kill_and_gets_its_result() {
     let p = Process::first().await;
     let Check::New(mine) = claim(&p, "k") else { panic!("a new key") };
     p.wire.fail("42", SendError::RateLimited { after: Duration::from_secs(9), text: "429".into() });
     let cause = Cause { promise: Some(Promise { claim: mine, answer: None }), ..Cause::default() };
-    let letter = p.letter("42", "once", cause);
-    p.delivery.post(&letter, |_| Ok(())).await.unwrap();
+    let outbound = p.outbound("42", "once", cause);
+    p.delivery.post(&outbound, |_| Ok(())).await.unwrap();
     p.settled().await;
     let next = Process::new(p.killed(), Wire::default());
     let Check::InFlight(_, pending) = claim(&next, "k") else { panic!("the key is in use before anything goes out") };
@@ -502,8 +502,8 @@ async fn a_request_that_waits_is_answered_after_few_tries() {
         p.wire.fail("42", passing());
     }
     let cause = Cause { promise: Some(Promise { claim: mine, answer: None }), ..Cause::default() };
-    let letter = p.letter("42", "x", cause);
-    p.delivery.post(&letter, |_| Ok(())).await.unwrap();
+    let outbound = p.outbound("42", "x", cause);
+    p.delivery.post(&outbound, |_| Ok(())).await.unwrap();
     let (_, error) = pending.answer().await.unwrap().into_parts();
     let error = error.unwrap();
     assert_eq!((error.details.unwrap()["code"].as_str(), error.retryable), (Some("DELIVERY_FAILED"), Some(true)));
@@ -518,10 +518,10 @@ async fn f07_a_file_that_cannot_be_read_now_waits_and_repeats_nothing() {
     let sick = Arc::new(Sick { disk: disk.clone(), file: "-1".into(), fails: AtomicBool::new(true) });
     let p = Process::over(sick.clone(), disk, Wire::default());
     start(&p.delivery).await.unwrap();
-    let mut letter = p.letter("42", "see", Cause::default());
+    let mut outbound = p.outbound("42", "see", Cause::default());
     let file = |bytes| Media { name: "a.txt".into(), mime: "text/plain".into(), bytes: Bytes::from_static(bytes) };
-    p.delivery.enclose(&mut letter, vec![file(b"1"), file(b"22")]).await.unwrap();
-    p.delivery.post(&letter, |_| Ok(())).await.unwrap();
+    p.delivery.enclose(&mut outbound, vec![file(b"1"), file(b"22")]).await.unwrap();
+    p.delivery.post(&outbound, |_| Ok(())).await.unwrap();
     p.settled().await;
     assert_eq!((p.wire.texts(), p.states()), (vec!["1 bytes".to_owned()], vec!["queued".to_owned()]));
     sick.fails.store(false, Ordering::Relaxed);
@@ -529,7 +529,7 @@ async fn f07_a_file_that_cannot_be_read_now_waits_and_repeats_nothing() {
     p.settled().await;
     assert_eq!(p.wire.texts(), ["1 bytes", "2 bytes", "see"]);
     // One that is gone never comes back.
-    let mut lost = p.letter("42", "", Cause::default());
+    let mut lost = p.outbound("42", "", Cause::default());
     p.delivery.enclose(&mut lost, vec![file(b"333")]).await.unwrap();
     p.disk.remove(&lost.file(0)).unwrap();
     p.delivery.post(&lost, |_| Ok(())).await.unwrap();
@@ -540,15 +540,15 @@ async fn f07_a_file_that_cannot_be_read_now_waits_and_repeats_nothing() {
 #[tokio::test(start_paused = true)]
 async fn f04_dead_letters_are_bounded_and_files_leave_with_their_letters() {
     let p = Process::first().await;
-    let mut letter = p.letter("42", "see", Cause::default());
+    let mut outbound = p.outbound("42", "see", Cause::default());
     let file = Media { name: "a.txt".into(), mime: "text/plain".into(), bytes: Bytes::from_static(b"12345") };
-    p.delivery.enclose(&mut letter, vec![file]).await.unwrap();
+    p.delivery.enclose(&mut outbound, vec![file]).await.unwrap();
     assert_eq!(p.disk.list("media/outbound").unwrap().len(), 1);
     p.disk.write_atomic("media/outbound/0000000099-cafe-0", b"nobody's").unwrap();
     p.store
         .write({
-            let letter = letter.clone();
-            move |tx| table::put(tx, &letter)
+            let outbound = outbound.clone();
+            move |tx| table::put(tx, &outbound)
         })
         .await
         .unwrap();
@@ -564,7 +564,7 @@ async fn f04_dead_letters_are_bounded_and_files_leave_with_their_letters() {
     next.settled().await;
     assert_eq!(next.states().len(), DEAD_LETTERS);
     assert_eq!(next.delivery.counts(None).dead, DEAD_LETTERS);
-    assert_eq!(desk::drop(&next.delivery, Which::Dead).await.unwrap().len(), DEAD_LETTERS);
+    assert_eq!(orders::drop(&next.delivery, Which::Dead).await.unwrap().len(), DEAD_LETTERS);
     assert_eq!(next.states(), [""; 0]);
 }
 
@@ -575,9 +575,9 @@ async fn a_person_drops_what_waits_but_not_what_is_on_its_way() {
     let first = p.post("42", "first").await;
     let second = p.post("42", "second").await;
     on_its_way.await.unwrap();
-    assert!(desk::drop(&p.delivery, Which::One(first.id)).await.is_err());
-    assert_eq!(desk::drop(&p.delivery, Which::One(second.id.clone())).await.unwrap(), [second.id]);
+    assert!(orders::drop(&p.delivery, Which::One(first.id)).await.is_err());
+    assert_eq!(orders::drop(&p.delivery, Which::One(second.id.clone())).await.unwrap(), [second.id]);
     assert_eq!(p.states(), ["attempting"]);
-    let live: Vec<(String, Letter)> = p.store.read(|tx| store::all(tx, store::OUTBOX)).unwrap();
+    let live: Vec<(String, OutboundMessage)> = p.store.read(|tx| store::all(tx, store::OUTBOX)).unwrap();
     assert_eq!(live[0].1.state, State::Attempting);
 }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::{
-    Delivery, Draft, desk,
-    desk::Which,
-    letter::{Cause, Letter, State},
+    Delivery, Draft, orders,
+    orders::Which,
+    outbound::{Cause, OutboundMessage, State},
 };
 use crate::{
     rights::Principal,
@@ -18,21 +18,22 @@ pub(super) const NOTICE: &str = "My last message may not have reached you. Send 
 
 /// The line for the chat of a message whose fate is unknown; none for such a line itself, and none for a message that would
 /// not be delivered any more.
-pub(super) fn notice(delivery: &Delivery, letter: &Letter) -> Option<Letter> {
-    let is_asked_about = matches!(letter.state, State::Unknown { .. }) && !letter.cause.is_notice;
-    if !is_asked_about || letter.expires_at <= delivery.clock.wall() {
+pub(super) fn notice(delivery: &Delivery, outbound: &OutboundMessage) -> Option<OutboundMessage> {
+    let is_asked_about = matches!(outbound.state, State::Unknown { .. }) && !outbound.cause.is_notice;
+    if !is_asked_about || outbound.expires_at <= delivery.clock.wall() {
         return None;
     }
-    let route = Route { channel: letter.channel.clone(), to: letter.to.address(), account_id: letter.account.clone() };
-    let cause = Cause { is_notice: true, session_key: letter.cause.session_key.clone(), ..Cause::default() };
+    let route =
+        Route { channel: outbound.channel.clone(), to: outbound.to.address(), account_id: outbound.account.clone() };
+    let cause = Cause { is_notice: true, session_key: outbound.cause.session_key.clone(), ..Cause::default() };
     let draft = Draft { route, text: NOTICE.to_owned(), reply_to: None, cause };
     match delivery.compose(&Principal::Gateway, draft) {
         Ok(notice) => {
             delivery.probe.sometimes("delivery.unknown_told");
-            Some(Letter { expires_at: letter.expires_at, ..notice })
+            Some(OutboundMessage { expires_at: outbound.expires_at, ..notice })
         }
         Err(error) => {
-            tracing::warn!(id = letter.id, %error, "the chat cannot be told that a message may not have arrived");
+            tracing::warn!(id = outbound.id, %error, "the chat cannot be told that a message may not have arrived");
             None
         }
     }
@@ -48,23 +49,24 @@ pub async fn resend(
     account: &str,
     chat: &str,
 ) -> Result<usize, super::Refused> {
-    let all: Vec<(String, Letter)> = delivery.store.read(|tx| store::all(tx, store::DEAD_LETTERS))?;
+    let all: Vec<(String, OutboundMessage)> = delivery.store.read(|tx| store::all(tx, store::DEAD_LETTERS))?;
     let now = delivery.clock.wall();
-    let is_meant = |letter: &Letter| {
-        matches!(letter.state, State::Unknown { .. })
-            && !letter.cause.is_notice
-            && letter.expires_at > now
-            && (letter.channel.as_str(), letter.account.as_str(), letter.to.chat.as_str()) == (channel, account, chat)
+    let is_meant = |outbound: &OutboundMessage| {
+        matches!(outbound.state, State::Unknown { .. })
+            && !outbound.cause.is_notice
+            && outbound.expires_at > now
+            && (outbound.channel.as_str(), outbound.account.as_str(), outbound.to.chat.as_str())
+                == (channel, account, chat)
     };
     let mut count = 0;
-    for (id, _) in all.into_iter().filter(|(_, letter)| is_meant(letter)) {
+    for (id, _) in all.into_iter().filter(|(_, outbound)| is_meant(outbound)) {
         delivery.probe.sometimes("delivery.resent_on_request");
-        count += desk::retry(delivery, Which::One(id)).await?.len();
+        count += orders::retry(delivery, Which::One(id)).await?.len();
     }
     Ok(count)
 }
 
 /// Stores the line for the chat together with the end of its message.
-pub(super) fn put(tx: &redb::WriteTransaction, notice: Option<&Letter>) -> Result<(), StoreError> {
+pub(super) fn put(tx: &redb::WriteTransaction, notice: Option<&OutboundMessage>) -> Result<(), StoreError> {
     notice.map_or(Ok(()), |notice| super::table::put(tx, notice))
 }

@@ -1,6 +1,6 @@
-//! Carries the letters of one chat, one after the other.
+//! Carries the outbound messages of one chat, one after the other.
 //!
-//! Before a part goes out its letter is marked on disk, and again after it: whatever happens in between, the next start
+//! Before a part goes out its outbound message is marked on disk, and again after it: whatever happens in between, the next start
 //! knows which part may have arrived and which one surely has not.
 
 use std::{sync::Arc, time::Duration};
@@ -13,7 +13,7 @@ use redb::WriteTransaction;
 use super::{
     DeadLetter, Delivery,
     chat_queues::{ChatKey, Entry},
-    letter::{Letter, Plan, Reason, State, Verdict, judge},
+    outbound::{Fault, OutboundMessage, Plan, Reason, State, judge},
     table, unknown,
 };
 use crate::{
@@ -35,7 +35,7 @@ const STORAGE_PAUSE: Duration = Duration::from_secs(1);
 /// A file cannot be read: the part again after this.
 const FILE_PAUSE: Duration = Duration::from_secs(30);
 
-/// What became of a letter for now.
+/// What became of an outbound message for now.
 enum Step {
     /// It is over.
     Over,
@@ -101,99 +101,99 @@ async fn asleep<F: Future<Output = ()>>(delivery: &Delivery, wait: impl FnOnce()
     delivery.lock().busy += 1;
 }
 
-/// Goes on with a letter as far as it goes now.
+/// Goes on with an outbound message as far as it goes now.
 async fn attempt(delivery: &Arc<Delivery>, entry: &Entry) -> Step {
-    let mut letter = match delivery.store.read(|tx| table::get(tx, &entry.id)) {
-        Ok(Some(letter)) => letter,
+    let mut outbound = match delivery.store.read(|tx| table::get(tx, &entry.id)) {
+        Ok(Some(outbound)) => outbound,
         Ok(None) => return Step::Over,
         Err(error) => return unreadable(delivery, &error),
     };
     if entry.expires <= delivery.clock.mono() {
-        let why = letter.last_error.take().map(|e| format!(": {e}")).unwrap_or_default();
+        let why = outbound.last_error.take().map(|e| format!(": {e}")).unwrap_or_default();
         let text = format!("not delivered within its time to live{why}");
         delivery.probe.sometimes("delivery.expired");
-        return give_up(delivery, letter, Reason::Expired, text).await;
+        return give_up(delivery, outbound, Reason::Expired, text).await;
     }
-    let Some(channel) = delivery.channels.account(&letter.channel, Some(&letter.account)) else {
-        let text = format!("{} account {} is configured no more", letter.channel, letter.account);
-        return give_up(delivery, letter, Reason::NoAccount, text).await;
+    let Some(channel) = delivery.channels.account(&outbound.channel, Some(&outbound.account)) else {
+        let text = format!("{} account {} is configured no more", outbound.channel, outbound.account);
+        return give_up(delivery, outbound, Reason::NoAccount, text).await;
     };
-    let mut plan = letter.plan.take().unwrap_or_else(|| Plan::new(channel.render(&letter.text, &letter.media)));
+    let mut plan = outbound.plan.take().unwrap_or_else(|| Plan::new(channel.render(&outbound.text, &outbound.media)));
     if plan.parts.is_empty() {
-        return give_up(delivery, letter, Reason::Refused, "the message is empty".to_owned()).await;
+        return give_up(delivery, outbound, Reason::Refused, "the message is empty".to_owned()).await;
     }
     // Something is known that the disk does not know yet.
     let mut news = false;
     loop {
         let Some(part) = plan.left.first().and_then(|&n| plan.parts.get(n)).cloned() else {
-            letter.plan = Some(plan);
-            return finish(delivery, letter).await;
+            outbound.plan = Some(plan);
+            return finish(delivery, outbound).await;
         };
         // Known before anything is marked: no mark, no doubt after a crash.
-        let (media, hold) = match enclosed(delivery, &letter, &part).await {
-            Ok(media) => (media, channel.hold(&letter.to)),
+        let (media, hold) = match enclosed(delivery, &outbound, &part).await {
+            Ok(media) => (media, channel.hold(&outbound.to)),
             Err(Missing::ForGood(text)) => {
-                letter.plan = Some(plan);
-                return give_up(delivery, letter, Reason::NoMedia, text).await;
+                outbound.plan = Some(plan);
+                return give_up(delivery, outbound, Reason::NoMedia, text).await;
             }
             Err(Missing::ForNow(text)) => {
-                tracing::error!(id = letter.id, "{text}");
-                letter.last_error = Some(text);
+                tracing::error!(id = outbound.id, "{text}");
+                outbound.last_error = Some(text);
                 (None, Some(FILE_PAUSE))
             }
         };
         let marked = hold.is_none() && !delivery.stop.is_cancelled();
-        letter.state = if marked { State::Attempting } else { State::Queued };
-        letter.next_attempt_at = letter.next_attempt_at.filter(|_| !marked);
+        outbound.state = if marked { State::Attempting } else { State::Queued };
+        outbound.next_attempt_at = outbound.next_attempt_at.filter(|_| !marked);
         if marked {
-            letter.count_try();
+            outbound.count_try();
         }
-        letter.plan = Some(plan.clone());
+        outbound.plan = Some(plan.clone());
         if news {
-            if !persist(delivery, &letter).await {
+            if !persist(delivery, &outbound).await {
                 return Step::Stop;
             }
-        } else if marked && let Err(error) = store(delivery, &letter).await {
+        } else if marked && let Err(error) = store(delivery, &outbound).await {
             return unreadable(delivery, &error);
         }
         delivery.probe.always(
             "delivery.marked_before_it_goes_out",
-            hold.is_some() || !marked || letter.state == State::Attempting,
+            hold.is_some() || !marked || outbound.state == State::Attempting,
         );
         match hold {
             Some(wait) => return Step::Later(delivery.clock.mono() + wait),
             None if !marked => return Step::Stop,
             None => {}
         }
-        let first = letter.message_id.is_none();
-        let reply_to = letter.reply_to.as_deref().filter(|_| first);
-        let id = format!("{}/{}", letter.id, plan.left[0]);
+        let first = outbound.message_id.is_none();
+        let reply_to = outbound.reply_to.as_deref().filter(|_| first);
+        let id = format!("{}/{}", outbound.id, plan.left[0]);
         let (media, _share) = media.unzip();
-        let piece = Piece { id: &id, to: &letter.to, reply_to, part: &part, media };
+        let piece = Piece { id: &id, to: &outbound.to, reply_to, part: &part, media };
         news = true;
         match channel.send(piece).await {
             Ok(delivered) => {
-                delivery.probe.always("delivery.a_part_is_confirmed_once", !plan.doubtful.contains(&plan.left[0]));
+                delivery.probe.always("delivery.a_part_is_confirmed_once", !plan.unconfirmed.contains(&plan.left[0]));
                 plan.left.remove(0);
-                letter.to.chat = delivered.chat_id;
-                letter.message_id = Some(delivered.message_id);
-                letter.tries = 0;
+                outbound.to.chat = delivered.chat_id;
+                outbound.message_id = Some(delivered.message_id);
+                outbound.tries = 0;
             }
-            Err(error) => match failed(delivery, &*channel, &mut letter, &mut plan, &error) {
+            Err(error) => match failed(delivery, &*channel, &mut outbound, &mut plan, &error) {
                 Next::GoOn => {}
                 Next::Wait(wait) => {
-                    letter.state = State::Queued;
-                    letter.plan = Some(plan);
-                    letter.next_attempt_at = Some(delivery.clock.wall().saturating_add(wait.as_millis() as u64));
+                    outbound.state = State::Queued;
+                    outbound.plan = Some(plan);
+                    outbound.next_attempt_at = Some(delivery.clock.wall().saturating_add(wait.as_millis() as u64));
                     let due = delivery.clock.mono() + wait;
-                    if !persist(delivery, &letter).await {
+                    if !persist(delivery, &outbound).await {
                         return Step::Stop;
                     }
                     return Step::Later(due);
                 }
                 Next::Dead(reason) => {
-                    letter.plan = Some(plan);
-                    return give_up(delivery, letter, reason, error.to_string()).await;
+                    outbound.plan = Some(plan);
+                    return give_up(delivery, outbound, reason, error.to_string()).await;
                 }
             },
         }
@@ -207,29 +207,35 @@ enum Next {
 }
 
 /// What a fault changes: a doubt is noted and the rest goes on, a passing fault waits, within bounds.
-fn failed(delivery: &Delivery, channel: &dyn Channel, letter: &mut Letter, plan: &mut Plan, error: &SendError) -> Next {
-    tracing::debug!(id = letter.id, channel = letter.channel, %error, "a part was not delivered");
-    letter.last_error = Some(error.to_string());
+fn failed(
+    delivery: &Delivery,
+    channel: &dyn Channel,
+    outbound: &mut OutboundMessage,
+    plan: &mut Plan,
+    error: &SendError,
+) -> Next {
+    tracing::debug!(id = outbound.id, channel = outbound.channel, %error, "a part was not delivered");
+    outbound.last_error = Some(error.to_string());
     let after = match judge(error) {
-        Verdict::Dead(reason) => {
+        Fault::Permanent(reason) => {
             delivery.probe.sometimes("delivery.refused_for_good");
             return Next::Dead(reason);
         }
-        Verdict::Doubt if !channel.knows_repeats() && !delivery.resends_unknown() => {
+        Fault::Unconfirmed if !channel.knows_repeats() && !delivery.resends_unknown() => {
             plan.doubt();
             delivery.probe.sometimes("delivery.left_in_doubt");
-            letter.tries = 0;
+            outbound.tries = 0;
             return Next::GoOn;
         }
-        Verdict::Doubt => None,
-        Verdict::Again(after) => after,
+        Fault::Unconfirmed => None,
+        Fault::Passing(after) => after,
     };
-    let tries = if letter.cause.promise.is_some() { SEND_TRIES } else { DELIVERY_TRIES };
-    if letter.tries >= tries {
+    let tries = if outbound.cause.promise.is_some() { SEND_TRIES } else { DELIVERY_TRIES };
+    if outbound.tries >= tries {
         delivery.probe.sometimes("delivery.gave_up");
         return Next::Dead(Reason::GaveUp);
     }
-    let grown = Backoff::doubling(FIRST_DELAY, MAX_DELAY).after(letter.tries.saturating_sub(1));
+    let grown = Backoff::doubling(FIRST_DELAY, MAX_DELAY).after(outbound.tries.saturating_sub(1));
     let grown = grown.mul_f64(delivery.entropy.jitter(JITTER));
     delivery.probe.sometimes(if after.is_some() { "delivery.rate_limited" } else { "delivery.tried_again" });
     Next::Wait(after.unwrap_or(grown))
@@ -245,13 +251,17 @@ enum Missing {
 
 /// The file of a part, and its share of what uploads of its account may take of memory; the body that is sent is a second
 /// copy.
-async fn enclosed(delivery: &Delivery, letter: &Letter, part: &Part) -> Result<Option<(Media, Share)>, Missing> {
+async fn enclosed(
+    delivery: &Delivery,
+    outbound: &OutboundMessage,
+    part: &Part,
+) -> Result<Option<(Media, Share)>, Missing> {
     let Part::File { media: number, .. } = part else { return Ok(None) };
     let none = || Missing::ForGood("the message has no such file".to_owned());
-    let attachment = letter.media.get(*number).ok_or_else(none)?;
+    let attachment = outbound.media.get(*number).ok_or_else(none)?;
     let size = usize::try_from(attachment.size).unwrap_or(usize::MAX);
-    let share = delivery.uploads(letter).take(size.saturating_mul(2)).await;
-    let (storage, file) = (delivery.storage.clone(), letter.file(*number));
+    let share = delivery.uploads(outbound).take(size.saturating_mul(2)).await;
+    let (storage, file) = (delivery.storage.clone(), outbound.file(*number));
     let read = delivery.tasks.blocking(move || storage.read(&file)).await;
     match read {
         Some(Ok(bytes)) => {
@@ -272,14 +282,14 @@ fn unreadable(delivery: &Delivery, error: &StoreError) -> Step {
     Step::Later(delivery.clock.mono() + STORAGE_PAUSE)
 }
 
-async fn store(delivery: &Delivery, letter: &Letter) -> Result<(), StoreError> {
-    let letter = letter.clone();
-    delivery.store.write(move |tx| table::put(tx, &letter)).await
+async fn store(delivery: &Delivery, outbound: &OutboundMessage) -> Result<(), StoreError> {
+    let outbound = outbound.clone();
+    delivery.store.write(move |tx| table::put(tx, &outbound)).await
 }
 
 /// Stores what is known and must not be forgotten by this process: again until it is stored, false when it stops.
-async fn persist(delivery: &Delivery, letter: &Letter) -> bool {
-    while let Err(error) = store(delivery, letter).await {
+async fn persist(delivery: &Delivery, outbound: &OutboundMessage) -> bool {
+    while let Err(error) = store(delivery, outbound).await {
         if !pause(delivery, &error).await {
             return false;
         }
@@ -297,48 +307,48 @@ async fn pause(delivery: &Delivery, error: &StoreError) -> bool {
 }
 
 /// All parts are out: delivered, or unknown when one was not answered.
-async fn finish(delivery: &Arc<Delivery>, mut letter: Letter) -> Step {
-    let doubtful = letter.plan.as_ref().map_or(0, |p| p.doubtful.len());
-    if doubtful > 0 {
-        let parts = letter.plan.as_ref().map_or(0, |p| p.parts.len());
-        let why = letter.last_error.take().unwrap_or_else(|| "the gateway ended before the answer came".to_owned());
-        letter.last_error = Some(format!("{doubtful} of {parts} parts may not have arrived: {why}"));
-        letter.state = State::Unknown { at: delivery.clock.wall() };
+async fn finish(delivery: &Arc<Delivery>, mut outbound: OutboundMessage) -> Step {
+    let unconfirmed = outbound.plan.as_ref().map_or(0, |p| p.unconfirmed.len());
+    if unconfirmed > 0 {
+        let parts = outbound.plan.as_ref().map_or(0, |p| p.parts.len());
+        let why = outbound.last_error.take().unwrap_or_else(|| "the gateway ended before the answer came".to_owned());
+        outbound.last_error = Some(format!("{unconfirmed} of {parts} parts may not have arrived: {why}"));
+        outbound.state = State::Unknown { at: delivery.clock.wall() };
     } else {
-        letter.state = State::Queued;
-        letter.last_error = None;
+        outbound.state = State::Queued;
+        outbound.last_error = None;
     }
-    end(delivery, letter).await
+    end(delivery, outbound).await
 }
 
-async fn give_up(delivery: &Arc<Delivery>, mut letter: Letter, reason: Reason, why: String) -> Step {
-    letter.last_error = Some(why);
-    letter.state = State::Dead { reason, at: delivery.clock.wall() };
-    end(delivery, letter).await
+async fn give_up(delivery: &Arc<Delivery>, mut outbound: OutboundMessage, reason: Reason, why: String) -> Step {
+    outbound.last_error = Some(why);
+    outbound.state = State::Dead { reason, at: delivery.clock.wall() };
+    end(delivery, outbound).await
 }
 
-/// Ends a letter on disk, then tells who waits for it.
-async fn end(delivery: &Arc<Delivery>, letter: Letter) -> Step {
-    let is_dead = letter.state != State::Queued;
+/// Ends an outbound message on disk, then tells who waits for it.
+async fn end(delivery: &Arc<Delivery>, outbound: OutboundMessage) -> Step {
+    let is_dead = outbound.state != State::Queued;
     if is_dead {
-        let error = letter.last_error.as_deref().unwrap_or_default();
+        let error = outbound.last_error.as_deref().unwrap_or_default();
         tracing::warn!(
-            id = letter.id,
-            channel = letter.channel,
+            id = outbound.id,
+            channel = outbound.channel,
             error,
             "a message was not delivered: {:?}",
-            letter.state
+            outbound.state
         );
     }
     delivery.probe.always(
         "delivery.it_ends_once_nothing_is_left",
-        is_dead || letter.plan.as_ref().is_some_and(|plan| plan.left.is_empty()),
+        is_dead || outbound.plan.as_ref().is_some_and(|plan| plan.left.is_empty()),
     );
-    let notice = unknown::notice(delivery, &letter);
+    let notice = unknown::notice(delivery, &outbound);
     loop {
-        match write_end(delivery, &letter, is_dead, notice.as_ref()).await {
+        match write_end(delivery, &outbound, is_dead, notice.as_ref()).await {
             Ok(forgotten) => {
-                delivery.ended(letter, is_dead, forgotten).await;
+                delivery.ended(outbound, is_dead, forgotten).await;
                 if let Some(notice) = notice {
                     delivery.dispatch(&notice);
                 }
@@ -352,23 +362,23 @@ async fn end(delivery: &Arc<Delivery>, letter: Letter) -> Step {
 
 async fn write_end(
     delivery: &Arc<Delivery>,
-    letter: &Letter,
+    outbound: &OutboundMessage,
     is_dead: bool,
-    notice: Option<&Letter>,
-) -> Result<Vec<Letter>, StoreError> {
+    notice: Option<&OutboundMessage>,
+) -> Result<Vec<OutboundMessage>, StoreError> {
     let now = delivery.clock.wall();
-    let (ending, notice) = (letter.clone(), notice.cloned());
+    let (ending, notice) = (outbound.clone(), notice.cloned());
     let also = move |tx: &WriteTransaction| {
         unknown::put(tx, notice.as_ref())?;
         table::end(tx, &ending, is_dead, now)
     };
-    let session = letter.cause.session_key.as_deref().filter(|_| letter.cause.mirror && !is_dead);
+    let session = outbound.cause.session_key.as_deref().filter(|_| outbound.cause.mirror && !is_dead);
     let is_there = session.map(|key| delivery.sessions.get(key)).transpose()?.flatten().is_some();
     match session.filter(|_| is_there) {
         None => delivery.store.write(also).await,
         // What was sent stands in the transcript of the session named, so that the agent knows of it.
         Some(key) => {
-            let line = (delivery.sessions.line_id(), copy(&letter.text, now));
+            let line = (delivery.sessions.line_id(), copy(&outbound.text, now));
             let with_copy = move |tx: &WriteTransaction, entry: &sessions::entry::SessionEntry| {
                 sessions::store::append(tx, &entry.session_id, now, std::slice::from_ref(&line))?;
                 also(tx)
@@ -394,27 +404,27 @@ fn copy(text: &str, timestamp: u64) -> Message {
 
 impl Delivery {
     /// What is in memory follows the disk.
-    pub(super) async fn ended(&self, letter: Letter, is_dead: bool, forgotten: Vec<Letter>) {
-        if let Some((claim, _, record)) = letter.record(self.clock.wall()) {
+    pub(super) async fn ended(&self, outbound: OutboundMessage, is_dead: bool, forgotten: Vec<OutboundMessage>) {
+        if let Some((claim, _, record)) = outbound.record(self.clock.wall()) {
             self.idempotency.finish(&claim, record);
         }
         let waiting = {
             let mut ledger = self.lock();
             if is_dead {
-                let unknown = matches!(letter.state, State::Unknown { .. });
-                let (channel, account) = (letter.channel.clone(), letter.account.clone());
+                let unknown = matches!(outbound.state, State::Unknown { .. });
+                let (channel, account) = (outbound.channel.clone(), outbound.account.clone());
                 let dead_letter = DeadLetter { channel, account, unknown, since: self.clock.mono() };
-                ledger.dead.insert(letter.id.clone(), dead_letter);
+                ledger.dead.insert(outbound.id.clone(), dead_letter);
             }
-            for letter in &forgotten {
-                ledger.dead.remove(&letter.id);
+            for outbound in &forgotten {
+                ledger.dead.remove(&outbound.id);
             }
-            ledger.waiting.remove(&letter.id)
+            ledger.waiting.remove(&outbound.id)
         };
         if let Some(waiting) = waiting {
-            let _ = waiting.send(letter.result());
+            let _ = waiting.send(outbound.result());
         }
-        for gone in forgotten.iter().chain((!is_dead).then_some(&letter)) {
+        for gone in forgotten.iter().chain((!is_dead).then_some(&outbound)) {
             self.discard(gone).await;
         }
     }

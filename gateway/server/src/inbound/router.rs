@@ -20,7 +20,7 @@ use crate::{
         envelope::envelope,
         inbox::{Pending, RETRY, Record, done},
     },
-    delivery::{self, Draft, letter::Cause},
+    delivery::{self, Draft, outbound::Cause},
     rights::{self, Effect, Principal, Where},
     runs::{RunRequest, Runs, execute, manager::Delivery, queue::Queueing},
     sessions::{
@@ -165,12 +165,12 @@ impl Router {
     /// The answer to a command and the mark of its message, in one transaction; false when they cannot be stored now.
     async fn answered(&self, key: &str, by: &Principal, session: String, route: Route, text: String) -> bool {
         let cause = Cause { session_key: Some(session), ..Cause::default() };
-        let letter = match self.0.delivery.compose(by, Draft { route, text, reply_to: None, cause }) {
-            Ok(letter) => letter,
+        let outbound = match self.0.delivery.compose(by, Draft { route, text, reply_to: None, cause }) {
+            Ok(outbound) => outbound,
             Err(error) => return self.0.channels.inbox.forget(key, &error.message).await,
         };
         let key = key.to_owned();
-        let posted = self.0.delivery.post(&letter, move |tx| done(tx, &key)).await;
+        let posted = self.0.delivery.post(&outbound, move |tx| done(tx, &key)).await;
         posted.inspect_err(|error| tracing::error!(%error, "the answer to a command")).is_ok()
     }
 }

@@ -96,11 +96,11 @@ pub async fn agent(deps: Arc<Deps>, call: Call, params: AgentParams) -> Result<R
     let answer = accepted(now);
     let pending = deps.idempotency.pending(&claim).unwrap_or_default();
     let (deps, run) = (deps.clone(), turn.run());
-    let (id, member) = (call.id.clone(), call.member.clone());
+    let (id, connection) = (call.id.clone(), call.connection.clone());
     let (tasks, owed) = (deps.platform.tasks.clone(), deps.runs.owe());
     tasks.spawn("agent", async move {
         if let Some(answer) = settle(&deps, &run, &claim, &pending).await {
-            member.outbox.push(encode(&id, answer));
+            connection.outbox.push(encode(&id, answer));
         }
         drop(owed);
     });
@@ -122,11 +122,11 @@ fn answered_later(
     accepted: AgentAnswer,
     pending: Arc<Pending>,
 ) -> Reply<AgentAnswer> {
-    let (tasks, id, member) = (deps.platform.tasks.clone(), call.id.clone(), call.member.clone());
+    let (tasks, id, connection) = (deps.platform.tasks.clone(), call.id.clone(), call.connection.clone());
     Reply::then(accepted, move || {
         tasks.spawn("agent", async move {
             let answer = delivered(&run_id, &pending).await;
-            member.outbox.push(encode(&id, answer));
+            connection.outbox.push(encode(&id, answer));
         });
     })
 }
@@ -143,7 +143,7 @@ fn fails_late(deps: Arc<Deps>, call: Call, claim: Claim, answer: AgentAnswer, er
         let run_id = claim.run_id();
         let (payload, error) = final_of(run_id, &Outcome::Failed(error));
         if let Some(error) = &error {
-            call.member.outbox.push(encode_error(&call.id, error, payload.as_ref()));
+            call.connection.outbox.push(encode_error(&call.id, error, payload.as_ref()));
         }
         deps.idempotency.finish(&claim, claim.answered(payload, error));
     })
@@ -162,7 +162,7 @@ async fn settle(
         return Some(delivered(&run.request.run_id, pending).await);
     }
     let answer = final_of(&run.request.run_id, &ended.outcome);
-    let (_, record) = claim.record(&run.request, &ended.outcome, ended.ended_at);
+    let (_, record) = claim.record(&run.request.run_id, &ended.outcome, ended.ended_at);
     deps.idempotency.finish(claim, record);
     Some(answer)
 }
@@ -231,7 +231,7 @@ fn request_of(deps: &Deps, call: &Call, params: &AgentParams, claim: &Claim) -> 
         extra_system: named(&params.extra_system_prompt),
         touch: label_touch(params),
         dedupe: Some(claim.clone()),
-        ..RunRequest::new(call.member.principal(), run_id, session_key, input, timeout)
+        ..RunRequest::new(call.connection.principal(), run_id, session_key, input, timeout)
     })
 }
 

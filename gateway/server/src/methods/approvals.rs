@@ -86,9 +86,9 @@ pub async fn node_set(deps: Arc<Deps>, _: Call, params: x::ExecApprovalsNodeSetP
 
 /// Who asks or decides: the device, else the connection. A shared credential alone tells nobody from anybody.
 fn identity(call: &Call) -> String {
-    match &call.member.device_id {
+    match &call.connection.device_id {
         Some(device) => format!("device:{device}"),
-        None => format!("connection:{}", call.member.conn_id),
+        None => format!("connection:{}", call.connection.conn_id),
     }
 }
 
@@ -161,7 +161,7 @@ pub async fn resolve(deps: Arc<Deps>, call: Call, params: x::ExecApprovalResolve
     call.require(Effect::Decide)?;
     let wrong = || ErrorShape::invalid("INVALID_DECISION", "invalid decision");
     let decision = Decision::parse(params.decision.as_str()).ok_or_else(wrong)?;
-    let by = Decider { name: &call.member.client_name, identity: &identity(&call) };
+    let by = Decider { name: &call.connection.client_name, identity: &identity(&call) };
     deps.approvals.resolve(params.id.as_str(), decision, by)?;
     Ok(Done { ok: true }.into())
 }

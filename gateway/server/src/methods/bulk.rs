@@ -18,7 +18,7 @@ pub struct Turn<'a> {
 impl Call {
     /// Waits until no other read of this connection is under way.
     pub async fn turn(&self) -> Turn<'_> {
-        Turn { call: self, _one: self.member.reading.lock().await }
+        Turn { call: self, _one: self.connection.reading.lock().await }
     }
 
     /// A read that is one slice; its answer is encoded there as well.

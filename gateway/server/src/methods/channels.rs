@@ -15,7 +15,7 @@ use openclaw_protocol::{
 
 use crate::{
     channels::Channels,
-    delivery::{Delivery, Draft, letter::Cause},
+    delivery::{Delivery, Draft, outbound::Cause},
     dispatch::{Call, Reply},
     failure::Failure,
     rights::Principal,
@@ -118,14 +118,14 @@ pub async fn pairing_approve(
     let store = store(&deps, &channel)?;
     let approved = deps.platform.tasks.blocking(move || store.approve(&p.code)).await.ok_or_else(stopping)?;
     let id = approved.map_err(|e| failed(&e))?;
-    tracing::info!(channel, id, by = %call.member.client_name.escape_debug(), "sender approved");
+    tracing::info!(channel, id, by = %call.connection.client_name.escape_debug(), "sender approved");
     if p.notify == Some(true) {
         let account_id = deps.channels.account(&channel, None).map(|c| c.account().to_owned());
         let route = Route { channel: channel.clone(), to: id.clone(), account_id: account_id.unwrap_or_default() };
         let text = "You are approved. Write to me and I answer.".to_owned();
         let draft = Draft { route, text, reply_to: None, cause: Cause::default() };
         match deps.delivery.compose(&Principal::Gateway, draft) {
-            Ok(letter) => deps.delivery.post(&letter, |_| Ok(())).await?,
+            Ok(outbound) => deps.delivery.post(&outbound, |_| Ok(())).await?,
             Err(error) => tracing::warn!(channel, %error, "the sender could not be told"),
         }
     }

@@ -88,7 +88,7 @@ pub async fn send(deps: Arc<Deps>, call: Call, params: ChatSendParams) -> Result
     let (deps, shown) = (deps.clone(), params.session_key.as_str().to_owned());
     if commands::is_command(text) {
         deps.idempotency.accept(&claim);
-        let (text, by) = (text.to_owned(), call.member.principal());
+        let (text, by) = (text.to_owned(), call.connection.principal());
         return Ok(Reply::then(started, move || {
             let tasks = deps.platform.tasks.clone();
             tasks.spawn("command", async move { command(&deps, &by, &claim, &key, &shown, &text, &run_id).await });
@@ -107,7 +107,7 @@ pub async fn send(deps: Arc<Deps>, call: Call, params: ChatSendParams) -> Result
         shown_key: shown,
         thinking: params.thinking.as_deref().map(str::trim).filter(|t| !t.is_empty()).map(str::to_lowercase),
         dedupe: Some(claim.clone()),
-        ..RunRequest::new(call.member.principal(), run_id, key, input, timeout)
+        ..RunRequest::new(call.connection.principal(), run_id, key, input, timeout)
     };
     let accepted = match record::accept(&deps.runs, request).await {
         Ok(accepted) => accepted,
@@ -125,7 +125,7 @@ pub async fn send(deps: Arc<Deps>, call: Call, params: ChatSendParams) -> Result
     }
     deps.clone().platform.tasks.spawn("chat", async move {
         if let Some(ended) = run.ended().await {
-            let (_, record) = claim.record(&run.request, &ended.outcome, ended.ended_at);
+            let (_, record) = claim.record(&run.request.run_id, &ended.outcome, ended.ended_at);
             deps.idempotency.finish(&claim, record);
         }
     });

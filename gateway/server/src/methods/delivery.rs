@@ -10,7 +10,7 @@ use openclaw_protocol::{
 use crate::{
     delivery::{
         Delivery,
-        desk::{self, Which},
+        orders::{self, Which},
     },
     dispatch::{Call, Reply},
     failure::Failure,
@@ -33,7 +33,7 @@ pub async fn list(deps: Arc<Deps>, call: Call, p: DeliveryListParams) -> Result<
     });
     let limit = p.limit.map_or(DEFAULT_LIMIT, |l| l.get() as usize);
     let read = move || {
-        let deliveries = desk::list(&deps.delivery, state, limit)?;
+        let deliveries = orders::list(&deps.delivery, state, limit)?;
         Ok(DeliveryList { counts: deps.delivery.counts(None).into(), deliveries })
     };
     call.read(read).await
@@ -52,13 +52,13 @@ fn which(p: DeliverySelectParams) -> Result<Which, ErrorShape> {
 }
 
 pub async fn retry(deps: Arc<Deps>, call: Call, p: DeliverySelectParams) -> Result<Reply<DeliverySelected>, Failure> {
-    let ids = desk::retry(&deps.delivery, which(p)?).await?;
-    tracing::info!(?ids, by = %call.member.client_name.escape_debug(), "messages go out again");
+    let ids = orders::retry(&deps.delivery, which(p)?).await?;
+    tracing::info!(?ids, by = %call.connection.client_name.escape_debug(), "messages go out again");
     Ok(DeliverySelected { ok: true, ids }.into())
 }
 
 pub async fn drop(deps: Arc<Deps>, call: Call, p: DeliverySelectParams) -> Result<Reply<DeliverySelected>, Failure> {
-    let ids = desk::drop(&deps.delivery, which(p)?).await?;
-    tracing::info!(?ids, by = %call.member.client_name.escape_debug(), "messages are dropped");
+    let ids = orders::drop(&deps.delivery, which(p)?).await?;
+    tracing::info!(?ids, by = %call.connection.client_name.escape_debug(), "messages are dropped");
     Ok(DeliverySelected { ok: true, ids }.into())
 }

@@ -53,7 +53,7 @@ impl From<DeviceError> for Failure {
 }
 
 pub async fn list(deps: Arc<Deps>, call: Call, _: Empty) -> Result<Reply<DevicePairList>, Failure> {
-    let (pending, paired) = deps.devices.list(&call.member.authority());
+    let (pending, paired) = deps.devices.list(&call.connection.authority());
     Ok(DevicePairList { pending, paired }.into())
 }
 
@@ -63,8 +63,8 @@ pub async fn approve(
     p: DevicePairDecideParams,
 ) -> Result<Reply<DevicePairApprove>, Failure> {
     let request_id = p.request_id.into_string();
-    let device = deps.devices.approve(&call.member.authority(), &request_id).await?;
-    tracing::info!(device = device.device_id, by = %call.member.client_name.escape_debug(), "device approved");
+    let device = deps.devices.approve(&call.connection.authority(), &request_id).await?;
+    tracing::info!(device = device.device_id, by = %call.connection.client_name.escape_debug(), "device approved");
     let device_id = device.device_id.clone();
     {
         let _ordered = deps.hub.ordered();
@@ -80,8 +80,8 @@ pub async fn reject(
     p: DevicePairDecideParams,
 ) -> Result<Reply<DevicePairReject>, Failure> {
     let request_id = p.request_id.into_string();
-    let device_id = deps.devices.reject(&call.member.authority(), &request_id)?;
-    tracing::info!(device = device_id, by = %call.member.client_name.escape_debug(), "device rejected");
+    let device_id = deps.devices.reject(&call.connection.authority(), &request_id)?;
+    tracing::info!(device = device_id, by = %call.connection.client_name.escape_debug(), "device rejected");
     let resolved = resolved(&deps, &request_id, device_id.clone(), "rejected");
     Ok(Reply::then(DevicePairReject { request_id, device_id }, resolved))
 }
@@ -115,7 +115,7 @@ pub async fn rotate(
 ) -> Result<Reply<DeviceTokenRotate>, Failure> {
     let (device_id, role) = (p.device_id.as_str().trim().to_owned(), role(&p.role)?);
     let scopes = p.scopes.map(|list| Scopes::new(list.iter().map(|s| s.as_str().to_owned())));
-    let token = deps.devices.rotate(&call.member.authority(), &device_id, role, scopes).await?;
+    let token = deps.devices.rotate(&call.connection.authority(), &device_id, role, scopes).await?;
     tracing::info!(device = device_id, role = role.as_str(), "device token rotated");
     let then = cut_off(&deps, &device_id, role, "device token rotated");
     let result = DeviceTokenRotate {
@@ -134,7 +134,7 @@ pub async fn revoke(
     p: DeviceTokenRevokeParams,
 ) -> Result<Reply<DeviceTokenRevoke>, Failure> {
     let (device_id, role) = (p.device_id.as_str().trim().to_owned(), role(&p.role)?);
-    let revoked_at_ms = deps.devices.revoke(&call.member.authority(), &device_id, role).await?;
+    let revoked_at_ms = deps.devices.revoke(&call.connection.authority(), &device_id, role).await?;
     tracing::info!(device = device_id, role = role.as_str(), "device token revoked");
     let then = cut_off(&deps, &device_id, role, "device token revoked");
     Ok(Reply::then(DeviceTokenRevoke { device_id, role: role.as_str().to_owned(), revoked_at_ms }, then))

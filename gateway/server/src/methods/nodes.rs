@@ -78,9 +78,9 @@ pub async fn rename(deps: Arc<Deps>, _: Call, params: n::NodeRenameParams) -> Ou
 /// Who asks, by whose keys.
 fn asker(call: &Call) -> Asker {
     Asker {
-        by: call.member.principal(),
+        by: call.connection.principal(),
         identity: call.identity().to_owned(),
-        is_admin: call.member.scopes.allow(Scope::Admin),
+        is_admin: call.connection.scopes.allow(Scope::Admin),
     }
 }
 
@@ -95,16 +95,16 @@ pub async fn cancel(deps: Arc<Deps>, call: Call, params: n::NodeInvokeCancelPara
 }
 
 pub async fn result(deps: Arc<Deps>, call: Call, params: n::NodeInvokeResultParams) -> Outcome<n::NodeInvokeResult> {
-    if call.member.node_id.as_deref() != Some(params.node_id.as_str()) {
+    if call.connection.node_id.as_deref() != Some(params.node_id.as_str()) {
         return Err(ErrorShape::invalid("NODE_ID_MISMATCH", "nodeId mismatch").into());
     }
     let id = params.id.as_str().to_owned();
-    let taken = deps.nodes.answer(&call.member.conn_id, &id, params.into());
+    let taken = deps.nodes.answer(&call.connection.conn_id, &id, params.into());
     Ok(n::NodeInvokeResult { ok: true, ignored: (!taken).then_some(true) }.into())
 }
 
 pub async fn event(deps: Arc<Deps>, call: Call, params: n::NodeEventParams) -> Outcome<Done> {
-    deps.node_reports.take(&call.member, params);
+    deps.node_reports.take(&call.connection, params);
     Ok(Done { ok: true }.into())
 }
 

@@ -83,7 +83,7 @@ pub async fn event(deps: Arc<Deps>, call: Call, params: p::SystemEventParams) ->
     let session = main_key(&config, default_agent(&config));
     let note = if text.starts_with("Node:") { changes(old.as_ref(), &new) } else { Some(text.to_owned()) };
     if let Some(note) = note {
-        deps.system_events.note(&call.member.principal(), &session, &note);
+        deps.system_events.note(&call.connection.principal(), &session, &note);
     }
     Ok(Done { ok: true }.into())
 }
@@ -127,7 +127,7 @@ pub async fn wake(deps: Arc<Deps>, call: Call, params: p::WakeParams) -> Answer<
     let config = deps.settings.get();
     let session = main_key(&config, default_agent(&config));
     call.require(Effect::Run(Where::Session(&session)))?;
-    deps.system_events.note(&call.member.principal(), &session, text);
+    deps.system_events.note(&call.connection.principal(), &session, text);
     if params.mode == WakeMode::Now {
         deps.heartbeats.wake();
     }

@@ -56,7 +56,7 @@ fn stored(error: &std::io::Error) -> ErrorShape {
 
 /// Nothing is kept: who comes later starts without.
 pub async fn talk(deps: Arc<Deps>, call: Call, params: n::TalkModeParams) -> Outcome<n::TalkMode> {
-    if call.member.client_mode == ClientMode::Webchat && !deps.nodes.has_mobile() {
+    if call.connection.client_mode == ClientMode::Webchat && !deps.nodes.has_mobile() {
         return Err(ErrorShape::unavailable("TALK_DISABLED", "talk disabled: no connected iOS/Android nodes").into());
     }
     let phase = params.phase.map(|p| p.as_str().to_owned());

@@ -11,7 +11,7 @@ use super::Nodes;
 use crate::{
     channels::{self, Channels},
     heartbeat::Heartbeats,
-    hub::Member,
+    hub::Connection,
     limits::{NODE_EVENT_TEXT, NODE_OUTPUT, NODE_SUBSCRIPTIONS},
     rights::{self, Effect, Principal, Where},
     runs::{RunRequest, Runs, execute, manager::Delivery},
@@ -49,8 +49,8 @@ impl Reports {
     }
 
     /// A node reports something.
-    pub fn take(&self, member: &Member, params: NodeEventParams) {
-        let Some(node_id) = member.node_id.as_deref() else { return };
+    pub fn take(&self, connection: &Connection, params: NodeEventParams) {
+        let Some(node_id) = connection.node_id.as_deref() else { return };
         let payload = match (params.payload, params.payloadJSON) {
             (None, Some(Json(Value::String(text)))) => match serde_json::from_str::<Json>(&text) {
                 Ok(Json(payload)) => payload,
@@ -60,7 +60,7 @@ impl Reports {
             (None, None) => Value::Null,
         };
         let config = self.0.settings.get();
-        let by = member.principal();
+        let by = connection.principal();
         let named = payload["sessionKey"].as_str().map(str::trim).filter(|k| !k.is_empty());
         // A node names its own session or one that is bound to it; anything else has no effect (S24).
         let session = || {
@@ -86,21 +86,21 @@ impl Reports {
             "chat.subscribe" | "chat.unsubscribe" => {
                 let Some((session, _)) = named.and_then(|_| session()) else { return };
                 if params.event.as_str() == "chat.unsubscribe" {
-                    member.subscriptions().remove(&session);
+                    connection.subscriptions().remove(&session);
                 } else {
-                    follow(member, session);
+                    follow(connection, session);
                 }
             }
             "voice.transcript" => {
                 let (Some(text), Some(session)) = (said(&payload["text"]), session()) else { return };
-                self.node_run(member, session, text, Some("low".into()), None, None);
+                self.node_run(connection, session, text, Some("low".into()), None, None);
             }
             "agent.request" => {
                 let (Some(text), Some(session)) = (said(&payload["message"]), session()) else { return };
                 let thinking = payload["thinking"].as_str().map(|t| t.trim().to_lowercase());
                 let thinking = thinking.filter(|t| THINKING.contains(&t.as_str()));
                 let timeout = payload["timeoutSeconds"].as_u64().filter(|s| *s > 0).map(Duration::from_secs);
-                self.node_run(member, session, text, thinking, timeout, self.node_delivery(&by, &payload));
+                self.node_run(connection, session, text, thinking, timeout, self.node_delivery(&by, &payload));
             }
             "exec.started" | "exec.finished" | "exec.denied" => {
                 let Some((session, _)) = session() else { return };
@@ -137,7 +137,7 @@ impl Reports {
     /// A run that a node asked for. Its node follows the session from then on, so that the reply goes to whoever asked.
     fn node_run(
         &self,
-        member: &Member,
+        connection: &Connection,
         (session_key, shown_key): (String, String),
         text: String,
         thinking: Option<String>,
@@ -147,12 +147,12 @@ impl Reports {
         let timeout =
             timeout.unwrap_or_else(|| execute::default_timeout(&self.0.settings.get())).min(Duration::from_hours(24));
         let (run_id, input) = (self.0.nodes.entropy.uuid(), vec![Content::text(text)]);
-        follow(member, session_key.clone());
+        follow(connection, session_key.clone());
         let request = RunRequest {
             shown_key,
             thinking,
             deliver,
-            ..RunRequest::new(member.principal(), run_id, session_key, input, timeout)
+            ..RunRequest::new(connection.principal(), run_id, session_key, input, timeout)
         };
         if let Err(error) = self.0.runs.submit(request) {
             tracing::warn!(%error, "a node's request was not queued");
@@ -167,8 +167,8 @@ fn said(text: &Value) -> Option<String> {
 }
 
 /// The node hears of a session from now on, within bounds.
-fn follow(member: &Member, session: String) {
-    let mut held = member.subscriptions();
+fn follow(connection: &Connection, session: String) {
+    let mut held = connection.subscriptions();
     if held.len() < NODE_SUBSCRIPTIONS {
         held.insert(session);
     }

@@ -40,7 +40,7 @@ pub(super) struct Waiting {
 impl Waiting {
     /// Connection of the node that was asked.
     pub(super) fn conn_id(&self) -> &str {
-        &self.node.member.conn_id
+        &self.node.connection.conn_id
     }
 }
 
@@ -154,7 +154,7 @@ impl From<InvokeError> for ErrorShape {
 impl State {
     /// What was asked over this connection has failed.
     pub(super) fn abandon(&mut self, conn_id: &str) {
-        let gone = self.waiting.extract_if(.., |_, w| w.node.member.conn_id == conn_id);
+        let gone = self.waiting.extract_if(.., |_, w| w.node.connection.conn_id == conn_id);
         for (_, waiting) in gone {
             let _ = waiting.end.send(End::Left);
         }
@@ -246,7 +246,7 @@ impl Nodes {
     /// The node on connection `conn_id` answered; false when nobody waits for it (late, unknown, or asked of another).
     pub fn answer(&self, conn_id: &str, id: &str, answer: Answer) -> bool {
         let mut state = self.lock();
-        if state.waiting.get(id).is_none_or(|w| w.node.member.conn_id != conn_id) {
+        if state.waiting.get(id).is_none_or(|w| w.node.connection.conn_id != conn_id) {
             self.probe.sometimes("nodes.answer_nobody_waits_for");
             return false;
         }

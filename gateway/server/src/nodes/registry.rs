@@ -18,7 +18,7 @@ use serde::Serialize;
 use super::{Declared, allowlist, invoke::Waiting};
 use crate::{
     devices::{Devices, PairedNode},
-    hub::Member,
+    hub::Connection,
     limits::NODE_NAMES,
     outbox::Close,
     store::{self, Store, StoreError},
@@ -30,7 +30,7 @@ pub struct Node {
     /// Its device id, else its client id.
     pub node_id: String,
     /// Its connection.
-    pub member: Arc<Member>,
+    pub connection: Arc<Connection>,
     /// Operating system.
     pub platform: String,
     /// `iPhone`, `Mac`.
@@ -55,15 +55,15 @@ impl Node {
     /// The node behind an accepted `connect` that declared `declared`.
     pub fn new(
         (devices, config): (&Devices, &Config),
-        member: Arc<Member>,
+        connection: Arc<Connection>,
         params: &ConnectParams,
         declared: Declared,
         (remote_ip, connected_at_ms): (Option<String>, Millis),
     ) -> Self {
         let client = &params.client;
         let node = Self {
-            node_id: member.node_id.clone().unwrap_or_default(),
-            member,
+            node_id: connection.node_id.clone().unwrap_or_default(),
+            connection,
             platform: String::new(),
             device_family: None,
             commands: vec![],
@@ -84,7 +84,7 @@ impl Node {
     /// The node with what is approved now. Without a device nothing was approved, so nothing is pinned (S33). Commands that
     /// are not allowed are left out here, and checked again at each invoke.
     fn as_approved(&self, devices: &Devices, config: &Config) -> Self {
-        let pinned = self.member.device_id.as_ref().and_then(|id| devices.pinned(id));
+        let pinned = self.connection.device_id.as_ref().and_then(|id| devices.pinned(id));
         let effective = pinned.as_ref().map_or_else(|| self.declared.clone(), |pinned| self.declared.within(pinned));
         let Declared { platform, device_family, caps, mut commands, permissions } = effective;
         let nodes = &config.gateway.nodes;
@@ -95,7 +95,7 @@ impl Node {
 
     /// Sends it an event of its own, numbered like any other (D10).
     pub fn tell(&self, spec: &EventSpec, payload: &impl Serialize) {
-        tell(&self.member, spec, payload);
+        tell(&self.connection, spec, payload);
     }
 
     fn entry(&self) -> NodeEntry {
@@ -120,9 +120,9 @@ impl Node {
     }
 }
 
-fn tell(member: &Member, spec: &EventSpec, payload: &impl Serialize) {
+fn tell(connection: &Connection, spec: &EventSpec, payload: &impl Serialize) {
     match EventBody::new(spec.name, payload, None) {
-        Ok(body) => member.outbox.event(spec, &Arc::new(body), false),
+        Ok(body) => connection.outbox.event(spec, &Arc::new(body), false),
         Err(error) => tracing::error!(event = spec.name, %error, "event cannot be encoded"),
     }
 }
@@ -170,10 +170,10 @@ impl Nodes {
         let older = state.live.insert(node.node_id.clone(), node.clone());
         if let Some(older) = older {
             self.probe.sometimes("nodes.reconnect_replaced_one");
-            state.abandon(&older.member.conn_id);
-            older.member.outbox.close(Close::new(1008, "replaced"));
+            state.abandon(&older.connection.conn_id);
+            older.connection.outbox.close(Close::new(1008, "replaced"));
         }
-        let is_waited_for = |w: &Waiting| state.live.values().any(|n| n.member.conn_id == w.conn_id());
+        let is_waited_for = |w: &Waiting| state.live.values().any(|n| n.connection.conn_id == w.conn_id());
         self.probe.always("nodes.invokes_wait_for_who_is_there", state.waiting.values().all(is_waited_for));
         drop(state);
         node.tell(&VOICEWAKE_CHANGED, voice);
@@ -189,11 +189,11 @@ impl Nodes {
     }
 
     /// A connection went. One that was replaced does not take its successor with it (D18).
-    pub fn detach(&self, member: &Member) {
+    pub fn detach(&self, connection: &Connection) {
         let mut state = self.lock();
-        state.abandon(&member.conn_id);
-        if let Some(id) = &member.node_id
-            && state.live.get(id).is_some_and(|n| n.member.conn_id == member.conn_id)
+        state.abandon(&connection.conn_id);
+        if let Some(id) = &connection.node_id
+            && state.live.get(id).is_some_and(|n| n.connection.conn_id == connection.conn_id)
         {
             state.live.remove(id);
         }

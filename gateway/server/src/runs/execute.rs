@@ -21,13 +21,14 @@ use redb::WriteTransaction;
 
 use super::{
     AtEnd, Runs,
-    manager::{Ended, Outcome, Run},
+    manager::{Ended, Run},
+    outcome::Outcome,
     record,
 };
 use crate::{
     delivery::{
         self, Draft,
-        letter::{Cause, Letter, Promise},
+        outbound::{Cause, OutboundMessage, Promise},
     },
     idempotency::{self, Claim, Record, final_of},
     limits::{CHECKPOINT, CONTEXT_MESSAGES, RUN_PATIENCE, SESSIONS, TEXT_EVENT},
@@ -97,7 +98,7 @@ struct Traces {
     /// Of its idempotency key, when the run uses that up.
     record: Option<(String, Record)>,
     /// What people are told.
-    letters: Vec<Letter>,
+    outbounds: Vec<OutboundMessage>,
     /// As `agent.wait` answers from now on.
     end: AgentWait,
     /// What waits for it.
@@ -105,16 +106,16 @@ struct Traces {
 }
 
 impl Traces {
-    fn of(runs: &Runs, run: &Run, outcome: &Outcome, letters: Vec<Letter>, claim: Option<&Claim>) -> Self {
-        let record = claim.map(|claim| claim.record(&run.request, outcome, runs.deps.platform.clock.wall()));
-        Self { record, letters, end: end_of(runs, run, outcome), at_end: run.at_end() }
+    fn of(runs: &Runs, run: &Run, outcome: &Outcome, outbounds: Vec<OutboundMessage>, claim: Option<&Claim>) -> Self {
+        let record = claim.map(|claim| claim.record(&run.request.run_id, outcome, runs.deps.platform.clock.wall()));
+        Self { record, outbounds, end: end_of(runs, run, outcome), at_end: run.at_end() }
     }
 
     fn write(&self, tx: &WriteTransaction) -> Result<(), StoreError> {
         if let Some((key, record)) = &self.record {
             idempotency::store(tx, key, record)?;
         }
-        self.letters.iter().try_for_each(|letter| delivery::table::put(tx, letter))?;
+        self.outbounds.iter().try_for_each(|outbound| delivery::table::put(tx, outbound))?;
         record::end(tx, &self.end)?;
         self.at_end.iter().try_for_each(|waiting| waiting.write(tx, &self.end))
     }
@@ -128,16 +129,16 @@ async fn never_began(runs: &Arc<Runs>, run: &Run, error: &ErrorShape) {
         return;
     }
     let waiting = run.at_end();
-    let letters = waiting.first().map_or_else(Vec::new, |_| {
+    let outbounds = waiting.first().map_or_else(Vec::new, |_| {
         let text = format!("The agent could not answer: {error}");
         compose(runs, run, &text, None).unwrap_or_default()
     });
     let outcome = Outcome::Failed(error.clone());
-    let traces = Arc::new(Traces::of(runs, run, &outcome, letters.clone(), run.request.dedupe.as_ref()));
+    let traces = Arc::new(Traces::of(runs, run, &outcome, outbounds.clone(), run.request.dedupe.as_ref()));
     loop {
         let traces = traces.clone();
         match runs.deps.store.write(move |tx| traces.write(tx)).await {
-            Ok(()) => return letters.iter().for_each(|letter| runs.deps.delivery.dispatch(letter)),
+            Ok(()) => return outbounds.iter().for_each(|outbound| runs.deps.delivery.dispatch(outbound)),
             Err(error) => {
                 tracing::error!(%error, "state database");
                 runs.deps.platform.probe.sometimes("runs.an_end_waited_for_the_disk");
@@ -227,16 +228,16 @@ async fn attempt(runs: &Arc<Runs>, run: &Arc<Run>, started_at: Millis) -> Result
         _ if cut_off => Outcome::Failed(stopped()),
         outcome => outcome,
     };
-    let (outcome, letters) = match reply(runs, run, &report, &outcome) {
-        Ok(letters) => (outcome, letters),
+    let (outcome, outbounds) = match reply(runs, run, &report, &outcome) {
+        Ok(outbounds) => (outcome, outbounds),
         // Nowhere to send it to: known before anything is told.
         Err(error) => (Outcome::Failed(error), vec![]),
     };
-    store(runs, run, &mut report, &outcome, letters.clone(), cut_off).await?;
-    run.promised.store(letters.iter().any(|l| l.cause.promise.is_some()), Ordering::Release);
+    store(runs, run, &mut report, &outcome, outbounds.clone(), cut_off).await?;
+    run.promised.store(outbounds.iter().any(|l| l.cause.promise.is_some()), Ordering::Release);
     tell(runs, run, &report, &outcome, started_at);
-    for letter in &letters {
-        runs.deps.delivery.dispatch(letter);
+    for outbound in &outbounds {
+        runs.deps.delivery.dispatch(outbound);
     }
     Ok(outcome)
 }
@@ -430,7 +431,7 @@ fn judge(report: &TurnReport, session_id: &str, started_at: Millis, now: Millis)
 
 /// Transcript, session entry, reply, idempotency record, run record and what waits for its end in one transaction, and again until it is
 /// stored or the gateway stops: what ran is not run again (F52). The record of a request that waits for the delivery comes
-/// with the end of its letter.
+/// with the end of its outbound message.
 ///
 /// A run that the stop of the gateway cut off does not use its key up: the same request after the start runs again.
 async fn store(
@@ -438,7 +439,7 @@ async fn store(
     run: &Run,
     report: &mut TurnReport,
     outcome: &Outcome,
-    letters: Vec<Letter>,
+    outbounds: Vec<OutboundMessage>,
     cut_off: bool,
 ) -> Result<(), AttemptError> {
     let request = &run.request;
@@ -455,9 +456,9 @@ async fn store(
         entry.count(usage);
         (entry.model_provider, entry.model) = (Some(model.0.clone()), Some(model.1.clone()));
     });
-    let promised = letters.iter().any(|l| l.cause.promise.is_some());
+    let promised = outbounds.iter().any(|l| l.cause.promise.is_some());
     let claim = request.dedupe.as_ref().filter(|_| !cut_off && !promised);
-    let traces = Traces::of(runs, run, outcome, letters, claim);
+    let traces = Traces::of(runs, run, outcome, outbounds, claim);
     let also = Arc::new(move |tx: &WriteTransaction, entry: &SessionEntry| {
         sessions::store::append(tx, &entry.session_id, now, &messages)?;
         traces.write(tx)
@@ -503,11 +504,11 @@ fn tell(runs: &Runs, run: &Run, report: &TurnReport, outcome: &Outcome, started_
     }
 }
 
-/// The letters with what people are told.
+/// The outbound messages with what people are told.
 ///
 /// # Errors
 /// A reply that has to be delivered has no place to go to.
-fn reply(runs: &Runs, run: &Run, report: &TurnReport, outcome: &Outcome) -> Result<Vec<Letter>, ErrorShape> {
+fn reply(runs: &Runs, run: &Run, report: &TurnReport, outcome: &Outcome) -> Result<Vec<OutboundMessage>, ErrorShape> {
     let text = match &report.end {
         TurnEnd::Done => report.text.clone(),
         TurnEnd::Aborted => return Ok(vec![]),
@@ -524,9 +525,9 @@ fn reply(runs: &Runs, run: &Run, report: &TurnReport, outcome: &Outcome) -> Resu
     compose(runs, run, &text, promise)
 }
 
-/// The same text to each place where the run's reply goes; what is promised is the end of the first letter.
-fn compose(runs: &Runs, run: &Run, text: &str, promise: Option<Promise>) -> Result<Vec<Letter>, ErrorShape> {
-    let mut letters = Vec::new();
+/// The same text to each place where the run's reply goes; what is promised is the end of the first outbound message.
+fn compose(runs: &Runs, run: &Run, text: &str, promise: Option<Promise>) -> Result<Vec<OutboundMessage>, ErrorShape> {
+    let mut outbounds = Vec::new();
     let mut promise = promise;
     for (by, delivery) in run.deliveries().into_iter().filter(|_| !text.is_empty()) {
         let cause = Cause {
@@ -537,12 +538,12 @@ fn compose(runs: &Runs, run: &Run, text: &str, promise: Option<Promise>) -> Resu
         };
         let draft = Draft { route: delivery.route, text: text.to_owned(), reply_to: delivery.reply_to, cause };
         match runs.deps.delivery.compose(&by, draft) {
-            Ok(letter) => letters.push(letter),
+            Ok(outbound) => outbounds.push(outbound),
             Err(error) if delivery.required => return Err(error),
             Err(error) => tracing::warn!(%error, "the reply has no place to go to"),
         }
     }
-    Ok(letters)
+    Ok(outbounds)
 }
 
 /// The deadline of a run in the configuration.

@@ -19,7 +19,7 @@ use openclaw_platform::{
 use openclaw_protocol::{
     error::ErrorShape,
     message::Content,
-    params::{AgentResult, AgentWait, ChatAbort},
+    params::{AgentWait, ChatAbort},
 };
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
@@ -28,6 +28,7 @@ use super::{
     at_end::AtEnd,
     emitter::Emitter,
     execute,
+    outcome::Outcome,
     permit::{Permits, RunPermit},
     queue::{Mode, Next, Pushed, Queueing, SessionQueue},
     reservation::Reservation,
@@ -131,20 +132,6 @@ pub struct Delivery {
     pub required: bool,
 }
 
-/// How a run ended.
-#[derive(Debug, Clone)]
-pub enum Outcome {
-    /// With a result; `aborted` when a person ended it.
-    Ok {
-        /// What is answered.
-        result: AgentResult,
-        /// A person ended it.
-        aborted: bool,
-    },
-    /// It failed.
-    Failed(ErrorShape),
-}
-
 /// A run as the manager knows it.
 pub struct Run {
     /// What was asked.
@@ -163,7 +150,7 @@ pub struct Run {
     is_released: AtomicBool,
     /// Wakes the queue, the only one that waits for it.
     turn: Notify,
-    /// Its request is answered by the end of its reply's letter.
+    /// Its request is answered by the end of its reply's outbound message.
     pub promised: AtomicBool,
     /// What was put into it while it went on.
     steered: Mutex<SteeredInto>,

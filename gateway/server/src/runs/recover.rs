@@ -70,8 +70,7 @@ async fn report(runs: &Runs, run_id: String, record: RunRecord, error: ErrorShap
         error: Some(format!("{reason}: {}", error.message)),
         aborted: None,
     };
-    let answer =
-        record.claim.as_ref().map(|claim| claim.record(&record.request(&run_id), &Outcome::Failed(error.clone()), now));
+    let answer = record.claim.as_ref().map(|claim| claim.record(&run_id, &Outcome::Failed(error.clone()), now));
     let lines: Vec<_> = transcript(&record, now).into_iter().map(|m| (runs.deps.sessions.line_id(), m)).collect();
     let change = move |entry: &mut SessionEntry| {
         entry.updated_at = now;
@@ -133,10 +132,10 @@ async fn rerun(runs: &Arc<Runs>, run_id: &str, record: &RunRecord) -> Result<(),
             let (runs, claim) = (runs.clone(), record.claim.clone());
             runs.clone().deps.platform.tasks.spawn("agent", async move {
                 let ended = run.ended().await;
-                // What has to be delivered is answered by the end of its letter (F53).
+                // What has to be delivered is answered by the end of its outbound message (F53).
                 let is_promised = run.promised.load(Ordering::Acquire);
                 if let (Some(ended), Some(claim)) = (ended, claim.filter(|_| !is_promised)) {
-                    let (_, answer) = claim.record(&run.request, &ended.outcome, ended.ended_at);
+                    let (_, answer) = claim.record(&run.request.run_id, &ended.outcome, ended.ended_at);
                     runs.deps.idempotency.finish(&claim, answer);
                 }
             });

@@ -10,7 +10,7 @@ use super::{INDEXED, SCHEMA};
 use crate::{
     delivery::{
         Counts,
-        letter::{Letter, State},
+        outbound::{OutboundMessage, State},
     },
     store::{DEAD_LETTERS, INBOX, OUTBOX, RUNS, SESSIONS},
 };
@@ -27,7 +27,7 @@ pub struct Contents {
     /// Inbound messages that wait to be handled.
     pub inbox: u64,
     /// Outbound messages.
-    pub letters: Counts,
+    pub outbounds: Counts,
 }
 
 /// Reads all of a database, with the checksums of its pages and records and its indexes, and says what is in it. Nothing is
@@ -36,8 +36,8 @@ pub struct Contents {
 /// # Errors
 /// [`StoreError::Damaged`], [`StoreError::Newer`]; when the file cannot be read.
 pub fn look(storage: Arc<dyn Storage>, name: &str) -> Result<Contents, StoreError> {
-    let (file, (sessions, runs, inbox, letters)) = openclaw_store::inspect::look(storage, name, &SCHEMA, waiting)?;
-    Ok(Contents { file, sessions, runs, inbox, letters })
+    let (file, (sessions, runs, inbox, outbounds)) = openclaw_store::inspect::look(storage, name, &SCHEMA, waiting)?;
+    Ok(Contents { file, sessions, runs, inbox, outbounds })
 }
 
 fn waiting(tx: &ReadTransaction, version: u32) -> Result<(u64, u64, u64, Counts), StoreError> {
@@ -50,11 +50,11 @@ fn waiting(tx: &ReadTransaction, version: u32) -> Result<(u64, u64, u64, Counts)
             )));
         }
     }
-    let dead: Vec<(String, Letter)> =
+    let dead: Vec<(String, OutboundMessage)> =
         if version < SCHEMA.sealed { record::unsealed(tx, DEAD_LETTERS)? } else { all(tx, DEAD_LETTERS)? };
-    let unknown = dead.iter().filter(|(_, letter)| matches!(letter.state, State::Unknown { .. })).count();
-    let letters = Counts { queued: records(tx, OUTBOX)? as usize, dead: dead.len() - unknown, unknown };
-    Ok((records(tx, SESSIONS)?, records(tx, RUNS)?, records(tx, INBOX)?, letters))
+    let unknown = dead.iter().filter(|(_, outbound)| matches!(outbound.state, State::Unknown { .. })).count();
+    let outbounds = Counts { queued: records(tx, OUTBOX)? as usize, dead: dead.len() - unknown, unknown };
+    Ok((records(tx, SESSIONS)?, records(tx, RUNS)?, records(tx, INBOX)?, outbounds))
 }
 
 /// Records of a table; none where an earlier schema does not have it.

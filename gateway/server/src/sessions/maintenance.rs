@@ -12,7 +12,7 @@ use super::{
     store::Sessions,
 };
 use crate::{
-    delivery::letter::Letter,
+    delivery::outbound::OutboundMessage,
     limits::{MAINTENANCE_LINES, MAINTENANCE_SESSIONS, SESSIONS_AT_ONCE},
     runs::Runs,
     settings::Settings,
@@ -74,18 +74,18 @@ struct Round {
     entries: usize,
     lines: u64,
     /// Sessions whose messages wait to be delivered.
-    with_letters: Arc<BTreeSet<String>>,
+    with_outbounds: Arc<BTreeSet<String>>,
 }
 
 /// A session may be forgotten: it is no main session, has no run and no message on its way.
-fn may_go(deps: &Deps, with_letters: &BTreeSet<String>, key: &str) -> bool {
+fn may_go(deps: &Deps, with_outbounds: &BTreeSet<String>, key: &str) -> bool {
     let config = deps.settings.get();
     let mains = [agent_of(&config, key), default_agent(&config)].map(|agent| main_key(&config, agent));
-    !mains.iter().any(|main| main == key) && !in_use(deps, with_letters, key)
+    !mains.iter().any(|main| main == key) && !in_use(deps, with_outbounds, key)
 }
 
-fn in_use(deps: &Deps, with_letters: &BTreeSet<String>, key: &str) -> bool {
-    with_letters.contains(key) || !deps.runs.of_session(key).is_empty()
+fn in_use(deps: &Deps, with_outbounds: &BTreeSet<String>, key: &str) -> bool {
+    with_outbounds.contains(key) || !deps.runs.of_session(key).is_empty()
 }
 
 impl Maintenance {
@@ -110,14 +110,16 @@ impl Maintenance {
         };
         // A configuration that was checked can be read; without it nothing goes by age.
         let silent = settings.prune_after().map_or(Millis::MAX, |d| d.as_millis() as Millis);
-        let letters: Vec<(String, Letter)> = deps.store.read(|tx| store::all(tx, store::OUTBOX))?;
+        let outbounds: Vec<(String, OutboundMessage)> = deps.store.read(|tx| store::all(tx, store::OUTBOX))?;
         let round = Round {
             deps: deps.clone(),
             enforce: settings.mode == MaintenanceMode::Enforce,
             oldest: reckoning.now(mono).saturating_sub(silent),
             entries: settings.max_entries as usize,
             lines: settings.max_transcript_lines,
-            with_letters: Arc::new(letters.into_iter().filter_map(|(_, letter)| letter.cause.session_key).collect()),
+            with_outbounds: Arc::new(
+                outbounds.into_iter().filter_map(|(_, outbound)| outbound.cause.session_key).collect(),
+            ),
         };
         let mut removed = Removed { sessions: round.sessions().await?, ..Removed::default() };
         (removed.transcripts, removed.lines) = round.transcripts().await?;
@@ -166,8 +168,8 @@ impl Round {
             if batch.is_empty() {
                 return Ok(gone);
             }
-            let (deps, with_letters) = (self.deps.clone(), self.with_letters.clone());
-            let pruned = self.deps.sessions.prune(batch, move |key| may_go(&deps, &with_letters, key)).await?;
+            let (deps, with_outbounds) = (self.deps.clone(), self.with_outbounds.clone());
+            let pruned = self.deps.sessions.prune(batch, move |key| may_go(&deps, &with_outbounds, key)).await?;
             gone += pruned;
             // What was used meanwhile is looked at again in the next round.
             if pruned < found {
@@ -183,7 +185,7 @@ impl Round {
             if going.len() == most || !self.goes(session.updated_at, gone + going.len(), count) {
                 return false;
             }
-            if may_go(&self.deps, &self.with_letters, &session.key) {
+            if may_go(&self.deps, &self.with_outbounds, &session.key) {
                 going.push(session);
             }
             true
@@ -249,7 +251,7 @@ impl Round {
         let Some((first, last)) = self.deps.sessions.extent(session_id)?.filter(|(a, b)| b - a >= self.lines) else {
             return Ok(0);
         };
-        if in_use(&self.deps, &self.with_letters, key) {
+        if in_use(&self.deps, &self.with_outbounds, key) {
             // Its turn comes when nobody uses it.
             self.deps.sessions.touched().add(key.to_owned());
             return Ok(0);

@@ -71,8 +71,8 @@ pub async fn serve(deps: Arc<Deps>, io: BoxIo, read: Vec<u8>, origin: Origin, sl
 
     // Its place among strangers is kept until hello, or to the very end.
     let (deadline, mut must_go) = (slot.deadline, pin!(slot.must_go().fuse()));
-    let stranger = Stranger { deadline, holds: Mutex::new(Some((slot, meter))) };
-    let mut reader = Box::pin(incoming(&deps, &peer, &socket, &stranger).fuse());
+    let pending = PendingHandshake { deadline, holds: Mutex::new(Some((slot, meter))) };
+    let mut reader = Box::pin(incoming(&deps, &peer, &socket, &pending).fuse());
     let mut writer = Box::pin(write(&outbox, &socket).fuse());
     // The writer ends after the close frame; the reader's end only orders one. A peer that does not read it is cut off.
     let mut closing = pin!(outbox.closing().fuse());
@@ -82,11 +82,11 @@ pub async fn serve(deps: Arc<Deps>, io: BoxIo, read: Vec<u8>, origin: Origin, sl
         openclaw_platform::select! {
             () = &mut writer => break,
             close = &mut reader => outbox.close(close),
-            () = &mut closing => give_up.set(tokio::time::sleep(stranger.patience()).fuse()),
+            () = &mut closing => give_up.set(tokio::time::sleep(pending.patience()).fuse()),
             () = &mut give_up => break,
             () = &mut must_go => {
                 // It may have said hello in the same moment.
-                if stranger.is_one() {
+                if pending.is_pending() {
                     made_room = true;
                     deps.platform.probe.sometimes("connections.stranger_made_room");
                     outbox.close(Close::new(1008, NO_ROOM));
@@ -111,13 +111,13 @@ pub async fn serve(deps: Arc<Deps>, io: BoxIo, read: Vec<u8>, origin: Origin, sl
 }
 
 /// What a connection holds until it says hello: a place, and a part of the bytes that strangers may have read.
-struct Stranger {
+struct PendingHandshake {
     /// Until then it has to say hello.
     deadline: Mono,
     holds: Mutex<Option<(Slot, Arc<Meter>)>>,
 }
 
-impl Stranger {
+impl PendingHandshake {
     fn lock(&self) -> MutexGuard<'_, Option<(Slot, Arc<Meter>)>> {
         self.holds.locked()
     }
@@ -127,12 +127,12 @@ impl Stranger {
             meter.open();
         }
     }
-    fn is_one(&self) -> bool {
+    fn is_pending(&self) -> bool {
         self.lock().is_some()
     }
     /// How long it may take to read what is queued and the close frame: strangers are not waited for (S12).
     fn patience(&self) -> Duration {
-        if self.is_one() { REFUSED_FLUSH } else { CLOSE_FLUSH }
+        if self.is_pending() { REFUSED_FLUSH } else { CLOSE_FLUSH }
     }
 }
 
@@ -190,13 +190,13 @@ async fn write(outbox: &Outbox, socket: &Socket) {
 }
 
 /// Reads until the connection has to close; says how.
-async fn incoming(deps: &Arc<Deps>, peer: &Peer, socket: &Socket, stranger: &Stranger) -> Close {
+async fn incoming(deps: &Arc<Deps>, peer: &Peer, socket: &Socket, pending: &PendingHandshake) -> Close {
     let mut early = VecDeque::new();
-    let accepted = match greeted(deps, peer, socket, stranger, &mut early).await {
+    let accepted = match greeted(deps, peer, socket, pending, &mut early).await {
         Ok(accepted) => accepted,
         Err(close) => return close,
     };
-    stranger.known();
+    pending.known();
     requests::serve(deps, peer, socket, accepted, early).await
 }
 
@@ -205,12 +205,12 @@ async fn greeted(
     deps: &Arc<Deps>,
     peer: &Peer,
     socket: &Socket,
-    stranger: &Stranger,
+    pending: &PendingHandshake,
     early: &mut VecDeque<Incoming>,
 ) -> Result<Accepted, Close> {
     let limits = deps.settings.get().gateway.limits.clone();
     let accepted = loop {
-        let text = match tokio::time::timeout_at(stranger.deadline, next_text(socket)).await {
+        let text = match tokio::time::timeout_at(pending.deadline, next_text(socket)).await {
             Err(_) => {
                 deps.platform.probe.sometimes("connections.handshake_timed_out");
                 return Err(Close::new(1008, "handshake timeout"));
@@ -299,8 +299,8 @@ pub(super) fn joined(deps: &Deps, conn_id: &str, key: Option<String>) {
 /// Detaches a connection and shows that it went.
 fn left(deps: &Deps, conn_id: &str) {
     let mut hub = deps.hub.ordered();
-    let Some(member) = hub.detach(conn_id) else { return };
-    deps.nodes.detach(&member);
+    let Some(connection) = hub.detach(conn_id) else { return };
+    deps.nodes.detach(&connection);
     let Some(key) = deps.presence.keys().remove(conn_id) else { return };
     let now = deps.platform.clock.wall();
     let mut present = deps.presence.lock();

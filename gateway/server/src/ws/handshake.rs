@@ -1,4 +1,4 @@
-//! The first frame: from text to an attached member, or a refusal (protocol-core.md section 4; decisions D5 to D9).
+//! The first frame: from text to an attached connection, or a refusal (protocol-core.md section 4; decisions D5 to D9).
 //!
 //! Check order: frame, method, params, protocol, role, device or credential present, device id, `signedAt`, nonce,
 //! signature, credential, pairing.
@@ -19,7 +19,7 @@ use super::{Deps, hello, identity};
 use crate::{
     auth::{Admission, Origin, Via},
     devices::Ask,
-    hub::Member,
+    hub::Connection,
     limits::{CLOSE_REASON, SCOPE_TEXT, SCOPES},
     nodes::{Declared, Node},
     outbox::{Close, Outbox},
@@ -42,7 +42,7 @@ pub struct Peer {
 /// A connection that may go on.
 pub struct Accepted {
     /// As the hub knows it.
-    pub member: Arc<Member>,
+    pub connection: Arc<Connection>,
     /// Its presence key; none for clients that presence does not show.
     pub presence_key: Option<String>,
 }
@@ -72,7 +72,7 @@ impl Refused {
     }
 }
 
-/// Judges the first frame; on success the member is attached and its hello-ok queued before any event.
+/// Judges the first frame; on success the connection is attached and its hello-ok queued before any event.
 ///
 /// # Errors
 /// [`Refused`], to be sent.
@@ -190,7 +190,7 @@ struct Identity {
     issued: Option<HelloAuth>,
 }
 
-/// Shows the client in presence, queues hello-ok and attaches the member, all under the hub's lock (F02, D34).
+/// Shows the client in presence, queues hello-ok and attaches the connection, all under the hub's lock (F02, D34).
 /// Refused when a rotation or revocation came in between: it closes what is attached, and only that.
 fn attach(
     deps: &Arc<Deps>,
@@ -230,7 +230,7 @@ fn attach(
         instance_id: instance_id.clone(),
         ..presence::empty(now)
     };
-    let member = Arc::new(Member {
+    let connection = Arc::new(Connection {
         conn_id: peer.conn_id.clone(),
         role,
         scopes,
@@ -281,7 +281,7 @@ fn attach(
             peer.outbox.close(Close::new(1011, "internal error"));
         }
     }
-    hub.attach(member.clone());
+    hub.attach(connection.clone());
     deps.platform
         .probe
         .always("hub.bounded", hub.count() <= deps.settings.get().gateway.limits.max_connections as usize);
@@ -289,7 +289,7 @@ fn attach(
         let remote_ip = peer.origin.shown_ip.map(|ip| ip.to_string());
         let node = Node::new(
             (&deps.devices, &deps.settings.get()),
-            member.clone(),
+            connection.clone(),
             params,
             declared,
             (remote_ip, deps.platform.clock.wall()),
@@ -297,5 +297,5 @@ fn attach(
         deps.nodes.attach(Arc::new(node), &deps.wake_words.get());
     }
     drop(hub);
-    Ok(Accepted { member, presence_key })
+    Ok(Accepted { connection, presence_key })
 }

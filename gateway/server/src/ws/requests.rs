@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     dispatch::Response,
-    hub::Member,
+    hub::Connection,
     inbound::commands,
     limits::{
         CONTROL_IN_FLIGHT, REQUESTS_IN_FLIGHT, REQUESTS_RETRY_MS, REQUESTS_WAITING, REQUESTS_WAITING_BYTES,
@@ -41,13 +41,13 @@ pub(super) async fn serve(
     accepted: Accepted,
     mut early: VecDeque<Incoming>,
 ) -> Close {
-    let Accepted { member, presence_key } = accepted;
-    tracing::debug!(conn = %peer.conn_id, client = %member.client_name, role = member.role.as_str(), "hello");
+    let Accepted { connection, presence_key } = accepted;
+    tracing::debug!(conn = %peer.conn_id, client = %connection.client_name, role = connection.role.as_str(), "hello");
     joined(deps, &peer.conn_id, presence_key);
     // Pings go out with every tick; a peer that shows no sign of life for two of them is gone (F14, F24).
     let silence = Duration::from_millis(deps.settings.get().gateway.limits.tick_interval_ms.saturating_mul(2));
     let mut heard = deps.platform.clock.mono();
-    let mut requests = Requests::new(deps.clone(), member);
+    let mut requests = Requests::new(deps.clone(), connection);
     loop {
         deps.platform.probe.always("connections.read_ahead_bounded", early.len() <= REQUESTS_IN_FLIGHT);
         // One that waits for each one that is read: neither keeps the other from its turn.
@@ -80,7 +80,7 @@ pub(super) async fn serve(
 /// The requests of one connection, under way and waiting.
 struct Requests {
     deps: Arc<Deps>,
-    member: Arc<Member>,
+    connection: Arc<Connection>,
     /// Calls that end or answer something, once the others have no place.
     control: Queue,
     /// All others.
@@ -89,10 +89,10 @@ struct Requests {
 }
 
 impl Requests {
-    fn new(deps: Arc<Deps>, member: Arc<Member>) -> Self {
+    fn new(deps: Arc<Deps>, connection: Arc<Connection>) -> Self {
         let share = Share::new(deps.platform.clock.mono());
         let (control, calls) = (Queue::new(CONTROL_IN_FLIGHT), Queue::new(REQUESTS_IN_FLIGHT));
-        Self { deps, member, control, calls, share }
+        Self { deps, connection, control, calls, share }
     }
 
     /// Waits until a request that waits may begin; for ever when none does. Cancel-safe.
@@ -126,7 +126,7 @@ impl Requests {
                 return Ok(());
             }
         };
-        tracing::debug!(conn = %self.member.conn_id, method = %frame.method.escape_debug(), "req");
+        tracing::debug!(conn = %self.connection.conn_id, method = %frame.method.escape_debug(), "req");
         let is_busy = self.calls.is_busy() || self.control.is_busy();
         let queue = if is_busy && is_control(&frame) { &mut self.control } else { &mut self.calls };
         if !queue.is_busy() {
@@ -146,14 +146,14 @@ impl Requests {
     /// Begins a request: most answers are ready at once, the others go on in a task of their own, also when the caller
     /// leaves. Only the connection's own task takes `places`, so that one is free when it says so.
     async fn begin(&mut self, frame: &RequestFrame<'_>, places: &Arc<Semaphore>) {
-        let member = self.member.clone();
-        let mut work = self.deps.registry.dispatch(member.clone(), frame);
+        let connection = self.connection.clone();
+        let mut work = self.deps.registry.dispatch(connection.clone(), frame);
         if let Some(response) = (&mut work).now_or_never() {
             return self.answer(response).await;
         }
         let place = places.clone().try_acquire_owned();
         self.deps.platform.tasks.spawn("request", async move {
-            work.await.send(&member);
+            work.await.send(&connection);
             drop(place);
         });
     }
@@ -162,7 +162,7 @@ impl Requests {
     /// answers before its last one was read, too, and is not taken for one that does not read.
     async fn answer(&mut self, response: Response) {
         self.share.answered(response.len());
-        response.send(&self.member);
+        response.send(&self.connection);
         if self.share.is_used_up(self.deps.platform.clock.mono()) {
             self.deps.platform.probe.sometimes("connections.share_used_up");
             tokio::task::yield_now().await;

@@ -305,13 +305,13 @@ impl Sequence {
         let mut text = Text::new(Class::Nobody, None);
         (text.is_agents, text.asked_by) = (true, Some(operator));
         let said = mark(self.world.books.lock().unwrap().add(text));
-        let (gateway, member) = (self.world.gateway.clone(), self.world.operators[operator].clone());
+        let (gateway, connection) = (self.world.gateway.clone(), self.world.operators[operator].clone());
         let params = json!({ "command": format!("prog {said}"), "timeoutMs": 60_000 });
         let (before, may) = (gateway.approvals.list().len(), decides(operator));
         #[allow(clippy::disallowed_methods)] // it waits for its answer
         tokio::spawn(async move {
-            let answer = response(&gateway, &member, "question", "exec.approval.request", params).await;
-            answer.send(&member);
+            let answer = response(&gateway, &connection, "question", "exec.approval.request", params).await;
+            answer.send(&connection);
         });
         tokio::task::yield_now().await;
         self.world.look(&Permits::default()).await;

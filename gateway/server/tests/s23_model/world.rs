@@ -9,7 +9,9 @@ use std::{
 use fakes::telegram::FakeTelegram;
 use openclaw_platform::SpawnerExt as _;
 use openclaw_protocol::message::Content;
-use openclaw_server::{ServerOptions, delivery, gateway::Gateway, hub::Member, rights::Principal, runs::manager::Run};
+use openclaw_server::{
+    ServerOptions, delivery, gateway::Gateway, hub::Connection, rights::Principal, runs::manager::Run,
+};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -38,8 +40,8 @@ pub struct World {
     pub books: Arc<Mutex<Books>>,
     pub setup: Setup,
     /// By [`OPERATORS`].
-    pub operators: Vec<Arc<Member>>,
-    pub nodes: Vec<Arc<Member>>,
+    pub operators: Vec<Arc<Connection>>,
+    pub nodes: Vec<Arc<Connection>>,
     agent: Arc<Agent>,
     programs: Arc<Programs>,
     stop: CancellationToken,
@@ -140,23 +142,23 @@ impl World {
     }
 
     /// A request of somebody who is connected; everything that he is sent besides is looked at, too.
-    pub async fn ask(&self, member: &Arc<Member>, method: &str, params: Value) -> Result<Value, Value> {
-        response(&self.gateway, member, "ask", method, params).await.send(member);
-        let answer = self.read(member).into_iter().find(|frame| frame["id"] == "ask").unwrap_or_default();
+    pub async fn ask(&self, connection: &Arc<Connection>, method: &str, params: Value) -> Result<Value, Value> {
+        response(&self.gateway, connection, "ask", method, params).await.send(connection);
+        let answer = self.read(connection).into_iter().find(|frame| frame["id"] == "ask").unwrap_or_default();
         if answer["ok"] == true { Ok(answer["payload"].clone()) } else { Err(answer["error"].clone()) }
     }
 
     /// Takes what waits for somebody, and complains about what is not for him.
-    fn read(&self, member: &Arc<Member>) -> Vec<Value> {
-        let came = frames(&member.outbox);
+    fn read(&self, connection: &Arc<Connection>) -> Vec<Value> {
+        let came = frames(&connection.outbox);
         let mut books = self.books.lock().unwrap();
         for frame in &came {
             let said = frame.to_string();
-            if let Some(node) = self.nodes.iter().position(|node| Arc::ptr_eq(node, member)) {
+            if let Some(node) = self.nodes.iter().position(|node| Arc::ptr_eq(node, connection)) {
                 let mut sessions = vec![node_session(node)];
                 sessions.extend((node == 1).then(|| self.setup.bound().to_owned()));
                 books.check_in(&format!("a frame to node {node}"), &said, &sessions);
-            } else if Arc::ptr_eq(member, &self.operators[0]) {
+            } else if Arc::ptr_eq(connection, &self.operators[0]) {
                 // Who decides about programs sees them, and nothing of what people say.
                 for text in marks(&said).into_iter().filter(|text| !books.texts[*text].is_agents).collect::<Vec<_>>() {
                     books.complain(format!("an operator without read is sent mk{text}x: {said}"));
@@ -170,8 +172,8 @@ impl World {
     pub async fn look(&mut self, permits: &Permits) {
         self.note_runs();
         tokio::time::sleep(AT_ONCE).await;
-        for member in self.operators.iter().chain(&self.nodes) {
-            self.read(member);
+        for connection in self.operators.iter().chain(&self.nodes) {
+            self.read(connection);
         }
         self.note_runs();
         let books = self.books.clone();

@@ -10,7 +10,7 @@ use std::{
 
 use fakes::{model::FakeModel, telegram::FakeTelegram};
 use openclaw_platform::{MemoryStorage, Storage as _};
-use openclaw_server::{ServerOptions, delivery, gateway::Gateway, hub::Member, runs::recover, store};
+use openclaw_server::{ServerOptions, delivery, gateway::Gateway, hub::Connection, runs::recover, store};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -84,7 +84,7 @@ impl House {
     }
 
     /// An operator with these scopes.
-    pub async fn operator(&self, scopes: &[&str]) -> Arc<Member> {
+    pub async fn operator(&self, scopes: &[&str]) -> Arc<Connection> {
         enter(&self.gateway, local(), None, "operator", scopes, TOKEN).await.unwrap().0
     }
 

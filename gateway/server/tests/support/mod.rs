@@ -24,7 +24,7 @@ use openclaw_server::{
     auth::Origin,
     dispatch::Response,
     gateway::Gateway,
-    hub::Member,
+    hub::Connection,
     outbox::{Frame, Outbox},
     ws::handshake::{self, Peer},
 };
@@ -122,9 +122,9 @@ pub fn connect(role: &str, scopes: &[String], token: &str, device: Option<Value>
 }
 
 /// Sends the first frame; the member and its hello-ok, or the error.
-pub async fn hello(gateway: &Arc<Gateway>, peer: &Peer, frame: &Value) -> Result<(Arc<Member>, Value), Value> {
+pub async fn hello(gateway: &Arc<Gateway>, peer: &Peer, frame: &Value) -> Result<(Arc<Connection>, Value), Value> {
     match handshake::first_frame(&gateway.http.ws, peer, &frame.to_string()).await {
-        Ok(accepted) => Ok((accepted.member, answer(&peer.outbox)["payload"].clone())),
+        Ok(accepted) => Ok((accepted.connection, answer(&peer.outbox)["payload"].clone())),
         Err(refused) => {
             refused.send(&peer.outbox);
             Err(answer(&peer.outbox)["error"].clone())
@@ -140,7 +140,7 @@ pub async fn enter(
     role: &str,
     scopes: &[&str],
     token: &str,
-) -> Result<(Arc<Member>, Value), Value> {
+) -> Result<(Arc<Connection>, Value), Value> {
     let scopes: Vec<String> = scopes.iter().map(|s| (*s).to_owned()).collect();
     let peer = peer(gateway, origin);
     let block = device.map(|d| d.block(role, &scopes, token, gateway.platform.clock.wall(), Some(&peer.nonce)));
@@ -148,18 +148,29 @@ pub async fn enter(
 }
 
 /// Calls a method; payload or error.
-pub async fn call(gateway: &Arc<Gateway>, member: &Arc<Member>, method: &str, params: Value) -> Result<Value, Value> {
-    frames(&member.outbox);
-    response(gateway, member, "1", method, params).await.send(member);
-    let answer = frames(&member.outbox).into_iter().find(|f| f["id"] == "1").unwrap_or_default();
+pub async fn call(
+    gateway: &Arc<Gateway>,
+    connection: &Arc<Connection>,
+    method: &str,
+    params: Value,
+) -> Result<Value, Value> {
+    frames(&connection.outbox);
+    response(gateway, connection, "1", method, params).await.send(connection);
+    let answer = frames(&connection.outbox).into_iter().find(|f| f["id"] == "1").unwrap_or_default();
     if answer["ok"] == true { Ok(answer["payload"].clone()) } else { Err(answer["error"].clone()) }
 }
 
 /// Calls a method, and keeps back what it answers.
-pub async fn response(gateway: &Arc<Gateway>, member: &Arc<Member>, id: &str, method: &str, params: Value) -> Response {
+pub async fn response(
+    gateway: &Arc<Gateway>,
+    connection: &Arc<Connection>,
+    id: &str,
+    method: &str,
+    params: Value,
+) -> Response {
     let text = json!({ "type": "req", "id": id, "method": method, "params": params }).to_string();
     let frame = RequestFrame::parse(&text).unwrap();
-    gateway.http.ws.registry.dispatch(member.clone(), &frame).await
+    gateway.http.ws.registry.dispatch(connection.clone(), &frame).await
 }
 
 /// What waits to be sent.

@@ -16,7 +16,7 @@ use crate::idempotency::{Claim, Record};
 /// One outbound message. Its id is its own for life, and orders it among the others of its chat.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Letter {
+pub struct OutboundMessage {
     /// `<number in order>-<random>`.
     pub id: String,
     /// Channel.
@@ -27,7 +27,7 @@ pub struct Letter {
     pub to: Target,
     /// Markdown.
     pub text: String,
-    /// Files; their content lies in the state directory until the letter is gone.
+    /// Files; their content lies in the state directory until the outbound message is gone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub media: Vec<Attachment>,
     /// Message id to answer.
@@ -61,7 +61,7 @@ pub struct Letter {
     pub cause: Cause,
 }
 
-/// Where a letter is in its life.
+/// Where an outbound message is in its life.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "lowercase")]
 pub enum State {
@@ -83,7 +83,7 @@ pub enum State {
     },
 }
 
-/// Why a letter is dead.
+/// Why an outbound message is dead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Reason {
@@ -103,7 +103,7 @@ pub enum Reason {
     Dropped,
 }
 
-/// The parts of a letter.
+/// The parts of an outbound message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// All of them.
@@ -111,11 +111,11 @@ pub struct Plan {
     /// Numbers of those that have to go out, in order. What arrived is not among them, and never again.
     pub left: Vec<usize>,
     /// Numbers of those that were sent without an answer.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub doubtful: Vec<usize>,
+    #[serde(rename = "doubtful", default, skip_serializing_if = "Vec::is_empty")]
+    pub unconfirmed: Vec<usize>,
 }
 
-/// What a letter belongs to.
+/// What an outbound message belongs to.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Cause {
@@ -150,28 +150,28 @@ impl Plan {
     /// Everything is left.
     pub fn new(parts: Vec<Part>) -> Self {
         let left = (0..parts.len()).collect();
-        Self { parts, left, doubtful: vec![] }
+        Self { parts, left, unconfirmed: vec![] }
     }
 
     /// The part that may be on its way was not answered: it is not sent again.
     pub fn doubt(&mut self) {
         if !self.left.is_empty() {
-            self.doubtful.push(self.left.remove(0));
+            self.unconfirmed.push(self.left.remove(0));
         }
     }
 }
 
-impl Letter {
+impl OutboundMessage {
     /// One more call of the channel; a stored count at its limit stays there.
     pub fn count_try(&mut self) {
         self.attempts = self.attempts.saturating_add(1);
         self.tries = self.tries.saturating_add(1);
     }
 
-    /// As a new one that has not been tried: what arrived stays out, what is doubtful goes out again.
+    /// As a new one that has not been tried: what arrived stays out, what is unconfirmed goes out again.
     pub fn again(mut self, now: Millis, ttl: Duration) -> Self {
         if let Some(plan) = &mut self.plan {
-            plan.left.append(&mut plan.doubtful);
+            plan.left.append(&mut plan.unconfirmed);
             plan.left.sort_unstable();
         }
         self.state = State::Queued;
@@ -185,7 +185,7 @@ impl Letter {
         format!("media/outbound/{}-{number}", self.id)
     }
 
-    /// What the caller is told about a letter that is over.
+    /// What the caller is told about an outbound message that is over.
     ///
     /// # Errors
     /// Why it was not delivered.
@@ -225,24 +225,24 @@ impl Letter {
     }
 }
 
-/// What a fault means for a letter.
+/// What a fault of sending means for an outbound message.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Fault {
     /// Surely not sent: try again, not before this time if one is given.
-    Again(Option<Duration>),
+    Passing(Option<Duration>),
     /// Perhaps sent.
-    Doubt,
+    Unconfirmed,
     /// Trying again cannot help.
-    Dead(Reason),
+    Permanent(Reason),
 }
 
 /// Passing faults, permanent ones (F07), and those that leave a doubt.
-pub fn judge(error: &SendError) -> Verdict {
+pub fn judge(error: &SendError) -> Fault {
     match error {
-        SendError::Unavailable(_) => Verdict::Again(None),
-        SendError::RateLimited { after, .. } => Verdict::Again(Some(*after)),
-        SendError::Unknown(_) => Verdict::Doubt,
-        SendError::Permanent(_) | SendError::Target(_) => Verdict::Dead(Reason::Refused),
-        SendError::NotLinked(_) => Verdict::Dead(Reason::NotLinked),
+        SendError::Unavailable(_) => Fault::Passing(None),
+        SendError::RateLimited { after, .. } => Fault::Passing(Some(*after)),
+        SendError::Unknown(_) => Fault::Unconfirmed,
+        SendError::Permanent(_) | SendError::Target(_) => Fault::Permanent(Reason::Refused),
+        SendError::NotLinked(_) => Fault::Permanent(Reason::NotLinked),
     }
 }
