@@ -6,6 +6,7 @@ pub mod envelope;
 pub mod fetch;
 pub mod inbox;
 pub mod media;
+mod pending;
 mod telegram;
 
 use std::{
@@ -31,7 +32,7 @@ use crate::{
     store::{Store, StoreError},
 };
 
-pub use inbox::Pending;
+pub use pending::Pending;
 
 /// Known elsewhere in the family; named here so that `unknown channel` means a typing error.
 const KNOWN: [&str; 17] = [

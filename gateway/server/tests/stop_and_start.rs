@@ -195,7 +195,7 @@ async fn busy(port: u16, round: usize, n: usize) -> Busy {
             match message {
                 Ok(Message::Close(frame)) => return (frame.map(|f| f.code.into()), ended),
                 Ok(Message::Text(text)) => {
-                    ended += usize::from(text.contains("\"lifecycle\"") && text.contains("\"end\""))
+                    ended += usize::from(text.contains("\"lifecycle\"") && text.contains("\"end\""));
                 }
                 Ok(_) => {}
                 Err(tungstenite::Error::ConnectionClosed) => break,

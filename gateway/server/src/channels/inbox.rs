@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use openclaw_channels::{Channel, Inbound, InboundMedia, InboundSink, SinkError};
+use openclaw_channels::{Inbound, InboundSink, SinkError};
 use openclaw_platform::{BoxFuture, sync::LockExt as _};
 use redb::{ReadableTable, ReadableTableMetadata as _, WriteTransaction};
 use serde::{Deserialize, Serialize};
@@ -37,15 +37,6 @@ pub struct Record {
 #[derive(Serialize, Deserialize)]
 struct Seen {
     order: u64,
-}
-
-/// Attachments to fetch when the run begins.
-#[derive(Clone)]
-pub struct Pending {
-    /// The account that can fetch them.
-    pub channel: Arc<dyn Channel>,
-    /// References.
-    pub media: Vec<InboundMedia>,
 }
 
 /// Stored messages that wait to be handled.

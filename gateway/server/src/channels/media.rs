@@ -10,7 +10,7 @@ use super::{
     budget::{MediaBudget, Share},
     envelope::part,
     fetch::MediaFetch,
-    inbox::Pending,
+    pending::Pending,
 };
 use crate::{
     delivery::{Delivery, outbound::OutboundMessage},

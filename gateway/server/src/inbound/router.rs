@@ -16,9 +16,9 @@ use super::{
 };
 use crate::{
     channels::{
-        Channels,
+        Channels, Pending,
         envelope::envelope,
-        inbox::{Pending, RETRY, Record, done},
+        inbox::{RETRY, Record, done},
     },
     delivery::{self, Draft, outbound::Cause},
     rights::{self, Effect, Principal, Where},

@@ -92,7 +92,7 @@ fn whole(session: &Session, found: &Contents) -> Vec<Check> {
         let text = format!("{} received messages are not answered yet; the next start goes on with them", found.inbox);
         checks.push(Check::note("inbox", text));
     }
-    let letters = found.letters;
+    let letters = found.outbounds;
     checks.push(delivery(session, letters.queued as u64, letters.dead as u64, letters.unknown as u64));
     checks
 }
