@@ -334,7 +334,7 @@ mod tests {
     use openclaw_platform::os::{OsClock, OsEntropy};
 
     use super::*;
-    use crate::events::recorded::Recorded;
+    use crate::events::tests::Recorded;
 
     fn request(argv: &[&str]) -> ExecRequest {
         ExecRequest {
