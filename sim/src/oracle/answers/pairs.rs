@@ -20,7 +20,7 @@ use crate::{
 const PLACES: usize = 64;
 pub const OF_ONE: usize = 32;
 /// So long one waits, and so long one of somebody else is not pushed out, in microseconds.
-const TTL: u64 = 300_000_000;
+pub const TTL: u64 = 300_000_000;
 const PROTECTED: u64 = 60_000_000;
 /// A request without an answer has had its effect by then, in microseconds.
 const EFFECT: u64 = 20_000_000;

@@ -337,8 +337,8 @@ fn others(conns: &[Conn], facts: &Facts, registers: &mut Registers) {
     }
     let ends = ends(conns);
     let all = || conns.iter().flat_map(|c| &c.requests);
-    // Where many wait one may make room, see `pairs`.
-    let many = all().filter(|r| r.method == "node.pair.request").count() > pairs::OF_ONE;
+    // Where many wait one may make room, and after a while each is forgotten: see `pairs`.
+    let many = all().filter(|r| r.method == "node.pair.request").count() > pairs::OF_ONE || facts.end >= pairs::TTL;
     for c in conns {
         for r in &c.requests {
             let from = r.at.i;

@@ -111,13 +111,13 @@ fn d46_what_has_no_target_goes_to_where_the_session_heard_from_last() {
 
 #[test]
 fn a_list_that_is_full_shows_the_newest() {
-    let rows = [row("agent:main:c", 90_000), row("agent:main:b", 60_000), row("agent:main:a", 30_000)];
+    let rows = [row("agent:main:c", 90_000), row("agent:main:b", 70_000), row("agent:main:a", 30_000)];
     let then = |params: Value, rows: &[Value]| {
         story().but(|s| {
             s.lists_sessions(
                 "1",
                 json!({}),
-                &[row("agent:main:c", 90_000), row("agent:main:b", 60_000), row("agent:main:a", 30_000)],
+                &[row("agent:main:c", 90_000), row("agent:main:b", 70_000), row("agent:main:a", 30_000)],
             );
             s.lists_sessions("2", params, rows);
         })
