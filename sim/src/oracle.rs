@@ -458,7 +458,8 @@ pub fn judge(history: &[Record], expect: &Expect) -> Vec<Verdict> {
     markup::check(&facts, expect, &mut out);
     media::check(&conns, &facts, expect, &mut out);
     let unwelcome = access::unwelcome(&facts, &conns, expect);
-    telegram::check(&facts, &unwelcome, expect, &mut out);
+    let unanswered = &unwelcome | &access::unanswered(&facts, &conns, expect);
+    telegram::check(&facts, &unanswered, expect, &mut out);
     health::check(&conns, &unwelcome, &facts, &mut out);
     accounts::check(&conns, &facts, expect, &mut out);
     sends::check(&conns, &facts, expect, &mut out);
@@ -468,7 +469,7 @@ pub fn judge(history: &[Record], expect: &Expect) -> Vec<Verdict> {
     secrets::check(&conns, &said, &facts, expect, &mut out);
     nodes::check(&conns, &facts, expect, &mut out);
     fairness::check(&conns, &facts, expect, &mut out);
-    answers::check(&conns, &facts, &mut out);
+    answers::check(&conns, &facts, expect, &mut out);
     real::check(&conns, &facts, expect, &mut out);
     process::check(&facts, expect, &mut out);
     let on = ORACLES.iter().filter(|(name, _)| !expect.off.iter().any(|o| o == name));

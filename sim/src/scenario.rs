@@ -286,7 +286,7 @@ impl Scenario {
         let turns = |every: Span| self.run.length.ms() / (every.ms() / 2).max(1) + 1;
         let of_client = |group: &Group| match group.workload {
             Workload::Watch => 0,
-            Workload::Script => group.script.len() as u64,
+            Workload::Script => group.script.iter().map(|step| u64::from(step.times.unwrap_or(1))).sum(),
             Workload::HostileReader | Workload::HostileNode => {
                 turns(group.every).min(group.times.map_or(u64::MAX, u64::from)).saturating_mul(64)
             }

@@ -144,12 +144,26 @@ fn parse(text: &str) -> Option<(&str, &str, usize)> {
         return Some((name, "", name_end + 2));
     }
     let argument = after.strip_prefix(':')?;
+    let mut end = closing(argument).or_else(|| argument.find("]]"))?;
     // JSON arrays in the argument may end in brackets of their own: the last pair of a run counts.
-    let mut end = argument.find("]]")?;
     while argument[end + 2..].starts_with(']') {
         end += 1;
     }
     Some((name, &argument[..end], name_end + 1 + end + 2))
+}
+
+/// Where the brackets close, those of directives within (for another model to read) left aside.
+fn closing(argument: &str) -> Option<usize> {
+    let (mut open, mut from) = (0, 0);
+    loop {
+        let rest = &argument[from..];
+        let close = rest.find("]]")?;
+        match rest.find("[[").filter(|at| *at < close) {
+            Some(at) => (open, from) = (open + 1, from + at + 2),
+            None if open == 0 => return Some(from + close),
+            None => (open, from) = (open - 1, from + close + 2),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -161,7 +175,9 @@ mod tests {
         assert_eq!(last_directive("no [[ directive ]] here"), None);
         assert_eq!(last_directive("[[empty]]"), Some(("empty", "")));
         assert_eq!(last_directive("a [[say:x]] b [[slow:3:20]] c"), Some(("slow", "3:20")));
-        assert_eq!(last_directive(r#"[[tool:t:{"a":[[1]]}]]"#), Some(("tool", r#"t:{"a":[[1"#)));
+        assert_eq!(last_directive(r#"[[tool:t:{"a":[[1]]}]]"#), Some(("tool", r#"t:{"a":[[1]]}"#)));
+        assert_eq!(last_directive(r#"[[tool:t:{"a":"[[slow:3]]"}]]"#), Some(("tool", r#"t:{"a":"[[slow:3]]"}"#)));
+        assert_eq!(last_directive("[[say:a [[ b]]"), Some(("say", "a [[ b")));
         assert_eq!(last_directive("[[tool:t:[1,[2]]]]"), Some(("tool", "t:[1,[2]]")));
         assert_eq!(last_directive("[[say:open"), None);
         assert_eq!(last_directive("é[[[say:é]]"), Some(("say", "é")));

@@ -12,6 +12,8 @@ const LONG: usize = 400;
 pub const HEAD: usize = 160;
 /// ... and the end so many: an envelope ends with the id of its message.
 const TAIL: usize = 40;
+/// Lists that tools give are kept up to this length.
+const WHOLE: usize = 24_000;
 /// Beginnings of requests that are remembered, to be referred to.
 const BEGINNINGS: usize = 200_000;
 
@@ -81,6 +83,12 @@ pub fn begins(whole: &str, part: &str) -> bool {
     }
 }
 
+/// What a tool gave: lists of the gateway's own tools, which are JSON, whole.
+fn given(text: &str) -> String {
+    let is_list = text.starts_with("[{\"") && text.len() <= WHOLE;
+    if is_list { text.to_owned() } else { shortened(text) }
+}
+
 /// FNV-1a, going on from `seed`.
 fn hash(seed: u64, bytes: &[u8]) -> u64 {
     bytes.iter().fold(seed ^ 0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0000_0100_0000_01b3))
@@ -106,14 +114,14 @@ pub fn of_request(body: &Value) -> Vec<Part> {
             ("system", _) => {}
             ("tool", content) => {
                 let id = message["tool_call_id"].as_str().unwrap_or_default().to_owned();
-                parts.push(Part::Result { id, text: shortened(&text_of(content)) });
+                parts.push(Part::Result { id, text: given(&text_of(content)) });
             }
             (_, Value::String(text)) => parts.push(said(role, text)),
             (_, content) => content.as_array().into_iter().flatten().for_each(|block| match block["type"].as_str() {
                 Some("tool_use") => parts.push(call(&block["id"], &block["name"], block["input"].clone())),
                 Some("tool_result") => {
                     let id = block["tool_use_id"].as_str().unwrap_or_default().to_owned();
-                    parts.push(Part::Result { id, text: shortened(&text_of(&block["content"])) });
+                    parts.push(Part::Result { id, text: given(&text_of(&block["content"])) });
                 }
                 Some("text") => parts.push(said(role, block["text"].as_str().unwrap_or_default())),
                 _ => parts.push(Part::Image(picture_sum(picture(block)))),
@@ -190,7 +198,7 @@ pub fn of_messages<'a>(messages: impl Iterator<Item = &'a Value>) -> Vec<Part> {
             _ => {
                 let id = message["toolCallId"].as_str().unwrap_or_default();
                 if open.remove(id) {
-                    parts.push(Part::Result { id: id.to_owned(), text: shortened(&text_of(&message["content"])) });
+                    parts.push(Part::Result { id: id.to_owned(), text: given(&text_of(&message["content"])) });
                 }
             }
         }

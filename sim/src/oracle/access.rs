@@ -1,6 +1,8 @@
 //! Who may write to the agent in chats (agent-chat-channels.md section 10): unknown people wait for approval and hear that
 //! once, groups need a mention, and what nobody has let in causes no run.
 
+mod denied;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use openclaw_config::Config;
@@ -16,6 +18,7 @@ use super::{
     telegram::{self, text},
 };
 use crate::history::What;
+pub use denied::unanswered;
 
 /// The bot's name in the fake ...
 const NAME: &str = "@mock_bot";
@@ -182,6 +185,7 @@ pub fn unwelcome(facts: &Facts, conns: &[Conn], expect: &Expect) -> BTreeSet<i64
 
 /// Checks them all.
 pub fn check(conns: &[Conn], facts: &Facts, expect: &Expect, out: &mut Findings) {
+    denied::check(conns, facts, expect, out);
     let approvals = approvals(conns);
     let mut strangers: BTreeMap<i64, (String, Welcome)> = BTreeMap::new();
     let mut friends = BTreeSet::new();

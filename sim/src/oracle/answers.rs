@@ -9,10 +9,14 @@
 mod aborts;
 mod approved;
 mod beats;
+mod lists;
 mod logs;
+mod pairs;
 mod policy;
 mod register;
+mod routes;
 mod rules;
+mod session_tools;
 mod shape;
 
 use std::{
@@ -25,14 +29,14 @@ use openclaw_platform::sync::LockExt as _;
 use openclaw_protocol::method;
 
 use self::register::Registers;
-use super::{conn::Conn, facts::Facts, findings::Findings};
+use super::{Expect, conn::Conn, facts::Facts, findings::Findings};
 use crate::history::What;
 
 /// Answers of one method whose form is looked at: after so many nothing new is learnt.
 const LOOKED_AT: usize = 200;
 
 /// Checks them all.
-pub fn check(conns: &[Conn], facts: &Facts, out: &mut Findings) {
+pub fn check(conns: &[Conn], facts: &Facts, expect: &Expect, out: &mut Findings) {
     forms(conns, out);
     for c in conns {
         shape::check(c, out);
@@ -43,11 +47,15 @@ pub fn check(conns: &[Conn], facts: &Facts, out: &mut Findings) {
     compare_and_set(conns, out);
     policy::check(conns, facts, out);
     logs::check(conns, out);
+    lists::check(conns, facts, out);
     // A disk that lies says nothing about who wrote to it.
     let lies = |what: &What| matches!(what, What::Fault { on: true, fault, .. } if fault["kind"] == "bit_flip" || fault["kind"] == "lost_write");
     let until = facts.history.iter().find(|r| lies(&r.what)).map_or(u64::MAX, |r| r.i);
+    pairs::check(conns, facts, until, out);
     let mut registers = Registers::default();
     rules::read(conns, facts, &mut registers);
+    session_tools::read(conns, facts, &mut registers, out);
+    routes::read(conns, facts, expect, &mut registers, out);
     registers.judge(until, out);
 }
 

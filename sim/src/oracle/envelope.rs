@@ -15,6 +15,9 @@ use crate::history::What;
 /// When messages of the fake are dated, unless the story says otherwise.
 const SENT: i64 = 1_700_000_000;
 
+/// Longer names are not shown whole.
+const LONGEST: usize = 60;
+
 /// How lines of the gateway begin behind a bracket.
 const OWN: [&str; 7] = ["telegram", "messageid", "inreplyto", "file", "attachment", "system", "earliermessages"];
 
@@ -65,16 +68,27 @@ fn head(update: &Value) -> Option<String> {
     let chat = text(&update["chat"]);
     let from = if update["from"].is_null() { chat.clone() } else { text(&update["from"]) };
     let named = |value: &Value, default: String| value.as_str().map_or(default, str::to_owned);
-    let name = named(&with["from"]["first_name"], "Person".to_owned());
-    let username = named(&with["from"]["username"], format!("person{from}"));
     let title = named(&with["chat"]["title"], "Group".to_owned());
-    let plain = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || c == ' ');
-    if !plain(&name) || !plain(&username) || !plain(&title) || !with["sender_chat"].is_null() {
+    let plain = |text: &str| text.len() <= LONGEST && text.chars().all(|c| c.is_ascii_alphanumeric() || c == ' ');
+    // A chat that speaks is who it is, whoever stands there for it.
+    let speaks = Some(&with["sender_chat"]).filter(|chat| chat.is_object());
+    let (name, username, from) = match speaks {
+        Some(chat) => {
+            (named(&chat["title"], String::new()), named(&chat["username"], String::new()), text(&chat["id"]))
+        }
+        None => {
+            let last = named(&with["from"]["last_name"], String::new());
+            let name = format!("{} {last}", named(&with["from"]["first_name"], "Person".to_owned()));
+            (name.trim().to_owned(), named(&with["from"]["username"], format!("person{from}")), from)
+        }
+    };
+    if !plain(&name) || !plain(&username) || !plain(&title) {
         return None;
     }
+    let who = if username.is_empty() { name } else { format!("{name} (@{username})") };
     let place = if chat.starts_with('-') { format!(" in \"{title}\"") } else { String::new() };
     let at = jiff::Timestamp::from_second(with["date"].as_i64().unwrap_or(SENT)).ok()?;
-    Some(format!("[Telegram {name} (@{username}) id:{from}{place} {}] ", at.strftime("%Y-%m-%d %H:%M UTC")))
+    Some(format!("[Telegram {who} id:{from}{place} {}] ", at.strftime("%Y-%m-%d %H:%M UTC")))
 }
 
 /// What it answers: in a topic everything "answers" what opened it, which is no answer.

@@ -37,6 +37,8 @@ const MODEL_WAITS: [u64; 11] =
 const EARLY: u64 = 20_000;
 /// A request takes no longer from the gateway to a model over a line that nothing slows down, in microseconds.
 const WAY: u64 = 100_000;
+/// What came of a call whose run was ended: what follows it is another one.
+const INTERRUPTED: &str = "interrupted before it ended";
 /// Answers of this size have room for no more.
 const LARGE: usize = 5 << 20;
 
@@ -59,6 +61,7 @@ pub fn check(conns: &[Conn], facts: &Facts, expect: &Expect, out: &mut Findings)
                 }
                 let Some(parts) = reader.read(*request, *after, parts) else { continue };
                 judge.request(parts, answer, at, out);
+                judge.history(at, out);
             }
             What::Received { .. } => judge.history(at, out),
             What::Stored { key, parts, id, tokens } => {
@@ -263,7 +266,7 @@ impl Judge<'_> {
         all.flatten().collect()
     }
 
-    /// An answer of `chat.history`, if the record is one.
+    /// An answer of `chat.history`, or of the tool that looks a session up, if the record is one.
     fn history(&mut self, at: (u64, u64), out: &mut Findings) {
         let Some(view) = self.inputs.views.get(&at.0) else { return };
         let (key, asked, limit) = (view.session.clone(), view.asked, view.limit);
@@ -688,8 +691,8 @@ fn goes_on(base: &[Part], turn: &Turn, parts: &[Part]) -> Option<Vec<Part>> {
             (_, []) => Some(own.to_vec()),
             (
                 Answer::Call(tool, args),
-                [Part::Call { id, name, arguments }, Part::Result { id: of, .. }, said @ ..],
-            ) if tool == name && args == arguments && id == of => {
+                [Part::Call { id, name, arguments }, Part::Result { id: of, text }, said @ ..],
+            ) if tool == name && args == arguments && id == of && text != INTERRUPTED => {
                 said.iter().all(|p| matches!(p, Part::User(_) | Part::Image(_))).then(|| own.to_vec())
             }
             _ => None,

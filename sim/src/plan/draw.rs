@@ -123,7 +123,7 @@ fn client(group: &Group, n: u32, name: String, length_ms: u64, dice: &Dice) -> C
     let start_ms = group.start.ms() + stagger;
     let mut actions: Vec<Action> = match group.workload {
         Workload::Watch => Vec::new(),
-        Workload::Script => group.script.iter().map(scripted).collect(),
+        Workload::Script => group.script.iter().flat_map(repeated).collect(),
         workload => {
             let mut actions = Vec::new();
             let (mut at, mut made) = (start_ms, 0);
@@ -287,6 +287,27 @@ fn rpc(session: &str, made: u32, dice: &Dice) -> Deed {
         _ => ("sessions.preview", json!({ "keys": [] })),
     };
     Deed::Call { method: method.into(), params, retry: false }
+}
+
+/// A step as often as it is to be done.
+fn repeated(step: &Step) -> Vec<Action> {
+    let every = step.every.map_or(0, Span::ms);
+    let one = |n: u32| {
+        let params = step.params.as_ref().map(|p| numbered(p, n)).filter(|_| step.times.is_some());
+        let at = Span(step.at.ms() + u64::from(n - 1) * every);
+        scripted(&Step { at, params: params.or(step.params.clone()), ..step.clone() })
+    };
+    (1..=step.times.unwrap_or(1)).map(one).collect()
+}
+
+/// Parameters with a number for `{n}`.
+fn numbered(value: &Value, n: u32) -> Value {
+    match value {
+        Value::String(text) => text.replace("{n}", &n.to_string()).into(),
+        Value::Array(list) => list.iter().map(|v| numbered(v, n)).collect(),
+        Value::Object(map) => map.iter().map(|(k, v)| (k.clone(), numbered(v, n))).collect(),
+        other => other.clone(),
+    }
 }
 
 fn scripted(step: &Step) -> Action {

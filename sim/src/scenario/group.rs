@@ -156,13 +156,19 @@ pub enum Talk {
     Both,
 }
 
-/// One thing that a scripted client does. Exactly one of the members besides `at`, `params`,
+/// One thing that a scripted client does. Exactly one of the members besides `at`, `times`, `every`, `params`,
 /// `retry`, `commands` and `pause`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Step {
     /// When, since the start of the run.
     pub at: Span,
+    /// So many times, `every` so often; in a call's parameters `{n}` is which of them it is, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub times: Option<u32>,
+    /// See `times`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub every: Option<Span>,
     /// Calls this method.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub call: Option<String>,
@@ -250,6 +256,9 @@ impl Group {
             ));
         }
         for step in &self.script {
+            if step.times.is_some() != step.every.is_some() {
+                return Err(format!("group \"{name}\": the step at {}: `times` and `every` need each other", step.at));
+            }
             let kinds = [
                 step.call.is_some(),
                 step.text.is_some(),

@@ -223,11 +223,12 @@ pub async fn patch(deps: Arc<Deps>, call: Call, p: SessionsPatchParams) -> Resul
             return Err(ErrorShape::invalid("SPAWNED_BY", text).into());
         }
     }
+    let in_use =
+        |label: &str| ErrorShape::invalid("LABEL_IN_USE", format!("label already in use: {}", label.escape_debug()));
     if let Some(Some(label)) = &p.label
         && deps.sessions.labelled(label, 2)?.iter().any(|named| *named != key)
     {
-        let text = format!("label already in use: {}", label.escape_debug());
-        return Err(ErrorShape::invalid("LABEL_IN_USE", text).into());
+        return Err(in_use(label).into());
     }
     if current.is_none() && deps.sessions.count()? >= SESSIONS {
         let text = format!("this gateway keeps at most {SESSIONS} sessions: delete some first");
@@ -259,6 +260,12 @@ pub async fn patch(deps: Arc<Deps>, call: Call, p: SessionsPatchParams) -> Resul
         }
     };
     let (entry, ()) = deps.sessions.update(&key, now, change, |_, _| Ok(())).await?;
+    // Another session was given it meanwhile.
+    if let Some(Some(label)) = &p.label
+        && entry.label.as_deref() != Some(label)
+    {
+        return Err(in_use(label).into());
+    }
     Ok(changed(&deps, key, &entry).into())
 }
 

@@ -10,7 +10,7 @@ use std::{
 };
 
 use openclaw_platform::Millis;
-use redb::{ReadTransaction, ReadableTable as _, ReadableTableMetadata as _, TableHandle as _, WriteTransaction};
+use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata as _, TableHandle as _, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
 use super::store::newest_line;
@@ -188,7 +188,23 @@ pub fn key_of(tx: &ReadTransaction, session_id: &str) -> Result<Option<String>, 
 /// # Errors
 /// When the database cannot be read.
 pub fn labelled(tx: &ReadTransaction, label: &str, limit: usize) -> Result<Vec<String>, StoreError> {
-    let table = tx.open_table(store::SESSIONS_LABELS)?;
+    with_label(&tx.open_table(store::SESSIONS_LABELS)?, label, limit)
+}
+
+/// True when another session than `key` has this label, within a transaction that may give it one.
+///
+/// # Errors
+/// When the database cannot be read.
+pub fn is_taken(tx: &WriteTransaction, label: &str, key: &str) -> Result<bool, StoreError> {
+    let named = with_label(&tx.open_table(store::SESSIONS_LABELS)?, label, 2)?;
+    Ok(named.iter().any(|other| other != key))
+}
+
+fn with_label(
+    table: &impl ReadableTable<&'static str, &'static [u8]>,
+    label: &str,
+    limit: usize,
+) -> Result<Vec<String>, StoreError> {
     let (from, to) = under(&label_key(label, ""));
     let mut found = Vec::new();
     for row in table.range(from.as_str()..to.as_str())? {

@@ -120,7 +120,7 @@ impl Sessions {
 
     /// Changes the entry of `key` (made when missing) and stores it together with `also`, in one transaction. Changes of one
     /// session happen in the order in which they were asked for, each on what the one before left (F51). `change` and
-    /// `also` may run more than once.
+    /// `also` may run more than once. A new label that another session has is not set.
     ///
     /// # Errors
     /// When it cannot be stored: then nothing has changed.
@@ -162,7 +162,14 @@ impl Sessions {
             let stored: Option<SessionEntry> = store::get(&table, &key)?;
             let before = stored.as_ref().map(Indexed::from);
             let mut entry = stored.unwrap_or_else(|| fresh.clone());
+            let label = entry.label.clone();
             change(&mut entry);
+            // Whoever asks for a label while another session is given it does not take it away again (D48).
+            if let Some(new) = entry.label.as_deref().filter(|new| label.as_deref() != Some(*new))
+                && index::is_taken(tx, new, &key)?
+            {
+                entry.label = label;
+            }
             store::put(&mut table, &key, &entry)?;
             drop(table);
             index::follow(tx, &key, before.as_ref(), Some(&Indexed::from(&entry)))?;

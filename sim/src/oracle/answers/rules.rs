@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::register::{Deed, Registers, Use};
+use super::{
+    pairs,
+    register::{Deed, Registers, Use},
+};
 use crate::{
-    history::What,
+    history::{Record, What},
     oracle::{
         conn::{Conn, Hello, Request},
         facts::Facts,
@@ -307,8 +310,14 @@ fn others(conns: &[Conn], facts: &Facts, registers: &mut Registers) {
                     add(&format!("id of session {session}"), r.i, None, Deed::Unknown, "a chat");
                 }
             }
-            What::Model { answer, .. } if answer.contains("\"kind\":\"tool\"") && answer.contains("sessions_") => {
-                add("existence of session *", r.i, None, there(), "a tool");
+            // A session that was there when a tool spoke to it may have been deleted before its run began.
+            What::Model { answer, .. } if answer.contains("sessions_send") => {
+                let later = &facts.history[r.i as usize..];
+                let deletes =
+                    |r: &Record| matches!(&r.what, What::Sent { frame, .. } if frame["method"] == "sessions.delete");
+                if later.iter().any(deletes) {
+                    add("existence of session *", r.i, None, there(), "a tool");
+                }
             }
             // What ran is remembered with the policy.
             What::Command { .. } => add("exec approvals", 0, None, Deed::Unknown, "a program that ran"),
@@ -327,10 +336,16 @@ fn others(conns: &[Conn], facts: &Facts, registers: &mut Registers) {
         }
     }
     let ends = ends(conns);
+    let all = || conns.iter().flat_map(|c| &c.requests);
+    // Where many wait one may make room, and after a while each is forgotten: see `pairs`.
+    let many = all().filter(|r| r.method == "node.pair.request").count() > pairs::OF_ONE || facts.end >= pairs::TTL;
     for c in conns {
         for r in &c.requests {
             let from = r.at.i;
             match r.method {
+                "node.pair.request" if many => {
+                    add("request of node *", from, None, Deed::Unknown, "a request that made room");
+                }
                 "node.event" | "send" => add("existence of session *", from, None, there(), "a message"),
                 "wake" => add("existence of session agent:main:main", from, None, there(), "a heartbeat"),
                 "exec.approval.resolve" => add("exec approvals", from, None, Deed::Unknown, "an approval"),
@@ -379,9 +394,29 @@ fn housekeeping(facts: &Facts, registers: &mut Registers) {
 fn sessions(conns: &[Conn], registers: &mut Registers) {
     const EXISTENCE: &str = "existence of session ";
     let known = registers.written(EXISTENCE);
+    let labels = registers.written("label of session ");
     for c in conns {
         let Some(hello) = &c.hello else { continue };
         for r in &c.requests {
+            if r.method == "sessions.resolve" && r.params["agentId"].is_null() && r.params["spawnedBy"].is_null() {
+                let Some(answer) = r.first.filter(|a| a.ok() || a.reason() == "NO_SESSION") else { continue };
+                let mut was = |name: &str, deed: Deed| {
+                    let by = format!("{}: {} {}", c.name, r.method, r.id);
+                    registers.add(name.to_owned(), Use { from: r.at.i, to: Some(answer.at.i), deed, by });
+                };
+                if let Some(key) = r.params["key"].as_str() {
+                    let name = format!("{EXISTENCE}{}", hello.session(key));
+                    if known.contains(&name) {
+                        was(&name, Deed::Was(answer.ok().into()));
+                    }
+                }
+                if r.params["label"].is_string() && !answer.ok() {
+                    for name in &labels {
+                        was(name, Deed::WasNot(r.params["label"].clone()));
+                    }
+                }
+                continue;
+            }
             let Some((Some(payload), Some(to))) = outcome(r) else { continue };
             let mut was = |name: &str, there: bool| {
                 let by = format!("{}: {} {}", c.name, r.method, r.id);
@@ -390,12 +425,27 @@ fn sessions(conns: &[Conn], registers: &mut Registers) {
             if r.method == "sessions.list" {
                 let rows = payload["sessions"].as_array().map_or(&[][..], Vec::as_slice);
                 let plain = ["limit", "includeLastMessage", "includeDerivedTitles", "includeGlobal"];
-                let filtered = r.params.as_object().is_some_and(|p| p.keys().any(|k| !plain.contains(&k.as_str())));
+                let by_key = ["search", "agentId", "includeUnknown"];
+                let known_filter = |k: &str| plain.contains(&k) || by_key.contains(&k);
+                let filtered = r.params.as_object().is_some_and(|p| p.keys().any(|k| !known_filter(k)));
                 let limit = r.params["limit"].as_u64().unwrap_or(200);
                 if filtered || rows.len() as u64 >= limit {
                     continue;
                 }
-                for name in &known {
+                // Of those that are searched for only the ones that have it in their keys.
+                let needle = r.params["search"].as_str().map(|s| s.trim().to_lowercase()).unwrap_or_default();
+                let agent = r.params["agentId"].as_str().map(|id| format!("agent:{}:", id.trim().to_lowercase()));
+                let is_meant = |name: &&String| {
+                    let key = &name[EXISTENCE.len()..];
+                    // These kinds are shown only where they are asked for, and are the default agent's.
+                    let shown = match key {
+                        "unknown" => agent.is_none() && r.params["includeUnknown"] == true,
+                        "global" => agent.is_none() && r.params["includeGlobal"] != false,
+                        _ => true,
+                    };
+                    shown && key.contains(&needle) && agent.as_ref().is_none_or(|of| key.starts_with(of))
+                };
+                for name in known.iter().filter(is_meant) {
                     was(name, rows.iter().any(|row| row["key"] == name[EXISTENCE.len()..]));
                 }
             } else if r.method == "sessions.preview" {

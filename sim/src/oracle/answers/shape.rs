@@ -35,7 +35,7 @@ const SHAPES: [Shape; 40] = [
             either(rows(a, "runIds").all(named), "another run than the one that was named"),
         ])
     }),
-    ("sessions.list", |p, a, _| {
+    ("sessions.list", |p, a, h| {
         let list: Vec<&Value> = rows(a, "sessions").collect();
         let keys: Vec<_> = list.iter().map(|r| (said(&r["key"]), "")).collect();
         // What changes while a list is made may stand where it was.
@@ -49,6 +49,23 @@ const SHAPES: [Shape; 40] = [
             let texts = ["key", "label", "displayName", "subject", "sessionId"];
             texts.iter().any(|t| r[*t].as_str().is_some_and(|s| s.to_lowercase().contains(&needle)))
         };
+        let ago = p["activeMinutes"].as_u64().map_or(0, |m| a["ts"].as_u64().unwrap_or(0).saturating_sub(m * 60_000));
+        let of_kind = |kind: &str| list.iter().any(|r| r["kind"] == kind);
+        let agent = p["agentId"].as_str().map(|id| format!("agent:{}:", id.trim().to_lowercase()));
+        // Those without an agent are the default one's.
+        let default = h.session("x").starts_with(agent.as_deref().unwrap_or_default());
+        let of_agent = |r: &&Value| {
+            let key = said(&r["key"]);
+            agent.as_ref().is_none_or(|of| key.starts_with(of) || default && !key.starts_with("agent:"))
+        };
+        let labels: Vec<_> = list.iter().filter_map(|r| Some((r["label"].as_str()?, ""))).collect();
+        let route = |r: &&Value| {
+            let to = &r["deliveryContext"];
+            r["lastTo"] == to["to"]
+                && r["lastChannel"] == to["channel"]
+                && r["channel"] == to["channel"]
+                && r["lastAccountId"] == to["accountId"]
+        };
         first([
             either(a["count"] == list.len() as u64, "`count` is not the number of rows"),
             either(newest, "not newest first"),
@@ -56,6 +73,16 @@ const SHAPES: [Shape; 40] = [
             either(list.len() as u64 <= most, "more than asked for"),
             either(list.iter().all(label), "another label"),
             either(needle.is_empty() || list.iter().all(found), "something that was not searched for"),
+            // It was asked for before it was made.
+            either(
+                list.iter().all(|r| r["updatedAt"].as_u64().unwrap_or(0) + 3000 >= ago),
+                "one that was silent for longer",
+            ),
+            either(p["includeUnknown"] == true || !of_kind("unknown"), "an unknown one, which was not asked for"),
+            either(p["includeGlobal"] != false || !of_kind("global"), "the global one, which was not asked for"),
+            either(list.iter().all(of_agent), "one of another agent"),
+            either(are_different(&labels), "two of one label"),
+            either(list.iter().all(route), "a route that is told in two ways"),
         ])
     }),
     ("sessions.preview", |p, a, _| {
@@ -91,7 +118,11 @@ const SHAPES: [Shape; 40] = [
         first([of_session(p, a, h), either(kept, "more is kept than was asked for")])
     }),
     ("sessions.resolve", |p, a, h| {
-        p["key"].as_str().and_then(|key| either(a["key"] == h.session(key).as_str(), "another session"))
+        let agent = p["agentId"].as_str().map(|id| format!("agent:{}:", id.trim().to_lowercase()));
+        let named = p["key"].as_str().is_none_or(|key| a["key"] == h.session(key).as_str());
+        let of_agent =
+            agent.is_none_or(|of| !said(&a["key"]).starts_with("agent:") || said(&a["key"]).starts_with(&of));
+        first([either(named, "another session"), either(of_agent, "a session of another agent")])
     }),
     ("send", |p, a, _| {
         let channel = p["channel"].as_str().unwrap_or("whatsapp");

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{Call, plain, quoted, text};
 use crate::{
     history::What,
-    oracle::{facts::Facts, findings::Findings},
+    oracle::{Expect, facts::Facts, findings::Findings},
 };
 
 /// The topic of a forum that is never named in a send.
@@ -37,6 +37,25 @@ fn place(chat: &str, topic: Option<i64>) -> String {
 /// Where somebody wrote: `-100`, `-100:topic:7`.
 pub fn of_update(update: &Value) -> String {
     place(&text(&update["chat"]), topic(update))
+}
+
+/// The session of what somebody wrote, by its whole key (D46, agent-chat-channels.md section 6); `main` is that of the default
+/// agent.
+pub fn session(update: &Value, main: &str, expect: &Expect) -> String {
+    let chat = update["chat"].as_i64().unwrap_or_default();
+    let from = update["from"].as_i64().unwrap_or(chat);
+    let agent = main.split(':').nth(1).unwrap_or("main");
+    match expect.dm_scope.as_str() {
+        _ if chat < 0 => {
+            let topic = topic(update).map(|t| format!(":topic:{t}")).unwrap_or_default();
+            format!("agent:{agent}:telegram:group:{chat}{topic}")
+        }
+        "main" => main.to_owned(),
+        "" if expect.owners.contains(&from) => main.to_owned(),
+        "per-peer" => format!("agent:{agent}:dm:{from}"),
+        "per-account-channel-peer" => format!("agent:{agent}:telegram:default:dm:{from}"),
+        _ => format!("agent:{agent}:telegram:dm:{from}"),
+    }
 }
 
 /// Where a call sends to.

@@ -148,3 +148,35 @@ fn rules_of_groups_are_layered() {
     opened["reply_to_message"]["forum_topic_created"] = json!({ "name": "t" });
     assert!(!reached(-9, 2, opened, "hello"), "what opens a topic is no answer");
 }
+
+#[test]
+fn a_session_that_denies_answers_gets_none() {
+    let mut s = story("open");
+    s.hello("ui-1/1", 2, &["ui-1"]);
+    s.call("ui-1/1", "1", "sessions.patch", json!({ "key": "telegram:dm:1", "sendPolicy": "deny" }));
+    s.answer("ui-1/1", "1", json!({ "ok": true, "path": "p", "key": "agent:main:telegram:dm:1", "entry": {} }));
+    let then = |allowed: bool, answered: bool| {
+        says(&s.but(|s| {
+            write(s, (1, 1), 5, "hello");
+            if allowed {
+                s.call("ui-1/1", "2", "sessions.patch", json!({ "key": "telegram:dm:1", "sendPolicy": null }));
+            }
+            if answered {
+                asked(s, "hello\n[message_id: 5]");
+            }
+        }))
+    };
+    assert_eq!(then(false, false), "");
+    assert!(then(false, true).contains("message 5 reached a model, though agent:main:telegram:dm:1 denies answers"));
+    assert_eq!(then(true, true), "");
+    let sends = |s: &mut Story, id: &str| {
+        s.call(
+            "ui-1/1",
+            id,
+            "chat.send",
+            json!({ "sessionKey": "telegram:dm:1", "message": "m", "idempotencyKey": id }),
+        );
+        s.answer("ui-1/1", id, json!({ "runId": id, "status": "started" }));
+    };
+    assert!(says(&s.but(|s| sends(s, "3"))).contains("chat.send began a run"));
+}

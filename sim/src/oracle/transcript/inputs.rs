@@ -1,8 +1,11 @@
 //! What has been said to sessions, by whom it was asked for, and what else changed them: by the session's whole key.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     history::{
@@ -80,7 +83,7 @@ pub struct View<'a> {
     /// Newest messages wanted.
     pub limit: usize,
     /// The payload of the answer.
-    pub payload: &'a Value,
+    pub payload: Cow<'a, Value>,
 }
 
 /// All of it.
@@ -161,6 +164,7 @@ impl<'a> Inputs<'a> {
         }
         this.commands(conns);
         this.updates(conns, facts, expect);
+        this.tools(conns, facts);
         this.notes.sort_by_key(|n| n.asked);
         this
     }
@@ -215,7 +219,7 @@ impl<'a> Inputs<'a> {
             ("chat.history", Some(session)) => {
                 if let Some(a) = r.first.filter(super::super::conn::Answer::ok) {
                     let limit = r.params["limit"].as_u64().unwrap_or(200) as usize;
-                    let payload = &a.frame["payload"];
+                    let payload = Cow::Borrowed(&a.frame["payload"]);
                     self.views.insert(a.at.i, View { session, asked, limit, payload });
                 }
             }
@@ -275,28 +279,63 @@ impl<'a> Inputs<'a> {
         input.timeout_ms = input.timeout_ms.or(timeout.filter(|t| *t > 0));
     }
 
+    /// What runs say to other sessions, and what they look up of them.
+    fn tools(&mut self, conns: &[Conn<'a>], facts: &Facts<'a>) {
+        let Some(hello) = conns.iter().find_map(|c| c.hello.as_ref()) else { return };
+        let session = |arguments: &Value| arguments["sessionKey"].as_str().map(|shown| hello.session(shown));
+        let mut steps: BTreeMap<u64, u64> = BTreeMap::new();
+        for r in facts.history {
+            match &r.what {
+                What::Model { request, answer, .. } => {
+                    steps.insert(*request, r.t_us);
+                    if !answer.contains("sessions_send") {
+                        continue;
+                    }
+                    let step: Value = serde_json::from_str(answer).unwrap_or_default();
+                    let arguments = step["args"].as_str().and_then(|args| serde_json::from_str(args).ok());
+                    let arguments: Value = arguments.filter(|_| step["name"] == "sessions_send").unwrap_or_default();
+                    if let (Some(session), Some(words)) = (session(&arguments), arguments["message"].as_str()) {
+                        self.said_by_a_tool(session, words.trim(), Mark::of(r));
+                    }
+                }
+                What::Given { after, parts, .. } => {
+                    let Some(view) = looked_up(parts) else { continue };
+                    let asked = after.and_then(|(before, _)| steps.get(&before).copied()).unwrap_or(0);
+                    if let Some(session) = session(&view.0) {
+                        let limit = view.0["limit"].as_u64().unwrap_or(20).clamp(1, 100) as usize;
+                        let payload = Cow::Owned(json!({ "messages": view.1 }));
+                        self.views.insert(r.i, View { session, asked, limit, payload });
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Each call of the tool begins a run of its own.
+    fn said_by_a_tool(&mut self, session: String, words: &str, at: Mark) {
+        let list = self.by_text.entry(shortened(words)).or_default();
+        let known = list.iter().copied().find(|n| self.all[*n].session.as_ref() == Some(&session));
+        let n = known.unwrap_or_else(|| {
+            list.push(self.all.len());
+            let (sent, keys) = (vec![], BTreeSet::new());
+            self.all.push(Input { session: Some(session), at, sent, keys, message: None, timeout_ms: None });
+            self.all.len() - 1
+        });
+        self.all[n].keys.insert(format!("tool {}", at.i));
+    }
+
     fn updates(&mut self, conns: &[Conn], facts: &Facts, expect: &Expect) {
         let main = conns.iter().find_map(|c| Some(c.hello.as_ref()?.session("main")));
         let main = main.unwrap_or_else(|| "agent:main:main".to_owned());
-        let agent = main.split(':').nth(1).unwrap_or("main").to_owned();
         for r in facts.history {
             match &r.what {
                 What::Update { update, .. } => {
-                    let Some(chat) = update["chat"].as_i64() else { continue };
-                    let from = update["from"].as_i64().unwrap_or(chat);
+                    if update["chat"].as_i64().is_none() {
+                        continue;
+                    }
                     let words = update["text"].as_str().unwrap_or_default();
-                    let owner = expect.owners.contains(&from);
-                    let session = match expect.dm_scope.as_str() {
-                        _ if chat < 0 => {
-                            let topic = telegram::places::topic(update).map(|t| format!(":topic:{t}"));
-                            format!("agent:{agent}:telegram:group:{chat}{}", topic.unwrap_or_default())
-                        }
-                        "main" => main.clone(),
-                        "" if owner => main.clone(),
-                        "per-peer" => format!("agent:{agent}:dm:{from}"),
-                        "per-account-channel-peer" => format!("agent:{agent}:telegram:default:dm:{from}"),
-                        _ => format!("agent:{agent}:telegram:dm:{from}"),
-                    };
+                    let session = telegram::places::session(update, &main, expect);
                     let plain = words.trim();
                     if STOP.iter().any(|s| plain.eq_ignore_ascii_case(s)) {
                         self.stops.push((session, r.t_us));
@@ -423,6 +462,19 @@ impl<'a> Inputs<'a> {
     pub fn said_between(&self, session: &str, from: u64, to: u64) -> bool {
         self.all.iter().any(|i| i.session.as_deref() == Some(session) && (from..=to).contains(&i.at.t))
     }
+}
+
+/// The first call of `sessions_history` in what a request adds, with what came of it.
+fn looked_up(parts: &[Part]) -> Option<(Value, Value)> {
+    parts.iter().find_map(|part| {
+        let Part::Call { id, name, arguments } = part else { return None };
+        let result = parts.iter().find_map(|p| match p {
+            Part::Result { id: of, text } if of == id && name == "sessions_history" => Some(text),
+            _ => None,
+        })?;
+        let messages: Value = serde_json::from_str(result).ok()?;
+        Some((serde_json::from_str(arguments).ok()?, messages)).filter(|(_, messages)| messages.is_array())
+    })
 }
 
 fn is_command(words: &str) -> bool {

@@ -64,14 +64,14 @@ async fn f55_labels_are_found_as_they_are() {
     put(&sessions, "agent:a:1", 1, label("x")).await;
     put(&sessions, "agent:a:2", 2, label("x\0agent:a:1")).await;
     put(&sessions, "agent:a:3", 3, label("xy")).await;
-    put(&sessions, "agent:b:4", 4, label("x")).await;
+    put(&sessions, "agent:b:4", 4, label("y")).await;
     let of = |name: &str| sessions.labelled(name, 9).unwrap();
     assert_eq!(
-        (of("x"), of("xy"), of("")),
-        (vec!["agent:a:1".into(), "agent:b:4".into()], vec!["agent:a:3".into()], vec![])
+        (of("x"), of("xy"), of("y"), of("")),
+        (vec!["agent:a:1".into()], vec!["agent:a:3".into()], vec!["agent:b:4".into()], vec![])
     );
-    assert_eq!(sessions.labelled("x", 1).unwrap(), ["agent:a:1"]);
     put(&sessions, "agent:a:1", 5, |e| e.label = None).await;
+    put(&sessions, "agent:b:4", 5, label("x")).await;
     assert_eq!(of("x"), ["agent:b:4"]);
 }
 
@@ -136,4 +136,21 @@ async fn f55_indexes_follow_every_change() {
     };
     store.write(spoil).await.unwrap();
     assert_eq!(store.read(differences).unwrap().len(), 2);
+}
+
+/// Found by the scenario `session_lists`: two asked for one label at once, and both were given it.
+#[tokio::test]
+async fn d48_of_two_that_ask_for_one_label_at_once_one_has_it() {
+    let (sessions, ..) = sessions();
+    let named = |key: &'static str| {
+        let change = |entry: &mut SessionEntry| entry.label = Some("twin".to_owned());
+        sessions.update(key, 1, change, |_, _| Ok(()))
+    };
+    let (one, two) = tokio::join!(named("agent:a:1"), named("agent:a:2"));
+    let labels = [one.unwrap().0.label, two.unwrap().0.label];
+    assert_eq!(labels.iter().flatten().count(), 1, "{labels:?}");
+    assert_eq!(sessions.labelled("twin", 5).unwrap().len(), 1);
+    // Its own it keeps.
+    put(&sessions, "agent:a:1", 2, |entry| entry.label = Some("twin".to_owned())).await;
+    assert_eq!(sessions.labelled("twin", 5).unwrap().len(), 1);
 }
