@@ -32,7 +32,7 @@ fn shown(gateway: &Gateway) -> Result<ConfigGet, Failure> {
         Err(problems) => problems.into_iter().map(|p| ConfigIssue { path: p.path, message: p.message }).collect(),
     };
     let redacted = parsed.as_ref().map_or_else(|| json!({}), openclaw_config::redacted);
-    let config = serde_json::to_value(&*options.config).unwrap_or(Value::Null);
+    let config = serde_json::to_value(&*gateway.config()).unwrap_or(Value::Null);
     Ok(ConfigGet {
         path,
         exists: text.is_some(),
