@@ -12,6 +12,7 @@ mod check;
 mod config;
 mod conversation;
 mod defaults;
+pub mod diff;
 mod duration;
 pub mod edit;
 mod explain;

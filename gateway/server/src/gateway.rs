@@ -127,11 +127,10 @@ impl Gateway {
         let now = clock.wall();
         let store = schema::open(&platform)?;
         let config = options.config.clone();
-        let limits = &config.gateway.limits;
-        let (ttl, max) = (limits.dedupe_ms, limits.max_dedupe_entries as usize);
         let settings = Settings::new(config.clone());
         let sessions = Arc::new(Sessions::new(store.clone(), entropy.fork("sessions")));
-        let idempotency = Idempotency::load(store.clone(), clock.clone(), ttl, max)?.watched(platform.probe.clone());
+        let idempotency =
+            Idempotency::load(store.clone(), clock.clone(), settings.clone())?.watched(platform.probe.clone());
         let idempotency = Arc::new(idempotency);
         let channels = Arc::new(Channels::open(&platform, &store, &options)?);
         let delivery = Arc::new(Delivery::load(

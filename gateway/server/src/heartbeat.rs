@@ -102,6 +102,7 @@ impl Heartbeats {
     pub async fn serve(self: Arc<Self>, stop: CancellationToken) {
         let (this, deps) = (&self, &self.deps);
         loop {
+            let changed = deps.settings.changed();
             let every = interval_ms(&deps.settings.get()).map(Duration::from_millis);
             let timer = async {
                 match every {
@@ -112,6 +113,8 @@ impl Heartbeats {
             openclaw_platform::select! {
                 () = stop.cancelled() => return,
                 () = this.notify.notified() => tokio::time::sleep(COALESCE).await,
+                // Another interval counts from its edit on.
+                () = changed => continue,
                 () = timer => {}
             }
             // Woken while heartbeats are off: nothing happens, as the sheet says.

@@ -21,6 +21,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     failure::Failure,
     runs::outcome::Outcome,
+    settings::Settings,
     store::{self, Store, StoreError},
 };
 
@@ -129,13 +130,28 @@ enum Slot {
     Done(Record, Mono),
 }
 
+/// How long a key is remembered, and how many are (`gateway.limits`).
+struct Bounds {
+    ttl_ms: u64,
+    max: usize,
+}
+
+impl Bounds {
+    fn of(settings: &Settings) -> Self {
+        let limits = &settings.get().gateway.limits;
+        Self { ttl_ms: limits.dedupe_ms, max: limits.max_dedupe_entries as usize }
+    }
+    fn ttl(&self) -> Duration {
+        Duration::from_millis(self.ttl_ms)
+    }
+}
+
 /// All keys, oldest first; bounded in age and number.
 pub struct Idempotency {
     store: Store,
     clock: Arc<dyn Clock>,
     slots: Mutex<IndexMap<String, Slot>>,
-    ttl: Duration,
-    max: usize,
+    settings: Settings,
     probe: Arc<dyn Probe>,
 }
 
@@ -144,8 +160,9 @@ impl Idempotency {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub fn load(store: Store, clock: Arc<dyn Clock>, ttl_ms: u64, max: usize) -> Result<Self, StoreError> {
+    pub fn load(store: Store, clock: Arc<dyn Clock>, settings: Settings) -> Result<Self, StoreError> {
         let now = clock.moment();
+        let Bounds { ttl_ms, max } = Bounds::of(&settings);
         // The database may hold more than count, until the next sweep: only what counts is kept at any moment.
         let mut newest: BTreeMap<(Millis, String), Record> = BTreeMap::new();
         let keep = |key, record: Record| {
@@ -158,8 +175,8 @@ impl Idempotency {
         };
         store.read(|tx| store::each(tx, store::DEDUPE, keep))?;
         let slots = newest.into_iter().map(|((at, key), record)| (key, Slot::Done(record, now.mono_of(at))));
-        let (slots, ttl) = (Mutex::new(slots.collect()), Duration::from_millis(ttl_ms));
-        Ok(Self { store, clock, slots, ttl, max, probe: Arc::new(NoProbe) })
+        let slots = Mutex::new(slots.collect());
+        Ok(Self { store, clock, slots, settings, probe: Arc::new(NoProbe) })
     }
 
     /// The same, watched.
@@ -171,8 +188,8 @@ impl Idempotency {
         self.slots.locked()
     }
 
-    fn is_expired(&self, slot: &Slot) -> bool {
-        matches!(slot, Slot::Done(_, since) if self.clock.mono().duration_since(*since) >= self.ttl)
+    fn is_expired(&self, slot: &Slot, ttl: Duration) -> bool {
+        matches!(slot, Slot::Done(_, since) if self.clock.mono().duration_since(*since) >= ttl)
     }
 
     /// Looks a key up and claims it when it is new.
@@ -189,8 +206,9 @@ impl Idempotency {
     ) -> Result<Check, ErrorShape> {
         let name = format!("{method}:{identity}:{key}");
         let hash = hash(params);
+        let bounds = Bounds::of(&self.settings);
         let mut slots = self.lock();
-        if slots.get(&name).is_some_and(|s| self.is_expired(s)) {
+        if slots.get(&name).is_some_and(|s| self.is_expired(s, bounds.ttl())) {
             slots.shift_remove(&name);
         }
         let other = || ErrorShape::invalid("IDEMPOTENCY_MISMATCH", "idempotencyKey was used with other parameters");
@@ -209,7 +227,8 @@ impl Idempotency {
             }
             None => {}
         }
-        if slots.len() >= self.max {
+        // More than one where fewer may be kept than before.
+        while slots.len() >= bounds.max {
             let oldest = slots.iter().find(|(_, s)| matches!(s, Slot::Done(..))).map(|(k, _)| k.clone());
             let Some(oldest) = oldest else {
                 return Err(ErrorShape::unavailable("BUSY", "too many requests under way").retry(Some(1000)));
@@ -221,7 +240,7 @@ impl Idempotency {
         // Those of an earlier process come on top, once.
         let resumed = |s: &Slot| matches!(s, Slot::InFlight { pending, .. } if pending.resumed);
         let is_bounded =
-            slots.len() <= self.max || slots.len() <= self.max + slots.values().filter(|s| resumed(s)).count();
+            slots.len() <= bounds.max || slots.len() <= bounds.max + slots.values().filter(|s| resumed(s)).count();
         self.probe.always("idempotency.bounded", is_bounded);
         Ok(Check::New(Claim { key: name, hash, at: now }))
     }
@@ -291,7 +310,8 @@ impl Idempotency {
     /// # Errors
     /// When the database cannot be written.
     pub async fn sweep(&self) -> Result<(), StoreError> {
-        self.lock().retain(|_, s| !self.is_expired(s));
+        let ttl = Bounds::of(&self.settings).ttl();
+        self.lock().retain(|_, s| !self.is_expired(s, ttl));
         let stored = self.store.read(|tx| store::keys(tx, store::DEDUPE))?;
         // A key is in memory for as long as it counts, and while its run goes on.
         let old: Vec<String> = {
@@ -407,16 +427,46 @@ fn hash(params: &impl Serialize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use openclaw_config::Config;
     use openclaw_platform::os;
 
     use super::*;
+
+    fn remembering(ttl_ms: u64, max: u64) -> Arc<Config> {
+        let mut config = Config::default();
+        (config.gateway.limits.dedupe_ms, config.gateway.limits.max_dedupe_entries) = (ttl_ms, max);
+        Arc::new(config)
+    }
+
+    /// Age and number are those of the configuration in force, not of the one at the start.
+    #[tokio::test(start_paused = true)]
+    async fn another_configuration_counts_at_once() {
+        let platform = os::without_files();
+        let (store, settings) = (crate::schema::open(&platform).unwrap(), Settings::new(remembering(60_000, 20)));
+        let keys = Idempotency::load(store, platform.clock.clone(), settings.clone()).unwrap();
+        let ask = |key: &str| keys.check("send", "me", key, &1, 1).unwrap();
+        for n in 0..20 {
+            let Check::New(claim) = ask(&n.to_string()) else { panic!("{n} is new") };
+            keys.finish(&claim, claim.answered(None, None));
+        }
+        assert!(matches!(ask("0"), Check::Done(_)));
+        settings.replace(remembering(60_000, 16));
+        assert!(matches!(ask("new"), Check::New(_)));
+        assert_eq!(keys.lock().len(), 16);
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert!(matches!(ask("19"), Check::Done(_)));
+        settings.replace(remembering(1000, 16));
+        assert!(matches!(ask("19"), Check::New(_)));
+    }
 
     /// What an earlier process left beyond the bound, before anybody swept, takes no memory (F55).
     #[tokio::test(start_paused = true)]
     async fn f55_a_start_takes_no_more_keys_than_count() {
         let platform = os::without_files();
         let store = crate::schema::open(&platform).unwrap();
-        let open = |max| Idempotency::load(store.clone(), platform.clock.clone(), 60_000, max).unwrap();
+        let open = |max| {
+            Idempotency::load(store.clone(), platform.clock.clone(), Settings::new(remembering(60_000, max))).unwrap()
+        };
         let keys = open(100);
         for n in 0..20 {
             let Ok(Check::New(claim)) = keys.check("send", "me", &format!("{n:02}"), &1, 1) else {
@@ -439,7 +489,8 @@ mod tests {
     async fn f16_the_sweep_removes_what_is_too_old_and_nothing_else() {
         let platform = os::without_files();
         let store = crate::schema::open(&platform).unwrap();
-        let keys = Idempotency::load(store.clone(), platform.clock.clone(), 60_000, 100).unwrap();
+        let settings = Settings::new(remembering(60_000, 100));
+        let keys = Idempotency::load(store.clone(), platform.clock.clone(), settings).unwrap();
         let claim = |key: &str| match keys.check("send", "me", key, &1, 1).unwrap() {
             Check::New(claim) => claim,
             Check::InFlight(..) | Check::Done(_) => panic!("{key} is new"),

@@ -137,6 +137,7 @@ async fn serve(
     channels.cancel();
     let reason = "gateway stopping".to_owned();
     gateway.hub.events().publish(&SHUTDOWN, &Shutdown { reason, restart_expected_ms: None });
+    let limits = gateway.settings.get().gateway.limits.clone();
     let cut_off = drain(&gateway, Duration::from_millis(limits.drain_ms), &mut control).await;
     // A run is over before its caller has been told; behind the close frame nobody would hear it (F13).
     let _ = tokio::time::timeout(LAST_ANSWERS, gateway.runs.answered()).await;

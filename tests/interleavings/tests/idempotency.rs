@@ -8,6 +8,7 @@ use std::sync::{
 use interleavings::{World, explore};
 use openclaw_server::{
     idempotency::{Check, Idempotency},
+    settings::Settings,
     store::{self, Store},
 };
 use serde_json::{Value, json};
@@ -15,7 +16,7 @@ use shuttle::{future::block_on, thread};
 
 fn keys(world: &World) -> (Store, Arc<Idempotency>) {
     let store = world.store();
-    let keys = Idempotency::load(store.clone(), world.platform().clock, 60_000, 100);
+    let keys = Idempotency::load(store.clone(), world.platform().clock, Settings::new(Arc::default()));
     (store, Arc::new(keys.expect("the database can be read")))
 }
 

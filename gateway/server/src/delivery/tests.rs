@@ -159,7 +159,8 @@ impl Process {
         let store = crate::schema::open(&platform).unwrap();
         let mut channels = Channels::open(&platform, &store, &options).unwrap();
         channels.put(wire.clone());
-        let idempotency = Idempotency::load(store.clone(), platform.clock.clone(), 300_000, 1000).unwrap();
+        let idempotency =
+            Idempotency::load(store.clone(), platform.clock.clone(), Settings::new(Arc::default())).unwrap();
         let idempotency = Arc::new(idempotency);
         let deps = Deps {
             store: store.clone(),

@@ -260,7 +260,6 @@ impl Runs {
     /// # Errors
     /// When the database cannot be read.
     pub fn load(deps: Deps) -> Result<Self, StoreError> {
-        let parallel = deps.settings.get().agents.defaults.max_concurrent as usize;
         let (now, mut state) = (deps.platform.clock.moment(), State::default());
         // The database may hold more than count, until the next sweep.
         let mut newest: BTreeMap<(Option<Millis>, String), AgentWait> = BTreeMap::new();
@@ -278,10 +277,10 @@ impl Runs {
             }
         }
         Ok(Self {
+            permits: Permits::new(deps.settings.clone()),
             deps,
             toolbox: OnceLock::new(),
             state: Mutex::new(state),
-            permits: Permits::new(parallel),
             idle: Notify::new(),
             owed: AtomicUsize::new(0),
             cut_off: CancellationToken::new(),
