@@ -34,6 +34,7 @@ pub const ALWAYS: &[&str] = &[
     "runs.live_until_their_end",
     "runs.nobody_took_the_lane",
     "runs.one_per_lane",
+    "stop.tasks_end",
     "store.batch_bounded",
     "store.queue_bounded",
 ];
