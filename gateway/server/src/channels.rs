@@ -7,6 +7,7 @@ pub mod fetch;
 pub mod inbox;
 pub mod media;
 mod pending;
+mod received;
 mod telegram;
 
 use std::{

@@ -74,6 +74,10 @@ pub const HISTORY_BYTES: usize = 6 << 20;
 pub const CONTEXT_MESSAGES: usize = 400;
 /// Decoded bytes of one attachment of a request.
 pub const ATTACHMENT_BYTES: usize = 5_000_000;
+/// Files that people sent and that are kept; the oldest make room (F04).
+pub const RECEIVED_FILES: usize = 1000;
+/// Bytes of all of them.
+pub const RECEIVED_BYTES: u64 = 1 << 30;
 /// Attachments of one request or inbound message.
 pub const ATTACHMENTS: usize = 10;
 /// Bytes of one media file sent through a channel.

@@ -3,7 +3,7 @@
 use std::{io::ErrorKind, path::PathBuf, sync::Arc};
 
 use openclaw_channels::Media;
-use openclaw_platform::{Entropy, EntropyExt as _, Platform, Spawner, SpawnerExt as _, Storage};
+use openclaw_platform::{Platform, Spawner, SpawnerExt as _};
 use openclaw_protocol::{display, error::ErrorShape, message::Content};
 
 use super::{
@@ -11,6 +11,7 @@ use super::{
     envelope::part,
     fetch::MediaFetch,
     pending::Pending,
+    received::Received,
 };
 use crate::{
     delivery::{Delivery, outbound::OutboundMessage},
@@ -44,9 +45,8 @@ pub struct Attachments {
     outbound: MediaBudget,
     /// Memory for those on their way in.
     inbound: MediaBudget,
-    storage: Arc<dyn Storage>,
+    received: Received,
     tasks: Arc<dyn Spawner>,
-    entropy: Arc<dyn Entropy>,
 }
 
 impl Attachments {
@@ -57,9 +57,13 @@ impl Attachments {
             deps,
             outbound: MediaBudget::new(MEDIA_IN_MEMORY),
             inbound: MediaBudget::new(INBOUND_IN_MEMORY),
-            storage: platform.storage.clone(),
+            received: Received::new(
+                platform.storage.clone(),
+                platform.tasks.clone(),
+                platform.clock.clone(),
+                platform.entropy.clone(),
+            ),
             tasks: platform.tasks.clone(),
-            entropy: platform.entropy.clone(),
         }
     }
 
@@ -88,16 +92,12 @@ impl Attachments {
         out
     }
 
-    /// Keeps a received file; the name on disk is ours, no outside string becomes a path (S11).
+    /// Keeps a received file; what the model is told of it.
     async fn keep_file(&self, name: &str, bytes: &bytes::Bytes) -> String {
-        let extension: String = name.rsplit_once('.').map_or("bin", |(_, e)| e).chars().take(8).collect();
-        let extension = if extension.chars().all(|c| c.is_ascii_alphanumeric()) { extension } else { "bin".into() };
-        let file = format!("media/inbound/{}.{extension}", self.entropy.hex(12));
         let shown = part(name, ENVELOPE_NAME);
-        let (storage, path, data) = (self.storage.clone(), file.clone(), bytes.clone());
-        match self.tasks.blocking(move || storage.write_atomic(&path, &data)).await {
-            Some(Ok(())) => format!("[file {shown}: {}]", self.deps.state_dir.join(file).display()),
-            _ => format!("[file {shown} could not be kept]"),
+        match self.received.keep(name, bytes).await {
+            Some(file) => format!("[file {shown}: {}]", self.deps.state_dir.join(file).display()),
+            None => format!("[file {shown} could not be kept]"),
         }
     }
 
