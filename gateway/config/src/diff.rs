@@ -220,7 +220,7 @@ fn in_force(class: Class, path: &Path) -> Effect {
         (Class::Nothing, _) => Effect::Nothing,
         (Class::Live, _) => Effect::Live,
         (Class::Channel, Some(Segment::Key(id))) => Effect::Channel(id.clone()),
-        (Class::Channel, _) | (Class::Restart, _) => Effect::Restart,
+        (Class::Channel | Class::Restart, _) => Effect::Restart,
     }
 }
 
@@ -260,17 +260,16 @@ fn steps(pattern: &str) -> impl Iterator<Item = &str> {
 
 /// The table as it stands in `docs/configuration.md`.
 pub fn table() -> String {
-    let mut out = String::from("| path | a change of it | because |\n| --- | --- | --- |\n");
-    for Row { path, class, reason } in TABLE {
+    let rows = TABLE.iter().map(|Row { path, class, reason }| {
         let effect = match class {
             Class::Nothing => "nothing",
             Class::Live => "live",
             Class::Channel => "restarts the channel",
             Class::Restart => "restart",
         };
-        out.push_str(&format!("| `{path}` | {effect} | {reason} |\n"));
-    }
-    out
+        format!("| `{path}` | {effect} | {reason} |\n")
+    });
+    ["| path | a change of it | because |\n| --- | --- | --- |\n".to_owned()].into_iter().chain(rows).collect()
 }
 
 #[cfg(test)]

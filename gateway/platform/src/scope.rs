@@ -235,8 +235,11 @@ mod tests {
                 let (scope, held) = (scope(), Arc::new(()));
                 let kept = held.clone();
                 scope.spawn("holds", async move {
-                    let _kept = kept;
-                    if cut { std::future::pending::<()>().await } else { tokio::task::yield_now().await }
+                    if cut {
+                        std::future::pending::<()>().await;
+                    }
+                    tokio::task::yield_now().await;
+                    drop(kept);
                 });
                 if cut {
                     scope.cut(&["holds"]);

@@ -1,6 +1,6 @@
 //! A gateway that stops and starts again inside one process, under load: nothing of the one before is left (F21, F22).
 
-#![allow(clippy::unwrap_used, clippy::disallowed_methods)] // looks at the gateway from outside
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, clippy::disallowed_types)] // looks from outside
 
 mod support;
 
@@ -195,7 +195,7 @@ async fn busy(port: u16, round: usize, n: usize) -> Busy {
             match message {
                 Ok(Message::Close(frame)) => return (frame.map(|f| f.code.into()), ended),
                 Ok(Message::Text(text)) => {
-                    ended += usize::from(text.contains("\"lifecycle\"") && text.contains("\"end\""))
+                    ended += usize::from(text.contains("\"lifecycle\"") && text.contains("\"end\""));
                 }
                 Ok(_) => {}
                 Err(tungstenite::Error::ConnectionClosed) => break,
