@@ -1,5 +1,6 @@
 //! send (agent-chat-channels.md section 8): through a channel, once per key.
 
+use openclaw_channels::table;
 use openclaw_protocol::{
     display,
     error::ErrorShape,
@@ -7,7 +8,6 @@ use openclaw_protocol::{
 };
 
 use crate::{
-    channels,
     delivery::{
         self, Draft,
         letter::{Cause, Promise},
@@ -19,18 +19,14 @@ use crate::{
     sessions::{self, entry::Route},
 };
 
-/// As in the reference.
-const DEFAULT_CHANNEL: &str = "whatsapp";
-
 pub async fn send(call: Call, params: SendParams) -> Result<Reply<Send>, Failure> {
     let gateway = &call.gateway;
-    let channel = params.channel.as_deref().map(str::trim).filter(|c| !c.is_empty()).unwrap_or(DEFAULT_CHANNEL);
+    let channel = params.channel.as_deref().map(str::trim).filter(|c| !c.is_empty()).unwrap_or(table::default_id());
     let channel = channel.to_lowercase();
     let account = gateway.channels.account(&channel, params.account_id.as_deref());
-    let whatsapp = channel == DEFAULT_CHANNEL && gateway.channels.has_whatsapp();
-    if account.is_none() && !whatsapp {
+    if account.is_none() {
         let shown = display::short(&channel, 64);
-        let text = if channels::is_known(&channel) && gateway.channels.account(&channel, None).is_some() {
+        let text = if table::is_known(&channel) && gateway.channels.account(&channel, None).is_some() {
             format!("unknown account of channel {shown}")
         } else {
             format!("unsupported channel: {shown}")
