@@ -190,6 +190,39 @@ fn the_domain_knows_no_transport() {
     assert!(wrong.is_empty(), "an arrow that points up: {wrong:#?}");
 }
 
+/// A channel is a folder and a row of the table (`gateway/channels/src/table.rs`): no other code names one.
+#[test]
+fn nothing_names_a_channel_but_its_folder_and_the_table() {
+    let at_home = ["channels/src/telegram", "channels/src/whatsapp", "channels/src/table.rs", "channels/src/lib.rs"];
+    let excused = [
+        ("config/src/channels.rs", "the file's sections have types"),
+        ("config/src/telegram.rs", "its section"),
+        ("config/src/check.rs", "the rules of its section"),
+        ("config/src/legacy.rs", "where older keys moved"),
+        ("config/src/lib.rs", "the module of its section"),
+        ("cli/src/commands/doctor/people.rs", "judges the lists of people in its section"),
+        ("server/src/tools/own.rs", "an example among the words that a model reads"),
+    ];
+    let mut naming = BTreeSet::new();
+    for room in ROOMS {
+        for (path, text) in sources(&format!("gateway/{room}")) {
+            if !path.ends_with("tests.rs") && names_a_channel(&text) {
+                naming.insert(format!("{room}/src/{path}"));
+            }
+        }
+    }
+    let is_home = |path: &&String| at_home.iter().any(|home| path.starts_with(home));
+    assert!(naming.iter().filter(is_home).count() > 5, "{naming:?}");
+    let others: BTreeSet<_> = naming.iter().filter(|path| !is_home(path)).map(String::as_str).collect();
+    assert_eq!(others, excused.iter().map(|(path, _)| *path).collect());
+}
+
+fn names_a_channel(text: &str) -> bool {
+    let code = text.split("\n#[cfg(test)]\n").next().unwrap_or_default();
+    let lines = code.lines().map(|line| line.split("//").next().unwrap_or_default().to_lowercase());
+    lines.into_iter().any(|line| ["telegram", "whatsapp"].iter().any(|name| line.contains(name)))
+}
+
 fn names_the_whole(code: &str) -> bool {
     let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
     let ways = ["gateway::Gateway", "&Gateway", "<Gateway"];
@@ -257,6 +290,8 @@ fn the_search_finds_what_it_looks_for() {
         names_the_whole("fn f(gateway: &Gateway) {}") && !names_the_whole("// &Gateway\nfn f(nodes: &GatewayNodes)")
     );
     assert!(takes_poison("m.lock()\n    .unwrap_or_else(PoisonError::into_inner)") && !takes_poison("m.locked()"));
+    assert!(names_a_channel("if id == \"telegram\" {") && names_a_channel("use x::WhatsApp;"));
+    assert!(!names_a_channel("a(); // telegram") && !names_a_channel("a();\n#[cfg(test)]\nmod t { \"telegram\" }"));
     assert!(!unbiased("openclaw_platform::select! {") && !unbiased("futures_util::select_biased! {"));
 }
 

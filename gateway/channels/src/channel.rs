@@ -39,6 +39,15 @@ pub trait Channel: Send + Sync {
     fn parse_target(&self, to: &str) -> Result<Target, SendError>;
     /// What is known without asking the service.
     fn status(&self) -> AccountStatus;
+    /// The status as `channels.status` shows it.
+    fn row(&self) -> serde_json::Value {
+        serde_json::to_value(self.status()).unwrap_or_default()
+    }
+    /// Whether a person has linked it to the service; `None` where that is no question, since it signs in with a credential of
+    /// the configuration.
+    fn is_linked(&self) -> Option<bool> {
+        None
+    }
     /// Asks the service who we are; bounded by `timeout_ms`.
     fn probe(&self, timeout_ms: u64) -> BoxFuture<'_, serde_json::Value>;
 }

@@ -5,10 +5,14 @@
 //! is not its business. It reaches the network only through the platform's
 //! transport. What may never be here: sessions, agents, the WebSocket protocol.
 //!
-//! Start reading at [`Channel`]; Telegram is in [`telegram`], who may write to the agent in [`access`].
+//! Start reading at [`Channel`]; all channels stand in [`table`], who may write to the agent in [`access`].
 
 pub mod access;
 mod channel;
+mod factory;
+pub mod table;
 pub mod telegram;
+mod whatsapp;
 
 pub use channel::*;
+pub use factory::{ChannelFactory, Made, Making};

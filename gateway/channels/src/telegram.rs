@@ -4,6 +4,7 @@
 //! that Telegram asks for in `limits`, Markdown in `format` and `rich`, the calls themselves in `api`.
 
 mod api;
+mod factory;
 mod format;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
@@ -28,6 +29,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+pub use self::factory::FACTORY;
 pub use self::options::{DEFAULT_API_ROOT, DEFAULT_MEDIA_MAX, DEFAULT_TEXT_CHUNK, TelegramOptions};
 use self::{
     api::{ApiError, BotApi},
@@ -42,6 +44,8 @@ use crate::{
     access::{AccessRules, PairingStore},
 };
 
+/// Its id.
+const ID: &str = "telegram";
 /// How long one poll waits for updates.
 const POLL_SECONDS: u32 = 30;
 /// Time for a call that does not wait by itself.

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use openclaw_channels::table::TABLE;
 use openclaw_config::{own_secrets_in, parse, read_value};
 use openclaw_platform::{
     SpawnerExt as _, Storage,
@@ -185,7 +186,7 @@ fn options(session: &Session, args: &RunArgs, plan: Plan, log_file: Option<Strin
         }),
         own_secrets: own_secrets(session),
         masker,
-        telegram_token: session.env.secret("TELEGRAM_BOT_TOKEN"),
+        channel_tokens: TABLE.iter().filter_map(|f| Some((f.id, session.env.secret(f.variable?)?))).collect(),
         log_file,
     }
 }

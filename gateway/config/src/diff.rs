@@ -1,6 +1,6 @@
 //! What an edit of the configuration changes, and what each change takes: one table for code, document and test.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use serde_json::{Map, Value};
 
@@ -260,17 +260,16 @@ fn steps(pattern: &str) -> impl Iterator<Item = &str> {
 
 /// The table as it stands in `docs/configuration.md`.
 pub fn table() -> String {
-    let mut out = String::from("| path | a change of it | because |\n| --- | --- | --- |\n");
-    for Row { path, class, reason } in TABLE {
+    let rows = TABLE.iter().map(|Row { path, class, reason }| {
         let effect = match class {
             Class::Nothing => "nothing",
             Class::Live => "live",
             Class::Channel => "restarts the channel",
             Class::Restart => "restart",
         };
-        let _ = writeln!(out, "| `{path}` | {effect} | {reason} |");
-    }
-    out
+        format!("| `{path}` | {effect} | {reason} |\n")
+    });
+    ["| path | a change of it | because |\n| --- | --- | --- |\n".to_owned()].into_iter().chain(rows).collect()
 }
 
 #[cfg(test)]

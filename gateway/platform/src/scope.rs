@@ -237,9 +237,8 @@ mod tests {
                 scope.spawn("holds", async move {
                     if cut {
                         std::future::pending::<()>().await;
-                    } else {
-                        tokio::task::yield_now().await;
                     }
+                    tokio::task::yield_now().await;
                     drop(kept);
                 });
                 if cut {

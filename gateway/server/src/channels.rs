@@ -8,7 +8,6 @@ pub mod inbox;
 pub mod media;
 mod pending;
 mod received;
-mod telegram;
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +15,11 @@ use std::{
     time::Duration,
 };
 
-use openclaw_channels::{AccountStatus, Channel, ChannelError, Inbound, Target, access::PairingStore};
+use openclaw_channels::{
+    AccountStatus, Channel, ChannelError, Inbound, Making, Target,
+    access::PairingStore,
+    table::{self, TABLE},
+};
 use openclaw_config::Config;
 use openclaw_platform::{Millis, Platform, Spawner, SpawnerExt as _, sync::LockExt as _};
 use openclaw_protocol::{
@@ -35,38 +38,12 @@ use crate::{
 
 pub use pending::Pending;
 
-/// Known elsewhere in the family; named here so that `unknown channel` means a typing error.
-const KNOWN: [&str; 17] = [
-    "telegram",
-    "whatsapp",
-    "discord",
-    "slack",
-    "signal",
-    "imessage",
-    "msteams",
-    "googlechat",
-    "line",
-    "matrix",
-    "mattermost",
-    "nostr",
-    "zalo",
-    "zalouser",
-    "bluebubbles",
-    "last",
-    "webchat",
-];
-/// A channel whose receiver ended for good is not started again; one that could not start is, after this.
-const TELEGRAM: &str = "telegram";
-const WHATSAPP: &str = "whatsapp";
-
 /// The accounts, and what arrived.
 pub struct Channels {
     accounts: BTreeMap<(String, String), Arc<dyn Channel>>,
     pairing: BTreeMap<String, Arc<PairingStore>>,
     /// Configuration problems by account, for status.
     problems: Vec<(String, String, String)>,
-    /// WhatsApp is configured; it cannot be linked yet.
-    whatsapp: Option<Value>,
     /// What came in and waits to be handled.
     pub inbox: inbox::Inbox,
     probes: Mutex<BTreeMap<(String, String), (Millis, Value)>>,
@@ -87,16 +64,7 @@ pub struct ChannelsHealth {
 }
 
 fn label(channel: &str) -> &str {
-    match channel {
-        TELEGRAM => "Telegram",
-        WHATSAPP => "WhatsApp",
-        other => other,
-    }
-}
-
-/// True for a name that a request may use.
-pub fn is_known(channel: &str) -> bool {
-    KNOWN.contains(&channel)
+    table::find(channel).map_or(channel, |factory| factory.label)
 }
 
 impl Channels {
@@ -108,21 +76,32 @@ impl Channels {
         let mut accounts: BTreeMap<_, Arc<dyn Channel>> = BTreeMap::new();
         let mut pairing = BTreeMap::new();
         let mut problems = Vec::new();
-        if let Some(settings) = &options.config.channels.telegram {
-            let senders = Arc::new(PairingStore::new(platform, TELEGRAM));
-            pairing.insert(TELEGRAM.to_owned(), senders.clone());
-            for account in settings.accounts(options.config.channels.defaults.as_ref()) {
-                let id = account.id.clone();
-                match telegram::account(platform, &account, senders.clone(), options) {
-                    Ok(channel) => drop(accounts.insert((TELEGRAM.to_owned(), id), channel)),
-                    Err(problem) => problems.push((TELEGRAM.to_owned(), id, problem)),
+        let config = &*options.config;
+        for factory in TABLE {
+            let ids = (factory.accounts)(config);
+            if ids.is_empty() {
+                continue;
+            }
+            let senders = Arc::new(PairingStore::new(platform, factory.id));
+            if factory.has_pairing {
+                pairing.insert(factory.id.to_owned(), senders.clone());
+            }
+            let making = Making {
+                platform,
+                config,
+                pairing: senders,
+                token: options.channel_tokens.get(factory.id),
+                read_secret: &*options.read_secret,
+            };
+            for id in ids {
+                match (factory.make)(&making, &id) {
+                    Ok(channel) => drop(accounts.insert((factory.id.to_owned(), id), channel)),
+                    Err(problem) => problems.push((factory.id.to_owned(), id, problem)),
                 }
             }
         }
-        let whatsapp = options.config.channels.whatsapp.as_ref().filter(|w| w.enabled != Some(false));
-        let whatsapp = whatsapp.map(|w| json!({ "dmPolicy": w.dm_policy }));
         let inbox = inbox::Inbox::load(store.clone())?;
-        Ok(Self { accounts, pairing, problems, whatsapp, inbox, probes: Mutex::default() })
+        Ok(Self { accounts, pairing, problems, inbox, probes: Mutex::default() })
     }
 
     /// Adds an account.
@@ -166,14 +145,14 @@ impl Channels {
         }
     }
 
+    /// Accounts that can be used: those that a person has to link are linked.
+    fn usable(&self) -> impl Iterator<Item = (&(String, String), &Arc<dyn Channel>)> {
+        self.accounts.iter().filter(|(_, channel)| channel.is_linked() != Some(false))
+    }
+
     /// All channels with sender approvals.
     pub fn pairings(&self) -> impl Iterator<Item = (&String, &Arc<PairingStore>)> {
         self.pairing.iter()
-    }
-
-    /// True when WhatsApp is configured.
-    pub fn has_whatsapp(&self) -> bool {
-        self.whatsapp.is_some()
     }
 
     /// The account and the target that a route means.
@@ -182,13 +161,14 @@ impl Channels {
     /// INVALID_REQUEST for a bad channel or target, NOT_LINKED.
     pub fn resolve(&self, route: &Route) -> Result<(Arc<dyn Channel>, Target), ErrorShape> {
         let name = route.channel.as_str();
-        if name == WHATSAPP && self.has_whatsapp() {
-            return Err(not_linked(&route.to));
-        }
         let Some(channel) = self.account(name, Some(&route.account_id)) else {
             return Err(ErrorShape::invalid("UNSUPPORTED_CHANNEL", format!("unsupported channel: {name}")));
         };
         let to = channel.parse_target(&route.to).map_err(|e| ErrorShape::invalid("BAD_TARGET", e.to_string()))?;
+        if channel.is_linked() == Some(false) {
+            let text = format!("{} is not linked on this gateway", label(name));
+            return Err(ErrorShape::new(ErrorCode::NotLinked, "NOT_LINKED", text));
+        }
         Ok((channel, to))
     }
 
@@ -208,9 +188,10 @@ impl Channels {
             let mut summary = first.as_object().cloned().unwrap_or_default();
             summary.insert("accounts".into(), Value::Object(accounts));
             out.summaries.insert(id.clone(), Value::Object(summary));
-            if id == WHATSAPP {
+            let is_linked = self.account(&id, None).and_then(|channel| channel.is_linked());
+            if let (Some(linked), None) = (is_linked, &out.link) {
                 let label = label(&id).to_owned();
-                out.link = Some(LinkChannel { id: id.clone(), label, linked: false, auth_age_ms: None });
+                out.link = Some(LinkChannel { id: id.clone(), label, linked, auth_age_ms: None });
             }
             out.order.push(id);
         }
@@ -222,7 +203,7 @@ impl Channels {
         let mut rows: BTreeMap<String, Vec<Value>> = BTreeMap::new();
         let probes = self.probes.locked();
         for (key, channel) in &self.accounts {
-            let mut row = serde_json::to_value(channel.status()).unwrap_or_default();
+            let mut row = channel.row();
             row["accountId"] = json!(key.1);
             if let Some((at, probe)) = probes.get(key) {
                 row["lastProbeAt"] = json!(at);
@@ -236,21 +217,13 @@ impl Channels {
             row["accountId"] = json!(account);
             rows.entry(channel.clone()).or_default().push(row);
         }
-        if let Some(settings) = &self.whatsapp {
-            let row = json!({
-                "accountId": "default", "enabled": true, "configured": false, "linked": false, "authAgeMs": null,
-                "self": { "e164": null, "jid": null }, "running": false, "connected": false,
-                "lastError": "not linked", "dmPolicy": settings["dmPolicy"],
-            });
-            rows.insert(WHATSAPP.to_owned(), vec![row]);
-        }
         rows.into_iter().collect()
     }
 
     /// `channels.status`; with `probe` every service is asked, side by side.
     pub async fn status(&self, now: Millis, probe: Option<Duration>) -> ChannelsStatus {
         if let Some(limit) = probe {
-            let asked = self.accounts.iter().map(|(key, channel)| async move {
+            let asked = self.usable().map(|(key, channel)| async move {
                 let answer = channel.probe(limit.as_millis() as u64).await;
                 (key.clone(), (now, answer))
             });
@@ -293,19 +266,6 @@ fn state_line(row: &Value) -> String {
     state.to_owned()
 }
 
-/// WhatsApp targets are phone numbers or ids of its own; linking comes with its channel.
-fn not_linked(to: &str) -> ErrorShape {
-    let to = to.trim();
-    let digits = to.trim_start_matches('+');
-    let is_number = !digits.is_empty() && digits.chars().all(|c| c.is_ascii_digit());
-    if is_number || to.contains('@') {
-        let text = "WhatsApp is not linked on this gateway";
-        ErrorShape::new(ErrorCode::NotLinked, "NOT_LINKED", text)
-    } else {
-        ErrorShape::invalid("BAD_TARGET", "Delivering to WhatsApp requires target <E.164 number or group id>")
-    }
-}
-
 impl Channels {
     /// Starts receiving on every account, until `stop`; `ended` is called when one receives no more.
     pub fn receive(
@@ -314,7 +274,7 @@ impl Channels {
         stop: &CancellationToken,
         ended: &Arc<dyn Fn() + Send + Sync>,
     ) {
-        for channel in self.accounts.values().filter(|channel| channel.status().enabled) {
+        for (_, channel) in self.usable().filter(|(_, channel)| channel.status().enabled) {
             let (this, channel, stop, ended) = (self.clone(), channel.clone(), stop.clone(), ended.clone());
             tasks.spawn("channel", async move {
                 let (id, account) = (channel.id(), channel.account().to_owned());
@@ -335,5 +295,53 @@ impl Channels {
         for (channel, account, problem) in &self.problems {
             tracing::error!(channel, account, problem, "channel cannot start");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use openclaw_platform::os;
+
+    use super::*;
+
+    fn channels(config: &str) -> Channels {
+        let config = openclaw_config::parse(config, &|_| None).unwrap().config;
+        let platform = os::without_files();
+        let store = crate::schema::open(&platform).unwrap();
+        Channels::open(&platform, &store, &ServerOptions::bare(Arc::new(config))).unwrap()
+    }
+
+    fn refused(channels: &Channels, channel: &str, to: &str) -> String {
+        let route = Route { channel: channel.into(), to: to.into(), account_id: String::new() };
+        let error = channels.resolve(&route).err().unwrap();
+        format!("{:?}: {}", error.code, error.message)
+    }
+
+    #[test]
+    fn a_channel_that_nobody_linked_is_shown_and_refuses() {
+        let there = channels("{channels:{whatsapp:{dmPolicy:'open',allowFrom:['*']}}}");
+        let health = there.health(&Config::default(), 0);
+        assert!(health.link.is_some_and(|link| link.id == "whatsapp" && link.label == "WhatsApp" && !link.linked));
+        assert_eq!(health.lines, ["WhatsApp default: not linked"]);
+        let row = &health.summaries["whatsapp"]["accounts"]["default"];
+        let shown = [&row["linked"], &row["enabled"], &row["dmPolicy"], &row["accountId"]];
+        assert_eq!(shown, [&json!(false), &json!(true), &json!("open"), &json!("default")]);
+        assert_eq!(refused(&there, "whatsapp", "+123"), "NotLinked: WhatsApp is not linked on this gateway");
+        assert!(refused(&there, "whatsapp", "ann").contains("requires target"));
+        assert_eq!(there.usable().count() + there.pairings().count(), 0);
+        let nowhere = channels("{channels:{whatsapp:{enabled:false}}}");
+        assert!(refused(&nowhere, "whatsapp", "+123").contains("unsupported channel: whatsapp"));
+    }
+
+    #[test]
+    fn accounts_come_out_of_the_table() {
+        let there = channels("{channels:{telegram:{accounts:{a:{botToken:'1:a'},b:{}}}}}");
+        assert_eq!(there.account("telegram", None).unwrap().account(), "a");
+        assert!(there.account("telegram", Some("b")).is_none());
+        assert_eq!(
+            there.problems.iter().map(|(c, a, _)| (c.as_str(), a.as_str())).collect::<Vec<_>>(),
+            [("telegram", "b")]
+        );
+        assert_eq!(there.pairings().count(), 1);
     }
 }

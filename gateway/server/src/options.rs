@@ -1,6 +1,6 @@
 //! What the gateway is started with. The binary reads files and the environment; the server is given values.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use openclaw_config::{AuthMode, Config, Masker, Secret};
 
@@ -57,8 +57,8 @@ pub struct ServerOptions {
     pub own_secrets: OwnSecrets,
     /// What is known of them so far.
     pub masker: Masker,
-    /// `TELEGRAM_BOT_TOKEN`.
-    pub telegram_token: Option<Secret>,
+    /// Credentials of channels that the environment holds, by channel (`TELEGRAM_BOT_TOKEN`).
+    pub channel_tokens: BTreeMap<&'static str, Secret>,
     /// The log file, relative to the state directory, when it lies there.
     pub log_file: Option<String>,
 }
@@ -91,7 +91,7 @@ impl ServerOptions {
             read_secret: Arc::new(move |_| Err(none.into())),
             own_secrets: Arc::new(Vec::new),
             masker: Masker::default(),
-            telegram_token: None,
+            channel_tokens: BTreeMap::new(),
             log_file: None,
         }
     }

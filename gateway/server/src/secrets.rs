@@ -14,7 +14,7 @@ use crate::{
 pub struct Secrets {
     masker: Masker,
     auth: SharedAuth,
-    telegram_token: Option<Secret>,
+    channel_tokens: Vec<Secret>,
     own: OwnSecrets,
     devices: Arc<Devices>,
     pairings: Arc<Pairings>,
@@ -26,7 +26,7 @@ impl Secrets {
         Self {
             masker: options.masker.clone(),
             auth: options.auth.clone(),
-            telegram_token: options.telegram_token.clone(),
+            channel_tokens: options.channel_tokens.values().cloned().collect(),
             own: options.own_secrets.clone(),
             devices,
             pairings,
@@ -47,8 +47,8 @@ impl Secrets {
     }
 
     fn learn(&self) {
-        let shared = [&self.auth.token, &self.auth.password, &self.telegram_token];
-        let shared = shared.into_iter().flatten().map(|secret| secret.expose().to_owned());
+        let shared = [&self.auth.token, &self.auth.password].into_iter().flatten();
+        let shared = shared.chain(&self.channel_tokens).map(|secret| secret.expose().to_owned());
         let tokens = self.devices.tokens().into_iter().chain(self.pairings.tokens());
         self.masker.learn((self.own)().into_iter().chain(shared).chain(tokens));
     }

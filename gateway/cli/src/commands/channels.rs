@@ -1,5 +1,6 @@
 //! `channels status` and `pairing ...`.
 
+use openclaw_channels::table::TABLE;
 use serde_json::{Value, json};
 
 use crate::{
@@ -29,7 +30,8 @@ pub async fn run(session: &Session, command: &ChannelsCommand) -> Result<(), Fai
         lines.extend(accounts.iter().map(|account| account_line(label, account)));
     }
     if lines.is_empty() {
-        lines.push("No channel is configured. Add channels.telegram.botToken to the configuration.".to_owned());
+        let credentials: Vec<&str> = TABLE.iter().filter_map(|factory| factory.credential).collect();
+        lines.push(format!("No channel is configured. Add {} to the configuration.", credentials.join(" or ")));
     }
     output::rows(lines)
 }

@@ -1,5 +1,6 @@
 //! Messages that somebody asks to send, once per key (agent-chat-channels.md section 8; F16).
 
+use openclaw_channels::table;
 use openclaw_platform::{Clock, sync::Arc};
 use openclaw_protocol::{
     display,
@@ -13,7 +14,7 @@ use super::{
     still_pending,
 };
 use crate::{
-    channels::{self, Channels, media::Attachments},
+    channels::{Channels, media::Attachments},
     failure::Failure,
     idempotency::{Check, Claim, Idempotency, Pending},
     limits::DELIVERY_WAIT,
@@ -21,9 +22,6 @@ use crate::{
     sessions::{self, entry::Route},
     settings::Settings,
 };
-
-/// As in the reference.
-const DEFAULT_CHANNEL: &str = "whatsapp";
 
 /// What sending uses of others.
 pub struct Deps {
@@ -57,13 +55,13 @@ impl Sends {
     /// # Errors
     /// What is wrong with the request; why it is not delivered; that it is still on its way.
     pub async fn send(&self, by: &Principal, identity: &str, params: SendParams) -> Result<Send, Failure> {
-        let channel = params.channel.as_deref().map(str::trim).filter(|c| !c.is_empty()).unwrap_or(DEFAULT_CHANNEL);
+        let named = params.channel.as_deref().map(str::trim).filter(|c| !c.is_empty());
+        let channel = named.unwrap_or(table::default_id());
         let channel = channel.to_lowercase();
         let account = self.deps.channels.account(&channel, params.account_id.as_deref());
-        let whatsapp = channel == DEFAULT_CHANNEL && self.deps.channels.has_whatsapp();
-        if account.is_none() && !whatsapp {
+        if account.is_none() {
             let shown = display::short(&channel, 64);
-            let text = if channels::is_known(&channel) && self.deps.channels.account(&channel, None).is_some() {
+            let text = if table::is_known(&channel) && self.deps.channels.account(&channel, None).is_some() {
                 format!("unknown account of channel {shown}")
             } else {
                 format!("unsupported channel: {shown}")

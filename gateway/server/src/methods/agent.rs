@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use super::attachments;
 use crate::{
-    channels::{self, Channels},
+    channels::Channels,
     delivery::{self, Delivery as Outbound},
     dispatch::{Call, Reply},
     failure::Failure,
@@ -182,7 +182,7 @@ fn request_of(deps: &Deps, call: &Call, params: &AgentParams, claim: &Claim) -> 
     input.extend(attachments::images(params.attachments.as_ref())?);
     let named = |name: &Option<String>| name.as_deref().map(str::trim).filter(|n| !n.is_empty()).map(str::to_owned);
     for name in [&params.channel, &params.reply_channel].into_iter().filter_map(named) {
-        if !channels::is_known(&name) {
+        if !openclaw_channels::table::is_known(&name) {
             return Err(ErrorShape::invalid("UNKNOWN_CHANNEL", format!("unknown channel: {}", name.escape_debug())));
         }
     }

@@ -52,7 +52,8 @@ pub async fn status(deps: Arc<Deps>, _: Call, p: ChannelsStatusParams) -> Result
 pub async fn logout(deps: Arc<Deps>, _: Call, p: ChannelsLogoutParams) -> Result<Reply<ChannelsLogout>, Failure> {
     let channel = p.channel.as_str().trim().to_lowercase();
     let account = p.account_id.as_deref().map(str::trim).filter(|a| !a.is_empty()).unwrap_or("default").to_owned();
-    if channel == "whatsapp" && deps.channels.has_whatsapp() {
+    let is_linked = deps.channels.account(&channel, None).and_then(|account| account.is_linked());
+    if is_linked == Some(false) {
         let out =
             ChannelsLogout { channel, account_id: account, cleared: false, logged_out: Some(false), env_token: None };
         return Ok(out.into());

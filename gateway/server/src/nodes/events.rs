@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::Nodes;
 use crate::{
-    channels::{self, Channels},
+    channels::Channels,
     heartbeat::Heartbeats,
     hub::Connection,
     limits::{NODE_EVENT_TEXT, NODE_OUTPUT, NODE_SUBSCRIPTIONS},
@@ -120,7 +120,7 @@ impl Reports {
         if payload["deliver"] != true {
             return None;
         }
-        let (channel, to) = (text("channel").filter(|c| channels::is_known(c))?, text("to")?);
+        let (channel, to) = (text("channel").filter(|c| openclaw_channels::table::is_known(c))?, text("to")?);
         let account_id = self.0.channels.account(&channel, None).map(|c| c.account().to_owned()).unwrap_or_default();
         let route = Route { channel, to, account_id };
         if rights::may(&self.0.settings.get(), by, Effect::Send(Some(&route))) {

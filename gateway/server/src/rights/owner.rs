@@ -1,7 +1,7 @@
 //! Who owns the gateway in chats (D46).
 
-use openclaw_channels::access::PairingStore;
-use openclaw_config::{Config, DEFAULT_ACCOUNT, ListEntry};
+use openclaw_channels::{access::PairingStore, table};
+use openclaw_config::{Config, ListEntry};
 
 /// Who the owner is on one account of a channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +31,8 @@ pub fn owner_of(config: &Config, channel: &str, account: &str, pairing: Option<&
             Owner::Ids(ids)
         };
     }
-    if let Some(first) = first_allowed(config, channel, account) {
+    let first = table::find(channel).and_then(|factory| (factory.first_allowed)(config, account));
+    if let Some(first) = first {
         return match id_on(&first, channel) {
             Some(id) => Owner::Ids(vec![id]),
             None => Owner::Nobody("the first entry of allowFrom is no person's id"),
@@ -45,21 +46,6 @@ pub fn owner_of(config: &Config, channel: &str, account: &str, pairing: Option<&
         }
         _ => Owner::Nobody("allowFrom is empty and nobody was paired"),
     }
-}
-
-/// The first entry of the account's list of people.
-fn first_allowed(config: &Config, channel: &str, account: &str) -> Option<ListEntry> {
-    if channel != "telegram" {
-        return None;
-    }
-    let telegram = config.channels.telegram.as_ref()?;
-    let own = telegram.accounts.get(account).and_then(|a| a.allow_from.as_ref());
-    let list = own.or_else(|| telegram.allow_from.as_ref().filter(|_| is_account(telegram, account)));
-    list?.first().cloned()
-}
-
-fn is_account(telegram: &openclaw_config::Telegram, account: &str) -> bool {
-    account == DEFAULT_ACCOUNT || telegram.accounts.contains_key(account)
 }
 
 /// The numeric id of an entry that means a person on this channel: `42`, `telegram:42`, `tg:42`.
@@ -78,7 +64,7 @@ fn id_on(entry: &ListEntry, channel: &str) -> Option<String> {
 
 fn names(prefix: &str, channel: &str) -> bool {
     let prefix = prefix.trim();
-    prefix.eq_ignore_ascii_case(channel) || (channel == "telegram" && prefix.eq_ignore_ascii_case("tg"))
+    table::find(channel).map_or_else(|| prefix.eq_ignore_ascii_case(channel), |factory| factory.is_prefix(prefix))
 }
 
 /// Only ids that nobody can take over count (S15): digits, on WhatsApp with a plus before them.

@@ -1,28 +1,44 @@
-//! Telegram accounts out of the configuration.
+//! Telegram's row of the table: its accounts out of the configuration.
 
-use std::sync::Arc;
+use openclaw_config::{Config, DEFAULT_ACCOUNT, ListEntry, Secret, TelegramAccount, TelegramGroup};
 
-use openclaw_channels::{
-    Channel,
-    access::{AccessRules, ChatRule, GroupRule, PairingStore},
-    telegram::{Telegram, TelegramOptions},
+use super::{Telegram, TelegramOptions};
+use crate::{
+    ChannelFactory, Made, Making,
+    access::{AccessRules, ChatRule, GroupRule},
 };
-use openclaw_config::{Secret, TelegramAccount, TelegramGroup};
-use openclaw_platform::Platform;
 
-use crate::options::ServerOptions;
+/// Its row of the table.
+pub static FACTORY: ChannelFactory = ChannelFactory {
+    id: super::ID,
+    label: "Telegram",
+    prefixes: &["tg"],
+    is_default: false,
+    has_pairing: true,
+    variable: Some("TELEGRAM_BOT_TOKEN"),
+    credential: Some("channels.telegram.botToken"),
+    accounts: |config| accounts(config).into_iter().map(|account| account.id).collect(),
+    first_allowed,
+    make,
+};
 
-/// One account, ready to start.
-///
-/// # Errors
-/// Why it cannot be used, for the operator.
-pub fn account(
-    platform: &Platform,
-    account: &TelegramAccount,
-    pairing: Arc<PairingStore>,
-    options: &ServerOptions,
-) -> Result<Arc<dyn Channel>, String> {
-    let (token, source) = token(account, options)?;
+fn accounts(config: &Config) -> Vec<TelegramAccount> {
+    let settings = config.channels.telegram.as_ref();
+    settings.map_or_else(Vec::new, |settings| settings.accounts(config.channels.defaults.as_ref()))
+}
+
+fn first_allowed(config: &Config, account: &str) -> Option<ListEntry> {
+    let telegram = config.channels.telegram.as_ref()?;
+    let own = telegram.accounts.get(account).and_then(|a| a.allow_from.as_ref());
+    let is_account = account == DEFAULT_ACCOUNT || telegram.accounts.contains_key(account);
+    let list = own.or_else(|| telegram.allow_from.as_ref().filter(|_| is_account));
+    list?.first().cloned()
+}
+
+fn make(making: &Making<'_>, id: &str) -> Made {
+    let accounts = accounts(making.config);
+    let account = accounts.iter().find(|account| account.id == id).ok_or("it is not configured")?;
+    let (token, source) = token(account, making)?;
     let telegram = TelegramOptions {
         account_id: account.id.clone(),
         enabled: account.enabled,
@@ -37,22 +53,22 @@ pub fn account(
     for problem in telegram.problems() {
         tracing::warn!(account = account.id, "channels.telegram.{problem}");
     }
-    Ok(Telegram::new(platform, telegram, pairing))
+    Ok(Telegram::new(making.platform, telegram, making.pairing.clone()))
 }
 
-fn token(account: &TelegramAccount, options: &ServerOptions) -> Result<(Secret, &'static str), String> {
+fn token(account: &TelegramAccount, making: &Making<'_>) -> Result<(Secret, &'static str), String> {
     if let Some(token) = &account.bot_token {
         return Ok((token.clone(), "config"));
     }
     if let Some(file) = &account.token_file {
-        return match (options.read_secret)(file) {
+        return match (making.read_secret)(file) {
             Ok(token) if !token.trim().is_empty() => Ok((Secret::new(token.trim()), "file")),
             Ok(_) => Err(format!("channels.telegram.tokenFile {file} is empty")),
             Err(error) => Err(format!("channels.telegram.tokenFile {file}: {error}")),
         };
     }
-    match &options.telegram_token {
-        Some(token) if account.id == openclaw_config::DEFAULT_ACCOUNT => Ok((token.clone(), "env")),
+    match making.token {
+        Some(token) if account.id == DEFAULT_ACCOUNT => Ok((token.clone(), "env")),
         _ => Err("no bot token: set channels.telegram.botToken, tokenFile, or TELEGRAM_BOT_TOKEN".into()),
     }
 }
