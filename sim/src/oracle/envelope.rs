@@ -73,7 +73,9 @@ fn head(update: &Value) -> Option<String> {
     // A chat that speaks is who it is, whoever stands there for it.
     let speaks = Some(&with["sender_chat"]).filter(|chat| chat.is_object());
     let (name, username, from) = match speaks {
-        Some(chat) => (named(&chat["title"], String::new()), named(&chat["username"], String::new()), text(&chat["id"])),
+        Some(chat) => {
+            (named(&chat["title"], String::new()), named(&chat["username"], String::new()), text(&chat["id"]))
+        }
         None => {
             let last = named(&with["from"]["last_name"], String::new());
             let name = format!("{} {last}", named(&with["from"]["first_name"], "Person".to_owned()));
