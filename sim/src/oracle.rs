@@ -35,6 +35,7 @@ mod runs;
 mod secrets;
 mod sends;
 mod sheet;
+mod signatures;
 mod stream;
 mod telegram;
 #[cfg(test)]
@@ -141,6 +142,8 @@ pub struct Expect {
     pub credentials: Vec<String>,
     /// Clients that mean harm.
     pub hostile: Vec<String>,
+    /// Devices that sign something else than they say.
+    pub missigned: Vec<String>,
     /// Clients that connect through the tunnel.
     pub tunnelled: Vec<String>,
     /// Those of them that the gateway takes for its own machine's: they ask for a local name.
@@ -212,6 +215,7 @@ impl Default for Expect {
             shared_chats: false,
             credentials: Vec::new(),
             hostile: Vec::new(),
+            missigned: Vec::new(),
             tunnelled: Vec::new(),
             local: Vec::new(),
         }
@@ -280,6 +284,12 @@ impl Expect {
             shared_chats: dm_scope(&plan.config) == "main",
             credentials: plan.credentials(),
             hostile: plan.clients.iter().filter(|c| c.hostile).map(|c| c.name.clone()).collect(),
+            missigned: plan
+                .clients
+                .iter()
+                .filter(|c| c.signs.as_ref().is_some_and(|s| s.other_scopes))
+                .map(|c| c.name.clone())
+                .collect(),
             tunnelled: tunnelled.map(|c| c.name.clone()).collect(),
             local: local.map(|c| c.name.clone()).collect(),
             ..Self::default()
@@ -439,6 +449,7 @@ pub fn judge(history: &[Record], expect: &Expect) -> Vec<Verdict> {
     let mut out = Findings::default();
     let conns = model::read(&facts, expect, &mut out);
     pairing::check(&conns, &facts, expect, &mut out);
+    signatures::check(&conns, &facts, expect, &mut out);
     tokens::check(&conns, &facts, &mut out);
     lockout::check(&conns, &facts, expect, &mut out);
     told::check(&conns, &facts, &mut out);

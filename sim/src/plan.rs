@@ -87,6 +87,9 @@ pub struct Client {
     /// The secret of its device key, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<DeviceSeed>,
+    /// What is odd about its signatures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signs: Option<crate::scenario::Signs>,
     /// Name by which it asks for the gateway.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,

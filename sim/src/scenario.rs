@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use expect::Expect;
 pub use fault::{FaultEntry, FaultName, Swarm};
-pub use group::{Group, Leave, Route, Step, Talk, Workload};
+pub use group::{Group, Leave, Route, Signs, Step, Talk, Workload};
 pub use span::Span;
 
 /// What a plan may have of clients, requests, messages and faults together: it is drawn whole before the run.

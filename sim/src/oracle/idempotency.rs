@@ -33,8 +33,12 @@ pub fn check(conns: &[Conn], facts: &Facts, out: &mut Findings) {
             }
         }
     }
-    for ((method, _, key), mut list) in uses.clone() {
+    for ((method, identity, key), mut list) in uses.clone() {
         list.sort_by_key(|(_, r)| r.at.i);
+        let is_shared = uses.keys().any(|(m, i, k)| *k == key && (*m != method || *i != identity));
+        if !is_shared {
+            joined(method, &key, &list, out);
+        }
         mismatch(method, &key, &list, out);
         outcomes(method, &key, &list, facts, out);
         keys::check(method, &key, &list, facts, out);
@@ -52,6 +56,21 @@ fn mismatch(method: &str, key: &str, list: &[(&Conn, &Request)], out: &mut Findi
         if a.params != b.params {
             let at = b.first.map_or(b.at.i, |f| f.at.i);
             out.broken("idempotency", at, format!("{}: {method} {key:?} succeeded with other parameters", c.name));
+        }
+    }
+}
+
+/// Who asks again while the run of his key is under way is told of that run, not that its id is taken: nobody else has this key.
+fn joined(method: &str, key: &str, list: &[(&Conn, &Request)], out: &mut Findings) {
+    for (c, r) in list {
+        let Some(answer) = r.first.filter(|a| a.reason() == "RUN_ID_IN_USE") else { continue };
+        let same = |(o, b): &&(&Conn, &Request)| {
+            let begun = b.first.is_some_and(|a| a.ok() && a.at.i < r.at.i);
+            o.life == c.life && b.params == r.params && begun && b.last.is_none_or(|a| !released(&a))
+        };
+        if list.iter().any(|one| same(&one)) {
+            let text = format!("{}: {method} {key:?} is refused because its own run is under way", c.name);
+            out.broken("idempotency", answer.at.i, text);
         }
     }
 }

@@ -6,6 +6,7 @@ mod flight;
 mod once;
 mod pacing;
 pub mod places;
+mod stops;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -77,6 +78,7 @@ pub fn check(facts: &Facts, unwelcome: &BTreeSet<i64>, expect: &Expect, out: &mu
     too_many(&calls, facts, out);
     pacing::check(&calls, facts, out);
     places::check(&calls, facts, out);
+    stops::check(&calls, facts, expect, out);
     for chat in chat::all(&calls, facts, out) {
         once::check(&chat, facts, expect, out);
         chat.in_order(facts, expect, out);

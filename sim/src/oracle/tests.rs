@@ -29,6 +29,8 @@ mod run;
 mod secrets;
 mod sends;
 mod shared;
+mod signatures;
+mod stops;
 mod stream;
 mod told;
 mod transcript;

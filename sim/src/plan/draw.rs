@@ -150,6 +150,7 @@ fn client(group: &Group, n: u32, name: String, length_ms: u64, dice: &Dice) -> C
         answers_ms: group.answers.map(Span::ms),
         device: None,
         host: group.host.clone(),
+        signs: group.signs.clone(),
         forwarded: group.forwarded.clone(),
         approves_ms: group.approves.map(Span::ms),
         rejects_ms: group.rejects.map(Span::ms),

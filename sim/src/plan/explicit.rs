@@ -29,6 +29,7 @@ impl Plan {
             answers: c.answers_ms.map(Span),
             device: c.device.is_some(),
             host: c.host.clone(),
+            signs: c.signs.clone(),
             forwarded: c.forwarded.clone(),
             approves: c.approves_ms.map(Span),
             rejects: c.rejects_ms.map(Span),

@@ -74,6 +74,9 @@ pub struct Group {
     /// Who is not let in yet asks again with back-off.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub device: bool,
+    /// What is odd about its signatures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signs: Option<Signs>,
     /// Name by which it asks for the gateway (the `Host` header): through the tunnel another one than the loopback
     /// address makes it a stranger, who needs a person's approval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -101,6 +104,24 @@ pub struct Group {
     /// What `script` clients do.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub script: Vec<Step>,
+}
+
+/// How the signatures of a device differ from right ones.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Signs {
+    /// Its clock is ahead of the gateway's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ahead: Option<Span>,
+    /// Or behind it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub behind: Option<Span>,
+    /// A nonce of its own instead of the challenge's; an empty one: none, as old clients do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nonce: Option<String>,
+    /// It signs for other scopes than it asks for.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub other_scopes: bool,
 }
 
 /// What a group of clients does.
@@ -246,6 +267,9 @@ impl Group {
         if self.forwarded.as_ref().is_some_and(|f| !f.chars().all(|c| c.is_ascii_alphanumeric() || ".:, ".contains(c)))
         {
             return Err(format!("group \"{name}\": `forwarded` is a list of addresses"));
+        }
+        if self.signs.is_some() && !self.device {
+            return Err(format!("group \"{name}\": `signs` is about a device"));
         }
         if self.approves.is_some() && self.rejects.is_some() {
             return Err(format!("group \"{name}\": `approves` and `rejects` exclude each other"));

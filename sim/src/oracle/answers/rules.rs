@@ -10,7 +10,7 @@ use super::{
     register::{Deed, Registers, Use},
 };
 use crate::{
-    history::{Record, What},
+    history::What,
     oracle::{
         conn::{Conn, Hello, Request},
         facts::Facts,
@@ -310,13 +310,21 @@ fn others(conns: &[Conn], facts: &Facts, registers: &mut Registers) {
                     add(&format!("id of session {session}"), r.i, None, Deed::Unknown, "a chat");
                 }
             }
+            // A message that a tool sends is noted in its session.
+            What::Model { answer, .. } if answer.contains("message_send") => {
+                add("existence of session *", r.i, None, there(), "a tool");
+            }
             // A session that was there when a tool spoke to it may have been deleted before its run began.
             What::Model { answer, .. } if answer.contains("sessions_send") => {
-                let later = &facts.history[r.i as usize..];
-                let deletes =
-                    |r: &Record| matches!(&r.what, What::Sent { frame, .. } if frame["method"] == "sessions.delete");
-                if later.iter().any(deletes) {
-                    add("existence of session *", r.i, None, there(), "a tool");
+                let hello = conns.iter().find_map(|c| c.hello.as_ref());
+                let target = spoken_to(answer).zip(hello).map(|(shown, hello)| hello.session(&shown));
+                let deletes = |(c, d): (&Conn, &Request)| {
+                    let key = c.hello.as_ref().zip(d.params["key"].as_str()).map(|(h, key)| h.session(key));
+                    d.method == "sessions.delete" && d.at.i > r.i && key == target
+                };
+                let mut requests = conns.iter().flat_map(|c| c.requests.iter().map(move |d| (c, d)));
+                if let Some(target) = target.as_ref().filter(|_| requests.any(deletes)) {
+                    add(&format!("existence of session {target}"), r.i, None, there(), "a tool");
                 }
             }
             // What ran is remembered with the policy.
@@ -364,6 +372,13 @@ fn others(conns: &[Conn], facts: &Facts, registers: &mut Registers) {
             }
         }
     }
+}
+
+/// The session that a step of the model speaks to by a tool, as it is written there.
+fn spoken_to(step: &str) -> Option<String> {
+    let step: Value = serde_json::from_str(step).ok()?;
+    let arguments: Value = serde_json::from_str(step["args"].as_str()?).ok()?;
+    arguments["sessionKey"].as_str().map(str::to_owned)
 }
 
 /// By run the record at which everybody knows that it is over.

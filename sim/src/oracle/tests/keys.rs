@@ -167,3 +167,23 @@ fn s05_only_the_last_token_is_taken() {
     comes(&s, "t2", true).breaks("tokens", "a token that is not valid any more");
     comes(&s, "t2", false).holds();
 }
+
+/// Who asks again is told of his own run.
+#[test]
+fn d19_a_key_under_way_is_not_somebody_elses() {
+    let mut s = story();
+    ask(&mut s, "1", "a");
+    says(&mut s, "1", "started");
+    s.at(50);
+    let refused = s.but(|s| {
+        ask(s, "2", "a");
+        s.refuse("ui-1/1", "2", "INVALID_REQUEST", "RUN_ID_IN_USE");
+    });
+    refused.breaks("idempotency", "is refused because its own run is under way");
+    // Another method may have taken it.
+    let other = s.but(|s| {
+        let params = json!({ "sessionKey": "main", "message": "a", "idempotencyKey": "k" });
+        s.call("ui-1/1", "2", "agent", params).refuse("ui-1/1", "2", "INVALID_REQUEST", "RUN_ID_IN_USE");
+    });
+    other.holds();
+}
