@@ -84,13 +84,17 @@ pub async fn run(
 ) -> Result<Stopped, ServeError> {
     let (scope, probe) = (TaskScope::new(platform.tasks.clone()), platform.probe.clone());
     let platform = Platform { tasks: Arc::new(scope.clone()), ..platform };
-    let served = serve(platform, options, control, ready).await;
+    let (served, is_stuck) = match serve(platform, options, control, ready).await {
+        Ok((stopped, is_stuck)) => (Ok(stopped), is_stuck),
+        Err(error) => (Err(error), false),
+    };
     scope.cut(&ANSWERS);
     // Peers that read close their ends now.
     scope.ended(GOODBYE).await;
     scope.cut(&CONNECTIONS);
     let left = scope.close(LAST_TASKS).await;
-    probe.always("stop.tasks_end", left.is_empty());
+    // Who writes to a disk that fails waits for it, for as long as it takes.
+    probe.always("stop.tasks_end", left.is_empty() || is_stuck);
     if !left.is_empty() {
         tracing::warn!(?left, "tasks did not end and were cut off");
     }
@@ -98,13 +102,13 @@ pub async fn run(
     served
 }
 
-/// Serves; tasks may be left when this returns.
+/// Serves; tasks may be left when this returns. And whether the database takes no writes at the end.
 async fn serve(
     platform: Platform,
     options: ServerOptions,
     mut control: mpsc::Receiver<Control>,
     ready: oneshot::Sender<Vec<SocketAddr>>,
-) -> Result<Stopped, ServeError> {
+) -> Result<(Stopped, bool), ServeError> {
     let (listeners, bound) = bind(&platform, &options.listen).await?;
     let gateway = Gateway::open(platform, options)?;
     crate::runs::recover::recover(&gateway.runs).await?;
@@ -154,7 +158,7 @@ async fn serve(
     if let Err(error) = gateway.devices.flush().await {
         tracing::error!(%error, "storing when devices were last seen");
     }
-    Ok(Stopped { cut_off })
+    Ok((Stopped { cut_off }, gateway.store.trouble().is_some()))
 }
 
 /// The first address must be had, exactly as asked (D22); a further one is a bonus.
