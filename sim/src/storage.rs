@@ -11,7 +11,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use openclaw_platform::{BlockFile, Entropy, FileId, Storage, sync::LockExt as _};
+use openclaw_platform::{BlockFile, Blocks, Entropy, FileId, Storage, sync::LockExt as _};
 
 use self::file::File;
 use crate::SimEntropy;
@@ -399,7 +399,7 @@ struct SimBlock {
     name: String,
 }
 
-impl redb::StorageBackend for SimBlock {
+impl Blocks for SimBlock {
     fn len(&self) -> io::Result<u64> {
         self.storage.len(&self.name)
     }

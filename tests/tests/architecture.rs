@@ -234,6 +234,16 @@ fn names_the_whole(code: &str) -> bool {
     lines.into_iter().any(|line| ways.iter().any(|way| names(line, way)))
 }
 
+/// The outside world has no database in it, and the database no library but one: it sits on blocks of a file.
+#[test]
+fn the_platform_knows_no_database() {
+    let uses = |package: &str| {
+        let found = packages().into_iter().find(|p| p["name"] == package).unwrap();
+        found["dependencies"].as_array().unwrap().iter().any(|d| d["name"] == "redb")
+    };
+    assert!(uses("openclaw-store") && !uses("openclaw-platform"));
+}
+
 /// Runs know neither who listens to them nor what waits for their end: both are traits that others implement.
 #[test]
 fn runs_know_neither_their_listeners_nor_who_waits_for_them() {

@@ -33,7 +33,7 @@ pub use probe::{NoProbe, Probe};
 pub use process::{Command, FILE_HEAD, FileFacts, Output, ProcessError, Processes};
 pub use scope::{BLOCKING, TaskScope, TasksLeft};
 pub use spawner::{Spawner, SpawnerExt, TaskHandle, Told};
-pub use storage::{BlockFile, FileId, MemoryStorage, Storage};
+pub use storage::{BlockFile, Blocks, FileId, MemoryStorage, Storage};
 pub use transport::{BoxIo, Io, Listener, Transport};
 
 /// The seams as one value; cloning is cheap and shares them.

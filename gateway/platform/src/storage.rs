@@ -2,16 +2,32 @@
 
 use std::{
     collections::BTreeMap,
-    io,
+    fmt, io,
     sync::{Arc, Mutex},
 };
 
 use crate::sync::LockExt as _;
 
-/// Random access to one file: what the database sits on.
-///
-/// `redb`'s own trait, so that its locking and error rules hold; [`Storage::block_file`] boxes it.
-pub type BlockFile = Box<dyn redb::StorageBackend>;
+/// Random access to one file: what a database sits on. Offsets and lengths are bytes.
+pub trait Blocks: fmt::Debug + Send + Sync {
+    /// Size.
+    fn len(&self) -> io::Result<u64>;
+    /// Fills `out` from `offset`; `UnexpectedEof` when it reaches beyond the end.
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()>;
+    /// Another size; what is new reads as zeros.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+    /// Makes all writes of before durable.
+    fn sync_data(&self) -> io::Result<()>;
+    /// Writes within the file.
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()>;
+    /// Gives the file back to others; nothing is asked of it any more.
+    fn close(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A file that is open for random access.
+pub type BlockFile = Box<dyn Blocks>;
 
 /// What tells a file from another one that takes its name: two numbers to be compared, never shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,7 +145,7 @@ impl Storage for MemoryStorage {
 #[derive(Debug)]
 struct MemoryBlock(MemoryFile);
 
-impl redb::StorageBackend for MemoryBlock {
+impl Blocks for MemoryBlock {
     fn len(&self) -> io::Result<u64> {
         Ok(self.0.locked().len() as u64)
     }

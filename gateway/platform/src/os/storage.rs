@@ -1,12 +1,12 @@
 use std::{
     fs::{self, File, OpenOptions, Permissions, TryLockError},
     io::{self, Read, Seek, SeekFrom, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Component, Path, PathBuf},
 };
 
 use super::temporary;
-use crate::{BlockFile, FileId, Storage};
+use crate::{BlockFile, Blocks, FileId, Storage};
 
 /// The state directory: files 0600, directories 0700 (known-failures S17).
 #[derive(Debug, Clone)]
@@ -138,7 +138,7 @@ impl Storage for OsStorage {
             }
             Err(TryLockError::Error(e)) => return Err(e),
         }
-        Ok(Box::new(redb::backends::FileBackend::new(file).map_err(io::Error::other)?))
+        Ok(Box::new(OsBlocks(file)))
     }
 
     fn identity(&self, name: &str) -> io::Result<FileId> {
@@ -156,6 +156,31 @@ impl Storage for OsStorage {
         let mut out = Vec::new();
         file.take(max as u64).read_to_end(&mut out)?;
         Ok(out)
+    }
+}
+
+/// A file of the operating system, locked as long as it is open.
+#[derive(Debug)]
+struct OsBlocks(File);
+
+impl Blocks for OsBlocks {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read_exact_at(out, offset)
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write_all_at(data, offset)
+    }
+    fn close(&self) -> io::Result<()> {
+        self.0.unlock()
     }
 }
 

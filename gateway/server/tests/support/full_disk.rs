@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use openclaw_platform::{BlockFile, FileId, MemoryStorage, Platform, Storage};
+use openclaw_platform::{BlockFile, Blocks, FileId, MemoryStorage, Platform, Storage};
 
 /// The same platform with such a disk, and what fills it.
 pub fn with(platform: Platform) -> (Platform, Arc<AtomicBool>) {
@@ -42,7 +42,7 @@ struct FullFile {
     full: Arc<AtomicBool>,
 }
 
-impl redb::StorageBackend for FullFile {
+impl Blocks for FullFile {
     fn len(&self) -> io::Result<u64> {
         self.file.len()
     }
