@@ -426,7 +426,9 @@ fn sessions(conns: &[Conn], registers: &mut Registers) {
                     }
                 }
                 if r.params["label"].is_string() && !answer.ok() {
-                    labels.iter().for_each(|name| was(name, Deed::WasNot(r.params["label"].clone())));
+                    for name in &labels {
+                        was(name, Deed::WasNot(r.params["label"].clone()));
+                    }
                 }
                 continue;
             }

@@ -33,7 +33,7 @@ fn a_node_waits_once_until_it_is_decided() {
     s.asks_for(1, "lamp", &lamp, true);
     let then = |more: &dyn Fn(&mut Story)| s.but(|s| more(s));
     then(&|s| {
-        s.asks_for(2, "lamp", &lamp, false).lists_nodes("3", &[lamp.clone()], &[]);
+        s.asks_for(2, "lamp", &lamp, false).lists_nodes("3", std::slice::from_ref(&lamp), &[]);
     })
     .holds();
     then(&|s| {
@@ -59,7 +59,7 @@ fn a_node_waits_once_until_it_is_decided() {
         then(&|s| {
             s.call("a-1/1", "2", "node.pair.approve", json!({ "requestId": "r1" }));
             s.answer("a-1/1", "2", json!({ "requestId": "r1", "node": node(true, 5) }));
-            s.lists_nodes("3", &[], &[listed.clone()]);
+            s.lists_nodes("3", &[], std::slice::from_ref(&listed));
         })
     };
     approved(node(false, 5)).holds();
