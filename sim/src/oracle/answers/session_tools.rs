@@ -30,14 +30,14 @@ const TOLD: u64 = 3_000_000;
 const EXISTENCE: &str = "existence of session ";
 
 /// A call of a tool that a run made, with what it was told.
-struct ToolCall<'a> {
+struct Told<'a> {
     name: &'a str,
     arguments: Value,
     text: &'a str,
     /// Record and time of the step of the model that made it.
     asked: (u64, u64),
     /// Of the request that shows what came of it.
-    told: (u64, u64),
+    shown: (u64, u64),
 }
 
 /// Reads them.
@@ -91,7 +91,7 @@ fn said_to(session: &str, step: &str, hello: &Hello) -> Option<String> {
 }
 
 /// The calls in what a request adds, each with its result.
-fn calls(parts: &[Part], asked: (u64, u64), told: (u64, u64)) -> Vec<ToolCall<'_>> {
+fn calls(parts: &[Part], asked: (u64, u64), told: (u64, u64)) -> Vec<Told<'_>> {
     let result = |id: &str| {
         parts.iter().find_map(|p| match p {
             Part::Result { id: of, text } if of == id => Some(text.as_str()),
@@ -103,7 +103,7 @@ fn calls(parts: &[Part], asked: (u64, u64), told: (u64, u64)) -> Vec<ToolCall<'_
         .filter_map(|part| match part {
             Part::Call { id, name, arguments } => {
                 let arguments = serde_json::from_str(arguments).ok()?;
-                Some(ToolCall { name, arguments, text: result(id)?, asked, told })
+                Some(Told { name, arguments, text: result(id)?, asked, shown: told })
             }
             _ => None,
         })
@@ -125,10 +125,10 @@ fn own_session(parts: &[Part], conns: &[Conn]) -> Option<String> {
     sessions.pop_first().filter(|_| sessions.is_empty())
 }
 
-fn list(told: &ToolCall, registers: &mut Registers, out: &mut Findings) {
+fn list(told: &Told, registers: &mut Registers, out: &mut Findings) {
     // What is no list is why there is none; a long one is cut off.
     let Ok(Value::Array(rows)) = serde_json::from_str::<Value>(told.text) else { return };
-    let mut wrong = |why: &str| out.broken("answers", told.told.0, format!("the tool sessions_list shows {why}"));
+    let mut wrong = |why: &str| out.broken("answers", told.shown.0, format!("the tool sessions_list shows {why}"));
     let limit = told.arguments["limit"].as_u64().unwrap_or(ROWS.0).clamp(1, ROWS.1);
     if rows.len() as u64 > limit {
         wrong("more than was asked for");
@@ -154,7 +154,7 @@ fn list(told: &ToolCall, registers: &mut Registers, out: &mut Findings) {
     }
     let mut was = |name: String, value: Value| {
         let by = "the tool sessions_list".to_owned();
-        let (from, to) = (told.asked.0, Some(told.told.0));
+        let (from, to) = (told.asked.0, Some(told.shown.0));
         registers.add(name, Use { from, to, deed: Deed::Was(value), by });
     };
     for row in &rows {
@@ -172,7 +172,7 @@ fn list(told: &ToolCall, registers: &mut Registers, out: &mut Findings) {
                 name,
                 Use {
                     from: told.asked.0,
-                    to: Some(told.told.0),
+                    to: Some(told.shown.0),
                     deed: Deed::Was(there.into()),
                     by: "the tool sessions_list".to_owned(),
                 },
@@ -186,20 +186,13 @@ fn known(registers: &Registers) -> Vec<String> {
     registers.written(EXISTENCE).into_iter().filter(|name| !name.ends_with(" unknown")).collect()
 }
 
-fn send(
-    told: &ToolCall,
-    own: Option<&str>,
-    hello: &Hello,
-    facts: &Facts,
-    registers: &mut Registers,
-    out: &mut Findings,
-) {
+fn send(told: &Told, own: Option<&str>, hello: &Hello, facts: &Facts, registers: &mut Registers, out: &mut Findings) {
     let (Some(shown), Some(message)) = (told.arguments["sessionKey"].as_str(), told.arguments["message"].as_str())
     else {
         return;
     };
     let session = hello.session(shown);
-    let mut wrong = |why: String| out.broken("answers", told.told.0, format!("the tool sessions_send {why}"));
+    let mut wrong = |why: String| out.broken("answers", told.shown.0, format!("the tool sessions_send {why}"));
     let answer: Value = serde_json::from_str(told.text).unwrap_or_default();
     let status = answer["status"].as_str();
     if status.is_some() && own == Some(&session) {
@@ -214,10 +207,10 @@ fn send(
             let nobody = Use { from: 0, to: Some(0), deed: Deed::Is(false.into()), by: "nobody yet".into() };
             registers.add(name.clone(), nobody);
         }
-        registers.add(name, Use { from: told.asked.0, to: Some(told.told.0), deed, by });
+        registers.add(name, Use { from: told.asked.0, to: Some(told.shown.0), deed, by });
     }
     // Until it is told: what its run was asked and has answered.
-    let records = &facts.history[told.asked.0 as usize..told.told.0 as usize];
+    let records = &facts.history[told.asked.0 as usize..told.shown.0 as usize];
     let asked = records.iter().filter_map(|r| match &r.what {
         What::Model { text, answer, tools, .. } if text.trim() == message.trim() => Some((r.i, answer, tools)),
         _ => None,
@@ -229,9 +222,9 @@ fn send(
             out.broken("answers", *i, "a run that the tool sessions_send began is offered tools".to_owned());
         }
     }
-    let mut wrong = |why: String| out.broken("answers", told.told.0, format!("the tool sessions_send {why}"));
+    let mut wrong = |why: String| out.broken("answers", told.shown.0, format!("the tool sessions_send {why}"));
     let seconds = told.arguments["timeoutSeconds"].as_u64().filter(|s| *s > 0).unwrap_or(WAITS.0).min(WAITS.1);
-    let (waited, most) = (told.told.1 - told.asked.1, seconds * 1_000_000);
+    let (waited, most) = (told.shown.1 - told.asked.1, seconds * 1_000_000);
     match status {
         Some("ok") => {
             let reply = answer["reply"].as_str().unwrap_or_default();
