@@ -30,6 +30,7 @@ mod sends;
 mod stream;
 mod told;
 mod transcript;
+mod waiting;
 mod world;
 
 use serde_json::{Value, json};
