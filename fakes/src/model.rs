@@ -5,6 +5,7 @@
 //! `GET /_log[?since=N]`, `GET /_count`, `POST /_control {mode?, script?}` and `POST /_reset` are the same controls
 //! over HTTP as the methods of [`FakeModel`].
 
+mod odd;
 mod step;
 mod wire;
 
@@ -78,6 +79,8 @@ struct State {
     log: VecDeque<(usize, Recorded)>,
     log_bytes: usize,
     count: u64,
+    /// Streams have odd forms, drawn from this.
+    odd: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -101,6 +104,12 @@ impl FakeModel {
     /// Requests without script or directive get this text; `None`: the echo of what was asked.
     pub fn say(&self, text: Option<&str>) {
         self.lock().say = text.map(str::to_owned);
+    }
+
+    /// From now on streams have forms that some servers and proxies give them, another one for each request, drawn from `seed`:
+    /// other line ends, comments, blocks and streams that nothing closes, pieces that are cut anywhere. What they say stays.
+    pub fn odd(&self, seed: u64) {
+        self.lock().odd = Some(seed);
     }
 
     /// From now on `observer` hears of every request. It must not call the fake.
@@ -194,14 +203,14 @@ impl FakeModel {
         let raw = http::read_body(request).await.map_err(|_| HangUp)?;
         let Ok(body) = serde_json::from_slice::<Value>(&raw) else { return Ok(bad_request(&"body is not JSON")) };
         let prompt = Prompt::read(&body);
-        let (index, step) = {
+        let (index, step, odd) = {
             let mut state = self.lock();
             let index = state.record(raw.len(), Recorded { index: 0, t: clock.wall(), path, headers, body });
             let step = state.decide(&prompt);
             if let (Some(Watcher(observer)), Some((_, recorded))) = (&state.observer, state.log.back()) {
                 observer(recorded, &prompt.user, &step);
             }
-            (index, step)
+            (index, step, state.odd.map(|seed| odd::Odd::of(seed, index)))
         };
         match step {
             Step::HangUp => Err(HangUp),
@@ -209,6 +218,11 @@ impl FakeModel {
             Step::Hang if !prompt.stream => std::future::pending().await,
             step if prompt.stream => {
                 let (pieces, pause, ending) = wire::stream(api, index, &prompt, &step);
+                let pieces = match odd {
+                    Some(odd) if pause.is_zero() && ending == Ending::Proper => odd.cut(odd.events(pieces)),
+                    Some(odd) => odd.events(pieces),
+                    None => pieces,
+                };
                 let body = http::streaming(paced(pieces, pause, ending));
                 Ok(http::respond(StatusCode::OK, "text/event-stream", body))
             }
@@ -256,6 +270,9 @@ impl State {
             if name == "only" {
                 return only(argument, prompt);
             }
+            if name == "tries" {
+                return self.tries(argument, &prompt.model);
+            }
             if let ("recall", Some(told)) = (name, &prompt.told) {
                 return Step::say(format!("echo: {}\nI was told: {told}", prompt.user));
             }
@@ -269,16 +286,33 @@ impl State {
     /// `CODE:COUNT`: an error for the first COUNT requests with this very argument, then a reply.
     fn counted_error(&mut self, argument: &str) -> Step {
         let (code, count) = argument.split_once(':').unwrap_or((argument, "1"));
-        if self.counts.len() >= MAX_COUNTED {
-            self.counts.clear();
-        }
-        let seen = self.counts.entry(argument.to_owned()).or_default();
-        *seen += 1;
-        if *seen <= count.parse().unwrap_or(1) {
+        if self.seen(argument.to_owned()) <= count.parse().unwrap_or(1) {
             Step::error(code.parse().unwrap_or(500))
         } else {
             Step::say("recovered")
         }
+    }
+
+    /// `MODEL=CODE*COUNT;...`: a model that is named fails so often for requests with this very argument, then it answers, as all
+    /// others do at once. `cut` for a code: its stream is cut.
+    fn tries(&mut self, argument: &str, model: &str) -> Step {
+        let rule = argument.split(';').filter_map(|rule| rule.split_once('=')).find(|(name, _)| name.trim() == model);
+        let (code, count) = rule.map_or(("500", "0"), |(_, rule)| rule.split_once('*').unwrap_or((rule, "1")));
+        match self.seen(format!("{model} {argument}")) <= count.parse().unwrap_or(1) {
+            true if code == "cut" => Step::cut(1),
+            true => Step::error(code.parse().unwrap_or(500)),
+            false => Step::say(format!("{model} answers")),
+        }
+    }
+
+    /// How often this has been asked, with this time.
+    fn seen(&mut self, what: String) -> u32 {
+        if self.counts.len() >= MAX_COUNTED {
+            self.counts.clear();
+        }
+        let seen = self.counts.entry(what).or_default();
+        *seen += 1;
+        *seen
     }
 }
 

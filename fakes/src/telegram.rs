@@ -160,6 +160,8 @@ struct State {
     failures: Vec<Failure>,
     chat_interval: Option<Duration>,
     last_send: BTreeMap<String, Mono>,
+    /// Groups that have become supergroups: the new id by the old one.
+    moved: BTreeMap<String, i64>,
     files: BTreeMap<String, (String, Bytes)>,
     log: VecDeque<Call>,
     count: u64,
@@ -188,6 +190,7 @@ impl Default for State {
             failures: Vec::new(),
             chat_interval: None,
             last_send: BTreeMap::new(),
+            moved: BTreeMap::new(),
             files: BTreeMap::new(),
             log: VecDeque::new(),
             count: 0,
@@ -305,7 +308,8 @@ impl FakeTelegram {
             "from": {"id": from, "is_bot": false, "first_name": "Person", "username": format!("person{from}")}}}))
     }
 
-    /// Queues an update; `update_id`, and `message_id` and `date` of a message, are filled in. Gives its id.
+    /// Queues an update; `update_id`, and `message_id` and `date` of a message, are filled in. Gives its id. Once a message says
+    /// `migrate_to_chat_id`, its chat is known by that id only.
     pub fn push_update(&self, mut update: Value) -> i64 {
         let mut state = self.lock();
         let id = update.get("update_id").and_then(Value::as_i64).unwrap_or(state.last_update + 1);
@@ -318,6 +322,10 @@ impl FakeTelegram {
         if let Some(message) = update.get_mut("message").and_then(Value::as_object_mut) {
             message.entry("message_id").or_insert_with(|| message_id.into());
             message.entry("date").or_insert_with(|| 1_700_000_000.into());
+            if let Some(new) = message.get("migrate_to_chat_id").and_then(Value::as_i64) {
+                let old = message.get("chat").map_or(Value::Null, |chat| chat["id"].clone());
+                state.moved.insert(old.to_string(), new);
+            }
         }
         state.remembered.push_back(update.clone());
         while state.remembered.len() > REMEMBERED {
@@ -548,7 +556,9 @@ impl FakeTelegram {
                 self.lock().finish(index, DROPPED);
                 return Err(HangUp);
             }
-            answer = Answer::error(failure.status, failure.description.as_deref().unwrap_or("mock failure"));
+            // As proxies do, it tells what it was asked for.
+            let told = format!("mock failure of /bot{token}/{method}");
+            answer = Answer::error(failure.status, failure.description.as_deref().unwrap_or(&told));
             answer.body = failure.body.unwrap_or(answer.body);
         }
         self.lock().finish(index, answer.status);
@@ -670,6 +680,11 @@ impl State {
         let chat = params.text("chat_id");
         if chat.is_empty() {
             return Answer::error(400, "Bad Request: chat_id is empty");
+        }
+        if let Some(new) = self.moved.get(&chat) {
+            let mut answer = Answer::error(400, "Bad Request: group chat was upgraded to a supergroup chat");
+            answer.body["parameters"] = json!({"migrate_to_chat_id": new});
+            return answer;
         }
         let (field, limit) = if method == "sendMessage" { ("text", 4096) } else { ("caption", 1024) };
         let text = params.text(field);

@@ -10,11 +10,13 @@ mod again;
 mod answers;
 mod archives;
 mod conn;
+mod ended;
 mod envelope;
 mod facts;
 mod fairness;
 mod fallback;
 mod findings;
+mod follows;
 mod health;
 mod idempotency;
 mod letters;
@@ -29,8 +31,11 @@ mod nodes;
 mod pairing;
 mod presence;
 mod process;
+mod promised;
+mod queues;
 mod real;
 mod rights;
+mod rotated;
 mod runs;
 mod secrets;
 mod sends;
@@ -124,10 +129,14 @@ pub struct Expect {
     pub access: Access,
     /// `agents.defaults.model.fallbacks`: models that answer when the first one does not.
     pub fallbacks: Vec<String>,
+    /// How messages of chats wait.
+    pub waits: queues::Waits,
     /// Models that the fake model server serves.
     pub models: Vec<models::Served>,
     /// Those of a turn, in the order in which they are asked.
     pub chain: Vec<String>,
+    /// `agents.defaults.thinkingDefault`, empty where the configuration does not say.
+    pub thinking: String,
     /// Clients that come through a proxy: the address from which they come by its word.
     pub forwarded: BTreeMap<String, String>,
     /// `gateway.nodes.allowCommands` and `denyCommands`.
@@ -206,8 +215,10 @@ impl Default for Expect {
             owners: Vec::new(),
             access: Access::default(),
             fallbacks: Vec::new(),
+            waits: queues::Waits::default(),
             models: Vec::new(),
             chain: Vec::new(),
+            thinking: String::new(),
             forwarded: BTreeMap::new(),
             allow_commands: Vec::new(),
             deny_commands: Vec::new(),
@@ -271,7 +282,9 @@ impl Expect {
             owners: owners(&config),
             access: Access::of(&config),
             fallbacks: fallbacks(&config),
+            waits: queues::Waits::of(&config),
             chain: models::chain(&config, &served),
+            thinking: config.agents.defaults.thinking_default.map(|t| t.as_str().to_owned()).unwrap_or_default(),
             models: served,
             forwarded: plan
                 .clients
@@ -355,7 +368,7 @@ fn says(plan: &Plan, word: &str) -> bool {
 }
 
 /// Every oracle and what it says.
-pub const ORACLES: [(&str, &str); 67] = [
+pub const ORACLES: [(&str, &str); 68] = [
     ("frames", "received frames have the form of the sheets: no unknown or null member, known error codes"),
     ("challenge", "the first frame is connect.challenge, once, without seq"),
     ("hello", "the response to connect comes before any event and any other response"),
@@ -402,6 +415,10 @@ pub const ORACLES: [(&str, &str); 67] = [
     ),
     ("archives", "what goes from a conversation lies in a file or in the database, and what stays is its end"),
     ("one_run", "one run at a time in a session, in the order asked for"),
+    (
+        "queues",
+        "what waits in a chat is joined, summed up, ended by what interrupts it, and answered in time, as the mode says",
+    ),
     ("idempotency", "one key, one outcome, one effect"),
     ("fallback", "a run ends well where a model behind the first one answers"),
     ("models", "a model is asked in its turn, with its own key, headers and bounds"),
@@ -459,6 +476,10 @@ pub fn judge(history: &[Record], expect: &Expect) -> Vec<Verdict> {
     lifecycle::reconnect(&conns, &facts, expect, &mut out);
     runs::check(&conns, &facts, expect, &mut out);
     again::check(&conns, &facts, &mut out);
+    ended::check(&conns, &facts, &mut out);
+    follows::check(&conns, &facts, expect, &mut out);
+    queues::check(&conns, &facts, expect, &mut out);
+    rotated::check(&conns, &facts, &mut out);
     idempotency::check(&conns, &facts, &mut out);
     fallback::check(&conns, &facts, expect, &mut out);
     models::check(&conns, &facts, expect, &mut out);
@@ -475,6 +496,7 @@ pub fn judge(history: &[Record], expect: &Expect) -> Vec<Verdict> {
     accounts::check(&conns, &facts, expect, &mut out);
     sends::check(&conns, &facts, expect, &mut out);
     letters::check(&conns, &facts, &mut out);
+    promised::check(&conns, &facts, &mut out);
     let said = voices::all(&conns, &facts, expect);
     rights::check(&conns, &said, &facts, expect, &mut out);
     secrets::check(&conns, &said, &facts, expect, &mut out);

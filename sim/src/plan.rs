@@ -231,6 +231,9 @@ pub struct Model {
     pub say: Option<String>,
     /// API.
     pub anthropic: bool,
+    /// Streams have odd forms, drawn from the seed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub odd: bool,
 }
 
 /// A fault with its time.

@@ -225,6 +225,9 @@ pub struct ModelSection {
     pub say: Option<String>,
     /// Speaks the Anthropic API, not OpenAI's.
     pub anthropic: bool,
+    /// Its streams have forms that some servers and proxies give them, drawn by the seed: other line ends, comments, blocks and
+    /// streams that nothing closes, pieces cut anywhere.
+    pub odd: bool,
 }
 
 /// Why a scenario cannot be used; says file, line and column where they are known.

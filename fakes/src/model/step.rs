@@ -58,6 +58,14 @@ pub enum Step {
     HangUp,
     /// A stream with a piece that is not JSON.
     Malformed,
+    /// `w1 w2 w3 ...` and what breaks the stream, all of it in one piece.
+    Broken {
+        /// How many words.
+        n: u32,
+        /// With the API's own error, not with what is no JSON.
+        #[serde(default)]
+        told: bool,
+    },
 }
 
 impl Step {
@@ -82,7 +90,8 @@ impl Step {
     }
 
     /// The step that `[[name:argument]]` asks for: `say:TEXT`, `slow:N:MS`, `error:CODE`, `hang`, `hangup`,
-    /// `hangafter:N`, `cut:N`, `big:N`, `tool:NAME:JSON`, `tools:COUNT:NAME:JSON` (one after the other), `empty`, `malformed`. (`errorN:CODE:COUNT` needs a count of
+    /// `hangafter:N`, `cut:N`, `big:N`, `tool:NAME:JSON`, `tools:COUNT:NAME:JSON` (one after the other), `empty`, `malformed`,
+    /// `broken:N`, `broken:N:told`. (`errorN:CODE:COUNT` and `tries:MODEL=CODE*COUNT;..` need a count of
     /// requests, `only:MODEL` and `only:MODEL:N` the model that is asked, `recall` the whole request: they are the server's.)
     pub fn directive(name: &str, argument: &str) -> Option<Self> {
         let (first, second) = argument.split_once(':').unwrap_or((argument, ""));
@@ -103,6 +112,7 @@ impl Step {
             "tools" => second.split_once(':').map(|(name, args)| Self::tool(name, args))?,
             "empty" => Self::say(""),
             "malformed" => Self::Malformed,
+            "broken" => Self::Broken { n: n(3), told: second == "told" },
             _ => return None,
         })
     }

@@ -9,6 +9,8 @@ use super::Step;
 
 /// Tokens that every prompt is said to have.
 const PROMPT_TOKENS: usize = 11;
+/// What is no event of either API.
+const OOPS: &[u8] = b"data: {\"choices\": [{\"delta\": oops\n\n";
 /// Characters per piece of a text.
 const CHUNK: usize = 40;
 /// Characters, at most, of what a model without discretion repeats: the latest ones.
@@ -140,7 +142,9 @@ impl Reply {
                 let pieces = chars.chunks(chunk.unwrap_or(CHUNK).max(1)).map(|c| c.iter().collect()).collect();
                 Self { thinking: thinking.clone(), pieces, tool: None }
             }
-            Step::Words { n, .. } => Self { pieces: (1..=*n).map(|i| format!("w{i} ")).collect(), ..Self::default() },
+            Step::Words { n, .. } | Step::Broken { n, .. } => {
+                Self { pieces: (1..=*n).map(|i| format!("w{i} ")).collect(), ..Self::default() }
+            }
             Step::Tool { name, args } => Self { tool: Some((name.clone(), args.clone())), ..Self::default() },
             Step::Error { .. } | Step::Hang | Step::HangUp | Step::Malformed => Self::default(),
         }
@@ -171,7 +175,10 @@ pub(super) fn error(api: Api, code: u16, message: &str) -> Value {
 
 /// The unstreamed answer; `None` where the step has none.
 pub(super) fn whole(api: Api, index: u64, prompt: &Prompt, step: &Step) -> Option<Value> {
-    if matches!(step, Step::Words { cut: true, .. } | Step::Words { hang: true, .. } | Step::Malformed) {
+    if matches!(
+        step,
+        Step::Words { cut: true, .. } | Step::Words { hang: true, .. } | Step::Malformed | Step::Broken { .. }
+    ) {
         return None;
     }
     let reply = Reply::of(step);
@@ -225,7 +232,18 @@ fn anthropic_usage(output: usize) -> Value {
 pub(super) fn stream(api: Api, index: u64, prompt: &Prompt, step: &Step) -> (Vec<Bytes>, Duration, Ending) {
     let pieces = match (api, step) {
         (_, Step::Hang) => vec![],
-        (_, Step::Malformed) => vec![Bytes::from_static(b"data: {\"choices\": [{\"delta\": oops\n\n")],
+        (_, Step::Malformed) => vec![Bytes::from_static(OOPS)],
+        (api, Step::Broken { n, told }) => {
+            let plain = if api == Api::OpenAi {
+                openai(index, prompt, &Reply::of(step))
+            } else {
+                anthropic(index, prompt, &Reply::of(step))
+            };
+            let mut bytes = plain.into_iter().take(head(api) + *n as usize).collect::<Vec<_>>().concat();
+            let said = format!("event: error\ndata: {}\n\n", error(api, 529, "mock error in the stream"));
+            bytes.extend_from_slice(if *told { said.as_bytes() } else { OOPS });
+            vec![bytes.into()]
+        }
         (Api::OpenAi, step) => openai(index, prompt, &Reply::of(step)),
         (Api::Anthropic, step) => anthropic(index, prompt, &Reply::of(step)),
     };
@@ -237,14 +255,17 @@ pub(super) fn stream(api: Api, index: u64, prompt: &Prompt, step: &Step) -> (Vec
                 (_, true) => (Ending::Cut, true),
                 _ => (Ending::Proper, false),
             };
-            // What comes before the words differs between the APIs; what follows them is left out.
-            let head = if api == Api::OpenAi { 1 } else { 2 };
-            let length = if kept { head + n as usize } else { pieces.len() };
+            let length = if kept { head(api) + n as usize } else { pieces.len() };
             let pieces = pieces.into_iter().take(length).collect();
             (pieces, Duration::from_millis(ms), ending)
         }
         _ => (pieces, Duration::ZERO, Ending::Proper),
     }
+}
+
+/// Events before the words of a plain text; what follows them is left out where it is cut.
+fn head(api: Api) -> usize {
+    if api == Api::OpenAi { 1 } else { 2 }
 }
 
 fn openai(index: u64, prompt: &Prompt, reply: &Reply) -> Vec<Bytes> {

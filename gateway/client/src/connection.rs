@@ -63,10 +63,11 @@ impl Client {
     /// [`ConnectError`] says what was found and what to do.
     pub async fn connect(platform: &Platform, options: ConnectOptions) -> Result<Self, ConnectError> {
         let greeted = connect::connect(platform, &options).await?;
-        Ok(Self::start(platform, greeted.socket, greeted.hello))
+        let events = EventQueue::new(options.max_events, options.max_event_bytes);
+        Ok(Self::start(platform, greeted.socket, greeted.hello, events))
     }
 
-    fn start(platform: &Platform, socket: Socket, hello: Value) -> Self {
+    fn start(platform: &Platform, socket: Socket, hello: Value, events: EventQueue) -> Self {
         let (min, max) = TICK_BOUNDS;
         let interval = hello["policy"]["tickIntervalMs"].as_u64().map_or(TICK_INTERVAL, Duration::from_millis);
         let watch = TickWatch::new(interval.clamp(min, max), platform.clock.mono(), platform.clock.wall());
@@ -74,7 +75,7 @@ impl Client {
             hello,
             calls: Calls::default(),
             permits: Arc::new(Semaphore::new(MAX_CALLS)),
-            events: EventQueue::default(),
+            events,
             end: OnceLock::new(),
             ended: CancellationToken::new(),
             gone: CancellationToken::new(),

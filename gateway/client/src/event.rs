@@ -9,10 +9,10 @@ use openclaw_platform::sync::LockExt as _;
 use serde_json::Value;
 use tokio::sync::Notify;
 
-/// Events kept for a consumer that is behind.
-const MAX_EVENTS: usize = 1024;
-/// Bytes of events kept for a consumer that is behind.
-const MAX_BYTES: usize = 32 << 20;
+/// Events kept for a consumer that is behind, when nothing else is asked for.
+pub(crate) const MAX_EVENTS: usize = 1024;
+/// Bytes of events kept for a consumer that is behind, likewise.
+pub(crate) const MAX_BYTES: usize = 32 << 20;
 
 /// An event as it came.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,8 +71,10 @@ impl Sequence {
 }
 
 /// Bounded in number and bytes. The oldest give way, so that neither a call nor the socket ever waits for a consumer.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct EventQueue {
+    max_events: usize,
+    max_bytes: usize,
     state: Mutex<State>,
     changed: Notify,
 }
@@ -86,6 +88,11 @@ struct State {
 }
 
 impl EventQueue {
+    /// One that keeps so many events, and so many bytes of them, for a consumer that is behind.
+    pub(crate) fn new(max_events: usize, max_bytes: usize) -> Self {
+        Self { max_events, max_bytes, state: Mutex::default(), changed: Notify::new() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.locked()
     }
@@ -96,7 +103,7 @@ impl EventQueue {
             let mut state = self.lock();
             state.bytes += bytes;
             state.events.push_back((event, bytes));
-            while state.events.len() > MAX_EVENTS || (state.bytes > MAX_BYTES && state.events.len() > 1) {
+            while state.events.len() > self.max_events || (state.bytes > self.max_bytes && state.events.len() > 1) {
                 let Some((_, freed)) = state.events.pop_front() else { break };
                 state.bytes -= freed;
                 state.missed += 1;
@@ -159,7 +166,7 @@ mod tests {
 
     #[tokio::test]
     async fn f03_the_queue_is_bounded_and_says_what_it_dropped() {
-        let queue = EventQueue::default();
+        let queue = EventQueue::new(MAX_EVENTS, MAX_BYTES);
         for seq in 0..MAX_EVENTS as u64 + 3 {
             queue.push(event(seq), 10);
         }

@@ -61,6 +61,10 @@ pub struct ConnectOptions {
     pub vouch: Option<Arc<dyn Vouch>>,
     /// For everything from the first packet to hello-ok.
     pub connect_timeout: Duration,
+    /// Events kept for a consumer that is behind; the oldest give way, and it is told how many.
+    pub max_events: usize,
+    /// Bytes of events kept for it.
+    pub max_event_bytes: usize,
 }
 
 impl ConnectOptions {
@@ -84,6 +88,8 @@ impl ConnectOptions {
             device: None,
             vouch: None,
             connect_timeout: Duration::from_secs(10),
+            max_events: crate::event::MAX_EVENTS,
+            max_event_bytes: crate::event::MAX_BYTES,
         }
     }
 

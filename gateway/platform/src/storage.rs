@@ -9,6 +9,7 @@ use std::{
 use crate::sync::LockExt as _;
 
 /// Random access to one file: what a database sits on. Offsets and lengths are bytes.
+#[allow(clippy::len_without_is_empty)] // nobody asks whether a file of blocks is empty
 pub trait Blocks: fmt::Debug + Send + Sync {
     /// Size.
     fn len(&self) -> io::Result<u64>;

@@ -25,6 +25,13 @@ const NAME: &str = "@mock_bot";
 /// ... and its number.
 const BOT: i64 = 111_111;
 
+/// So many people wait at most.
+const PENDING: usize = 32;
+/// A code that was told is stored by then, in microseconds.
+const TOLD: u64 = 2_000_000;
+/// Who waits does so for an hour, a little less, in microseconds.
+const WAITS: u64 = 3_500_000_000;
+
 /// The rules of the configuration, as far as they are judged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -82,6 +89,16 @@ impl Default for Access {
     }
 }
 
+/// Who has written: a chat that speaks for itself, as an anonymous admin's group or a channel does, and not the stand-in that all
+/// such share.
+pub fn sender(update: &Value) -> String {
+    match (&update["with"]["sender_chat"]["id"], &update["from"]) {
+        (Value::Null, Value::Null) => text(&update["chat"]),
+        (Value::Null, from) => text(from),
+        (chat, _) => text(chat),
+    }
+}
+
 /// What becomes of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Welcome {
@@ -115,7 +132,7 @@ impl Access {
     /// `paired`: somebody has approved the sender.
     fn welcomes(&self, update: &Value, paired: bool) -> Welcome {
         let chat = text(&update["chat"]);
-        let from = if update["from"].is_null() { chat.clone() } else { text(&update["from"]) };
+        let from = sender(update);
         if !chat.starts_with('-') {
             let known = self.private == "open" || Self::has(&self.allowed, &from) || paired;
             return if known && self.private != "disabled" { Welcome::Yes } else { Welcome::No };
@@ -183,16 +200,56 @@ pub fn unwelcome(facts: &Facts, conns: &[Conn], expect: &Expect) -> BTreeSet<i64
     ids
 }
 
+/// Who was told a code waits, with that code, until somebody lets him in or so many others came that he makes room (D46).
+fn waiting(conns: &[Conn], facts: &Facts, out: &mut Findings) {
+    let calls = telegram::calls(facts);
+    let code =
+        |c: &telegram::Call| Some(c.words().split_once("Pairing code: ")?.1.split_whitespace().next()?.to_owned());
+    let told: Vec<(String, String, u64)> = calls
+        .iter()
+        .filter(|c| c.method == "sendMessage" && c.status() == 200 && !telegram::is_doubtful(c, facts))
+        .filter_map(|c| Some((text(&c.params["chat_id"]), code(c)?, c.end?.0.t)))
+        .collect();
+    let faults = facts.faults.iter().any(|f| matches!(f.kind, "clock_jump" | "disk" | "lost_write" | "bit_flip"));
+    if told.is_empty() || told.len() >= PENDING || faults {
+        return;
+    }
+    let decided = |r: &super::conn::Request| r.method == "channels.pairing.approve";
+    let all = || conns.iter().flat_map(|c| &c.requests);
+    for (c, r) in conns.iter().flat_map(|c| c.requests.iter().map(move |r| (c, r))) {
+        let Some(answer) = r.first.filter(|a| r.method == "channels.pairing.list" && a.ok()) else { continue };
+        if r.params["channel"].as_str().is_some_and(|channel| channel != "telegram") {
+            continue;
+        }
+        let rows = || answer.frame["payload"]["requests"].as_array().into_iter().flatten();
+        for (who, code, at) in told.iter().filter(|(.., at)| at + TOLD + facts.stores < r.at.t && r.at.t < at + WAITS) {
+            let meant = |p: &super::conn::Request| {
+                let named = p.params["code"].as_str().is_some_and(|c| c.trim().eq_ignore_ascii_case(code));
+                decided(p) && p.at.i < answer.at.i && named && !p.is_undone()
+            };
+            let lost = facts.ended_between(*at, at + TOLD);
+            // A second code replaces the first one.
+            let newer = told.iter().any(|(w, _, t)| w == who && t > at);
+            let waits = |row: &Value| text(&row["id"]) == *who && row["code"].as_str() == Some(code);
+            if !all().any(meant) && !lost && !newer && !rows().any(waits) {
+                let text = format!("{}: {who} was told the code {code}, and does not wait with it", c.name);
+                out.broken("access", answer.at.i, text);
+            }
+        }
+    }
+}
+
 /// Checks them all.
 pub fn check(conns: &[Conn], facts: &Facts, expect: &Expect, out: &mut Findings) {
     denied::check(conns, facts, expect, out);
+    waiting(conns, facts, out);
     let approvals = approvals(conns);
     let mut strangers: BTreeMap<i64, (String, Welcome)> = BTreeMap::new();
     let mut friends = BTreeSet::new();
     for r in facts.history {
         let What::Update { update, .. } = &r.what else { continue };
         let chat = text(&update["chat"]);
-        let from = if update["from"].is_null() { chat.clone() } else { text(&update["from"]) };
+        let from = sender(update);
         // What comes before an approval is sure is looked at after it perhaps.
         let perhaps = approvals.iter().any(|(who, ..)| *who == from || who.is_empty());
         let welcome = expect.access.welcomes(update, perhaps);

@@ -4,7 +4,7 @@ use super::{Expect, conn::Conn, facts::Facts, findings::Findings};
 use crate::history::What;
 
 /// Directives after which every model fails.
-const FAILING: [&str; 7] = ["[[error", "[[hang", "[[cut", "[[malformed", "[[empty", "/", "[[hangup"];
+const FAILING: [&str; 8] = ["[[error", "[[hang", "[[cut", "[[malformed", "[[empty", "/", "[[hangup", "[[broken"];
 
 /// No run fails, unless all models did or somebody ended it.
 pub fn check(conns: &[Conn], facts: &Facts, expect: &Expect, out: &mut Findings) {

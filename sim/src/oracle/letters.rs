@@ -119,7 +119,7 @@ fn said<'a>(conns: &[Conn], calls: &'a [Call<'a>]) -> Vec<Said<'a>> {
         keys.entry(of_send(r)).or_default().insert(r.key().unwrap_or_default());
     }
     let of = |call: &'a Call<'a>| {
-        let words = Words { chat: text(&call.params["chat_id"]), bare: bare(words_of(call)) };
+        let words = Words { chat: call.chat(), bare: bare(words_of(call)) };
         let quotes: BTreeSet<i64> = quoted(words_of(call)).collect();
         let own = keys.get(&words).is_some_and(|keys| keys.len() == 1);
         (quotes.len() == 1 || (quotes.is_empty() && own)).then_some(Said { call, words })

@@ -1,6 +1,8 @@
 //! How models are asked: each request names a model that is configured, with the key, the headers and the bound on tokens of
-//! that one, and thinks within it; the models of a turn are asked in the order of the configuration, the next one only where
-//! the one before has failed.
+//! that one, and thinks within it, as the request, else its session, else the configuration says; the models of a turn are asked
+//! in the order of the configuration, the next one only where the one before has failed ([`tries`]).
+
+mod tries;
 
 use std::collections::BTreeMap;
 
@@ -19,6 +21,8 @@ use crate::history::{What, parts::Part};
 
 /// The smallest budget for thinking that the Anthropic API takes, in tokens.
 const LEAST_BUDGET: u64 = 1024;
+/// A run that was asked for has read the settings of its session by then, where nothing is before it, in microseconds.
+const SETTLED: u64 = 60_000_000;
 /// What a server of the OpenAI API knows.
 const EFFORTS: [&str; 4] = ["minimal", "low", "medium", "high"];
 
@@ -130,7 +134,9 @@ pub fn check(conns: &[Conn], facts: &Facts, expect: &Expect, out: &mut Findings)
             continue;
         }
         let mine: Vec<&Asked> = asked.iter().filter(|a| a.i > r.at.i && a.text.contains(text)).collect();
-        thoughts(c, r, &mine, out);
+        let level = level(c, r, conns, expect);
+        thoughts(c, r, level.as_deref(), &mine, out);
+        tries::check(r, &mine, conns, facts, expect, out);
         let until = mine.last().map_or(r.at.t, |a| a.t);
         if !facts.ended_between(r.at.t, until) && !has_own_model(c, r, conns) {
             in_order(r, &mine, &runs, expect, out);
@@ -147,7 +153,13 @@ fn asked<'a>(facts: &Facts<'a>, expect: &'a Expect, out: &mut Findings) -> Vec<A
             What::Model { text, answer, .. } => said = (text, answer),
             What::Given { parts, .. } => fresh = matches!(parts.last(), Some(Part::User(_)) | None),
             What::Terms { request, model: id, max_tokens, thinking, headers } => {
-                let key = |s: &&Served| headers.values().any(|v| v.strip_prefix("Bearer ").unwrap_or(v) == s.key);
+                let shows = |key: &str| headers.values().any(|v| v.strip_prefix("Bearer ").unwrap_or(v) == key);
+                // A header that somebody has configured stands in place of the provider's own.
+                let own = |s: &Served| {
+                    let own = ["authorization", "x-api-key"].iter().find_map(|name| s.headers.get(*name));
+                    own.map(|key| key.strip_prefix("Bearer ").unwrap_or(key).to_owned())
+                };
+                let key = |s: &&Served| shows(own(s).as_deref().unwrap_or(&s.key));
                 let named = expect.models.iter().filter(|s| s.id == *id);
                 let fitting: Vec<&Served> = named.filter(|s| s.key.is_empty() || key(s)).collect();
                 let right = fitting.iter().find(|s| s.wrong(*max_tokens, thinking, headers).is_none());
@@ -170,9 +182,51 @@ fn asked<'a>(facts: &Facts<'a>, expect: &'a Expect, out: &mut Findings) -> Vec<A
     all
 }
 
+/// How much a run is to think: as it was asked for, else as its session was told, else as the configuration says. `None` where
+/// the history does not tell.
+fn level(c: &Conn, r: &Request, conns: &[Conn], expect: &Expect) -> Option<String> {
+    let of = |v: &Value| v.as_str().map(|t| t.trim().to_lowercase()).filter(|t| !t.is_empty());
+    if let Some(level) = of(&r.params["thinking"]) {
+        return Some(level);
+    }
+    // What goes into a run under way goes to the model with what that thinks.
+    if expect.steers || expect.backlog {
+        return None;
+    }
+    let session = |c: &Conn, shown: &Value| Some(c.hello.as_ref()?.session(shown.as_str()?));
+    let mine = session(c, &r.params["sessionKey"])?;
+    let all = conns.iter().flat_map(|o| o.requests.iter().map(move |p| (o, p)));
+    let about = all.filter(|(o, p)| {
+        session(o, &p.params["key"]).or_else(|| session(o, &p.params["sessionKey"])).as_ref() == Some(&mine)
+    });
+    let mut told: Option<(u64, Option<String>)> = None;
+    for (_, p) in about {
+        let anew = matches!(p.method, "sessions.reset" | "sessions.delete")
+            || p.params["message"].as_str().is_some_and(|m| m.starts_with('/'));
+        let Some(level) = p.params.get("thinkingLevel").filter(|_| p.method == "sessions.patch") else {
+            if anew {
+                return None;
+            }
+            continue;
+        };
+        match p.first {
+            Some(a) if a.ok() && a.at.i < r.at.i => {
+                if told.as_ref().is_none_or(|(at, _)| *at < a.at.i) {
+                    told = Some((a.at.i, of(level)));
+                }
+            }
+            _ if p.at.i > r.at.i && p.at.t > r.at.t + SETTLED => {}
+            _ if p.is_undone() => {}
+            _ => return None,
+        }
+    }
+    let own = told.and_then(|(_, level)| level);
+    own.or_else(|| Some(expect.thinking.clone()).filter(|t| !t.is_empty())).or_else(|| Some("off".to_owned()))
+}
+
 /// Who asks for thinking gets it, and who asks for none gets none.
-fn thoughts(c: &Conn, r: &Request, asked: &[&Asked], out: &mut Findings) {
-    let Some(level) = r.params["thinking"].as_str() else { return };
+fn thoughts(c: &Conn, r: &Request, level: Option<&str>, asked: &[&Asked], out: &mut Findings) {
+    let Some(level) = level else { return };
     for a in asked.iter().filter(|a| a.fresh) {
         let Some(model) = a.model else { continue };
         // A small model has no room for it.
@@ -185,7 +239,7 @@ fn thoughts(c: &Conn, r: &Request, asked: &[&Asked], out: &mut Findings) {
             _ => true,
         };
         if !right {
-            let text = format!("{}: {} asks for thinking {level}, the model is asked for {}", c.name, r.id, a.thinking);
+            let text = format!("{}: {} is to think {level}, the model is asked for {}", c.name, r.id, a.thinking);
             out.broken("models", a.i, text);
         }
     }

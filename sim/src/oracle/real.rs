@@ -17,6 +17,8 @@ const WAITS: (u64, u64) = (250, 30_000);
 const SPREAD: f64 = 0.25;
 /// A connection that lived this long was stable, in microseconds: the waits begin anew.
 const STABLE: u64 = 30_000_000;
+/// What waited for its caller is taken by then, in microseconds.
+const TAKEN: u64 = 2_000_000;
 /// From the wait to the attempt, in milliseconds.
 const SLACK: u64 = 1_000;
 
@@ -39,6 +41,7 @@ pub fn check(conns: &[Conn], facts: &Facts, _expect: &Expect, out: &mut Findings
         let own: Vec<&Conn> = conns.iter().filter(|c| c.client == client).collect();
         one_at_a_time(client, &own, out);
         gaps(client, &own, &told, out);
+        lags(client, &own, &told, out);
         waits(client, &own, &told, facts, out);
         ends(client, &own, &told, facts, out);
     }
@@ -122,6 +125,45 @@ fn gaps(client: &str, own: &[&Conn], told: &[(Mark, &serde_json::Value)], out: &
                 out.broken("real_client", at.i, format!("{client}: event {seq} was never received"));
             }
             last = Some(seq);
+        }
+    }
+}
+
+/// What its caller is told to have missed is what came on the line in between, and only who has looked away misses anything.
+fn lags(client: &str, own: &[&Conn], told: &[(Mark, &serde_json::Value)], out: &mut Findings) {
+    let (mut last, mut missed) = (None::<u64>, 0_u64);
+    // Since when the caller takes everything; `None` while it looks away.
+    let mut takes = Some(0_u64);
+    for (at, what) in told {
+        if let Some(on) = what["taking"].as_bool() {
+            takes = on.then_some(at.t);
+        }
+        if what.get("connected").is_some() {
+            (last, missed) = (None, 0);
+        }
+        if let Some(more) = what["lagged"].as_u64() {
+            missed += more;
+            if takes.is_some_and(|since| since + TAKEN < at.t) {
+                let text = format!("{client}: {more} events are lost before its caller, who takes all of them");
+                out.broken("real_client", at.i, text);
+            }
+        }
+        let Some(seq) = what["seq"].as_u64() else { continue };
+        let before = last.replace(seq);
+        let lost = std::mem::take(&mut missed);
+        let Some(conn) = own.iter().rev().find(|c| c.opened.i < at.i).filter(|_| lost > 0) else { continue };
+        let place = |seq: u64| conn.events.iter().position(|e| e.seq == Some(seq));
+        let (Some(from), Some(to)) = (before.map_or(Some(0), |b| place(b).map(|n| n + 1)), place(seq)) else {
+            continue;
+        };
+        let between = conn.events.get(from..to).unwrap_or_default();
+        let numbers: Vec<u64> = before.into_iter().chain(between.iter().filter_map(|e| e.seq)).collect();
+        let holes = numbers.windows(2).filter(|w| w[1] != w[0] + 1).count() as u64;
+        let numbered = between.iter().filter(|e| e.seq.is_some()).count() as u64;
+        // The hole before the one that is handed over may be lost, too; and what has no number may have been handed over before.
+        if lost < numbered + holes || lost > between.len() as u64 + holes + 1 {
+            let text = format!("{client}: is told to have missed {lost}, {numbered} came before event {seq}");
+            out.broken("real_client", at.i, text);
         }
     }
 }

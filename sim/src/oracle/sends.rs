@@ -112,7 +112,7 @@ fn is_renewed(sending: &Sending, until: u64, facts: &Facts) -> bool {
 }
 
 /// Letters and digits: what no markup changes.
-fn bare(words: &str) -> String {
+pub fn bare(words: &str) -> String {
     let mut inside = false;
     let text = words.chars().filter(|c| {
         let tag = inside || *c == '<';

@@ -38,11 +38,14 @@ pub struct Call<'a> {
     pub params: &'a Value,
     /// When it ended, and how.
     pub end: Option<(Mark, u16)>,
+    /// The id of its chat from before that moved, where it goes to the new one.
+    pub before: Option<String>,
 }
 
 impl Call<'_> {
-    fn chat(&self) -> String {
-        text(&self.params["chat_id"])
+    /// The chat, by the id that it had first.
+    pub fn chat(&self) -> String {
+        self.before.clone().unwrap_or_else(|| text(&self.params["chat_id"]))
     }
     /// A message.
     pub fn is_send(&self) -> bool {
@@ -68,7 +71,12 @@ pub fn text(v: &Value) -> String {
     v.as_str().map_or_else(|| v.to_string(), str::to_owned)
 }
 
-pub use self::{answered::is_answer_to_command, chat::quoted, flight::is_doubtful, once::doubled};
+pub use self::{
+    answered::is_answer_to_command,
+    chat::{is_stop, quoted},
+    flight::is_doubtful,
+    once::doubled,
+};
 
 /// Checks them all. `unwelcome`: updates that need no answer.
 pub fn check(facts: &Facts, unwelcome: &BTreeSet<i64>, expect: &Expect, out: &mut Findings) {
@@ -76,8 +84,8 @@ pub fn check(facts: &Facts, unwelcome: &BTreeSet<i64>, expect: &Expect, out: &mu
     offsets(&calls, facts, out);
     polls(&calls, facts, out);
     too_many(&calls, facts, out);
-    pacing::check(&calls, facts, out);
-    places::check(&calls, facts, out);
+    pacing::check(&calls, facts, expect, out);
+    places::check(&calls, facts, expect, out);
     stops::check(&calls, facts, expect, out);
     for chat in chat::all(&calls, facts, out) {
         once::check(&chat, facts, expect, out);
@@ -90,6 +98,7 @@ pub fn check(facts: &Facts, unwelcome: &BTreeSet<i64>, expect: &Expect, out: &mu
 pub fn calls<'a>(facts: &Facts<'a>) -> Vec<Call<'a>> {
     let mut calls: Vec<Call> = Vec::new();
     let mut open: BTreeMap<(&str, String), Vec<usize>> = BTreeMap::new();
+    let moved = moved(facts);
     for r in facts.history {
         let What::Telegram { method, params, status } = &r.what else { continue };
         // Somebody else's poll with the same token.
@@ -97,17 +106,29 @@ pub fn calls<'a>(facts: &Facts<'a>) -> Vec<Call<'a>> {
             continue;
         }
         let at = Mark::of(r);
+        let before = moved.get(&text(&params["chat_id"])).cloned();
         let waiting = open.entry((method, params.to_string())).or_default();
         match status {
             None => {
                 waiting.push(calls.len());
-                calls.push(Call { at, method, params, end: None });
+                calls.push(Call { at, method, params, end: None, before });
             }
-            Some(status) if waiting.is_empty() => calls.push(Call { at, method, params, end: Some((at, *status)) }),
+            Some(status) if waiting.is_empty() => {
+                calls.push(Call { at, method, params, end: Some((at, *status)), before });
+            }
             Some(status) => calls[waiting.remove(0)].end = Some((at, *status)),
         }
     }
     calls
+}
+
+/// Groups that have become supergroups: the old id by the new one.
+pub fn moved(facts: &Facts) -> BTreeMap<String, String> {
+    let of = |r: &crate::history::Record| {
+        let What::Update { update, .. } = &r.what else { return None };
+        Some((text(update["with"].get("migrate_to_chat_id")?), text(&update["chat"])))
+    };
+    facts.history.iter().filter_map(of).collect()
 }
 
 /// Within one life the offset only grows, unless the service numbers its updates anew or sends old ones again.

@@ -34,6 +34,7 @@ mod stops;
 mod stream;
 mod told;
 mod transcript;
+mod waiting;
 mod world;
 
 use serde_json::{Value, json};

@@ -31,7 +31,7 @@ use crate::history::{
 const CONTEXT: usize = 400;
 /// Waits between the tries at one model, each four fifths to six fifths of this, in microseconds: three tries in short order,
 /// that again after 2, 4 and 8 s.
-const MODEL_WAITS: [u64; 11] =
+pub const MODEL_WAITS: [u64; 11] =
     [250_000, 500_000, 2_000_000, 250_000, 500_000, 4_000_000, 250_000, 500_000, 8_000_000, 250_000, 500_000];
 /// What comes earlier by less is jitter of the world, in microseconds.
 const EARLY: u64 = 20_000;

@@ -91,7 +91,7 @@ impl Plan {
             config: name_devices_in(config(scenario, seed % RESENDS == RESENDS - 1).map_err(ScenarioError)?, &clients),
             clients,
             telegram: scenario.telegram.as_ref().map(|t| telegram(t, length_ms, &*root)),
-            model: scenario.model.as_ref().map(|m| Model { say: m.say.clone(), anthropic: m.anthropic }),
+            model: scenario.model.as_ref().map(|m| Model { say: m.say.clone(), anthropic: m.anthropic, odd: m.odd }),
             faults: (0..).zip(faults).map(number).collect(),
             expect: scenario.expect.clone(),
         })

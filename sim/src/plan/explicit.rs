@@ -75,7 +75,7 @@ impl Plan {
             gateway: GatewaySection { config: self.config.clone(), ..GatewaySection::default() },
             clients: clients.collect(),
             telegram,
-            model: self.model.as_ref().map(|m| ModelSection { say: m.say.clone(), anthropic: m.anthropic }),
+            model: self.model.as_ref().map(|m| ModelSection { say: m.say.clone(), anthropic: m.anthropic, odd: m.odd }),
             fault: fault.collect(),
             swarm: None,
             // Goals are for ranges of seeds.

@@ -33,6 +33,8 @@ pub(super) struct GatewayHost {
     config: Arc<Config>,
     /// The configuration file's text.
     text: Arc<Mutex<String>>,
+    /// Somebody edits it.
+    is_edited: bool,
     control: Mutex<Option<mpsc::Sender<Control>>>,
     starts: AtomicU64,
     /// Its process could not serve.
@@ -73,6 +75,7 @@ impl GatewayHost {
             tasks,
             config: Arc::new(config_of(&plan.config)?),
             text,
+            is_edited: plan.faults.iter().any(|f| matches!(f.fault, Fault::ConfigEdit { .. })),
             control: Mutex::default(),
             starts: AtomicU64::new(0),
             failed: AtomicBool::new(false),
@@ -159,10 +162,27 @@ impl GatewayHost {
             media_scheme: "http",
             listen: vec![([0, 0, 0, 0], GATEWAY_PORT).into()],
             auth: SharedAuth { mode: AuthMode::Token, token: Some(token), password: None, file: None },
+            // It costs time, as everything with the disk: only where there is something to be read.
+            read_auth: self.is_edited.then(|| self.read_auth()),
             channels: true,
             log_file: self.config.logging.file.clone(),
             ..ServerOptions::bare(self.config.clone())
         }
+    }
+
+    /// Reads who is let in from the file when that has changed.
+    fn read_auth(&self) -> openclaw_server::ReadAuth {
+        let (text, seen) = (self.text.clone(), Mutex::new(String::new()));
+        Arc::new(move || {
+            let now = lock(&text).clone();
+            if std::mem::replace(&mut *lock(&seen), now.clone()) == now {
+                return Ok(None);
+            }
+            let auth = config_of(&now)?.gateway.auth;
+            let shared = SharedAuth { mode: AuthMode::Token, token: auth.token, password: None, file: None };
+            let allow_deviceless = auth.allow_deviceless;
+            Ok(Some(openclaw_server::AuthInForce { shared, allow_tailscale: None, allow_deviceless }))
+        })
     }
 
     /// SIGTERM; nothing when it is not running.

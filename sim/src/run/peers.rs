@@ -82,6 +82,9 @@ impl Peers {
         let model = plan.model.as_ref().map(|settings| {
             let fake = FakeModel::new();
             fake.say(settings.say.as_deref());
+            if settings.odd {
+                fake.odd(plan.seed);
+            }
             let (recorder, writer) = (recorder.clone(), Mutex::new(parts::Writer::default()));
             fake.observe(Arc::new(move |request, text, step| {
                 let recorded = request;
@@ -275,7 +278,9 @@ fn offered(body: &Value) -> Vec<String> {
 /// How a request to a model was made, in either API.
 fn terms(request: &Recorded) -> What {
     let body = &request.body;
-    let told = |name: &str| matches!(name, "authorization" | "anthropic-version") || name.starts_with("x-");
+    let told = |name: &str| {
+        matches!(name, "authorization" | "anthropic-version" | "accept" | "user-agent") || name.starts_with("x-")
+    };
     What::Terms {
         request: request.index,
         model: body["model"].as_str().unwrap_or_default().to_owned(),

@@ -15,6 +15,10 @@ use crate::{history::What, plan::Deed};
 
 /// A call is given up after this.
 const PATIENCE: Duration = Duration::from_mins(2);
+/// What waits for its caller is bounded more closely than elsewhere, so that the bounds are met ...
+const EVENTS: usize = 512;
+/// ... in bytes, too.
+const EVENT_BYTES: usize = 512 << 10;
 /// Somebody who has closed the client opens it again after this.
 const OPENED_AGAIN: Duration = Duration::from_millis(500);
 
@@ -56,6 +60,8 @@ impl Real {
             instance_id: Some(plan.name.clone()),
             scopes: plan.scopes.clone(),
             role: plan.role.clone(),
+            max_events: EVENTS,
+            max_event_bytes: EVENT_BYTES,
             node: node.then_some(NodeOffer { caps: vec![], commands }),
             ..ConnectOptions::new(match plan.via {
                 crate::scenario::Route::Gateway => "ws://gateway:18789",
@@ -98,7 +104,7 @@ impl Real {
                     self.next += 1;
                     match action.deed {
                         Deed::Call { .. } => self.call(&session, number, &unanswered),
-                        Deed::Read { on } => self.taking = on,
+                        Deed::Read { on } => self.takes(on),
                         Deed::Leave { .. } => {
                             session.close().await;
                             self.told(json!({ "closed": true }));
@@ -109,8 +115,15 @@ impl Real {
                         Deed::Text { .. } | Deed::Declare { .. } | Deed::Visit { .. } => {}
                     }
                 }
-                () = ending.cancelled(), if !ending.is_cancelled() => self.taking = true,
+                () = ending.cancelled(), if !ending.is_cancelled() => self.takes(true),
             }
+        }
+    }
+
+    /// Its caller takes what it tells, or looks away.
+    fn takes(&mut self, on: bool) {
+        if std::mem::replace(&mut self.taking, on) != on {
+            self.told(json!({ "taking": on }));
         }
     }
 

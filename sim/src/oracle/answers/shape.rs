@@ -131,7 +131,7 @@ const SHAPES: [Shape; 40] = [
             either(a["runId"] == p["idempotencyKey"], "runId is not the key"),
             either(a["channel"] == channel, "another channel"),
             either(!said(&a["messageId"]).is_empty(), "no message id"),
-            either(to.parse::<i64>().is_err() || a["chatId"] == to, "another chat"),
+            either(to.parse::<i64>().is_err() || a["chatId"] == to || is_moved(to, &a["chatId"]), "another chat"),
         ])
     }),
     ("system-presence", |_, a, h| {
@@ -323,4 +323,9 @@ pub fn check(c: &Conn, out: &mut Findings) {
             out.broken("answers", answer.at.i, format!("{}: the answer to {}: {why}", c.name, r.method));
         }
     }
+}
+
+/// A group that has become a supergroup has another id, which begins with -100.
+fn is_moved(to: &str, chat: &Value) -> bool {
+    to.starts_with('-') && !to.starts_with("-100") && chat.as_str().is_some_and(|chat| chat.starts_with("-100"))
 }

@@ -56,7 +56,7 @@ pub fn check(
                 if let Some(why) = beyond(row, device, changes, to) {
                     say(format!("device.pair.list shows {device} {why}"));
                 }
-                if let Some(why) = seen(row, device, conns, c.life, (r.at.i, to), &wall) {
+                if let Some(why) = seen(row, device, conns, facts, c.life, (r.at.i, to), &wall) {
                     say(format!("device.pair.list shows {device} {why}"));
                 }
             }
@@ -130,6 +130,7 @@ fn seen(
     row: &Value,
     device: &str,
     conns: &[Conn],
+    facts: &Facts,
     life: usize,
     (asked, to): (u64, u64),
     wall: &Wall,
@@ -138,9 +139,16 @@ fn seen(
         let of = |c: &&Conn| c.opening.is_some_and(|(_, f)| f["params"]["device"]["id"] == device);
         conns.iter().filter(of)
     };
-    let last =
-        mine().filter(|c| c.life == life).filter_map(|c| c.hello.as_ref()).filter(|h| h.at.i < asked).map(|h| h.at.t);
-    let last = last.max()?;
+    let hellos = |from: usize| {
+        let own = mine().filter(move |c| (from..=life).contains(&c.life)).filter_map(|c| c.hello.as_ref());
+        own.filter(move |h| h.at.i < asked).map(|h| h.at.t).max()
+    };
+    // What a process knew when it was stopped in good order the next one knows.
+    let disk = facts.faults.iter().any(|f| f.kind == "disk");
+    let kept = (0..=life)
+        .rev()
+        .take_while(|n| *n == life || (facts.lives[*n].stop.is_some() && !facts.lives[*n].crashed && !disk));
+    let last = hellos(kept.last().unwrap_or(life))?;
     let shown = wall.time(&row["lastSeenAtMs"]);
     if !wall.is_known() {
         return None;

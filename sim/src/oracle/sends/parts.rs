@@ -11,6 +11,15 @@ pub fn check(sending: &Sending, pieces: &[Piece], facts: &Facts, expect: &Expect
     if pieces.iter().all(|p| p.to - p.from == sending.bare.len()) {
         return;
     }
+    // Where a group has moved to is known from the first part that was taken there.
+    let followed = pieces.iter().position(|p| p.call.before.is_some() && p.call.status() == 200);
+    let back = |p: &&Piece| p.call.before.is_none();
+    if let Some(p) = followed.and_then(|n| pieces[n + 1..].iter().find(back)) {
+        let text =
+            format!("a part of the send {key} goes to where its group was before, though one has arrived where it is");
+        out.broken("parts", p.call.at.i, text);
+        return;
+    }
     // How far it has come.
     let mut done: Vec<&Piece> = Vec::new();
     for p in pieces {

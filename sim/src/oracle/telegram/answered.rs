@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{
     Call,
     chat::{Chat, Update, is_stop},
-    flight::{breaks_between, is_open},
+    flight::{breaks_between, is_doubtful, is_open},
     once::{hidden, is_notice},
     plain,
 };
@@ -25,11 +25,14 @@ use crate::{
 const RUN: u64 = 5_000_000;
 /// What waits between tries at a service that fails, in microseconds.
 const BACK_OFF: u64 = 60_000_000;
+/// What is sent again has gone out by then, where nothing holds it up, in microseconds.
+const RESENT: u64 = 15_000_000;
 /// A silent link is given up after this, in microseconds.
 const SILENCE: u64 = 90_000_000;
 
 /// Checks one chat. `unwelcome`: updates that need no answer.
 pub fn check(chat: &Chat, unwelcome: &BTreeSet<i64>, facts: &Facts, expect: &Expect, out: &mut Findings) {
+    resent(chat, facts, out);
     let judge = Judge { chat, unwelcome, facts, expect, patience: patience(chat, facts, expect) };
     for c in chat.others.iter().filter(|c| c.words().contains(NOT_STORED)) {
         let text = format!("chat {}: what was accepted is given up because of the disk", chat.id);
@@ -59,6 +62,38 @@ pub fn check(chat: &Chat, unwelcome: &BTreeSet<i64>, facts: &Facts, expect: &Exp
         let u = &chat.updates[number];
         let text = format!("chat {}: update {} ({:?}) was never answered", chat.id, u.id, u.text);
         out.broken("telegram_answered", u.at.i, text);
+    }
+}
+
+/// Who is told that something is sent again gets what was in doubt (D49): what had been said before, in the same words, or for a
+/// message from before.
+fn resent(chat: &Chat, facts: &Facts, out: &mut Findings) {
+    for u in chat.updates.iter().filter(|u| u.text == "/resend") {
+        let sends = chat.sends();
+        let mut later = sends.iter().filter(|c| c.at.i > u.at.i);
+        let Some(told) = later.clone().find(|c| c.words().starts_with("Sent again.") && c.status() == 200) else {
+            continue;
+        };
+        let until = told.at.t + RESENT;
+        let faults = facts.faults.iter().any(|f| {
+            let hits = f.is_telegram() || matches!(f.kind, "disk" | "disk_slow" | "clock_jump");
+            hits && f.from <= until && f.to.saturating_add(BACK_OFF) >= u.at.t && f.kind != "telegram_slow"
+        });
+        let limited = sends.iter().any(|c| c.status() == 429 && c.at.t <= until);
+        // Only the first word of its kind is surely the answer to this one.
+        let alone = chat.updates.iter().filter(|v| v.text == "/resend" && v.at.t <= told.at.t).count() == 1;
+        let seen = sends.iter().any(|c| c.at.i < u.at.i && !is_notice(c) && is_doubtful(c, facts));
+        if !seen || !alone || faults || limited || facts.ended_between(u.at.t, until) || until > facts.finish() {
+            continue;
+        }
+        let before = |c: &&&Call| sends.iter().any(|o| o.at.i < u.at.i && o.words() == c.words());
+        let of_before =
+            |c: &&&Call| chat.updates.iter().any(|v| v.at.i < u.at.i && v.sends.iter().any(|s| s.at.i == c.at.i));
+        let is_it = |c: &&&Call| !is_notice(c) && c.at.t <= until && (before(c) || of_before(c));
+        if !later.any(|c| is_it(&c)) {
+            let text = format!("chat {}: it is told that something is sent again, and nothing is", chat.id);
+            out.broken("telegram_answered", told.at.i, text);
+        }
     }
 }
 

@@ -121,6 +121,8 @@ fn sent_by_others(chat: &str, facts: &Facts) -> usize {
                 let_in += usize::from(asked.remove(&(conn, text(&frame["id"]))) && is_here);
             }
             What::Model { answer, .. } if answer.contains("message_send") => by_tool += 1,
+            // What is said in a heartbeat goes to where the main session was heard from.
+            What::Model { text, .. } if text.contains("Heartbeat") => by_tool += 1,
             _ => {}
         }
     }

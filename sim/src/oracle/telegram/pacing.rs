@@ -9,8 +9,10 @@ use super::{BACKEND, Call, quoted};
 use crate::{
     history::What,
     oracle::{
+        Expect,
         facts::{Facts, Fault},
         findings::Findings,
+        sends::bare,
     },
 };
 
@@ -18,6 +20,16 @@ use crate::{
 const SEND: u64 = 400_000;
 /// ... up to this.
 const SEND_MOST: u64 = 300_000_000;
+/// Tries of a message (docs/delivery.md) ...
+const TRIES: u32 = 100;
+/// ... and of one that a request waits for.
+const TRIES_PROMISED: u32 = 5;
+/// A time to live that may end it before its tries do, in milliseconds.
+const SHORT_LIFE: u64 = 900_000;
+/// Begins what a stranger is told.
+const DOOR: &str = "This assistant answers only people";
+/// What came of a call is stored by then, in microseconds.
+const STORED: u64 = 2_000_000;
 /// The first wait of polls, in microseconds; it grows by 1.8 ...
 const POLL: u64 = 500_000;
 /// ... up to this.
@@ -32,8 +44,10 @@ const LATE: u64 = 1_500_000;
 const OUT: u64 = 12_000_000;
 
 /// Checks them all.
-pub fn check(calls: &[Call], facts: &Facts, out: &mut Findings) {
+pub fn check(calls: &[Call], facts: &Facts, expect: &Expect, out: &mut Findings) {
     sends(calls, facts, out);
+    refused(calls, facts, out);
+    goes_on(calls, facts, expect, out);
     polls(calls, facts, out);
     apart(calls, facts, out);
 }
@@ -73,6 +87,112 @@ fn sends(calls: &[Call], facts: &Facts, out: &mut Findings) {
             rows.remove(&name);
         }
     }
+}
+
+/// A person or an operator has asked in this time for something to be sent again, or not at all.
+fn is_asked_for(facts: &Facts, from: u64, to: u64) -> bool {
+    facts.history.iter().filter(|r| (from..=to).contains(&r.t_us)).any(|r| match &r.what {
+        What::Update { update, .. } => update["text"].as_str().is_some_and(|t| t.starts_with("/resend")),
+        What::Sent { frame, .. } => frame["method"].as_str().is_some_and(|m| m.starts_with("delivery.")),
+        _ => false,
+    })
+}
+
+/// What the service refuses for good is given up: the very same call does not come again, unless somebody wants it to (F07).
+fn refused(calls: &[Call], facts: &Facts, out: &mut Findings) {
+    let for_good = |c: &Call| matches!(c.status(), 400 | 401 | 403 | 404);
+    for (n, c) in calls.iter().enumerate().filter(|(_, c)| c.is_send() && for_good(c)) {
+        let Some((end, status)) = c.end else { continue };
+        // A message of two parts may say the same twice, and another one as well, but not by itself.
+        let again = calls[n + 1..].iter().find(|o| o.method == c.method && o.params == c.params && o.at.t > end.t);
+        let Some(again) = again.filter(|o| !is_asked_for(facts, end.t, o.at.t)) else { continue };
+        let lost = facts.ended_between(end.t.saturating_sub(STORED), end.t + STORED + facts.stores)
+            || facts.faults.iter().any(|f| matches!(f.kind, "disk" | "lost_write" | "bit_flip"));
+        let asked_twice = many_ask(facts, c, again.at.i);
+        if !lost && !asked_twice {
+            let text = format!("chat {}: sent again, though it was refused for good ({status})", c.chat());
+            out.broken("pacing", again.at.i, text);
+        }
+    }
+}
+
+/// Its words may be those of several messages: of requests, of answers of models, of the gateway's own.
+fn many_ask(facts: &Facts, c: &Call, before: u64) -> bool {
+    if quoted(c.words()).count() == 1 {
+        return false;
+    }
+    let mut keys: Vec<&str> = Vec::new();
+    let mut others = 0;
+    for r in facts.history.iter().take_while(|r| r.i < before) {
+        match &r.what {
+            What::Sent { frame, .. } if frame["method"] == "send" || frame["params"]["deliver"] == true => {
+                let key = frame["params"]["idempotencyKey"].as_str().unwrap_or_default();
+                let same = frame["params"]["message"].as_str() == Some(&super::plain(c.words()));
+                if same && !keys.contains(&key) {
+                    keys.push(key);
+                }
+                others += usize::from(!same && frame["params"]["deliver"] == true);
+            }
+            What::Update { update, .. } if super::text(&update["chat"]) == c.chat() => others += 1,
+            What::Model { answer, .. } if answer.contains("message_send") => others += 1,
+            _ => {}
+        }
+    }
+    keys.len() != 1 || others > 0 && keys.is_empty()
+}
+
+/// A message that the service could not take is tried again when its wait is over, a hundred times in all, five times where a
+/// request waits for it.
+fn goes_on(calls: &[Call], facts: &Facts, expect: &Expect, out: &mut Findings) {
+    // One that does not live long may have died of age.
+    if expect.ttl_ms <= SHORT_LIFE {
+        return;
+    }
+    let mut failed: BTreeMap<(String, &str), u32> = BTreeMap::new();
+    for (n, c) in calls.iter().enumerate().filter(|(_, c)| c.is_send()) {
+        let name = (c.chat(), c.words());
+        // What a stranger is told at the door is said once.
+        if !fails(c) || c.words().starts_with(DOOR) {
+            failed.remove(&name);
+            continue;
+        }
+        let Some((end, _)) = c.end else { continue };
+        let count = failed.entry(name).or_insert(0);
+        *count += 1;
+        let wait = (SEND << (count.saturating_sub(1)).min(20)).min(SEND_MOST);
+        let due = end.t + wait * 11 / 10 + LATE + facts.stores + facts.slow_disk_between(end.t, end.t + wait);
+        let next = calls[n + 1..].iter().find(|o| o.is_send() && o.chat() == c.chat());
+        let promised = is_waited_for(facts, c);
+        let most = if promised { TRIES_PROMISED } else { TRIES };
+        let bot = calls.iter().any(|o| o.status() == 429 && o.at.t <= due && o.at.t + BACKEND >= end.t);
+        if bot || due > facts.finish() || disturbed(facts, end.t, due) || is_asked_for(facts, c.at.t, due) {
+            continue;
+        }
+        let is_again = next.is_some_and(|o| o.words() == c.words() && o.at.t <= due);
+        let why = match () {
+            // What is said once more may be said by another message.
+            () if is_again && *count >= most && quoted(c.words()).count() == 1 => {
+                format!("is tried after {count} failures, at most {most}")
+            }
+            () if !is_again && *count < most && next.is_none_or(|o| o.words() != c.words()) => {
+                format!("is not tried again {} ms after failure {count}, of {most} at most", (due - end.t) / 1000)
+            }
+            () => continue,
+        };
+        out.broken("pacing", c.at.i, format!("chat {}: a message {why}", c.chat()));
+    }
+}
+
+/// A request waits for its delivery, for a while at least.
+fn is_waited_for(facts: &Facts, c: &Call) -> bool {
+    let own = bare(c.words());
+    facts.history.iter().take_while(|r| r.i < c.at.i).any(|r| match &r.what {
+        What::Sent { frame, .. } => {
+            let says = || frame["params"]["message"].as_str().is_some_and(|m| bare(m).contains(&own));
+            frame["method"] == "send" && says() || frame["params"]["deliver"] == true
+        }
+        _ => false,
+    })
 }
 
 /// So are polls; after one that was answered the waits begin anew.

@@ -14,6 +14,11 @@ use crate::{
 /// The topic of a forum that is never named in a send.
 const GENERAL: i64 = 1;
 
+/// Begins the prompt of a heartbeat here.
+const BEAT: &str = "Heartbeat";
+/// Shorter words may be anybody's.
+const NEWS: usize = 12;
+
 /// The topic in which somebody wrote. Outside of topics a number of a thread is one of replies.
 pub fn topic(update: &Value) -> Option<i64> {
     let with = &update["with"];
@@ -78,8 +83,28 @@ pub fn of_target(to: &str) -> String {
     }
 }
 
+/// News of a session that people share, which nobody has asked for, go to its owner and to no guest (D46): what a model says in a
+/// heartbeat.
+fn news(calls: &[Call], facts: &Facts, expect: &Expect, out: &mut Findings) {
+    let owners: Vec<String> = expect.owners.iter().map(i64::to_string).collect();
+    for r in facts.history {
+        let What::Model { text, answer, .. } = &r.what else { continue };
+        let step: Value = serde_json::from_str(answer).unwrap_or_default();
+        let Some(words) = step["text"].as_str().map(str::trim).filter(|words| words.len() >= NEWS) else { continue };
+        if !text.contains(BEAT) || quoted(text).next().is_some() || owners.is_empty() {
+            continue;
+        }
+        let is_it = |c: &&Call| c.is_send() && c.at.i > r.i && plain(c.words()).trim() == words;
+        let elsewhere = |c: &&Call| !c.chat().starts_with('-') && !owners.contains(&c.chat());
+        if let Some(c) = calls.iter().filter(is_it).find(elsewhere) {
+            out.broken("places", c.at.i, format!("news for the owner are sent to {}", of_call(c)));
+        }
+    }
+}
+
 /// Checks every message of the bot.
-pub fn check(calls: &[Call], facts: &Facts, out: &mut Findings) {
+pub fn check(calls: &[Call], facts: &Facts, expect: &Expect, out: &mut Findings) {
+    news(calls, facts, expect, out);
     let (mut written, mut sent) = (BTreeMap::new(), BTreeMap::<&str, BTreeSet<String>>::new());
     let mut said: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for r in facts.history {

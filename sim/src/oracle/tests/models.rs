@@ -104,6 +104,65 @@ fn who_asks_for_thinking_gets_it() {
     let think = |level: &str, told: Value| says(&run(level, &[("one", SAYS, told)]));
     assert_eq!(think("xhigh", json!("high")), "");
     assert_eq!(think("off", Value::Null), "");
-    assert!(think("low", Value::Null).contains("asks for thinking low, the model is asked for null"));
-    assert!(think("off", json!("low")).contains("asks for thinking off"));
+    assert!(think("low", Value::Null).contains("is to think low, the model is asked for null"));
+    assert!(think("off", json!("low")).contains("is to think off"));
+}
+
+/// How often each is tried, and how long it is waited for in between.
+#[test]
+fn each_model_has_as_many_tries() {
+    let waits = [0, 300, 900, 3000, 3300, 4000, 8500, 8800, 9500, 18_000, 18_300, 19_000];
+    let tried = |asked: &[(u64, &str, &str)], end: &str| {
+        let mut s = run("unheard of", &[]);
+        for (n, (at, model, answer)) in asked.iter().enumerate() {
+            s.at(*at);
+            ask(&mut s, n as u64, model, answer, &Value::Null);
+        }
+        s.at(19_500).chat("a-1/1", (1, 1), "r", end, json!({ "errorMessage": "no" }));
+        says(&s)
+    };
+    let passes = r#"{"kind":"error","code":503}"#;
+    let all = |model: &'static str| waits.iter().map(move |at| (*at, model, passes)).collect::<Vec<_>>();
+    let mut whole = all("one");
+    whole.push((19_100, "two", SAYS));
+    assert_eq!(tried(&whole, "final"), "");
+    assert_eq!(tried(&[(0, "one", passes), (300, "one", SAYS)], "final"), "");
+    let left = tried(&[(0, "one", passes), (300, "two", SAYS)], "final");
+    assert_eq!(left, "run r leaves a/one after 1 tries, though its fault may pass");
+    let again = tried(&[(0, "one", FAILS), (300, "one", SAYS)], "final");
+    assert_eq!(again, "run r asks a/one again, which has refused for good");
+    let soon = tried(&[(0, "one", passes), (100, "one", SAYS)], "final");
+    assert_eq!(soon, "run r asks a/one 100 ms after failure 1, not 200");
+    let gives_up = [(0, "one", FAILS), (300, "two", FAILS), (400, "three", passes), (700, "three", passes)];
+    assert_eq!(tried(&gives_up, "error"), "run r fails after 2 tries at its last model, though the fault may pass");
+    let call = r#"{"kind":"tool","name":"t","args":"{}"}"#;
+    assert!(tried(&[(0, "one", call)], "final").contains("the last thing that its model asked for, a tool"));
+    assert_eq!(tried(&[(0, "one", call), (300, "one", SAYS)], "final"), "");
+}
+
+/// The request counts, else the session, else the configuration.
+#[test]
+fn how_much_is_thought_is_said_in_three_places() {
+    let think = |default: &str, session: Option<&str>, request: &str, told: Value| {
+        let mut s = story();
+        s.expect.thinking = default.into();
+        if let Some(level) = session {
+            s.call("a-1/1", "p", "sessions.patch", json!({ "key": "x", "thinkingLevel": level }));
+            s.answer("a-1/1", "p", json!({ "ok": true }));
+        }
+        let mut params = json!({ "sessionKey": "x", "message": "hello you", "idempotencyKey": "r" });
+        if !request.is_empty() {
+            params["thinking"] = request.into();
+        }
+        s.call("a-1/1", "1", "chat.send", params);
+        ask(&mut s, 0, "one", SAYS, &told);
+        says(&s)
+    };
+    assert_eq!(think("", None, "", Value::Null), "");
+    assert!(think("", None, "", json!("low")).contains("is to think off"));
+    assert_eq!(think("low", None, "", json!("low")), "");
+    assert_eq!(think("low", Some("high"), "", json!("high")), "");
+    assert!(think("low", Some("high"), "", json!("low")).contains("is to think high"));
+    assert_eq!(think("low", Some("high"), "off", Value::Null), "");
+    assert!(think("low", Some("high"), "medium", json!("high")).contains("is to think medium"));
 }

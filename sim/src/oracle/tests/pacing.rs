@@ -126,3 +126,33 @@ fn a_model_that_fails_is_left_alone_for_a_while() {
     asks(json!({ "kind": "error", "code": 429, "retry_after": 3 }), &[0, 500]).breaks("pacing", "not 3000");
     asks(json!({ "kind": "error", "code": 401 }), &[0, 500]).breaks("pacing", "after it answered 401");
 }
+
+/// F07: what is refused for good does not come again by itself, and what the service could not take does, for long.
+#[test]
+fn f07_a_refusal_is_final_and_a_failure_is_not() {
+    let words = json!({ "chat_id": "1", "text": "echo: hi [message_id: 7]" });
+    let tried = |list: &[(u64, u16)]| {
+        let mut s = Story::new();
+        s.add(What::Update { update_id: 1, update: json!({ "chat": 1, "text": "hi", "message_id": 7 }) });
+        for (at, status) in list {
+            s.at(*at);
+            call(&mut s, "sendMessage", &words, *status);
+        }
+        s.at(600_000).note();
+        super::judge(&s.records, &s.expect).into_iter().find(|v| v.oracle == "pacing").unwrap().detail
+    };
+    assert_eq!(tried(&[(1000, 403)]), "");
+    assert!(tried(&[(1000, 403), (9000, 403)]).contains("sent again, though it was refused for good (403)"));
+    assert_eq!(tried(&[(1000, 500), (1400, 500), (2200, 200)]), "");
+    assert!(tried(&[(1000, 500)]).contains("is not tried again 1940 ms after failure 1, of 100 at most"));
+    let waits = [0, 400, 800, 1600, 3200, 6400];
+    let row = |n: usize| {
+        let mut at = 1000;
+        let tries = waits[..n].iter().map(|wait| {
+            at += wait;
+            (at, 502)
+        });
+        tries.collect::<Vec<_>>()
+    };
+    assert!(tried(&row(5)).contains("after failure 5, of 100 at most"));
+}

@@ -117,3 +117,27 @@ fn a_call_ends_with_its_connection_and_not_before() {
     });
     assert!(says(&early).contains("call 1 ends as if its connection had ended"));
 }
+
+/// What it says to have missed is what came, and only who looks away misses anything.
+#[test]
+fn f03_what_is_missed_is_counted() {
+    let misses = |missed: u64, away: bool| {
+        let mut s = story();
+        tick(&mut s, 1);
+        s.tells(json!({ "seq": 1 }));
+        if away {
+            s.tells(json!({ "taking": false }));
+        }
+        (2..=5).for_each(|seq| tick(&mut s, seq));
+        s.at(9000);
+        if away {
+            s.tells(json!({ "taking": true }));
+        }
+        s.tells(json!({ "lagged": missed })).tells(json!({ "seq": 5 })).note();
+        super::judge(&s.records, &s.expect).into_iter().find(|v| v.oracle == "real_client").unwrap().detail
+    };
+    assert_eq!(misses(3, true), "");
+    assert!(misses(2, true).contains("is told to have missed 2, 3 came before event 5"));
+    assert!(misses(9, true).contains("is told to have missed 9"));
+    assert!(misses(3, false).contains("3 events are lost before its caller, who takes all of them"));
+}

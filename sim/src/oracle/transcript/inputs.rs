@@ -115,6 +115,10 @@ pub struct Inputs<'a> {
     echoes: BTreeSet<String>,
     /// When answers to a message went out, by its id.
     answered: BTreeMap<i64, Vec<u64>>,
+    /// From when on sessions are surely there: those that nobody has taken away.
+    made: BTreeMap<String, u64>,
+    /// Whose keys have named a `send`, and which.
+    keys: BTreeSet<(String, String)>,
 }
 
 /// What a text of a user is.
@@ -132,7 +136,7 @@ pub enum Said {
 impl<'a> Inputs<'a> {
     /// Reads them.
     pub fn of(conns: &[Conn<'a>], facts: &Facts<'a>, expect: &Expect) -> Self {
-        let mut this = Self::default();
+        let mut this = Self { made: made(conns, facts), ..Self::default() };
         for c in conns {
             let Some(hello) = &c.hello else { continue };
             for r in &c.requests {
@@ -202,10 +206,15 @@ impl<'a> Inputs<'a> {
                 let text = Some(shortened(&format!("{label}{message}")));
                 self.notes.push(Note { session, text, asked, told });
             }
-            ("send", Some(session)) if !refused => {
-                // Whether the session was there is not known.
-                let text = text("message").map(shortened);
-                self.notes.push(Note { session, text, asked, told: None });
+            ("send", Some(session)) => {
+                // What has arrived stands in its session, if that was surely there; what waits still may come to stand there.
+                let there = self.made.get(&session).is_some_and(|made| *made < asked);
+                let pending = r.first.is_some_and(|a| a.reason() == "DELIVERY_PENDING");
+                let key = (hello.identity().to_owned(), r.key().unwrap_or_default().to_owned());
+                if (!refused || pending) && self.keys.insert(key) {
+                    let text = text("message").map(shortened);
+                    self.notes.push(Note { session, text, asked, told: told.filter(|_| there) });
+                }
             }
             ("sessions.reset", Some(session)) if !refused => self.resets.push(Change { session, asked, told }),
             ("sessions.delete", Some(session)) => {
@@ -475,6 +484,33 @@ fn looked_up(parts: &[Part]) -> Option<(Value, Value)> {
         let messages: Value = serde_json::from_str(result).ok()?;
         Some((serde_json::from_str(arguments).ok()?, messages)).filter(|(_, messages)| messages.is_array())
     })
+}
+
+/// From when on sessions are surely there, which somebody has spoken with: by their whole keys.
+fn made(conns: &[Conn], facts: &Facts) -> BTreeMap<String, u64> {
+    let mut made: BTreeMap<String, u64> = BTreeMap::new();
+    let mut gone: BTreeSet<String> = BTreeSet::new();
+    for (hello, r) in conns
+        .iter()
+        .filter_map(|c| c.hello.as_ref().map(|h| (h, c)))
+        .flat_map(|(h, c)| c.requests.iter().map(move |r| (h, r)))
+    {
+        let Some(shown) = r.params["sessionKey"].as_str().or(r.params["key"].as_str()) else { continue };
+        let session = hello.session(shown);
+        match r.method {
+            "sessions.delete" | "sessions.reset" => drop(gone.insert(session)),
+            "chat.send" | "agent" | "sessions.patch" => {
+                if let Some(a) = r.first.filter(super::super::conn::Answer::ok) {
+                    let at = a.at.t + 2_000_000 + facts.stores;
+                    let known = made.entry(session).or_insert(at);
+                    *known = at.min(*known);
+                }
+            }
+            _ => {}
+        }
+    }
+    made.retain(|session, _| !gone.contains(session));
+    made
 }
 
 fn is_command(words: &str) -> bool {

@@ -29,6 +29,10 @@ impl Answer {
                 let words: Vec<String> = (1..=n).map(|i| format!("w{i} ")).collect();
                 (text(words.concat()), whole)
             }
+            Some("broken") => {
+                let words = (1..=step["n"].as_u64().unwrap_or(0)).map(|i| format!("w{i} "));
+                (text(words.collect()), false)
+            }
             Some("tool") => {
                 let args = step["args"].as_str().unwrap_or_default();
                 let args = if args.trim().is_empty() { "{}" } else { args };
