@@ -126,6 +126,7 @@ fn f05_every_update_is_answered() {
     })
     .holds();
     s.but(|s| {
+        s.expect.off.push("pacing".into());
         reply(s, "7", "hello", 50, 500);
         s.at(20_000).note();
     })

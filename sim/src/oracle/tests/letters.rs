@@ -8,7 +8,7 @@ const TEXT: &str = "hello **you** & me [message_id: 5]";
 
 fn story() -> Story {
     let mut s = Story::new();
-    s.expect.off = vec!["answers".into(), "health".into(), "telegram_once".into()];
+    s.expect.off = ["answers", "health", "telegram_once", "pacing"].map(str::to_owned).into();
     s.expect.tick_interval_ms = 1_000_000;
     s.hello("a-1/1", 2, &["a-1"]);
     s

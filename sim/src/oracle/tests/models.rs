@@ -66,7 +66,7 @@ fn models_are_asked_in_their_order() {
         says(&run("unheard of", &asked))
     };
     assert_eq!(order(&[("one", SAYS)]), "");
-    assert_eq!(order(&[("one", FAILS), ("one", FAILS), ("two", FAILS), ("three", SAYS)]), "");
+    assert_eq!(order(&[("one", FAILS), ("two", FAILS), ("three", SAYS)]), "");
     assert_eq!(order(&[("two", SAYS)]), "run r asks b/two before all others");
     assert_eq!(order(&[("one", FAILS), ("three", SAYS)]), "run r asks b/three and leaves out the one before it");
     assert_eq!(order(&[("one", FAILS), ("two", FAILS), ("one", SAYS)]), "run r goes back to a/one");
