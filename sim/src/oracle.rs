@@ -10,6 +10,7 @@ mod again;
 mod answers;
 mod archives;
 mod conn;
+mod credentials;
 mod envelope;
 mod facts;
 mod fairness;
@@ -30,11 +31,13 @@ mod pairing;
 mod presence;
 mod process;
 mod real;
+mod requests;
 mod rights;
 mod runs;
 mod secrets;
 mod sends;
 mod sheet;
+mod signatures;
 mod stream;
 mod telegram;
 #[cfg(test)]
@@ -139,6 +142,14 @@ pub struct Expect {
     pub shared_chats: bool,
     /// Credentials that the gateway was configured with.
     pub credentials: Vec<String>,
+    /// The gateway's configuration file as it is at first.
+    pub config: String,
+    /// `tools.exec.callers` names operators who may write: they have programs run as admins do (D47).
+    pub writers_run: bool,
+    /// `tools.exec` lets only programs of the policy's list run unasked, and asks a person about all others.
+    pub asks_first: bool,
+    /// Between two heartbeats by the clock, in milliseconds; none without.
+    pub beats_every_ms: Option<u64>,
     /// Clients that mean harm.
     pub hostile: Vec<String>,
     /// Clients that connect through the tunnel.
@@ -211,6 +222,10 @@ impl Default for Expect {
             bound: BTreeMap::new(),
             shared_chats: false,
             credentials: Vec::new(),
+            config: String::new(),
+            writers_run: false,
+            asks_first: false,
+            beats_every_ms: None,
             hostile: Vec::new(),
             tunnelled: Vec::new(),
             local: Vec::new(),
@@ -279,6 +294,10 @@ impl Expect {
             bound: bound(&plan.config),
             shared_chats: dm_scope(&plan.config) == "main",
             credentials: plan.credentials(),
+            config: plan.config.clone(),
+            writers_run: config.tools.exec.callers.iter().any(|caller| caller.trim() == "operator:write"),
+            asks_first: asks_first(&plan.config),
+            beats_every_ms: beats_every(&plan.config),
             hostile: plan.clients.iter().filter(|c| c.hostile).map(|c| c.name.clone()).collect(),
             tunnelled: tunnelled.map(|c| c.name.clone()).collect(),
             local: local.map(|c| c.name.clone()).collect(),
@@ -328,6 +347,27 @@ fn bound(text: &str) -> BTreeMap<String, Bound> {
     bind.ok().and_then(|bind| serde_json::from_value(bind).ok()).unwrap_or_default()
 }
 
+/// `tools.exec` as it is written.
+fn asks_first(text: &str) -> bool {
+    let exec = openclaw_config::read_value(text).map(|v| v["tools"]["exec"].clone()).unwrap_or_default();
+    exec["security"] == "allowlist" && exec["ask"] == "on-miss"
+}
+
+/// `agents.defaults.heartbeat.every`, where it is written in seconds, minutes or hours.
+fn beats_every(text: &str) -> Option<u64> {
+    let defaults = openclaw_config::read_value(text).ok()?["agents"]["defaults"].clone();
+    let every = defaults["heartbeat"]["every"].as_str()?.trim();
+    let unit = every.chars().last()?;
+    let count: u64 = every.trim_end_matches(char::is_alphabetic).parse().ok()?;
+    let ms = match unit {
+        's' => 1000,
+        'm' => 60_000,
+        'h' => 3_600_000,
+        _ => return None,
+    };
+    Some(count * ms).filter(|ms| *ms > 0)
+}
+
 /// `session.dmScope` as it is written.
 fn dm_scope(text: &str) -> String {
     let scope = openclaw_config::read_value(text).map(|v| v["session"]["dmScope"].clone());
@@ -349,14 +389,20 @@ pub const ORACLES: [(&str, &str); 67] = [
     ("frames", "received frames have the form of the sheets: no unknown or null member, known error codes"),
     ("challenge", "the first frame is connect.challenge, once, without seq"),
     ("hello", "the response to connect comes before any event and any other response"),
-    ("responses", "one response per request (two for an accepted agent run), none without a request"),
+    (
+        "responses",
+        "one response per request (two for an accepted agent run), none without; requests that wait begin in their order",
+    ),
     ("answered", "a request is answered unless its connection or the run ended"),
     ("latency", "on a quiet connection the answer comes in time, whatever others do"),
     ("answers", "an answer has the form of its schema and fits its question, and what is read is what was written"),
     ("scopes", "no event and no success for a connection that may not see or do it"),
     ("grants", "no device holds a role or scope that no approval granted, or that was taken away again"),
     ("admitted", "a device that was approved for what it asks need not be approved again"),
-    ("revocation", "a rotated or revoked device is disconnected at once"),
+    (
+        "revocation",
+        "who came by a secret or token that is replaced or taken away is disconnected at once, nobody else is",
+    ),
     ("tokens", "only the last token that a device was given is taken, until it is rotated or taken away"),
     ("device_list", "device.pair.list shows who waits, who was let in as what, and when each was seen last"),
     ("told", "what a call has changed is told by its event, in the same words, to all who may hear it"),
@@ -440,6 +486,9 @@ pub fn judge(history: &[Record], expect: &Expect) -> Vec<Verdict> {
     let conns = model::read(&facts, expect, &mut out);
     pairing::check(&conns, &facts, expect, &mut out);
     tokens::check(&conns, &facts, &mut out);
+    credentials::check(&conns, &facts, expect, &mut out);
+    signatures::check(&conns, &facts, expect, &mut out);
+    requests::check(&conns, &mut out);
     lockout::check(&conns, &facts, expect, &mut out);
     told::check(&conns, &facts, &mut out);
     stream::check(&conns, &facts, expect, &mut out);
@@ -468,7 +517,7 @@ pub fn judge(history: &[Record], expect: &Expect) -> Vec<Verdict> {
     secrets::check(&conns, &said, &facts, expect, &mut out);
     nodes::check(&conns, &facts, expect, &mut out);
     fairness::check(&conns, &facts, expect, &mut out);
-    answers::check(&conns, &facts, &mut out);
+    answers::check(&conns, &facts, expect, &mut out);
     real::check(&conns, &facts, expect, &mut out);
     process::check(&facts, expect, &mut out);
     let on = ORACLES.iter().filter(|(name, _)| !expect.off.iter().any(|o| o == name));

@@ -87,6 +87,9 @@ pub struct Client {
     /// The secret of its device key, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<DeviceSeed>,
+    /// Whose device that is, if it is another client's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_of: Option<String>,
     /// Name by which it asks for the gateway.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
@@ -146,6 +149,11 @@ pub enum Deed {
         /// `commands`.
         commands: Vec<String>,
     },
+    /// Has these parameters in its `connect` from its next connection on.
+    Connect {
+        /// Laid over its own ones.
+        params: Value,
+    },
     /// Ends the connection (and comes back, if it reconnects, after its back-off).
     Leave {
         /// How.
@@ -171,6 +179,11 @@ pub enum Opening {
     Frame {
         /// Its text.
         text: String,
+    },
+    /// Upgrades; its device signs without a nonce, dated so far ahead of the challenge, or shows what it signed last once more.
+    Signed {
+        /// Milliseconds; `None`: the last one again.
+        ahead_ms: Option<i64>,
     },
     /// Upgrades, then nothing.
     Silence,
@@ -345,6 +358,9 @@ pub enum Fault {
     },
     ConfigEdit {
         text: String,
+        /// Another file of the gateway's machine, not its configuration.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        file: Option<String>,
     },
 }
 

@@ -14,6 +14,7 @@ mod policy;
 mod register;
 mod rules;
 mod shape;
+mod unasked;
 
 use std::{
     collections::BTreeMap,
@@ -25,21 +26,22 @@ use openclaw_platform::sync::LockExt as _;
 use openclaw_protocol::method;
 
 use self::register::Registers;
-use super::{conn::Conn, facts::Facts, findings::Findings};
+use super::{Expect, conn::Conn, facts::Facts, findings::Findings};
 use crate::history::What;
 
 /// Answers of one method whose form is looked at: after so many nothing new is learnt.
 const LOOKED_AT: usize = 200;
 
 /// Checks them all.
-pub fn check(conns: &[Conn], facts: &Facts, out: &mut Findings) {
+pub fn check(conns: &[Conn], facts: &Facts, expect: &Expect, out: &mut Findings) {
     forms(conns, out);
     for c in conns {
         shape::check(c, out);
     }
     aborts::check(conns, facts, out);
     approved::check(conns, out);
-    beats::check(conns, facts, out);
+    unasked::check(conns, facts, expect, out);
+    beats::check(conns, facts, expect, out);
     compare_and_set(conns, out);
     policy::check(conns, facts, out);
     logs::check(conns, out);

@@ -66,7 +66,8 @@ impl Plan {
         for group in &scenario.clients {
             for (n, name) in (1..).zip(group.names()) {
                 let dice = Dice(root.fork(&format!("client {name}")));
-                let device = group.device.then(|| DeviceSeed::draw(&*root.fork(&format!("device {name}"))));
+                let whose = group.device_of.as_ref().unwrap_or(&name);
+                let device = group.device.then(|| DeviceSeed::draw(&*root.fork(&format!("device {whose}"))));
                 clients.push(Client { device, ..client(group, n, name, length_ms, &dice) });
             }
         }
@@ -123,7 +124,7 @@ fn client(group: &Group, n: u32, name: String, length_ms: u64, dice: &Dice) -> C
     let start_ms = group.start.ms() + stagger;
     let mut actions: Vec<Action> = match group.workload {
         Workload::Watch => Vec::new(),
-        Workload::Script => group.script.iter().map(scripted).collect(),
+        Workload::Script => group.script.iter().flat_map(|step| repeated(step, &name)).collect(),
         workload => {
             let mut actions = Vec::new();
             let (mut at, mut made) = (start_ms, 0);
@@ -149,8 +150,9 @@ fn client(group: &Group, n: u32, name: String, length_ms: u64, dice: &Dice) -> C
         role: group.role.clone(),
         answers_ms: group.answers.map(Span::ms),
         device: None,
+        device_of: group.device_of.clone(),
         host: group.host.clone(),
-        forwarded: group.forwarded.clone(),
+        forwarded: group.forwarded.as_ref().map(|from| from.replace("{n}", &n.to_string())),
         approves_ms: group.approves.map(Span::ms),
         rejects_ms: group.rejects.map(Span::ms),
         scopes: group.scopes.clone(),
@@ -289,6 +291,23 @@ fn rpc(session: &str, made: u32, dice: &Dice) -> Deed {
     Deed::Call { method: method.into(), params, retry: false }
 }
 
+/// A step as often as it says, each with its number and the name of its client.
+fn repeated(step: &Step, client: &str) -> Vec<Action> {
+    let every = step.every.map_or(0, Span::ms);
+    let fill = |n: u32| {
+        let mut action = scripted(step);
+        action.at_ms += u64::from(n) * every;
+        let filled = |text: &str| text.replace("{n}", &n.to_string()).replace("{client}", client);
+        match &mut action.deed {
+            Deed::Call { params, .. } => super::each_text(params, &mut |text| *text = filled(text)),
+            Deed::Visit { opening: Opening::Frame { text } } => *text = filled(text),
+            _ => {}
+        }
+        action
+    };
+    (0..step.times.unwrap_or(1)).map(fill).collect()
+}
+
 fn scripted(step: &Step) -> Action {
     let s = step.clone();
     let deed = if let Some(platform) = s.declare {
@@ -297,6 +316,11 @@ fn scripted(step: &Step) -> Action {
         Deed::Call { method, params: s.params.unwrap_or_else(|| json!({})), retry: s.retry }
     } else if let Some(text) = s.text {
         Deed::Text { text }
+    } else if let Some(params) = s.connect {
+        Deed::Connect { params }
+    } else if s.signed.is_some() || s.again {
+        let ahead = |span: Span| if s.back { -(span.ms() as i64) } else { span.ms() as i64 };
+        Deed::Visit { opening: Opening::Signed { ahead_ms: s.signed.map(ahead) } }
     } else if let Some(how) = s.leave {
         Deed::Leave { how }
     } else if let Some(on) = s.read {
