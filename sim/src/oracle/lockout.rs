@@ -80,7 +80,7 @@ pub fn check(conns: &[Conn], facts: &Facts, expect: &Expect, out: &mut Findings)
             };
             let mut tries: Vec<Try> = conns.iter().filter(here).filter_map(of).collect();
             tries.sort_by_key(|t| t.answered.i);
-            if !tries.iter().any(|t| t.is_wrong() || t.is_limited()) {
+            if !tries.iter().any(|t| t.is_wrong() || t.is_limited()) && (is_local || all.is_empty()) {
                 continue;
             }
             if is_local {

@@ -14,9 +14,10 @@ const SKEW: u64 = 600_000;
 const SLACK: u64 = 2_500;
 
 /// What a connection was asked to sign: when it came, and the challenge.
-type Challenges<'a> = BTreeMap<&'a str, (u64, &'a Value)>;
+pub type Challenges<'a> = BTreeMap<&'a str, (u64, &'a Value)>;
 
-fn challenges<'a>(facts: &Facts<'a>) -> Challenges<'a> {
+/// Of each connection.
+pub fn challenges<'a>(facts: &Facts<'a>) -> Challenges<'a> {
     let mut all = Challenges::new();
     for r in facts.history {
         if let What::Received { conn, frame } = &r.what

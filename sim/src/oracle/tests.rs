@@ -7,6 +7,8 @@ mod again;
 mod answers;
 mod archives;
 mod channel;
+mod credentials;
+mod declared;
 mod envelope;
 mod fairness;
 mod fallback;
@@ -23,13 +25,16 @@ mod pacing;
 mod pairing;
 mod places;
 mod real;
+mod requests;
 mod rights;
 mod run;
 mod secrets;
 mod sends;
+mod signatures;
 mod stream;
 mod told;
 mod transcript;
+mod unasked;
 mod world;
 
 use serde_json::{Value, json};
@@ -194,6 +199,12 @@ impl Story {
             assert!(v.detail.contains(words), "{oracle} says {:?}, expected {words:?}", v.detail);
             assert!(v.at.is_some_and(|at| (at as usize) < self.records.len()), "no record named");
         }
+    }
+
+    /// What one oracle says, whatever the others do; nothing when it holds.
+    fn verdict(&self, oracle: &str) -> String {
+        let expect = Expect { off: vec![], ..self.expect.clone() };
+        judge(&self.records, &expect).into_iter().find(|v| v.oracle == oracle).unwrap().detail
     }
 
     /// As a change of this story that leaves the story itself alone.

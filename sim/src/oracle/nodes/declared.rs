@@ -238,17 +238,18 @@ pub fn check(conns: &[Conn], pins: &Pins, facts: &Facts, out: &mut Findings) {
 
 fn shown(row: &Value, node: &Conn, pins: &Pins, (from, to): (u64, u64)) -> Result<(), String> {
     let Some(hello) = &node.hello else { return Ok(()) };
+    // Without a device nothing is approved, and nothing pinned.
+    let Some(device) = hello.params["device"]["id"].as_str() else { return Ok(()) };
     let own = Declared::of(hello.params, &hello.params["client"]);
     let Some(counts) = pins.counts(node, from, to) else { return Ok(()) };
     let shown = Declared::of(row, row);
+    let kind = |e: &Declared| row["platform"].is_null() || e.platform == shown.platform;
     let same = |e: &Declared| {
-        (&e.caps, &e.commands, &e.permissions, &e.platform)
-            == (&shown.caps, &shown.commands, &shown.permissions, &shown.platform)
+        kind(e) && (&e.caps, &e.commands, &e.permissions) == (&shown.caps, &shown.commands, &shown.permissions)
     };
     if !counts.iter().any(same) {
         return Err(format!("{shown:?}, expected {:?}", counts.first()));
     }
-    let Some(device) = hello.params["device"]["id"].as_str() else { return Ok(()) };
     let waits = &row["waiting"];
     let names = ["caps", "commands", "permissions"].map(|key| {
         let list = waits[key].as_array().into_iter().flatten().filter_map(Value::as_str);
@@ -313,7 +314,7 @@ fn asked(node: &Conn, conns: &[Conn], pins: &Pins, facts: &Facts, out: &mut Find
             let mut rows = answer.frame["payload"]["pending"].as_array().into_iter().flatten();
             if waits && !rows.any(is_this) {
                 let text = format!("{}: what {} declares beyond its approval is not listed", w.name, node.name);
-                out.broken("device_list", answer.at.i, text);
+                out.broken("pairing_requests", answer.at.i, text);
             }
         }
     }

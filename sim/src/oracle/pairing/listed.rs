@@ -204,7 +204,7 @@ fn dates(conns: &[Conn], wall: &Wall, out: &mut Findings) {
                         o.opening.is_some_and(|(sent, f)| {
                             f["params"]["device"]["id"] == device
                                 && sent.i < answer.at.i
-                                && o.hello.as_ref().is_none_or(|h| h.at.i > at.i)
+                                && o.hello.as_ref().map_or(o.refusal.is_none(), |h| h.at.i > at.i)
                         })
                     });
                     if !later && !came && token[key] != *told {
