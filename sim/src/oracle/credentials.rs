@@ -118,11 +118,10 @@ fn judged(c: &Conn, sent: Mark, auth: &Value, spans: &[Span], out: &mut Findings
         out.broken("revocation", refusal.at.i, text);
     }
     let kind = |s: &Span| s.secret.as_ref().map(|secret| secret.is_password);
-    let told = if reason.starts_with("AUTH_PASSWORD_") { Some(true) } else { Some(false) };
-    if is_judged && (reason.starts_with("AUTH_PASSWORD_") || reason.starts_with("AUTH_TOKEN_")) {
-        if now(refusal.at.t).all(|s| s.secret.is_some() && kind(s) != told) {
-            out.broken("revocation", refusal.at.i, format!("{}: was told {reason}, which is not the mode", c.name));
-        }
+    let told = Some(reason.starts_with("AUTH_PASSWORD_"));
+    let names_mode = reason.starts_with("AUTH_PASSWORD_") || reason.starts_with("AUTH_TOKEN_");
+    if is_judged && names_mode && now(refusal.at.t).all(|s| s.secret.is_some() && kind(s) != told) {
+        out.broken("revocation", refusal.at.i, format!("{}: was told {reason}, which is not the mode", c.name));
     }
     if reason == UNREADABLE && now(refusal.at.t).all(|s| s.secret.is_some()) {
         out.broken(
