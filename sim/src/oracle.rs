@@ -10,6 +10,8 @@ mod again;
 mod answers;
 mod archives;
 mod conn;
+mod credentials;
+mod device_blocks;
 mod ended;
 mod envelope;
 mod facts;
@@ -34,8 +36,8 @@ mod process;
 mod promised;
 mod queues;
 mod real;
+mod requests;
 mod rights;
-mod rotated;
 mod runs;
 mod secrets;
 mod sends;
@@ -149,6 +151,14 @@ pub struct Expect {
     pub shared_chats: bool,
     /// Credentials that the gateway was configured with.
     pub credentials: Vec<String>,
+    /// The gateway's configuration file as it is at first.
+    pub config: String,
+    /// `tools.exec.callers` names operators who may write: they have programs run as admins do (D47).
+    pub writers_run: bool,
+    /// `tools.exec` lets only programs of the policy's list run unasked, and asks a person about all others.
+    pub asks_first: bool,
+    /// Between two heartbeats by the clock, in milliseconds; none without.
+    pub beats_every_ms: Option<u64>,
     /// Clients that mean harm.
     pub hostile: Vec<String>,
     /// Devices that sign something else than they say.
@@ -225,6 +235,10 @@ impl Default for Expect {
             bound: BTreeMap::new(),
             shared_chats: false,
             credentials: Vec::new(),
+            config: String::new(),
+            writers_run: false,
+            asks_first: false,
+            beats_every_ms: None,
             hostile: Vec::new(),
             missigned: Vec::new(),
             tunnelled: Vec::new(),
@@ -296,6 +310,10 @@ impl Expect {
             bound: bound(&plan.config),
             shared_chats: dm_scope(&plan.config) == "main",
             credentials: plan.credentials(),
+            config: plan.config.clone(),
+            writers_run: config.tools.exec.callers.iter().any(|caller| caller.trim() == "operator:write"),
+            asks_first: asks_first(&plan.config),
+            beats_every_ms: beats_every(&plan.config),
             hostile: plan.clients.iter().filter(|c| c.hostile).map(|c| c.name.clone()).collect(),
             missigned: plan
                 .clients
@@ -351,6 +369,27 @@ fn bound(text: &str) -> BTreeMap<String, Bound> {
     bind.ok().and_then(|bind| serde_json::from_value(bind).ok()).unwrap_or_default()
 }
 
+/// `tools.exec` as it is written.
+fn asks_first(text: &str) -> bool {
+    let exec = openclaw_config::read_value(text).map(|v| v["tools"]["exec"].clone()).unwrap_or_default();
+    exec["security"] == "allowlist" && exec["ask"] == "on-miss"
+}
+
+/// `agents.defaults.heartbeat.every`, where it is written in seconds, minutes or hours.
+fn beats_every(text: &str) -> Option<u64> {
+    let defaults = openclaw_config::read_value(text).ok()?["agents"]["defaults"].clone();
+    let every = defaults["heartbeat"]["every"].as_str()?.trim();
+    let unit = every.chars().last()?;
+    let count: u64 = every.trim_end_matches(char::is_alphabetic).parse().ok()?;
+    let ms = match unit {
+        's' => 1000,
+        'm' => 60_000,
+        'h' => 3_600_000,
+        _ => return None,
+    };
+    Some(count * ms).filter(|ms| *ms > 0)
+}
+
 /// `session.dmScope` as it is written.
 fn dm_scope(text: &str) -> String {
     let scope = openclaw_config::read_value(text).map(|v| v["session"]["dmScope"].clone());
@@ -372,14 +411,20 @@ pub const ORACLES: [(&str, &str); 68] = [
     ("frames", "received frames have the form of the sheets: no unknown or null member, known error codes"),
     ("challenge", "the first frame is connect.challenge, once, without seq"),
     ("hello", "the response to connect comes before any event and any other response"),
-    ("responses", "one response per request (two for an accepted agent run), none without a request"),
+    (
+        "responses",
+        "one response per request (two for an accepted agent run), none without; requests that wait begin in their order",
+    ),
     ("answered", "a request is answered unless its connection or the run ended"),
     ("latency", "on a quiet connection the answer comes in time, whatever others do"),
     ("answers", "an answer has the form of its schema and fits its question, and what is read is what was written"),
     ("scopes", "no event and no success for a connection that may not see or do it"),
     ("grants", "no device holds a role or scope that no approval granted, or that was taken away again"),
     ("admitted", "a device that was approved for what it asks need not be approved again"),
-    ("revocation", "a rotated or revoked device is disconnected at once"),
+    (
+        "revocation",
+        "who came by a secret or token that is replaced or taken away is disconnected at once, nobody else is",
+    ),
     ("tokens", "only the last token that a device was given is taken, until it is rotated or taken away"),
     ("device_list", "device.pair.list shows who waits, who was let in as what, and when each was seen last"),
     ("told", "what a call has changed is told by its event, in the same words, to all who may hear it"),
@@ -468,6 +513,9 @@ pub fn judge(history: &[Record], expect: &Expect) -> Vec<Verdict> {
     pairing::check(&conns, &facts, expect, &mut out);
     signatures::check(&conns, &facts, expect, &mut out);
     tokens::check(&conns, &facts, &mut out);
+    credentials::check(&conns, &facts, expect, &mut out);
+    device_blocks::check(&conns, &facts, expect, &mut out);
+    requests::check(&conns, &mut out);
     lockout::check(&conns, &facts, expect, &mut out);
     told::check(&conns, &facts, &mut out);
     stream::check(&conns, &facts, expect, &mut out);
@@ -479,7 +527,6 @@ pub fn judge(history: &[Record], expect: &Expect) -> Vec<Verdict> {
     ended::check(&conns, &facts, &mut out);
     follows::check(&conns, &facts, expect, &mut out);
     queues::check(&conns, &facts, expect, &mut out);
-    rotated::check(&conns, &facts, &mut out);
     idempotency::check(&conns, &facts, &mut out);
     fallback::check(&conns, &facts, expect, &mut out);
     models::check(&conns, &facts, expect, &mut out);

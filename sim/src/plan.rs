@@ -90,6 +90,9 @@ pub struct Client {
     /// What is odd about its signatures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signs: Option<crate::scenario::Signs>,
+    /// Whose device that is, if it is another client's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_of: Option<String>,
     /// Name by which it asks for the gateway.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
@@ -149,6 +152,11 @@ pub enum Deed {
         /// `commands`.
         commands: Vec<String>,
     },
+    /// Has these parameters in its `connect` from its next connection on.
+    Connect {
+        /// Laid over its own ones.
+        params: Value,
+    },
     /// Ends the connection (and comes back, if it reconnects, after its back-off).
     Leave {
         /// How.
@@ -174,6 +182,11 @@ pub enum Opening {
     Frame {
         /// Its text.
         text: String,
+    },
+    /// Upgrades; its device signs without a nonce, dated so far ahead of the challenge, or shows what it signed last once more.
+    Signed {
+        /// Milliseconds; `None`: the last one again.
+        ahead_ms: Option<i64>,
     },
     /// Upgrades, then nothing.
     Silence,
@@ -351,6 +364,9 @@ pub enum Fault {
     },
     ConfigEdit {
         text: String,
+        /// Another file of the gateway's machine, not its configuration.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        file: Option<String>,
     },
 }
 

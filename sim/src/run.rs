@@ -312,7 +312,7 @@ impl Stage for Simulated<'_, '_> {
     fn struck(&mut self) -> Vec<Struck> {
         self.gateway.disk().struck()
     }
-    fn edit_config(&mut self, text: &str) {
-        self.gateway.edit_config(text);
+    fn edit(&mut self, file: Option<&str>, text: &str) {
+        self.gateway.edit(file, text);
     }
 }

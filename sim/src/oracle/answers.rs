@@ -18,6 +18,7 @@ mod routes;
 mod rules;
 mod session_tools;
 mod shape;
+mod unasked;
 
 use std::{
     collections::BTreeMap,
@@ -43,7 +44,8 @@ pub fn check(conns: &[Conn], facts: &Facts, expect: &Expect, out: &mut Findings)
     }
     aborts::check(conns, facts, out);
     approved::check(conns, out);
-    beats::check(conns, facts, out);
+    unasked::check(conns, facts, expect, out);
+    beats::check(conns, facts, expect, out);
     compare_and_set(conns, out);
     policy::check(conns, facts, out);
     logs::check(conns, out);

@@ -2,6 +2,8 @@
 //! platform or the configuration allows and that the node offers; the parameters as they were given, with nothing in them that only
 //! the gateway may say (S19); each once; each end as it was, in time; and the node hears when nobody waits any more.
 
+mod declared;
+
 use std::collections::BTreeMap;
 
 use serde_json::Value;
@@ -11,12 +13,16 @@ use super::{
     conn::{Answer, Conn, Event, Request},
     facts::Facts,
     findings::Findings,
+    sheet::Need,
 };
+use declared::Pins;
 
 /// What somebody has done is known on the other side by then, on links that carry, in microseconds.
 const SOON: u64 = 3_000_000;
 /// Longest wait of an invoke that names none, in milliseconds.
 const DEFAULT_WAIT: u64 = 30_000;
+/// So many invokes may be under way at least: fewer are never too many.
+const MANY: usize = 1000;
 /// What only the gateway may say about a command, or takes out of it (S19).
 const OURS: [&str; 5] = ["approved", "approvalDecision", "approvedFacts", "unanswered", "approvalId"];
 
@@ -46,8 +52,6 @@ const SYSTEM: &[&str] = &[
 struct Node<'a> {
     conn: &'a Conn<'a>,
     id: &'a str,
-    platform: &'a str,
-    offers: Vec<&'a str>,
 }
 
 /// An invoke that has reached a node.
@@ -72,12 +76,18 @@ impl Asked<'_> {
 /// Checks them all.
 pub fn check(conns: &[Conn], facts: &Facts, expect: &Expect, out: &mut Findings) {
     let nodes: Vec<Node> = conns.iter().filter_map(node).collect();
+    let pins = Pins::of(conns, facts, expect);
+    declared::check(conns, &pins, facts, out);
     let callers = || conns.iter().flat_map(|c| c.requests.iter().map(move |r| (c, r)));
     let invokes: Vec<(&Conn, &Request)> = callers().filter(|(_, r)| r.method == "node.invoke").collect();
     for (c, r) in &invokes {
-        if let Err((at, why)) = allowed(c, r, &nodes, facts, expect) {
+        if let Err((at, why)) = allowed(c, r, &nodes, &pins, facts, expect) {
             out.broken("nodes", at, format!("{}: node.invoke {}: {why}", c.name, r.key().unwrap_or_default()));
         }
+        busy(c, r, &invokes, out);
+    }
+    for (c, r) in callers().filter(|(_, r)| r.method == "node.invoke.cancel") {
+        taken_back(c, r, &invokes, &nodes, facts, out);
     }
     let asked = asked(&nodes, &invokes, out);
     once(&asked, facts, out);
@@ -93,13 +103,7 @@ pub fn check(conns: &[Conn], facts: &Facts, expect: &Expect, out: &mut Findings)
 fn node<'a>(conn: &'a Conn<'a>) -> Option<Node<'a>> {
     let hello = conn.hello.as_ref().filter(|h| h.rights.node)?;
     let client = &hello.params["client"];
-    let offers = hello.params["commands"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    Some(Node {
-        conn,
-        id: hello.params["device"]["id"].as_str().or_else(|| client["id"].as_str())?,
-        platform: client["platform"].as_str().unwrap_or_default(),
-        offers: offers.map(str::trim).collect(),
-    })
+    Some(Node { conn, id: hello.params["device"]["id"].as_str().or_else(|| client["id"].as_str())? })
 }
 
 /// Platform and configuration let such a node run it; what denies wins.
@@ -117,27 +121,46 @@ fn is_allowed(platform: &str, command: &str, expect: &Expect) -> bool {
     !named(&expect.deny_commands) && (named(&expect.allow_commands) || groups.iter().any(|g| g.contains(&command)))
 }
 
-/// It is refused where it must be, for that reason, and nowhere else. Judged for nodes that have always been the same.
-fn allowed(c: &Conn, r: &Request, nodes: &[Node], facts: &Facts, expect: &Expect) -> Result<(), (u64, String)> {
+/// It is refused where it must be, for that reason, and nowhere else.
+fn allowed(
+    c: &Conn,
+    r: &Request,
+    nodes: &[Node],
+    pins: &Pins,
+    facts: &Facts,
+    expect: &Expect,
+) -> Result<(), (u64, String)> {
     let trimmed = |key: &str| r.params[key].as_str().unwrap_or_default().trim();
     let (id, command) = (trimmed("nodeId"), trimmed("command"));
     let mine: Vec<&Node> = nodes.iter().filter(|n| n.id == id && n.conn.opened.i < r.at.i).collect();
     let (Some(node), Some(answer)) = (mine.last(), r.first) else { return Ok(()) };
-    let changes = nodes.iter().any(|n| n.id == id && (n.platform, &n.offers) != (node.platform, &node.offers));
+    // Of two connections of one node the later one counts, from a moment on that nobody sees.
+    let is_one = mine.iter().filter(|n| n.conn.life == c.life && n.conn.until(facts) + SOON > r.at.t).count() == 1;
     let there = node.conn.hello.as_ref().is_some_and(|h| h.at.t + SOON < r.at.t)
         && node.conn.life == c.life
         && node.conn.closed.is_none_or(|end| end.at.t > answer.at.t)
         && !node.conn.is_disturbed(facts, node.conn.opened.t, answer.at.t);
-    if changes || !there || command.is_empty() {
+    if !is_one || !there || command.is_empty() {
         return Ok(());
     }
-    let may = |command: &str| is_allowed(node.platform, command, expect);
-    let reason = match () {
-        () if !may(command) => Some("command not allowlisted"),
-        () if !node.offers.iter().any(|o| may(o)) => Some("node did not declare commands"),
-        () if !node.offers.contains(&command) => Some("command not declared by node"),
-        () => None,
+    // What of it was approved counts, and nothing else.
+    let Some(counts) = pins.counts(node.conn, r.at.t, answer.at.t) else { return Ok(()) };
+    let reason = |d: &declared::Declared| {
+        let may = |command: &str| is_allowed(&d.platform, command, expect);
+        match () {
+            () if !may(command) => Some("command not allowlisted"),
+            () if !d.commands.iter().any(|o| may(o)) => Some("node did not declare commands"),
+            () if !d.commands.contains(command) => Some("command not declared by node"),
+            () => None,
+        }
     };
+    let mut reasons = counts.iter().map(reason);
+    let Some(reason) = reasons.next().filter(|first| reasons.all(|other| other == *first)) else { return Ok(()) };
+    // Programs are run for those who may have commands run, others need a person's word (D47).
+    let is_run = answer.ok() && command == "system.run" && r.params["params"]["approvalId"].is_null();
+    if is_run && !c.sees(Need::Admin) && !expect.writers_run {
+        return Err((answer.at.i, "a program was run for who may not, and nobody was asked".to_owned()));
+    }
     let refused = answer.reason() == "NODE_COMMAND_NOT_ALLOWED";
     let told = answer.frame["error"]["details"]["reason"].as_str().unwrap_or_default();
     let at = answer.at.i;
@@ -148,6 +171,55 @@ fn allowed(c: &Conn, r: &Request, nodes: &[Node], facts: &Facts, expect: &Expect
         }
         None if refused => Err((at, format!("{command} was refused as {told:?}, and may be run"))),
         _ => Ok(()),
+    }
+}
+
+/// Too many are under way only where many are; and what was refused for that may be asked again.
+fn busy(c: &Conn, r: &Request, invokes: &[(&Conn, &Request)], out: &mut Findings) {
+    let Some(answer) = r.first.filter(|a| a.reason() == "BUSY") else { return };
+    let meets = |o: &Request| o.at.i < answer.at.i && o.first.is_none_or(|a| a.at.i > r.at.i);
+    let under_way = invokes.iter().filter(|(o, q)| o.life == c.life && meets(q)).count();
+    if under_way < MANY {
+        let text = format!("{}: node.invoke is refused as one too many, beside {under_way}", c.name);
+        out.broken("nodes", answer.at.i, text);
+    }
+}
+
+/// Whoever takes an invoke back is told whether it was still under way: one of his own, of this node, with this key.
+fn taken_back(c: &Conn, r: &Request, invokes: &[(&Conn, &Request)], nodes: &[Node], facts: &Facts, out: &mut Findings) {
+    let Some(answer) = r.first.filter(Answer::ok) else { return };
+    let who = |c: &Conn| c.hello.as_ref().map(|h| h.identity().to_owned());
+    let trimmed = |r: &Request| r.params["nodeId"].as_str().unwrap_or_default().trim().to_owned();
+    let own = invokes
+        .iter()
+        .filter(|(o, q)| o.life == c.life && who(o) == who(c) && q.key() == r.key() && trimmed(q) == trimmed(r));
+    let mut own = own.map(|(_, q)| q);
+    if answer.frame["payload"]["cancelled"] == true {
+        if !own.any(|q| q.at.i < answer.at.i && q.first.is_none_or(|a| a.at.i > r.at.i)) {
+            let text = format!("{}: node.invoke.cancel: something was taken back, and nothing was under way", c.name);
+            out.broken("nodes", answer.at.i, text);
+        }
+        return;
+    }
+    // Its node had it, and its caller hears of its end only later.
+    let reached = |q: &Request| {
+        let event = |n: &&Node| {
+            let asked = |e: &Event| e.name == "node.invoke.request" && e.payload["idempotencyKey"].as_str() == q.key();
+            n.id == trimmed(q)
+                && n.conn.closed.is_none()
+                && n.conn.events.iter().any(|e| asked(e) && e.at.i < r.at.i)
+                && !n
+                    .conn
+                    .requests
+                    .iter()
+                    .any(|x| x.method == "node.invoke.result" && x.at.i < answer.at.i && x.at.t + SOON > q.at.t)
+        };
+        nodes.iter().any(|n| event(&n))
+    };
+    let goes_on = |q: &&&Request| q.first.is_some_and(|a| a.at.t > answer.at.t + SOON) && reached(q);
+    if own.find(goes_on).is_some() && !c.is_disturbed(facts, r.at.t, answer.at.t) {
+        let text = format!("{}: node.invoke.cancel: nothing was taken back, and it is under way", c.name);
+        out.broken("nodes", answer.at.i, text);
     }
 }
 
@@ -278,10 +350,15 @@ fn ended(a: &Asked, nodes: &[Node], conns: &[Conn], facts: &Facts, out: &mut Fin
             }
         }
         "CANCELLED" => {
+            let who = |c: &Conn| c.hello.as_ref().map(|h| h.identity().to_owned());
             let takes = |r: &Request| {
-                r.method == "node.invoke.cancel" && r.at.i < answer.at.i && r.params["idempotencyKey"] == a.key()
+                r.method == "node.invoke.cancel"
+                    && r.at.i < answer.at.i
+                    && r.params["idempotencyKey"] == a.key()
+                    && r.params["nodeId"].as_str().is_some_and(|id| id.trim() == a.node.id)
             };
-            if !conns.iter().flat_map(|c| &c.requests).any(takes) {
+            let same = conns.iter().filter(|c| who(c) == who(a.caller));
+            if !same.flat_map(|c| &c.requests).any(takes) {
                 wrong("is told that it was taken back, which nobody did".to_owned());
             }
         }

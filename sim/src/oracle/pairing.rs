@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Expect,
-    conn::{Answer, Conn, Hello},
+    conn::{Conn, Hello},
     facts::{Facts, Mark, TAIL},
     findings::Findings,
     sheet::{Need, Rights},
@@ -195,13 +195,21 @@ fn may_hold(ask: &Ask, scope: Option<&str>, sent: u64, at: u64, changes: &[Chang
 /// No client holds a role or scope that no approval granted.
 fn granted(c: &Conn, sent: Mark, ask: &Ask, hello: &Hello, changes: &[Change], out: &mut Findings) {
     let at = hello.at;
+    if !may_hold(ask, None, sent.t, at.t, changes) {
+        let text = format!("{}: was let in as {}, which no approval granted", c.name, ask.role());
+        out.broken("grants", at.i, text);
+    }
+    let given = hello.payload["auth"]["scopes"].as_array();
+    let lacks =
+        |list: &Vec<serde_json::Value>| ask.rights.scopes.iter().find(|s| !list.iter().any(|own| own == s.as_str()));
+    if let Some(scope) = given.and_then(lacks) {
+        let text = format!("{}: was let in with {scope}, and its token is not good for that", c.name);
+        out.broken("admitted", at.i, text);
+    }
     let mut say = |what: String| {
         let role = ask.role();
         out.broken("grants", at.i, format!("{}: was let in as {role}{what}, which no approval granted", c.name));
     };
-    if !may_hold(ask, None, sent.t, at.t, changes) {
-        say(String::new());
-    }
     let token = hello.payload["auth"]["scopes"].as_array().into_iter().flatten().filter_map(|s| s.as_str());
     let held: BTreeSet<&str> = ask.rights.scopes.iter().map(String::as_str).chain(token).collect();
     for scope in held {
@@ -215,8 +223,17 @@ fn granted(c: &Conn, sent: Mark, ask: &Ask, hello: &Hello, changes: &[Change], o
 fn beyond(c: &Conn, known: &BTreeMap<&str, (&str, &str, Vec<&str>)>, out: &mut Findings) {
     let Some(hello) = &c.hello else { return };
     for r in c.requests.iter().filter(|r| r.method == "device.pair.approve") {
-        let Some(answer) = r.first.filter(Answer::ok) else { continue };
-        let Some((.., scopes)) = r.params["requestId"].as_str().and_then(|id| known.get(id)) else { continue };
+        let Some(answer) = r.first else { continue };
+        let Some((device, _, scopes)) = r.params["requestId"].as_str().and_then(|id| known.get(id)) else { continue };
+        let own = hello.params["device"]["id"] == *device;
+        let holds = c.sees(Need::Pairing) && scopes.iter().all(|s| hello.rights.hold(s));
+        if answer.reason() == "MISSING_SCOPE" && holds && !own {
+            let text = format!("{}: may not approve {scopes:?}, which it holds itself", c.name);
+            out.broken("admitted", answer.at.i, text);
+        }
+        if !answer.ok() {
+            continue;
+        }
         if let Some(scope) = scopes.iter().find(|s| !hello.rights.hold(s)) {
             out.broken("grants", answer.at.i, format!("{}: approved {scope}, which it does not hold itself", c.name));
         }

@@ -188,6 +188,25 @@ fn node(c: &Conn, conns: &[Conn], expect: &Expect, out: &mut Findings) {
     let who = voices::of_conn(c, hello, expect);
     let first = conns.iter().filter(|o| o.client == c.client).find_map(|o| o.hello.as_ref());
     let offered = first.map_or(&Value::Null, |h| &h.params["commands"]);
+    let has = |list: &Value, command: &str| {
+        let mut names = list.as_array().into_iter().flatten().filter_map(Value::as_str);
+        names.any(|name| name.trim() == command)
+    };
+    // What a person has allowed it since, as that person was shown it.
+    let allowed = |command: &str, by: u64| {
+        let requests = || conns.iter().flat_map(|o| &o.requests);
+        let told =
+            conns.iter().flat_map(|o| &o.events).filter(|e| e.name == "device.pair.requested").map(|e| e.payload);
+        let lists = requests().filter(|r| r.method == "device.pair.list").filter_map(|r| r.first);
+        let listed = lists.flat_map(|a| a.frame["payload"]["pending"].as_array().into_iter().flatten());
+        let mut shown = told.chain(listed).filter(|p| p["deviceId"] == hello.params["device"]["id"]);
+        shown.any(|p| {
+            let approves = |r: &super::conn::Request| {
+                r.method == "device.pair.approve" && r.params["requestId"] == p["requestId"] && r.at.i < by
+            };
+            has(&p["commands"], command) && requests().any(approves)
+        })
+    };
     for e in &c.events {
         if let Some(session) = e.payload["sessionKey"].as_str().map(|key| hello.session(key))
             && matches!(e.name, "agent" | "chat")
@@ -206,7 +225,7 @@ fn node(c: &Conn, conns: &[Conn], expect: &Expect, out: &mut Findings) {
         };
         let command = e.payload["command"].as_str().filter(|_| e.name == "node.invoke.request");
         let command = command.filter(|command| !is_policy(command));
-        if let Some(command) = command.filter(|c| offered.as_array().is_none_or(|o| !o.iter().any(|o| o == c))) {
+        if let Some(command) = command.filter(|c| !has(offered, c) && !allowed(c, e.at.i)) {
             let name = c.name;
             out.broken(
                 "rights",

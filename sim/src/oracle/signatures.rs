@@ -1,17 +1,9 @@
 //! Signatures of devices (protocol-core.md section 7): signed within ten minutes of the gateway's clock, with the nonce of the
 //! challenge (on the gateway's own machine an old client may do without), and for what is asked.
 
-use std::collections::BTreeMap;
-
 use serde_json::Value;
 
-use super::{
-    Expect,
-    conn::Conn,
-    facts::{Facts, Mark},
-    findings::Findings,
-};
-use crate::history::What;
+use super::{Expect, conn::Conn, device_blocks::challenges, facts::Facts, findings::Findings};
 
 /// The clocks may differ by this much, in milliseconds; and a little, for what was on its way.
 const SKEW: u64 = 600_000;
@@ -41,20 +33,13 @@ pub fn check(conns: &[Conn], facts: &Facts, expect: &Expect, out: &mut Findings)
     if facts.faults.iter().any(|f| f.kind == "clock_jump") {
         return;
     }
-    let mut challenges: BTreeMap<&str, (Mark, &Value)> = BTreeMap::new();
-    for r in facts.history {
-        if let What::Received { conn, frame } = &r.what
-            && frame["event"] == "connect.challenge"
-        {
-            challenges.entry(conn).or_insert((Mark::of(r), &frame["payload"]));
-        }
-    }
+    let challenges = challenges(facts);
     for c in conns.iter().filter(|c| !c.is_visit()) {
         let Some((sent, frame)) = c.opening else { continue };
         let block = &frame["params"]["device"];
-        let Some((at, challenge)) = challenges.get(c.name).filter(|_| block.is_object()) else { continue };
+        let Some((asked, challenge)) = challenges.get(c.name).filter(|_| block.is_object()) else { continue };
         // What is signed late is judged late.
-        if sent.t > at.t + 1_000_000 || c.is_disturbed(facts, at.t, sent.t) {
+        if sent.t > asked + 1_000_000 || c.is_disturbed(facts, *asked, sent.t) {
             continue;
         }
         let Ok(wanted) = wrong(c, block, challenge, expect) else { continue };

@@ -7,6 +7,9 @@ mod again;
 mod answers;
 mod archives;
 mod channel;
+mod credentials;
+mod declared;
+mod device_blocks;
 mod envelope;
 mod fairness;
 mod fallback;
@@ -24,6 +27,7 @@ mod pairing;
 mod pairs;
 mod places;
 mod real;
+mod requests;
 mod rights;
 mod run;
 mod secrets;
@@ -34,6 +38,7 @@ mod stops;
 mod stream;
 mod told;
 mod transcript;
+mod unasked;
 mod waiting;
 mod world;
 
@@ -199,6 +204,12 @@ impl Story {
             assert!(v.detail.contains(words), "{oracle} says {:?}, expected {words:?}", v.detail);
             assert!(v.at.is_some_and(|at| (at as usize) < self.records.len()), "no record named");
         }
+    }
+
+    /// What one oracle says, whatever the others do; nothing when it holds.
+    fn verdict(&self, oracle: &str) -> String {
+        let expect = Expect { off: vec![], ..self.expect.clone() };
+        judge(&self.records, &expect).into_iter().find(|v| v.oracle == oracle).unwrap().detail
     }
 
     /// As a change of this story that leaves the story itself alone.

@@ -3,11 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::Value;
+
 use super::{
-    conn::{Conn, Request},
+    conn::Conn,
     facts::Facts,
     findings::Findings,
     linearizable::{Object, Op, first_misfit},
+    sheet::Rights,
 };
 
 /// A request without an answer has had its effect by then, in microseconds.
@@ -109,16 +112,22 @@ pub fn check(conns: &[Conn], facts: &Facts, out: &mut Findings) {
             own.extend(told.map(&mut number));
         }
     }
-    // With fewer scopes than before a valid token may be refused for what is asked with it.
-    let is_narrowed = |r: &Request| r.method == "device.token.rotate" && r.params["scopes"].is_array();
-    let narrowed: BTreeSet<&str> = conns
-        .iter()
-        .flat_map(|c| &c.requests)
-        .filter(|r| is_narrowed(r))
-        .filter_map(|r| r.params["deviceId"].as_str())
-        .collect();
+    // A token is good for the scopes that it was made with, as whoever was given it was told.
+    let mut good: BTreeMap<usize, &Value> = BTreeMap::new();
     for c in conns {
-        enters(c, facts, &own, &narrowed, &mut number, &mut ops);
+        let auth = c.hello.as_ref().map(|h| &h.payload["auth"]);
+        if let Some(auth) = auth.filter(|auth| auth["deviceToken"].is_string()) {
+            good.insert(number(auth["deviceToken"].as_str().unwrap_or_default()), &auth["scopes"]);
+        }
+        for r in c.requests.iter().filter(|r| r.method == "device.token.rotate") {
+            let payload = r.first.map(|a| a.frame).map(|frame| &frame["payload"]);
+            if let Some((token, told)) = payload.and_then(|p| Some((p["token"].as_str()?, p))) {
+                good.insert(number(token), &told["scopes"]);
+            }
+        }
+    }
+    for c in conns {
+        enters(c, facts, &own, &good, &mut number, &mut ops);
     }
     for c in conns {
         changes(c, facts, &mut number, &mut ops);
@@ -135,12 +144,18 @@ pub fn check(conns: &[Conn], facts: &Facts, out: &mut Findings) {
     }
 }
 
+/// A token with these scopes is good for what is asked.
+fn covers(scopes: Option<&&Value>, params: &Value) -> bool {
+    let Some(list) = scopes.and_then(|scopes| scopes.as_array()) else { return true };
+    Rights::of(params).scopes.iter().all(|asked| list.iter().any(|own| own == asked.as_str()))
+}
+
 /// What a connection shows and is given.
 fn enters(
     c: &Conn,
     facts: &Facts,
     own: &BTreeSet<usize>,
-    narrowed: &BTreeSet<&str>,
+    good: &BTreeMap<usize, &Value>,
     number: &mut dyn FnMut(&str) -> usize,
     ops: &mut Ops,
 ) {
@@ -157,7 +172,7 @@ fn enters(
             (does, hello.at, true)
         }
         (None, Some(refusal)) => match shown.filter(|_| refusal.reason().contains("TOKEN")) {
-            Some(own) if !narrowed.contains(device) => (Does::IsRefused(own), refusal.at, true),
+            Some(own) if covers(good.get(&own), params) => (Does::IsRefused(own), refusal.at, true),
             _ => return,
         },
         (None, None) => {

@@ -66,7 +66,8 @@ impl Plan {
         for group in &scenario.clients {
             for (n, name) in (1..).zip(group.names()) {
                 let dice = Dice(root.fork(&format!("client {name}")));
-                let device = group.device.then(|| DeviceSeed::draw(&*root.fork(&format!("device {name}"))));
+                let whose = group.device_of.as_ref().unwrap_or(&name);
+                let device = group.device.then(|| DeviceSeed::draw(&*root.fork(&format!("device {whose}"))));
                 clients.push(Client { device, ..client(group, n, name, length_ms, &dice) });
             }
         }
@@ -123,7 +124,7 @@ fn client(group: &Group, n: u32, name: String, length_ms: u64, dice: &Dice) -> C
     let start_ms = group.start.ms() + stagger;
     let mut actions: Vec<Action> = match group.workload {
         Workload::Watch => Vec::new(),
-        Workload::Script => group.script.iter().flat_map(repeated).collect(),
+        Workload::Script => group.script.iter().flat_map(|step| repeated(step, &name)).collect(),
         workload => {
             let mut actions = Vec::new();
             let (mut at, mut made) = (start_ms, 0);
@@ -149,9 +150,10 @@ fn client(group: &Group, n: u32, name: String, length_ms: u64, dice: &Dice) -> C
         role: group.role.clone(),
         answers_ms: group.answers.map(Span::ms),
         device: None,
+        device_of: group.device_of.clone(),
         host: group.host.clone(),
         signs: group.signs.clone(),
-        forwarded: group.forwarded.clone(),
+        forwarded: group.forwarded.as_ref().map(|from| from.replace("{n}", &n.to_string())),
         approves_ms: group.approves.map(Span::ms),
         rejects_ms: group.rejects.map(Span::ms),
         scopes: group.scopes.clone(),
@@ -290,25 +292,21 @@ fn rpc(session: &str, made: u32, dice: &Dice) -> Deed {
     Deed::Call { method: method.into(), params, retry: false }
 }
 
-/// A step as often as it is to be done.
-fn repeated(step: &Step) -> Vec<Action> {
+/// A step as often as it says, each with its number, from 1, and the name of its client.
+fn repeated(step: &Step, client: &str) -> Vec<Action> {
     let every = step.every.map_or(0, Span::ms);
-    let one = |n: u32| {
-        let params = step.params.as_ref().map(|p| numbered(p, n)).filter(|_| step.times.is_some());
-        let at = Span(step.at.ms() + u64::from(n - 1) * every);
-        scripted(&Step { at, params: params.or(step.params.clone()), ..step.clone() })
+    let fill = |n: u32| {
+        let mut action = scripted(step);
+        action.at_ms += u64::from(n - 1) * every;
+        let filled = |text: &str| text.replace("{n}", &n.to_string()).replace("{client}", client);
+        match &mut action.deed {
+            Deed::Call { params, .. } => super::each_text(params, &mut |text| *text = filled(text)),
+            Deed::Visit { opening: Opening::Frame { text } } => *text = filled(text),
+            _ => {}
+        }
+        action
     };
-    (1..=step.times.unwrap_or(1)).map(one).collect()
-}
-
-/// Parameters with a number for `{n}`.
-fn numbered(value: &Value, n: u32) -> Value {
-    match value {
-        Value::String(text) => text.replace("{n}", &n.to_string()).into(),
-        Value::Array(list) => list.iter().map(|v| numbered(v, n)).collect(),
-        Value::Object(map) => map.iter().map(|(k, v)| (k.clone(), numbered(v, n))).collect(),
-        other => other.clone(),
-    }
+    (1..=step.times.unwrap_or(1)).map(fill).collect()
 }
 
 fn scripted(step: &Step) -> Action {
@@ -319,6 +317,11 @@ fn scripted(step: &Step) -> Action {
         Deed::Call { method, params: s.params.unwrap_or_else(|| json!({})), retry: s.retry }
     } else if let Some(text) = s.text {
         Deed::Text { text }
+    } else if let Some(params) = s.connect {
+        Deed::Connect { params }
+    } else if s.signed.is_some() || s.again {
+        let ahead = |span: Span| if s.back { -(span.ms() as i64) } else { span.ms() as i64 };
+        Deed::Visit { opening: Opening::Signed { ahead_ms: s.signed.map(ahead) } }
     } else if let Some(how) = s.leave {
         Deed::Leave { how }
     } else if let Some(on) = s.read {

@@ -28,6 +28,7 @@ impl Plan {
             role: c.role.clone(),
             answers: c.answers_ms.map(Span),
             device: c.device.is_some(),
+            device_of: c.device_of.clone(),
             host: c.host.clone(),
             signs: c.signs.clone(),
             forwarded: c.forwarded.clone(),
@@ -90,9 +91,16 @@ fn step(at_ms: u64, deed: &Deed) -> Step {
         Deed::Call { method, params, retry } => Step { call: Some(method), params: Some(params), retry, ..step },
         Deed::Text { text } => Step { text: Some(text), ..step },
         Deed::Declare { platform, commands } => Step { declare: Some(platform), commands: Some(commands), ..step },
+        Deed::Connect { params } => Step { connect: Some(params), ..step },
         Deed::Leave { how } => Step { leave: Some(how), ..step },
         Deed::Read { on } => Step { read: Some(on), ..step },
         Deed::Visit { opening: Opening::Frame { text } } => Step { first: Some(text), ..step },
+        Deed::Visit { opening: Opening::Signed { ahead_ms } } => Step {
+            signed: ahead_ms.map(|ms| Span(ms.unsigned_abs())),
+            back: ahead_ms.is_some_and(|ms| ms < 0),
+            again: ahead_ms.is_none(),
+            ..step
+        },
         Deed::Visit { opening: Opening::Silence } => Step { silence: true, ..step },
         Deed::Visit { opening: Opening::Bytes { text, pause_ms } } => {
             Step { bytes: Some(text), pause: Some(Span(pause_ms)), ..step }

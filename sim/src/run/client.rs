@@ -4,7 +4,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -61,6 +61,8 @@ pub(super) struct Start {
     ending: CancellationToken,
     entropy: Arc<dyn Entropy>,
     tasks: Arc<dyn Spawner>,
+    /// What its device has signed last on a visit.
+    pub signed: Arc<Mutex<Option<Value>>>,
     /// For the production client; its clock is its own machine's.
     platform: Platform,
 }
@@ -84,6 +86,7 @@ impl Start {
             ending: ending.clone(),
             entropy: world.entropy.fork(&format!("client {}", client.name)),
             tasks: world.platform.tasks.clone(),
+            signed: Arc::default(),
             platform: Platform {
                 clock: Arc::new(SimClock::new(world.platform.clock.wall(), world.watch.clone())),
                 entropy: world.entropy.fork(&format!("client {}", client.name)),
@@ -139,6 +142,7 @@ pub(super) async fn live(start: Start) {
         again: vec![],
         device: start.plan.device.as_ref().map(|seed| Device::new(seed.key())),
         declared: ("sim".to_owned(), start.plan.answers_ms.iter().map(|_| "system.run".to_owned()).collect()),
+        shows: json!({}),
         decided: BTreeSet::new(),
         answers: vec![],
         answered: 0,
@@ -213,6 +217,8 @@ struct Client {
     device: Option<Device>,
     /// What kind of machine it says it is, and which commands it offers.
     declared: (String, Vec<String>),
+    /// What its `connect` has instead of its own.
+    shows: Value,
     /// Pairing requests that it has seen on the connection of now.
     decided: BTreeSet<String>,
     /// What later steps of its script speak of.
@@ -241,11 +247,14 @@ struct Live<'a> {
 impl Client {
     /// What it declares before it comes it says on its first connection.
     fn declare_first(&mut self) {
-        while let Some(Action { at_ms, deed: Deed::Declare { platform, commands } }) =
-            self.start.plan.actions.get(self.next)
-            && *at_ms <= self.start.plan.start_ms
+        while let Some(Action { at_ms, deed }) = self.start.plan.actions.get(self.next).cloned()
+            && at_ms <= self.start.plan.start_ms
         {
-            self.declared = (platform.clone(), commands.clone());
+            match deed {
+                Deed::Declare { platform, commands } => self.declared = (platform, commands),
+                Deed::Connect { params } => self.shows = params,
+                _ => return,
+            }
             self.next += 1;
         }
     }
@@ -308,7 +317,8 @@ impl Client {
         let Some(first) = self.receive(live).await else { return Err(After::Failure) };
         let plan = self.start.plan.clone();
         let shared = plan.token.as_deref().unwrap_or(TOKEN);
-        let token = self.device.as_ref().and_then(|d| d.token.as_deref()).unwrap_or(shared);
+        let own = self.device.as_ref().and_then(|d| d.token.as_deref());
+        let token = self.shows["auth"]["token"].as_str().or(own).unwrap_or(shared);
         let mut params = json!({
             "minProtocol": 3, "maxProtocol": 3, "role": plan.role, "auth": { "token": token },
             "client": { "id": "test", "mode": plan.mode, "version": "1", "platform": self.declared.0, "displayName": plan.name,
@@ -320,8 +330,9 @@ impl Client {
         if !plan.scopes.is_empty() {
             params["scopes"] = json!(plan.scopes);
         }
+        lay_over(&mut params, &self.shows);
         if let (Some(device), Came::Told(challenge)) = (&self.device, &first) {
-            params["device"] = device.block(&plan, token, &challenge["payload"]);
+            params["device"] = device.block(plan.signs.as_ref(), &params, &challenge["payload"]);
         }
         self.send(live, json!({ "type": "req", "id": "hello", "method": "connect", "params": params })).await?;
         loop {
@@ -423,6 +434,10 @@ impl Client {
             }
             Deed::Declare { platform, commands } => {
                 self.declared = (platform, commands);
+                Ok(())
+            }
+            Deed::Connect { params } => {
+                self.shows = params;
                 Ok(())
             }
             Deed::Leave { how: Leave::Close } => {
@@ -611,5 +626,15 @@ impl Client {
         let frame = CloseFrame { code: CloseCode::from(code), reason: reason.to_owned().into() };
         let goodbye = live.ws.close(Some(frame));
         let _ = tokio::time::timeout(Duration::from_secs(1), goodbye).await;
+    }
+}
+
+/// Lays the members of one object over those of another, objects in it over objects.
+fn lay_over(own: &mut Value, other: &Value) {
+    for (key, value) in other.as_object().into_iter().flatten() {
+        match &mut own[key.as_str()] {
+            both if both.is_object() && value.is_object() && key != "auth" => lay_over(both, value),
+            place => place.clone_from(value),
+        }
     }
 }

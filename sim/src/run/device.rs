@@ -4,7 +4,7 @@ use openclaw_client::{DeviceKey, device_block};
 use openclaw_protocol::device::Signed;
 use serde_json::Value;
 
-use crate::{plan, scenario::Span};
+use crate::scenario::{Signs, Span};
 
 /// What a device keeps over its connections.
 pub(super) struct Device {
@@ -20,28 +20,40 @@ impl Device {
     }
 
     /// The block that answers a challenge, signed at the gateway's own time unless the plan has another one.
-    pub fn block(&self, plan: &plan::Client, token: &str, challenge: &Value) -> Value {
-        let odd = plan.signs.clone().unwrap_or_default();
-        let others = [plan.scopes.clone(), vec!["operator.read".to_owned()]].concat();
+    pub fn block(&self, odd: Option<&Signs>, params: &Value, challenge: &Value) -> Value {
+        let odd = odd.cloned().unwrap_or_default();
         let ms = |span: Option<Span>| span.map_or(0, Span::ms);
-        let now = challenge["ts"].as_u64().unwrap_or_default().saturating_add(ms(odd.ahead));
-        let claims = Signed {
-            device_id: "",
-            client_id: "test",
-            client_mode: &plan.mode,
-            role: &plan.role,
-            scopes: if odd.other_scopes { &others } else { &plan.scopes },
-            signed_at: now.saturating_sub(ms(odd.behind)),
-            token,
-            nonce: match &odd.nonce {
-                None => challenge["nonce"].as_str(),
-                Some(own) => Some(own.as_str()).filter(|own| !own.is_empty()),
-            },
+        let at = challenge["ts"].as_u64().unwrap_or_default().saturating_add(ms(odd.ahead));
+        let nonce = match &odd.nonce {
+            None => challenge["nonce"].as_str(),
+            Some(own) => Some(own.as_str()).filter(|own| !own.is_empty()),
         };
-        let mut block = device_block(&self.key, &claims);
-        if let Some(members) = block.as_object_mut().filter(|_| claims.nonce.is_none()) {
-            members.remove("nonce");
+        let mut signed = params.clone();
+        if odd.other_scopes {
+            let asked = params["scopes"].as_array().into_iter().flatten().cloned();
+            signed["scopes"] = asked.chain([Value::from("operator.read")]).collect();
         }
-        block
+        block(&self.key, &signed, at.saturating_sub(ms(odd.behind)), nonce)
     }
+}
+
+/// A block for a `connect` with these parameters, signed at a time; without a nonce as version 1 did.
+pub(super) fn block(key: &DeviceKey, params: &Value, signed_at: u64, nonce: Option<&str>) -> Value {
+    let text = |value: &'_ Value| value.as_str().unwrap_or_default().to_owned();
+    let scopes = params["scopes"].as_array().into_iter().flatten().map(text).collect::<Vec<_>>();
+    let claims = Signed {
+        device_id: "",
+        client_id: &text(&params["client"]["id"]),
+        client_mode: &text(&params["client"]["mode"]),
+        role: &text(&params["role"]),
+        scopes: &scopes,
+        signed_at,
+        token: &text(&params["auth"]["token"]),
+        nonce,
+    };
+    let mut block = device_block(key, &claims);
+    if let Some(members) = block.as_object_mut().filter(|_| nonce.is_none()) {
+        members.shift_remove("nonce");
+    }
+    block
 }

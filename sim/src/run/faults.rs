@@ -195,7 +195,7 @@ impl Faults {
                 }
             }
             Fault::ClockJump { by_ms } => stage.jump(*by_ms),
-            Fault::ConfigEdit { text } => stage.edit_config(text),
+            Fault::ConfigEdit { text, file } => stage.edit(file.as_deref(), text),
             Fault::DiskSlow { delay_ms } => stage.slow_disk(planned.id, Duration::from_millis(*delay_ms)),
             Fault::BitFlip { file } => stage.flip(planned.id, file),
             // Those at an operation are under way already.

@@ -9,10 +9,14 @@ use std::{
 
 use openclaw_config::{AuthMode, Config, Secret};
 use openclaw_platform::{Entropy as _, Platform, Probe};
-use openclaw_server::{Control, ServerOptions, SharedAuth, schema, sessions::index, store};
+use openclaw_server::{AuthInForce, Control, ReadAuth, ServerOptions, SharedAuth, schema, sessions::index, store};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{GATEWAY_PORT, TOKEN, programs::Programs, recorder::Recorder};
+use super::{
+    GATEWAY_PORT, TOKEN,
+    programs::{Programs, Replaced},
+    recorder::Recorder,
+};
 use crate::{
     DiskTime, Panics, SimEntropy, SimSpawner, World,
     fault::SimNet,
@@ -33,8 +37,10 @@ pub(super) struct GatewayHost {
     config: Arc<Config>,
     /// The configuration file's text.
     text: Arc<Mutex<String>>,
-    /// Somebody edits it.
+    /// Somebody edits it, or replaces another file.
     is_edited: bool,
+    /// What else people have replaced.
+    replaced: Replaced,
     control: Mutex<Option<mpsc::Sender<Control>>>,
     starts: AtomicU64,
     /// Its process could not serve.
@@ -53,10 +59,16 @@ impl GatewayHost {
         let tasks = Arc::new(tasks.with_disk(disk_time.clone()));
         let disk = SimDisk::new();
         let text = Arc::new(Mutex::new(plan.config.clone()));
+        let replaced = Replaced::default();
         let platform = Platform {
             transport: Arc::new(net.transport("gateway", "gateway")),
             tasks: tasks.clone(),
-            processes: Arc::new(Programs { recorder: recorder.clone(), disk: disk.clone(), config: text.clone() }),
+            processes: Arc::new(Programs {
+                recorder: recorder.clone(),
+                disk: disk.clone(),
+                config: text.clone(),
+                replaced: replaced.clone(),
+            }),
             probe: Arc::new(Claims(recorder.clone(), disk.clone(), Mutex::default())),
             ..world.platform.clone()
         };
@@ -76,6 +88,7 @@ impl GatewayHost {
             config: Arc::new(config_of(&plan.config)?),
             text,
             is_edited: plan.faults.iter().any(|f| matches!(f.fault, Fault::ConfigEdit { .. })),
+            replaced,
             control: Mutex::default(),
             starts: AtomicU64::new(0),
             failed: AtomicBool::new(false),
@@ -151,7 +164,15 @@ impl GatewayHost {
 
     fn options(&self) -> ServerOptions {
         let (text, file, own) = (self.text.clone(), self.text.clone(), self.text.clone());
-        let token = self.config.gateway.auth.token.clone().unwrap_or_else(|| Secret::new(TOKEN));
+        let (auth, secrets, replaced) = (self.text.clone(), self.replaced.clone(), self.replaced.clone());
+        // A configuration that cannot be used at the start leaves what the first one said.
+        let shared = auth_of(&lock(&self.text), &self.replaced).map(|auth| auth.shared);
+        let first = || SharedAuth {
+            mode: AuthMode::Token,
+            token: Some(self.config.gateway.auth.token.clone().unwrap_or_else(|| Secret::new(TOKEN))),
+            password: None,
+            file: None,
+        };
         ServerOptions {
             read_config: Arc::new(move || Ok(Some(lock(&text).clone()))),
             own_secrets: Arc::new(move || {
@@ -161,28 +182,16 @@ impl GatewayHost {
             read_media: Arc::new(move |path, max| workspace_file(path, max, &lock(&own))),
             media_scheme: "http",
             listen: vec![([0, 0, 0, 0], GATEWAY_PORT).into()],
-            auth: SharedAuth { mode: AuthMode::Token, token: Some(token), password: None, file: None },
+            auth: shared.unwrap_or_else(|_| first()),
             // It costs time, as everything with the disk: only where there is something to be read.
-            read_auth: self.is_edited.then(|| self.read_auth()),
+            read_auth: self
+                .is_edited
+                .then(|| -> ReadAuth { Arc::new(move || auth_of(&lock(&auth), &replaced).map(Some)) }),
+            read_secret: Arc::new(move |path| secrets.text(path).ok_or_else(|| io::ErrorKind::NotFound.into())),
             channels: true,
             log_file: self.config.logging.file.clone(),
             ..ServerOptions::bare(self.config.clone())
         }
-    }
-
-    /// Reads who is let in from the file when that has changed.
-    fn read_auth(&self) -> openclaw_server::ReadAuth {
-        let (text, seen) = (self.text.clone(), Mutex::new(String::new()));
-        Arc::new(move || {
-            let now = lock(&text).clone();
-            if std::mem::replace(&mut *lock(&seen), now.clone()) == now {
-                return Ok(None);
-            }
-            let auth = config_of(&now)?.gateway.auth;
-            let shared = SharedAuth { mode: AuthMode::Token, token: auth.token, password: None, file: None };
-            let allow_deviceless = auth.allow_deviceless;
-            Ok(Some(openclaw_server::AuthInForce { shared, allow_tailscale: None, allow_deviceless }))
-        })
     }
 
     /// SIGTERM; nothing when it is not running.
@@ -235,9 +244,12 @@ impl GatewayHost {
         self.disk.fail(planned.id, fault);
     }
 
-    /// A person edits the configuration file.
-    pub fn edit_config(&self, text: &str) {
-        text.clone_into(&mut lock(&self.text));
+    /// A person edits the configuration file, or replaces another one.
+    pub fn edit(&self, file: Option<&str>, text: &str) {
+        match file {
+            Some(file) => self.replaced.put(file, text),
+            None => text.clone_into(&mut lock(&self.text)),
+        }
     }
 
     /// True until the process has stopped.
@@ -303,6 +315,30 @@ impl GatewayHost {
         let sockets = net.links().connections();
         self.recorder.record("gateway", What::Gauge { name: "sockets".into(), value: sockets as i64 });
     }
+}
+
+/// `gateway.auth` of a configuration file, by the rules of a start: a secret that cannot be read is none.
+fn auth_of(text: &str, files: &Replaced) -> Result<AuthInForce, String> {
+    let auth = config_of(text)?.gateway.auth;
+    let read = |own: &Option<Secret>, file: &Option<String>| -> Result<Option<Secret>, String> {
+        let from = |path: &String| {
+            let text = files.text(path).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+            text.map(Secret::new).ok_or_else(|| format!("no secret in {path}"))
+        };
+        own.clone().map_or_else(|| file.as_ref().map(from).transpose(), |own| Ok(Some(own)))
+    };
+    let (token, password) = (read(&auth.token, &auth.token_file)?, read(&auth.password, &auth.password_file)?);
+    let implied = if password.is_some() { AuthMode::Password } else { AuthMode::Token };
+    let mode = auth.mode.unwrap_or(implied);
+    let (secret, own, file) = match mode {
+        AuthMode::Token => (&token, &auth.token, auth.token_file),
+        AuthMode::Password => (&password, &auth.password, auth.password_file),
+    };
+    if secret.is_none() {
+        return Err("no secret".to_owned());
+    }
+    let shared = SharedAuth { mode, file: file.filter(|_| own.is_none()), token, password };
+    Ok(AuthInForce { shared, allow_tailscale: auth.allow_tailscale, allow_deviceless: auth.allow_deviceless })
 }
 
 /// A file of the agent's workspace ([`crate::files`]): `film` is one that is too large, `copy.json` a copy of the configuration.

@@ -287,7 +287,10 @@ impl Stage for Machine {
         Vec::new()
     }
 
-    fn edit_config(&mut self, text: &str) {
+    fn edit(&mut self, file: Option<&str>, text: &str) {
+        if file.is_some() {
+            return self.left_out("a file that is replaced");
+        }
         if let Err(error) = self.write_config(text) {
             self.note(format!("cannot write the configuration: {error}"));
         }

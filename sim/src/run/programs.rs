@@ -1,6 +1,7 @@
 //! The programs of the gateway's machine: few, harmless, and on record.
 
 use std::{
+    collections::BTreeMap,
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
@@ -17,12 +18,36 @@ const PLACE: &str = "/usr/bin";
 /// `echo` says its arguments, `cat` shows the configuration file whatever it is asked for, `sleep` takes its seconds.
 const NAMES: [&str; 3] = ["echo", "cat", "sleep"];
 
+/// Files and directories that people have replaced: how often, and by what.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Replaced(Arc<Mutex<BTreeMap<String, (u64, String)>>>);
+
+impl Replaced {
+    /// Another one of this name takes its place.
+    pub fn put(&self, path: &str, text: &str) {
+        let mut all = self.0.locked();
+        let times = all.get(path).map_or(0, |(times, _)| *times);
+        all.insert(path.to_owned(), (times + 1, text.to_owned()));
+    }
+
+    /// The file's text, if somebody has put one there.
+    pub fn text(&self, path: &str) -> Option<String> {
+        self.0.locked().get(path).map(|(_, text)| text.clone())
+    }
+
+    fn times(&self, path: &Path) -> u64 {
+        self.0.locked().get(&*path.to_string_lossy()).map_or(0, |(times, _)| *times)
+    }
+}
+
 /// Starts them.
 pub(super) struct Programs {
     pub recorder: Recorder,
     pub disk: SimDisk,
     /// The configuration file's text.
     pub config: Arc<Mutex<String>>,
+    /// Programs and directories that are not what they were.
+    pub replaced: Replaced,
 }
 
 impl Programs {
@@ -63,12 +88,13 @@ impl Processes for Programs {
         let name = program.strip_prefix(PLACE).map_or(program, |rest| rest.trim_start_matches('/'));
         NAMES.contains(&name).then(|| Path::new(PLACE).join(name))
     }
-    /// Programs are machine code, each a file of its own that never changes; everything else is a directory (S25).
+    /// Programs are machine code, each a file of its own, which only a person replaces; everything else is a directory (S25).
     fn inspect(&self, path: PathBuf, with_content: bool, _max: u64) -> BoxFuture<'_, io::Result<FileFacts>> {
         let name = path.as_os_str().as_encoded_bytes();
-        let identity = (name.len() as u64, name.iter().map(|byte| u64::from(*byte)).sum());
+        let times = self.replaced.times(&path);
+        let identity = (name.len() as u64, name.iter().map(|byte| u64::from(*byte)).sum::<u64>() + (times << 32));
         let (is_directory, head) = (!path.starts_with(PLACE), b"\x7fELF\x02\x01\x01\0".to_vec());
-        let sha256 = with_content.then(|| "0".repeat(64));
+        let sha256 = with_content.then(|| format!("{times:064x}"));
         Box::pin(std::future::ready(Ok(FileFacts { path, identity, is_directory, size: 8, head, sha256 })))
     }
 }

@@ -112,7 +112,7 @@ impl Real {
                             return self.start.plan.reconnect;
                         }
                         // It says no frames of others, and does not misbehave.
-                        Deed::Text { .. } | Deed::Declare { .. } | Deed::Visit { .. } => {}
+                        Deed::Text { .. } | Deed::Declare { .. } | Deed::Connect { .. } | Deed::Visit { .. } => {}
                     }
                 }
                 () = ending.cancelled(), if !ending.is_cancelled() => self.takes(true),

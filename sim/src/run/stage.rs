@@ -38,6 +38,6 @@ pub(super) trait Stage {
     fn disarm(&mut self, id: u64);
     /// What faults of the disk have done since the last call.
     fn struck(&mut self) -> Vec<Struck>;
-    /// Replaces the configuration file.
-    fn edit_config(&mut self, text: &str);
+    /// Replaces a file or directory of the gateway's machine, without a name its configuration file.
+    fn edit(&mut self, file: Option<&str>, text: &str);
 }

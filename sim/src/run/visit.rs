@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use serde_json::json;
+use openclaw_platform::sync::LockExt as _;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_tungstenite::tungstenite::Message;
 
-use super::{client::Start, socket};
+use super::{TOKEN, client::Start, device, socket};
 use crate::{history::What, plan::Opening};
 
 /// A visitor that is not thrown out goes after this long.
@@ -45,13 +46,26 @@ pub(super) async fn visit(start: Start, n: usize, opening: Opening) {
                 }
             }
         },
-        Opening::Frame { .. } | Opening::Silence => {
+        Opening::Frame { .. } | Opening::Silence | Opening::Signed { .. } => {
             let mut ws = match socket::open(&*start.net, &start.plan).await {
                 Err(error) => return start.failed(error),
                 Ok(ws) => ws,
             };
             start.opened(&conn);
-            if let Opening::Frame { text } = &opening {
+            let first = match &opening {
+                Opening::Frame { text } => Some(text.clone()),
+                Opening::Signed { ahead_ms } => match ws.next().await {
+                    Some(Ok(Message::Text(text))) => {
+                        let challenge = start.decode(&text);
+                        let frame = signed(&start, &challenge["payload"], *ahead_ms);
+                        start.record(What::Received { conn: conn.clone(), frame: challenge });
+                        frame.map(|frame| frame.to_string())
+                    }
+                    _ => return start.record(closed(None, "ended", false)),
+                },
+                _ => None,
+            };
+            if let Some(text) = &first {
                 let frame = serde_json::from_str(text).unwrap_or_else(|_| json!({ "raw": text }));
                 start.record(What::Sent { conn: conn.clone(), frame });
                 // A failure shows on reading.
@@ -83,4 +97,21 @@ pub(super) async fn visit(start: Start, n: usize, opening: Opening) {
         }
     };
     start.record(ended);
+}
+
+/// A first frame that the client's device has signed without a nonce, dated so far from the challenge; the last one again for `None`.
+fn signed(start: &Start, challenge: &Value, ahead_ms: Option<i64>) -> Option<Value> {
+    let Some(ahead) = ahead_ms else { return start.signed.locked().clone() };
+    let (plan, key) = (&start.plan, start.plan.device.as_ref()?.key());
+    let mut params = json!({
+        "minProtocol": 3, "maxProtocol": 3, "role": plan.role, "scopes": plan.scopes,
+        "auth": { "token": plan.token.as_deref().unwrap_or(TOKEN) },
+        "client": { "id": "test", "mode": plan.mode, "version": "1", "platform": "sim", "displayName": plan.name,
+            "instanceId": plan.name },
+    });
+    let at = challenge["ts"].as_u64().unwrap_or_default().saturating_add_signed(ahead);
+    params["device"] = device::block(&key, &params, at, None);
+    let frame = json!({ "type": "req", "id": "hello", "method": "connect", "params": params });
+    *start.signed.locked() = Some(frame.clone());
+    Some(frame)
 }

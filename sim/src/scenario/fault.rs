@@ -55,7 +55,8 @@ pub struct FaultEntry {
     /// How the disk fails.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk: Option<Disk>,
-    /// The file in which a bit flips; the database when absent.
+    /// The file in which a bit flips, the database when absent; the file or directory that a person replaces, the configuration
+    /// when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
     /// The new text of the configuration file.
@@ -121,7 +122,7 @@ pub enum FaultName {
     ModelCut,
     /// The model server answers word by word.
     ModelSlow,
-    /// The configuration file is edited.
+    /// The configuration file is edited, or another file (one with a secret, a program) or directory is replaced.
     ConfigEdit,
 }
 
@@ -248,7 +249,9 @@ impl FaultEntry {
             FaultName::ModelHang => Fault::ModelHang { times },
             FaultName::ModelCut => Fault::ModelCut { times },
             FaultName::ModelSlow => Fault::ModelSlow { times, delay_ms },
-            FaultName::ConfigEdit => Fault::ConfigEdit { text: self.text.clone().unwrap_or_default() },
+            FaultName::ConfigEdit => {
+                Fault::ConfigEdit { text: self.text.clone().unwrap_or_default(), file: self.file.clone() }
+            }
         }
     }
 
@@ -294,7 +297,7 @@ impl FaultEntry {
                 (e.status, e.times, e.retry_after) = (Some(status), Some(times), retry_after);
             }
             Fault::ModelSlow { times, delay_ms } => (e.times, e.delay) = (Some(times), Some(Span(delay_ms))),
-            Fault::ConfigEdit { text } => e.text = Some(text),
+            Fault::ConfigEdit { text, file } => (e.text, e.file) = (Some(text), file),
         }
         e
     }

@@ -77,12 +77,15 @@ pub struct Group {
     /// What is odd about its signatures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signs: Option<Signs>,
+    /// It is the device of this other client, with the same key: another program of the same machine, in another role.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_of: Option<String>,
     /// Name by which it asks for the gateway (the `Host` header): through the tunnel another one than the loopback
     /// address makes it a stranger, who needs a person's approval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
     /// It comes through proxies that say so (`X-Forwarded-For`), the nearest one last, which is the simulated client's
-    /// machine: `gateway.trustedProxies` says whether that is believed.
+    /// machine: `gateway.trustedProxies` says whether that is believed. `{n}` stands for the number of the client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forwarded: Option<String>,
     /// A person who approves each pairing request of a device after about this long.
@@ -178,16 +181,17 @@ pub enum Talk {
 }
 
 /// One thing that a scripted client does. Exactly one of the members besides `at`, `times`, `every`, `params`,
-/// `retry`, `commands` and `pause`.
+/// `retry`, `commands`, `back`, `again` and `pause`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Step {
     /// When, since the start of the run.
     pub at: Span,
-    /// So many times, `every` so often; in a call's parameters `{n}` is which of them it is, from 1.
+    /// So many times, `every` so often: in a call's parameters, and in `first`, `{n}` is which of them it is, from 1, and `{client}`
+    /// the name of the client.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub times: Option<u32>,
-    /// See `times`.
+    /// See `times`; all at once when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub every: Option<Span>,
     /// Calls this method.
@@ -210,6 +214,10 @@ pub struct Step {
     /// See `declare`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub commands: Option<Vec<String>>,
+    /// From its next connection on its `connect` has these parameters instead of its own: scopes, role, caps, permissions, what
+    /// it shows (`auth`). An object is laid over its own one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connect: Option<Value>,
     /// Ends the connection: `close` (with a close frame) or `drop`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub leave: Option<Leave>,
@@ -222,6 +230,15 @@ pub struct Step {
     /// A connection of its own that sends these bytes, before any upgrade, with `pause` after each.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<String>,
+    /// A connection of its own on which its device signs as version 1 did, without the nonce, dated so far ahead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signed: Option<Span>,
+    /// The dates of `signed` lie so far back.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub back: bool,
+    /// Shows what it has `signed` last once more.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub again: bool,
     /// A connection of its own that says nothing after the upgrade.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub silence: bool,
@@ -264,7 +281,10 @@ impl Group {
         if self.host.as_ref().is_some_and(|h| !h.chars().all(|c| c.is_ascii_alphanumeric() || ".-:[]".contains(c))) {
             return Err(format!("group \"{name}\": `host` is the name of a machine, a port may follow"));
         }
-        if self.forwarded.as_ref().is_some_and(|f| !f.chars().all(|c| c.is_ascii_alphanumeric() || ".:, ".contains(c)))
+        if self
+            .forwarded
+            .as_ref()
+            .is_some_and(|f| !f.chars().all(|c| c.is_ascii_alphanumeric() || ".:, {}".contains(c)))
         {
             return Err(format!("group \"{name}\": `forwarded` is a list of addresses"));
         }
@@ -279,9 +299,12 @@ impl Group {
                 "group \"{name}\": the production client has no device here, decides nothing and answers nothing"
             ));
         }
+        if self.device_of.is_some() && !self.device {
+            return Err(format!("group \"{name}\": `device_of` needs `device = true`"));
+        }
         for step in &self.script {
-            if step.times.is_some() != step.every.is_some() {
-                return Err(format!("group \"{name}\": the step at {}: `times` and `every` need each other", step.at));
+            if step.every.is_some() && step.times.is_none() {
+                return Err(format!("group \"{name}\": the step at {}: `every` needs `times`", step.at));
             }
             let kinds = [
                 step.call.is_some(),
@@ -292,6 +315,8 @@ impl Group {
                 step.first.is_some(),
                 step.bytes.is_some(),
                 step.silence,
+                step.connect.is_some(),
+                step.signed.is_some() || step.again,
             ];
             if kinds.iter().filter(|k| **k).count() != 1 {
                 return Err(format!("group \"{name}\": the step at {} must do exactly one thing", step.at));

@@ -5,6 +5,7 @@ use serde_json::Value;
 use crate::{
     history::What,
     oracle::{
+        Expect,
         conn::{Conn, Request},
         facts::Facts,
         findings::Findings,
@@ -18,8 +19,16 @@ const GONE: u64 = 2_000_000;
 /// Notes of one session that wait.
 const NOTES: usize = 20;
 
+/// A heartbeat that was asked for has been told within this time, in microseconds.
+const WOKEN: u64 = 10_000_000;
+/// Where the clock brings heartbeats more rarely than this, in milliseconds, each one in a short run has somebody who woke it.
+const RARE: u64 = 300_000;
+/// What somebody did before a heartbeat is why it came, in microseconds.
+const CAUSED: u64 = 30_000_000;
+
 /// Checks them all.
-pub fn check(conns: &[Conn], facts: &Facts, out: &mut Findings) {
+pub fn check(conns: &[Conn], facts: &Facts, expect: &Expect, out: &mut Findings) {
+    woken(conns, facts, expect, out);
     last_heartbeat(conns, facts, out);
     switched_off(conns, facts, out);
     notes(conns, facts, out);
@@ -62,6 +71,74 @@ fn switched_off(conns: &[Conn], facts: &Facts, out: &mut Findings) {
             if began > since.t + GRACE && e.at.t < until && !late {
                 out.broken("answers", e.at.i, "a heartbeat began while they are switched off".to_owned());
             }
+        }
+    }
+}
+
+/// A node's note in the main session wakes a heartbeat, one elsewhere none: only a heartbeat reads the main session's notes.
+fn woken(conns: &[Conn], facts: &Facts, expect: &Expect, out: &mut Findings) {
+    if expect.beats_every_ms.is_none_or(|ms| ms < RARE) {
+        return;
+    }
+    let all = || conns.iter().flat_map(|c| c.requests.iter().map(move |r| (c, r)));
+    let told =
+        || conns.iter().flat_map(|c| c.events.iter().map(move |e| (c, e))).filter(|(_, e)| e.name == "heartbeat");
+    let off = |life: usize, at: u64| {
+        let sets = all().filter(|(c, r)| c.life == life && r.method == "set-heartbeats" && r.at.i < at);
+        sets.max_by_key(|(_, r)| r.at.i).is_some_and(|(_, r)| r.params["enabled"] == false)
+    };
+    let main = |c: &Conn, r: &Request| {
+        let (Some(id), Some(hello)) = (node_id(c), &c.hello) else { return false };
+        let payload = &r.params["payload"];
+        let note = matches!(r.params["event"].as_str(), Some("exec.started" | "exec.finished" | "exec.denied"));
+        let session = payload["sessionKey"].as_str().map(|key| hello.session(key));
+        let bound = |key: &str| expect.bound.get(id).is_some_and(|b| b.has_session(key));
+        note && session.is_some_and(|key| bound(&key) && key == hello.session("main"))
+    };
+    for (c, r) in good(conns, "node.event").filter(|(c, r)| main(c, r)) {
+        let Some(answer) = r.first else { continue };
+        let by = answer.at.t + WOKEN;
+        let sees = |w: &&Conn| {
+            w.life == c.life
+                && w.sees(crate::oracle::sheet::Need::Read)
+                && w.is_ready_at(r.at.t)
+                && w.is_ready_at(by)
+                && !w.is_disturbed(facts, r.at.t, by)
+                && !w.has_gap()
+        };
+        let heard = |w: &Conn| w.events.iter().any(|e| e.name == "heartbeat" && e.at.t > r.at.t && e.at.t < by);
+        // A run under way is waited for.
+        let runs = conns
+            .iter()
+            .flat_map(|o| &o.events)
+            .any(|e| matches!(e.name, "agent" | "chat") && e.at.t + CAUSED > r.at.t && e.at.t < by);
+        let stays = facts.finish() > by && facts.lives[c.life].to > by;
+        if let Some(w) = conns.iter().find(sees).filter(|w| !heard(w) && !runs && stays && !off(c.life, r.at.i)) {
+            out.broken(
+                "answers",
+                answer.at.i,
+                format!("{}: a node's note in the main session wakes no heartbeat", w.name),
+            );
+        }
+    }
+    for (c, e) in told() {
+        let began = e.at.t.saturating_sub(e.payload["durationMs"].as_u64().unwrap_or(0) * 1000);
+        let cause = all().any(|(o, r)| {
+            let wakes = match r.method {
+                "wake" => r.params["mode"] != "next-heartbeat",
+                "set-heartbeats" => true,
+                "node.event" => main(o, r),
+                _ => false,
+            };
+            wakes && r.at.t < e.at.t && r.at.t + CAUSED + WOKEN > began
+        });
+        let by_clock = facts.lives[c.life].from + RARE * 1000 <= began;
+        if !cause && !by_clock {
+            out.broken(
+                "answers",
+                e.at.i,
+                format!("{}: a heartbeat that nobody asked for, and not by the clock", c.name),
+            );
         }
     }
 }

@@ -1,10 +1,12 @@
 //! `device.pair.list`: who waits, who was let in as what, and when each was seen last.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::{Asked, Change, Kind, SLACK, TTL};
 use crate::oracle::{
-    conn::{Answer, Conn},
+    conn::{Answer, Conn, Request},
     facts::Facts,
     findings::Findings,
     health::Wall,
@@ -32,6 +34,7 @@ pub fn check(
     out: &mut Findings,
 ) {
     let wall = Wall::of(facts);
+    dates(conns, &wall, out);
     for c in conns {
         for r in c.requests.iter().filter(|r| r.method == "device.pair.list") {
             let Some(answer) = r.first.filter(Answer::ok) else { continue };
@@ -119,9 +122,11 @@ fn missing(change: &Change, changes: &[Change], list: &Value, to: u64) -> Option
         return Some("not at all, though it was let in".into());
     };
     let token = rows(row, "tokens").find(|t| t["role"] == change.role);
+    // Each token is made for exactly what was asked for with it.
+    let newer = changes.iter().any(|x| other(x) && x.to > change.from && x.from <= to);
     let whole = has(&row["roles"], change.role)
         && scopes.iter().all(|s| has(&row["scopes"], s))
-        && token.is_some_and(|t| t["revokedAtMs"].is_null() && scopes.iter().all(|s| has(&t["scopes"], s)));
+        && token.is_some_and(|t| t["revokedAtMs"].is_null() && (newer || scopes.iter().all(|s| has(&t["scopes"], s))));
     (!whole).then(|| format!("as {}, but it was let in as {} with {scopes:?}", row["roles"], change.role))
 }
 
@@ -159,4 +164,68 @@ fn seen(
     let old = shown.is_none_or(|t| t + NEAR < last);
     let new = shown.is_some_and(|t| t > last + NEAR && !later);
     (old || new).then(|| format!("as seen last at {:?} ms, it came at {}", shown.map(|t| t / 1000), last / 1000))
+}
+
+/// The dates of a device and of its tokens: when it was paired first and when a role first had a token never change; when that was
+/// replaced or taken away is what whoever did it was told.
+fn dates(conns: &[Conn], wall: &Wall, out: &mut Findings) {
+    let all = || conns.iter().flat_map(|c| c.requests.iter().map(move |r| (c, r)));
+    let mut lists: Vec<_> =
+        all().filter(|(_, r)| r.method == "device.pair.list").filter_map(|(c, r)| Some((c, r.at, r.first?))).collect();
+    lists.sort_by_key(|(_, _, a)| a.at.i);
+    let removed =
+        |device: &Value| all().any(|(_, r)| r.method == "device.pair.remove" && r.params["deviceId"] == *device);
+    let mut known: BTreeMap<(String, String), u64> = BTreeMap::new();
+    for (c, asked, answer) in &lists {
+        for row in rows(&answer.frame["payload"], "paired").filter(|row| !removed(&row["deviceId"])) {
+            let device = row["deviceId"].as_str().unwrap_or_default();
+            let mut say = |why: String| {
+                out.broken("device_list", answer.at.i, format!("{}: device.pair.list shows {device} {why}", c.name));
+            };
+            let tokens = rows(row, "tokens").map(|t| (t["role"].as_str().unwrap_or_default(), &t["createdAtMs"]));
+            for (role, made) in std::iter::once(("", &row["createdAtMs"])).chain(tokens) {
+                let made = made.as_u64().unwrap_or(0);
+                let first = *known.entry((device.to_owned(), role.to_owned())).or_insert(made);
+                if first != made {
+                    say(format!("{role} as made at {made}, before it was {first}"));
+                }
+            }
+            for token in rows(row, "tokens") {
+                let role = token["role"].as_str().unwrap_or_default();
+                let about = |r: &Request| r.params["deviceId"] == device && r.params["role"] == role;
+                for (method, key) in [("device.token.rotate", "rotatedAtMs"), ("device.token.revoke", "revokedAtMs")] {
+                    // The last one before it, unless something else came after that.
+                    let done = all().map(|(_, r)| r).filter(|r| r.method == method && about(r));
+                    let Some((at, told)) = done
+                        .filter(|r| r.first.is_some_and(|a| a.ok() && a.at.i < asked.i))
+                        .filter_map(|r| Some((r.at, &r.first?.frame["payload"][key])))
+                        .max_by_key(|(at, _)| at.i)
+                    else {
+                        continue;
+                    };
+                    let later = all().any(|(_, r)| {
+                        let changes = r.method.starts_with("device.token.") || r.method == "device.pair.approve";
+                        changes && r.at.i != at.i && r.first.is_none_or(|a| a.at.i > at.i) && r.at.i < answer.at.i
+                    });
+                    // It may have had a new one as it came.
+                    let came = conns.iter().any(|o| {
+                        o.opening.is_some_and(|(sent, f)| {
+                            f["params"]["device"]["id"] == device
+                                && sent.i < answer.at.i
+                                && o.hello.as_ref().map_or(o.refusal.is_none(), |h| h.at.i > at.i)
+                        })
+                    });
+                    if !later && !came && token[key] != *told {
+                        say(format!("{role} with {key} {}, which was told as {told}", token[key]));
+                    }
+                }
+                let date = |key: &str| token[key].as_u64();
+                let order = ["rotatedAtMs", "revokedAtMs", "lastUsedAtMs"];
+                let early = order.into_iter().find(|key| date(key) < date("createdAtMs") && date(key).is_some());
+                if let Some(key) = early.filter(|_| wall.is_known()) {
+                    say(format!("{role} with {key} before it was made"));
+                }
+            }
+        }
+    }
 }

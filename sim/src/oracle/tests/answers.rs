@@ -544,3 +544,83 @@ fn what_the_disk_could_not_decide_can_be_decided_again() {
         assert_eq!(detail(&again(method, unknown, true)), "");
     }
 }
+
+/// A question `q` that was said yes to, and what becomes of its use.
+#[test]
+fn s19_a_yes_is_good_for_its_own_question() {
+    let asks = |s: &mut Story, id: &str, seq: u64| {
+        let params = json!({ "id": "q", "command": "echo", "argv": ["echo"], "nodeId": "n" });
+        s.call("a-1/1", id, "exec.approval.request", params);
+        s.event("b-1/1", seq, "exec.approval.requested", json!({ "id": "q" }));
+    };
+    let yes = |s: &mut Story, id: &str| {
+        s.call("b-1/1", id, "exec.approval.resolve", json!({ "id": "q", "decision": "allow-once" }));
+        s.answer("b-1/1", id, json!({ "ok": true }));
+    };
+    let uses = |s: &mut Story, refused: Option<&str>| {
+        let params = json!({ "command": ["echo"], "approvalId": "q" });
+        let whole = json!({ "nodeId": "n", "command": "system.run", "params": params, "idempotencyKey": "k" });
+        s.call("a-1/1", "k", "node.invoke", whole);
+        if let Some(reason) = refused {
+            s.refuse("a-1/1", "k", "INVALID_REQUEST", reason);
+            return;
+        }
+        s.connect("n-1/1", "node", &[]).hello_ok("n-1/1", 4, &["a-1", "b-1", "n-1"]);
+        let asked = json!({ "id": "k", "nodeId": "n", "command": "system.run", "idempotencyKey": "k" });
+        s.event("n-1/1", 1, "node.invoke.request", asked);
+        s.call("n-1/1", "k", "node.invoke.result", json!({ "id": "k", "nodeId": "n", "ok": true }));
+        s.answer("a-1/1", "k", json!({ "ok": true, "nodeId": "n", "command": "system.run", "payloadJSON": null }));
+    };
+    let told = |s: &mut Story, decision: Value| {
+        s.answer("a-1/1", "1", json!({ "id": "q", "decision": decision, "createdAtMs": 1, "expiresAtMs": 120_001 }));
+    };
+    let story = |change: &dyn Fn(&mut Story)| {
+        let mut s = story();
+        s.connect("b-1/1", "operator", &["operator.approvals"]).hello_ok("b-1/1", 3, &["a-1", "b-1"]);
+        asks(&mut s, "1", 1);
+        s.at(10);
+        yes(&mut s, "2");
+        change(&mut s);
+        s.verdict("answers")
+    };
+    let is = |verdict: String, words: &str| assert!(verdict.contains(words), "{verdict:?} without {words:?}");
+    let anew = |again: bool| {
+        story(&move |s| {
+            told(s, json!("allow-once"));
+            s.at(20);
+            asks(s, "3", 2);
+            s.at(30);
+            if again {
+                yes(s, "4");
+            }
+            uses(s, None);
+        })
+    };
+    is(anew(false), "which was asked anew, and nobody has decided that");
+    assert_eq!(anew(true), "");
+    is(story(&|s| uses(s, Some("UNKNOWN_APPROVAL"))), "was given for this, and is refused");
+    is(story(&|s| told(s, Value::Null)), "an approval is null, and \"allow-once\" was acknowledged");
+}
+
+#[test]
+fn a_nodes_note_wakes_a_heartbeat_where_it_is_read() {
+    let note = |session: &str, beats: Option<u64>| {
+        let mut s = Story::new();
+        s.expect.beats_every_ms = Some(1_800_000);
+        let bound = crate::oracle::Bound { sessions: vec!["main".into(), "other".into()], targets: vec![] };
+        s.expect.bound.insert("test".into(), bound);
+        s.hello("a-1/1", 2, &["a-1"]).connect("n-1/1", "node", &[]).hello_ok("n-1/1", 3, &["a-1"]).at(5000);
+        let payload = json!({ "sessionKey": session, "runId": "x", "command": "make" });
+        s.call("n-1/1", "1", "node.event", json!({ "event": "exec.finished", "payload": payload }));
+        s.answer("n-1/1", "1", json!({ "ok": true }));
+        if let Some(at) = beats {
+            s.at(at).event("a-1/1", 1, "heartbeat", json!({ "ts": 1, "status": "ok-token", "durationMs": 10 }));
+        }
+        s.at(60_000).note();
+        s.verdict("answers")
+    };
+    assert!(!note("main", Some(6000)).contains("heartbeat"), "{}", note("main", Some(6000)));
+    assert!(note("main", None).contains("wakes no heartbeat"));
+    assert!(note("other", Some(6000)).contains("a heartbeat that nobody asked for"));
+    assert!(!note("other", None).contains("heartbeat"));
+}

@@ -117,7 +117,8 @@ fn enters(s: &mut Story, conn: &str, version: u64, token: &str) {
     s.answer(
         conn,
         "hello",
-        json!({ "type": "hello-ok", "protocol": 3, "auth": { "deviceToken": token, "role": "operator", "scopes": [] },
+        json!({ "type": "hello-ok", "protocol": 3, "auth": { "deviceToken": token, "role": "operator",
+            "scopes": ["operator.admin"] },
             "snapshot": { "presence": super::entries(&["p-1"]), "health": {},
                 "stateVersion": { "presence": version, "health": 1 } } }),
     );

@@ -92,3 +92,77 @@ fn s13_each_address_behind_a_proxy_is_one_by_itself() {
     assert!(wrong(&story("198.51.100.7")).contains("is locked out after 0 wrong credentials"));
     assert_eq!(wrong(&story("203.0.113.9")), "");
 }
+
+#[test]
+fn s03_what_was_long_ago_is_forgotten() {
+    let again = |at: u64, ms: u64| {
+        guesses(10, 100).but(|s| {
+            s.tries("g-1/a", 3_000, "guess", 0, Some(58_900));
+            for n in 0..10 {
+                s.tries(&format!("g-1/b{n}"), at + 100 * n, "guess", 0, None);
+            }
+            s.tries("g-1/c", at + 1000, "guess", 0, Some(ms - 100));
+        })
+    };
+    assert_eq!(wrong(&again(100_000, 120_000)), "");
+    assert_eq!(wrong(&again(700_000, 60_000)), "");
+    assert!(wrong(&again(700_000, 120_000)).contains("lock-out 1 lasts 120000 ms, not 60000"));
+    let here = |mut s: Story| {
+        s.expect.tunnelled = vec!["g-1".into()];
+        s.expect.local = vec!["g-1".into()];
+        s
+    };
+    let later = |at: u64| {
+        here(guesses(12, 1_000)).but(|s| {
+            s.tries("g-1/x", at, "guess", 0, None).tries("g-1/y", at + 10, "guess", 3_000, Some(1000));
+        })
+    };
+    assert_eq!(wrong(&later(100_000)), "");
+    assert!(wrong(&later(700_000)).contains("is put off before ten wrong credentials"));
+}
+
+#[test]
+fn s03_guesses_of_all_lock_out_everybody_but_devices() {
+    let crowd = |count: u64| {
+        Story::new().but(|s| {
+            for n in 0..count {
+                let client = format!("g{}-1", n / 9);
+                s.expect.forwarded.insert(client.clone(), format!("198.51.100.{}", n / 9));
+                s.tries(&format!("{client}/{n}"), 1_000 + 10 * n, "guess", 0, None);
+            }
+            s.expect.forwarded.insert("h-1".into(), "203.0.113.9".into());
+        })
+    };
+    let then = |count: u64, at: u64, limited: Option<u64>| {
+        wrong(&crowd(count).but(|s| _ = s.tries("h-1/1", at, TOKEN, 0, limited)))
+    };
+    assert_eq!(then(200, 10_000, Some(52_990)), "");
+    assert!(then(200, 10_000, None).contains("before the end of everybody's lock-out"));
+    assert!(then(150, 10_000, Some(50_990)).contains("is locked out after 0 wrong"));
+    let device = |s: &mut Story, conn: &str, at: u64, limited: bool| {
+        let mut params = connect_params(conn, "operator", &["operator.read"]);
+        (params["device"], params["auth"]) = (json!({ "id": "d" }), json!({ "token": "own" }));
+        s.at(at).open(conn).challenge(conn).call(conn, "hello", "connect", params);
+        if limited {
+            let error = json!({ "code": "INVALID_REQUEST", "message": "no", "details": { "code": "AUTH_RATE_LIMITED" },
+                "retryAfterMs": 50_000 });
+            s.receive(conn, json!({ "type": "res", "id": "hello", "ok": false, "error": error }));
+            s.closed(conn, Some(1008), "no");
+        } else {
+            s.answer(conn, "hello", json!({ "type": "hello-ok", "protocol": 3, "auth": { "deviceToken": "own" } }));
+        }
+    };
+    let owner = |limited: bool| {
+        let mut s = Story::new();
+        device(&mut s, "h-1/1", 100, false);
+        for r in crowd(200).records.into_iter().skip(2) {
+            s.now = r.t_us / 1000;
+            s.add(r.what);
+        }
+        s.expect = crowd(200).expect;
+        device(&mut s, "h-1/2", 10_000, limited);
+        wrong(&s)
+    };
+    assert_eq!(owner(false), "");
+    assert!(owner(true).contains("shows its own token and is kept out"));
+}

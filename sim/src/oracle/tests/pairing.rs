@@ -213,3 +213,47 @@ fn who_decides_hears_of_it() {
     })
     .breaks("pairing_requests", "a second time");
 }
+
+#[test]
+fn a_token_is_good_for_what_its_device_was_let_in_with() {
+    let given = |scopes: &[&str]| paired().but(|s| _ = s.let_in("laptop-1/2", scopes)).verdict("admitted");
+    assert_eq!(given(&READ), "");
+    assert!(given(&[]).contains("was let in with operator.read, and its token is not good for that"));
+    let doorman = |scopes: &[&str]| {
+        let mut s = story();
+        s.connect("door-1/1", "operator", scopes).hello_ok("door-1/1", 3, &["boss-1", "door-1"]);
+        s.at(100).asks("laptop-1/1", &READ).told(1, "r1", &READ).waits("laptop-1/1", "r1").at(1000);
+        s.call("door-1/1", "1", "device.pair.approve", json!({ "requestId": "r1" }));
+        s.refuse("door-1/1", "1", "INVALID_REQUEST", "MISSING_SCOPE");
+        s.verdict("admitted")
+    };
+    assert!(doorman(&["operator.pairing", "operator.write"]).contains("which it holds itself"));
+    assert_eq!(doorman(&["operator.pairing"]), "");
+}
+
+#[test]
+fn dates_of_devices_and_tokens_stay() {
+    let row = |created: u64, token: u64, rotated: u64| {
+        let token = json!({ "role": "operator", "scopes": READ, "createdAtMs": token, "rotatedAtMs": rotated });
+        json!({ "pending": [], "paired": [{ "deviceId": "d1", "createdAtMs": created, "approvedAtMs": 5, "lastSeenAtMs": 2001, "roles": ["operator"],
+            "scopes": READ, "tokens": [token] }] })
+    };
+    let later = |list: Value| {
+        let mut s = paired();
+        s.let_in("laptop-1/2", &READ);
+        s.at(3000).call("boss-1/1", "2", "device.pair.list", json!({})).answer("boss-1/1", "2", row(5, 6, 7));
+        s.call("boss-1/1", "3", "device.token.rotate", json!({ "deviceId": "d1", "role": "operator" }));
+        s.answer(
+            "boss-1/1",
+            "3",
+            json!({ "deviceId": "d1", "role": "operator", "token": "u", "scopes": READ, "rotatedAtMs": 9 }),
+        );
+        s.at(4000).call("boss-1/1", "4", "device.pair.list", json!({})).answer("boss-1/1", "4", list);
+        s.verdict("device_list")
+    };
+    let good = later(row(5, 6, 9));
+    assert!(!good.contains("as made") && !good.contains("rotatedAtMs"), "{good}");
+    assert!(later(row(5, 9, 9)).contains("operator as made at 9, before it was 6"));
+    assert!(later(row(4, 6, 9)).contains("as made at 4, before it was 5"));
+    assert!(later(row(5, 6, 8)).contains("with rotatedAtMs 8, which was told as 9"));
+}

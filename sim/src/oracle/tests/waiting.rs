@@ -210,27 +210,3 @@ fn f53_a_run_is_ok_when_its_reply_has_arrived() {
     assert_eq!(told(900, 1000), "");
     assert!(told(1000, 900).contains("run k is answered ok, and what it was to deliver to 9 has not arrived"));
 }
-
-/// S04: the secret that is in force counts, whatever was before.
-#[test]
-fn s04_who_came_in_by_an_older_secret_goes() {
-    let config = |secret: &str| format!("{{ gateway: {{ auth: {{ mode: 'token', token: '{secret}' }} }} }}");
-    let changed = |shown: &str, gone: Option<u64>| {
-        let mut s = Story::new();
-        s.open("a-1/1").challenge("a-1/1");
-        let mut params = super::connect_params("a-1/1", "operator", &[]);
-        params["auth"] = json!({ "token": shown });
-        s.call("a-1/1", "hello", "connect", params).hello_ok("a-1/1", 2, &["a-1"]).at(5000);
-        let text = config("the-second-secret-of-this-gateway");
-        s.fault(1, true, json!({ "kind": "config_edit", "text": text }));
-        if let Some(ms) = gone {
-            s.at(5000 + ms).closed("a-1/1", Some(1008), "credential rotated");
-        }
-        s.at(40_000).note();
-        says(&s, "revocation")
-    };
-    assert_eq!(changed("the-first-one", Some(3000)), "");
-    assert!(changed("the-first-one", None).contains("stays, though the secret that it came in by is another one"));
-    assert_eq!(changed("the-second-secret-of-this-gateway", None), "");
-    assert!(changed("the-second-secret-of-this-gateway", Some(1000)).contains("is closed because of a secret"));
-}
