@@ -472,6 +472,42 @@ fn f18_a_commit_whose_fate_cannot_be_read_is_told_when_it_can() {
     assert!(waited > 0, "no write came through whose writer had to wait for that");
 }
 
+/// A disk that failed for so long that the database could not be opened again: once it is well, who only reads is answered, since
+/// most of what writes reads first.
+#[test]
+fn f18_who_only_reads_is_answered_again_once_the_disk_is_well() {
+    let whole = SimDisk::new();
+    assert_eq!(commits(&whole, 0, 1), 1);
+    let before = whole.operations();
+    commits(&whole, 1, 2);
+    let mut closed = 0;
+    for nth in 1..=whole.operations() - before {
+        let disk = SimDisk::new();
+        assert_eq!(commits(&disk, 0, 1), 1);
+        in_time(async {
+            let store = open(&disk).unwrap();
+            disk.fail(1, DiskFault::Error { nth, times: 1000, full: false });
+            if insert(&store, 1).await.is_ok() {
+                return;
+            }
+            let read = || store.read(|tx| Ok(tx.open_table(TRANSCRIPTS)?.get(("s", 0))?.is_some()));
+            tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+            closed += usize::from(matches!(read(), Err(StoreError::Unavailable(_))));
+            tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+            disk.heal(1);
+            for _ in 0..3 {
+                // What is told in between is of no matter.
+                let _ = read();
+                tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            }
+            assert!(read().unwrap(), "operation {nth}");
+            insert(&store, 2).await.unwrap();
+            assert!(store.trouble().is_none(), "operation {nth}");
+        });
+    }
+    assert!(closed > 0, "the database was open all the time");
+}
+
 /// A full disk refuses writes, keeps reads, and takes writes again without a restart once there is room.
 #[test]
 fn f18_a_full_disk_refuses_until_there_is_room() {

@@ -180,11 +180,15 @@ impl Store {
     pub fn read<T>(&self, f: impl FnOnce(&ReadTransaction) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let read = {
             let db = self.commits.db();
-            let db = db.as_ref().ok_or_else(|| StoreError::Unavailable("it could not be opened again".to_owned()))?;
-            db.begin_read().map_err(Into::into).and_then(|tx| f(&tx))
+            match db.as_ref() {
+                Some(db) => db.begin_read().map_err(Into::into).and_then(|tx| f(&tx)),
+                None => Err(StoreError::Unavailable("it could not be opened again".to_owned())),
+            }
         };
-        if let Err(StoreError::Database(error)) = &read {
-            self.commits.met(error);
+        match &read {
+            Err(StoreError::Database(error)) => self.commits.met(error),
+            Err(StoreError::Unavailable(_)) => self.commits.closed(),
+            _ => {}
         }
         read
     }

@@ -17,7 +17,10 @@ use super::{
     telegram,
     voices::{self, Said, Who},
 };
-use crate::{history::What, secret};
+use crate::{
+    history::{Record, What},
+    secret,
+};
 
 /// Whole messages that end what is under way.
 const STOP: [&str; 7] = ["/stop", "stop", "esc", "abort", "wait", "exit", "interrupt"];
@@ -63,14 +66,28 @@ fn is_commanding(tool: &str) -> bool {
 /// What entered requests to the model.
 fn inputs(conns: &[Conn], said: &BTreeMap<&str, Said>, facts: &Facts, expect: &Expect, out: &mut Findings) {
     let mut known = BTreeSet::new();
-    // Where messages end runs, and people share a session, whoever writes ends the run of another one.
-    let ends = |e: &Event| e.payload["data"]["aborted"] == true || e.payload["state"] == "aborted";
+    // Where people share a session, what stands before somebody's words is of a run that was ended: by its deadline, or where
+    // messages end runs by whoever writes.
+    let ends = |e: &Event| match expect.interrupts {
+        true => e.payload["data"]["aborted"] == true || e.payload["state"] == "aborted",
+        false => e.payload["state"] == "aborted" && e.payload["stopReason"] == "timeout",
+    };
     let is_shared = |e: &Event| e.payload["sessionKey"].as_str().and_then(|key| key.rsplit(':').next()) == Some("main");
-    let shared = |e: &&Event| expect.interrupts && expect.shared_chats && is_shared(e);
+    let shared = |e: &&Event| expect.shared_chats && is_shared(e);
     let ended: Vec<u64> =
         conns.iter().flat_map(|c| &c.events).filter(shared).filter(|e| ends(e)).map(|e| e.at.i).collect();
-    let is_ended =
-        |s: &Said, until: u64| matches!(s.who, Who::Person { .. }) && ended.iter().any(|i| (s.at.i..until).contains(i));
+    // That was told to nobody where no client was let in yet.
+    let is_untold = |r: &Record| {
+        let is_there = |c: &Conn| {
+            let hello = c.hello.as_ref().filter(|h| h.rights.meet(Need::Read));
+            c.life == facts.life(r.t_us) && hello.is_some_and(|h| h.at.i < r.i)
+        };
+        expect.interrupts && expect.shared_chats && !conns.iter().any(is_there)
+    };
+    let is_ended = |s: &Said, r: &Record| {
+        let told = || ended.iter().any(|i| (s.at.i..r.i).contains(i));
+        matches!(s.who, Who::Person { .. }) && (told() || is_untold(r))
+    };
     for r in facts.history {
         // What a process took with it is begun anew by the next one.
         if matches!(&r.what, What::Process { event } if event == "start") {
@@ -79,8 +96,10 @@ fn inputs(conns: &[Conn], said: &BTreeMap<&str, Said>, facts: &Facts, expect: &E
         let What::Model { text, tools, entered, .. } = &r.what else { continue };
         let texts = if entered.is_empty() { std::slice::from_ref(text) } else { entered };
         let here = |s: &&Said| s.at.i < r.i && texts.iter().any(|t| t.contains(s.stamp));
-        // What was stopped before it was answered is there without ever having been asked about.
-        let asked = |s: &&Said| !is_stopped(s, facts, r.i) && !is_ended(s, r.i);
+        // What was stopped before it was answered is there without ever having been asked about, as the message that it was. The
+        // last one is what is asked about.
+        let is_before = |s: &Said| texts.split_last().is_some_and(|(last, _)| !last.contains(s.stamp));
+        let asked = |s: &&Said| !is_stopped(s, facts, r.i) && !(is_before(s) && is_ended(s, r));
         let all: Vec<&Said> = said.values().filter(here).collect();
         let here: Vec<&Said> = all.iter().copied().filter(asked).collect();
         // A text enters by itself once: later it is what the transcript tells.
@@ -332,6 +351,23 @@ fn firsts<'a>(conns: &[Conn<'a>], turn: Turn) -> Moments<'a> {
     all
 }
 
+/// How long a run that ended at `at` may have lasted by the wall clock's times of its start and its end (milliseconds), in
+/// microseconds: without the jumps of that clock which lie in between.
+fn lasted(start: u64, end: u64, at: u64, facts: &Facts) -> Vec<u64> {
+    let jumps = facts.faults.iter().filter(|f| f.kind == "clock_jump" && f.from <= at).rev();
+    let by: Vec<(u64, i64)> = jumps.map(|f| (f.from, f.json["by_ms"].as_i64().unwrap_or(0))).collect();
+    let ran = |n: &usize| {
+        let jumped: i64 = by[..*n].iter().map(|(_, ms)| *ms).sum();
+        let ms = u64::try_from((end as i64).saturating_sub(start as i64).saturating_sub(jumped)).ok()?;
+        let began = at.saturating_sub(ms.saturating_mul(1000));
+        // Those jumps and no others happened while it lasted, give or take what it takes to be shown.
+        let fits =
+            by[..*n].iter().all(|(t, _)| *t + EARLY >= began) && by[*n..].iter().all(|(t, _)| *t <= began + EARLY);
+        fits.then_some(ms * 1000)
+    };
+    (0..=by.len()).filter_map(|n| ran(&n)).collect()
+}
+
 /// A run that was ended has somebody who may have done that.
 fn ends(
     c: &Conn,
@@ -354,14 +390,15 @@ fn ends(
         let told = |name: &str| e.payload["data"][name].as_u64().unwrap_or(0);
         let start = starts.get(&(e.run, c.life));
         let at = ended.get(&(e.run, c.life)).copied().unwrap_or(e.at.t);
-        let ran = start.map_or_else(
-            || told("endedAt").saturating_sub(told("startedAt")) * 1000,
-            |start| at.saturating_sub(*start),
-        );
+        let ran = match start {
+            Some(start) => vec![at.saturating_sub(*start)],
+            None => lasted(told("startedAt"), told("endedAt"), at, facts),
+        };
         // At its deadline, neither before nor long after; chat says in these words that it was that.
         let deadline = expect.run_deadline_ms * 1000;
         let because = stops.get(e.run).is_none_or(|reason| *reason == "timeout");
-        let long = because && (deadline.saturating_sub(EARLY)..=deadline + SHOWS).contains(&ran);
+        let in_time = |ran: &u64| (deadline.saturating_sub(EARLY)..=deadline + SHOWS).contains(ran);
+        let long = because && ran.iter().any(in_time);
         let stopped = facts.lives[c.life].stop.is_some_and(|stop| stop.t <= e.at.t);
         let mut by = deeds.iter().filter(|d| d.at.i < e.at.i && d.ends(&session));
         let interrupts = expect.interrupts || by.clone().any(|d| d.kind == Kind::Queue);

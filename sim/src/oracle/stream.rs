@@ -56,7 +56,8 @@ fn uncounted(c: &Conn, conns: &[Conn], facts: &Facts) -> Option<(u64, String)> {
     let (first, last) = (others.first()?, others.last()?);
     let witness = conns.iter().find(|w| is_witness(w, c, facts) && w.is_ready_at(first.at.t))?;
     let from = position(witness, first, 0)?;
-    let to = position(witness, last, from)?;
+    let to =
+        others.iter().try_fold(from, |at, e| first_from(witness, e, at).or((e.at.i != last.at.i).then_some(at)))?;
     let published = witness.events[from..=to].iter().filter(|e| e.name != "presence").count() as u64;
     let withheld = (last.seq? + 1)
         .checked_sub(first.seq? + c.events.iter().filter(|e| e.seq >= first.seq && e.seq <= last.seq).count() as u64)?;
@@ -127,6 +128,12 @@ fn is_same(a: &Event, b: &Event) -> bool {
 fn position(w: &Conn, e: &Event, from: usize) -> Option<usize> {
     let same = w.events.iter().enumerate().skip(from).filter(|(_, x)| is_same(x, e));
     same.min_by_key(|(_, x)| x.at.t.abs_diff(e.at.t)).map(|(n, _)| n)
+}
+
+/// Where the other connection saw it first after something that came before it: of the same ticks that come twice after the wall
+/// clock went back, a client that read late may have the earlier one.
+fn first_from(w: &Conn, e: &Event, from: usize) -> Option<usize> {
+    w.events.iter().enumerate().skip(from).find(|(_, x)| is_same(x, e)).map(|(n, _)| n)
 }
 
 /// Who may see the same gets the same, in the same order: nothing is forgotten without a gap, nothing comes twice.

@@ -377,6 +377,8 @@ impl Commits {
     /// Whether a transaction came through whose commit failed: how many writes are durable with it. Where the database cannot
     /// be opened again, which takes room on the disk, the file as it is says if it did not.
     fn fate(&self, doubt: Doubt) -> Result<usize, Failed> {
+        // Nobody opens it, and so changes the file, meanwhile.
+        let _one = self.reopening.locked();
         let (last, is_open) = {
             let db = self.db();
             match db.as_ref() {
@@ -526,6 +528,25 @@ impl Commits {
             let (commits, why) = (self.clone(), error.to_string());
             self.tasks.blocking_boxed(Box::new(move || commits.failed(&why)));
         }
+    }
+
+    /// A read found it closed, since it could not be opened again. Who reads before he writes would wait for ever for a write
+    /// that tries, so this tries it, as rarely as writes do and not on the thread that read. A transaction in doubt has its own.
+    pub fn closed(self: &Arc<Self>) {
+        if self.queue().in_doubt.is_some() {
+            return;
+        }
+        let now = self.clock.mono();
+        match &mut *self.trouble() {
+            Some(trouble) if now.duration_since(trouble.last) >= STORAGE_RETRY => trouble.last = now,
+            _ => return,
+        }
+        let commits = self.clone();
+        self.tasks.blocking_boxed(Box::new(move || {
+            if commits.db().is_none() && commits.reopen().is_ok() {
+                commits.probe.sometimes("store.opened_for_a_read");
+            }
+        }));
     }
 
     /// Meanwhile reads are refused and wait for nothing: only the exchange itself happens under the lock.

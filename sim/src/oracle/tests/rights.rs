@@ -175,6 +175,46 @@ fn s32_who_interrupts_somebody_is_not_joined_with_him() {
     ended(&s, true, false).breaks("rights", "enters a run together with");
 }
 
+/// The same for a run that its deadline ended, in any mode; but not for words that are put into one message.
+#[test]
+fn s32_the_words_of_a_run_that_took_too_long_stand_before_the_next() {
+    let asked = |state: &str, reason: &str, texts: &[&str]| {
+        let mut s = story();
+        s.expect.shared_chats = true;
+        operator(&mut s, "ui-1/1", &["operator.read"]);
+        write(&mut s, 1, "person 1 1: hi");
+        write(&mut s, 2, "person 2 1: hi");
+        s.chat("ui-1/1", (1, 1), "r", state, json!({ "stopReason": reason }));
+        model(&mut s, &[], texts, &[]);
+        s
+    };
+    let apart = ["person 1 1: hi", "person 2 1: hi"];
+    asked("aborted", "timeout", &apart).holds();
+    asked("aborted", "stop", &apart).breaks("rights", "enters a run together with");
+    asked("aborted", "timeout", &["person 1 1: hi\nperson 2 1: hi"]).breaks("rights", "enters a run together with");
+}
+
+/// Right after a start nobody is there yet who could be told that one message ended the run of another.
+#[test]
+fn s32_an_end_that_nobody_could_be_told() {
+    let asked = |is_there: bool, texts: &[&str]| {
+        let mut s = story();
+        (s.expect.shared_chats, s.expect.interrupts) = (true, true);
+        write(&mut s, 2, "person 2 1: hi");
+        write(&mut s, 1, "person 1 1: hi");
+        if is_there {
+            operator(&mut s, "ui-1/1", &["operator.read"]);
+        }
+        model(&mut s, &[], texts, &[]);
+        s
+    };
+    let apart = ["person 2 1: hi", "person 1 1: hi"];
+    asked(false, &apart).holds();
+    asked(true, &apart).breaks("rights", "enters a run together with");
+    asked(false, &["person 2 1: hi\nperson 1 1: hi"]).breaks("rights", "enters a run together with");
+    asked(false, &apart).but(|s| s.expect.interrupts = false).breaks("rights", "enters a run together with");
+}
+
 #[test]
 fn s28_who_may_only_read_starts_nothing() {
     let asks = |scopes: &[&str]| {
@@ -403,6 +443,36 @@ fn s23_only_its_deadline_ends_a_run_without_anybody() {
     ended(true, 1000, 20_000, None).breaks("rights", words);
     ended(false, 1000, 20_000, None).holds();
     ended(false, 1000, 10_000, None).breaks("rights", words);
+}
+
+/// The times in an end are the wall clock's: what that jumped while the run lasted is no time of the run.
+#[test]
+fn s23_a_deadline_is_told_from_a_clock_that_jumped() {
+    let ended = |jumps: &[(u64, i64)], told: i64| {
+        let mut s = story();
+        s.expect.run_deadline_ms = 20_000;
+        s.expect.off = ["telegram_answered", "ticks", "presence"].map(str::to_owned).into();
+        write(&mut s, 2, "/stop");
+        for (n, (at, by_ms)) in (0..).zip(jumps) {
+            s.at(*at).fault(n, true, json!({ "kind": "clock_jump", "by_ms": by_ms }));
+        }
+        s.at(40_000);
+        operator(&mut s, "ui-1/1", &["operator.read", "operator.write"]);
+        s.chat("ui-1/1", (1, 4), "r", "aborted", json!({ "stopReason": "timeout" }));
+        let start = 1_769_731_220_000_i64;
+        let end = json!({ "phase": "end", "aborted": true, "startedAt": start, "endedAt": start + told });
+        s.agent("ui-1/1", (2, 4), "r", "lifecycle", end);
+        s
+    };
+    let words = "run r in agent:main:main is ended by nobody who may";
+    ended(&[], 20_000).holds();
+    ended(&[(30_000, -86_400_000)], 20_000 - 86_400_000).holds();
+    ended(&[(30_000, 3_600_000)], 20_000 + 3_600_000).holds();
+    ended(&[(5000, 3_600_000), (25_000, -1000), (30_000, 60_000)], 20_000 + 59_000).holds();
+    ended(&[(30_000, 3_600_000)], 10_000 + 3_600_000).breaks("rights", words);
+    ended(&[(30_000, 3_600_000)], 20_000).breaks("rights", words);
+    ended(&[(5000, 3_600_000)], 20_000).holds();
+    ended(&[(5000, 3_600_000)], 20_000 + 3_600_000).breaks("rights", words);
 }
 
 #[test]

@@ -61,6 +61,32 @@ fn f01_a_gap_is_exactly_the_loss() {
     off(slow(&agents, 6)).breaks("seq", "only 0 of the events there may be withheld");
 }
 
+/// After the wall clock went back the same tick comes twice: who reads late has the earlier one, and has lost nothing by that.
+#[test]
+fn f01_a_tick_that_comes_twice_is_the_one_in_its_place() {
+    let read = |lost: bool| {
+        let mut s = two();
+        s.expect.off = vec!["ticks".into(), "agent_seq".into(), "runs_end".into()];
+        tick(&mut s, "a-1/1", 2, 10);
+        tick(&mut s, "b-1/1", 1, 10);
+        s.reading("a-1/1", false).at(100);
+        if lost {
+            s.event("b-1/1", 2, "heartbeat", json!({ "ts": 1 }));
+        }
+        let next = 2 + u64::from(lost);
+        tick(&mut s, "b-1/1", next, 500);
+        s.at(200).fault(1, true, json!({ "kind": "clock_jump", "by_ms": -1000 }));
+        s.event("b-1/1", next + 1, "heartbeat", json!({ "ts": 2 }));
+        s.at(300);
+        tick(&mut s, "b-1/1", next + 2, 500);
+        s.at(9000).reading("a-1/1", true);
+        tick(&mut s, "a-1/1", 3, 500);
+        s
+    };
+    read(false).holds();
+    read(true).breaks("seq", "0 numbers are missing");
+}
+
 #[test]
 fn who_sees_the_same_gets_the_same() {
     let mut s = two();
