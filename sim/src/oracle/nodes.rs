@@ -77,7 +77,7 @@ impl Asked<'_> {
 pub fn check(conns: &[Conn], facts: &Facts, expect: &Expect, out: &mut Findings) {
     let nodes: Vec<Node> = conns.iter().filter_map(node).collect();
     let pins = Pins::of(conns, facts, expect);
-    declared::check(conns, &pins, facts, out);
+    declared::check(conns, &pins, facts, expect, out);
     let callers = || conns.iter().flat_map(|c| c.requests.iter().map(move |r| (c, r)));
     let invokes: Vec<(&Conn, &Request)> = callers().filter(|(_, r)| r.method == "node.invoke").collect();
     for (c, r) in &invokes {

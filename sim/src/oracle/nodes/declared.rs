@@ -212,7 +212,7 @@ fn live<'c, 'a>(
 }
 
 /// Rows of `node.list` and `node.describe`, and who is asked about what a node declares beyond its pin.
-pub fn check(conns: &[Conn], pins: &Pins, facts: &Facts, out: &mut Findings) {
+pub fn check(conns: &[Conn], pins: &Pins, facts: &Facts, expect: &Expect, out: &mut Findings) {
     if facts.faults.iter().any(|f| matches!(f.kind, "lost_write" | "bit_flip")) {
         return;
     }
@@ -225,7 +225,7 @@ pub fn check(conns: &[Conn], pins: &Pins, facts: &Facts, out: &mut Findings) {
             for row in rows.iter().filter(|row| row["connected"] == true) {
                 let id = row["nodeId"].as_str().unwrap_or_default();
                 let Some(node) = live(conns, id, c.life, r.at.t, answer.at.t, facts) else { continue };
-                if let Err(why) = shown(row, node, pins, (r.at.t, answer.at.t)) {
+                if let Err(why) = shown(row, node, pins, (r.at.t, answer.at.t), expect) {
                     out.broken("nodes", answer.at.i, format!("{}: {} shows {}: {why}", c.name, r.method, node.name));
                 }
             }
@@ -236,7 +236,7 @@ pub fn check(conns: &[Conn], pins: &Pins, facts: &Facts, out: &mut Findings) {
     }
 }
 
-fn shown(row: &Value, node: &Conn, pins: &Pins, (from, to): (u64, u64)) -> Result<(), String> {
+fn shown(row: &Value, node: &Conn, pins: &Pins, (from, to): (u64, u64), expect: &Expect) -> Result<(), String> {
     let Some(hello) = &node.hello else { return Ok(()) };
     // Without a device nothing is approved, and nothing pinned.
     let Some(device) = hello.params["device"]["id"].as_str() else { return Ok(()) };
@@ -245,7 +245,11 @@ fn shown(row: &Value, node: &Conn, pins: &Pins, (from, to): (u64, u64)) -> Resul
     let shown = Declared::of(row, row);
     let kind = |e: &Declared| row["platform"].is_null() || e.platform == shown.platform;
     let same = |e: &Declared| {
-        kind(e) && (&e.caps, &e.commands, &e.permissions) == (&shown.caps, &shown.commands, &shown.permissions)
+        // Of its commands those are shown that it may be asked for.
+        let may = |command: &&String| super::is_allowed(&e.platform, command, expect);
+        let commands = shown.commands.is_subset(&e.commands)
+            && e.commands.iter().filter(may).all(|command| shown.commands.contains(command));
+        kind(e) && commands && (&e.caps, &e.permissions) == (&shown.caps, &shown.permissions)
     };
     if !counts.iter().any(same) {
         return Err(format!("{shown:?}, expected {:?}", counts.first()));
@@ -274,6 +278,12 @@ fn asked(node: &Conn, conns: &[Conn], pins: &Pins, facts: &Facts, out: &mut Find
     if before.is_empty() || !before.iter().all(|pin| own.is_beyond(pin)) {
         return;
     }
+    // What it declared before is asked about already.
+    let same = |o: &&Conn| {
+        let opening = o.opening.filter(|(at, f)| at.i < sent.i && f["params"]["device"]["id"] == device);
+        o.life == node.life && opening.is_some_and(|(_, f)| Declared::of(&f["params"], &f["params"]["client"]) == own)
+    };
+    let is_known = conns.iter().any(|o| same(&o));
     let is_this = |p: &Value| {
         let d = Declared::of(p, p);
         p["deviceId"] == device && p["role"] == "node" && d.caps == own.caps && d.commands == own.commands
@@ -288,7 +298,7 @@ fn asked(node: &Conn, conns: &[Conn], pins: &Pins, facts: &Facts, out: &mut Find
             && !w.has_gap()
             && !w.is_disturbed(facts, sent.t, hello.at.t + SOON)
     };
-    if let Some(w) = others().find(there).filter(|_| !heard && hello.at.t + SOON < facts.finish()) {
+    if let Some(w) = others().find(there).filter(|_| !heard && !is_known && hello.at.t + SOON < facts.finish()) {
         let text = format!("{}: was never told that {} declares more than was approved", w.name, node.name);
         out.broken("pairing_requests", hello.at.i, text);
     }
