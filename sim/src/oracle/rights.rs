@@ -68,9 +68,13 @@ fn inputs(conns: &[Conn], said: &BTreeMap<&str, Said>, facts: &Facts, expect: &E
     let mut known = BTreeSet::new();
     // Where people share a session, what stands before somebody's words is of a run that was ended: by its deadline, or where
     // messages end runs by whoever writes.
-    let ends = |e: &Event| match expect.interrupts {
-        true => e.payload["data"]["aborted"] == true || e.payload["state"] == "aborted",
-        false => e.payload["state"] == "aborted" && e.payload["stopReason"] == "timeout",
+    let ends = |e: &Event| {
+        let is_aborted = e.payload["state"] == "aborted";
+        if expect.interrupts {
+            is_aborted || e.payload["data"]["aborted"] == true
+        } else {
+            is_aborted && e.payload["stopReason"] == "timeout"
+        }
     };
     let is_shared = |e: &Event| e.payload["sessionKey"].as_str().and_then(|key| key.rsplit(':').next()) == Some("main");
     let shared = |e: &&Event| expect.shared_chats && is_shared(e);
@@ -99,7 +103,7 @@ fn inputs(conns: &[Conn], said: &BTreeMap<&str, Said>, facts: &Facts, expect: &E
         // What was stopped before it was answered is there without ever having been asked about, as the message that it was. The
         // last one is what is asked about.
         let is_before = |s: &Said| texts.split_last().is_some_and(|(last, _)| !last.contains(s.stamp));
-        let asked = |s: &&Said| !is_stopped(s, facts, r.i) && !(is_before(s) && is_ended(s, r));
+        let asked = |s: &&Said| !(is_stopped(s, facts, r.i) || is_before(s) && is_ended(s, r));
         let all: Vec<&Said> = said.values().filter(here).collect();
         let here: Vec<&Said> = all.iter().copied().filter(asked).collect();
         // A text enters by itself once: later it is what the transcript tells.
