@@ -13,6 +13,9 @@ use crate::history::What;
 
 /// A cut-off run gets a second to store what it has; the rest is spread.
 const GRACE: u64 = 3_000_000;
+/// A stop that is over but for work with files waits so long for it, a last turn for what is cut off included: a write to a disk
+/// that is slow ends before the process does.
+const LAST_TASKS: u64 = 5_100_000;
 /// The production client waits no longer than that before it tries again, in milliseconds (F15).
 const MOST_WAIT_MS: u64 = 40_000;
 /// What was sent last may be under way for so long, also when the process is gone.
@@ -33,6 +36,7 @@ pub fn shutdown(conns: &[Conn], facts: &Facts, expect: &Expect, out: &mut Findin
         };
         // Twice the deadline: once for runs, once for connections that are slow to read.
         let by = stop.t + 2 * drain + GRACE;
+        let by = at_rest(facts, by).min(by + LAST_TASKS);
         if !life.crashed && life.to.min(facts.end) > by {
             let ms = (life.to.min(facts.end) - stop.t) / 1000;
             let at = life.ended.unwrap_or(stop.i);
@@ -49,6 +53,12 @@ pub fn shutdown(conns: &[Conn], facts: &Facts, expect: &Expect, out: &mut Findin
             stopped(c, facts, stop, life.to, out);
         }
     }
+}
+
+/// When the last operation is over of a disk that is slow at this time; the time itself when none is.
+fn at_rest(facts: &Facts, time: u64) -> u64 {
+    let slow = facts.faults.iter().filter(|f| f.kind == "disk_slow" && f.from <= time);
+    slow.map(|f| f.to).fold(time, u64::max)
 }
 
 fn stopped(c: &Conn, facts: &Facts, stop: Mark, to: u64, out: &mut Findings) {

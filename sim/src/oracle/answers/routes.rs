@@ -2,7 +2,7 @@
 //! from a chat (not by who only shares the session of others, D46), read by `sessions.list`, by runs that are to be delivered,
 //! and by heartbeats (agent-chat-channels.md sections 2, 6 and 9). A target that is named is that one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -106,9 +106,11 @@ fn written(conns: &[Conn], facts: &Facts, expect: &Expect, registers: &mut Regis
         registers.add(name(session), one);
     };
     nobody(&main, registers);
+    let mut told = BTreeSet::new();
     for r in facts.history {
         match &r.what {
-            What::Update { update_id, update } if !unwelcome.contains(update_id) => {
+            // An update that is told again, as Telegram may, begins no further run.
+            What::Update { update_id, update } if !unwelcome.contains(update_id) && told.insert(*update_id) => {
                 let session = places::session(update, &main, expect);
                 let from = update["from"].as_i64().or(update["chat"].as_i64()).unwrap_or_default();
                 let direct = update["chat"].as_i64().is_some_and(|chat| chat > 0);
