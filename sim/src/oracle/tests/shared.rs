@@ -97,6 +97,17 @@ fn d46_what_has_no_target_goes_to_where_the_session_heard_from_last() {
     };
     guest("2").holds();
     guest("3").breaks("answers", "route of session agent:main:main is \"3\"");
+    // Telegram tells an update again: nobody has written anew.
+    let again = |id: i64, chat: i64, to: &str| {
+        s.but(|s| {
+            let update = json!({ "chat": chat, "from": chat, "text": "hi", "message_id": id });
+            s.add(What::Update { update_id: id, update }).delivers("k", json!({}), Some(to));
+        })
+    };
+    again(8, 2, "2").holds();
+    again(8, 2, "1").breaks("answers", "route of session agent:main:main is \"1\"");
+    again(7, 1, "2").holds();
+    again(7, 1, "1").breaks("answers", "route of session agent:main:main is \"1\"");
     let nobody = s.but(|s| {
         s.call(
             "a-1/1",

@@ -73,6 +73,37 @@ fn f21_a_drain_has_a_deadline() {
     stop(12_000).breaks("drain", "still running 12000 ms after");
 }
 
+/// What is being written to a disk that is slow is waited for, until that is at rest and no longer than the gateway's bound.
+#[test]
+fn f21_a_drain_waits_for_a_slow_disk_within_bounds() {
+    let slow = |kind: &str, for_ms: u64, stopped_ms: u64| {
+        let mut s = ready();
+        s.expect.drain_ms = 0;
+        let fault = json!({ "kind": kind, "delay_ms": 500 });
+        s.at(2000).fault(1, true, fault.clone());
+        s.process("stop").event("a-1/1", 1, "shutdown", json!({ "reason": "x" }));
+        s.at(2100).closed("a-1/1", Some(1012), "service stop");
+        // The records of the two come in the order of their times.
+        let off_first = for_ms < stopped_ms;
+        for is_off in [off_first, !off_first] {
+            if is_off {
+                s.at(2000 + for_ms).fault(1, false, fault.clone());
+            } else {
+                s.at(2000 + stopped_ms).process("stopped");
+            }
+        }
+        s.at(60_000).note();
+        s
+    };
+    // Its last operation is over a second after its end.
+    slow("disk_slow", 2500, 3400).holds();
+    slow("disk_slow", 2500, 3600).breaks("drain", "still running 3600 ms after");
+    slow("disk_slow", 1900, 3100).breaks("drain", "still running 3100 ms after");
+    slow("disk_slow", 20_000, 8000).holds();
+    slow("disk_slow", 20_000, 8200).breaks("drain", "still running 8200 ms after");
+    slow("latency", 20_000, 3100).breaks("drain", "still running 3100 ms after");
+}
+
 #[test]
 fn whoever_loses_a_connection_gets_back() {
     let reset = json!({ "kind": "reset", "target": "a" });
