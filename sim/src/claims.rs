@@ -119,6 +119,7 @@ pub const SOMETIMES: &[&str] = &[
     "store.commit_came_through_all_the_same",
     "store.commit_in_doubt",
     "store.opened_again",
+    "store.opened_for_a_read",
     "store.queue_full",
     "store.takes_writes_again",
     "store.trouble_told",
