@@ -12,9 +12,8 @@ use openclaw_platform::{
     sync::LockExt as _,
 };
 use openclaw_server::{
-    Control, ServerOptions, SharedAuth,
-    schema,
-    store::{self, Records, put},
+    Control, ServerOptions, SharedAuth, schema,
+    store::{Records, put},
 };
 use sim::{NoProcesses, SimEntropy, SimSpawner};
 use tokio::{

@@ -2,7 +2,7 @@
 //! somebody who goes on writing is answered all the same; what is summed up has a line for the newest of it; and in mode
 //! `interrupt` a message ends everything before it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use openclaw_config::Config;
 use schemars::JsonSchema;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    Expect,
+    Expect, access,
     conn::{Answer, Conn, Request},
     facts::{Facts, Mark},
     findings::Findings,
@@ -83,7 +83,8 @@ struct Asked<'a> {
 /// Checks them all.
 pub fn check(conns: &[Conn], facts: &Facts, expect: &Expect, out: &mut Findings) {
     let asked = asked(facts);
-    let chats = chats(&asked, facts);
+    // What a session denies is not answered, and holds up nobody.
+    let chats = chats(&asked, facts, &access::unanswered(facts, conns, expect));
     let own_session = expect.dm_scope.starts_with("per-");
     for (chat, wrote) in &chats {
         if own_session && !expect.switches && expect.access.private == "open" {
@@ -118,10 +119,13 @@ fn asked<'a>(facts: &Facts<'a>) -> Vec<Asked<'a>> {
     facts.history.iter().filter_map(of).collect()
 }
 
-fn chats<'a>(asked: &[Asked], facts: &Facts<'a>) -> BTreeMap<String, Vec<Wrote<'a>>> {
+fn chats<'a>(asked: &[Asked], facts: &Facts<'a>, unanswered: &BTreeSet<i64>) -> BTreeMap<String, Vec<Wrote<'a>>> {
     let mut chats: BTreeMap<String, Vec<Wrote>> = BTreeMap::new();
     for r in facts.history {
-        let What::Update { update, .. } = &r.what else { continue };
+        let What::Update { update_id, update } = &r.what else { continue };
+        if unanswered.contains(update_id) {
+            continue;
+        }
         let (Some(id), Some(text)) = (update["message_id"].as_i64(), update["text"].as_str()) else { continue };
         let list = chats.entry(places::of_update(update)).or_default();
         if update["chat"].as_i64().is_none_or(|chat| chat < 0) || list.iter().any(|w| w.id == id) {

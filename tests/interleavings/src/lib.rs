@@ -6,10 +6,10 @@
 
 #![allow(clippy::disallowed_methods)] // outside of the gateway
 
-mod explore;
 mod connection;
+mod explore;
 mod world;
 
+pub use connection::{connection, events};
 pub use explore::explore;
-pub use connection::{events, connection};
 pub use world::World;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use interleavings::{World, events, explore, connection};
+use interleavings::{World, connection, events, explore};
 use openclaw_protocol::event::HEALTH;
 use openclaw_server::{gateway::Gateway, hub::Connection};
 use shuttle::thread;

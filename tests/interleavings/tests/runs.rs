@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use interleavings::{World, events, explore, connection};
+use interleavings::{World, connection, events, explore};
 use openclaw_protocol::{event::AGENT, message::Content};
 use openclaw_server::{
     gateway::Gateway,
@@ -147,7 +147,7 @@ fn f51_a_session_in_use_is_stored_in_the_order_of_its_changes() {
         let changers = ["low", "high"].map(|level| {
             let gateway = gateway.clone();
             thread::spawn(move || {
-                let now = gateway.clock.wall();
+                let now = gateway.platform.clock.wall();
                 let change = move |entry: &mut SessionEntry| {
                     entry.thinking_level = Some(level.to_owned());
                 };

@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 use super::Asked;
+use crate::history::{What, parts::Part};
 use crate::oracle::{
     Expect,
     conn::{Conn, Event, Request},
@@ -49,6 +50,22 @@ impl End {
     }
 }
 
+/// What came of the tool that a model asked for was given in a later request, which begins with somebody else's words: his message was
+/// put into the run meanwhile.
+fn is_done(asked: &Asked, until: u64, facts: &Facts) -> bool {
+    let step: Value = serde_json::from_str(asked.answer).unwrap_or_default();
+    let gives = |parts: &[Part]| {
+        parts.iter().any(|part| match part {
+            Part::Call { id, name, .. } if step["name"] == name.as_str() => {
+                parts.iter().any(|p| matches!(p, Part::Result { id: of, .. } if of == id))
+            }
+            _ => false,
+        })
+    };
+    let between = facts.history.iter().filter(|r| r.i > asked.i + 1 && r.i < until);
+    between.into_iter().any(|r| matches!(&r.what, What::Given { parts, .. } if gives(parts)))
+}
+
 /// Checks one run.
 pub fn check(r: &Request, asked: &[&Asked], conns: &[Conn], facts: &Facts, expect: &Expect, out: &mut Findings) {
     let (Some(first), Some(last)) = (asked.first(), asked.last()) else { return };
@@ -64,6 +81,7 @@ pub fn check(r: &Request, asked: &[&Asked], conns: &[Conn], facts: &Facts, expec
     if let Some(over) = over.filter(|e| e.payload["state"] == "final")
         && is_call(last.answer)
         && last.i < over.at.i
+        && !is_done(last, over.at.i, facts)
     {
         let text = format!("run {key} ends well, and the last thing that its model asked for, a tool, was not done");
         out.broken("models", over.at.i, text);
