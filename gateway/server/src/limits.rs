@@ -29,8 +29,8 @@ pub const CLOSE_FLUSH: Duration = Duration::from_secs(30);
 pub const LAST_ANSWERS: Duration = Duration::from_millis(500);
 /// After the drain deadline: for runs to store what they have, and for parts that are at a service to arrive there.
 pub const LAST_WORK: Duration = Duration::from_secs(1);
-/// A stop gives peers that have read their close frame this long to close their ends; then connections are cut.
-pub const GOODBYE: Duration = Duration::from_millis(250);
+/// A stop gives peers this long to read their close frame and to close their ends, on a slow line too; then connections are cut.
+pub const GOODBYE: Duration = Duration::from_millis(500);
 /// ... and waits so long for all other tasks to end, work with files included; those that are left are named and cut.
 pub const LAST_TASKS: Duration = Duration::from_secs(5);
 /// After a refused frame, what the peer still sends is read and dropped for this long, so that it sees the close frame.
