@@ -158,6 +158,9 @@ impl Events for EventHub {
     fn ordered(&self) -> Box<dyn Order + '_> {
         Box::new(self.ordered())
     }
+    fn send(&self, spec: &EventSpec, body: Arc<EventBody>, to: Audience<'_>) {
+        self.ordered().send(spec, body, to);
+    }
 }
 
 impl Order for Ordered<'_> {

@@ -99,6 +99,8 @@ pub fn chain(config: &Config, served: &[Served]) -> Vec<String> {
 
 /// A request to a model.
 struct Asked<'a> {
+    /// Its number.
+    request: u64,
     i: u64,
     t: u64,
     text: &'a str,
@@ -174,7 +176,16 @@ fn asked<'a>(facts: &Facts<'a>, expect: &'a Expect, out: &mut Findings) -> Vec<A
                     out.broken("models", r.i, format!("request {request} {why}"));
                 }
                 let model = right.or(fitting.first()).copied();
-                all.push(Asked { i: r.i, t: r.t_us, text: said.0, answer: said.1, fresh, model, thinking });
+                all.push(Asked {
+                    request: *request,
+                    i: r.i,
+                    t: r.t_us,
+                    text: said.0,
+                    answer: said.1,
+                    fresh,
+                    model,
+                    thinking,
+                });
             }
             _ => {}
         }

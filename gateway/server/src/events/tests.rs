@@ -19,6 +19,9 @@ impl Events for Recorded {
     fn ordered(&self) -> Box<dyn Order + '_> {
         Box::new(self)
     }
+    fn send(&self, spec: &EventSpec, body: Arc<EventBody>, to: Audience<'_>) {
+        self.ordered().send(spec, body, to);
+    }
 }
 
 impl Order for &Recorded {

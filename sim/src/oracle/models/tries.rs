@@ -50,20 +50,15 @@ impl End {
     }
 }
 
-/// What came of the tool that a model asked for was given in a later request, which begins with somebody else's words: his message was
-/// put into the run meanwhile.
+/// What came of the tool that a model asked for was given by a request that goes on from that one and shows other words as its
+/// last: somebody's message was put into the run meanwhile.
 fn is_done(asked: &Asked, until: u64, facts: &Facts) -> bool {
-    let step: Value = serde_json::from_str(asked.answer).unwrap_or_default();
-    let gives = |parts: &[Part]| {
-        parts.iter().any(|part| match part {
-            Part::Call { id, name, .. } if step["name"] == name.as_str() => {
-                parts.iter().any(|p| matches!(p, Part::Result { id: of, .. } if of == id))
-            }
-            _ => false,
-        })
-    };
-    let between = facts.history.iter().filter(|r| r.i > asked.i + 1 && r.i < until);
-    between.into_iter().any(|r| matches!(&r.what, What::Given { parts, .. } if gives(parts)))
+    facts.history.iter().filter(|r| r.i < until).any(|r| match &r.what {
+        What::Given { after: Some((before, _)), parts, .. } => {
+            *before == asked.request && parts.iter().any(|part| matches!(part, Part::Result { .. }))
+        }
+        _ => false,
+    })
 }
 
 /// Checks one run.

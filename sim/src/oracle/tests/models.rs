@@ -166,3 +166,24 @@ fn how_much_is_thought_is_said_in_three_places() {
     assert_eq!(think("low", Some("high"), "off", Value::Null), "");
     assert!(think("low", Some("high"), "medium", json!("high")).contains("is to think medium"));
 }
+
+#[test]
+fn what_a_model_has_asked_for_is_done_before_the_run_ends() {
+    const CALLS: &str = r#"{"kind":"tool","name":"sessions_list","args":"{}"}"#;
+    let result = || Part::Result { id: "call_2".into(), text: "none".into() };
+    // What a later request of another text adds, and to which one.
+    let ended = |later: Option<(u64, Part)>| {
+        let mut s = run("off", &[("one", CALLS, json!(null))]);
+        if let Some((after, part)) = later {
+            s.add(What::asked(7, "somebody else's words", SAYS));
+            s.add(What::Given { request: 7, after: Some((after, 1)), parts: vec![part], system: 1 });
+        }
+        s.chat("a-1/1", (1, 1), "r", "final", json!({ "message": super::text("x") }));
+        says(&s)
+    };
+    let undone = "run r ends well, and the last thing that its model asked for, a tool, was not done";
+    assert_eq!(ended(None), undone);
+    assert_eq!(ended(Some((0, Part::User("more".into())))), undone, "no result");
+    assert_eq!(ended(Some((5, result()))), undone, "the result of another request");
+    assert_ne!(ended(Some((0, result()))), undone);
+}

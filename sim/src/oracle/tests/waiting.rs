@@ -102,6 +102,25 @@ fn says_words(n: u64, ms: u64) -> Value {
 }
 
 #[test]
+fn who_writes_where_answers_are_denied_waits_for_none() {
+    let waits = |policy: &str| {
+        let mut s = Story::new();
+        s.expect.dm_scope = "per-peer".into();
+        s.hello("a-1/1", 2, &["a-1"]);
+        s.call("a-1/1", "1", "sessions.patch", json!({ "key": "dm:1", "sendPolicy": policy }));
+        s.answer("a-1/1", "1", json!({ "ok": true, "path": "p", "key": "agent:main:dm:1", "entry": {} }));
+        s.at(1000).add(What::Update {
+            update_id: 7,
+            update: json!({ "chat": 1, "from": 1, "text": "one", "message_id": 7 }),
+        });
+        s.at(90_000).note();
+        says(&s, "queues")
+    };
+    assert_eq!(waits("deny"), "");
+    assert!(waits("allow").contains("message 7 waits longer than 10000 ms"), "{}", waits("allow"));
+}
+
+#[test]
 fn who_goes_on_writing_is_answered() {
     let answered = |ms: u64, text: &str| {
         let mut s = writes(&[(1000, 7, "one"), (1500, 8, "two"), (2000, 9, "three")]);
