@@ -77,8 +77,10 @@ impl AuthFile {
         }
         seen.stamp = Some(stamp).filter(|s| !s.is_fresh(OsClock.wall()));
         let trouble = match self.load() {
-            Ok(auth) => {
+            Ok((auth, is_alone)) => {
                 seen.trouble = None;
+                // What it includes may change without it.
+                seen.stamp = seen.stamp.filter(|_| is_alone);
                 return Ok(Some(auth));
             }
             Err(trouble) => trouble,
@@ -90,25 +92,25 @@ impl AuthFile {
         Err(trouble)
     }
 
-    fn load(&self) -> Result<AuthInForce, String> {
+    fn load(&self) -> Result<(AuthInForce, bool), String> {
         let path = &self.session.paths.config;
-        let loaded = match config_file::load(path, &self.session.env).map_err(|e| e.to_string())? {
+        let loaded = match config_file::load(&self.session).map_err(|e| e.to_string())? {
             State::Valid(loaded) => loaded,
             State::Invalid(problems) => {
                 let first = problems.first().map(ToString::to_string).unwrap_or_default();
                 return Err(format!("{} has {} problems, the first: {first}", path.display(), problems.len()));
             }
         };
-        let Loaded { config, value, .. } = *loaded;
+        let Loaded { config, value, files, secrets, .. } = *loaded;
         // Before anything is said.
-        for secret in secrets_in(&value) {
+        for secret in secrets_in(&value).into_iter().chain(secrets) {
             (self.hide)(&secret);
         }
         let shared = credentials(&self.session, &config, &self.args).map_err(|e| e.to_string())?;
         for secret in [&shared.token, &shared.password].into_iter().flatten() {
             (self.hide)(secret.expose());
         }
-        Ok(allowances(&config, shared))
+        Ok((allowances(&config, shared), files.is_empty()))
     }
 }
 
@@ -136,7 +138,7 @@ mod tests {
         // The same length, within the same tick of the clock.
         write("{gateway:{mode:'local',auth:{token:'other-0123456789'}}}");
         assert_eq!(token(file.read()).as_deref(), Some("other-0123456789"));
-        for broken in ["{ broken", "{gateway:{mode:'local'}}", "{gateway:{auth:{token:''}}}"] {
+        for broken in ["{ broken", "{gateway:{mode:'local'}}", "{gateway:{auth:{tokens:'x'}}}"] {
             write(broken);
             assert!(file.read().is_err(), "{broken}");
             assert!(file.read().unwrap().is_none(), "{broken} is told once");

@@ -150,7 +150,7 @@ impl Target {
 /// The configuration as far as it can be read: a broken file must not keep anyone from asking the gateway.
 fn lenient_config(session: &Session) -> Result<Config, Failure> {
     let path = &session.paths.config;
-    match config_file::load(path, &session.env)? {
+    match config_file::load(session)? {
         State::Valid(loaded) => Ok(loaded.config),
         State::Invalid(problems) => {
             let count = problems.len();

@@ -8,10 +8,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use openclaw_config::{Loaded, Problem, parse};
+use openclaw_config::{Loaded, Problem};
 use openclaw_platform::os::temporary::{self, Temporary};
 
-use crate::{env::Env, failure::Failure};
+use crate::{config_around::Around, failure::Failure, session::Session};
 
 /// The file's text; `None` when there is no file.
 ///
@@ -53,13 +53,13 @@ pub enum State {
     Invalid(Vec<Problem>),
 }
 
-/// Reads and checks the file.
+/// Reads and checks the file, as a start does.
 ///
 /// # Errors
 /// When it is there but cannot be read.
-pub fn load(path: &Path, env: &Env) -> Result<State, Failure> {
-    let text = read(path)?.unwrap_or_default();
-    Ok(match parse(&text, &env.lookup()) {
+pub fn load(session: &Session) -> Result<State, Failure> {
+    let text = read(&session.paths.config)?.unwrap_or_default();
+    Ok(match openclaw_config::read(&text, &Around(session)) {
         Ok(loaded) => State::Valid(Box::new(loaded)),
         Err(problems) => State::Invalid(problems),
     })

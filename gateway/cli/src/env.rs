@@ -117,9 +117,8 @@ impl Paths {
         let state_dir = env
             .get("OPENCLAW_STATE_DIR")
             .map_or_else(|| home.join(format!(".openclaw{suffix}")), |dir| expand_home(dir, &home));
-        let config = env
-            .get("OPENCLAW_CONFIG_PATH")
-            .map_or_else(|| state_dir.join("openclaw.json"), |file| expand_home(file, &home));
+        let config =
+            env.get("OPENCLAW_CONFIG_PATH").map_or_else(|| default_config(&state_dir), |file| expand_home(file, &home));
         Ok(Self { profile, home, state_dir, config })
     }
 
@@ -164,6 +163,13 @@ impl Paths {
     pub fn expand(&self, path: &str) -> PathBuf {
         expand_home(path, &self.home)
     }
+}
+
+/// `openclaw.json`, or the file that an earlier version has left, while there is no other.
+fn default_config(state_dir: &Path) -> PathBuf {
+    let names = ["openclaw.json", "clawdbot.json", "moltbot.json"];
+    let found = names.iter().map(|name| state_dir.join(name)).find(|file| file.exists());
+    found.unwrap_or_else(|| state_dir.join("openclaw.json"))
 }
 
 /// What decided the port.

@@ -67,7 +67,7 @@ impl Plan {
             output::note(format!("Wrote {} with a fresh token and the echo model.", paths.config.display()));
         }
         let exists = config_file::read(&paths.config)?.is_some();
-        let Loaded { config, value, mut warnings } = match config_file::load(&paths.config, &session.env)? {
+        let Loaded { config, value, mut warnings, secrets: found, .. } = match config_file::load(session)? {
             State::Valid(loaded) => *loaded,
             State::Invalid(problems) => return Err(Failure::problems(&paths.config, &problems)),
         };
@@ -104,7 +104,7 @@ impl Plan {
             warnings.push(format!("these sections of the configuration have no effect yet: {}", unused.join(", ")));
         }
         let shared = [&auth.token, &auth.password].into_iter().flatten().map(|s| s.expose().to_owned());
-        let secrets = secrets_in(&value).into_iter().chain(shared).collect();
+        let secrets = secrets_in(&value).into_iter().chain(shared).chain(found).collect();
         Ok(Self {
             channels: !session.env.flag("OPENCLAW_SKIP_CHANNELS"),
             force: args.force,
@@ -417,8 +417,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let session = session(dir.path(), false);
         let text =
-            refused(plan(&session, "{gateway:{bind:'mars'},bogus:1}", RunArgs { force: true, ..RunArgs::default() }));
-        assert!(text.contains("gateway.bind: expected") && text.contains("bogus: unknown key"), "{text}");
+            refused(plan(&session, "{gateway:{bind:'mars',port:0}}", RunArgs { force: true, ..RunArgs::default() }));
+        assert!(text.contains("gateway.bind: expected") && text.contains("gateway.port: expected"), "{text}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use openclaw_channels::table::TABLE;
-use openclaw_config::{own_secrets_in, parse, read_value};
+use openclaw_config::{own_secrets_in, read_value};
 use openclaw_platform::{
     SpawnerExt as _, Storage,
     os::{OsClock, OsSpawner, temporary},
@@ -20,6 +20,7 @@ use crate::{
     args::RunArgs,
     auth_file::AuthFile,
     commands::{self, health::stopwatch},
+    config_around::Around,
     config_file,
     failure::Failure,
     force,
@@ -193,8 +194,8 @@ fn options(session: &Session, args: &RunArgs, plan: Plan, log_file: Option<Strin
 
 /// What the environment and the configuration file hold; the file is read for every call and looked into when it changed.
 fn own_secrets(session: &Session) -> OwnSecrets {
-    let (env, path) = (session.env.clone(), session.paths.config.clone());
-    let in_environment = env.secrets();
+    let (session, path) = (session.clone(), session.paths.config.clone());
+    let in_environment = session.env.secrets();
     let seen = Mutex::new((None, vec![]));
     Arc::new(move || {
         let mut seen = seen.locked();
@@ -203,7 +204,8 @@ fn own_secrets(session: &Session) -> OwnSecrets {
             && seen.0.as_ref() != Some(&text)
         {
             let written = read_value(&text).map(|value| own_secrets_in(&value)).unwrap_or_default();
-            let in_force = parse(&text, &env.lookup()).map(|loaded| own_secrets_in(&loaded.value)).unwrap_or_default();
+            let in_force = openclaw_config::read(&text, &Around(&session));
+            let in_force = in_force.map(|loaded| own_secrets_in(&loaded.value)).unwrap_or_default();
             let all = written.into_iter().chain(in_force).chain(in_environment.clone());
             *seen = (Some(text), all.collect());
         }

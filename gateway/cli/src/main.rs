@@ -9,6 +9,7 @@ mod auth_file;
 mod client;
 mod clock;
 mod commands;
+mod config_around;
 mod config_file;
 mod env;
 mod failure;

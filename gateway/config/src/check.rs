@@ -6,12 +6,9 @@ use std::{
 };
 
 use crate::{
-    AgentEntry, Bind, Config, ListEntry, ModelChoice, ModelRef, Network, Problem, REDACTED, Secret, Telegram,
+    Bind, Config, ListEntry, ModelChoice, Network, Problem, REDACTED, Secret, Telegram, known, model_named,
     parse_duration, path::Path, weakness,
 };
-
-/// Providers that are known without an entry under `models.providers`.
-const BUILTIN_PROVIDERS: [&str; 3] = ["builtin", "openai", "anthropic"];
 
 /// All violations.
 pub(crate) fn check(config: &Config) -> Vec<Problem> {
@@ -39,7 +36,8 @@ pub(crate) fn check(config: &Config) -> Vec<Problem> {
 pub(crate) fn warnings(config: &Config) -> Vec<String> {
     let unknown = config.channels.other.keys().map(|id| format!("channels.{id}: this gateway has no such channel"));
     let webhook = config.channels.telegram.iter().flat_map(Telegram::layers).filter(|(_, t)| t.webhook_url.is_some());
-    let polled = webhook.map(|_| "channels.telegram.webhookUrl: this version polls instead".to_owned());
+    let polled =
+        webhook.map(|_| "channels.telegram.webhookUrl: this version polls instead, which needs no address".to_owned());
     unknown.chain(polled).chain(weak_secrets(config)).chain(wide_proxies(config)).collect()
 }
 
@@ -155,9 +153,12 @@ impl Check {
                 self.duration(&format!("{path}.heartbeat.every"), &heartbeat.every);
             }
         }
-        let default = |a: &&AgentEntry| a.default;
-        if config.agents.list.iter().filter(default).count() > 1 {
-            self.add("agents.list", "more than one agent has default: true");
+        let defaults = config.agents.list.iter().enumerate().filter(|(_, agent)| agent.default);
+        for (i, _) in defaults.skip(1) {
+            self.add(
+                format!("agents.list[{i}].default"),
+                "more than one agent has default: true; the first one counts",
+            );
         }
         self.model(config, "agents.defaults.model", config.agents.defaults.model.as_ref());
         self.duration("agents.defaults.heartbeat.every", &config.agents.defaults.heartbeat.every);
@@ -176,12 +177,13 @@ impl Check {
         let primary = primary.map(|p| (if list { format!("{path}.primary") } else { path.to_owned() }, p));
         let fallbacks = fallbacks.iter().enumerate().map(|(i, f)| (format!("{path}.fallbacks[{i}]"), f.as_str()));
         for (path, text) in primary.into_iter().chain(fallbacks) {
-            let Some(model) = ModelRef::parse(text) else {
-                self.add(path, format!("expected provider/model, found {text:?}"));
+            let Some(model) = model_named(config, text) else {
+                let expected = "expected provider/model or an alias of agents.defaults.models";
+                self.add(path, format!("{expected}, found {text:?}"));
                 continue;
             };
             let providers = &config.models.providers;
-            let known = BUILTIN_PROVIDERS.contains(&model.provider.as_str());
+            let known = model.provider == "builtin" || known::find(&model.provider).is_some();
             if !providers.is_empty() && !known && !providers.contains_key(&model.provider) {
                 let names: Vec<&str> = providers.keys().map(String::as_str).collect();
                 let listed = names.join(", ");
@@ -196,7 +198,10 @@ impl Check {
             if id.trim().is_empty() || id.contains('/') {
                 self.add(path.to_string(), "a provider's id must not be empty nor hold a slash");
             }
-            if !is_http(&provider.base_url) {
+            let url = provider.address(id);
+            if url.is_empty() {
+                self.add(path.key("baseUrl").to_string(), "missing; only known providers need none");
+            } else if !is_http(url) {
                 self.add(path.key("baseUrl").to_string(), "expected an http:// or https:// URL");
             }
             self.secret(&path.key("apiKey").to_string(), provider.api_key.as_ref());

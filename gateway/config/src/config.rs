@@ -37,6 +37,9 @@ pub struct Config {
     /// Variables for `${NAME}` where the process environment has none: `{NAME: "value"}` or `{vars: {NAME: "value"}}`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, Value>,
+    /// Where secrets stand that the file only names (D37).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secrets: Option<Value>,
     /// Written by tools that touch the file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub meta: Option<Value>,

@@ -80,6 +80,7 @@ const TABLE: &[Row] = {
         ),
         row("wizard", Nothing, "notes of the set-up wizard"),
         row("env", Nothing, "what names a variable is compared by what it becomes"),
+        row("secrets", Nothing, "what names a secret is compared by what it becomes"),
         // How it listens, whom it lets in.
         row("gateway", Restart, BOUND),
         row("gateway.mode", Restart, "a start decides by it whether this process may serve"),

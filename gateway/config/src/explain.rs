@@ -19,8 +19,30 @@ use crate::{
 /// Problems listed at most.
 const MAX_PROBLEMS: usize = 100;
 
+/// What is wrong with a part of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wrong {
+    /// Nobody knows the key.
+    Unknown,
+    /// A key is not there that has to be.
+    Missing,
+    /// The value means nothing.
+    Value,
+}
+
+/// Something that is wrong, and where.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// Where.
+    pub path: Path,
+    /// In what way.
+    pub wrong: Wrong,
+    /// For the operator.
+    pub problem: Problem,
+}
+
 /// All violations of the schema; `None` in the unlikely case that the schema itself cannot be used.
-pub(crate) fn explain(value: &Value) -> Option<Vec<(Path, Problem)>> {
+pub(crate) fn explain(value: &Value) -> Option<Vec<Found>> {
     static VALIDATOR: LazyLock<Option<Validator>> = LazyLock::new(|| jsonschema::validator_for(schema()).ok());
     let mut out = vec![];
     for error in VALIDATOR.as_ref()?.iter_errors(value) {
@@ -32,29 +54,29 @@ pub(crate) fn explain(value: &Value) -> Option<Vec<(Path, Problem)>> {
     Some(out)
 }
 
-fn describe(error: &ValidationError<'_>, root: &Value, out: &mut Vec<(Path, Problem)>) {
+fn describe(error: &ValidationError<'_>, root: &Value, out: &mut Vec<Found>) {
     let path = path_of(error, root);
-    let mut push = |path: Path, message: String| {
+    let mut push = |path: Path, wrong: Wrong, message: String| {
         let problem = Problem::at(&path, message);
-        out.push((path, problem));
+        out.push(Found { path, wrong, problem });
     };
     match error.kind() {
         Kind::AdditionalProperties { unexpected } => {
             for key in unexpected {
                 let path = path.key(key);
                 let message = legacy::hint(&path.to_string()).unwrap_or_else(|| unknown_key(error, key));
-                push(path, message);
+                push(path, Wrong::Unknown, message);
             }
         }
         Kind::Required { property } => {
             let key = property.as_str().unwrap_or_default();
-            push(path.key(key), "missing; it is required here".to_owned());
+            push(path.key(key), Wrong::Missing, "missing; it is required here".to_owned());
         }
         Kind::AnyOf { context } | Kind::OneOfNotValid { context } => match deeper(error, context) {
             Some(branch) => branch.iter().for_each(|e| describe(e, root, out)),
-            None => push(path.clone(), expected_found(error, &path)),
+            None => push(path.clone(), Wrong::Value, expected_found(error, &path)),
         },
-        _ => push(path.clone(), expected_found(error, &path)),
+        _ => push(path.clone(), Wrong::Value, expected_found(error, &path)),
     }
 }
 

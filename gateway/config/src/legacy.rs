@@ -1,5 +1,10 @@
 //! Keys of earlier versions: still a problem, but one that says where they moved.
 
+/// True for the place of a key of earlier versions.
+pub(crate) fn is_moved(path: &str) -> bool {
+    hint(path).is_some()
+}
+
 /// What to write instead of the key at `path`.
 pub(crate) fn hint(path: &str) -> Option<String> {
     const MOVED: [(&str, &str); 22] = [
@@ -26,9 +31,6 @@ pub(crate) fn hint(path: &str) -> Option<String> {
         ("channels.telegram.requireMention", "channels.telegram.groups[\"*\"].requireMention"),
         ("channels.telegram.token", "channels.telegram.botToken"),
     ];
-    if path == "$include" {
-        return Some("included files are not supported by this version; put their content here".to_owned());
-    }
     let (_, to) = MOVED.iter().find(|(from, _)| *from == path)?;
     Some(format!("this key has moved to {to}"))
 }

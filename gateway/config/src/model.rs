@@ -1,5 +1,7 @@
 use std::fmt;
 
+use serde_json::Value;
+
 use crate::{Config, ModelChoice};
 
 /// `provider/model`: the provider is everything before the first slash.
@@ -53,13 +55,43 @@ pub fn resolve_model(config: &Config, agent: &str) -> Option<ResolvedModel> {
     let default = config.agents.defaults.model.as_ref();
     let (own_primary, own_fallbacks) = own.map_or((None, &[][..]), ModelChoice::refs);
     let (default_primary, default_fallbacks) = default.map_or((None, &[][..]), ModelChoice::refs);
-    let primary = ModelRef::parse(own_primary.or(default_primary)?)?;
+    let primary = model_named(config, own_primary.or(default_primary)?)?;
     let names = if own_fallbacks.is_empty() { default_fallbacks } else { own_fallbacks };
     let mut fallbacks: Vec<ModelRef> = vec![];
-    for model in names.iter().filter_map(|name| ModelRef::parse(name)) {
+    for model in names.iter().filter_map(|name| model_named(config, name)) {
         if model != primary && !fallbacks.contains(&model) {
             fallbacks.push(model);
         }
     }
     Some(ResolvedModel { primary, fallbacks })
+}
+
+/// The model that a name means.
+pub fn model_named(config: &Config, name: &str) -> Option<ModelRef> {
+    let name = name.trim();
+    aliased(config, name).or_else(|| ModelRef::parse(name))
+}
+
+/// The model that has this alias, upper and lower case alike.
+fn aliased(config: &Config, name: &str) -> Option<ModelRef> {
+    let models = config.agents.defaults.models.as_ref()?.as_object()?;
+    let has_it = |settings: &Value| {
+        settings.get("alias").and_then(Value::as_str).is_some_and(|alias| alias.trim().eq_ignore_ascii_case(name))
+    };
+    models.iter().find(|(_, settings)| has_it(settings)).and_then(|(model, _)| ModelRef::parse(model))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn d37_a_name_without_a_slash_is_an_alias() {
+        let text = "{agents:{defaults:{models:{'p/long-name':{alias:'Quick'},'p/other':{}}}}}";
+        let config = crate::parse(text, &|_| None).unwrap().config;
+        let of = |name: &str| model_named(&config, name).map(|m| m.to_string());
+        assert_eq!(of(" quick "), Some("p/long-name".into()));
+        assert_eq!(of("p/other"), Some("p/other".into()));
+        assert_eq!(of("slow"), None);
+    }
 }

@@ -34,7 +34,8 @@ pub enum ModelsMode {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ModelProvider {
-    /// `https://host/v1`, without the endpoint.
+    /// `https://host/v1`, without the endpoint; providers that are known need none (D37).
+    #[serde(default)]
     pub base_url: String,
     /// Key.
     pub api_key: Option<Secret>,

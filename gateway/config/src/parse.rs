@@ -1,7 +1,14 @@
-use serde::Deserialize;
+//! The file as a command that writes it is judged: whatever is wrong is a problem.
+
 use serde_json::Value;
 
-use crate::{Config, Problem, REDACTED, check, explain::explain, path::Path, read_value, vars::Variables};
+use crate::{
+    Config, Problem, check,
+    path::Path,
+    read_value,
+    typed::{markers, typed},
+    vars::Variables,
+};
 
 /// A valid configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -12,6 +19,10 @@ pub struct Loaded {
     pub value: Value,
     /// What an operator should know; nothing here stops a start.
     pub warnings: Vec<String>,
+    /// The files that it includes, in the order of reading.
+    pub files: Vec<String>,
+    /// Keys of model providers that came from the environment or from agents' own files.
+    pub secrets: Vec<String>,
 }
 
 /// Reads the file's `text`: JSON5, then `${NAME}` (from `env`, else from the file's `env` section), then types, then
@@ -38,59 +49,5 @@ pub fn parse(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded,
     }
     let config = typed(&value)?;
     let warnings = check::warnings(&config);
-    Ok(Loaded { config, value, warnings })
-}
-
-/// The marker of a secret that was not shown is no value, wherever it stands (D17).
-fn markers(value: &Value, path: &Path, problems: &mut Vec<Problem>) {
-    match value {
-        Value::String(text) if text.contains(REDACTED) => {
-            let text = format!("is {REDACTED}, which stands for a secret that was not shown; set the real value");
-            let problem = Problem::at(path, text);
-            if !problems.iter().any(|p| p.path == problem.path) {
-                problems.push(problem);
-            }
-        }
-        Value::Array(list) => list.iter().enumerate().for_each(|(i, item)| markers(item, &path.index(i), problems)),
-        Value::Object(map) => map.iter().for_each(|(key, item)| markers(item, &path.key(key), problems)),
-        _ => {}
-    }
-}
-
-/// Types alone, with all reasons when they do not fit.
-pub(crate) fn typed(value: &Value) -> Result<Config, Vec<Problem>> {
-    let (place, error) = match serde_path_to_error::deserialize(value) {
-        Ok(config) if !list_read_as_object(value, &config) => return Ok(config),
-        Ok(_) => (Path::default(), "expected an object, found a list".to_owned()),
-        Err(error) => (Path::of(error.path()), error.inner().to_string()),
-    };
-    let found = explain(value).unwrap_or_default();
-    if found.is_empty() {
-        // The types are stricter than the schema in corners: numbers beyond 64 bits, or 5.0 for a whole number.
-        return Err(vec![Problem::at(&place, error)]);
-    }
-    let (paths, mut problems): (Vec<Path>, Vec<Problem>) = found.into_iter().unzip();
-    // What is left without the faulty parts may break rules as well: an operator wants to hear everything at once.
-    let mut rest = value.clone();
-    for path in paths.iter().rev() {
-        path.remove(&mut rest);
-    }
-    if let Ok(config) = Config::deserialize(&rest) {
-        problems.extend(check::check(&config));
-    }
-    Err(problems)
-}
-
-/// serde also reads a struct from a list of its fields; a person who writes a list there is mistaken.
-fn list_read_as_object(value: &Value, config: &Config) -> bool {
-    fn differs(written: &Value, read: &Value) -> bool {
-        match (written, read) {
-            (Value::Array(_), Value::Object(_)) => true,
-            (Value::Array(a), Value::Array(b)) => a.iter().zip(b).any(|(a, b)| differs(a, b)),
-            (Value::Object(a), Value::Object(b)) => a.iter().any(|(k, v)| b.get(k).is_some_and(|r| differs(v, r))),
-            _ => false,
-        }
-    }
-    // A configuration always serialises; if it did not, the schema would have the last word.
-    serde_json::to_value(config).is_ok_and(|read| differs(value, &read))
+    Ok(Loaded { config, value, warnings, files: vec![], secrets: vec![] })
 }

@@ -11,6 +11,16 @@ pub enum Segment {
     Index(usize),
 }
 
+impl Segment {
+    /// The key, where it is one.
+    pub(crate) fn key(&self) -> Option<&str> {
+        match self {
+            Self::Key(key) => Some(key),
+            Self::Index(_) => None,
+        }
+    }
+}
+
 /// Where in the file: `gateway.auth.token`, `agents.list[0].id`, `models.providers["my.host"].baseUrl`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Path(Vec<Segment>);
@@ -76,6 +86,23 @@ impl Path {
         &self.0
     }
 
+    /// Where this stands in.
+    #[must_use]
+    pub(crate) fn parent(&self) -> Self {
+        let parents = self.0.split_last().map_or(&[][..], |(_, parents)| parents);
+        Self(parents.to_vec())
+    }
+
+    /// True when the path begins with these keys.
+    pub(crate) fn starts_with(&self, keys: &[&str]) -> bool {
+        self.0.len() >= keys.len() && self.0.iter().zip(keys).all(|(segment, key)| segment.key() == Some(key))
+    }
+
+    /// True when the path is these keys.
+    pub(crate) fn is(&self, keys: &[&str]) -> bool {
+        self.0.len() == keys.len() && self.starts_with(keys)
+    }
+
     /// This path and one more key.
     #[must_use]
     pub fn key(&self, key: &str) -> Self {
@@ -99,6 +126,19 @@ impl Path {
         self.0.iter().try_fold(value, |value, segment| match segment {
             Segment::Key(key) => value.get(key),
             Segment::Index(i) => value.get(i),
+        })
+    }
+
+    /// Puts another value in the place of the one that stands there; false when there is none.
+    pub(crate) fn put(&self, value: &mut Value, new: Value) -> bool {
+        self.get_mut(value).map(|place| *place = new).is_some()
+    }
+
+    /// What stands there in `value`, to be changed.
+    pub(crate) fn get_mut<'v>(&self, value: &'v mut Value) -> Option<&'v mut Value> {
+        self.0.iter().try_fold(value, |value, segment| match segment {
+            Segment::Key(key) => value.get_mut(key),
+            Segment::Index(i) => value.get_mut(i),
         })
     }
 

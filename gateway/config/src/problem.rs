@@ -24,6 +24,12 @@ impl Problem {
     pub(crate) fn at(path: &Path, message: impl Into<String>) -> Self {
         Self { path: path.to_string(), message: message.into(), line: None, column: None }
     }
+
+    /// The same, with what was done about it.
+    pub(crate) fn and(mut self, done: &str) -> Self {
+        self.message = format!("{}; {done}", self.message);
+        self
+    }
 }
 
 impl fmt::Display for Problem {

@@ -206,7 +206,10 @@ fn other_rules() {
         ("{gateway:{auth:{token:' '}}}", "gateway.auth.token: is empty; set a value or remove the key"),
         ("{gateway:{bind:'custom'}}", "gateway.customBindHost: missing; gateway.bind \"custom\" needs it"),
         ("{gateway:{limits:{maxPayload:1}}}", "gateway.limits.maxPayload: expected at least 4096, found 1"),
-        ("{agents:{defaults:{model:'gpt'}}}", "agents.defaults.model: expected provider/model, found \"gpt\""),
+        (
+            "{agents:{defaults:{model:'gpt'}}}",
+            "agents.defaults.model: expected provider/model or an alias of agents.defaults.models, found \"gpt\"",
+        ),
         (
             "{models:{providers:{p:{baseUrl:'http://h'}}},agents:{defaults:{model:{primary:'q/m',fallbacks:['builtin/echo']}}}}",
             "agents.defaults.model.primary: no provider \"q\" under models.providers (there: p)",
@@ -395,7 +398,7 @@ proptest! {
     fn types_and_schema_give_the_same_verdict(value in prop_oneof![any_config(), mutated_default()]) {
         static VALIDATOR: LazyLock<jsonschema::Validator> = LazyLock::new(|| validator_for(schema()).unwrap());
         let validator = &*VALIDATOR;
-        let typed = parse::typed(&value);
+        let typed = typed::typed(&value);
         prop_assert_eq!(typed.is_ok(), validator.is_valid(&value), "{:?} {}", typed.err(), value);
     }
 

@@ -1,6 +1,6 @@
 //! JSON5 text to a JSON value: bounded depth, no duplicate keys, no numbers that JSON cannot hold (S21).
 
-use std::fmt;
+use std::{cell::RefCell, fmt};
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
@@ -9,57 +9,74 @@ use crate::Problem;
 
 /// Levels of nesting at most.
 const MAX_DEPTH: usize = 64;
+/// Keys that stand twice and are named at most.
+const MAX_TWICE: usize = 20;
 /// Longest file, bytes.
 const MAX_BYTES: usize = 4 << 20;
 
-/// Reads JSON5 `text` (the empty text is `{}`); a problem has line and column.
+/// Reads JSON5 `text` (the empty text is `{}`); a problem has line and column. A key that stands twice is a problem.
 pub fn read_value(text: &str) -> Result<Value, Problem> {
+    let (value, twice) = read_last(text)?;
+    match twice.first() {
+        Some(key) => {
+            let message = format!("the key {key:?} stands here twice");
+            Err(Problem { path: String::new(), message, line: None, column: None })
+        }
+        None => Ok(value),
+    }
+}
+
+/// The same, where the last of two keys of one name counts; gives the names that stand twice.
+pub(crate) fn read_last(text: &str) -> Result<(Value, Vec<String>), Problem> {
     let problem = |message: String, line, column| Problem { path: String::new(), message, line, column };
     if text.len() > MAX_BYTES {
         return Err(problem(format!("the file is longer than {MAX_BYTES} bytes"), None, None));
     }
     if text.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}').is_empty() {
-        return Ok(Value::Object(Map::new()));
+        return Ok((Value::Object(Map::new()), vec![]));
     }
-    let Document(value) = json5::from_str(text).map_err(|e| {
+    let Document(value, twice) = json5::from_str(text).map_err(|e| {
         let position = e.position();
         let full = e.to_string();
         let bare = position.map_or(full.as_str(), |p| full.strip_suffix(&format!(" at {p}")).unwrap_or(&full));
         problem(bare.to_owned(), position.map(|p| p.line + 1), position.map(|p| p.column + 1))
     })?;
-    Ok(value)
+    Ok((value, twice))
 }
 
-struct Document(Value);
+/// A value, and the keys that stand twice in it.
+struct Document(Value, Vec<String>);
 
 impl<'de> serde::Deserialize<'de> for Document {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        Level(0).deserialize(from).map(Self)
+        let twice = RefCell::default();
+        let value = Level(0, &twice).deserialize(from)?;
+        Ok(Self(value, twice.into_inner()))
     }
 }
 
-/// Reads a value this many levels down.
+/// Reads a value this many levels down, and notes the keys that stand twice.
 #[derive(Clone, Copy)]
-struct Level(usize);
+struct Level<'t>(usize, &'t RefCell<Vec<String>>);
 
-impl Level {
+impl Level<'_> {
     fn deeper<E: Error>(self) -> Result<Self, E> {
         if self.0 < MAX_DEPTH {
-            Ok(Self(self.0 + 1))
+            Ok(Self(self.0 + 1, self.1))
         } else {
             Err(E::custom(format!("nested deeper than {MAX_DEPTH} levels")))
         }
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Level {
+impl<'de> DeserializeSeed<'de> for Level<'_> {
     type Value = Value;
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Value, D::Error> {
         from.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Level {
+impl<'de> Visitor<'de> for Level<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -109,10 +126,11 @@ impl<'de> Visitor<'de> for Level {
         let level = self.deeper()?;
         let mut map = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
-            if map.contains_key(&key) {
-                return Err(A::Error::custom(format!("the key {key:?} stands here twice")));
-            }
             let value = entries.next_value_seed(level)?;
+            // Of the first of two nothing is left, nor is its place.
+            if map.shift_remove(&key).is_some() && self.1.borrow().len() < MAX_TWICE {
+                self.1.borrow_mut().push(key.clone());
+            }
             map.insert(key, value);
         }
         Ok(Value::Object(map))

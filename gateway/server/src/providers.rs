@@ -46,10 +46,10 @@ impl Providers {
         if let (Some(true), Some(token)) = (provider.auth_header, key.take_if(|_| provider.auth_header == Some(true))) {
             headers.insert("authorization".into(), Secret::new(format!("Bearer {}", token.expose())));
         }
-        let endpoint =
-            Endpoint::new(self.http.clone(), &provider.base_url, key, &headers).map_err(|e| e.to_string())?;
-        let api = definition.and_then(|d| d.api).or(provider.api).unwrap_or(ModelApi::OpenaiCompletions);
         let id = model.provider.clone();
+        let endpoint =
+            Endpoint::new(self.http.clone(), provider.address(&id), key, &headers).map_err(|e| e.to_string())?;
+        let api = definition.and_then(|d| d.api).or(provider.api).unwrap_or(ModelApi::OpenaiCompletions);
         let provider: Arc<dyn Provider> = match api {
             ModelApi::OpenaiCompletions => Arc::new(OpenAi::new(id, endpoint)),
             ModelApi::AnthropicMessages => Arc::new(Anthropic::new(id, endpoint)),

@@ -22,7 +22,7 @@ use crate::{
 pub async fn run(session: &Session, no_probe: bool, args: &ReadArgs) -> Result<(), Failure> {
     let paths = &session.paths;
     let exists = config_file::read(&paths.config)?.is_some();
-    let (config, problems) = match config_file::load(&paths.config, &session.env)? {
+    let (config, problems) = match config_file::load(session)? {
         State::Valid(loaded) => (loaded.config, vec![]),
         State::Invalid(problems) => (openclaw_config::Config::default(), problems),
     };

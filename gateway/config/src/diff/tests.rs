@@ -214,7 +214,7 @@ fn only_sections_without_use_are_nothing() {
     let file: Map<String, Value> = all.into_iter().filter(|(key, _)| key != "$schema").collect();
     let unused: BTreeSet<_> = unused_sections(&loaded(&Value::Object(file)).unwrap().config).into_iter().collect();
     let nothing = TABLE.iter().filter(|row| row.class == Class::Nothing && !row.path.contains('.')).map(|row| row.path);
-    let others = ["$schema", "meta", "wizard", "env", "canvasHost"];
+    let others = ["$schema", "meta", "wizard", "env", "secrets", "canvasHost"];
     assert_eq!(nothing.filter(|path| !others.contains(path)).collect::<BTreeSet<_>>(), unused);
 }
 

@@ -22,8 +22,11 @@ pub fn checks(session: &Session, is_running: bool, fix: bool) -> Vec<Check> {
         }
         Ok(Some(_)) => {}
     }
-    let mut checks = match config_file::load(path, &session.env) {
-        Ok(State::Valid(_)) => start(session, is_running),
+    let mut checks = match config_file::load(session) {
+        Ok(State::Valid(loaded)) => {
+            let told = loaded.warnings.into_iter().map(|text| Check::warn("config", text, correct.clone()));
+            start(session, is_running).into_iter().chain(told).collect()
+        }
         Ok(State::Invalid(problems)) => {
             let list: Vec<String> = problems.iter().map(ToString::to_string).collect();
             vec![Check::error("config", format!("{shown} cannot be used:\n{}", list.join("\n")), correct)]
@@ -69,9 +72,9 @@ mod tests {
 
     #[test]
     fn f19_every_problem_of_the_file_is_shown() {
-        let (verdict, text) = of("{gateway:{mode:'lokal', prot:5}}");
+        let (verdict, text) = of("{gateway:{bind:'mars', auth:{mode:'none'}}}");
         assert_eq!(verdict, Verdict::Error);
-        for part in ["openclaw.json", "gateway.mode", "prot"] {
+        for part in ["openclaw.json", "gateway.bind", "gateway.auth.mode"] {
             assert!(text.contains(part), "{part}: {text}");
         }
         let (verdict, text) = of("{gateway:{mode:'local'\n port:5}}");

@@ -18,7 +18,7 @@ const TELEGRAM: &str = "telegram";
 
 /// `chats.owner` for each account, `chats.sessions`.
 pub fn checks(session: &Session) -> Vec<Check> {
-    let Ok(State::Valid(loaded)) = config_file::load(&session.paths.config, &session.env) else { return vec![] };
+    let Ok(State::Valid(loaded)) = config_file::load(session) else { return vec![] };
     let Some(telegram) = &loaded.config.channels.telegram else { return vec![] };
     let mut platform = client::platform();
     platform.storage = Arc::new(OsStorage::as_it_is(&session.paths.state_dir));

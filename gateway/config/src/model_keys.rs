@@ -1,0 +1,121 @@
+//! Keys of models: where they are found, and which models lack one (D37).
+
+use serde_json::{Map, Value, json};
+
+use crate::{
+    Config, ModelProvider, ModelRef, ModelsMode, Outside,
+    known::{KNOWN, Known, find},
+    model_named,
+};
+
+/// The file of an agent's own keys, below the state directory.
+pub(crate) fn profiles_file(agent: &str) -> String {
+    format!("agents/{agent}/agent/auth-profiles.json")
+}
+
+/// Completes providers with what is known of them: address, API, and a key from the environment or from an agent's
+/// `auth-profiles.json`, where the file names none. Gives the keys that were found.
+pub(crate) fn complete(value: &mut Value, outside: &dyn Outside, agents: &[String]) -> Vec<String> {
+    if value.pointer("/models/mode").and_then(Value::as_str) == Some("replace") {
+        return vec![];
+    }
+    let profiles: Vec<(String, String)> =
+        agents.iter().flat_map(|agent| keys_in(&profiles_file(agent), outside)).collect();
+    let mut found = vec![];
+    for known in &KNOWN {
+        let written = value.pointer(&format!("/models/providers/{}", known.id));
+        let has_key = written.and_then(|p| p.get("apiKey")).and_then(Value::as_str).is_some_and(|key| !key.is_empty());
+        let variable = || known.variables.iter().find_map(|name| outside.variable(name).filter(|key| !key.is_empty()));
+        let profile = || profiles.iter().find(|(provider, _)| provider == known.id).map(|(_, key)| key.clone());
+        let key = if has_key { None } else { variable().or_else(profile) };
+        found.extend(key.clone());
+        let is_wanted = written.is_some() || key.is_some() || known.variables.is_empty();
+        if let Some(entry) = is_wanted.then(|| entry_of(value, known.id)).flatten() {
+            entry.entry("baseUrl").or_insert_with(|| json!(known.base_url));
+            entry.entry("api").or_insert_with(|| json!(known.api));
+            if let Some(key) = key {
+                entry.insert("apiKey".to_owned(), Value::from(key));
+            }
+        }
+    }
+    found
+}
+
+/// The entry of a provider, made when missing; nothing where something else stands in its way.
+fn entry_of<'v>(value: &'v mut Value, id: &str) -> Option<&'v mut Map<String, Value>> {
+    let mut place = value;
+    for key in ["models", "providers", id] {
+        place = place.as_object_mut()?.entry(key).or_insert_with(|| json!({}));
+    }
+    place.as_object_mut()
+}
+
+/// Keys in a file of profiles, by provider, in the order of the file.
+fn keys_in(file: &str, outside: &dyn Outside) -> Vec<(String, String)> {
+    let Some(text) = outside.state_file(file) else { return vec![] };
+    let document: Value = serde_json::from_str(&text).unwrap_or_default();
+    let profiles = document.get("profiles").and_then(Value::as_object).into_iter().flatten();
+    let key = |profile: &Value| {
+        let text = |key: &str| profile.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
+        (text("type") == Some("api_key"))
+            .then(|| Some((text("provider")?.to_owned(), text("key")?.to_owned())))
+            .flatten()
+    };
+    profiles.filter_map(|(_, profile)| key(profile)).collect()
+}
+
+/// Models that the configuration names and that cannot be asked as it stands, each with what is missing (D37).
+pub(crate) fn without_credential(config: &Config) -> Vec<String> {
+    let mut told = vec![];
+    for model in named(config) {
+        let provider = config.models.providers.get(&model.provider);
+        let why = match (provider, find(&model.provider)) {
+            _ if model.provider == "builtin" => continue,
+            (Some(provider), known) if provider.api_key.is_none() && needs_key(provider, known) => {
+                let variable = known.and_then(|k| k.variables.first());
+                let variable = variable.map(|name| format!("set {name} in the environment, or ")).unwrap_or_default();
+                format!("it has no key: {variable}set models.providers.{}.apiKey", model.provider)
+            }
+            (Some(_), _) => continue,
+            (None, Some(known)) if config.models.mode == ModelsMode::Merge => {
+                let variable = known.variables.first().copied().unwrap_or_default();
+                let file = profiles_file(crate::DEFAULT_AGENT);
+                format!(
+                    "it has no key: set {variable} in the environment, or put one into {file} or models.providers.{}.apiKey",
+                    known.id
+                )
+            }
+            (None, _) => format!("there is no models.providers.{}", model.provider),
+        };
+        let text = format!("the model {model} cannot be asked: {why}");
+        if !told.contains(&text) {
+            told.push(text);
+        }
+    }
+    told
+}
+
+/// A server on this machine or with headers of its own may do without a key.
+fn needs_key(provider: &ModelProvider, known: Option<&Known>) -> bool {
+    known.is_some_and(|known| !known.variables.is_empty())
+        && provider.headers.is_empty()
+        && (provider.base_url.is_empty() || known.is_some_and(|known| known.base_url == provider.base_url))
+}
+
+/// Every model that an agent is to ask, aliases resolved.
+fn named(config: &Config) -> Vec<ModelRef> {
+    let own = config.agents.list.iter().filter_map(|agent| agent.model.as_ref());
+    let choices = config.agents.defaults.model.iter().chain(own);
+    let names = choices.flat_map(|choice| {
+        let (primary, fallbacks) = choice.refs();
+        primary.into_iter().map(str::to_owned).chain(fallbacks.iter().cloned()).collect::<Vec<_>>()
+    });
+    names.filter_map(|name| model_named(config, &name)).collect()
+}
+
+/// A key that is empty is one that is not set.
+pub(crate) fn drop_empty_keys(config: &mut Config) {
+    for provider in config.models.providers.values_mut() {
+        provider.api_key = provider.api_key.take().filter(|key| !key.expose().trim().is_empty());
+    }
+}
