@@ -45,7 +45,7 @@ pub struct Channels {
     /// Configuration problems by account, for status.
     problems: Vec<(String, String, String)>,
     /// What came in and waits to be handled.
-    pub inbox: inbox::Inbox,
+    pub inbox: Arc<inbox::Inbox>,
     probes: Mutex<BTreeMap<(String, String), (Millis, Value)>>,
 }
 
@@ -100,7 +100,7 @@ impl Channels {
                 }
             }
         }
-        let inbox = inbox::Inbox::load(store.clone())?;
+        let inbox = Arc::new(inbox::Inbox::load(store.clone())?);
         Ok(Self { accounts, pairing, problems, inbox, probes: Mutex::default() })
     }
 
@@ -279,7 +279,7 @@ impl Channels {
             tasks.spawn("channel", async move {
                 let (id, account) = (channel.id(), channel.account().to_owned());
                 tracing::info!(channel = id, account, "channel starting");
-                match channel.receive(&this.inbox, stop).await {
+                match channel.receive(&*this.inbox, stop).await {
                     Ok(()) => tracing::info!(channel = id, account, "channel stopped"),
                     Err(ChannelError::Credentials(why)) => {
                         tracing::error!(channel = id, account, why, "channel stopped for good");

@@ -97,7 +97,7 @@ struct Ledger {
     /// Who waits for the end of an outbound message.
     waiting: BTreeMap<String, oneshot::Sender<Result<Delivered, ErrorShape>>>,
     dead: BTreeMap<String, DeadLetter>,
-    /// ChatQueues that work and do not wait for a time.
+    /// Workers that are at work and not asleep until a message is due.
     busy: usize,
     /// By channel, account, and whether files go with it.
     permits: BTreeMap<(String, String, bool), Arc<Semaphore>>,

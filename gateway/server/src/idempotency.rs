@@ -23,6 +23,7 @@ use crate::{
     runs::outcome::Outcome,
     settings::Settings,
     store::{self, Store, StoreError},
+    wire_error,
 };
 
 /// A key in use: by method, client identity and the key itself. Kept with an outbound message, so that the key is still
@@ -126,8 +127,49 @@ enum Slot {
         at: Millis,
         pending: Arc<Pending>,
     },
-    /// And since when: ages are reckoned on the monotonic clock (F23).
-    Done(Record, Mono),
+    Done {
+        hash: String,
+        /// Ages are reckoned on the monotonic clock (F23).
+        since: Mono,
+        answer: Kept,
+    },
+}
+
+/// Where an answer is.
+enum Kept {
+    /// In the database, and read when it is asked for: memory does not grow with what was said (F55).
+    Stored,
+    /// Here: the database may not have it.
+    Memory(Box<Record>),
+}
+
+/// A key that is free again when this is dropped, unless its request was accepted: a refusal must not use it up.
+pub struct Held {
+    keys: Arc<Idempotency>,
+    claim: Claim,
+    is_accepted: bool,
+}
+
+impl Held {
+    /// The key, for what is stored with the request.
+    pub fn claim(&self) -> &Claim {
+        &self.claim
+    }
+
+    /// The request was accepted for good; its answer is still to come.
+    pub fn accept(mut self) -> Claim {
+        self.is_accepted = true;
+        self.keys.accept(&self.claim);
+        self.claim.clone()
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if !self.is_accepted {
+            self.keys.release(&self.claim);
+        }
+    }
 }
 
 /// How long a key is remembered, and how many are (`gateway.limits`).
@@ -164,17 +206,19 @@ impl Idempotency {
         let now = clock.moment();
         let Bounds { ttl_ms, max } = Bounds::of(&settings);
         // The database may hold more than count, until the next sweep: only what counts is kept at any moment.
-        let mut newest: BTreeMap<(Millis, String), Record> = BTreeMap::new();
+        let mut newest: BTreeMap<(Millis, String), String> = BTreeMap::new();
         let keep = |key, record: Record| {
             if now.wall.saturating_sub(record.at) < ttl_ms {
-                newest.insert((record.at, key), record);
+                newest.insert((record.at, key), record.hash);
             }
             if newest.len() > max {
                 newest.pop_first();
             }
         };
         store.read(|tx| store::each(tx, store::DEDUPE, keep))?;
-        let slots = newest.into_iter().map(|((at, key), record)| (key, Slot::Done(record, now.mono_of(at))));
+        let slots = newest
+            .into_iter()
+            .map(|((at, key), hash)| (key, Slot::Done { hash, since: now.mono_of(at), answer: Kept::Stored }));
         let slots = Mutex::new(slots.collect());
         Ok(Self { store, clock, slots, settings, probe: Arc::new(NoProbe) })
     }
@@ -189,13 +233,14 @@ impl Idempotency {
     }
 
     fn is_expired(&self, slot: &Slot, ttl: Duration) -> bool {
-        matches!(slot, Slot::Done(_, since) if self.clock.mono().duration_since(*since) >= ttl)
+        matches!(slot, Slot::Done { since, .. } if self.clock.mono().duration_since(*since) >= ttl)
     }
 
     /// Looks a key up and claims it when it is new.
     ///
     /// # Errors
-    /// INVALID_REQUEST when the key was used with other parameters; UNAVAILABLE when too many are under way.
+    /// INVALID_REQUEST when the key was used with other parameters; UNAVAILABLE when too many are under way, or when its answer
+    /// cannot be read.
     pub fn check(
         &self,
         method: &'static str,
@@ -213,9 +258,17 @@ impl Idempotency {
         }
         let other = || ErrorShape::invalid("IDEMPOTENCY_MISMATCH", "idempotencyKey was used with other parameters");
         match slots.get(&name) {
-            Some(Slot::Done(record, _)) if record.hash == hash => {
+            Some(Slot::Done { hash: used, answer, .. }) if *used == hash => {
                 self.probe.sometimes("idempotency.answered_again");
-                return Ok(Check::Done(record.clone()));
+                let record = match answer {
+                    Kept::Memory(record) => (**record).clone(),
+                    Kept::Stored => {
+                        drop(slots);
+                        self.probe.sometimes("idempotency.answer_read_from_the_database");
+                        self.stored(&name, &hash)?
+                    }
+                };
+                return Ok(Check::Done(record));
             }
             Some(Slot::InFlight { hash: h, at, pending }) if *h == hash => {
                 self.probe.sometimes("idempotency.joined_under_way");
@@ -229,7 +282,7 @@ impl Idempotency {
         }
         // More than one where fewer may be kept than before.
         while slots.len() >= bounds.max {
-            let oldest = slots.iter().find(|(_, s)| matches!(s, Slot::Done(..))).map(|(k, _)| k.clone());
+            let oldest = slots.iter().find(|(_, s)| matches!(s, Slot::Done { .. })).map(|(k, _)| k.clone());
             let Some(oldest) = oldest else {
                 return Err(ErrorShape::unavailable("BUSY", "too many requests under way").retry(Some(1000)));
             };
@@ -274,11 +327,31 @@ impl Idempotency {
         }
     }
 
-    /// Keeps the answer in memory and wakes who waits for it.
+    /// The answer that the database has.
+    fn stored(&self, name: &str, hash: &str) -> Result<Record, ErrorShape> {
+        let stored = self.store.read(|tx| store::get::<Record>(&tx.open_table(store::DEDUPE)?, name));
+        let record = stored.map_err(|error| wire_error::storage(&error))?;
+        // Between two looks it may have become too old and have gone.
+        let record = record.filter(|record| record.hash == hash);
+        record.ok_or_else(|| wire_error::not_stored("the answer to this idempotencyKey is not kept any more"))
+    }
+
+    /// A key may be taken for one request.
+    pub fn hold(self: &Arc<Self>, claim: Claim) -> Held {
+        Held { keys: self.clone(), claim, is_accepted: false }
+    }
+
+    /// Keeps the answer in memory, until a sweep finds it in the database, and wakes who waits for it.
     pub fn finish(&self, claim: &Claim, record: Record) {
-        let old = self.lock().insert(claim.key.clone(), Slot::Done(record.clone(), self.clock.mono()));
+        self.finish_as(claim, Kept::Memory(Box::new(record.clone())), record);
+    }
+
+    fn finish_as(&self, claim: &Claim, answer: Kept, record: Record) {
+        let slot = Slot::Done { hash: claim.hash.clone(), since: self.clock.mono(), answer };
+        let old = self.lock().insert(claim.key.clone(), slot);
         // One key, one outcome: what it was answered does not change (D19).
-        let is_first = !matches!(&old, Some(Slot::Done(before, _)) if before.payload != record.payload);
+        let is_first = !matches!(&old, Some(Slot::Done { answer: Kept::Memory(before), .. })
+            if before.payload != record.payload);
         self.probe.always("idempotency.one_outcome", is_first);
         if let Some(Slot::InFlight { pending, .. }) = old {
             pending.settle(Some(record));
@@ -293,7 +366,8 @@ impl Idempotency {
     pub async fn finish_durably(&self, claim: &Claim, record: Record) -> Result<(), StoreError> {
         let (key, kept) = (claim.key.clone(), record.clone());
         let stored = self.store.write(move |tx| store(tx, &key, &kept)).await;
-        self.finish(claim, record);
+        let answer = if stored.is_ok() { Kept::Stored } else { Kept::Memory(Box::new(record.clone())) };
+        self.finish_as(claim, answer, record);
         stored
     }
 
@@ -305,13 +379,14 @@ impl Idempotency {
         }
     }
 
-    /// Drops what is too old, in memory and in the database.
+    /// Drops what is too old, in memory and in the database, and answers from memory that the database has.
     ///
     /// # Errors
     /// When the database cannot be written.
     pub async fn sweep(&self) -> Result<(), StoreError> {
         let ttl = Bounds::of(&self.settings).ttl();
         self.lock().retain(|_, s| !self.is_expired(s, ttl));
+        self.forget_stored()?;
         let stored = self.store.read(|tx| store::keys(tx, store::DEDUPE))?;
         // A key is in memory for as long as it counts, and while its run goes on.
         let old: Vec<String> = {
@@ -329,6 +404,24 @@ impl Idempotency {
             Ok(())
         };
         self.store.write(remove).await
+    }
+
+    /// Answers that the database has, too, need no memory: they were stored with what came of the request.
+    fn forget_stored(&self) -> Result<(), StoreError> {
+        let in_memory: Vec<String> = {
+            let slots = self.lock();
+            let here = slots.iter().filter(|(_, s)| matches!(s, Slot::Done { answer: Kept::Memory(_), .. }));
+            here.map(|(key, _)| key.clone()).collect()
+        };
+        for key in in_memory {
+            let stored = self.store.read(|tx| store::get::<Record>(&tx.open_table(store::DEDUPE)?, &key))?;
+            if let (Some(stored), Some(Slot::Done { answer, .. })) = (stored, self.lock().get_mut(&key))
+                && matches!(answer, Kept::Memory(here) if here.answers_like(&stored))
+            {
+                *answer = Kept::Stored;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -399,6 +492,11 @@ pub fn final_of(run_id: &str, outcome: &Outcome) -> (Option<Value>, Option<Error
 }
 
 impl Record {
+    /// True when `other` answers the same request in the same way: an older one of the same key may not.
+    fn answers_like(&self, other: &Self) -> bool {
+        (&self.hash, &self.payload, &self.error) == (&other.hash, &other.payload, &other.error)
+    }
+
     /// Payload and error, as responses carry them.
     pub fn into_parts(self) -> (Option<Value>, Option<ErrorShape>) {
         (self.payload, self.error)
@@ -482,6 +580,67 @@ mod tests {
         );
         keys.sweep().await.unwrap();
         assert_eq!(store.read(|tx| store::keys(tx, store::DEDUPE)).unwrap().len(), 5);
+    }
+
+    /// What was answered takes no memory once the database has it, and is answered again all the same (F55).
+    #[tokio::test(start_paused = true)]
+    async fn f55_answers_are_read_when_they_are_asked_for() {
+        let platform = os::without_files();
+        let store = crate::schema::open(&platform).unwrap();
+        let keys =
+            Idempotency::load(store.clone(), platform.clock.clone(), Settings::new(remembering(60_000, 100))).unwrap();
+        let now = platform.clock.wall();
+        let ask = |keys: &Idempotency, key: &str| keys.check("send", "me", key, &1, now).unwrap();
+        let claim = |key: &str| match ask(&keys, key) {
+            Check::New(claim) => claim,
+            Check::InFlight(..) | Check::Done(_) => panic!("{key} is new"),
+        };
+        let in_memory = || {
+            let slots = keys.lock();
+            slots.values().filter(|s| matches!(s, Slot::Done { answer: Kept::Memory(_), .. })).count()
+        };
+        let answer = |n: u64| Some(serde_json::json!({ "said": n }));
+        // Stored by itself; stored with what came of the request; not stored, while the database has an older answer.
+        let durable = claim("durable");
+        keys.finish_durably(&durable, durable.answered(answer(1), None)).await.unwrap();
+        let with_run = claim("with a run");
+        let record = with_run.answered(answer(2), None);
+        let (name, kept) = (with_run.key.clone(), record.clone());
+        store.write(move |tx| super::store(tx, &name, &kept)).await.unwrap();
+        keys.finish(&with_run, record);
+        let only_here = claim("only here");
+        let (name, old) = (only_here.key.clone(), only_here.answered(answer(0), None));
+        store.write(move |tx| super::store(tx, &name, &old)).await.unwrap();
+        keys.finish(&only_here, only_here.answered(answer(3), None));
+        assert_eq!(in_memory(), 2);
+        keys.sweep().await.unwrap();
+        assert_eq!(in_memory(), 1);
+        for (key, n) in [("durable", 1), ("with a run", 2), ("only here", 3)] {
+            let Check::Done(record) = ask(&keys, key) else { panic!("{key} was answered") };
+            assert_eq!(record.payload, answer(n), "{key}");
+        }
+        // A start reads no answer either.
+        let again = Idempotency::load(store, platform.clock.clone(), Settings::new(remembering(60_000, 100))).unwrap();
+        let Check::Done(record) = ask(&again, "durable") else { panic!("it was answered") };
+        assert_eq!(record.payload, answer(1));
+    }
+
+    /// A request that is refused gives its key back, also when its handler ends early.
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_is_held_is_free_again_unless_its_request_is_accepted() {
+        let platform = os::without_files();
+        let store = crate::schema::open(&platform).unwrap();
+        let keys = Idempotency::load(store, platform.clock.clone(), Settings::new(remembering(60_000, 100))).unwrap();
+        let keys = Arc::new(keys);
+        let ask = || keys.check("send", "me", "k", &1, 1).unwrap();
+        let Check::New(claim) = ask() else { panic!("it is new") };
+        let held = keys.hold(claim);
+        assert!(matches!(ask(), Check::InFlight(..)));
+        drop(held);
+        let Check::New(claim) = ask() else { panic!("it is free again") };
+        keys.hold(claim).accept();
+        let Check::InFlight(_, pending) = ask() else { panic!("it is under way") };
+        assert!(pending.accepted().await);
     }
 
     /// What is too old goes from memory and from the database; what still counts, and what is under way, stays.

@@ -1,5 +1,4 @@
 //! What people write: from the stored message to a command's answer or a run.
 
 pub mod commands;
-mod mark;
 pub mod router;

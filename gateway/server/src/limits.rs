@@ -66,6 +66,12 @@ pub const TEXT_EVENT_PART: usize = 10;
 pub const ENDED_RUNS: usize = 1000;
 /// See [`ENDED_RUNS`].
 pub const ENDED_RUN_TTL: Duration = Duration::from_mins(10);
+/// Parties that follow one run.
+pub const FOLLOWERS: usize = 32;
+/// What a follower of a run has not heard yet: steps, and bytes of them.
+pub const FOLLOWED_EVENTS: usize = 256;
+/// See [`FOLLOWED_EVENTS`].
+pub const FOLLOWED_BYTES: usize = 1 << 20;
 /// `agent.wait` waits at most this long.
 pub const AGENT_WAIT_MAX: Duration = Duration::from_hours(24);
 /// Bytes of a `chat.history` answer; the oldest messages go first.

@@ -4,15 +4,20 @@
 pub mod at_end;
 pub mod emitter;
 pub mod execute;
+pub mod follow;
 pub mod manager;
 pub mod outcome;
 pub mod permit;
 pub mod queue;
 pub mod record;
 pub mod recover;
+pub mod request;
 pub mod reservation;
+pub mod run;
 
 pub use at_end::AtEnd;
-pub use manager::{Deps, RunRequest, Runs, Toolbox, Waited};
+pub use manager::{Deps, Runs, Toolbox, Waited};
 pub use outcome::Outcome;
+pub use request::{ReplyTo, RunRequest};
 pub use reservation::{Accepted, Reservation};
+pub use run::Run;

@@ -117,7 +117,7 @@ async fn serve(
     let limits = gateway.settings.get().gateway.limits.clone();
     let bounds = Bounds {
         total: limits.max_unauthenticated as usize,
-        per_place: limits.max_unauthenticated_per_address as usize,
+        per_origin: limits.max_unauthenticated_per_address as usize,
         time: Duration::from_millis(limits.handshake_timeout_ms),
     };
     let slots = Slots::watched(gateway.platform.clock.clone(), bounds, gateway.platform.probe.clone());
@@ -471,7 +471,7 @@ mod tests {
     async fn s30_a_connection_that_asks_on_has_one_deadline_and_makes_room() {
         let gateway = Gateway::open(os::without_files(), ServerOptions::bare(Arc::new(Config::default()))).unwrap();
         let time = Duration::from_secs(10);
-        let slots = Slots::new(gateway.platform.clock.clone(), Bounds { total: 1, per_place: 1, time });
+        let slots = Slots::new(gateway.platform.clock.clone(), Bounds { total: 1, per_origin: 1, time });
         let open = || {
             let (client, io) = tokio::io::duplex(1 << 16);
             let addr = SocketAddr::from(([127, 0, 0, 1], 5));

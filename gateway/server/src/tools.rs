@@ -24,10 +24,7 @@ use crate::{
     exec_gate::{self, Gate},
     nodes::{Nodes, commands::Commands},
     rights::{self, Effect},
-    runs::{
-        Runs,
-        manager::{Run, Toolbox},
-    },
+    runs::{Run, Runs, Toolbox},
     secrets::Secrets,
     sessions::{entry::SessionEntry, key, listing::Listing, store::Sessions},
     settings::Settings,

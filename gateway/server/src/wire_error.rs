@@ -3,7 +3,7 @@
 
 use openclaw_protocol::error::ErrorShape;
 
-use crate::{delivery::Refused, store::StoreError};
+use crate::{delivery::Refused, sessions::patch, store::StoreError};
 
 /// When a client should try again, in milliseconds: a full disk or a write in doubt may be over by then.
 const RETRY_MS: u64 = 1000;
@@ -25,5 +25,17 @@ pub fn about_outbounds(refused: &Refused) -> ErrorShape {
         Refused::NoSuch(_) => ErrorShape::invalid("NO_SUCH_DELIVERY", refused.to_string()),
         Refused::Busy(_) => ErrorShape::unavailable("DELIVERY_BUSY", refused.to_string()).retry(Some(RETRY_MS)),
         Refused::Store(error) => storage(error),
+    }
+}
+
+/// Settings of a session that do not change.
+pub fn about_settings(refused: &patch::Refused) -> ErrorShape {
+    let text = refused.to_string();
+    match refused {
+        patch::Refused::Level { .. } => ErrorShape::invalid("INVALID_LEVEL", text),
+        patch::Refused::Model => ErrorShape::invalid("INVALID_MODEL", text),
+        patch::Refused::NoSubagent | patch::Refused::HasParent => ErrorShape::invalid("SPAWNED_BY", text),
+        patch::Refused::LabelInUse(_) => ErrorShape::invalid("LABEL_IN_USE", text),
+        patch::Refused::Full => ErrorShape::unavailable("TOO_MANY_SESSIONS", text),
     }
 }

@@ -13,7 +13,7 @@ use openclaw_protocol::{message::Content, scope::Scopes};
 use openclaw_server::{
     gateway::Gateway,
     rights::{Effect, Principal, Rights, Standing, Where, may},
-    runs::{RunRequest, Toolbox as _, manager::Run},
+    runs::{Run, RunRequest, Toolbox as _},
     sessions::entry::{Route, SessionEntry},
 };
 use support::gateway_on;

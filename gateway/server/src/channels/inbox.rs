@@ -10,12 +10,14 @@ use std::{
 
 use openclaw_channels::{Inbound, InboundSink, SinkError};
 use openclaw_platform::{BoxFuture, sync::LockExt as _};
+use openclaw_protocol::params::AgentWait;
 use redb::{ReadableTable, ReadableTableMetadata as _, WriteTransaction};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use crate::{
     limits::{INBOX, INBOX_SEEN},
+    runs::AtEnd,
     store::{self, Store, StoreError},
 };
 
@@ -45,6 +47,36 @@ pub struct Inbox {
     next: AtomicU64,
     waiting: Arc<Mutex<Vec<(String, Record)>>>,
     notify: Arc<Notify>,
+}
+
+/// Waits for the end of the run that answers a message: what the run leaves and the removal of the message's row are one
+/// transaction, so that a message is answered once or is still there (F05).
+pub struct Handled {
+    inbox: Arc<Inbox>,
+    key: String,
+}
+
+impl Handled {
+    /// For the message stored under `key`.
+    pub fn by_run(inbox: &Arc<Inbox>, key: String) -> Arc<dyn AtEnd> {
+        Arc::new(Self { inbox: inbox.clone(), key })
+    }
+}
+
+impl std::fmt::Debug for Handled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "inbox {}", self.key)
+    }
+}
+
+impl AtEnd for Handled {
+    fn write(&self, tx: &WriteTransaction, _: &AgentWait) -> Result<(), StoreError> {
+        done(tx, &self.key)
+    }
+
+    fn give_up<'a>(&'a self, why: &'a str) -> BoxFuture<'a, bool> {
+        Box::pin(self.inbox.forget(&self.key, why))
+    }
 }
 
 impl Inbox {

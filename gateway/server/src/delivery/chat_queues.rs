@@ -134,7 +134,7 @@ mod tests {
     async fn f09_outbounds_of_a_chat_keep_their_order_and_chats_are_apart() {
         let (mut queues, a, b) = (ChatQueues::default(), chat("a"), chat("b"));
         assert!(queues.push(&a, entry("2")));
-        assert!(!queues.push(&a, entry("1")), "the lane runs already");
+        assert!(!queues.push(&a, entry("1")), "its worker is at work already");
         assert!(queues.push(&b, entry("3")));
         assert_eq!(queues.front(&a).unwrap().0.id, "1");
         assert!(queues.attempting(&a, "1", true));

@@ -63,7 +63,7 @@ pub async fn start(delivery: &Arc<Delivery>) -> Result<(), StoreError> {
     let outbounds: Vec<(String, OutboundMessage)> = delivery.store.read(|tx| store::all(tx, store::OUTBOX))?;
     let mut outbounds: Vec<OutboundMessage> = outbounds.into_iter().map(|(_, outbound)| outbound).collect();
     let mut changed = Vec::new();
-    for outbound in outbounds.iter_mut().filter(|l| l.state == State::Attempting) {
+    for outbound in outbounds.iter_mut().filter(|outbound| outbound.state == State::Attempting) {
         let account = delivery.channels.account(&outbound.channel, Some(&outbound.account));
         let knows_repeats = account.is_some_and(|a| a.knows_repeats());
         let probe = &delivery.probe;
@@ -102,7 +102,7 @@ fn interrupted(outbound: &mut OutboundMessage, resend: bool) {
 impl Delivery {
     /// Removes files that no outbound message has: a crash came between the file and its outbound message, or after the outbound message's end.
     fn sweep_files(&self, live: &[OutboundMessage]) {
-        let known = |id: &str| live.iter().any(|l| l.id == id) || self.lock().dead.contains_key(id);
+        let known = |id: &str| live.iter().any(|outbound| outbound.id == id) || self.lock().dead.contains_key(id);
         let files = self.storage.list("media/outbound").unwrap_or_default();
         let owner = |file: &str| file.rsplit_once('-').map(|(id, _)| id.to_owned()).unwrap_or_default();
         for file in files.iter().filter(|file| !known(&owner(file))) {

@@ -74,19 +74,16 @@ impl Sends {
         }
         let now = self.deps.clock.wall();
         let key = params.idempotency_key.as_str();
-        let claim = match self.deps.idempotency.check("send", identity, key, &params, now)? {
-            Check::New(claim) => claim,
+        let held = match self.deps.idempotency.check("send", identity, key, &params, now)? {
+            Check::New(claim) => self.deps.idempotency.hold(claim),
             Check::Done(record) => return record.answer::<Send>(),
             Check::InFlight(_, pending) => return answer(&pending).await,
         };
-        let pending = self.deps.idempotency.pending(&claim);
+        let pending = self.deps.idempotency.pending(held.claim());
         let account_id = account.as_ref().map(|a| a.account().to_owned()).unwrap_or_default();
         let route = Route { channel, to: params.to.as_str().trim().to_owned(), account_id };
-        if let Err(error) = self.post(by, &params, route, &claim).await {
-            // It had no effect, so the key is free again.
-            self.deps.idempotency.release(&claim);
-            return Err(error);
-        }
+        self.post(by, &params, route, held.claim()).await?;
+        held.accept();
         match pending {
             Some(pending) => answer(&pending).await,
             None => Err(gone().into()),

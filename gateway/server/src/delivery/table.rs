@@ -41,8 +41,8 @@ pub fn look(
     Ok(())
 }
 
-/// Ends an outbound message: with a record for who waits, and, unless it was delivered, as a dead one. The oldest of too many dead
-/// ones are forgotten; those come back.
+/// Ends an outbound message: with a record for who waits, and, unless it was delivered, as a dead one. Gives the
+/// dead ones that were deleted because there were too many.
 pub fn end(
     tx: &WriteTransaction,
     outbound: &OutboundMessage,

@@ -490,7 +490,7 @@ async fn f16_a_key_finds_its_outbound_after_a_kill_and_gets_its_result() {
     assert_eq!((payload.unwrap()["messageId"].as_str(), error), (Some("1"), None));
     assert_eq!(next.wire.texts(), ["once"]);
     let third = Process::started(next.killed(), Wire::default()).await;
-    assert!(matches!(claim(&third, "k"), Check::Done(_)), "what was answered is on disk with the end of the letter");
+    assert!(matches!(claim(&third, "k"), Check::Done(_)), "what was answered is on disk with the end of the message");
     assert_eq!(third.wire.texts(), [""; 0]);
 }
 

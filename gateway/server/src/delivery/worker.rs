@@ -122,8 +122,8 @@ async fn attempt(delivery: &Arc<Delivery>, entry: &Entry) -> Step {
     if plan.parts.is_empty() {
         return give_up(delivery, outbound, Reason::Refused, "the message is empty".to_owned()).await;
     }
-    // Something is known that the disk does not know yet.
-    let mut news = false;
+    // A part was sent or failed since the last write, which comes before anything else goes out.
+    let mut is_unwritten = false;
     loop {
         let Some(part) = plan.left.first().and_then(|&n| plan.parts.get(n)).cloned() else {
             outbound.plan = Some(plan);
@@ -149,7 +149,7 @@ async fn attempt(delivery: &Arc<Delivery>, entry: &Entry) -> Step {
             outbound.count_try();
         }
         outbound.plan = Some(plan.clone());
-        if news {
+        if is_unwritten {
             if !persist(delivery, &outbound).await {
                 return Step::Stop;
             }
@@ -170,7 +170,7 @@ async fn attempt(delivery: &Arc<Delivery>, entry: &Entry) -> Step {
         let id = format!("{}/{}", outbound.id, plan.left[0]);
         let (media, _share) = media.unzip();
         let piece = Piece { id: &id, to: &outbound.to, reply_to, part: &part, media };
-        news = true;
+        is_unwritten = true;
         match channel.send(piece).await {
             Ok(delivered) => {
                 delivery.probe.always("delivery.a_part_is_confirmed_once", !plan.unconfirmed.contains(&plan.left[0]));
@@ -278,7 +278,7 @@ async fn enclosed(
 }
 
 fn unreadable(delivery: &Delivery, error: &StoreError) -> Step {
-    tracing::error!(%error, "letters");
+    tracing::error!(%error, "an outbound message cannot be read or stored");
     Step::Later(delivery.clock.mono() + STORAGE_PAUSE)
 }
 
@@ -299,7 +299,7 @@ async fn persist(delivery: &Delivery, outbound: &OutboundMessage) -> bool {
 
 async fn pause(delivery: &Delivery, error: &StoreError) -> bool {
     delivery.probe.sometimes("delivery.storage_tried_again");
-    tracing::error!(%error, "letters");
+    tracing::error!(%error, "an outbound message cannot be read or stored");
     openclaw_platform::select! {
         () = delivery.stop.cancelled() => false,
         () = tokio::time::sleep(STORAGE_PAUSE) => true,
@@ -315,6 +315,7 @@ async fn finish(delivery: &Arc<Delivery>, mut outbound: OutboundMessage) -> Step
         outbound.last_error = Some(format!("{unconfirmed} of {parts} parts may not have arrived: {why}"));
         outbound.state = State::Unknown { at: delivery.clock.wall() };
     } else {
+        // Delivered: such a message has no state of its own, because its row goes.
         outbound.state = State::Queued;
         outbound.last_error = None;
     }

@@ -11,7 +11,7 @@ use crate::{
     rights::{self, Effect, Principal, Where},
     runs::{
         Runs,
-        queue::{mode_in_force, mode_of},
+        request::{mode_in_force, mode_of},
     },
     sessions::{entry::SessionEntry, key::agent_of, store::Sessions},
     settings::Settings,

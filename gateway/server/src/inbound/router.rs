@@ -10,19 +10,16 @@ use openclaw_platform::{Entropy, EntropyExt as _, Probe};
 use openclaw_protocol::{message::Content, params::SendPolicy};
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    commands::{Commands, is_stop},
-    mark::Mark,
-};
+use super::commands::{Commands, is_stop};
 use crate::{
     channels::{
         Channels, Pending,
         envelope::envelope,
-        inbox::{RETRY, Record, done},
+        inbox::{Handled, RETRY, Record, done},
     },
     delivery::{self, Draft, outbound::Cause},
     rights::{self, Effect, Principal, Where},
-    runs::{RunRequest, Runs, execute, manager::Delivery, queue::Queueing},
+    runs::{ReplyTo, RunRequest, Runs, execute, request::Queueing},
     sessions::{
         entry::{Route, SessionEntry},
         store::Sessions,
@@ -36,13 +33,13 @@ pub struct Deps {
     pub settings: Settings,
     /// Names runs.
     pub entropy: Arc<dyn Entropy>,
-    /// Who watches.
+    /// Tells the simulator where a message went.
     pub probe: Arc<dyn Probe>,
     /// Where messages come from.
     pub channels: Arc<Channels>,
-    /// Some take no messages.
+    /// Their send policies.
     pub sessions: Arc<Sessions>,
-    /// What most messages become.
+    /// Where runs are queued.
     pub runs: Arc<Runs>,
     /// A chat that is full takes no more.
     pub delivery: Arc<delivery::Delivery>,
@@ -94,8 +91,9 @@ impl Router {
                     && let Some(ended) = held.remove(&session)
                 {
                     self.0.probe.sometimes("inbox.a_stop_ended_what_was_held");
-                    let marks = ended.into_iter().map(|(key, _)| Mark::of(&self.0.channels, key)).collect();
-                    self.0.runs.forget(marks, "a person ended what waited in its session").await;
+                    let waiting =
+                        ended.into_iter().map(|(key, _)| Handled::by_run(&self.0.channels.inbox, key)).collect();
+                    self.0.runs.forget(waiting, "a person ended what waited in its session").await;
                 }
                 if held.contains_key(&session) || !self.handle(&key, &record, by, &session).await {
                     self.0.probe.sometimes("inbox.waited_for_room");
@@ -109,7 +107,8 @@ impl Router {
         self.0.channels.person(&self.0.settings.get(), &record.channel, &record.account, &record.message)
     }
 
-    /// False when the session, the chat or the database takes no more now.
+    /// True: queued, answered, or discarded for good. False: the session, the chat or the database takes no more now, and the
+    /// message is tried again later.
     async fn handle(&self, key: &str, record: &Record, by: Principal, session_key: &str) -> bool {
         let Record { channel: id, account, message } = record;
         if self.0.delivery.has_room(id, account, &message.chat.chat).is_err() {
@@ -153,16 +152,16 @@ impl Router {
             (vec![Content::text(envelope(id, message))], execute::default_timeout(&self.0.settings.get()));
         let request = RunRequest {
             attachments: (!message.media.is_empty()).then(|| Pending { channel, media: message.media.clone() }),
-            deliver: Some(Delivery { route, reply_to: None, required: false }),
+            deliver: Some(ReplyTo { route, reply_to: None, required: false }),
             touch: Some(Arc::new(touch)),
-            at_end: vec![Mark::of(&self.0.channels, key.to_owned())],
+            at_end: vec![Handled::by_run(&self.0.channels.inbox, key.to_owned())],
             queueing: Some(queueing),
             ..RunRequest::new(by, self.0.entropy.uuid(), session_key.to_owned(), input, timeout)
         };
         self.0.runs.submit(request).is_ok()
     }
 
-    /// The answer to a command and the mark of its message, in one transaction; false when they cannot be stored now.
+    /// The answer to a command and the removal of its message, in one transaction; false when they cannot be stored now.
     async fn answered(&self, key: &str, by: &Principal, session: String, route: Route, text: String) -> bool {
         let cause = Cause { session_key: Some(session), ..Cause::default() };
         let outbound = match self.0.delivery.compose(by, Draft { route, text, reply_to: None, cause }) {

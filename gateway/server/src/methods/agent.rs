@@ -25,11 +25,7 @@ use crate::{
     idempotency::{self, Check, Claim, Idempotency, Pending, final_of},
     limits::{AGENT_WAIT_MAX, DELIVERY_WAIT},
     rights::{Effect, Where},
-    runs::{
-        Outcome, RunRequest, Runs, Waited, execute,
-        manager::{Delivery, Run, Touch},
-        record,
-    },
+    runs::{Outcome, ReplyTo, Run, RunRequest, Runs, Waited, execute, record, request::Touch},
     sessions::{
         self,
         entry::{Route, SessionEntry},
@@ -67,8 +63,8 @@ pub async fn agent(deps: Arc<Deps>, call: Call, params: AgentParams) -> Result<R
     let accepted = |at| {
         AgentAnswer::Accepted(AgentAccepted { run_id: run_id.clone(), status: "accepted".into(), accepted_at: at })
     };
-    let claim = match deps.idempotency.check("agent", call.identity(), &run_id, &params, now)? {
-        Check::New(claim) => claim,
+    let held = match deps.idempotency.check("agent", call.identity(), &run_id, &params, now)? {
+        Check::New(claim) => deps.idempotency.hold(claim),
         Check::InFlight(since, pending) if pending.is_resumed() => {
             return Ok(answered_later(&deps, &call, run_id.clone(), accepted(since), pending));
         }
@@ -76,35 +72,28 @@ pub async fn agent(deps: Arc<Deps>, call: Call, params: AgentParams) -> Result<R
         Check::InFlight(..) => return Err(idempotency::first_was_refused().into()),
         Check::Done(record) => return record.answer::<AgentAnswer>().map(Reply::from),
     };
-    // Until the run is accepted, a refusal must not use the key up.
-    let request = match request_of(&deps, &call, &params, &claim) {
-        Ok(request) => request,
-        Err(error) if reason(&error) == NO_SELECTOR => return Ok(fails_late(deps, call, claim, accepted(now), error)),
-        Err(error) => {
-            deps.idempotency.release(&claim);
-            return Err(error.into());
+    let request = match request_of(&deps, &call, &params, held.claim()) {
+        Err(error) if reason(&error) == NO_SELECTOR => {
+            return Ok(fails_late(deps, call, held.accept(), accepted(now), error));
         }
+        request => request?,
     };
-    let turn = match record::accept(&deps.runs, request).await {
-        Ok(turn) => turn,
-        Err(error) => {
-            deps.idempotency.release(&claim);
-            return Err(error);
-        }
-    };
-    deps.idempotency.accept(&claim);
-    let answer = accepted(now);
+    let turn = record::accept(&deps.runs, request).await?;
+    answer_at_end(&deps, &call, turn.run(), held.accept());
+    Ok(Reply::then(accepted(now), move || drop(turn)))
+}
+
+/// The second response, when the run has ended; a stop waits for it.
+fn answer_at_end(deps: &Arc<Deps>, call: &Call, run: Arc<Run>, claim: Claim) {
     let pending = deps.idempotency.pending(&claim).unwrap_or_default();
-    let (deps, run) = (deps.clone(), turn.run());
     let (id, connection) = (call.id.clone(), call.connection.clone());
-    let (tasks, owed) = (deps.platform.tasks.clone(), deps.runs.owe());
+    let (tasks, deps, owed) = (deps.platform.tasks.clone(), deps.clone(), deps.runs.owe());
     tasks.spawn("agent", async move {
         if let Some(answer) = settle(&deps, &run, &claim, &pending).await {
             connection.outbox.push(encode(&id, answer));
         }
         drop(owed);
     });
-    Ok(Reply::then(answer, move || drop(turn)))
 }
 
 fn encode(id: &str, (payload, error): (Option<Value>, Option<ErrorShape>)) -> String {
@@ -137,7 +126,6 @@ fn reason(error: &ErrorShape) -> &str {
 
 /// Which session is meant turns out only within the run, as version 3 clients expect: accepted, then the failure.
 fn fails_late(deps: Arc<Deps>, call: Call, claim: Claim, answer: AgentAnswer, error: ErrorShape) -> Reply<AgentAnswer> {
-    deps.idempotency.accept(&claim);
     Reply::then(answer, move || {
         let error = ErrorShape::unavailable(NO_SELECTOR, error.message);
         let run_id = claim.run_id();
@@ -287,7 +275,7 @@ pub fn canonical(config: &openclaw_config::Config, shown: &str) -> Result<String
 }
 
 /// Where the reply goes: the channel and target named, else where the session last heard from.
-fn delivery(params: &AgentParams, entry: Option<&SessionEntry>) -> Result<Option<Delivery>, ErrorShape> {
+fn delivery(params: &AgentParams, entry: Option<&SessionEntry>) -> Result<Option<ReplyTo>, ErrorShape> {
     if params.deliver != Some(true) {
         return Ok(None);
     }
@@ -307,7 +295,7 @@ fn delivery(params: &AgentParams, entry: Option<&SessionEntry>) -> Result<Option
             return Err(ErrorShape::invalid("NO_ROUTE", text));
         }
     };
-    Ok(Some(Delivery { route, reply_to: None, required: true }))
+    Ok(Some(ReplyTo { route, reply_to: None, required: true }))
 }
 
 pub async fn wait(deps: Arc<Deps>, _: Call, params: AgentWaitParams) -> Result<Reply<AgentWait>, Failure> {

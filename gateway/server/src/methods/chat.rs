@@ -24,7 +24,7 @@ use crate::{
     idempotency::{self, Check, Claim, Idempotency},
     inbound::commands::{self, Commands},
     rights::{Effect, Principal, Where},
-    runs::{RunRequest, Runs, execute, queue::mode_in_force, record},
+    runs::{Run, RunRequest, Runs, execute, record, request::mode_in_force},
     sessions::{self, store::Sessions},
     settings::Settings,
 };
@@ -60,80 +60,81 @@ pub async fn send(deps: Arc<Deps>, call: Call, params: ChatSendParams) -> Result
     let now = deps.platform.clock.wall();
     let run_id = params.idempotency_key.as_str().to_owned();
     let run = |status: &str| ChatSend::Run(ChatRun { run_id: run_id.clone(), status: status.to_owned() });
-    let claim = match deps.idempotency.check("chat.send", call.identity(), &run_id, &params, now)? {
-        Check::New(claim) => claim,
+    let held = match deps.idempotency.check("chat.send", call.identity(), &run_id, &params, now)? {
+        Check::New(claim) => deps.idempotency.hold(claim),
         Check::InFlight(_, pending) if pending.accepted().await => return Ok(run("in_flight").into()),
         Check::InFlight(..) => return Err(idempotency::first_was_refused().into()),
         Check::Done(record) => return record.answer::<ChatSend>().map(Reply::from),
     };
-    let refused = |error: ErrorShape| {
-        deps.idempotency.release(&claim);
-        Failure::from(error)
-    };
-    let entry = match deps.sessions.get(&key) {
-        Ok(entry) => entry,
-        Err(error) => {
-            deps.idempotency.release(&claim);
-            return Err(error.into());
-        }
-    };
+    let entry = deps.sessions.get(&key)?;
     if entry.as_ref().is_some_and(|e| e.send_policy == Some(SendPolicy::Deny)) {
-        return Err(refused(ErrorShape::invalid("SEND_POLICY", "send blocked by session policy")));
-    }
-    let images = attachments::images(params.attachments.as_ref()).map_err(refused)?;
-    if text.is_empty() && images.is_empty() {
-        return Err(refused(ErrorShape::invalid("EMPTY_MESSAGE", "message or attachment required")));
+        return Err(ErrorShape::invalid("SEND_POLICY", "send blocked by session policy").into());
     }
     let started = run("started");
-    let (deps, shown) = (deps.clone(), params.session_key.as_str().to_owned());
+    let input = input(&params)?;
     if commands::is_command(text) {
-        deps.idempotency.accept(&claim);
-        let (text, by) = (text.to_owned(), call.connection.principal());
+        let (claim, by, text) = (held.accept(), call.connection.principal(), text.to_owned());
         return Ok(Reply::then(started, move || {
             let tasks = deps.platform.tasks.clone();
-            tasks.spawn("command", async move { command(&deps, &by, &claim, &key, &shown, &text, &run_id).await });
+            tasks.spawn("command", async move { command(&deps, &by, &claim, &key, &params.session_key, &text).await });
         }));
     }
-    let mut input = Vec::new();
-    if !params.message.trim().is_empty() {
-        input.push(Content::text(params.message.as_str()));
+    let request = request(&deps, &call, &params, key, input, held.claim());
+    let accepted = record::accept(&deps.runs, request).await?;
+    let claim = held.accept();
+    if mode_in_force(&config, entry.as_ref(), "webchat") == QueueMode::Interrupt {
+        deps.runs.give_way(&accepted.run());
     }
-    input.extend(images);
+    keep_outcome(&deps, claim, accepted.run());
+    Ok(Reply::then(started, move || drop(accepted)))
+}
+
+/// What somebody said and showed.
+fn input(params: &ChatSendParams) -> Result<Vec<Content>, ErrorShape> {
+    let text = Some(params.message.as_str()).filter(|text| !text.trim().is_empty());
+    let images = attachments::images(params.attachments.as_ref())?;
+    let input: Vec<Content> = text.map(Content::text).into_iter().chain(images).collect();
+    if input.is_empty() {
+        return Err(ErrorShape::invalid("EMPTY_MESSAGE", "message or attachment required"));
+    }
+    Ok(input)
+}
+
+fn request(
+    deps: &Deps,
+    call: &Call,
+    params: &ChatSendParams,
+    key: String,
+    input: Vec<Content>,
+    claim: &Claim,
+) -> RunRequest {
     let timeout = match params.timeout_ms.map(Int::unsigned) {
         None | Some(0) => execute::default_timeout(&deps.settings.get()),
         Some(ms) => Duration::from_millis(ms.min(24 * 3_600_000)),
     };
-    let request = RunRequest {
-        shown_key: shown,
+    let run_id = params.idempotency_key.as_str().to_owned();
+    RunRequest {
+        shown_key: params.session_key.as_str().to_owned(),
         thinking: params.thinking.as_deref().map(str::trim).filter(|t| !t.is_empty()).map(str::to_lowercase),
         dedupe: Some(claim.clone()),
         ..RunRequest::new(call.connection.principal(), run_id, key, input, timeout)
-    };
-    let accepted = match record::accept(&deps.runs, request).await {
-        Ok(accepted) => accepted,
-        Err(error) => {
-            deps.idempotency.release(&claim);
-            return Err(error);
-        }
-    };
-    deps.idempotency.accept(&claim);
-    let run = accepted.run();
-    let key = &run.request.session_key;
-    if mode_in_force(&config, entry.as_ref(), "webchat") == QueueMode::Interrupt {
-        // It ends what asked for no more than it may itself (S23).
-        deps.runs.end(key, |other| !Arc::ptr_eq(other, &run) && run.rights.cover(&other.rights), "stop");
     }
-    deps.clone().platform.tasks.spawn("chat", async move {
+}
+
+/// The end of the run answers its key from then on.
+fn keep_outcome(deps: &Arc<Deps>, claim: Claim, run: Arc<Run>) {
+    let (tasks, deps) = (deps.platform.tasks.clone(), deps.clone());
+    tasks.spawn("chat", async move {
         if let Some(ended) = run.ended().await {
             let (_, record) = claim.record(&run.request.run_id, &ended.outcome, ended.ended_at);
             deps.idempotency.finish(&claim, record);
         }
     });
-    Ok(Reply::then(started, move || drop(accepted)))
 }
 
 /// A slash command answers without the model, and its answer is kept in the transcript.
-async fn command(deps: &Arc<Deps>, by: &Principal, claim: &Claim, key: &str, shown: &str, text: &str, run_id: &str) {
+async fn command(deps: &Arc<Deps>, by: &Principal, claim: &Claim, key: &str, shown: &str, text: &str) {
+    let run_id = claim.run_id();
     let answer = deps.commands.answer(by, key, text).await.unwrap_or_default();
     let mut event = ChatEvent::new(run_id, shown, 1, ChatState::Final);
     match note(deps, key, answer, true).await {

@@ -123,8 +123,8 @@ impl Commands {
         }
         let (key, now) = (params.idempotency_key.as_str(), self.deps.clock.wall());
         // Before anything that may change with time: a retry gets its answer also when the node has gone (D19).
-        let claim = match self.deps.idempotency.check("node.invoke", &asker.identity, key, &params, now)? {
-            Check::New(claim) => claim,
+        let held = match self.deps.idempotency.check("node.invoke", &asker.identity, key, &params, now)? {
+            Check::New(claim) => self.deps.idempotency.hold(claim),
             Check::Done(record) => return record.answer::<n::NodeInvoke>(),
             Check::InFlight(_, pending) => {
                 let record = pending.answer().await;
@@ -133,26 +133,21 @@ impl Commands {
                 return record.ok_or_else(|| gone().retry(None))?.answer::<n::NodeInvoke>();
             }
         };
-        let refused = |error: ErrorShape| {
-            self.deps.idempotency.release(&claim);
-            Failure::from(error)
-        };
-        let node = self.deps.nodes.get(node_id).ok_or(InvokeError::NotConnected);
-        let node = node.map_err(|e| refused(e.into()))?;
-        self.may_invoke(&node, command).map_err(refused)?;
+        let node = self.deps.nodes.get(node_id).ok_or(InvokeError::NotConnected).map_err(ErrorShape::from)?;
+        self.may_invoke(&node, command)?;
         // What programs a node may run is for admins to say, whichever way it is asked (S19).
         let is_for_admins = command.starts_with(allowlist::POLICY) || command == allowlist::SYSTEM_RUN_INSPECT;
         if is_for_admins && !asker.is_admin {
             let scope = Scope::Admin.as_str();
             let error = ErrorShape::invalid("MISSING_SCOPE", format!("missing scope: {scope}"));
-            return Err(refused(error.with("scope", scope)));
+            return Err(error.with("scope", scope).into());
         }
         // Running programs is for those who may have commands run; others need a person's approval of this very command (D47).
         let has_approval = params.params.as_ref().is_some_and(|Json(p)| p["approvalId"].is_string());
         if command == allowlist::SYSTEM_RUN && !has_approval {
-            self.require(asker, Effect::Commands).map_err(refused)?;
+            self.require(asker, Effect::Commands)?;
         }
-        let checked = self.checked(node_id, command, params.params.as_ref()).map_err(refused)?;
+        let checked = self.checked(node_id, command, params.params.as_ref())?;
         let (text, left_out) = (checked.text, checked.env_left_out);
         let request = Request {
             command: command.to_owned(),
@@ -161,6 +156,8 @@ impl Commands {
             idempotency_key: Some(key.to_owned()),
             owner: Some(asker.owner(key)),
         };
+        // From here on the command may run, whatever becomes of the request.
+        let claim = held.accept();
         match self.deps.nodes.invoke(node_id, request).await {
             Ok(answer) => {
                 let answer = answered(node_id, command, answer.with_left_out(&left_out));
@@ -172,7 +169,10 @@ impl Commands {
                 self.deps.idempotency.finish_durably(&claim, record).await?;
                 Ok(answer)
             }
-            Err(error) if error.had_no_effect() => Err(refused(error.into())),
+            Err(error) if error.had_no_effect() => {
+                self.deps.idempotency.release(&claim);
+                Err(ErrorShape::from(error).into())
+            }
             Err(error) => {
                 let error = ErrorShape::from(error);
                 self.deps.idempotency.finish_durably(&claim, claim.answered(None, Some(error.clone()))).await?;

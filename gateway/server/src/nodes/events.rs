@@ -14,7 +14,7 @@ use crate::{
     hub::Connection,
     limits::{NODE_EVENT_TEXT, NODE_OUTPUT, NODE_SUBSCRIPTIONS},
     rights::{self, Effect, Principal, Where},
-    runs::{RunRequest, Runs, execute, manager::Delivery},
+    runs::{ReplyTo, RunRequest, Runs, execute},
     sessions::{
         entry::{Route, THINKING},
         key,
@@ -115,7 +115,7 @@ impl Reports {
     }
 
     /// Where a node wants its reply sent, if that chat is bound to it (S24).
-    fn node_delivery(&self, by: &Principal, payload: &Value) -> Option<Delivery> {
+    fn node_delivery(&self, by: &Principal, payload: &Value) -> Option<ReplyTo> {
         let text = |key: &str| payload[key].as_str().map(str::trim).filter(|t| !t.is_empty()).map(str::to_owned);
         if payload["deliver"] != true {
             return None;
@@ -124,7 +124,7 @@ impl Reports {
         let account_id = self.0.channels.account(&channel, None).map(|c| c.account().to_owned()).unwrap_or_default();
         let route = Route { channel, to, account_id };
         if rights::may(&self.0.settings.get(), by, Effect::Send(Some(&route))) {
-            return Some(Delivery { route, reply_to: None, required: false });
+            return Some(ReplyTo { route, reply_to: None, required: false });
         }
         let channel = route.channel.as_str();
         tracing::warn!(
@@ -142,7 +142,7 @@ impl Reports {
         text: String,
         thinking: Option<String>,
         timeout: Option<Duration>,
-        deliver: Option<Delivery>,
+        deliver: Option<ReplyTo>,
     ) {
         let timeout =
             timeout.unwrap_or_else(|| execute::default_timeout(&self.0.settings.get())).min(Duration::from_hours(24));

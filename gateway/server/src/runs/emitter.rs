@@ -66,7 +66,7 @@ impl Emitter {
         }
     }
 
-    /// What tells of the same run as `other`: an end that one has told is not told again.
+    /// This run takes `other` in: chat clients that were told of the end of one are not told of the other's.
     pub fn goes_on_for(&mut self, other: &Self) {
         self.aborted = other.aborted.clone();
     }

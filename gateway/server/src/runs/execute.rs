@@ -21,9 +21,9 @@ use redb::WriteTransaction;
 
 use super::{
     AtEnd, Runs,
-    manager::{Ended, Run},
     outcome::Outcome,
     record,
+    run::{Ended, Run},
 };
 use crate::{
     delivery::{
@@ -197,14 +197,7 @@ async fn attempt(runs: &Arc<Runs>, run: &Arc<Run>, started_at: Millis) -> Result
     };
     let heard = Mutex::new(runs.deps.platform.clock.mono());
     let mut on_event = |event| {
-        let mut emitter = run.emitter.locked();
-        emitter.turn(
-            &*runs.deps.events,
-            event,
-            verbose,
-            runs.deps.platform.clock.wall(),
-            runs.deps.platform.clock.mono(),
-        );
+        run.hear(&runs.deps, event, verbose);
         *heard.locked() = runs.deps.platform.clock.mono();
     };
     let mut report = openclaw_platform::select! {
@@ -234,7 +227,7 @@ async fn attempt(runs: &Arc<Runs>, run: &Arc<Run>, started_at: Millis) -> Result
         Err(error) => (Outcome::Failed(error), vec![]),
     };
     store(runs, run, &mut report, &outcome, outbounds.clone(), cut_off).await?;
-    run.promised.store(outbounds.iter().any(|l| l.cause.promise.is_some()), Ordering::Release);
+    run.promised.store(outbounds.iter().any(|outbound| outbound.cause.promise.is_some()), Ordering::Release);
     tell(runs, run, &report, &outcome, started_at);
     for outbound in &outbounds {
         runs.deps.delivery.dispatch(outbound);
@@ -456,7 +449,7 @@ async fn store(
         entry.count(usage);
         (entry.model_provider, entry.model) = (Some(model.0.clone()), Some(model.1.clone()));
     });
-    let promised = outbounds.iter().any(|l| l.cause.promise.is_some());
+    let promised = outbounds.iter().any(|outbound| outbound.cause.promise.is_some());
     let claim = request.dedupe.as_ref().filter(|_| !cut_off && !promised);
     let traces = Traces::of(runs, run, outcome, outbounds, claim);
     let also = Arc::new(move |tx: &WriteTransaction, entry: &SessionEntry| {

@@ -13,7 +13,7 @@ use openclaw_platform::{
     sync::LockExt as _,
     sync::{
         Arc, Mutex, MutexGuard, Notify,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
 };
 use openclaw_protocol::{
@@ -21,17 +21,16 @@ use openclaw_protocol::{
     message::Content,
     params::{AgentWait, ChatAbort},
 };
-use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     at_end::AtEnd,
-    emitter::Emitter,
     execute,
-    outcome::Outcome,
-    permit::{Permits, RunPermit},
-    queue::{Mode, Next, Pushed, Queueing, SessionQueue},
+    permit::Permits,
+    queue::{Next, Pushed, SessionQueue},
+    request::{Mode, ReplyTo, RunRequest},
     reservation::Reservation,
+    run::{Ended, Run},
 };
 use crate::{
     channels::{Channels, media::Attachments},
@@ -40,12 +39,8 @@ use crate::{
     idempotency::Idempotency,
     limits::{ENDED_RUN_TTL, ENDED_RUNS},
     providers::Providers,
-    rights::{self, Effect, Principal, Rights, Where},
-    sessions::{
-        self,
-        entry::{Route, SessionEntry},
-        store::Sessions,
-    },
+    rights::{self, Effect, Rights, Where},
+    sessions::{self, entry::SessionEntry, store::Sessions},
     settings::Settings,
     store::{self, Store, StoreError},
     system_events::SystemEvents,
@@ -53,130 +48,6 @@ use crate::{
 
 /// What waits for a run that never comes is given up again after this, while it cannot be stored.
 const GIVE_UP_AGAIN: Duration = Duration::from_millis(500);
-
-/// Changes a session entry.
-pub type Touch = Arc<dyn Fn(&mut SessionEntry) + Send + Sync>;
-
-/// What a run is asked to do.
-#[derive(Clone)]
-pub struct RunRequest {
-    /// Unique; the caller's idempotency key where there is one.
-    pub run_id: String,
-    /// Canonical session key.
-    pub session_key: String,
-    /// The session key as the caller wrote it: events carry it.
-    pub shown_key: String,
-    /// What the user said.
-    pub input: Vec<Content>,
-    /// Attachments that are fetched when the run begins.
-    pub attachments: Option<crate::channels::Pending>,
-    /// Counted from the start of the run, not from queueing.
-    pub timeout: Duration,
-    /// Level asked for in this request.
-    pub thinking: Option<String>,
-    /// Added to the system prompt.
-    pub extra_system: Option<String>,
-    /// Send the reply there.
-    pub deliver: Option<Delivery>,
-    /// Who asks, and so what the run may do (S23).
-    pub by: Principal,
-    /// No tools at all, whoever asks: an agent asked, and two agents must not keep each other busy for ever.
-    pub is_nested: bool,
-    /// Chat events are shown (a heartbeat's are not).
-    pub chat_events: bool,
-    /// Changes the session entry when the run begins.
-    pub touch: Option<Touch>,
-    /// Stored together with the transcript, so that a retry of the key finds the outcome.
-    pub dedupe: Option<crate::idempotency::Claim>,
-    /// What waits for its end; written when the transcript is stored.
-    pub at_end: Vec<Arc<dyn AtEnd>>,
-    /// How it waits, for a message of a chat; other requests wait in line.
-    pub queueing: Option<Queueing>,
-    /// Times an earlier process began it.
-    pub attempts: u32,
-}
-
-impl RunRequest {
-    /// A turn that `by` asks for and nobody waits for: its reply stays in the transcript.
-    pub fn new(by: Principal, run_id: String, session_key: String, input: Vec<Content>, timeout: Duration) -> Self {
-        Self {
-            by,
-            run_id,
-            shown_key: session_key.clone(),
-            session_key,
-            input,
-            attachments: None,
-            timeout,
-            thinking: None,
-            extra_system: None,
-            deliver: None,
-            is_nested: false,
-            chat_events: true,
-            touch: None,
-            dedupe: None,
-            at_end: vec![],
-            queueing: None,
-            attempts: 0,
-        }
-    }
-}
-
-/// Where a reply goes.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Delivery {
-    /// Channel, target, account.
-    pub route: Route,
-    /// Message to answer.
-    pub reply_to: Option<String>,
-    /// The request is answered when the reply is delivered, and with an error when it cannot be.
-    pub required: bool,
-}
-
-/// A run as the manager knows it.
-pub struct Run {
-    /// What was asked.
-    pub request: RunRequest,
-    /// What it may do: those of who asked. Nothing of other rights enters it.
-    pub rights: Rights,
-    /// Ends it.
-    pub cancel: CancellationToken,
-    /// Its events.
-    pub emitter: Mutex<Emitter>,
-    outcome: Mutex<Option<Arc<Ended>>>,
-    /// Wakes waiters in the order in which they came; `watch` would draw that order from ambient randomness.
-    done: Notify,
-    started_at: Mutex<Option<Millis>>,
-    /// It may begin: its request is accepted, and its caller has been told so.
-    is_released: AtomicBool,
-    /// Wakes the queue, the only one that waits for it.
-    turn: Notify,
-    /// Its request is answered by the end of its reply's outbound message.
-    pub promised: AtomicBool,
-    /// What was put into it while it went on.
-    steered: Mutex<SteeredInto>,
-    /// Its permit to run beside others.
-    pub permit: RunPermit,
-}
-
-/// Of messages that were put into a run while it went on.
-#[derive(Debug, Default)]
-struct SteeredInto {
-    /// What waits for them.
-    at_end: Vec<Arc<dyn AtEnd>>,
-    /// The chats that they came from with who wrote there, each once, but for the one that the run replies to anyway.
-    chats: Vec<(Principal, Delivery)>,
-}
-
-/// The end of a run.
-#[derive(Debug)]
-pub struct Ended {
-    /// How.
-    pub outcome: Outcome,
-    /// When it began.
-    pub started_at: Option<Millis>,
-    /// When it ended.
-    pub ended_at: Millis,
-}
 
 /// What waiting for a run gave.
 pub enum Waited {
@@ -308,7 +179,8 @@ impl Runs {
         self.state.locked()
     }
 
-    /// Queues a run that is accepted already.
+    /// Queues a run that is accepted already and may begin at once: what [`Reservation::accept`] gives is dropped here, and that
+    /// releases it.
     ///
     /// # Errors
     /// As [`Self::reserve`].
@@ -401,6 +273,12 @@ impl Runs {
         ChatAbort { ok: true, aborted: !run_ids.is_empty(), run_ids }
     }
 
+    /// Ends what else goes on in the session of `run` and asked for no more than that may itself (S23).
+    pub fn give_way(&self, run: &Arc<Run>) {
+        let gives_way = |other: &Arc<Run>| !Arc::ptr_eq(other, run) && run.rights.cover(&other.rights);
+        self.end(&run.request.session_key, gives_way, "stop");
+    }
+
     /// Takes a run out of its queue that was not accepted after all. Whoever waited for it is told that it did not end.
     pub(super) fn withdraw(&self, run: &Arc<Run>) {
         {
@@ -411,7 +289,7 @@ impl Runs {
             }
         }
         run.release();
-        run.done.notify_waiters();
+        run.followers.withdraw();
         self.idle.notify_waiters();
     }
 
@@ -426,13 +304,13 @@ impl Runs {
             };
             let probe = &self.deps.platform.probe;
             let is_mine = || self.current(key).is_some_and(|current| Arc::ptr_eq(&current, &run));
-            probe.always("runs.one_per_lane", is_mine());
+            probe.always("runs.one_per_session", is_mine());
             probe.always("runs.live_until_their_end", self.live(&run.request.run_id).is_some());
             run.permit.hold(permit);
             let started_at = self.deps.platform.clock.wall();
             *run.started_at.locked() = Some(started_at);
             let outcome = execute::execute(self, &run, started_at).await;
-            probe.always("runs.nobody_took_the_lane", is_mine());
+            probe.always("runs.nobody_took_its_place", is_mine());
             run.permit.clear();
             let ended =
                 Arc::new(Ended { outcome, started_at: Some(started_at), ended_at: self.deps.platform.clock.wall() });
@@ -449,8 +327,7 @@ impl Runs {
                 }
                 is_over
             };
-            *run.outcome.locked() = Some(ended);
-            run.done.notify_waiters();
+            run.followers.end(ended);
             self.idle.notify_waiters();
             if is_over {
                 return;
@@ -506,7 +383,7 @@ impl Runs {
             let asked = &message.run.request;
             let mut known = run.request.deliver.iter().chain(steered.chats.iter().map(|(_, chat)| chat));
             if let Some(chat) = asked.deliver.as_ref().filter(|chat| known.all(|d| d.route != chat.route)) {
-                let chat = Delivery { required: false, ..chat.clone() };
+                let chat = ReplyTo { required: false, ..chat.clone() };
                 steered.chats.push((asked.by.clone(), chat));
             }
         }
@@ -658,97 +535,6 @@ impl State {
             }
             self.ended.remove(id);
             self.ended_order.pop_front();
-        }
-    }
-}
-
-impl Run {
-    /// Asked for, not begun.
-    pub fn new(request: RunRequest, rights: Rights) -> Self {
-        Self {
-            rights,
-            emitter: Mutex::new(Emitter::new(&request)),
-            cancel: CancellationToken::new(),
-            outcome: Mutex::new(None),
-            done: Notify::new(),
-            started_at: Mutex::new(None),
-            steered: Mutex::default(),
-            permit: RunPermit::default(),
-            promised: AtomicBool::new(false),
-            is_released: AtomicBool::new(false),
-            turn: Notify::new(),
-            request,
-        }
-    }
-
-    /// All that waits for its end.
-    pub fn at_end(&self) -> Vec<Arc<dyn AtEnd>> {
-        let steered = self.steered.locked();
-        self.request.at_end.iter().chain(&steered.at_end).cloned().collect()
-    }
-
-    /// Where its reply goes, and for whom: to whom it is for, and to the chats whose messages went into it, which would hear
-    /// nothing otherwise.
-    pub fn deliveries(&self) -> Vec<(Principal, Delivery)> {
-        let steered = self.steered.locked();
-        let own = self.request.deliver.iter().map(|d| (self.request.by.clone(), d.clone()));
-        own.chain(steered.chats.iter().cloned()).collect()
-    }
-
-    /// What the current reply has said so far.
-    pub fn said(&self) -> String {
-        self.emitter.locked().text().to_owned()
-    }
-
-    /// It may begin in its turn from now on.
-    pub(super) fn release(&self) {
-        self.is_released.store(true, Ordering::Release);
-        self.turn.notify_one();
-    }
-
-    /// True once it may begin.
-    pub fn is_released(&self) -> bool {
-        self.is_released.load(Ordering::Acquire)
-    }
-
-    async fn released(&self) {
-        while !self.is_released() {
-            self.turn.notified().await;
-        }
-    }
-
-    /// When it began.
-    pub fn started_at(&self) -> Option<Millis> {
-        *self.started_at.locked()
-    }
-
-    /// Waits for the end.
-    pub async fn ended(&self) -> Option<Arc<Ended>> {
-        let mut done = std::pin::pin!(self.done.notified());
-        // Listening before looking: an end between the two is not missed.
-        done.as_mut().enable();
-        let ended = || self.outcome.locked().clone();
-        if ended().is_none() {
-            done.await;
-        }
-        ended()
-    }
-}
-
-impl Ended {
-    /// As `agent.wait` answers.
-    pub fn to_wait(&self, run_id: &str) -> AgentWait {
-        let (status, error, aborted) = match &self.outcome {
-            Outcome::Ok { aborted, .. } => ("ok", None, aborted.then_some(true)),
-            Outcome::Failed(e) => ("error", Some(e.message.clone()), None),
-        };
-        AgentWait {
-            run_id: run_id.to_owned(),
-            status: status.to_owned(),
-            started_at: self.started_at,
-            ended_at: Some(self.ended_at),
-            error,
-            aborted,
         }
     }
 }

@@ -2,101 +2,19 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use openclaw_config::{Config, QueueDrop, QueueMode};
+use openclaw_config::QueueDrop;
 use openclaw_platform::{Mono, sync::LockExt as _};
 use openclaw_protocol::{message::Content, truncate};
 
-use super::{RunRequest, at_end::AtEnd, manager::Run};
-use crate::{
-    limits::{QUEUE_CAP, QUEUE_DEBOUNCE, QUEUE_PATIENCE, QUEUE_SUMMARY},
-    rights::Rights,
-    sessions::entry::SessionEntry,
+use super::{
+    at_end::AtEnd,
+    request::{Mode, Queueing, RunRequest},
+    run::Run,
 };
-
-/// What happens to a chat message that comes while a run of its session is under way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// One run for all of them, afterwards.
-    Collect,
-    /// One run each, afterwards.
-    Followup,
-    /// Put into the run after its next tool call; afterwards when it makes none.
-    Steer {
-        /// And answered afterwards all the same.
-        backlog: bool,
-    },
-    /// The run ends, the message is answered at once.
-    Interrupt,
-}
-
-impl From<QueueMode> for Mode {
-    fn from(mode: QueueMode) -> Self {
-        match mode {
-            QueueMode::Collect => Self::Collect,
-            QueueMode::Followup => Self::Followup,
-            QueueMode::Steer | QueueMode::Queue => Self::Steer { backlog: false },
-            QueueMode::SteerBacklog | QueueMode::SteerPlusBacklog => Self::Steer { backlog: true },
-            QueueMode::Interrupt => Self::Interrupt,
-        }
-    }
-}
-
-/// The mode of a word that a person may use.
-pub fn mode_of(word: &str) -> Option<QueueMode> {
-    Some(match word.to_lowercase().as_str() {
-        "collect" | "coalesce" => QueueMode::Collect,
-        "followup" | "follow-up" => QueueMode::Followup,
-        "steer" | "queue" => QueueMode::Steer,
-        "steer-backlog" | "steer+backlog" => QueueMode::SteerBacklog,
-        "interrupt" | "abort" => QueueMode::Interrupt,
-        _ => return None,
-    })
-}
-
-/// The mode in force: the session's own, its channel's, the general one.
-pub fn mode_in_force(config: &Config, entry: Option<&SessionEntry>, channel: &str) -> QueueMode {
-    let queue = &config.messages.queue;
-    let own = entry.and_then(|e| e.queue_mode.as_deref()).and_then(mode_of);
-    own.or_else(|| queue.by_channel.get(channel).copied()).unwrap_or(queue.mode)
-}
-
-/// How a message of a chat waits.
-#[derive(Debug, Clone)]
-pub struct Queueing {
-    /// What happens to it while a run is under way.
-    pub mode: Mode,
-    /// Quiet time before what waited behind a run is answered.
-    pub debounce: Duration,
-    /// Messages of one sender that come this close together are one; zero joins none.
-    pub join: Duration,
-    /// Messages that may wait.
-    pub cap: usize,
-    /// What happens beyond that.
-    pub drop: QueueDrop,
-    /// Who wrote it.
-    pub sender: String,
-    /// What they wrote, without the envelope.
-    pub text: String,
-}
-
-impl Queueing {
-    /// As configured for a message.
-    pub fn of(config: &Config, entry: Option<&SessionEntry>, channel: &str, sender: &str, text: &str) -> Self {
-        let (queue, inbound) = (&config.messages.queue, &config.messages.inbound);
-        let ms = |ms: Option<u64>| ms.map(Duration::from_millis);
-        let debounce = queue.debounce_ms_by_channel.get(channel).copied().or(queue.debounce_ms);
-        let join = inbound.by_channel.get(channel).copied().unwrap_or(inbound.debounce_ms);
-        Self {
-            mode: mode_in_force(config, entry, channel).into(),
-            debounce: ms(debounce).unwrap_or(QUEUE_DEBOUNCE),
-            join: Duration::from_millis(join),
-            cap: queue.cap.map_or(QUEUE_CAP, |cap| cap as usize),
-            drop: queue.drop.unwrap_or(QueueDrop::Summarize),
-            sender: sender.to_owned(),
-            text: text.to_owned(),
-        }
-    }
-}
+use crate::{
+    limits::{QUEUE_PATIENCE, QUEUE_SUMMARY},
+    rights::Rights,
+};
 
 /// A run that waits.
 struct Waiting {
@@ -170,13 +88,13 @@ pub struct SessionQueue {
     waiting: VecDeque<Waiting>,
 }
 
-/// What has to be done with a message that came beyond the cap.
+/// What became of the queue when a run was pushed.
 pub enum Pushed {
-    /// It waits.
+    /// It waits, as nearly all do.
     Waits,
-    /// These inbound records are not answered; their run never comes.
+    /// More waited than may (`messages.queue.cap`): this run was taken out, the new one or an older one, and never begins.
     Dropped(Arc<Run>),
-    /// It is told about in a line of an older one; it has no run of its own any more.
+    /// More waited than may: this run is a line in the summary of an older one now, and never begins itself.
     Summarised(Arc<Run>),
 }
 
@@ -405,13 +323,14 @@ fn merge(parts: &[Waiting]) -> RunRequest {
 
 #[cfg(test)]
 mod tests {
+    use openclaw_config::Config;
     use openclaw_platform::BoxFuture;
     use openclaw_protocol::params::AgentWait;
 
     use super::*;
     use crate::{
         rights::{Principal, Standing},
-        runs::manager::Delivery,
+        runs::ReplyTo,
         sessions::entry::Route,
         store::StoreError,
     };
@@ -450,7 +369,7 @@ mod tests {
         let route = Route { channel: "telegram".into(), to: "1".into(), account_id: "default".into() };
         let input = vec![Content::text(format!("m{n}"))];
         let request = RunRequest {
-            deliver: Some(Delivery { route, reply_to: None, required: false }),
+            deliver: Some(ReplyTo { route, reply_to: None, required: false }),
             at_end: vec![Arc::new(Named(format!("i{n}")))],
             queueing: Some(Queueing {
                 mode,

@@ -7,7 +7,7 @@ use openclaw_protocol::{message::Content, params::AgentWait, truncate};
 use redb::WriteTransaction;
 use serde::{Deserialize, Serialize};
 
-use super::{Accepted, RunRequest, Runs, manager::Delivery};
+use super::{Accepted, ReplyTo, RunRequest, Runs};
 use crate::{
     failure::Failure,
     idempotency::Claim,
@@ -47,7 +47,7 @@ pub struct RunRecord {
     #[serde(default)]
     extra_system: Option<String>,
     #[serde(default)]
-    deliver: Option<Delivery>,
+    deliver: Option<ReplyTo>,
     #[serde(default = "Principal::unknown")]
     by: Principal,
     chat_events: bool,

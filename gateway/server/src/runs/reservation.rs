@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{RunRequest, Runs, manager::Run};
+use super::{Run, RunRequest, Runs};
 
 /// A run that waits in its session's queue and that everybody can wait for or abort, but that is not accepted yet: it
 /// does not begin, nor does what waits behind it. Dropped, it gives the place back.

@@ -228,6 +228,14 @@ pub fn count(tx: &ReadTransaction) -> Result<u64, StoreError> {
     Ok(tx.open_table(store::SESSIONS)?.len()?)
 }
 
+/// How many there are, as this transaction sees it.
+///
+/// # Errors
+/// When the database cannot be read.
+pub fn count_now(tx: &WriteTransaction) -> Result<u64, StoreError> {
+    Ok(tx.open_table(store::SESSIONS)?.len()?)
+}
+
 /// Agents that have sessions, with their number, in the order of their names; the empty one has those that name none.
 ///
 /// # Errors

@@ -215,7 +215,7 @@ impl Round {
         }
         let lines = self.grown().await;
         if lines.is_err() || !self.enforce {
-            sessions.touched().forget();
+            sessions.touched().all_again();
         }
         Ok((ended, lines?))
     }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     entry::SessionEntry,
     index::{self, Ended, Found, Indexed},
+    patch::{Patch, Refused},
     touched::Touched,
 };
 use crate::store::{self, Store, StoreError};
@@ -148,6 +149,31 @@ impl Sessions {
         self.store.write_decided(self.change(key, now, change, also), self.touch(key))
     }
 
+    /// Changes settings of the session `key` (made when missing), or none of them where one is refused.
+    ///
+    /// # Errors
+    /// When it cannot be stored: then nothing has changed.
+    pub async fn patch(
+        &self,
+        key: &str,
+        now: Millis,
+        patch: Patch,
+    ) -> Result<Result<SessionEntry, Refused>, StoreError> {
+        let (fresh, own) = (self.fresh(now), key.to_owned());
+        let write = move |tx: &WriteTransaction| {
+            let stored: Option<SessionEntry> = store::get(&tx.open_table(store::SESSIONS)?, &own)?;
+            if let Some(refused) = patch.check(tx, &own, stored.as_ref())? {
+                return Ok(Err(refused));
+            }
+            let mut entry = stored.clone().unwrap_or_else(|| fresh.clone());
+            patch.apply(&mut entry, now);
+            store::put(&mut tx.open_table(store::SESSIONS)?, &own, &entry)?;
+            index::follow(tx, &own, stored.as_ref().map(Indexed::from).as_ref(), Some(&Indexed::from(&entry)))?;
+            Ok(Ok(entry))
+        };
+        self.store.write_then(write, self.touch(key)).await
+    }
+
     /// What changes an entry on disk.
     fn change<T: Send + 'static>(
         &self,
@@ -184,7 +210,7 @@ impl Sessions {
         move |_| touched.add(key)
     }
 
-    /// Removes a session; its transcript's lines come back when it had one.
+    /// Removes a session; gives the lines of its transcript, when that goes, too.
     ///
     /// # Errors
     /// When it cannot be stored: then it is still there.

@@ -41,8 +41,8 @@ impl Touched {
         }
     }
 
-    /// They have not been looked at after all.
-    pub fn forget(&self) {
+    /// The last look did not finish: the next one looks at all.
+    pub fn all_again(&self) {
         *self.lock() = Keys::All;
     }
 }
@@ -61,7 +61,7 @@ mod tests {
         assert_eq!(touched.take(), Some(BTreeSet::new()));
         (0..=MOST).for_each(|n| touched.add(n.to_string()));
         assert_eq!(touched.take(), None);
-        touched.forget();
+        touched.all_again();
         assert_eq!(touched.take(), None);
     }
 }

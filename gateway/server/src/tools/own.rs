@@ -16,7 +16,7 @@ use crate::{
     failure::Failure,
     limits::{TOOL_OUTPUT, TOOL_TIMEOUT, TOOL_TIMEOUT_MAX},
     rights::{self, Effect, Principal},
-    runs::{Runs, manager::Run},
+    runs::{Run, Runs},
     sessions::entry::Route,
 };
 

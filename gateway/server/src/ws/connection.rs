@@ -121,7 +121,7 @@ impl PendingHandshake {
     fn lock(&self) -> MutexGuard<'_, Option<(Slot, Arc<Meter>)>> {
         self.holds.locked()
     }
-    /// Hello.
+    /// Hello was accepted: the slot is free again, and the bound on bytes is lifted.
     fn known(&self) {
         if let Some((_, meter)) = self.lock().take() {
             meter.open();

@@ -23,7 +23,7 @@ pub const NO_ROOM: &str = "too many connections that have not signed in (gateway
 
 /// Where connections are counted together: this machine, or one network elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Place {
+enum Origin {
     Here,
     Elsewhere(IpAddr),
 }
@@ -34,7 +34,7 @@ pub struct Bounds {
     /// In all.
     pub total: usize,
     /// From this machine, or from one network elsewhere.
-    pub per_place: usize,
+    pub per_origin: usize,
     /// From accept to hello.
     pub time: Duration,
 }
@@ -48,8 +48,8 @@ impl Bounds {
 
 #[derive(Debug, Default)]
 struct Held {
-    /// By place, oldest first.
-    places: BTreeMap<Place, BTreeMap<u64, CancellationToken>>,
+    /// By origin, oldest first.
+    by_origin: BTreeMap<Origin, BTreeMap<u64, CancellationToken>>,
     next: u64,
     /// How many had to go since the log was told, and when that was.
     gone: u64,
@@ -57,28 +57,28 @@ struct Held {
 }
 
 impl Held {
-    fn count(&self, of: impl Fn(&Place) -> bool) -> usize {
-        self.places.iter().filter(|(place, _)| of(place)).map(|(_, held)| held.len()).sum()
+    fn count(&self, of: impl Fn(&Origin) -> bool) -> usize {
+        self.by_origin.iter().filter(|(origin, _)| of(origin)).map(|(_, held)| held.len()).sum()
     }
 
-    /// Ends the oldest of the place that holds most, so that a crowd makes room and not its neighbour.
-    fn make_room(&mut self, of: impl Fn(&Place) -> bool) {
-        let crowded = self.places.iter().filter(|(place, _)| of(place));
+    /// Ends the oldest of the origin that holds most, so that a crowd makes room and not its neighbour.
+    fn make_room(&mut self, of: impl Fn(&Origin) -> bool) {
+        let crowded = self.by_origin.iter().filter(|(origin, _)| of(origin));
         // Of equally crowded ones, that with the oldest.
         let crowded = crowded.max_by_key(|(_, held)| (held.len(), std::cmp::Reverse(held.keys().next().copied())));
-        let Some(place) = crowded.map(|(place, _)| *place) else { return };
-        let oldest = self.places.get(&place).and_then(|held| held.keys().next().copied());
-        if let Some(must_go) = oldest.and_then(|id| self.remove(place, id)) {
+        let Some(origin) = crowded.map(|(origin, _)| *origin) else { return };
+        let oldest = self.by_origin.get(&origin).and_then(|held| held.keys().next().copied());
+        if let Some(must_go) = oldest.and_then(|id| self.remove(origin, id)) {
             must_go.cancel();
             self.gone += 1;
         }
     }
 
-    fn remove(&mut self, place: Place, id: u64) -> Option<CancellationToken> {
-        let held = self.places.get_mut(&place)?;
+    fn remove(&mut self, origin: Origin, id: u64) -> Option<CancellationToken> {
+        let held = self.by_origin.get_mut(&origin)?;
         let token = held.remove(&id);
         if held.is_empty() {
-            self.places.remove(&place);
+            self.by_origin.remove(&origin);
         }
         token
     }
@@ -95,7 +95,7 @@ pub struct Slots {
 /// One counted connection; dropping it frees the place.
 pub struct Slot {
     slots: Arc<Slots>,
-    place: Place,
+    origin: Origin,
     id: u64,
     must_go: CancellationToken,
     /// Until then it has to have signed in.
@@ -119,13 +119,13 @@ impl Slots {
 
     /// A place for a connection from `ip`, on this machine (`is_here`) or elsewhere; another one may have to go for it.
     pub fn take(self: &Arc<Self>, ip: IpAddr, is_here: bool) -> Slot {
-        let place = if is_here { Place::Here } else { Place::Elsewhere(network_of(ip)) };
+        let origin = if is_here { Origin::Here } else { Origin::Elsewhere(network_of(ip)) };
         let now = self.clock.mono();
-        let Bounds { total, per_place, .. } = self.bounds;
-        let is_elsewhere = |place: &Place| *place != Place::Here;
+        let Bounds { total, per_origin, .. } = self.bounds;
+        let is_elsewhere = |origin: &Origin| *origin != Origin::Here;
         let mut held = self.lock();
-        if held.count(|p| *p == place) >= per_place {
-            held.make_room(|p| *p == place);
+        if held.count(|p| *p == origin) >= per_origin {
+            held.make_room(|p| *p == origin);
         } else if !is_here && held.count(is_elsewhere) >= total - self.bounds.reserve() {
             held.make_room(is_elsewhere);
         } else if held.count(|_| true) >= total {
@@ -143,10 +143,10 @@ impl Slots {
         }
         let (id, must_go) = (held.next, CancellationToken::new());
         held.next += 1;
-        held.places.entry(place).or_default().insert(id, must_go.clone());
+        held.by_origin.entry(origin).or_default().insert(id, must_go.clone());
         self.probe.always("connections.strangers_bounded", held.count(|_| true) <= total);
-        self.probe.always("connections.strangers_of_one_place_bounded", held.count(|p| *p == place) <= per_place);
-        Slot { slots: self.clone(), place, id, must_go, deadline: now + self.bounds.time }
+        self.probe.always("connections.strangers_of_one_place_bounded", held.count(|p| *p == origin) <= per_origin);
+        Slot { slots: self.clone(), origin, id, must_go, deadline: now + self.bounds.time }
     }
 }
 
@@ -159,7 +159,7 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.slots.lock().remove(self.place, self.id);
+        self.slots.lock().remove(self.origin, self.id);
     }
 }
 
@@ -169,8 +169,8 @@ mod tests {
 
     use super::*;
 
-    fn slots(total: usize, per_place: usize) -> Arc<Slots> {
-        Slots::new(Arc::new(OsClock), Bounds { total, per_place, time: Duration::from_secs(10) })
+    fn slots(total: usize, per_origin: usize) -> Arc<Slots> {
+        Slots::new(Arc::new(OsClock), Bounds { total, per_origin, time: Duration::from_secs(10) })
     }
 
     fn has_to_go(slot: &Slot) -> bool {

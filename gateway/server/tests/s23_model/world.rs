@@ -9,9 +9,7 @@ use std::{
 use fakes::telegram::FakeTelegram;
 use openclaw_platform::SpawnerExt as _;
 use openclaw_protocol::message::Content;
-use openclaw_server::{
-    ServerOptions, delivery, gateway::Gateway, hub::Connection, rights::Principal, runs::manager::Run,
-};
+use openclaw_server::{ServerOptions, delivery, gateway::Gateway, hub::Connection, rights::Principal, runs::Run};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 

@@ -26,7 +26,7 @@ pub type Client = WebSocketStream<DuplexStream>;
 
 /// Places for connections without hello.
 pub fn slots(gateway: &Gateway, total: usize) -> Arc<Slots> {
-    let bounds = Bounds { total, per_place: total, time: Duration::from_secs(10) };
+    let bounds = Bounds { total, per_origin: total, time: Duration::from_secs(10) };
     Slots::new(gateway.platform.clock.clone(), bounds)
 }
 

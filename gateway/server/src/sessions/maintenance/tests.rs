@@ -15,7 +15,7 @@ use crate::{
     rights::Principal,
     runs::{
         RunRequest,
-        queue::{Mode, Queueing},
+        request::{Mode, Queueing},
     },
 };
 
