@@ -2,7 +2,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::bounds;
+use crate::{AgentTools, bounds};
 
 /// `agents`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -224,7 +224,7 @@ pub struct AgentEntry {
     /// Sandbox.
     pub sandbox: Option<Value>,
     /// Tools.
-    pub tools: Option<Value>,
+    pub tools: Option<AgentTools>,
     /// Skills.
     pub skills: Option<Value>,
     /// Search in memory files.

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{ListEntry, Secret, bounds};
+use crate::{ListEntry, Secret, SessionTools, SubagentTools, ToolProfile, ToolRules, bounds};
 
 /// `gateway`: how this process listens, whom it lets in, its limits.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -301,7 +301,7 @@ pub enum Auto {
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Tools {
     /// Named set of tools.
-    pub profile: Option<String>,
+    pub profile: Option<ToolProfile>,
     /// Only these.
     pub allow: Option<Vec<String>>,
     /// These on top of the profile.
@@ -310,8 +310,8 @@ pub struct Tools {
     pub deny: Vec<String>,
     /// Running programs.
     pub exec: ExecTool,
-    /// Rules by provider.
-    pub by_provider: BTreeMap<String, Value>,
+    /// Rules by provider, or by `provider/model`.
+    pub by_provider: BTreeMap<String, ToolRules>,
     /// Search and fetch.
     pub web: Option<Value>,
     /// Understanding of images, audio, video.
@@ -325,9 +325,19 @@ pub struct Tools {
     /// Tools outside the sandbox.
     pub elevated: Option<Value>,
     /// Tools of sub-agents.
-    pub subagents: Option<Value>,
+    pub subagents: Option<SubagentTools>,
+    /// Tools that show sessions.
+    pub sessions: SessionTools,
     /// Tools inside the sandbox.
     pub sandbox: Option<Value>,
+}
+
+impl Tools {
+    /// Its rules without those of providers.
+    pub fn rules(&self) -> ToolRules {
+        let Self { profile, allow, also_allow, deny, .. } = self.clone();
+        ToolRules { profile, allow, also_allow, deny }
+    }
 }
 
 /// `tools.exec`: running programs.

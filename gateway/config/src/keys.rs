@@ -21,7 +21,7 @@ impl std::fmt::Display for Meaning {
 }
 
 /// Keys that files have and the types do not. `*` is any key, `[]` any position; what stands below belongs to the key.
-pub const KEYS: [(&str, Meaning); 36] = [
+pub const KEYS: [(&str, Meaning); 35] = [
     ("acp", Meaning::NoEffect),
     ("agents.defaults.authInheritance", Meaning::NoEffect),
     ("agents.defaults.bootstrapTotalMaxChars", Meaning::NoEffect),
@@ -57,11 +57,10 @@ pub const KEYS: [(&str, Meaning); 36] = [
     ("session.maintenance.rotateBytes", Meaning::NoEffect),
     ("telemetry", Meaning::NoEffect),
     ("tools.fs", Meaning::NotInForce),
-    ("tools.sessions", Meaning::NotInForce),
 ];
 
 /// Places of keys that say who may do what; a slip beside one of them was meant to be it.
-const PROTECTING: [&str; 22] = [
+const PROTECTING: [&str; 26] = [
     "gateway.auth",
     "gateway.bind",
     "channels.*.dmPolicy",
@@ -84,6 +83,10 @@ const PROTECTING: [&str; 22] = [
     "tools.byProvider.*.deny",
     "agents.list[].tools.allow",
     "agents.list[].tools.deny",
+    "agents.list[].tools.byProvider.*.allow",
+    "agents.list[].tools.byProvider.*.deny",
+    "tools.subagents.tools.allow",
+    "tools.subagents.tools.deny",
 ];
 
 /// Sections that nothing here reads, so that a secret that is missing in them is missed by nobody.

@@ -45,6 +45,7 @@ mod strength;
 mod telegram;
 mod text;
 mod tolerance;
+mod tool_rules;
 mod typed;
 mod vars;
 
@@ -76,3 +77,4 @@ pub use secret_names::is_secret_name;
 pub use strength::{STRONG_BITS, token_bits, weakness};
 pub use telegram::*;
 pub use text::read_value;
+pub use tool_rules::*;

@@ -158,6 +158,8 @@ fn misread(path: &Path) -> Verdict {
         "security" => json!("deny"),
         "ask" => json!("always"),
         "mode" if key_of(&path.parent()) == "sandbox" => json!("all"),
+        "profile" => json!("minimal"),
+        "visibility" => json!("self"),
         "allowFrom" | "groupAllowFrom" | "trustedProxies" | "allowedOrigins" | "allow" => json!([]),
         _ => {
             return match path.segments() {

@@ -131,7 +131,7 @@ impl Gateway {
         let settings = Settings::new(config.clone());
         let sessions = Arc::new(Sessions::new(store.clone(), entropy.fork("sessions")));
         let idempotency =
-            Idempotency::load(store.clone(), clock.clone(), settings.clone())?.watched(platform.probe.clone());
+            Idempotency::new(store.clone(), clock.clone(), settings.clone()).watched(platform.probe.clone());
         let idempotency = Arc::new(idempotency);
         let channels = Arc::new(Channels::open(&platform, &store, &options)?);
         let delivery = Arc::new(Delivery::load(

@@ -1,11 +1,11 @@
 //! Same key, same answer, one effect: also across a restart (decision D19, known-failures F16).
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use data_encoding::HEXLOWER;
 use indexmap::IndexMap;
 use openclaw_platform::{
-    Clock, ClockExt as _, Millis, Mono, NoProbe, Probe,
+    Clock, ClockExt as _, Millis, Moment, Mono, NoProbe, Probe,
     sync::LockExt as _,
     sync::{Arc, Mutex, MutexGuard, Notify},
 };
@@ -45,6 +45,12 @@ pub struct Record {
     payload: Option<Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     error: Option<ErrorShape>,
+}
+
+/// When an answer was given; the answer itself is not looked at.
+#[derive(Deserialize)]
+struct Head {
+    at: Millis,
 }
 
 /// What a key is good for now.
@@ -188,39 +194,22 @@ impl Bounds {
     }
 }
 
-/// All keys, oldest first; bounded in age and number.
+/// The keys of this process, oldest first, bounded in age and number; those of an earlier one are in the database.
 pub struct Idempotency {
     store: Store,
     clock: Arc<dyn Clock>,
+    /// Ages of what an earlier process answered count from here on.
+    started: Moment,
     slots: Mutex<IndexMap<String, Slot>>,
     settings: Settings,
     probe: Arc<dyn Probe>,
 }
 
 impl Idempotency {
-    /// Reads what an earlier process answered.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub fn load(store: Store, clock: Arc<dyn Clock>, settings: Settings) -> Result<Self, StoreError> {
-        let now = clock.moment();
-        let Bounds { ttl_ms, max } = Bounds::of(&settings);
-        // The database may hold more than count, until the next sweep: only what counts is kept at any moment.
-        let mut newest: BTreeMap<(Millis, String), String> = BTreeMap::new();
-        let keep = |key, record: Record| {
-            if now.wall.saturating_sub(record.at) < ttl_ms {
-                newest.insert((record.at, key), record.hash);
-            }
-            if newest.len() > max {
-                newest.pop_first();
-            }
-        };
-        store.read(|tx| store::each(tx, store::DEDUPE, keep))?;
-        let slots = newest
-            .into_iter()
-            .map(|((at, key), hash)| (key, Slot::Done { hash, since: now.mono_of(at), answer: Kept::Stored }));
-        let slots = Mutex::new(slots.collect());
-        Ok(Self { store, clock, slots, settings, probe: Arc::new(NoProbe) })
+    /// What an earlier process answered is in the database, and looked up when it is asked for (F55).
+    pub fn new(store: Store, clock: Arc<dyn Clock>, settings: Settings) -> Self {
+        let started = clock.moment();
+        Self { store, clock, started, slots: Mutex::default(), settings, probe: Arc::new(NoProbe) }
     }
 
     /// The same, watched.
@@ -252,11 +241,15 @@ impl Idempotency {
         let name = format!("{method}:{identity}:{key}");
         let hash = hash(params);
         let bounds = Bounds::of(&self.settings);
+        let is_here = self.lock().contains_key(&name);
+        if let Some(record) = if is_here { None } else { self.earlier(&name, bounds.ttl())? } {
+            self.probe.sometimes("idempotency.answered_again");
+            return if record.hash == hash { Ok(Check::Done(record)) } else { Err(self.mismatch()) };
+        }
         let mut slots = self.lock();
         if slots.get(&name).is_some_and(|s| self.is_expired(s, bounds.ttl())) {
             slots.shift_remove(&name);
         }
-        let other = || ErrorShape::invalid("IDEMPOTENCY_MISMATCH", "idempotencyKey was used with other parameters");
         match slots.get(&name) {
             Some(Slot::Done { hash: used, answer, .. }) if *used == hash => {
                 self.probe.sometimes("idempotency.answered_again");
@@ -274,10 +267,7 @@ impl Idempotency {
                 self.probe.sometimes("idempotency.joined_under_way");
                 return Ok(Check::InFlight(*at, pending.clone()));
             }
-            Some(_) => {
-                self.probe.sometimes("idempotency.other_parameters");
-                return Err(other());
-            }
+            Some(_) => return Err(self.mismatch()),
             None => {}
         }
         // More than one where fewer may be kept than before.
@@ -325,6 +315,31 @@ impl Idempotency {
                 pending.known.notify_waiters();
             }
         }
+    }
+
+    fn mismatch(&self) -> ErrorShape {
+        self.probe.sometimes("idempotency.other_parameters");
+        ErrorShape::invalid("IDEMPOTENCY_MISMATCH", "idempotencyKey was used with other parameters")
+    }
+
+    /// What an earlier process answered, while it counts. Nothing of it is in memory, so that a start costs the same however
+    /// much was answered before it.
+    fn earlier(&self, name: &str, ttl: Duration) -> Result<Option<Record>, ErrorShape> {
+        if self.uptime() >= ttl {
+            return Ok(None);
+        }
+        let stored = self.store.read(|tx| store::get::<Record>(&tx.open_table(store::DEDUPE)?, name));
+        let stored = stored.map_err(|error| wire_error::storage(&error))?;
+        Ok(stored.filter(|record| self.age(record.at) < ttl))
+    }
+
+    fn uptime(&self) -> Duration {
+        self.clock.mono().duration_since(self.started.mono)
+    }
+
+    /// How old an answer of an earlier process is: the wall clock is asked once, at the start (F23).
+    fn age(&self, at: Millis) -> Duration {
+        self.started.age(at) + self.uptime()
     }
 
     /// The answer that the database has.
@@ -387,12 +402,7 @@ impl Idempotency {
         let ttl = Bounds::of(&self.settings).ttl();
         self.lock().retain(|_, s| !self.is_expired(s, ttl));
         self.forget_stored()?;
-        let stored = self.store.read(|tx| store::keys(tx, store::DEDUPE))?;
-        // A key is in memory for as long as it counts, and while its run goes on.
-        let old: Vec<String> = {
-            let slots = self.lock();
-            stored.into_iter().filter(|key| !slots.contains_key(key)).collect()
-        };
+        let old = self.too_old()?;
         if old.is_empty() {
             return Ok(());
         }
@@ -404,6 +414,36 @@ impl Idempotency {
             Ok(())
         };
         self.store.write(remove).await
+    }
+
+    /// Keys of stored answers that do not count any more. One of this process is in memory for as long as it counts, and while
+    /// its run goes on; of those of an earlier one the newest count, by their age.
+    fn too_old(&self) -> Result<Vec<String>, StoreError> {
+        let Bounds { ttl_ms, max } = Bounds::of(&self.settings);
+        let ttl = Duration::from_millis(ttl_ms);
+        let of_others = |keys: Vec<String>| {
+            let slots = self.lock();
+            keys.into_iter().filter(|key| !slots.contains_key(key)).collect::<Vec<String>>()
+        };
+        if self.uptime() >= ttl {
+            return Ok(of_others(self.store.read(|tx| store::keys(tx, store::DEDUPE))?));
+        }
+        let mut newest: BTreeSet<(Millis, String)> = BTreeSet::new();
+        let mut old = Vec::new();
+        let sort = |key, head: Head| {
+            if self.age(head.at) >= ttl {
+                old.push(key);
+                return;
+            }
+            newest.insert((head.at, key));
+            if newest.len() > max
+                && let Some((_, key)) = newest.pop_first()
+            {
+                old.push(key);
+            }
+        };
+        self.store.read(|tx| store::each(tx, store::DEDUPE, sort))?;
+        Ok(of_others(old))
     }
 
     /// Answers that the database has, too, need no memory: they were stored with what came of the request.
@@ -541,7 +581,7 @@ mod tests {
     async fn another_configuration_counts_at_once() {
         let platform = os::without_files();
         let (store, settings) = (crate::schema::open(&platform).unwrap(), Settings::new(remembering(60_000, 20)));
-        let keys = Idempotency::load(store, platform.clock.clone(), settings.clone()).unwrap();
+        let keys = Idempotency::new(store, platform.clock.clone(), settings.clone());
         let ask = |key: &str| keys.check("send", "me", key, &1, 1).unwrap();
         for n in 0..20 {
             let Check::New(claim) = ask(&n.to_string()) else { panic!("{n} is new") };
@@ -557,14 +597,13 @@ mod tests {
         assert!(matches!(ask("19"), Check::New(_)));
     }
 
-    /// What an earlier process left beyond the bound, before anybody swept, takes no memory (F55).
+    /// A start reads nothing of what an earlier process answered; of what that left beyond the bound the newest stay (F55).
     #[tokio::test(start_paused = true)]
-    async fn f55_a_start_takes_no_more_keys_than_count() {
+    async fn f55_a_start_reads_no_answers_and_a_sweep_keeps_the_newest() {
         let platform = os::without_files();
         let store = crate::schema::open(&platform).unwrap();
-        let open = |max| {
-            Idempotency::load(store.clone(), platform.clock.clone(), Settings::new(remembering(60_000, max))).unwrap()
-        };
+        let open =
+            |max| Idempotency::new(store.clone(), platform.clock.clone(), Settings::new(remembering(60_000, max)));
         let keys = open(100);
         for n in 0..20 {
             let Ok(Check::New(claim)) = keys.check("send", "me", &format!("{n:02}"), &1, 1) else {
@@ -574,12 +613,18 @@ mod tests {
             keys.finish_durably(&claim, record).await.unwrap();
         }
         let keys = open(5);
-        assert_eq!(
-            keys.lock().keys().collect::<Vec<_>>(),
-            ["15", "16", "17", "18", "19"].map(|n| format!("send:me:{n}")).each_ref()
-        );
+        assert!(keys.lock().is_empty());
         keys.sweep().await.unwrap();
-        assert_eq!(store.read(|tx| store::keys(tx, store::DEDUPE)).unwrap().len(), 5);
+        let left = ["15", "16", "17", "18", "19"].map(|n| format!("send:me:{n}"));
+        assert_eq!(store.read(|tx| store::keys(tx, store::DEDUPE)).unwrap(), left);
+        let ask = |key: &str| keys.check("send", "me", key, &1, 1);
+        assert!(matches!(ask("19"), Ok(Check::Done(_))) && matches!(ask("14"), Ok(Check::New(_))));
+        assert!(keys.check("send", "me", "18", &2, 1).is_err(), "with other parameters");
+        // What is too old goes, with its key.
+        tokio::time::advance(Duration::from_mins(1)).await;
+        assert!(matches!(ask("17"), Ok(Check::New(_))));
+        keys.sweep().await.unwrap();
+        assert!(store.read(|tx| store::keys(tx, store::DEDUPE)).unwrap().len() <= 1);
     }
 
     /// What was answered takes no memory once the database has it, and is answered again all the same (F55).
@@ -587,8 +632,7 @@ mod tests {
     async fn f55_answers_are_read_when_they_are_asked_for() {
         let platform = os::without_files();
         let store = crate::schema::open(&platform).unwrap();
-        let keys =
-            Idempotency::load(store.clone(), platform.clock.clone(), Settings::new(remembering(60_000, 100))).unwrap();
+        let keys = Idempotency::new(store.clone(), platform.clock.clone(), Settings::new(remembering(60_000, 100)));
         let now = platform.clock.wall();
         let ask = |keys: &Idempotency, key: &str| keys.check("send", "me", key, &1, now).unwrap();
         let claim = |key: &str| match ask(&keys, key) {
@@ -620,7 +664,7 @@ mod tests {
             assert_eq!(record.payload, answer(n), "{key}");
         }
         // A start reads no answer either.
-        let again = Idempotency::load(store, platform.clock.clone(), Settings::new(remembering(60_000, 100))).unwrap();
+        let again = Idempotency::new(store, platform.clock.clone(), Settings::new(remembering(60_000, 100)));
         let Check::Done(record) = ask(&again, "durable") else { panic!("it was answered") };
         assert_eq!(record.payload, answer(1));
     }
@@ -630,7 +674,7 @@ mod tests {
     async fn a_key_that_is_held_is_free_again_unless_its_request_is_accepted() {
         let platform = os::without_files();
         let store = crate::schema::open(&platform).unwrap();
-        let keys = Idempotency::load(store, platform.clock.clone(), Settings::new(remembering(60_000, 100))).unwrap();
+        let keys = Idempotency::new(store, platform.clock.clone(), Settings::new(remembering(60_000, 100)));
         let keys = Arc::new(keys);
         let ask = || keys.check("send", "me", "k", &1, 1).unwrap();
         let Check::New(claim) = ask() else { panic!("it is new") };
@@ -649,7 +693,7 @@ mod tests {
         let platform = os::without_files();
         let store = crate::schema::open(&platform).unwrap();
         let settings = Settings::new(remembering(60_000, 100));
-        let keys = Idempotency::load(store.clone(), platform.clock.clone(), settings).unwrap();
+        let keys = Idempotency::new(store.clone(), platform.clock.clone(), settings);
         let claim = |key: &str| match keys.check("send", "me", key, &1, 1).unwrap() {
             Check::New(claim) => claim,
             Check::InFlight(..) | Check::Done(_) => panic!("{key} is new"),

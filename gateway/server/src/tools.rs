@@ -7,13 +7,14 @@
 mod masked;
 mod nodes;
 mod own;
+mod rules;
 mod sessions;
 
 use std::{path::PathBuf, sync::Arc};
 
 pub use masked::Masked;
 use openclaw_agent::tool::{Exec, Tool};
-use openclaw_config::{ExecAsk, ExecSecurity, Tools};
+use openclaw_config::{Config, ExecAsk, ExecSecurity, ModelRef};
 use openclaw_platform::Platform;
 
 use crate::{
@@ -43,19 +44,12 @@ const TOOLS: [(&str, bool); 8] = [
     ("sessions_history", false),
 ];
 
-/// `tools.allow` and `tools.deny`; `*` stands for all, denying wins.
-pub fn is_allowed(tools: &Tools, name: &str) -> bool {
-    let named = |list: &[String]| list.iter().any(|t| t.trim() == name || t.trim() == "*");
-    let also = tools.also_allow.as_deref().is_some_and(named);
-    !named(&tools.deny) && (also || tools.allow.as_deref().is_none_or(named))
-}
-
 /// May a tool be called over HTTP? What is harmless, and what `allowed` names; `*` names nothing (S09). Asked by nobody yet:
 /// the route comes with the web surface.
-pub fn is_open_over_http(tools: &Tools, allowed: &[String], name: &str) -> bool {
+pub fn is_open_over_http(config: &Config, run: &rules::Named<'_>, allowed: &[String], name: &str) -> bool {
     let known = TOOLS.iter().find(|(tool, _)| *tool == name);
     let named = allowed.iter().any(|t| t.trim() == name);
-    is_allowed(tools, name) && known.is_some_and(|(_, dangerous)| !dangerous || named)
+    rules::is_allowed(config, run, name) && known.is_some_and(|(_, dangerous)| !dangerous || named)
 }
 
 /// What tools use.
@@ -100,7 +94,13 @@ impl Offered {
 
 impl Toolbox for Offered {
     /// None unless who asked may have commands run (D47).
-    fn for_run(&self, runs: &Arc<Runs>, run: &Arc<Run>, entry: &SessionEntry) -> Vec<Arc<dyn Tool>> {
+    fn for_run(
+        &self,
+        runs: &Arc<Runs>,
+        run: &Arc<Run>,
+        entry: &SessionEntry,
+        models: &[ModelRef],
+    ) -> Vec<Arc<dyn Tool>> {
         let deps = &self.0;
         let config = deps.settings.get();
         if run.request.is_nested || !rights::may(&config, &run.request.by, Effect::Commands) {
@@ -116,7 +116,8 @@ impl Toolbox for Offered {
             Arc::new(Exec::new(processes, deps.workspace.clone(), gate)) as Arc<dyn Tool>
         };
         let forbidden = config.tools.exec.security == Some(ExecSecurity::Deny) || asked.0 == Some(ExecSecurity::Deny);
-        let names = TOOLS.iter().map(|(name, _)| *name).filter(|name| is_allowed(&config.tools, name));
+        let named = rules::Named { agent, session, models };
+        let names = TOOLS.iter().map(|(name, _)| *name).filter(|name| rules::is_allowed(&config, &named, name));
         names
             .filter_map(|name| match name {
                 "exec" => (!forbidden).then(exec),
@@ -146,14 +147,19 @@ fn ask(word: Option<&str>) -> Option<ExecAsk> {
 
 #[cfg(test)]
 mod tests {
+    use openclaw_config::Tools;
+
     use super::*;
 
     fn names(list: &[&str]) -> Vec<String> {
         list.iter().map(|t| (*t).to_owned()).collect()
     }
 
+    const RUN: rules::Named<'_> = rules::Named { agent: "main", session: "agent:main:main", models: &[] };
+
     fn open(tools: &Tools, allowed: &[&str]) -> Vec<&'static str> {
-        TOOLS.iter().map(|(t, _)| *t).filter(|t| is_open_over_http(tools, &names(allowed), t)).collect()
+        let config = Config { tools: tools.clone(), ..Config::default() };
+        TOOLS.iter().map(|(t, _)| *t).filter(|t| is_open_over_http(&config, &RUN, &names(allowed), t)).collect()
     }
 
     /// Written out by hand: what can run commands, reach people or start work needs its name. S09 itself is not claimed
@@ -166,20 +172,7 @@ mod tests {
         assert_eq!(open(&Tools::default(), &["exec"])[0], "exec");
         let denied = Tools { deny: names(&["exec"]), ..Tools::default() };
         assert_eq!(open(&denied, &["exec"]), harmless);
-        assert!(!is_open_over_http(&Tools::default(), &names(&["made_up"]), "made_up"));
-    }
-
-    #[test]
-    fn allow_and_deny() {
-        let allowed = |tools: Tools| TOOLS.iter().filter(|(t, _)| is_allowed(&tools, t)).count();
-        assert_eq!(allowed(Tools::default()), TOOLS.len());
-        assert_eq!(allowed(Tools { deny: names(&["*"]), ..Tools::default() }), 0);
-        assert_eq!(allowed(Tools { allow: Some(names(&["exec", "node_run"])), ..Tools::default() }), 2);
-        assert_eq!(allowed(Tools { allow: Some(vec![]), also_allow: Some(names(&["exec"])), ..Tools::default() }), 1);
-        assert_eq!(
-            allowed(Tools { deny: names(&["exec"]), also_allow: Some(names(&["exec"])), ..Tools::default() }),
-            7
-        );
+        assert!(!is_open_over_http(&Config::default(), &RUN, &names(&["made_up"]), "made_up"));
     }
 
     /// A word that is no policy counts as the strictest one.

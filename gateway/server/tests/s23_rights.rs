@@ -219,8 +219,12 @@ async fn s28_tools_are_offered_by_principal() {
         let gateway = gateway_on(openclaw_platform::os::without_files(), config(more));
         for (name, row) in MATRIX {
             let expected = plain(row).as_bytes()[8] == b'+' || (callers && CALLERS.contains(name));
-            let offered =
-                gateway.tools.for_run(&gateway.runs, &run_of(&gateway, &principal(name)), &SessionEntry::default());
+            let offered = gateway.tools.for_run(
+                &gateway.runs,
+                &run_of(&gateway, &principal(name)),
+                &SessionEntry::default(),
+                &[],
+            );
             assert_eq!(!offered.is_empty(), expected, "{name}");
         }
     }
@@ -235,10 +239,10 @@ async fn s28_a_nested_run_has_no_tools() {
     assert!(
         !gateway
             .tools
-            .for_run(&gateway.runs, &run_of(&gateway, &Principal::Gateway), &SessionEntry::default())
+            .for_run(&gateway.runs, &run_of(&gateway, &Principal::Gateway), &SessionEntry::default(), &[])
             .is_empty()
     );
-    assert!(gateway.tools.for_run(&gateway.runs, &Arc::new(nested), &SessionEntry::default()).is_empty());
+    assert!(gateway.tools.for_run(&gateway.runs, &Arc::new(nested), &SessionEntry::default(), &[]).is_empty());
 }
 
 /// A tool reaches no further than who asked for the run, also when its run may have commands (D47, D48).
@@ -250,7 +254,7 @@ async fn s23_a_tool_reaches_no_further_than_its_principal() {
         gateway.sessions.update(key, 1, |e| e.updated_at = 1, |_, _| Ok(())).await.unwrap();
     }
     let guest = run_of(&gateway, &person(Standing::Alone));
-    let tools = gateway.tools.for_run(&gateway.runs, &guest, &SessionEntry::default());
+    let tools = gateway.tools.for_run(&gateway.runs, &guest, &SessionEntry::default(), &[]);
     let say = async |name: &str, arguments: serde_json::Value| {
         let tool = tools.iter().find(|t| t.spec().name == name).unwrap();
         let output = tool.call(arguments).await;

@@ -16,8 +16,8 @@ use shuttle::{future::block_on, thread};
 
 fn keys(world: &World) -> (Store, Arc<Idempotency>) {
     let store = world.store();
-    let keys = Idempotency::load(store.clone(), world.platform().clock, Settings::new(Arc::default()));
-    (store, Arc::new(keys.expect("the database can be read")))
+    let keys = Idempotency::new(store.clone(), world.platform().clock, Settings::new(Arc::default()));
+    (store, Arc::new(keys))
 }
 
 /// A request with the key: does it when it is the first, else takes the other's answer. `refuse` says which effect is none.

@@ -159,8 +159,7 @@ impl Process {
         let store = crate::schema::open(&platform).unwrap();
         let mut channels = Channels::open(&platform, &store, &options).unwrap();
         channels.put(wire.clone());
-        let idempotency =
-            Idempotency::load(store.clone(), platform.clock.clone(), Settings::new(Arc::default())).unwrap();
+        let idempotency = Idempotency::new(store.clone(), platform.clock.clone(), Settings::new(Arc::default()));
         let idempotency = Arc::new(idempotency);
         let deps = Deps {
             store: store.clone(),

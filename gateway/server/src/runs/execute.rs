@@ -154,7 +154,7 @@ async fn never_began(runs: &Arc<Runs>, run: &Run, error: &ErrorShape) {
 async fn attempt(runs: &Arc<Runs>, run: &Arc<Run>, started_at: Millis) -> Result<Outcome, AttemptError> {
     let request = &run.request;
     let entry = open_session(runs, run, started_at).await?;
-    let models = choose_models(runs, &request.session_key, &entry)?;
+    let (models, named) = choose_models(runs, &request.session_key, &entry)?;
     let (sessions, session_id) = (runs.deps.sessions.clone(), entry.session_id.clone());
     let history = runs.deps.platform.tasks.blocking(move || sessions.messages(&session_id, CONTEXT_MESSAGES)).await;
     let history = history.ok_or(AttemptError::Stopped)?.map_err(broken)?;
@@ -173,7 +173,7 @@ async fn attempt(runs: &Arc<Runs>, run: &Arc<Run>, started_at: Millis) -> Result
         system: system_prompt(runs, run, started_at),
         history: whole_turns(history),
         input,
-        tools: runs.tools(run, &entry),
+        tools: runs.tools(run, &entry, &named),
         thinking: request.thinking.clone().or_else(|| entry.thinking_level.clone()).or(default_thinking),
         deadline: request.timeout,
         cancel: run.cancel.clone(),
@@ -330,8 +330,12 @@ async fn open_session(runs: &Arc<Runs>, run: &Run, now: Millis) -> Result<Sessio
     updated.map(|(entry, ())| entry).map_err(broken)
 }
 
-/// The session's own model, else its agent's, then the fallbacks.
-fn choose_models(runs: &Runs, key: &str, entry: &SessionEntry) -> Result<Vec<ModelChoice>, ErrorShape> {
+/// The session's own model, else its agent's, then the fallbacks: those that can be asked, and the names of all.
+fn choose_models(
+    runs: &Runs,
+    key: &str,
+    entry: &SessionEntry,
+) -> Result<(Vec<ModelChoice>, Vec<ModelRef>), ErrorShape> {
     let config = runs.deps.settings.get();
     let agent = sessions::key::agent_of(&config, key);
     let own = entry.provider_override.clone().zip(entry.model_override.clone());
@@ -359,7 +363,7 @@ fn choose_models(runs: &Runs, key: &str, entry: &SessionEntry) -> Result<Vec<Mod
     if choices.is_empty() {
         return Err(ErrorShape::unavailable("NO_MODEL", why.join("; ")));
     }
-    Ok(choices)
+    Ok((choices, std::iter::once(primary).chain(fallbacks).collect()))
 }
 
 fn system_prompt(runs: &Runs, run: &Run, now: Millis) -> String {

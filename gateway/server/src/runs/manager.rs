@@ -8,6 +8,7 @@ use std::{
 };
 
 use openclaw_agent::tool::Tool;
+use openclaw_config::ModelRef;
 use openclaw_platform::{
     ClockExt as _, Millis, Mono, Platform, SpawnerExt as _,
     sync::LockExt as _,
@@ -99,7 +100,15 @@ pub struct Deps {
 /// Who offers tools to runs.
 pub trait Toolbox: Send + Sync {
     /// Those of this run, in its session: none unless who asked may have commands run (D47).
-    fn for_run(&self, runs: &Arc<Runs>, run: &Arc<Run>, entry: &SessionEntry) -> Vec<Arc<dyn Tool>>;
+    ///
+    /// `models` are all that the run may come to ask.
+    fn for_run(
+        &self,
+        runs: &Arc<Runs>,
+        run: &Arc<Run>,
+        entry: &SessionEntry,
+        models: &[ModelRef],
+    ) -> Vec<Arc<dyn Tool>>;
 }
 
 /// All runs.
@@ -165,9 +174,14 @@ impl Runs {
     }
 
     /// The tools of a run.
-    pub(super) fn tools(self: &Arc<Self>, run: &Arc<Run>, entry: &SessionEntry) -> Vec<Arc<dyn Tool>> {
+    pub(super) fn tools(
+        self: &Arc<Self>,
+        run: &Arc<Run>,
+        entry: &SessionEntry,
+        models: &[ModelRef],
+    ) -> Vec<Arc<dyn Tool>> {
         let toolbox = self.toolbox.get().and_then(Weak::upgrade);
-        toolbox.map_or_else(Vec::new, |toolbox| toolbox.for_run(self, run, entry))
+        toolbox.map_or_else(Vec::new, |toolbox| toolbox.for_run(self, run, entry, models))
     }
 
     /// True when the session's reset is due (section 6).

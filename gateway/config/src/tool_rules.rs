@@ -1,0 +1,98 @@
+//! Which tools an agent may use (D38).
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// A named set of tools.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ToolProfile {
+    /// Talking only.
+    Minimal,
+    /// Programs, files and sessions.
+    Coding,
+    /// Messages and sessions.
+    Messaging,
+    /// All.
+    Full,
+}
+
+/// Limits of one place: all of them hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct ToolRules {
+    /// Named set of tools.
+    pub profile: Option<ToolProfile>,
+    /// Only these.
+    pub allow: Option<Vec<String>>,
+    /// These on top of profile and `allow`.
+    pub also_allow: Option<Vec<String>>,
+    /// Never these.
+    pub deny: Vec<String>,
+}
+
+/// `agents.list[].tools`: what one agent may call; `tools` holds for it as well.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct AgentTools {
+    /// Takes the place of `tools.profile`.
+    pub profile: Option<ToolProfile>,
+    /// Only these.
+    pub allow: Option<Vec<String>>,
+    /// These on top of profile and `allow`.
+    pub also_allow: Option<Vec<String>>,
+    /// Never these.
+    pub deny: Vec<String>,
+    /// Rules by provider, or by `provider/model`.
+    pub by_provider: BTreeMap<String, ToolRules>,
+    /// Running programs.
+    pub exec: Option<Value>,
+    /// Tools outside the sandbox.
+    pub elevated: Option<Value>,
+    /// Tools inside the sandbox.
+    pub sandbox: Option<Value>,
+}
+
+/// `tools.subagents`: what sub-agents may call.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct SubagentTools {
+    /// Their model.
+    pub model: Option<Value>,
+    /// Their limits.
+    pub tools: ToolRules,
+}
+
+/// Which sessions the session tools show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SessionVisibility {
+    /// The run's own.
+    #[serde(rename = "self")]
+    Own,
+    /// Its own, and those that it has begun.
+    Tree,
+    /// Those of its agent.
+    Agent,
+    /// All.
+    All,
+}
+
+/// `tools.sessions`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct SessionTools {
+    /// Less than `all` takes the session tools away: this version cannot show a part (D38).
+    pub visibility: Option<SessionVisibility>,
+}
+
+impl AgentTools {
+    /// Its rules without those of providers.
+    pub fn rules(&self) -> ToolRules {
+        let Self { profile, allow, also_allow, deny, .. } = self.clone();
+        ToolRules { profile, allow, also_allow, deny }
+    }
+}
