@@ -16,7 +16,7 @@ use tracing::level_filters::LevelFilter;
 use crate::{
     args::{Auth, BindMode, Level, RunArgs, SetupArgs},
     config_file::{self, State},
-    env,
+    config_watch, env,
     env::PortSource,
     failure::Failure,
     logging::{LogOptions, file::Bounds, filter},
@@ -26,6 +26,7 @@ use crate::{
 };
 
 /// A start, ready to be made.
+#[derive(Clone)]
 pub struct Plan {
     /// The configuration in force.
     pub config: Arc<Config>,
@@ -51,6 +52,10 @@ pub struct Plan {
     pub log_file: PathBuf,
     /// For the log, once it runs.
     pub warnings: Vec<String>,
+    /// What was read of the file.
+    pub loaded: Arc<Loaded>,
+    /// The version of the file that this was.
+    pub stamp: u64,
     /// Every secret known, for the log to hide.
     secrets: Vec<String>,
 }
@@ -67,10 +72,16 @@ impl Plan {
             output::note(format!("Wrote {} with a fresh token and the echo model.", paths.config.display()));
         }
         let exists = config_file::read(&paths.config)?.is_some();
-        let Loaded { config, value, mut warnings, secrets: found, .. } = match config_file::load(session)? {
-            State::Valid(loaded) => *loaded,
+        // Before it is read: an edit in between is seen as one.
+        let before = config_watch::stamp(&paths.config, &[]);
+        let loaded = match config_file::load(session)? {
+            State::Valid(loaded) => Arc::new(*loaded),
             State::Invalid(problems) => return Err(Failure::problems(&paths.config, &problems)),
         };
+        let included: Vec<PathBuf> = loaded.files.iter().map(PathBuf::from).collect();
+        let is_alone = included.is_empty();
+        let stamp = if is_alone { before } else { config_watch::stamp(&paths.config, &included) };
+        let Loaded { config, value, mut warnings, secrets: found, .. } = (*loaded).clone();
         if !args.allow_unconfigured {
             check_mode(session, &config, exists)?;
         }
@@ -118,8 +129,15 @@ impl Plan {
             protected,
             log_file,
             warnings,
+            loaded,
+            stamp,
             secrets,
         })
+    }
+
+    /// Every secret that this start knows.
+    pub fn secrets(&self) -> &[String] {
+        &self.secrets
     }
 
     /// How this start logs.

@@ -1,16 +1,23 @@
 //! `openclaw gateway`: from a checked plan to a running server.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use openclaw_channels::table::TABLE;
 use openclaw_config::{own_secrets_in, read_value};
 use openclaw_platform::{
-    SpawnerExt as _, Storage,
+    Clock as _, Mono, SpawnerExt as _, Storage,
     os::{OsClock, OsSpawner, temporary},
     select,
     sync::LockExt as _,
 };
-use openclaw_server::{Control, HostInfo, ServeError, ServerOptions, options::OwnSecrets, store::StoreError};
+use openclaw_server::{
+    Control, HostInfo, Listening, ServeError, ServerOptions, Watched, options::OwnSecrets, store::StoreError,
+};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, oneshot},
@@ -22,6 +29,7 @@ use crate::{
     commands::{self, health::stopwatch},
     config_around::Around,
     config_file,
+    config_watch::ConfigWatch,
     failure::Failure,
     force,
     gateway_plan::Plan,
@@ -48,7 +56,7 @@ pub async fn run(session: &Session, args: &RunArgs) -> Result<(), Failure> {
     for warning in plan.warnings.iter().chain(&OsClock.trouble()) {
         tracing::warn!("{warning}");
     }
-    let result = serve(session, args, plan, log.clone(), elapsed).await;
+    let result = serve(session, args, plan, log.clone(), Box::new(elapsed)).await;
     if let Err(failure) = &result {
         tracing::error!("{failure}");
     }
@@ -61,7 +69,7 @@ async fn serve(
     args: &RunArgs,
     plan: Plan,
     log: LogGuard,
-    elapsed: impl Fn() -> u128,
+    mut elapsed: Box<dyn Fn() -> u128>,
 ) -> Result<(), Failure> {
     let state_dir = session.paths.state_dir.clone();
     let platform = openclaw_platform::os::platform(&state_dir)
@@ -80,47 +88,122 @@ async fn serve(
         plan.log_file.display()
     );
     more_files();
-    let (port, source) = (plan.port, plan.port_source.as_str());
-    make_workspace(&plan.workspace)?;
-    let options = options(session, args, plan, log_file, log);
-    let (control, orders) = mpsc::channel(4);
+    let (control, mut orders) = mpsc::channel(4);
     watch_signals(control).map_err(|e| Failure::Runtime(format!("cannot watch signals: {e}")))?;
-    let (ready, bound) = oneshot::channel();
-    let server = openclaw_server::run(platform, options, orders, ready);
-    let announce = async {
-        if bound.await.is_ok() {
-            let command = session.paths.command();
-            tracing::info!(
-                "ready after {} ms on port {port} ({source}); talk to it: {command} agent --message hi",
-                elapsed()
-            );
-            lock.listens(&sockets::own_listeners(port));
-        }
-        let mut told = OsClock.trouble();
-        loop {
-            tokio::time::sleep(lock::WATCH).await;
-            lock.keep();
-            let trouble = OsClock.trouble();
-            if trouble != told {
-                tracing::warn!("{}", trouble.as_deref().unwrap_or("the system's clock shows a usable time again"));
-                told = trouble;
+    let mut listening =
+        Listening::on(&platform, &plan.listen).await.map_err(|error| told(session, plan.port, error))?;
+    let (mut plan, mut restarts) = (plan, Restarts::default());
+    loop {
+        let (port, source) = (plan.port, plan.port_source.as_str());
+        make_workspace(&plan.workspace)?;
+        let options = ServerOptions {
+            calm: restarts.calm(OsClock.mono()),
+            ..options(session, args, plan.clone(), log_file.clone(), log.clone())
+        };
+        let (ready, bound) = oneshot::channel();
+        let server = openclaw_server::run_on(platform.clone(), options, &mut orders, ready, &mut listening);
+        let announce = async {
+            if bound.await.is_ok() {
+                let command = session.paths.command();
+                tracing::info!(
+                    "ready after {} ms on port {port} ({source}); talk to it: {command} agent --message hi",
+                    elapsed()
+                );
+                lock.listens(&sockets::own_listeners(port));
             }
+            let mut told = OsClock.trouble();
+            loop {
+                tokio::time::sleep(lock::WATCH).await;
+                lock.keep();
+                let trouble = OsClock.trouble();
+                if trouble != told {
+                    tracing::warn!("{}", trouble.as_deref().unwrap_or("the system's clock shows a usable time again"));
+                    told = trouble;
+                }
+            }
+        };
+        let ended = select! {
+            ended = server => ended,
+            never = announce => never,
+        };
+        match ended {
+            Ok(stopped) if stopped.restart => {}
+            Ok(_) => return Ok(()),
+            Err(error) => return Err(told(session, port, error)),
         }
-    };
-    let ended = select! {
-        ended = server => ended,
-        never = announce => never,
-    };
-    match ended {
-        Ok(_) => Ok(()),
-        Err(ServeError::Bind { addr, source }) if source.kind() == std::io::ErrorKind::AddrInUse => {
-            Err(Failure::Temporary(format!(
+        restarts.another(OsClock.mono());
+        elapsed = Box::new(stopwatch());
+        plan = again(session, args, plan, &log);
+        if listening.addresses() != plan.listen && !is_same(&listening.addresses(), &plan.listen) {
+            // The old sockets are closed only when the new ones are there, unless they are in their way.
+            listening = match Listening::on(&platform, &plan.listen).await {
+                Ok(new) => new,
+                Err(_) => {
+                    drop(std::mem::take(&mut listening));
+                    Listening::on(&platform, &plan.listen).await.map_err(|error| told(session, plan.port, error))?
+                }
+            };
+        }
+    }
+}
+
+/// The plan of the next start in this process: that of the file as it is now, or the last good one.
+fn again(session: &Session, args: &RunArgs, last: Plan, log: &LogGuard) -> Plan {
+    match Plan::make(session, args) {
+        Ok(plan) => {
+            plan.secrets().iter().for_each(|secret| log.hide(secret));
+            for warning in plan.warnings.iter().filter(|warning| !last.warnings.contains(warning)) {
+                tracing::warn!("{warning}");
+            }
+            plan
+        }
+        Err(failure) => {
+            tracing::error!("the configuration cannot be used, the last good one stays in force: {failure}");
+            last
+        }
+    }
+}
+
+/// True when these are the sockets of those addresses; a bonus that could not be had does not count.
+fn is_same(have: &[SocketAddr], wanted: &[SocketAddr]) -> bool {
+    have.first() == wanted.first() && have.iter().all(|addr| wanted.contains(addr))
+}
+
+/// When this process began anew.
+#[derive(Default)]
+struct Restarts(VecDeque<Mono>);
+
+impl Restarts {
+    /// So many within ...
+    const MANY: usize = 3;
+    /// ... this time are a loop, which is left by staying up for as long.
+    const LOOP: Duration = Duration::from_mins(1);
+
+    fn another(&mut self, now: Mono) {
+        self.0.push_back(now);
+        if self.0.len() > Self::MANY {
+            self.0.pop_front();
+        }
+    }
+
+    /// How long the start that comes now stays up whatever is asked of it.
+    fn calm(&self, now: Mono) -> Duration {
+        let recent = self.0.iter().filter(|at| now.duration_since(**at) < Self::LOOP).count();
+        if recent >= Self::MANY { Self::LOOP } else { Duration::ZERO }
+    }
+}
+
+/// Why it could not serve.
+fn told(session: &Session, port: u16, error: ServeError) -> Failure {
+    match error {
+        ServeError::Bind { addr, source } if source.kind() == std::io::ErrorKind::AddrInUse => {
+            Failure::Temporary(format!(
                 "port {port} is in use ({addr}): stop what listens there, choose another with --port, or use --force"
-            )))
+            ))
         }
-        Err(ServeError::State(error @ StoreError::InUse(_))) => Err(Failure::Temporary(error.to_string())),
-        Err(ServeError::State(error)) => Err(Failure::Runtime(commands::backup::told(session, &error))),
-        Err(error) => Err(Failure::Runtime(error.to_string())),
+        ServeError::State(error @ StoreError::InUse(_)) => Failure::Temporary(error.to_string()),
+        ServeError::State(error) => Failure::Runtime(commands::backup::told(session, &error)),
+        error @ ServeError::Bind { .. } => Failure::Runtime(error.to_string()),
     }
 }
 
@@ -156,7 +239,9 @@ fn make_workspace(dir: &std::path::Path) -> Result<(), Failure> {
 }
 
 fn options(session: &Session, args: &RunArgs, plan: Plan, log_file: Option<String>, log: LogGuard) -> ServerOptions {
-    let learned = log.clone();
+    let (learned, watching) = (log.clone(), log.clone());
+    let source = ConfigWatch::new(session.clone(), &plan.loaded, move |secret| watching.hide(secret));
+    let watched = Watched { source, first: plan.loaded.clone(), stamp: plan.stamp };
     let auth_file = AuthFile::new(session.clone(), args.clone(), move |secret| learned.hide(secret));
     let paths = session.paths.clone();
     let media = MediaRoots::new(&paths.home, &paths.state_dir, &plan.workspaces, &plan.protected);
@@ -165,6 +250,9 @@ fn options(session: &Session, args: &RunArgs, plan: Plan, log_file: Option<Strin
     let in_files = masker.clone();
     ServerOptions {
         config: plan.config,
+        warnings: plan.loaded.warnings.clone(),
+        watched: Some(watched),
+        calm: Duration::ZERO,
         config_path: paths.config.clone(),
         read_config: Arc::new(move || config_file::read_text(&config_path)),
         state_dir: paths.state_dir.clone(),
@@ -229,7 +317,7 @@ fn host() -> HostInfo {
     }
 }
 
-/// SIGTERM and SIGINT stop in good order, a second one forces. SIGUSR1 would restart; nothing authorises that yet.
+/// SIGTERM and SIGINT stop in good order, a second one forces. SIGUSR1 restarts where `commands.restart` allows it.
 fn watch_signals(control: mpsc::Sender<Control>) -> std::io::Result<()> {
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     // A terminal that goes away is a reason to stop, but in good order, too.
@@ -241,7 +329,9 @@ fn watch_signals(control: mpsc::Sender<Control>) -> std::io::Result<()> {
                 _ = int.recv() => {}
                 _ = hup.recv() => {}
                 _ = usr1.recv() => {
-                    tracing::warn!("SIGUSR1 ignored: a restart is not authorised");
+                    if control.send(Control::Restart).await.is_err() {
+                        return;
+                    }
                     continue;
                 }
             }

@@ -161,7 +161,7 @@ const TABLE: &[Row] = {
 pub fn diff(old: &Loaded, new: &Loaded) -> Vec<Change> {
     let mut changed = Vec::new();
     compare(&effective(old), &effective(new), &Path::default(), &mut changed);
-    changed.into_iter().map(|path| Change { effect: effect(&path), path }).collect()
+    changed
 }
 
 /// All values in force, secrets included.
@@ -188,7 +188,7 @@ fn reveal(value: &mut Value, written: &Value) {
 }
 
 /// The places of `new` that differ from `old`. A key that is missing is the same as one that is null.
-fn compare(old: &Value, new: &Value, path: &Path, changed: &mut Vec<Path>) {
+fn compare(old: &Value, new: &Value, path: &Path, changed: &mut Vec<Change>) {
     match (old, new) {
         (Value::Object(a), Value::Object(b)) => {
             let of = |map: &Map<String, Value>, key: &str| map.get(key).cloned().unwrap_or_default();
@@ -198,16 +198,33 @@ fn compare(old: &Value, new: &Value, path: &Path, changed: &mut Vec<Path>) {
         (Value::Array(a), Value::Array(b)) if a.len() == b.len() && a.iter().chain(b).all(Value::is_object) => {
             a.iter().zip(b).enumerate().for_each(|(i, (a, b))| compare(a, b, &path.index(i), changed));
         }
-        (a, b) if a != b => changed.push(path.clone()),
+        (a, b) if a != b => changed.push(Change { effect: effect(path, &[a, b]), path: path.clone() }),
         _ => {}
     }
 }
 
-/// What a change at `path` takes. It may be a whole object or list, so that rows below it count as well.
-fn effect(path: &Path) -> Effect {
+/// What a change at `path` takes. It may be a whole object or list: rows below it count as well, as far as one of the two values
+/// has something there (an agent that comes without a working directory of its own changes none).
+fn effect(path: &Path, values: &[&Value]) -> Effect {
     let own = own_row(path).map_or(Effect::Restart, |row| in_force(row.class, path));
-    let below = TABLE.iter().filter(|row| matches(path, row.path) == Matched::Above);
+    let depth = path.segments().len();
+    let is_there = |row: &&Row| {
+        let rest: Vec<&str> = steps(row.path).skip(depth).collect();
+        values.iter().any(|value| stands_at(value, &rest))
+    };
+    let below = TABLE.iter().filter(|row| matches(path, row.path) == Matched::Above).filter(is_there);
     below.map(|row| in_force(row.class, path)).chain([own]).max().unwrap_or(Effect::Restart)
+}
+
+/// True where something stands in `value` at these steps of a pattern.
+fn stands_at(value: &Value, steps: &[&str]) -> bool {
+    match (steps, value) {
+        ([], value) => !value.is_null(),
+        (["[]", rest @ ..], Value::Array(list)) => list.iter().any(|item| stands_at(item, rest)),
+        (["*", rest @ ..], Value::Object(map)) => map.values().any(|item| stands_at(item, rest)),
+        ([key, rest @ ..], Value::Object(map)) => map.get(*key).is_some_and(|item| stands_at(item, rest)),
+        _ => false,
+    }
 }
 
 fn own_row(path: &Path) -> Option<&'static Row> {

@@ -41,6 +41,7 @@ wire! { /// Health snapshot; `ok` is true while the process serves and its state
         ;
         link_channel: LinkChannel,
         problem: String,
+        config_problem: String,
     }
 }
 wire! { /// One agent in `health`.
@@ -62,6 +63,8 @@ wire! { /// Short summary; `problem` says why nothing new is accepted, while tha
         link_channel: LinkChannel,
         delivery: DeliveryCounts,
         problem: String,
+        config_problem: String,
+        config_warnings: Vec<String>,
     }
 }
 wire! { /// Heartbeat settings of all agents.

@@ -16,21 +16,25 @@ use std::{
 };
 
 use openclaw_channels::{
-    AccountStatus, Channel, ChannelError, Inbound, Making, Target,
+    AccountStatus, Channel, ChannelError, ChannelFactory, Inbound, Making, Target,
     access::PairingStore,
     table::{self, TABLE},
 };
-use openclaw_config::Config;
-use openclaw_platform::{Millis, Platform, Spawner, SpawnerExt as _, sync::LockExt as _};
+use openclaw_config::{Config, Secret};
+use openclaw_platform::{
+    Millis, Platform, Spawner, SpawnerExt as _,
+    sync::{LockExt as _, RwLock, RwLockExt as _},
+};
 use openclaw_protocol::{
     error::{ErrorCode, ErrorShape},
     params::{ChannelsStatus, LinkChannel},
 };
 use serde_json::{Map, Value, json};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    options::ServerOptions,
+    options::{ReadSecret, ServerOptions},
     rights::{self, Principal, Standing},
     sessions::{self, entry::Route},
     store::{Store, StoreError},
@@ -40,13 +44,43 @@ pub use pending::Pending;
 
 /// The accounts, and what arrived.
 pub struct Channels {
+    /// What accounts are made with; what the configuration says comes with each making.
+    platform: Platform,
+    tokens: BTreeMap<&'static str, Secret>,
+    read_secret: ReadSecret,
+    made: RwLock<Arc<Made>>,
+    /// What came in and waits to be handled.
+    pub inbox: Arc<inbox::Inbox>,
+    probes: Mutex<BTreeMap<(String, String), (Millis, Value)>>,
+    /// Ends the receiving of a channel, and waits for its end.
+    receiving: Mutex<BTreeMap<String, Receiving>>,
+}
+
+/// The accounts of a configuration.
+#[derive(Default, Clone)]
+struct Made {
     accounts: BTreeMap<(String, String), Arc<dyn Channel>>,
     pairing: BTreeMap<String, Arc<PairingStore>>,
     /// Configuration problems by account, for status.
     problems: Vec<(String, String, String)>,
-    /// What came in and waits to be handled.
-    pub inbox: Arc<inbox::Inbox>,
-    probes: Mutex<BTreeMap<(String, String), (Millis, Value)>>,
+}
+
+/// A channel whose accounts receive.
+struct Receiving {
+    stop: CancellationToken,
+    /// Closed when the last account has ended.
+    ended: watch::Receiver<()>,
+}
+
+/// What receiving needs, again when a channel begins anew.
+#[derive(Clone)]
+pub struct Receivers {
+    /// Where it runs.
+    pub tasks: Arc<dyn Spawner>,
+    /// Ends all channels.
+    pub stop: CancellationToken,
+    /// Called when an account receives no more.
+    pub ended: Arc<dyn Fn() + Send + Sync>,
 }
 
 /// Channels as `health` and `status` show them.
@@ -73,46 +107,89 @@ impl Channels {
     /// # Errors
     /// When the database cannot be read.
     pub fn open(platform: &Platform, store: &Store, options: &ServerOptions) -> Result<Self, StoreError> {
-        let mut accounts: BTreeMap<_, Arc<dyn Channel>> = BTreeMap::new();
-        let mut pairing = BTreeMap::new();
-        let mut problems = Vec::new();
-        let config = &*options.config;
+        let inbox = Arc::new(inbox::Inbox::load(store.clone())?);
+        let channels = Self {
+            platform: platform.clone(),
+            tokens: options.channel_tokens.clone(),
+            read_secret: options.read_secret.clone(),
+            made: RwLock::default(),
+            inbox,
+            probes: Mutex::default(),
+            receiving: Mutex::default(),
+        };
+        let mut made = Made::default();
         for factory in TABLE {
-            let ids = (factory.accounts)(config);
-            if ids.is_empty() {
-                continue;
-            }
-            let senders = Arc::new(PairingStore::new(platform, factory.id));
-            if factory.has_pairing {
-                pairing.insert(factory.id.to_owned(), senders.clone());
-            }
-            let making = Making {
-                platform,
-                config,
-                pairing: senders,
-                token: options.channel_tokens.get(factory.id),
-                read_secret: &*options.read_secret,
-            };
-            for id in ids {
-                match (factory.make)(&making, &id) {
-                    Ok(channel) => drop(accounts.insert((factory.id.to_owned(), id), channel)),
-                    Err(problem) => problems.push((factory.id.to_owned(), id, problem)),
-                }
+            channels.make(factory, &options.config, &mut made);
+        }
+        *channels.made.write_locked() = Arc::new(made);
+        Ok(channels)
+    }
+
+    /// Makes the accounts of one channel.
+    fn make(&self, factory: &ChannelFactory, config: &Config, made: &mut Made) {
+        let ids = (factory.accounts)(config);
+        if ids.is_empty() {
+            return;
+        }
+        // Who was let in is asked of one place, whatever becomes of the accounts.
+        let known = self.made().pairing.get(factory.id).cloned();
+        let senders = known.unwrap_or_else(|| Arc::new(PairingStore::new(&self.platform, factory.id)));
+        if factory.has_pairing {
+            made.pairing.insert(factory.id.to_owned(), senders.clone());
+        }
+        let making = Making {
+            platform: &self.platform,
+            config,
+            pairing: senders,
+            token: self.tokens.get(factory.id),
+            read_secret: &*self.read_secret,
+        };
+        for id in ids {
+            match (factory.make)(&making, &id) {
+                Ok(channel) => drop(made.accounts.insert((factory.id.to_owned(), id), channel)),
+                Err(problem) => made.problems.push((factory.id.to_owned(), id, problem)),
             }
         }
-        let inbox = Arc::new(inbox::Inbox::load(store.clone())?);
-        Ok(Self { accounts, pairing, problems, inbox, probes: Mutex::default() })
+    }
+
+    /// One channel begins anew with what the configuration says now; nothing else notices. The old accounts have ended before
+    /// the new ones begin: a service is never asked by both (F08).
+    pub async fn restart(&self, id: &str, config: &Config, receivers: &Receivers) {
+        let Some(factory) = table::find(id) else { return };
+        let old = self.receiving.locked().remove(id);
+        if let Some(Receiving { stop, mut ended }) = old {
+            stop.cancel();
+            // An error says that nobody is left.
+            while ended.changed().await.is_ok() {}
+        }
+        let mut made = Made::clone(&self.made());
+        made.accounts.retain(|(channel, _), _| channel != id);
+        made.pairing.remove(id);
+        made.problems.retain(|(channel, ..)| channel != id);
+        self.make(factory, config, &mut made);
+        *self.made.write_locked() = Arc::new(made);
+        self.probes.locked().retain(|(channel, _), _| channel != id);
+        tracing::info!(channel = id, "the channel begins anew with its changed configuration");
+        self.tell_problems(id);
+        self.begin(id, receivers);
+    }
+
+    fn made(&self) -> Arc<Made> {
+        self.made.read_locked().clone()
     }
 
     /// Adds an account.
     #[cfg(test)]
     pub fn put(&mut self, channel: Arc<dyn Channel>) {
-        self.accounts.insert((channel.id().to_owned(), channel.account().to_owned()), channel);
+        let mut made = Made::clone(&self.made());
+        made.accounts.insert((channel.id().to_owned(), channel.account().to_owned()), channel);
+        *self.made.write_locked() = Arc::new(made);
     }
 
     /// An account of a channel; `None` for the id means its only or first one.
     pub fn account(&self, channel: &str, account: Option<&str>) -> Option<Arc<dyn Channel>> {
-        let mut of_channel = self.accounts.iter().filter(|((c, _), _)| c == channel);
+        let made = self.made();
+        let mut of_channel = made.accounts.iter().filter(|((c, _), _)| c == channel);
         match account.map(str::trim).filter(|a| !a.is_empty()) {
             Some(id) => of_channel.find(|((_, a), _)| a == id).map(|(_, c)| c.clone()),
             None => of_channel.next().map(|(_, c)| c.clone()),
@@ -120,15 +197,15 @@ impl Channels {
     }
 
     /// The sender approvals of a channel.
-    pub fn pairing(&self, channel: &str) -> Option<&Arc<PairingStore>> {
-        self.pairing.get(channel)
+    pub fn pairing(&self, channel: &str) -> Option<Arc<PairingStore>> {
+        self.made().pairing.get(channel).cloned()
     }
 
     /// Who wrote a message that came in: the one place where people of chats become principals.
     pub fn person(&self, config: &Config, channel: &str, account: &str, message: &Inbound) -> Principal {
         let sender = message.sender.id.as_str();
-        let pairing = self.pairing(channel).map(|p| &**p);
-        let is_owner = rights::owner_of(config, channel, account, pairing).is(sender);
+        let pairing = self.pairing(channel);
+        let is_owner = rights::owner_of(config, channel, account, pairing.as_deref()).is(sender);
         let (session, is_shared) = sessions::key::of_inbound(config, channel, account, message, is_owner);
         let standing = match (is_owner, is_shared) {
             (true, _) => Standing::Owner,
@@ -146,13 +223,15 @@ impl Channels {
     }
 
     /// Accounts that can be used: those that a person has to link are linked.
-    fn usable(&self) -> impl Iterator<Item = (&(String, String), &Arc<dyn Channel>)> {
-        self.accounts.iter().filter(|(_, channel)| channel.is_linked() != Some(false))
+    fn usable(&self) -> Vec<((String, String), Arc<dyn Channel>)> {
+        let made = self.made();
+        let usable = made.accounts.iter().filter(|(_, channel)| channel.is_linked() != Some(false));
+        usable.map(|(key, channel)| (key.clone(), channel.clone())).collect()
     }
 
     /// All channels with sender approvals.
-    pub fn pairings(&self) -> impl Iterator<Item = (&String, &Arc<PairingStore>)> {
-        self.pairing.iter()
+    pub fn pairings(&self) -> Vec<(String, Arc<PairingStore>)> {
+        self.made().pairing.iter().map(|(id, store)| (id.clone(), store.clone())).collect()
     }
 
     /// The account and the target that a route means.
@@ -201,8 +280,9 @@ impl Channels {
     /// Accounts by channel, as JSON rows, in order.
     fn rows(&self, _now: Millis) -> Vec<(String, Vec<Value>)> {
         let mut rows: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+        let made = self.made();
         let probes = self.probes.locked();
-        for (key, channel) in &self.accounts {
+        for (key, channel) in &made.accounts {
             let mut row = channel.row();
             row["accountId"] = json!(key.1);
             if let Some((at, probe)) = probes.get(key) {
@@ -211,7 +291,7 @@ impl Channels {
             }
             rows.entry(key.0.clone()).or_default().push(row);
         }
-        for (channel, account, problem) in &self.problems {
+        for (channel, account, problem) in &made.problems {
             let status = AccountStatus { last_error: Some(problem.clone()), enabled: true, ..AccountStatus::default() };
             let mut row = serde_json::to_value(status).unwrap_or_default();
             row["accountId"] = json!(account);
@@ -223,9 +303,9 @@ impl Channels {
     /// `channels.status`; with `probe` every service is asked, side by side.
     pub async fn status(&self, now: Millis, probe: Option<Duration>) -> ChannelsStatus {
         if let Some(limit) = probe {
-            let asked = self.usable().map(|(key, channel)| async move {
+            let asked = self.usable().into_iter().map(|(key, channel)| async move {
                 let answer = channel.probe(limit.as_millis() as u64).await;
-                (key.clone(), (now, answer))
+                (key, (now, answer))
             });
             let answers = futures_util::future::join_all(asked).await;
             self.probes.locked().extend(answers);
@@ -267,33 +347,50 @@ fn state_line(row: &Value) -> String {
 }
 
 impl Channels {
-    /// Starts receiving on every account, until `stop`; `ended` is called when one receives no more.
-    pub fn receive(
-        self: &Arc<Self>,
-        tasks: &Arc<dyn Spawner>,
-        stop: &CancellationToken,
-        ended: &Arc<dyn Fn() + Send + Sync>,
-    ) {
-        for (_, channel) in self.usable().filter(|(_, channel)| channel.status().enabled) {
-            let (this, channel, stop, ended) = (self.clone(), channel.clone(), stop.clone(), ended.clone());
-            tasks.spawn("channel", async move {
+    /// Starts receiving on every account.
+    pub fn receive(self: &Arc<Self>, receivers: &Receivers) {
+        for factory in TABLE {
+            self.begin(factory.id, receivers);
+        }
+    }
+
+    /// Starts receiving on the accounts of one channel.
+    fn begin(&self, id: &str, receivers: &Receivers) {
+        let stop = receivers.stop.child_token();
+        let (alive, ended) = watch::channel(());
+        let alive = Arc::new(alive);
+        let accounts =
+            self.usable().into_iter().filter(|((channel, _), account)| channel == id && account.status().enabled);
+        for (_, channel) in accounts {
+            let (inbox, stop, alive) = (self.inbox.clone(), stop.clone(), alive.clone());
+            let told = receivers.ended.clone();
+            receivers.tasks.spawn("channel", async move {
                 let (id, account) = (channel.id(), channel.account().to_owned());
                 tracing::info!(channel = id, account, "channel starting");
-                match channel.receive(&*this.inbox, stop).await {
+                match channel.receive(&*inbox, stop).await {
                     Ok(()) => tracing::info!(channel = id, account, "channel stopped"),
                     Err(ChannelError::Credentials(why)) => {
                         tracing::error!(channel = id, account, why, "channel stopped for good");
                     }
                 }
-                ended();
+                drop(alive);
+                told();
             });
+        }
+        self.receiving.locked().insert(id.to_owned(), Receiving { stop, ended });
+    }
+
+    /// Says which accounts of a channel cannot be used.
+    fn tell_problems(&self, id: &str) {
+        for (channel, account, problem) in self.made().problems.iter().filter(|(channel, ..)| channel == id) {
+            tracing::error!(channel, account, problem, "channel cannot start");
         }
     }
 
     /// Says which accounts cannot be used.
-    pub fn tell_problems(&self) {
-        for (channel, account, problem) in &self.problems {
-            tracing::error!(channel, account, problem, "channel cannot start");
+    pub fn tell_all_problems(&self) {
+        for factory in TABLE {
+            self.tell_problems(factory.id);
         }
     }
 }
@@ -328,7 +425,7 @@ mod tests {
         assert_eq!(shown, [&json!(false), &json!(true), &json!("open"), &json!("default")]);
         assert_eq!(refused(&there, "whatsapp", "+123"), "NotLinked: WhatsApp is not linked on this gateway");
         assert!(refused(&there, "whatsapp", "ann").contains("requires target"));
-        assert_eq!(there.usable().count() + there.pairings().count(), 0);
+        assert_eq!(there.usable().len() + there.pairings().len(), 0);
         let nowhere = channels("{channels:{whatsapp:{enabled:false}}}");
         assert!(refused(&nowhere, "whatsapp", "+123").contains("unsupported channel: whatsapp"));
     }
@@ -339,9 +436,9 @@ mod tests {
         assert_eq!(there.account("telegram", None).unwrap().account(), "a");
         assert!(there.account("telegram", Some("b")).is_none());
         assert_eq!(
-            there.problems.iter().map(|(c, a, _)| (c.as_str(), a.as_str())).collect::<Vec<_>>(),
+            there.made().problems.iter().map(|(c, a, _)| (c.as_str(), a.as_str())).collect::<Vec<_>>(),
             [("telegram", "b")]
         );
-        assert_eq!(there.pairings().count(), 1);
+        assert_eq!(there.pairings().len(), 1);
     }
 }

@@ -1,7 +1,10 @@
 //! Puts the services of a gateway together, each with the few that it uses. Nobody else sees all of them.
 
+use std::time::Duration;
+
 use openclaw_agent::exec::ApprovalsStore;
 use openclaw_platform::{Platform, SpawnerExt as _, sync::Arc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -9,7 +12,7 @@ use crate::{
     auth::access::{self, Access},
     bulk_reads::BulkReads,
     channels::{
-        Channels,
+        Channels, Receivers,
         media::{self, Attachments},
     },
     delivery::{
@@ -37,6 +40,7 @@ use crate::{
     options::ServerOptions,
     presence::{PresenceMap, PresenceTable},
     providers::Providers,
+    reload::{self, Reload},
     runs::{self, Runs},
     schema,
     secrets::Secrets,
@@ -129,6 +133,7 @@ impl Gateway {
         let store = schema::open(&platform)?;
         let config = options.config.clone();
         let settings = Settings::new(config.clone());
+        settings.accept(options.warnings.clone());
         let sessions = Arc::new(Sessions::new(store.clone(), entropy.fork("sessions")));
         let idempotency =
             Idempotency::new(store.clone(), clock.clone(), settings.clone()).watched(platform.probe.clone());
@@ -466,17 +471,37 @@ impl Gateway {
         }))
     }
 
-    /// Starts receiving on every account and handles what is left over from before. The token stops it all.
-    pub fn start_channels(&self) -> CancellationToken {
-        let stop = CancellationToken::new();
-        self.channels.tell_problems();
-        if self.options.channels {
-            self.platform.tasks.spawn("inbox", self.router.clone().serve(stop.clone()));
-            let health = self.health.clone();
-            let ended: Arc<dyn Fn() + Send + Sync> = Arc::new(move || drop(health.refresh()));
-            self.channels.receive(&self.platform.tasks, &stop, &ended);
+    /// Starts receiving on every account and handles what is left over from before, until `stop`. Gives what a channel needs
+    /// that begins anew; none where this process has no channels.
+    pub fn start_channels(&self, stop: &CancellationToken) -> Option<Receivers> {
+        self.channels.tell_all_problems();
+        if !self.options.channels {
+            return None;
         }
-        stop
+        self.platform.tasks.spawn("inbox", self.router.clone().serve(stop.clone()));
+        let health = self.health.clone();
+        let ended: Arc<dyn Fn() + Send + Sync> = Arc::new(move || drop(health.refresh()));
+        let receivers = Receivers { tasks: self.platform.tasks.clone(), stop: stop.clone(), ended };
+        self.channels.receive(&receivers);
+        Some(receivers)
+    }
+
+    /// No restart happens earlier after the start than this.
+    pub fn calm(&self) -> Duration {
+        self.options.calm
+    }
+
+    /// What takes changes of the configuration over, where its file is watched.
+    pub fn reload(&self, receivers: Option<Receivers>, restart: mpsc::Sender<String>) -> Option<Reload> {
+        Some(Reload::new(reload::Deps {
+            platform: self.platform.clone(),
+            settings: self.settings.clone(),
+            watched: self.options.watched.clone()?,
+            channels: self.channels.clone(),
+            receivers,
+            health: self.health.clone(),
+            restart,
+        }))
     }
 
     /// What keeps old conversations within their limits.

@@ -92,7 +92,15 @@ fn same(a: &Health, b: &Health) -> bool {
         let agents: Vec<_> = h.agents.iter().map(|a| (a.agent_id.clone(), a.heartbeat.clone())).collect();
         let mut channels = Value::Object(h.channels.clone());
         strip_times(&mut channels);
-        (h.ok, h.problem.clone(), channels, h.channel_order.clone(), agents, h.link_channel.clone())
+        (
+            h.ok,
+            h.problem.clone(),
+            h.config_problem.clone(),
+            channels,
+            h.channel_order.clone(),
+            agents,
+            h.link_channel.clone(),
+        )
     };
     core(a) == core(b)
 }
@@ -208,6 +216,7 @@ impl Monitor {
             channels: channels.summaries,
             link_channel: channels.link,
             problem,
+            config_problem: self.deps.settings.told().problem.clone(),
             duration_ms: self.deps.platform.clock.mono().duration_since(begun).as_millis() as u64,
         }
     }
@@ -335,6 +344,8 @@ impl Monitor {
             link_channel: channels.link,
             delivery: Some(delivery.into()),
             problem: self.problem(),
+            config_problem: self.deps.settings.told().problem.clone(),
+            config_warnings: Some(self.deps.settings.told().warnings.clone()).filter(|list| !list.is_empty()),
         })
     }
 }

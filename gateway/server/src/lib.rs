@@ -33,6 +33,7 @@ pub mod options;
 pub mod outbox;
 pub mod presence;
 pub mod providers;
+pub mod reload;
 pub mod request_path;
 pub mod rights;
 pub mod runs;
@@ -49,5 +50,5 @@ mod waiting;
 mod wire_error;
 pub mod ws;
 
-pub use options::{AuthInForce, HostInfo, ReadAuth, ServerOptions, SharedAuth};
-pub use serve::{Control, ServeError, Stopped, run};
+pub use options::{AuthInForce, ConfigSource, HostInfo, ReadAuth, ServerOptions, SharedAuth, Watched};
+pub use serve::{Control, Listening, ServeError, Stopped, run, run_on};

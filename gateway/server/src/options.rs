@@ -1,8 +1,8 @@
 //! What the gateway is started with. The binary reads files and the environment; the server is given values.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use openclaw_config::{AuthMode, Config, Masker, Secret};
+use openclaw_config::{AuthMode, Config, Loaded, Masker, Secret};
 
 /// Reads the configuration file's text again; `None` when there is no file.
 pub type ReadConfig = Arc<dyn Fn() -> std::io::Result<Option<String>> + Send + Sync>;
@@ -20,11 +20,40 @@ pub type OwnSecrets = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
 /// is for the log, told once for each; what was in force stays so.
 pub type ReadAuth = Arc<dyn Fn() -> Result<Option<AuthInForce>, String> + Send + Sync>;
 
+/// The configuration file and what it includes, while the gateway runs.
+pub trait ConfigSource: Send + Sync {
+    /// What tells one version of the files from another, without reading them. Blocks, but not for long.
+    fn stamp(&self) -> u64;
+
+    /// Reads and checks the file by the rules of a start. Blocks.
+    ///
+    /// # Errors
+    /// What is wrong with it, for an operator: file, line or path.
+    fn read(&self) -> Result<Loaded, String>;
+}
+
+/// A configuration whose changes are taken over.
+#[derive(Clone)]
+pub struct Watched {
+    /// Where it comes from.
+    pub source: Arc<dyn ConfigSource>,
+    /// What this start has read of it.
+    pub first: Arc<Loaded>,
+    /// The version that this was.
+    pub stamp: u64,
+}
+
 /// Everything that a start needs, resolved.
 #[derive(Clone)]
 pub struct ServerOptions {
     /// The configuration in force.
     pub config: Arc<Config>,
+    /// What operators are told about it.
+    pub warnings: Vec<String>,
+    /// Its changes; none where nobody watches it.
+    pub watched: Option<Watched>,
+    /// No restart happens earlier after the start than this: after several in a row the gateway stays as it is.
+    pub calm: Duration,
     /// Its file, for show.
     pub config_path: PathBuf,
     /// Its text, for `config.get`.
@@ -70,6 +99,9 @@ impl ServerOptions {
         let none = std::io::ErrorKind::NotFound;
         Self {
             config,
+            warnings: vec![],
+            watched: None,
+            calm: Duration::ZERO,
             config_path: "/state/openclaw.json".into(),
             read_config: Arc::new(|| Ok(None)),
             state_dir: "/state".into(),

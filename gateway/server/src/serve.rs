@@ -57,6 +57,43 @@ pub enum ServeError {
 pub struct Stopped {
     /// Runs that had to be cut off because the drain deadline passed.
     pub cut_off: usize,
+    /// It stopped to start again in the same process.
+    pub restart: bool,
+}
+
+/// Sockets that listen. Whoever starts a gateway again hands them to the next one, so that no connect is refused meanwhile: those
+/// that come wait in the socket's queue.
+#[derive(Default)]
+pub struct Listening {
+    listeners: Vec<(SocketAddr, Box<dyn Listener>)>,
+}
+
+impl Listening {
+    /// On these addresses: the first must be had, exactly as asked (D22); a further one is a bonus.
+    ///
+    /// # Errors
+    /// [`ServeError::Bind`].
+    pub async fn on(platform: &Platform, wanted: &[SocketAddr]) -> Result<Self, ServeError> {
+        let mut listeners: Vec<(SocketAddr, Box<dyn Listener>)> = Vec::new();
+        for (n, addr) in wanted.iter().enumerate() {
+            let mut addr = *addr;
+            if let (0, Some((first, _))) = (addr.port(), listeners.first()) {
+                addr.set_port(first.port());
+            }
+            let fail = |source| ServeError::Bind { addr, source };
+            match platform.transport.bind(addr).await {
+                Ok(listener) => listeners.push((listener.local_addr().map_err(fail)?, listener)),
+                Err(source) if n == 0 || source.kind() == std::io::ErrorKind::AddrInUse => return Err(fail(source)),
+                Err(source) => tracing::debug!(%addr, %source, "not listening there too"),
+            }
+        }
+        Ok(Self { listeners })
+    }
+
+    /// Where, in order.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.listeners.iter().map(|(addr, _)| *addr).collect()
+    }
 }
 
 /// Orders from outside: signals in production, faults in the simulator.
@@ -64,7 +101,15 @@ pub struct Stopped {
 pub enum Control {
     /// Stop in good order; a second one forces.
     Stop,
+    /// Start again in the same process, where `commands.restart` allows it.
+    Restart,
 }
+
+/// Clients are told to come back after this, in milliseconds: a start takes a fraction of it.
+const RESTART_EXPECTED_MS: u64 = 1500;
+
+/// More than one for each kind of address is not listened on.
+const MOST_LISTENERS: usize = 16;
 
 /// Tasks that answer requests: nobody hears them once the connections are closed, whatever they wait for ...
 const ANSWERS: [&str; 4] = ["request", "agent", "chat", "command"];
@@ -82,9 +127,25 @@ pub async fn run(
     control: mpsc::Receiver<Control>,
     ready: oneshot::Sender<Vec<SocketAddr>>,
 ) -> Result<Stopped, ServeError> {
+    let (mut control, mut listening) = (control, Listening::on(&platform, &options.listen).await?);
+    run_on(platform, options, &mut control, ready, &mut listening).await
+}
+
+/// The same on sockets that listen already; they are handed back for the next start.
+///
+/// # Errors
+/// [`ServeError::State`], before anything was served.
+pub async fn run_on(
+    platform: Platform,
+    options: ServerOptions,
+    control: &mut mpsc::Receiver<Control>,
+    ready: oneshot::Sender<Vec<SocketAddr>>,
+    listening: &mut Listening,
+) -> Result<Stopped, ServeError> {
     let (scope, probe) = (TaskScope::new(platform.tasks.clone()), platform.probe.clone());
     let platform = Platform { tasks: Arc::new(scope.clone()), ..platform };
-    let (served, is_stuck) = match serve(platform, options, control, ready).await {
+    let (back, mut returned) = mpsc::channel(MOST_LISTENERS);
+    let (served, is_stuck) = match serve(platform, options, control, ready, listening, back).await {
         Ok((stopped, is_stuck)) => (Ok(stopped), is_stuck),
         Err(error) => (Err(error), false),
     };
@@ -93,6 +154,10 @@ pub async fn run(
     scope.ended(GOODBYE).await;
     scope.cut(&CONNECTIONS);
     let left = scope.close(LAST_TASKS).await;
+    while let Ok(listener) = returned.try_recv() {
+        listening.listeners.push(listener);
+    }
+    listening.listeners.sort_by_key(|(addr, _)| !addr.is_ipv4());
     // Who writes to a disk that fails waits for it, for as long as it takes.
     probe.always("stop.tasks_end", left.is_empty() || is_stuck);
     if !left.is_empty() {
@@ -106,10 +171,11 @@ pub async fn run(
 async fn serve(
     platform: Platform,
     options: ServerOptions,
-    mut control: mpsc::Receiver<Control>,
+    control: &mut mpsc::Receiver<Control>,
     ready: oneshot::Sender<Vec<SocketAddr>>,
+    listening: &mut Listening,
+    back: mpsc::Sender<(SocketAddr, Box<dyn Listener>)>,
 ) -> Result<(Stopped, bool), ServeError> {
-    let (listeners, bound) = bind(&platform, &options.listen).await?;
     let gateway = Gateway::open(platform, options)?;
     crate::runs::recover::recover(&gateway.runs).await?;
     crate::delivery::start(&gateway.delivery).await?;
@@ -121,31 +187,44 @@ async fn serve(
         time: Duration::from_millis(limits.handshake_timeout_ms),
     };
     let slots = Slots::watched(gateway.platform.clock.clone(), bounds, gateway.platform.probe.clone());
-    for listener in listeners {
-        let (gateway, stop, slots) = (gateway.clone(), stop.clone(), slots.clone());
-        gateway.clone().platform.tasks.spawn("accept", accept(gateway, listener, slots, stop));
+    let bound = listening.addresses();
+    for (addr, mut listener) in listening.listeners.drain(..) {
+        let (gateway, stop, slots, back) = (gateway.clone(), stop.clone(), slots.clone(), back.clone());
+        gateway.clone().platform.tasks.spawn("accept", async move {
+            accept(gateway, &mut *listener, slots, stop).await;
+            let _ = back.send((addr, listener)).await;
+        });
     }
     gateway.platform.tasks.spawn("tick", tick(gateway.clone(), stop.clone()));
     keep_house(&gateway, &stop);
     gateway.platform.tasks.spawn("state-watch", watch_state(gateway.clone(), stop.clone()));
     gateway.platform.tasks.spawn("heartbeats", gateway.heartbeats.clone().serve(stop.clone()));
-    let channels = gateway.start_channels();
+    let channels = CancellationToken::new();
+    let receivers = gateway.start_channels(&channels);
+    let (again, mut wanted) = mpsc::channel(1);
+    if let Some(reload) = gateway.reload(receivers, again.clone()) {
+        gateway.platform.tasks.spawn("reload", reload.serve(channels.clone()));
+    }
     for addr in &bound {
         tracing::info!("listening on ws://{addr}");
     }
     let _ = ready.send(bound);
 
-    while !matches!(control.recv().await, Some(Control::Stop) | None) {}
-    tracing::info!("stopping");
+    let restart = until_its_end(&gateway, control, &mut wanted).await;
+    tracing::info!("{}", if restart { "restarting" } else { "stopping" });
     gateway.lifecycle.drain();
     channels.cancel();
-    let reason = "gateway stopping".to_owned();
-    gateway.hub.events().publish(&SHUTDOWN, &Shutdown { reason, restart_expected_ms: None });
+    let (reason, expected, close) = if restart {
+        ("gateway restarting", Some(RESTART_EXPECTED_MS), "service restart")
+    } else {
+        ("gateway stopping", None, "service stop")
+    };
+    gateway.hub.events().publish(&SHUTDOWN, &Shutdown { reason: reason.to_owned(), restart_expected_ms: expected });
     let limits = gateway.settings.get().gateway.limits.clone();
-    let cut_off = drain(&gateway, Duration::from_millis(limits.drain_ms), &mut control).await;
+    let cut_off = drain(&gateway, Duration::from_millis(limits.drain_ms), control).await;
     // A run is over before its caller has been told; behind the close frame nobody would hear it (F13).
     let _ = tokio::time::timeout(LAST_ANSWERS, gateway.runs.answered()).await;
-    gateway.hub.close_all(&Close::new(1012, "service stop"));
+    gateway.hub.close_all(&Close::new(1012, close));
     stop.cancel();
     let gone = async {
         while gateway.hub.count() > 0 {
@@ -158,34 +237,51 @@ async fn serve(
     if let Err(error) = gateway.devices.flush().await {
         tracing::error!(%error, "storing when devices were last seen");
     }
-    Ok((Stopped { cut_off }, gateway.store.trouble().is_some()))
+    Ok((Stopped { cut_off, restart }, gateway.store.trouble().is_some()))
 }
 
-/// The first address must be had, exactly as asked (D22); a further one is a bonus.
-async fn bind(
-    platform: &Platform,
-    wanted: &[SocketAddr],
-) -> Result<(Vec<Box<dyn Listener>>, Vec<SocketAddr>), ServeError> {
-    let (mut listeners, mut bound) = (Vec::new(), Vec::new());
-    for (n, addr) in wanted.iter().enumerate() {
-        let mut addr = *addr;
-        if let (0, Some(first)) = (addr.port(), bound.first()) {
-            addr.set_port(SocketAddr::port(first));
+/// Waits for the order to stop, or for a restart that may be; true for a restart.
+async fn until_its_end(
+    gateway: &Gateway,
+    control: &mut mpsc::Receiver<Control>,
+    wanted: &mut mpsc::Receiver<String>,
+) -> bool {
+    let calm = gateway.calm();
+    loop {
+        let why = openclaw_platform::select! {
+            order = control.recv() => match order {
+                Some(Control::Stop) | None => return false,
+                Some(Control::Restart) if !gateway.settings.get().commands.restart => {
+                    tracing::warn!("a restart was asked for and is not allowed (commands.restart)");
+                    continue;
+                }
+                Some(Control::Restart) => "it was asked for".to_owned(),
+            },
+            Some(why) = wanted.recv() => why,
+        };
+        let left = calm.saturating_sub(Duration::from_millis(gateway.lifecycle.uptime_ms()));
+        tracing::info!(why, "a restart is due");
+        if left.is_zero() {
+            return true;
         }
-        let fail = |source| ServeError::Bind { addr, source };
-        match platform.transport.bind(addr).await {
-            Ok(listener) => {
-                bound.push(listener.local_addr().map_err(fail)?);
-                listeners.push(listener);
-            }
-            Err(source) if n == 0 || source.kind() == std::io::ErrorKind::AddrInUse => return Err(fail(source)),
-            Err(source) => tracing::debug!(%addr, %source, "not listening there too"),
+        // Round and round would be worse than to wait.
+        let text = format!("there were several restarts in a row: the next one waits for {} s", left.as_secs());
+        tracing::error!("{text}");
+        gateway.settings.refuse(text);
+        gateway.health.refresh();
+        openclaw_platform::select! {
+            () = tokio::time::sleep(left) => return true,
+            () = stopped(control) => return false,
         }
     }
-    Ok((listeners, bound))
 }
 
-async fn accept(gateway: Arc<Gateway>, mut listener: Box<dyn Listener>, slots: Arc<Slots>, stop: CancellationToken) {
+/// Waits for the order to stop.
+async fn stopped(control: &mut mpsc::Receiver<Control>) {
+    while !matches!(control.recv().await, Some(Control::Stop) | None) {}
+}
+
+async fn accept(gateway: Arc<Gateway>, listener: &mut dyn Listener, slots: Arc<Slots>, stop: CancellationToken) {
     let router = router(gateway.http.clone());
     let mut trouble = AcceptTrouble::default();
     loop {
@@ -341,7 +437,7 @@ async fn watch_secrets(gateway: Arc<Gateway>, stop: CancellationToken) {
         gateway.access.refresh_section().await;
         let _ = gateway.access.refresh().await;
         // So are people who were let in, by hand or by another program.
-        let stores: Vec<_> = gateway.channels.pairings().map(|(_, store)| store.clone()).collect();
+        let stores: Vec<_> = gateway.channels.pairings().into_iter().map(|(_, store)| store).collect();
         let read = move || stores.iter().for_each(|store| drop(store.allowed()));
         gateway.platform.tasks.blocking(read).await;
     }
@@ -391,8 +487,12 @@ async fn maintain(gateway: Arc<Gateway>, stop: CancellationToken) {
 /// Lets runs end, at most `limit`; then, or at a second order to stop, they are cut off (F21). How many were.
 async fn drain(gateway: &Arc<Gateway>, limit: Duration, control: &mut mpsc::Receiver<Control>) -> usize {
     let forced = async {
-        if control.recv().await.is_none() {
-            std::future::pending::<()>().await;
+        loop {
+            match control.recv().await {
+                Some(Control::Stop) => return,
+                Some(Control::Restart) => {}
+                None => std::future::pending::<()>().await,
+            }
         }
     };
     openclaw_platform::select! {

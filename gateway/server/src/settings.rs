@@ -9,13 +9,23 @@ pub struct Settings(Arc<InForce>);
 
 struct InForce {
     config: RwLock<Arc<Config>>,
+    told: RwLock<Arc<Told>>,
     changed: Notify,
+}
+
+/// What operators are told about the file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Told {
+    /// What is left out of it, or cannot be used.
+    pub warnings: Vec<String>,
+    /// Why the file as it is now is not in force, when it is not.
+    pub problem: Option<String>,
 }
 
 impl Settings {
     /// Of this configuration.
     pub fn new(config: Arc<Config>) -> Self {
-        Self(Arc::new(InForce { config: RwLock::new(config), changed: Notify::new() }))
+        Self(Arc::new(InForce { config: RwLock::new(config), told: RwLock::default(), changed: Notify::new() }))
     }
 
     /// What is in force now. It costs a lock that nobody holds for longer than this.
@@ -28,6 +38,22 @@ impl Settings {
     pub fn replace(&self, config: Arc<Config>) {
         *self.0.config.write_locked() = config;
         self.0.changed.notify_waiters();
+    }
+
+    /// What operators are told about the file.
+    pub fn told(&self) -> Arc<Told> {
+        self.0.told.read_locked().clone()
+    }
+
+    /// The file is in force, with these warnings.
+    pub fn accept(&self, warnings: Vec<String>) {
+        *self.0.told.write_locked() = Arc::new(Told { warnings, problem: None });
+    }
+
+    /// The file as it is now is not in force.
+    pub fn refuse(&self, why: String) {
+        let warnings = self.told().warnings.clone();
+        *self.0.told.write_locked() = Arc::new(Told { warnings, problem: Some(why) });
     }
 
     /// Waits for the next [`Settings::replace`], from this call on: for who sleeps as long as a setting says.

@@ -39,6 +39,9 @@ pub async fn health(session: &Session, args: &ReadArgs) -> Result<(), Failure> {
         if let Some(problem) = health["problem"].as_str() {
             output::line(format!("Problem: {problem}"))?;
         }
+        if let Some(problem) = health["configProblem"].as_str() {
+            output::line(format!("Problem: the configuration file is not in force: {problem}"))?;
+        }
         for id in health["channelOrder"].as_array().into_iter().flatten().filter_map(Value::as_str) {
             output::line(channel_line(id, &health))?;
         }
@@ -97,6 +100,11 @@ pub async fn status(session: &Session, args: &ReadArgs) -> Result<(), Failure> {
     if let Some(problem) = status["problem"].as_str() {
         lines.push(format!("Problem:  {problem}"));
     }
+    if let Some(problem) = status["configProblem"].as_str() {
+        lines.push(format!("Problem:  the configuration file is not in force: {problem}"));
+    }
+    let warnings = status["configWarnings"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    lines.extend(warnings.map(|warning| format!("Warning:  {warning}")));
     let defaults = &status["sessions"]["defaults"];
     lines.push(format!("Model:    {}", defaults["model"].as_str().unwrap_or("none is configured")));
     lines.push(format!("Sessions: {}", status["sessions"]["count"].as_u64().unwrap_or(0)));

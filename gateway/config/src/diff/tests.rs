@@ -145,8 +145,10 @@ fn each_change_has_the_effect_of_its_row() {
     let limit: Vec<_> = changes(&of(5), &of(6)).into_iter().collect();
     assert_eq!(limit, is("channels.telegram.textChunkLimit", "restarts channel telegram"));
     assert_eq!(one(json!({ "channels": { "defaults": {} } })), is("channels.defaults", "restart"));
-    // The whole list of agents holds their directories.
-    assert_eq!(one(json!({ "agents": { "list": [{ "id": "a" }] } })), is("agents.list", "restart"));
+    // A list that grows takes what its new entries take.
+    assert_eq!(one(json!({ "agents": { "list": [{ "id": "a" }] } })), is("agents.list", "live"));
+    let at = json!({ "agents": { "list": [{ "id": "a", "workspace": "/w" }] } });
+    assert_eq!(one(at), is("agents.list", "restart"));
     let agent = |name: &str| json!({ "agents": { "list": [{ "id": "a", "name": name }] } });
     let renamed: Vec<_> = changes(&agent("n"), &agent("m")).into_iter().collect();
     assert_eq!(renamed, is("agents.list[0].name", "live"));
@@ -172,9 +174,9 @@ fn s17_a_new_secret_is_seen_and_not_shown() {
 
 #[test]
 fn an_unknown_path_restarts() {
-    assert_eq!(effect(&Path::parse("future.key").unwrap()), Effect::Restart);
-    assert_eq!(effect(&Path::parse("gateway.future").unwrap()), Effect::Restart);
-    assert_eq!(effect(&Path::default()), Effect::Restart);
+    assert_eq!(effect(&Path::parse("future.key").unwrap(), &[]), Effect::Restart);
+    assert_eq!(effect(&Path::parse("gateway.future").unwrap(), &[]), Effect::Restart);
+    assert_eq!(effect(&Path::default(), &[]), Effect::Restart);
 }
 
 /// A key that somebody adds has to be judged: the first keys, and those of sections whose keys differ from each other.

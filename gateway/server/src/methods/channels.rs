@@ -77,7 +77,7 @@ fn failed(error: &PairingError) -> Failure {
 }
 
 fn store(deps: &Deps, channel: &str) -> Result<Arc<PairingStore>, ErrorShape> {
-    deps.channels.pairing(channel).cloned().ok_or_else(|| {
+    deps.channels.pairing(channel).ok_or_else(|| {
         let shown = display::short(channel, 64);
         ErrorShape::invalid("UNSUPPORTED_CHANNEL", format!("channel {shown} is not configured or has no pairing"))
     })
@@ -93,7 +93,8 @@ pub async fn pairing_list(deps: Arc<Deps>, _: Call, p: PairingListParams) -> Res
         store(&deps, channel)?;
     }
     let mut requests = Vec::new();
-    for (channel, store) in deps.channels.pairings().filter(|(c, _)| wanted.as_ref().is_none_or(|w| w == *c)) {
+    for (channel, store) in deps.channels.pairings().into_iter().filter(|(c, _)| wanted.as_ref().is_none_or(|w| w == c))
+    {
         let store = store.clone();
         let list = deps.platform.tasks.blocking(move || store.list()).await.ok_or_else(stopping)?;
         for r in list.map_err(|e| failed(&e))? {

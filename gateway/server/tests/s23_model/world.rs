@@ -110,7 +110,7 @@ impl World {
         let gateway = Gateway::open(platform, options).unwrap();
         agent.look_at(&gateway);
         delivery::start(&gateway.delivery).await.unwrap();
-        gateway.start_channels();
+        gateway.start_channels(&tokio_util::sync::CancellationToken::new());
         gateway.platform.tasks.spawn("heartbeats", gateway.heartbeats.clone().serve(stop.clone()));
         let mut operators = vec![];
         for scope in OPERATORS {

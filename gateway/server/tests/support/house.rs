@@ -50,7 +50,8 @@ impl House {
         let gateway = Gateway::open(platform, options).unwrap();
         recover::recover(&gateway.runs).await.unwrap();
         delivery::start(&gateway.delivery).await.unwrap();
-        let channels = gateway.start_channels();
+        let channels = tokio_util::sync::CancellationToken::new();
+        gateway.start_channels(&channels);
         let ended = stop.clone();
         #[allow(clippy::disallowed_methods)]
         tokio::spawn(async move {

@@ -1,0 +1,118 @@
+//! The configuration file and what it includes, for the running gateway: whether they have changed, and what they say.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)] // the files lie where people keep them
+
+use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+};
+
+use openclaw_config::{Loaded, secrets_in};
+use openclaw_platform::sync::LockExt as _;
+use openclaw_server::ConfigSource;
+
+use crate::{
+    config_file::{self, State},
+    session::Session,
+};
+
+/// The file of a session.
+pub struct ConfigWatch {
+    session: Session,
+    /// Keeps a value out of the log from now on (S17).
+    hide: Box<dyn Fn(&str) + Send + Sync>,
+    /// The files that were included when it was read last.
+    included: Mutex<Vec<PathBuf>>,
+}
+
+impl ConfigWatch {
+    /// Of this session, which has read `first`.
+    pub fn new(session: Session, first: &Loaded, hide: impl Fn(&str) + Send + Sync + 'static) -> Arc<Self> {
+        let included = Mutex::new(first.files.iter().map(PathBuf::from).collect());
+        Arc::new(Self { session, hide: Box::new(hide), included })
+    }
+}
+
+/// What tells one version of a file from another; links are followed.
+fn stamp_of(path: &Path) -> Option<[u64; 5]> {
+    let meta = path.metadata().ok()?;
+    let signed = |n: i64| n as u64;
+    Some([
+        meta.dev(),
+        meta.ino(),
+        meta.len(),
+        signed(meta.mtime()),
+        signed(meta.mtime_nsec()) ^ signed(meta.ctime_nsec()),
+    ])
+}
+
+/// The same for the main file and these.
+pub fn stamp(main: &Path, included: &[PathBuf]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    std::iter::once(main)
+        .chain(included.iter().map(PathBuf::as_path))
+        .for_each(|path| stamp_of(path).hash(&mut hasher));
+    hasher.finish()
+}
+
+impl ConfigSource for ConfigWatch {
+    fn stamp(&self) -> u64 {
+        stamp(&self.session.paths.config, &self.included.locked())
+    }
+
+    fn read(&self) -> Result<Loaded, String> {
+        let file = self.session.paths.config.display().to_string();
+        let text = config_file::read(&self.session.paths.config).map_err(|e| e.to_string())?;
+        if text.is_none() {
+            return Err(format!("{file} is not there"));
+        }
+        match config_file::load(&self.session).map_err(|e| e.to_string())? {
+            State::Valid(loaded) => {
+                // Before anything is said.
+                for secret in secrets_in(&loaded.value).iter().chain(&loaded.secrets) {
+                    (self.hide)(secret);
+                }
+                *self.included.locked() = loaded.files.iter().map(PathBuf::from).collect();
+                Ok(*loaded)
+            }
+            State::Invalid(problems) => {
+                let first: Vec<String> = problems.iter().take(5).map(ToString::to_string).collect();
+                let more = problems.len().saturating_sub(first.len());
+                let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+                Err(format!("{file}: {}{more}", first.join("; ")))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::tests::session;
+
+    #[test]
+    fn d21_included_files_are_watched_too_and_a_broken_file_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let session = session(dir.path(), false);
+        let part = session.paths.state_dir.join("part.json5");
+        config_file::replace(&session.paths.config, "{gateway: {mode: 'local', $include: 'part.json5'}}").unwrap();
+        fs::write(&part, "{port: 4000}").unwrap();
+        let State::Valid(first) = config_file::load(&session).unwrap() else { panic!() };
+        let watch = ConfigWatch::new(session.clone(), &first, |_| {});
+        let before = watch.stamp();
+        assert_eq!(watch.stamp(), before);
+        fs::write(&part, "{port: 40001}").unwrap();
+        assert_ne!(watch.stamp(), before);
+        assert_eq!(watch.read().unwrap().config.gateway.port, Some(40001));
+        config_file::replace(&session.paths.config, "{\n gateway: {bind: 'mars'}}").unwrap();
+        let why = watch.read().unwrap_err();
+        assert!(why.contains("openclaw.json: gateway.bind"), "{why}");
+        config_file::replace(&session.paths.config, "{\n gateway: }").unwrap();
+        assert!(watch.read().unwrap_err().contains("line 2"));
+        fs::remove_file(&session.paths.config).unwrap();
+        assert!(watch.read().unwrap_err().contains("is not there"));
+    }
+}
