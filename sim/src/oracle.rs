@@ -36,6 +36,7 @@ mod process;
 mod promised;
 mod queues;
 mod real;
+mod reloads;
 mod requests;
 mod rights;
 mod runs;
@@ -407,7 +408,7 @@ fn says(plan: &Plan, word: &str) -> bool {
 }
 
 /// Every oracle and what it says.
-pub const ORACLES: [(&str, &str); 68] = [
+pub const ORACLES: [(&str, &str); 69] = [
     ("frames", "received frames have the form of the sheets: no unknown or null member, known error codes"),
     ("challenge", "the first frame is connect.challenge, once, without seq"),
     ("hello", "the response to connect comes before any event and any other response"),
@@ -459,6 +460,7 @@ pub const ORACLES: [(&str, &str); 68] = [
         "what is stored, given to the model and shown of a conversation is what was said in it, each thing once",
     ),
     ("archives", "what goes from a conversation lies in a file or in the database, and what stays is its end"),
+    ("reloads", "an edited configuration is in force soon, as a whole, and a broken one is not"),
     ("one_run", "one run at a time in a session, in the order asked for"),
     (
         "queues",
@@ -533,6 +535,7 @@ pub fn judge(history: &[Record], expect: &Expect) -> Vec<Verdict> {
     access::check(&conns, &facts, expect, &mut out);
     transcript::check(&conns, &facts, expect, &mut out);
     archives::check(&conns, &facts, &mut out);
+    reloads::check(&conns, &facts, &mut out);
     envelope::check(&facts, &mut out);
     markup::check(&facts, expect, &mut out);
     media::check(&conns, &facts, expect, &mut out);

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use config::{config, config_of, settings_fit};
+pub use config::{config, config_of, merge, settings_fit};
 pub use device::{DeviceSeed, each_text, named};
 
 use crate::{

@@ -183,7 +183,14 @@ fn core(health: &Value) -> Value {
         health["agents"].as_array().into_iter().flatten().map(|a| serde_json::json!([a["agentId"], a["heartbeat"]]));
     let mut channels = health["channels"].clone();
     strip_times(&mut channels);
-    serde_json::json!([health["ok"], health["problem"], channels, health["channelOrder"], agents.collect::<Vec<_>>()])
+    serde_json::json!([
+        health["ok"],
+        health["problem"],
+        health["configProblem"],
+        channels,
+        health["channelOrder"],
+        agents.collect::<Vec<_>>()
+    ])
 }
 
 fn strip_times(value: &mut Value) {

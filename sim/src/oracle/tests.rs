@@ -27,6 +27,7 @@ mod pairing;
 mod pairs;
 mod places;
 mod real;
+mod reloads;
 mod requests;
 mod rights;
 mod run;

@@ -108,7 +108,7 @@ pub fn config_of(text: &str) -> Result<Config, String> {
 }
 
 /// Lays `over` on `base`: objects are joined, everything else is replaced.
-pub(super) fn merge(base: &mut Value, over: Value) {
+pub fn merge(base: &mut Value, over: Value) {
     match (base, over) {
         (Value::Object(base), Value::Object(over)) => {
             for (key, value) in over {

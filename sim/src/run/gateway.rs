@@ -1,5 +1,6 @@
 use std::{
     collections::BTreeSet,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     io,
     sync::{
         Arc, Mutex, PoisonError,
@@ -7,9 +8,11 @@ use std::{
     },
 };
 
-use openclaw_config::{AuthMode, Config, Secret};
+use openclaw_config::{AuthMode, Config, Loaded, Secret};
 use openclaw_platform::{Entropy as _, Platform, Probe};
-use openclaw_server::{AuthInForce, Control, ReadAuth, ServerOptions, SharedAuth, schema, sessions::index, store};
+use openclaw_server::{
+    AuthInForce, ConfigSource, Control, ReadAuth, ServerOptions, SharedAuth, Watched, schema, sessions::index, store,
+};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
@@ -39,6 +42,12 @@ pub(super) struct GatewayHost {
     text: Arc<Mutex<String>>,
     /// Somebody edits it, or replaces another file.
     is_edited: bool,
+    /// The configuration names `gateway.reload`: its edits are taken over.
+    is_watched: bool,
+    /// The configuration as the plan has it.
+    first: String,
+    /// The last one with which a start could be made.
+    good: Mutex<String>,
     /// What else people have replaced.
     replaced: Replaced,
     control: Mutex<Option<mpsc::Sender<Control>>>,
@@ -88,6 +97,9 @@ impl GatewayHost {
             config: Arc::new(config_of(&plan.config)?),
             text,
             is_edited: plan.faults.iter().any(|f| matches!(f.fault, Fault::ConfigEdit { .. })),
+            is_watched: openclaw_config::read_value(&plan.config).is_ok_and(|v| v["gateway"]["reload"].is_object()),
+            first: plan.config.clone(),
+            good: Mutex::new(plan.config.clone()),
             replaced,
             control: Mutex::default(),
             starts: AtomicU64::new(0),
@@ -143,6 +155,11 @@ impl GatewayHost {
         *lock(&self.control) = None;
         match ended {
             Ok(stopped) => {
+                if stopped.restart {
+                    // The same process goes on with a start.
+                    self.does(What::Process { event: "stopped".into() });
+                    return Box::pin(self.serve()).await;
+                }
                 if stopped.cut_off > 0 {
                     self.does(What::Note { text: format!("{} runs were cut off", stopped.cut_off) });
                 }
@@ -156,6 +173,21 @@ impl GatewayHost {
         }
         // Its tasks may finish; whoever steers the run ends the process.
         std::future::pending().await
+    }
+
+    /// The configuration of a start and its changes, where they are taken over: the file's, or while that cannot be used the last
+    /// good one.
+    fn watched(&self) -> Option<Watched> {
+        if !self.is_watched {
+            return None;
+        }
+        let source = Arc::new(Edited(self.text.clone()));
+        let stamp = source.stamp();
+        if source.read().is_ok() {
+            lock(&self.text).clone_into(&mut lock(&self.good));
+        }
+        let first = openclaw_config::read(&lock(&self.good), &|_: &str| None).ok()?;
+        Some(Watched { source, first: Arc::new(first), stamp })
     }
 
     fn note(&self, text: String) {
@@ -173,7 +205,10 @@ impl GatewayHost {
             password: None,
             file: None,
         };
+        let watched = self.watched();
+        let config = watched.as_ref().map_or_else(|| self.config.clone(), |w| Arc::new(w.first.config.clone()));
         ServerOptions {
+            watched,
             read_config: Arc::new(move || Ok(Some(lock(&text).clone()))),
             own_secrets: Arc::new(move || {
                 let value = openclaw_config::read_value(&lock(&file)).unwrap_or_default();
@@ -190,7 +225,7 @@ impl GatewayHost {
             read_secret: Arc::new(move |path| secrets.text(path).ok_or_else(|| io::ErrorKind::NotFound.into())),
             channels: true,
             log_file: self.config.logging.file.clone(),
-            ..ServerOptions::bare(self.config.clone())
+            ..ServerOptions::bare(config)
         }
     }
 
@@ -244,11 +279,12 @@ impl GatewayHost {
         self.disk.fail(planned.id, fault);
     }
 
-    /// A person edits the configuration file, or replaces another one.
+    /// A person edits the configuration file, or replaces another one. `+ {..}` is laid over the first configuration.
     pub fn edit(&self, file: Option<&str>, text: &str) {
-        match file {
-            Some(file) => self.replaced.put(file, text),
-            None => text.clone_into(&mut lock(&self.text)),
+        match (file, text.strip_prefix('+')) {
+            (Some(file), _) => self.replaced.put(file, text),
+            (None, Some(over)) => *lock(&self.text) = laid_over(&self.first, over),
+            (None, None) => text.clone_into(&mut lock(&self.text)),
         }
     }
 
@@ -372,5 +408,33 @@ impl Probe for Claims {
         if !self.1.crashed() {
             self.0.record("gateway", What::Gauge { name: name.to_owned(), value: value as i64 });
         }
+    }
+}
+
+/// The configuration file of the gateway, as people edit it.
+struct Edited(Arc<Mutex<String>>);
+
+impl ConfigSource for Edited {
+    fn stamp(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        lock(&self.0).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    fn read(&self) -> Result<Loaded, String> {
+        let text = lock(&self.0).clone();
+        openclaw_config::read(&text, &|_: &str| None)
+            .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+    }
+}
+
+/// `over` laid over a configuration; a text that is none stands alone, as an editor leaves a file in the middle of writing.
+fn laid_over(first: &str, over: &str) -> String {
+    match (openclaw_config::read_value(first), openclaw_config::read_value(over)) {
+        (Ok(mut first), Ok(over)) => {
+            crate::plan::merge(&mut first, over);
+            first.to_string()
+        }
+        _ => over.to_owned(),
     }
 }

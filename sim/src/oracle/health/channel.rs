@@ -226,9 +226,16 @@ impl<'a> Receiving<'a> {
             return None;
         }
         let sent = &self.sent[life];
-        let open = sent.iter().any(|t| *t == u64::MAX || (*t + LAG > from && *t <= to));
+        // An account that begins anew counts from then on.
+        let anew = self.facts.history.iter().filter_map(|r| match &r.what {
+            What::Probe { name, .. } if name == "reload.a_channel_began_anew" && r.t_us <= to => Some(r.t_us),
+            _ => None,
+        });
+        let anew = anew.max().unwrap_or(0);
+        let is_anew = anew > 0 && anew + LAG > from;
+        let open = is_anew || sent.iter().any(|t| *t == u64::MAX || (*t + LAG > from && *t <= to));
         if !open {
-            let last = sent.iter().copied().filter(|t| *t + LAG <= from).max();
+            let last = sent.iter().copied().filter(|t| *t + LAG <= from && *t > anew).max();
             if let Some(why) = about("lastOutboundAt", last) {
                 return Some(why);
             }

@@ -1,0 +1,57 @@
+//! Edits of the configuration while the gateway runs: the agents that it shows are those of one version of the file that was
+//! valid as a whole, of the newest one soon after it was written, and never those of a broken one.
+//!
+//! An edit in a plan is `+ {..}`: what is laid over the first configuration. Each version names its agents.
+
+use serde_json::Value;
+
+use super::{
+    conn::{Answer, Conn},
+    facts::Facts,
+    findings::Findings,
+};
+
+/// A version is in force after this at the latest: looking, waiting until nobody writes, reading on a slow disk, and a restart.
+const IN_FORCE: u64 = 12_000_000;
+
+/// Agents of a version and when it was written.
+struct Version {
+    from: u64,
+    agents: Vec<String>,
+}
+
+/// Checks every list of agents.
+pub fn check(conns: &[Conn], facts: &Facts, out: &mut Findings) {
+    let edits = facts.faults.iter().filter(|f| f.kind == "config_edit" && f.json["file"].is_null());
+    let versions: Vec<Version> = edits
+        .filter_map(|f| Some(Version { from: f.from, agents: agents_of(f.json["text"].as_str()?.strip_prefix('+')?)? }))
+        .collect();
+    let Some(first) = versions.first() else { return };
+    for c in conns {
+        for r in c.requests.iter().filter(|r| r.method == "agents.list") {
+            let Some(answer) = r.first.filter(Answer::ok) else { continue };
+            // Before the first edit that names agents nobody knows here which they are.
+            if r.at.t < first.from + IN_FORCE {
+                continue;
+            }
+            let list = answer.frame["payload"]["agents"].as_array().map_or(&[][..], Vec::as_slice);
+            let shown: Vec<&str> = list.iter().filter_map(|agent| agent["id"].as_str()).collect();
+            let may_be = |(n, version): &(usize, &Version)| {
+                let is_over = versions.get(n + 1).is_some_and(|next| next.from + IN_FORCE < r.at.t);
+                version.from <= answer.at.t && !is_over && version.agents == shown
+            };
+            if !versions.iter().enumerate().any(|version| may_be(&version)) {
+                let why = format!("{}: the agents {shown:?} are those of no version that can be in force", c.name);
+                out.broken("reloads", answer.at.i, why);
+            }
+        }
+    }
+}
+
+/// The agents that a valid edit names.
+fn agents_of(text: &str) -> Option<Vec<String>> {
+    let value = openclaw_config::read_value(text).ok()?;
+    openclaw_config::read(text, &|_: &str| None).ok()?;
+    let list = value.pointer("/agents/list").and_then(Value::as_array)?;
+    Some(list.iter().filter_map(|agent| agent["id"].as_str().map(str::to_owned)).collect())
+}
