@@ -179,7 +179,7 @@ async fn a_gateway_goes_on_where_openclaw_stopped() {
     for which in ["taken", "left", "already"] {
         assert_eq!(report[which], dry[which], "a dry run says what is done then: {which}");
     }
-    let taken = [("session", 2), ("message", 4), ("device", 1), ("node", 1), ("telegramOffset", 1)];
+    let taken = [("session", 2), ("message", 4), ("device", 1), ("node", 1), ("channelOffset", 1)];
     assert_eq!(counts(&report, "taken"), taken.map(|(k, n)| (k.to_owned(), n)).into(), "{report:#}");
     let already = [("config", 1), ("allowList", 1), ("execApprovals", 1), ("wakeWords", 1), ("authProfile", 1)];
     assert_eq!(counts(&report, "already"), already.map(|(k, n)| (k.to_owned(), n)).into(), "{report:#}");
@@ -190,10 +190,10 @@ async fn a_gateway_goes_on_where_openclaw_stopped() {
         ("setting", "verboseLevel"),
         ("setting", "discord"),
         ("device", "no-key"),
-        ("telegramOffset", "broken"),
+        ("channelOffset", "broken"),
         ("authProfile", "openai:me"),
         ("cronJob", "2 cron jobs"),
-        ("whatsapp", "credentials/whatsapp/default"),
+        ("linkedAccount", "credentials/whatsapp/default"),
         ("file", "devices/pending.json"),
         ("file", "1 in agents/main/sessions"),
         ("line", "model_change"),
@@ -245,7 +245,7 @@ async fn a_gateway_goes_on_where_openclaw_stopped() {
     let again = import(gateway.home.path(), &[]);
     assert_eq!(again["taken"], json!([]), "{again:#}");
     let had = counts(&again, "already");
-    assert_eq!((had["session"], had["device"], had["node"], had["telegramOffset"]), (2, 1, 1, 1), "{again:#}");
+    assert_eq!((had["session"], had["device"], had["node"], had["channelOffset"]), (2, 1, 1, 1), "{again:#}");
     assert!(
         fs::metadata(again["backup"].as_str().unwrap()).unwrap().len() > 0,
         "the database is kept first: {again:#}"

@@ -110,11 +110,11 @@ impl Import {
         Ok(())
     }
 
-    /// `telegram/update-offset-<account>.json`.
+    /// `<channel>/update-offset-<account>.json`.
     ///
     /// # Errors
     /// When the database refuses.
-    pub async fn telegram_offset(&mut self, account: &str, file: &str, text: &[u8]) -> Result<(), StoreError> {
+    pub async fn offset(&mut self, channel: &str, account: &str, file: &str, text: &[u8]) -> Result<(), StoreError> {
         let last = match small::last_update(text) {
             Ok(last) => last,
             Err(why) => {
@@ -122,7 +122,7 @@ impl Import {
                 return Ok(());
             }
         };
-        let rows = vec![(format!("telegram:{account}"), last)];
+        let rows = vec![(format!("{channel}:{account}"), last)];
         let outcomes = self.store.write(move |tx| add(tx, store::CURSORS, u64::MAX, &rows)).await?;
         self.tell(Kind::Cursor, &[account.to_owned()], &outcomes, u64::MAX);
         Ok(())

@@ -11,6 +11,7 @@ use std::{
 
 use clap::Args;
 use files::Files;
+use openclaw_channels::table::TABLE;
 use openclaw_platform::{
     EntropyExt as _, Platform,
     os::{self, temporary},
@@ -144,11 +145,15 @@ async fn take(source: &Source, import: &mut Import) -> Result<(), StoreError> {
     if let Some(text) = source.told(import.report(), Kind::Node, file) {
         import.nodes(file, &text).await?;
     }
-    for name in source.names("telegram") {
-        let Some(account) = name.strip_prefix("update-offset-").and_then(|n| n.strip_suffix(".json")) else { continue };
-        let file = format!("telegram/{name}");
-        if let Some(text) = source.told(import.report(), Kind::Cursor, &file) {
-            import.telegram_offset(account, &file, &text).await?;
+    for channel in TABLE {
+        for name in source.names(channel.id) {
+            let account = name.strip_prefix("update-offset-").and_then(|n| n.strip_suffix(".json"));
+            let file = format!("{}/{name}", channel.id);
+            if let Some(account) = account
+                && let Some(text) = source.told(import.report(), Kind::Cursor, &file)
+            {
+                import.offset(channel.id, account, &file, &text).await?;
+            }
         }
     }
     sessions(source, import).await
@@ -238,13 +243,15 @@ fn show(session: &Session, source: &Source, dry: bool, backup: Option<&str>, rep
     };
     let how = if dry { "dry run, nothing is stored" } else { "its files stay as they are" };
     output::line(format!("OpenClaw's state in {} ({how})", source.dir().display()))?;
-    output::line(format!("{}  {}", if dry { "would take" } else { "taken     " }, counted(report.taken().collect())))?;
-    output::line(format!("already    {}", counted(report.already().collect())))?;
+    let took = if dry { "would take" } else { "taken" };
+    let row = |word: &str, text: &str| output::line(format!("{word:<10}  {text}"));
+    row(took, &counted(report.taken().collect()))?;
+    row("already", &counted(report.already().collect()))?;
     for left in report.left() {
         // A number says its kind; a name does not.
         let is_counted = left.what.starts_with(|c: char| c.is_ascii_digit()) && left.what.contains(' ');
         let what = if is_counted { left.what } else { format!("{} {}", left.kind.as_str(), left.what) };
-        output::line(format!("left       {what}: {}", left.why))?;
+        row("left", &format!("{what}: {}", left.why))?;
     }
-    backup.map_or(Ok(()), |backup| output::line(format!("before     the database as it was is kept in {backup}")))
+    backup.map_or(Ok(()), |backup| row("before", &format!("the database as it was is kept in {backup}")))
 }

@@ -48,8 +48,8 @@ kinds! {
     Device = "device", "paired device", "paired devices";
     /// A node that an operator paired by hand.
     Node = "node", "paired node", "paired nodes";
-    /// How far a Telegram account was read.
-    Cursor = "telegramOffset", "Telegram offset", "Telegram offsets";
+    /// How far an account of a channel was read.
+    Cursor = "channelOffset", "position in a channel", "positions in channels";
     /// Who was let in on a channel.
     AllowList = "allowList", "list of who may write", "lists of who may write";
     /// Which programs may run.
@@ -60,8 +60,8 @@ kinds! {
     WakeWords = "wakeWords", "list of wake words", "lists of wake words";
     /// A scheduled job.
     CronJob = "cronJob", "cron job", "cron jobs";
-    /// A linked WhatsApp account.
-    Whatsapp = "whatsapp", "WhatsApp account", "WhatsApp accounts";
+    /// Credentials of an account that was linked by a phone.
+    Linked = "linkedAccount", "linked account", "linked accounts";
     /// Any other file or folder.
     File = "file", "file", "files";
 }

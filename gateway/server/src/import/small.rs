@@ -8,7 +8,7 @@ fn object(text: &[u8]) -> Result<Value, String> {
     if value.is_object() { Ok(value) } else { Err("it is no JSON object".to_owned()) }
 }
 
-/// The number of the last update that was handled (`telegram/update-offset-<account>.json`).
+/// The number of the last update that was handled (`<channel>/update-offset-<account>.json`).
 ///
 /// # Errors
 /// What is wrong with it.

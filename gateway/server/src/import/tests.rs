@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use openclaw_platform::{Entropy as _, os};
+use openclaw_platform::{BoxFuture, Entropy as _, os};
 use serde_json::{Value, json};
 
 use super::*;
@@ -24,7 +24,11 @@ fn config(text: &str) -> Config {
 /// Counts by kind: taken, already, left.
 type Counts = (u64, u64, usize);
 
-async fn import(store: &Store, config: Config, entries: &Value) -> (Counts, Vec<Left>) {
+fn import<'a>(store: &'a Store, config: Config, entries: &'a Value) -> BoxFuture<'a, (Counts, Vec<Left>)> {
+    Box::pin(imported(store, config, entries))
+}
+
+async fn imported(store: &Store, config: Config, entries: &Value) -> (Counts, Vec<Left>) {
     let mut import = Import::new(store.clone(), config, NOW);
     let file = "agents/main/sessions/sessions.json".to_owned();
     let files = vec![("main".to_owned(), file, entries.to_string().into_bytes())];
@@ -113,7 +117,7 @@ async fn a_broken_file_takes_nothing_and_says_so() {
     assert_eq!(wanted, []);
     import.devices("d", b"[1]").await.unwrap();
     import.nodes("n", b"").await.unwrap();
-    import.telegram_offset("default", "t", b"{}").await.unwrap();
+    import.offset("telegram", "default", "t", b"{}").await.unwrap();
     let report = import.done().await.unwrap();
     assert_eq!((report.taken().count(), report.left().len()), (0, 4), "{report:?}");
 }
@@ -125,11 +129,11 @@ async fn f05_a_cursor_is_taken_only_where_there_is_none() {
     let mut import = Import::new(store.clone(), Config::default(), NOW);
     for (account, last) in [("default", 7), ("default", 9), ("work", 3)] {
         let text = json!({ "version": 1, "lastUpdateId": last }).to_string();
-        import.telegram_offset(account, "t", text.as_bytes()).await.unwrap();
+        import.offset("telegram", account, "t", text.as_bytes()).await.unwrap();
     }
     let cursors: Vec<(String, i64)> = store.read(|tx| store::all(tx, store::CURSORS)).unwrap();
     assert_eq!(cursors, [("telegram:default".to_owned(), 7), ("telegram:work".to_owned(), 3)]);
     let report = import.done().await.unwrap();
-    assert_eq!(report.json()["taken"], json!([{ "kind": "telegramOffset", "count": 2 }]));
-    assert_eq!(report.json()["already"], json!([{ "kind": "telegramOffset", "count": 1 }]));
+    assert_eq!(report.json()["taken"], json!([{ "kind": "channelOffset", "count": 2 }]));
+    assert_eq!(report.json()["already"], json!([{ "kind": "channelOffset", "count": 1 }]));
 }

@@ -216,13 +216,18 @@ mod tests {
 
     use super::*;
 
-    fn read(lines: &[Value]) -> (Vec<(String, Message)>, Vec<(String, u64, u64)>) {
+    /// Reason, how many, the first.
+    type Told = Vec<(String, u64, u64)>;
+
+    fn read(lines: &[Value]) -> (Vec<(String, Message)>, Told) {
         let mut transcript = Transcript::new(100);
-        lines.iter().for_each(|line| transcript.line(line.to_string().as_bytes(), true));
+        for line in lines {
+            transcript.line(line.to_string().as_bytes(), true);
+        }
         told(transcript)
     }
 
-    fn told(transcript: Transcript) -> (Vec<(String, Message)>, Vec<(String, u64, u64)>) {
+    fn told(transcript: Transcript) -> (Vec<(String, Message)>, Told) {
         let (messages, skipped) = transcript.into_parts();
         (messages, skipped.into_iter().map(|(why, s)| (why, s.count, s.first)).collect())
     }
@@ -276,7 +281,9 @@ mod tests {
             "nonsense",
             r#"{"type":"message","message":{"role":"toolResult","content":"x"}}"#,
         ];
-        lines.iter().for_each(|line| transcript.line(line.as_bytes(), true));
+        for line in lines {
+            transcript.line(line.as_bytes(), true);
+        }
         transcript.too_long();
         transcript.line(br#"{"type":"message","mess"#, false);
         let (messages, skipped) = told(transcript);

@@ -28,7 +28,7 @@ const CONFIGURATIONS: [&str; 4] = ["openclaw.json", "clawdbot.json", "moltbot.js
 /// What nothing here takes, by name in the state directory, and why.
 const OTHERS: [(&str, &str); 8] = [
     ("identity", "the key of OpenClaw's own command line: this one has no need of it"),
-    ("canvas", "copy it into the canvas directory where you want to go on with it"),
+    ("canvas", "pages of the canvas: copy them where you go on with them"),
     ("workspace", "files of agents: agents.defaults.workspace may name it, or copy it into the new state directory"),
     ("media", "files that were sent: transcripts have what the model was shown"),
     ("logs", "old logs"),
@@ -38,8 +38,7 @@ const OTHERS: [(&str, &str); 8] = [
 ];
 
 /// Names that are read, or told one by one.
-const KNOWN: [&str; 8] =
-    ["agents", "credentials", "cron", "devices", "exec-approvals.json", "nodes", "settings", "telegram"];
+const KNOWN: [&str; 7] = ["agents", "credentials", "cron", "devices", "exec-approvals.json", "nodes", "settings"];
 
 /// What became of the configuration, to be told.
 pub enum Step {
@@ -244,11 +243,13 @@ impl<'a> Files<'a> {
         }
         let why = "this gateway has no cron jobs yet; they stay in their file until it has";
         count(report, Kind::CronJob, "cron/jobs.json", small::cron_jobs, why);
-        let linked = "credentials/whatsapp";
-        for account in self.source.names(linked) {
-            if self.source.dir().join(linked).join(&account).join("creds.json").is_file() {
-                let why = "this gateway does not speak WhatsApp yet; the credentials stay where they are";
-                report.leave(Kind::Whatsapp, format!("{linked}/{account}"), why);
+        for channel in TABLE {
+            let linked = format!("credentials/{}", channel.id);
+            for account in self.source.names(&linked) {
+                if self.source.dir().join(&linked).join(&account).join("creds.json").is_file() {
+                    let why = format!("this gateway cannot use a link to {} yet; it stays in its files", channel.label);
+                    report.leave(Kind::Linked, format!("{linked}/{account}"), why);
+                }
             }
         }
         // In the gateway's own directory these are in use, or nobody's.
@@ -256,7 +257,11 @@ impl<'a> Files<'a> {
             return;
         }
         for name in self.source.names("") {
-            if KNOWN.contains(&name.as_str()) || CONFIGURATIONS.iter().any(|config| name.starts_with(config)) {
+            let is_channel = TABLE.iter().any(|channel| channel.id == name);
+            if is_channel
+                || KNOWN.contains(&name.as_str())
+                || CONFIGURATIONS.iter().any(|config| name.starts_with(config))
+            {
                 continue;
             }
             let why = OTHERS.iter().find(|(other, _)| *other == name).map_or("nothing here reads it", |(_, why)| why);

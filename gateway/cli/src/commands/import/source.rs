@@ -230,4 +230,22 @@ mod tests {
             assert_eq!(all, ["abtrue", "true", "long", "abctrue", "xfalse"], "{buffer}");
         }
     }
+
+    /// What is no file is not waited for, and what is too large is not read.
+    #[test]
+    fn f04_only_files_within_their_bounds_are_read() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("file"), "12345").unwrap();
+        fs::create_dir(at("folder")).unwrap();
+        mknodat(CWD, at("pipe"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        assert_eq!(read(&at("file"), 5), Ok(Some(b"12345".to_vec())));
+        assert_eq!((read(&at("none"), 5), read(&at("file/x"), 5)), (Ok(None), Ok(None)));
+        assert!(read(&at("file"), 4).unwrap_err().contains("5 bytes"));
+        for name in ["folder", "pipe"] {
+            assert_eq!(read(&at(name), 5), Err("it is no file".to_owned()), "{name}");
+        }
+    }
 }
