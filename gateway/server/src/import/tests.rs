@@ -137,3 +137,34 @@ async fn f05_a_cursor_is_taken_only_where_there_is_none() {
     assert_eq!(report.json()["taken"], json!([{ "kind": "channelOffset", "count": 2 }]));
     assert_eq!(report.json()["already"], json!([{ "kind": "channelOffset", "count": 1 }]));
 }
+
+/// What was decided here stands: another import brings no token back (D15).
+#[tokio::test]
+async fn d15_a_revocation_here_outlives_another_import() {
+    use crate::devices::Device;
+
+    let store = database();
+    let key = "gt4ZP06NN_L62wlpS16j1mwCtEiZ6tIyJQDI1sVZXDE";
+    let id = openclaw_protocol::device::PublicKey::parse(key).unwrap().device_id();
+    let token = json!({ "operator": { "token": "old", "scopes": ["operator.read"] } });
+    let text = json!({ (&id): { "publicKey": key, "roles": ["operator"], "tokens": token } }).to_string();
+    let stored = || -> Device { store.read(|tx| store::all(tx, store::DEVICES)).unwrap().remove(0).1 };
+    for round in 0..2 {
+        let mut import = Import::new(store.clone(), Config::default(), NOW);
+        import.devices("devices/paired.json", text.as_bytes()).await.unwrap();
+        let report = import.done().await.unwrap();
+        let which = if round == 0 { report.taken().next() } else { report.already().next() };
+        assert_eq!(which, Some((Kind::Device, 1)));
+        if round == 0 {
+            let mut device = stored();
+            device.approved.clear();
+            device.tokens.values_mut().for_each(|token| token.revoked_at_ms = Some(NOW));
+            store
+                .write(move |tx| store::put(&mut tx.open_table(store::DEVICES)?, &device.device_id, &device))
+                .await
+                .unwrap();
+        }
+    }
+    let device = stored();
+    assert!(device.approved.is_empty() && device.tokens.values().all(|token| token.revoked_at_ms == Some(NOW)));
+}
