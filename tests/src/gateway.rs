@@ -54,6 +54,14 @@ impl Gateway {
         let state = home.path().join(".openclaw");
         fs::create_dir(&state).expect("a state folder");
         fs::write(state.join("openclaw.json"), config.to_string()).expect("a configuration");
+        Self::start_in(home, env).await
+    }
+
+    /// Starts it in a home that was made before, with a configuration in it.
+    ///
+    /// # Panics
+    /// When it does not answer in time or ends; the message has its output.
+    pub async fn start_in(home: TempDir, env: &[(&str, &str)]) -> Self {
         let env: Vec<_> = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let port = free_port_block();
         let child = spawn(&home, port, &env);

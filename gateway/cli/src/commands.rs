@@ -11,6 +11,7 @@ pub mod doctor;
 pub mod gateway_status;
 pub mod hash_password;
 pub mod health;
+pub mod import;
 pub mod logs;
 pub mod message;
 pub mod node;

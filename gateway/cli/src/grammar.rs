@@ -69,6 +69,9 @@ pub enum Command {
         #[command(subcommand)]
         command: commands::backup::BackupCommand,
     },
+    /// Take over what an OpenClaw state directory has: sessions, transcripts, paired devices and nodes, keys; its files are only
+    /// read, and a second time only what is new is added
+    Import(commands::import::ImportArgs),
     /// Apps and tools that may connect, and those that ask to
     Devices {
         /// What to do with them.

@@ -23,6 +23,7 @@ pub mod heartbeat;
 pub mod http;
 pub mod hub;
 pub mod idempotency;
+pub mod import;
 pub mod inbound;
 pub mod lifecycle;
 pub mod limits;

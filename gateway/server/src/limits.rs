@@ -283,3 +283,21 @@ pub const ENVELOPE_NAME: usize = 80;
 pub const ENVELOPE_ID: usize = 64;
 /// ... and of the message that is answered.
 pub const ENVELOPE_QUOTE: usize = 1000;
+/// `openclaw import`: bytes of a file that lists sessions ...
+pub const IMPORT_SESSIONS_BYTES: u64 = 256 << 20;
+/// ... of any other file that is read as a whole, ...
+pub const IMPORT_FILE_BYTES: u64 = 8 << 20;
+/// ... of a file with a transcript, ...
+pub const IMPORT_TRANSCRIPT_FILE_BYTES: u64 = 4 << 30;
+/// ... of a line of it, ...
+pub const IMPORT_LINE_BYTES: usize = 16 << 20;
+/// ... of the messages of one transcript (the newest are taken), ...
+pub const IMPORT_TRANSCRIPT_BYTES: usize = 64 << 20;
+/// ... and of those that are stored in one transaction, ...
+pub const IMPORT_BATCH_BYTES: usize = 16 << 20;
+/// ... with so many sessions.
+pub const IMPORT_BATCH: usize = 64;
+/// Sessions remembered as imported, so that one that was deleted here does not come back.
+pub const IMPORTED: u64 = 200_000;
+/// Things left that are told one by one; further ones are counted.
+pub const IMPORT_LEFT: usize = 1000;

@@ -20,6 +20,7 @@ use tower_service::Service as _;
 use crate::{
     gateway::Gateway,
     http::{TcpPeer, router},
+    import,
     limits::{
         ACCEPT_PAUSE, ACCEPT_PAUSE_MAX, CLOSE_FLUSH, GOODBYE, HEALTH_INTERVAL, HTTP_HEAD, LAST_ANSWERS, LAST_TASKS,
         LAST_WORK, MAINTENANCE, QUIET_WARNING, REFUSED_FLUSH, STATE_WATCH,
@@ -177,6 +178,7 @@ async fn serve(
     back: mpsc::Sender<(SocketAddr, Box<dyn Listener>)>,
 ) -> Result<(Stopped, bool), ServeError> {
     let gateway = Gateway::open(platform, options)?;
+    import::offer::begin(&gateway.platform, &gateway.store, &gateway.settings.get(), &gateway.options.state_dir);
     crate::runs::recover::recover(&gateway.runs).await?;
     crate::delivery::start(&gateway.delivery).await?;
     let stop = CancellationToken::new();
