@@ -48,6 +48,9 @@ pub async fn run(session: &Session, args: &RunArgs) -> Result<(), Failure> {
     for warning in plan.warnings.iter().chain(&OsClock.trouble()) {
         tracing::warn!("{warning}");
     }
+    for note in &plan.notes {
+        tracing::info!("{note}");
+    }
     let result = serve(session, args, plan, log.clone(), elapsed).await;
     if let Err(failure) = &result {
         tracing::error!("{failure}");
@@ -64,8 +67,9 @@ async fn serve(
     elapsed: impl Fn() -> u128,
 ) -> Result<(), Failure> {
     let state_dir = session.paths.state_dir.clone();
-    let platform = openclaw_platform::os::platform(&state_dir)
+    let mut platform = openclaw_platform::os::platform(&state_dir)
         .map_err(|e| Failure::Runtime(format!("cannot use the state directory {}: {e}", state_dir.display())))?;
+    platform.processes = plan.processes.clone();
     if plan.force {
         force::free_port(&*platform.processes, session.env.get("PATH"), plan.port, &state_dir).await?;
     }

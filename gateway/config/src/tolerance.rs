@@ -158,6 +158,8 @@ fn misread(path: &Path) -> Verdict {
         "security" => json!("deny"),
         "ask" => json!("always"),
         "mode" if key_of(&path.parent()) == "sandbox" => json!("all"),
+        // Whatever stands in place of the settings, somebody wanted a sandbox (D38).
+        "sandbox" if path.starts_with(&["agents"]) => json!({"mode": "all"}),
         "allowFrom" | "groupAllowFrom" | "trustedProxies" | "allowedOrigins" | "allow" => json!([]),
         _ => {
             return match path.segments() {

@@ -36,6 +36,7 @@ pub mod providers;
 pub mod request_path;
 pub mod rights;
 pub mod runs;
+pub mod sandbox;
 pub mod schema;
 pub mod secrets;
 pub mod serve;
