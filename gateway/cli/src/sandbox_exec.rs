@@ -12,6 +12,7 @@ const NOT_STARTED: u8 = 126;
 
 /// `sandbox-exec`
 #[derive(Debug, Args)]
+#[cfg_attr(not(target_os = "linux"), allow(dead_code))] // read by nobody where there is no sandbox
 pub struct SandboxExecArgs {
     /// Only see whether a sandbox can be made, and print its name
     #[arg(long, exclusive = true)]
