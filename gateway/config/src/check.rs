@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     Bind, Config, ListEntry, ModelChoice, Network, Problem, REDACTED, Secret, Telegram, known, model_named,
-    parse_duration, path::Path, sandbox, weakness,
+    parse_duration, path::Path, sandbox_of, weakness,
 };
 
 /// All violations.
@@ -38,7 +38,7 @@ pub(crate) fn warnings(config: &Config) -> Vec<String> {
     let webhook = config.channels.telegram.iter().flat_map(Telegram::layers).filter(|(_, t)| t.webhook_url.is_some());
     let polled =
         webhook.map(|_| "channels.telegram.webhookUrl: this version polls instead, which needs no address".to_owned());
-    let sandbox = sandbox::unknown_keys(config);
+    let sandbox = sandbox_of::unknown_keys(config);
     unknown.chain(polled).chain(weak_secrets(config)).chain(wide_proxies(config)).chain(sandbox).collect()
 }
 
