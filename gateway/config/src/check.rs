@@ -35,11 +35,11 @@ pub(crate) fn check(config: &Config) -> Vec<Problem> {
 /// What an operator should know although it stops nothing.
 pub(crate) fn warnings(config: &Config) -> Vec<String> {
     let unknown = config.channels.other.keys().map(|id| format!("channels.{id}: this gateway has no such channel"));
+    let unknown = unknown.chain(sandbox_of::unknown_keys(config));
     let webhook = config.channels.telegram.iter().flat_map(Telegram::layers).filter(|(_, t)| t.webhook_url.is_some());
     let polled =
         webhook.map(|_| "channels.telegram.webhookUrl: this version polls instead, which needs no address".to_owned());
-    let sandbox = sandbox_of::unknown_keys(config);
-    unknown.chain(polled).chain(weak_secrets(config)).chain(wide_proxies(config)).chain(sandbox).collect()
+    unknown.chain(polled).chain(weak_secrets(config)).chain(wide_proxies(config)).collect()
 }
 
 /// Shared secrets that are guessed soon (S03, D40).
