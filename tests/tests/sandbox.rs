@@ -109,6 +109,10 @@ fn d38_files_outside_are_closed_whatever_leads_to_them() {
             "echo x > /usr/made",
             "cat /dev/tty",
             "mknod .openclaw/sandboxes/a/tmp/disk b 8 0",
+            // Its own directories stay what they are.
+            "rmdir .openclaw/sandboxes/a/tmp",
+            "mv .openclaw/sandboxes/a/home .openclaw/sandboxes/a/other",
+            "ln -s .ssh .openclaw/sandboxes/a/link",
             // What it starts is confined as well, also what left its session.
             "sh -c 'sh -c \"cat .ssh/id\"'",
             "setsid sh -c 'cat .ssh/id'",
@@ -213,6 +217,18 @@ fn d38_output_and_exit_codes_pass_and_a_start_that_fails_says_why() {
         let out = home.run("rw", &[missing]);
         let said = String::from_utf8_lossy(&out.stderr).into_owned();
         assert!(out.status.code() == Some(126) && said.contains("cannot start") && said.contains(missing), "{said}");
+    }
+    // A workspace that holds what is closed opens nothing.
+    for around in [".openclaw", "."] {
+        let mut command = home.command("ro", false, &["/bin/true"]);
+        let args: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
+        let wide = home.at(around);
+        let args = args
+            .into_iter()
+            .map(|a| if a == home.at(".openclaw/workspace").as_os_str() { wide.clone().into() } else { a });
+        let out = Command::new(binary("openclaw")).args(args).output().unwrap();
+        assert!(command.output().unwrap().status.success());
+        assert_eq!(out.status.code(), Some(126), "{out:?}");
     }
     // A place that is not there is no reason to go on without it.
     let mut command = home.command("rw", false, &["/bin/true"]);

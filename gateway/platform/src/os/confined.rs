@@ -93,11 +93,13 @@ fn real(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
-fn home(private: &Path) -> PathBuf {
+/// Where a sandboxed command keeps things.
+pub(super) fn home(private: &Path) -> PathBuf {
     private.join("home")
 }
 
-fn temporary(private: &Path) -> PathBuf {
+/// And for as long as it runs. Only these two are open to it, so that it can put nothing in their place.
+pub(super) fn temporary(private: &Path) -> PathBuf {
     private.join("tmp")
 }
 

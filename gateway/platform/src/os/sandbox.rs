@@ -16,6 +16,7 @@ use landlock::{
     path_beneath_rules,
 };
 
+use super::confined::{home, temporary};
 use crate::WorkspaceAccess;
 
 /// What this process may reach from now on.
@@ -23,7 +24,7 @@ use crate::WorkspaceAccess;
 pub struct Inside {
     /// The workspace, and what may be done there.
     pub workspace: Option<(PathBuf, WorkspaceAccess)>,
-    /// The directory that is its own.
+    /// The directory that is its own: its home and its temporary files are in it.
     pub private: Option<PathBuf>,
     /// What stays closed wherever it lies.
     pub protected: Vec<PathBuf>,
@@ -73,15 +74,28 @@ fn write() -> BitFlags<AccessFs> {
 
 /// The directories that must be there.
 fn opened(inside: &Inside) -> Result<Vec<PathBeneath<PathFd>>, String> {
+    // Asked before this process was started, too; a link may lead elsewhere since.
+    if let Some((path, WorkspaceAccess::Read | WorkspaceAccess::Write)) = &inside.workspace {
+        let real = path.canonicalize().map_err(|e| format!("{} cannot be opened: {e}", path.display()))?;
+        if let Some(held) = inside
+            .protected
+            .iter()
+            .map(|p| p.canonicalize().unwrap_or_else(|_| p.clone()))
+            .find(|p| p.starts_with(&real))
+        {
+            return Err(format!("the workspace {} holds {}", real.display(), held.display()));
+        }
+    }
     let rights = |access: &WorkspaceAccess| match access {
         WorkspaceAccess::None => None,
         WorkspaceAccess::Read => Some(read()),
         WorkspaceAccess::Write => Some(write()),
     };
-    let workspace = inside.workspace.iter().filter_map(|(path, access)| Some((path, rights(access)?)));
-    let private = inside.private.iter().map(|path| (path, write()));
+    let workspace = inside.workspace.iter().filter_map(|(path, access)| Some((path.clone(), rights(access)?)));
+    let private = inside.private.iter().flat_map(|path| [home(path), temporary(path)]);
+    let private = private.map(|path| (path, write()));
     let rules = workspace.chain(private).map(|(path, rights)| {
-        let directory = PathFd::new(path).map_err(|e| format!("{} cannot be opened: {e}", path.display()))?;
+        let directory = PathFd::new(&path).map_err(|e| format!("{} cannot be opened: {e}", path.display()))?;
         Ok(PathBeneath::new(directory, rights))
     });
     rules.collect()
