@@ -67,8 +67,7 @@ pub fn findings(config: &Config, workspace: &Path, processes: &dyn Processes) ->
                 Finding { text, is_there: true }
             }
             Err(why) => {
-                let text =
-                    format!("{who}there is none on this machine, so that exec is not offered to runs{sessions}: {why}");
+                let text = format!("{who}there is none here, so that exec is not offered to runs{sessions}: {why}");
                 Finding { text, is_there: false }
             }
         }

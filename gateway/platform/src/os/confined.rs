@@ -168,7 +168,9 @@ impl Processes for ConfinedProcesses {
             let workspace = real(&confinement.workspace);
             if let Some(inside) = self.protected.iter().find(|path| path.starts_with(&workspace)) {
                 let (workspace, inside) = (workspace.display(), inside.display());
-                return Err(format!("the workspace {workspace} holds {inside}, which no sandboxed command may reach"));
+                return Err(format!(
+                    "the workspace {workspace} is or holds {inside}, which no sandboxed command may reach"
+                ));
             }
         }
         Ok(made)
