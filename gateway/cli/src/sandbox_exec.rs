@@ -12,7 +12,7 @@ const NOT_STARTED: u8 = 126;
 
 /// `sandbox-exec`
 #[derive(Debug, Args)]
-#[cfg_attr(not(target_os = "linux"), allow(dead_code))] // read by nobody where there is no sandbox
+#[cfg_attr(not(all(target_os = "linux", target_pointer_width = "64")), allow(dead_code))] // read by nobody where there is no sandbox
 pub struct SandboxExecArgs {
     /// Only see whether a sandbox can be made, and print its name
     #[arg(long, exclusive = true)]
@@ -58,12 +58,12 @@ pub fn run(args: &SandboxExecArgs) -> ExitCode {
     NOT_STARTED.into()
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 fn become_it(_: &SandboxExecArgs) -> Result<(), String> {
-    Err("this version has a sandbox on Linux only".to_owned())
+    Err("this version has a sandbox on Linux of 64 bits only".to_owned())
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 #[allow(clippy::disallowed_types)] // this very process, not a child
 fn become_it(args: &SandboxExecArgs) -> Result<(), String> {
     use std::os::unix::process::CommandExt as _;

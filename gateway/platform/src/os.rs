@@ -5,7 +5,7 @@
 
 mod confined;
 mod processes;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 pub mod sandbox;
 mod storage;
 pub mod temporary;

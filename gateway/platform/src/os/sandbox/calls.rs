@@ -6,9 +6,9 @@ use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
 };
 
-/// Refused whatever is asked of them. `io_uring` opens sockets that no filter sees; others reach the kernel, its keys, or files
-/// without a path.
-const NEVER: [libc::c_long; 10] = [
+/// Refused whatever is asked of them. `io_uring` opens sockets that no filter sees; others reach the kernel, its keys, files
+/// without a path, or the memory and queues that other programs of this user share.
+const NEVER: [libc::c_long; 21] = [
     libc::SYS_io_uring_setup,
     libc::SYS_io_uring_enter,
     libc::SYS_io_uring_register,
@@ -19,6 +19,17 @@ const NEVER: [libc::c_long; 10] = [
     libc::SYS_perf_event_open,
     libc::SYS_userfaultfd,
     libc::SYS_open_by_handle_at,
+    libc::SYS_shmget,
+    libc::SYS_shmat,
+    libc::SYS_shmctl,
+    libc::SYS_msgget,
+    libc::SYS_msgsnd,
+    libc::SYS_msgrcv,
+    libc::SYS_msgctl,
+    libc::SYS_semget,
+    libc::SYS_semop,
+    libc::SYS_semtimedop,
+    libc::SYS_semctl,
 ];
 
 /// The bit of system calls of the x32 ABI, which the kernel of a 64 bit machine may know as well.
