@@ -49,7 +49,15 @@ fn is_executable(file: &Path) -> bool {
 pub async fn listeners(processes: &dyn Processes, lsof: &Path, port: u16) -> Result<Vec<Listening>, Failure> {
     let tcp = format!("-iTCP:{port}");
     let argv = [&*lsof.to_string_lossy(), "-nP", &tcp, "-sTCP:LISTEN", "-FpFc"].map(str::to_owned).to_vec();
-    let command = Command { argv, program: None, cwd: None, env: vec![], timeout: LSOF_WAIT, max_output: 256 << 10 };
+    let command = Command {
+        argv,
+        program: None,
+        cwd: None,
+        env: vec![],
+        timeout: LSOF_WAIT,
+        max_output: 256 << 10,
+        confinement: None,
+    };
     // lsof answers 1 both for "nobody" and for trouble; what it printed counts.
     let output =
         processes.run(command).await.map_err(|e| Failure::Runtime(format!("--force: {}: {e}", lsof.display())))?;

@@ -7,10 +7,9 @@ use std::{
     time::Duration,
 };
 
-use openclaw_config::{
-    AuthMode, Bind, Config, GatewayMode, Loaded, Secret, secret_paths_in, secrets_in, unused_sections, weakness,
-};
-use openclaw_server::{AuthInForce, SharedAuth, auth::is_hash};
+use openclaw_config::{AuthMode, Bind, Config, GatewayMode, Loaded, Secret, secrets_in, unused_sections, weakness};
+use openclaw_platform::Processes;
+use openclaw_server::{AuthInForce, SharedAuth, auth::is_hash, sandbox::findings};
 use tracing::level_filters::LevelFilter;
 
 use crate::{
@@ -20,7 +19,7 @@ use crate::{
     env::PortSource,
     failure::Failure,
     logging::{LogOptions, file::Bounds, filter},
-    output,
+    output, sandbox,
     session::Session,
     setup,
 };
@@ -50,7 +49,11 @@ pub struct Plan {
     pub force: bool,
     /// The log file.
     pub log_file: PathBuf,
-    /// For the log, once it runs.
+    /// What runs commands, sandboxed ones too.
+    pub processes: Arc<dyn Processes>,
+    /// For the log, once it runs: what is as it was asked for.
+    pub notes: Vec<String>,
+    /// For the log as well: what is not.
     pub warnings: Vec<String>,
     /// What was read of the file.
     pub loaded: Arc<Loaded>,
@@ -89,18 +92,20 @@ impl Plan {
         let (port, port_source) = paths.port(args.port, &session.env, config.gateway.port)?;
         let listen = addresses(&config, args.bind, port)?;
         let auth = credentials(session, &config, args)?;
-        let workspace = match &config.agents.defaults.workspace {
-            Some(dir) => paths.expand(dir),
-            None => paths.default_workspace(),
-        };
+        let workspace = sandbox::workspace(paths, &config);
         let log_file = match &config.logging.file {
             Some(file) => paths.expand(file),
             None => paths.state_dir.join("logs").join("gateway.log"),
         };
         let own = config.agents.list.iter().filter_map(|agent| agent.workspace.as_ref());
         let workspaces = std::iter::once(workspace.clone()).chain(own.map(|dir| paths.expand(dir))).collect();
-        let named = secret_paths_in(&value).into_iter().map(|path| paths.expand(&path));
-        let protected = named.chain([paths.config.clone(), log_file.clone()]).collect();
+        let secret_files = sandbox::secret_files(paths, &value);
+        let processes = sandbox::processes(paths, secret_files.clone());
+        let (there, lost): (Vec<_>, Vec<_>) =
+            findings(&config, &workspace, &processes).into_iter().partition(|finding| finding.is_there);
+        let notes = there.into_iter().map(|finding| finding.text).collect();
+        warnings.extend(lost.into_iter().map(|finding| finding.text));
+        let protected = secret_files.into_iter().chain([paths.config.clone(), log_file.clone()]).collect();
         let unused = unused_sections(&config);
         let (name, secret) = match auth.mode {
             AuthMode::Token => ("token", &auth.token),
@@ -128,6 +133,8 @@ impl Plan {
             workspaces,
             protected,
             log_file,
+            processes: Arc::new(processes),
+            notes,
             warnings,
             loaded,
             stamp,

@@ -10,7 +10,7 @@ use std::{
 use openclaw_channels::table::TABLE;
 use openclaw_config::{own_secrets_in, read_value};
 use openclaw_platform::{
-    Clock as _, Mono, SpawnerExt as _, Storage,
+    Clock as _, Mono, Platform, SpawnerExt as _, Storage,
     os::{OsClock, OsSpawner, temporary},
     select,
     sync::LockExt as _,
@@ -56,6 +56,9 @@ pub async fn run(session: &Session, args: &RunArgs) -> Result<(), Failure> {
     for warning in plan.warnings.iter().chain(&OsClock.trouble()) {
         tracing::warn!("{warning}");
     }
+    for note in &plan.notes {
+        tracing::info!("{note}");
+    }
     let result = serve(session, args, plan, log.clone(), Box::new(elapsed)).await;
     if let Err(failure) = &result {
         tracing::error!("{failure}");
@@ -72,8 +75,9 @@ async fn serve(
     mut elapsed: Box<dyn Fn() -> u128>,
 ) -> Result<(), Failure> {
     let state_dir = session.paths.state_dir.clone();
-    let platform = openclaw_platform::os::platform(&state_dir)
+    let mut platform = openclaw_platform::os::platform(&state_dir)
         .map_err(|e| Failure::Runtime(format!("cannot use the state directory {}: {e}", state_dir.display())))?;
+    platform.processes = plan.processes.clone();
     if plan.force {
         force::free_port(&*platform.processes, session.env.get("PATH"), plan.port, &state_dir).await?;
     }
@@ -101,7 +105,8 @@ async fn serve(
             ..options(session, args, plan.clone(), log_file.clone(), log.clone())
         };
         let (ready, bound) = oneshot::channel();
-        let server = openclaw_server::run_on(platform.clone(), options, &mut orders, ready, &mut listening);
+        let platform = Platform { processes: plan.processes.clone(), ..platform.clone() };
+        let server = openclaw_server::run_on(platform, options, &mut orders, ready, &mut listening);
         let announce = async {
             if bound.await.is_ok() {
                 let command = session.paths.command();

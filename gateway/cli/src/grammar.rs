@@ -9,6 +9,7 @@ use crate::{
         SetupArgs, SystemCommand,
     },
     commands,
+    sandbox_exec::SandboxExecArgs,
 };
 
 /// A gateway for personal AI agents: one process, one port, your chats.
@@ -120,6 +121,9 @@ pub enum Command {
         #[command(subcommand)]
         command: ProtocolCommand,
     },
+    /// Confine this process and become a command; the gateway starts it
+    #[command(hide = true)]
+    SandboxExec(Box<SandboxExecArgs>),
     /// Print a completion script for SHELL
     Completions {
         /// bash, zsh, fish, elvish or powershell

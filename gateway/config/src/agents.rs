@@ -2,7 +2,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{AgentTools, bounds};
+use crate::{AgentTools, Sandbox, bounds};
 
 /// `agents`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -57,8 +57,8 @@ pub struct AgentDefaults {
     pub compaction: Option<Value>,
     /// Sub-agents.
     pub subagents: Option<Value>,
-    /// Sandbox.
-    pub sandbox: Option<Value>,
+    /// Which sessions' commands run in a sandbox.
+    pub sandbox: Option<Sandbox>,
     /// Search in memory files.
     pub memory_search: Option<Value>,
     /// Sending of text blocks as they come.
@@ -221,8 +221,8 @@ pub struct AgentEntry {
     pub group_chat: Option<Value>,
     /// Sub-agents.
     pub subagents: Option<Value>,
-    /// Sandbox.
-    pub sandbox: Option<Value>,
+    /// Which sessions' commands run in a sandbox.
+    pub sandbox: Option<Sandbox>,
     /// Tools.
     pub tools: Option<AgentTools>,
     /// Skills.

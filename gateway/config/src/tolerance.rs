@@ -160,6 +160,8 @@ fn misread(path: &Path) -> Verdict {
         "mode" if key_of(&path.parent()) == "sandbox" => json!("all"),
         "profile" => json!("minimal"),
         "visibility" => json!("self"),
+        // Whatever stands in place of the settings, somebody wanted a sandbox (D38).
+        "sandbox" if path.starts_with(&["agents"]) => json!({"mode": "all"}),
         "allowFrom" | "groupAllowFrom" | "trustedProxies" | "allowedOrigins" | "allow" => json!([]),
         _ => {
             return match path.segments() {

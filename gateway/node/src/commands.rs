@@ -146,7 +146,7 @@ impl Commands {
         argv[0] = target.named.display().to_string();
         let (program, cwd) = (Some(target.program), Some(target.cwd));
         let env = request.env.into_iter().collect();
-        let command = Command { argv, program, cwd, env, timeout, max_output: MAX_OUTPUT };
+        let command = Command { argv, program, cwd, env, timeout, max_output: MAX_OUTPUT, confinement: None };
         let mut answer = self.carry_out(command).await?;
         if !request.env_left_out.is_empty() {
             answer["envLeftOut"] = json!(request.env_left_out);

@@ -10,6 +10,7 @@
 mod backoff;
 mod boxed;
 mod clock;
+mod confinement;
 mod entropy;
 pub mod http;
 pub mod os;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 pub use backoff::Backoff;
 pub use boxed::BoxFuture;
 pub use clock::{Clock, ClockExt, Millis, Moment, Mono};
+pub use confinement::{Confinement, WorkspaceAccess};
 pub use entropy::{Entropy, EntropyExt};
 pub use probe::{NoProbe, Probe};
 pub use process::{Command, FILE_HEAD, FileFacts, Output, ProcessError, Processes};

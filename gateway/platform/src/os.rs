@@ -3,7 +3,10 @@
 //! This is the one room where the real things may be used; everything else takes them through the traits.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod confined;
 mod processes;
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+pub mod sandbox;
 mod storage;
 pub mod temporary;
 mod transport;
@@ -14,6 +17,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+pub use confined::ConfinedProcesses;
 pub use processes::OsProcesses;
 pub use storage::OsStorage;
 pub use transport::OsTransport;

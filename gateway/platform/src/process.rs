@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use crate::BoxFuture;
+use crate::{BoxFuture, Confinement};
 
 /// One program to run to its end.
 #[derive(Debug, Clone)]
@@ -22,6 +22,8 @@ pub struct Command {
     pub timeout: Duration,
     /// Bytes kept of each of stdout and stderr; the rest is read and dropped.
     pub max_output: usize,
+    /// What the program and all that it starts may reach; whoever cannot enforce that does not run it (D38).
+    pub confinement: Option<Confinement>,
 }
 
 /// What a finished program left.
@@ -57,6 +59,9 @@ pub enum ProcessError {
     /// The working directory is none.
     #[error("the working directory {} is not there", .0.display())]
     WorkingDirectory(PathBuf),
+    /// The command is to run in a sandbox, and here is none (D38).
+    #[error("not run, for there is no sandbox: {0}")]
+    NoSandbox(String),
     /// `argv` was empty.
     #[error("empty command")]
     Empty,
@@ -105,6 +110,22 @@ pub trait Processes: Send + Sync {
     /// Nothing there, neither file nor directory, or larger than `max` bytes when the content is asked for.
     fn inspect(&self, path: PathBuf, with_content: bool, max: u64) -> BoxFuture<'_, std::io::Result<FileFacts>> {
         let _ = (path, with_content, max);
+        Box::pin(std::future::ready(Err(std::io::ErrorKind::Unsupported.into())))
+    }
+    /// What enforces `confinement` on this machine, in a few words. Cheap from the second call on.
+    ///
+    /// # Errors
+    /// Why nothing does: a command with it would not run.
+    fn confines(&self, confinement: &Confinement) -> Result<String, String> {
+        let _ = confinement;
+        Err("commands cannot be confined here".to_owned())
+    }
+    /// Makes the directories of `confinement`, and gives the one in which its programs start.
+    ///
+    /// # Errors
+    /// They cannot be made, or nothing confines anything here.
+    fn prepare<'a>(&'a self, confinement: &'a Confinement) -> BoxFuture<'a, std::io::Result<PathBuf>> {
+        let _ = confinement;
         Box::pin(std::future::ready(Err(std::io::ErrorKind::Unsupported.into())))
     }
 }

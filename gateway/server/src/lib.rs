@@ -38,6 +38,7 @@ pub mod reload;
 pub mod request_path;
 pub mod rights;
 pub mod runs;
+pub mod sandbox;
 pub mod schema;
 pub mod secrets;
 pub mod serve;

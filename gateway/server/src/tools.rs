@@ -26,6 +26,7 @@ use crate::{
     nodes::{Nodes, commands::Commands},
     rights::{self, Effect},
     runs::{Run, Runs, Toolbox},
+    sandbox,
     secrets::Secrets,
     sessions::{entry::SessionEntry, key, listing::Listing, store::Sessions},
     settings::Settings,
@@ -110,18 +111,22 @@ impl Toolbox for Offered {
         let agent = key::agent_of(&config, session);
         let asked = (security(entry.exec_security.as_deref()), ask(entry.exec_ask.as_deref()));
         let context = own::Context::new(deps.clone(), runs.clone(), run, agent);
+        let processes = &deps.platform.processes;
+        let confinement = sandbox::confinement(&config, &deps.workspace, agent, session);
+        // What asks for a sandbox gets one, or no commands: not here, and not on a node, where there is none (D38).
+        let homeless = confinement.as_ref().is_some_and(|wanted| processes.confines(wanted).is_err());
         let exec = || {
             let gate = Arc::new(Gate::new(deps.exec_gate.clone(), agent, session, asked));
-            let processes = deps.platform.processes.clone();
-            Arc::new(Exec::new(processes, deps.workspace.clone(), gate)) as Arc<dyn Tool>
+            let exec = Exec::new(processes.clone(), deps.workspace.clone(), gate);
+            Arc::new(exec.confined(confinement.clone())) as Arc<dyn Tool>
         };
         let forbidden = config.tools.exec.security == Some(ExecSecurity::Deny) || asked.0 == Some(ExecSecurity::Deny);
         let named = rules::Named { agent, session, models };
         let names = TOOLS.iter().map(|(name, _)| *name).filter(|name| rules::is_allowed(&config, &named, name));
         names
             .filter_map(|name| match name {
-                "exec" => (!forbidden).then(exec),
-                "node_run" if forbidden => None,
+                "exec" => (!forbidden && !homeless).then(exec),
+                "node_run" if forbidden || confinement.is_some() => None,
                 name => own::Own::named(&context, name).map(|tool| Arc::new(tool) as Arc<dyn Tool>),
             })
             .map(|tool| Arc::new(Masked::new(tool, &deps.secrets)) as Arc<dyn Tool>)

@@ -1,6 +1,6 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use openclaw_platform::{BoxFuture, Command, Output, Processes};
+use openclaw_platform::{BoxFuture, Command, Confinement, Output, Processes, WorkspaceAccess};
 use serde_json::{Value, json};
 
 use super::{Tool, ToolOutput};
@@ -28,12 +28,31 @@ pub struct Exec {
     processes: Arc<dyn Processes>,
     workspace: PathBuf,
     gate: Arc<dyn ExecGate>,
+    confinement: Option<Confinement>,
 }
 
 impl Exec {
     /// Programs start in `workspace`.
     pub fn new(processes: Arc<dyn Processes>, workspace: PathBuf, gate: Arc<dyn ExecGate>) -> Self {
-        Self { processes, workspace, gate }
+        Self { processes, workspace, gate, confinement: None }
+    }
+
+    /// Programs run in this sandbox, and start where it says (D38).
+    pub fn confined(self, confinement: Option<Confinement>) -> Self {
+        Self { confinement, ..self }
+    }
+
+    fn description(&self) -> String {
+        let plain = "Runs one program in the workspace and gives its output. There is no shell: no pipes, redirections, \
+                     variables or wildcards.";
+        self.confinement.as_ref().map_or_else(|| plain.to_owned(), |inside| format!("{plain} {}", reach(inside)))
+    }
+
+    /// The directory in which programs start; that of a sandbox is made.
+    async fn home(&self) -> Result<PathBuf, String> {
+        let Some(confinement) = &self.confinement else { return Ok(self.workspace.clone()) };
+        let made = self.processes.prepare(confinement).await;
+        made.map_err(|e| format!("not run, for there is no sandbox: {e}"))
     }
 
     async fn run(&self, arguments: &Value) -> ToolOutput {
@@ -51,7 +70,11 @@ impl Exec {
                 _ => return ToolOutput::error("`timeoutSeconds` must be a number greater than 0"),
             },
         };
-        let cwd = self.workspace.display().to_string();
+        let home = match self.home().await {
+            Ok(home) => home,
+            Err(why) => return ToolOutput::error(why),
+        };
+        let cwd = home.display().to_string();
         let wanted = json!({"command": argv, "cwd": cwd, "env": arguments["env"]});
         let request = match ExecRequest::from_params(&wanted) {
             Ok(request) => request,
@@ -60,7 +83,7 @@ impl Exec {
         if let Err(e) = request.check() {
             return ToolOutput::error(e.to_string());
         }
-        let target = match Target::find(&*self.processes, &request, &self.workspace).await {
+        let target = match Target::find(&*self.processes, &request, &home).await {
             Ok(target) => target,
             Err(e) => return ToolOutput::error(e.to_string()),
         };
@@ -72,12 +95,24 @@ impl Exec {
         }
         argv[0] = target.named.display().to_string();
         let (program, cwd) = (Some(target.program), Some(target.cwd));
-        let command = Command { argv, program, cwd, env, timeout, max_output: MAX_OUTPUT };
+        let confinement = self.confinement.clone();
+        let command = Command { argv, program, cwd, env, timeout, max_output: MAX_OUTPUT, confinement };
         match self.processes.run(command).await {
             Ok(output) => noted(describe(&output), note),
             Err(e) => noted(ToolOutput::error(e.to_string()), note),
         }
     }
+}
+
+/// For the model: what it can count on in a sandbox, so that it does not look for ways around.
+fn reach(confinement: &Confinement) -> String {
+    let place = match confinement.access {
+        WorkspaceAccess::None => "it starts in a directory of its own and cannot see the workspace",
+        WorkspaceAccess::Read => "it can read the workspace and write to $HOME and $TMPDIR only",
+        WorkspaceAccess::Write => "it can write to the workspace, $HOME and $TMPDIR only",
+    };
+    let network = if confinement.network { "the network is open" } else { "there is no network" };
+    format!("The program runs in a sandbox: {place}; {network}.")
 }
 
 /// The output and what was left out of the environment (S27).
@@ -108,9 +143,7 @@ impl Tool for Exec {
     fn spec(&self) -> ToolSpec {
         ToolSpec {
             name: "exec".into(),
-            description: "Runs one program in the workspace and gives its output. There is no shell: no pipes, \
-                          redirections, variables or wildcards."
-                .into(),
+            description: self.description(),
             parameters: json!({
                 "type": "object",
                 "properties": {

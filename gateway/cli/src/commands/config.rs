@@ -1,9 +1,11 @@
 //! `openclaw config ...`: the file itself, without a gateway.
 
-use openclaw_config::{Path, Problem, edit, parse, read_value, redacted, restored};
+use openclaw_config::{Loaded, Path, Problem, edit, parse, read_value, redacted, restored};
 use serde_json::{Value, json};
 
-use crate::{args::ConfigCommand, config_around::Around, config_file, failure::Failure, output, session::Session};
+use crate::{
+    args::ConfigCommand, config_around::Around, config_file, failure::Failure, output, sandbox, session::Session,
+};
 
 /// Runs one of them.
 ///
@@ -90,13 +92,14 @@ fn validate(session: &Session) -> Result<(), Failure> {
     let exists = text.is_some();
     let result = openclaw_config::read(text.as_deref().unwrap_or_default(), &Around(session));
     if session.out.json {
-        let (problems, warnings) = match &result {
-            Ok(loaded) => (vec![], loaded.warnings.clone()),
-            Err(problems) => (problems.clone(), vec![]),
+        let (problems, told) = match &result {
+            Ok(loaded) => (vec![], told(session, loaded)),
+            Err(problems) => (problems.clone(), Told::default()),
         };
         let valid = problems.is_empty();
         output::json(&json!({
-            "valid": valid, "exists": exists, "path": file, "problems": problems, "warnings": warnings,
+            "valid": valid, "exists": exists, "path": file, "problems": problems, "warnings": told.warnings,
+            "notes": told.notes,
         }))?;
         return if valid { Ok(()) } else { Err(Failure::Quiet(78)) };
     }
@@ -105,7 +108,23 @@ fn validate(session: &Session) -> Result<(), Failure> {
         return output::line(format!("There is no {}; all defaults. `openclaw setup` writes one.", file.display()));
     }
     output::line(format!("{} is valid.", file.display()))?;
-    loaded.warnings.iter().try_for_each(|w| output::line(format!("warning: {w}")))
+    let told = told(session, &loaded);
+    told.warnings.iter().try_for_each(|w| output::line(format!("warning: {w}")))?;
+    told.notes.iter().try_for_each(|n| output::line(format!("note: {n}")))
+}
+
+/// What an operator is told about a file that is valid.
+#[derive(Default)]
+struct Told {
+    warnings: Vec<String>,
+    notes: Vec<String>,
+}
+
+fn told(session: &Session, loaded: &Loaded) -> Told {
+    let (there, lost): (Vec<_>, Vec<_>) =
+        sandbox::told(&session.paths, loaded).into_iter().partition(|finding| finding.is_there);
+    let warnings = loaded.warnings.iter().cloned().chain(lost.into_iter().map(|finding| finding.text));
+    Told { warnings: warnings.collect(), notes: there.into_iter().map(|finding| finding.text).collect() }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod exec;
 mod files;
 mod gateway;
 mod people;
+mod sandbox;
 
 use clap::Args;
 use openclaw_config::Masker;
@@ -93,6 +94,7 @@ async fn look(session: &Session, args: &DoctorArgs) -> Vec<Check> {
         checks.extend(files::disk(session));
         checks.extend(exec::checks(session));
     }
+    checks.extend(sandbox::checks(session));
     match &lock {
         None => {}
         Some(Ok(_)) => checks.extend(database::checks(session)),

@@ -138,7 +138,8 @@ impl Tailscale {
 /// Runs `tailscale` and reads its JSON; none when it fails, is not there or says something else.
 async fn ask<T: serde::de::DeserializeOwned>(platform: &Platform, args: &[&str], max_output: usize) -> Option<T> {
     let argv = std::iter::once("tailscale").chain(args.iter().copied()).map(str::to_owned).collect();
-    let command = Command { argv, program: None, cwd: None, env: vec![], timeout: TIMEOUT, max_output };
+    let command =
+        Command { argv, program: None, cwd: None, env: vec![], timeout: TIMEOUT, max_output, confinement: None };
     match platform.processes.run(command).await {
         Ok(output) if output.code == Some(0) && !output.truncated => serde_json::from_slice(&output.stdout).ok(),
         Ok(output) => {
