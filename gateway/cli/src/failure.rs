@@ -34,6 +34,17 @@ impl Failure {
         }
     }
 
+    /// The same, with what else was told of the configuration, one a line.
+    pub fn with(self, warnings: &[String]) -> Self {
+        match self {
+            Self::Config(text) => {
+                let more: Vec<String> = warnings.iter().map(|warning| format!("\n  warning: {warning}")).collect();
+                Self::Config(text + &more.concat())
+            }
+            other => other,
+        }
+    }
+
     /// All problems of the file at `path`, one a line.
     pub fn problems(path: &std::path::Path, problems: &[Problem]) -> Self {
         let mut text = format!("the configuration {} cannot be used:", path.display());

@@ -86,7 +86,8 @@ impl Plan {
         let stamp = if is_alone { before } else { config_watch::stamp(&paths.config, &included) };
         let Loaded { config, value, mut warnings, secrets: found, .. } = (*loaded).clone();
         if !args.allow_unconfigured {
-            check_mode(session, &config, exists)?;
+            // What was left out of the file may be why.
+            check_mode(session, &config, exists).map_err(|failure| failure.with(&warnings))?;
         }
         check_tls(&config)?;
         let (port, port_source) = paths.port(args.port, &session.env, config.gateway.port)?;

@@ -106,7 +106,7 @@ async fn serve(
         };
         let (ready, bound) = oneshot::channel();
         let platform = Platform { processes: plan.processes.clone(), ..platform.clone() };
-        let server = openclaw_server::run_on(platform, options, &mut orders, ready, &mut listening);
+        let server = openclaw_server::run_on(platform.clone(), options, &mut orders, ready, &mut listening);
         let announce = async {
             if bound.await.is_ok() {
                 let command = session.paths.command();
@@ -255,7 +255,7 @@ fn options(session: &Session, args: &RunArgs, plan: Plan, log_file: Option<Strin
     let in_files = masker.clone();
     ServerOptions {
         config: plan.config,
-        warnings: plan.loaded.warnings.clone(),
+        warnings: plan.warnings.clone(),
         watched: Some(watched),
         calm: Duration::ZERO,
         config_path: paths.config.clone(),

@@ -164,6 +164,19 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_document_has_the_table() {
+        let text = include_str!("../../../docs/configuration.md");
+        for (key, meaning) in KEYS {
+            let meaning = match meaning {
+                Meaning::NoEffect => "no effect",
+                Meaning::NotInForce => "**a limit that is not in force**",
+            };
+            let row = format!("| `{key}` | {meaning} |");
+            assert!(text.contains(&row), "docs/configuration.md lacks: {row}");
+        }
+    }
+
     /// The types know what is in force; a key that they have needs no row here.
     #[test]
     fn no_row_is_one_of_the_types() {

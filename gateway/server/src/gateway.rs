@@ -380,6 +380,7 @@ impl Gateway {
                 settings: settings.clone(),
                 config_path: options.config_path.clone(),
                 read_config: options.read_config.clone(),
+                source: options.watched.as_ref().map(|watched| watched.source.clone()),
             }),
             nodes: Arc::new(methods::nodes::Deps {
                 devices: devices.clone(),
