@@ -61,6 +61,7 @@ pub use conversation::*;
 pub use defaults::{DEFAULT_AGENT, DEFAULT_PORT, DEV_PORT, ECHO_MODEL};
 pub use duration::parse_duration;
 pub use gateway::*;
+pub use legacy::{Migration, migrate};
 pub use mask::Masker;
 pub use model::{ModelRef, ResolvedModel, model_named, resolve_model};
 pub use models::*;

@@ -1,5 +1,7 @@
 //! The configuration file: there, private, readable, and enough for a start.
 
+use openclaw_config::Migration;
+
 use super::{check::Check, files};
 use crate::{
     args::RunArgs,
@@ -22,30 +24,60 @@ pub fn checks(session: &Session, is_running: bool, fix: bool) -> Vec<Check> {
         }
         Ok(Some(_)) => {}
     }
+    let mut moved = if fix { migrate(session) } else { vec![] };
     let mut checks = match config_file::load(session) {
         Ok(State::Valid(loaded)) => {
+            let own = start(session, is_running, &loaded.warnings);
             let told = loaded.warnings.into_iter().map(|text| Check::warn("config", text, correct.clone()));
-            start(session, is_running).into_iter().chain(told).collect()
+            own.into_iter().chain(told).collect()
         }
         Ok(State::Invalid(problems)) => {
             let list: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            let correct = format!("{correct}; `{command} doctor --fix` moves keys of earlier versions");
             vec![Check::error("config", format!("{shown} cannot be used:\n{}", list.join("\n")), correct)]
         }
         Err(failure) => vec![Check::error("config", failure.to_string(), correct)],
     };
+    checks.append(&mut moved);
     checks.extend(files::private("config.permissions", std::slice::from_ref(path), fix));
     checks
 }
 
-/// Whether a gateway would start with it, without further flags.
-fn start(session: &Session, is_running: bool) -> Vec<Check> {
+/// Moves keys of earlier versions to their new places; the file as it was stays beside it.
+fn migrate(session: &Session) -> Vec<Check> {
+    let path = &session.paths.config;
+    let Ok(Some(text)) = config_file::read(path) else { return vec![] };
+    let Ok(Migration { text: new, moved, left }) = openclaw_config::migrate(&text) else { return vec![] };
+    let mut checks: Vec<Check> = left
+        .into_iter()
+        .map(|text| Check::warn("config.moved", text, "see docs/configuration.md for what stands where"))
+        .collect();
+    if moved.is_empty() {
+        return checks;
+    }
+    checks.push(match config_file::replace(path, &new) {
+        Ok(()) => {
+            let text = format!(
+                "keys of earlier versions were moved ({}); the file as it was is {}.bak",
+                moved.join("; "),
+                path.display()
+            );
+            Check::fixed("config.moved", text)
+        }
+        Err(failure) => Check::error("config.moved", failure.to_string(), "see who may write there"),
+    });
+    checks
+}
+
+/// Whether a gateway would start with it, without further flags; `told` is told elsewhere.
+fn start(session: &Session, is_running: bool, told: &[String]) -> Vec<Check> {
     let shown = session.paths.config.display();
     match Plan::make(session, &RunArgs::default()) {
-        Ok(plan) if plan.warnings.is_empty() => vec![Check::ok("config", format!("{shown} is valid"))],
-        Ok(plan) => vec![
-            Check::ok("config", format!("{shown} is valid")),
-            Check::note("config.warnings", plan.warnings.join("\n")),
-        ],
+        Ok(plan) => {
+            let more: Vec<String> = plan.warnings.into_iter().filter(|warning| !told.contains(warning)).collect();
+            let note = (!more.is_empty()).then(|| Check::note("config.warnings", more.join("\n")));
+            std::iter::once(Check::ok("config", format!("{shown} is valid"))).chain(note).collect()
+        }
         Err(failure) => {
             let text = format!("{shown} is valid, but a start would be refused: {failure}");
             let fix = "see above; what is given to `openclaw gateway` as a flag or variable needs no place in the file";
@@ -86,6 +118,21 @@ mod tests {
         let (verdict, text) = of("{gateway:{mode:'local'}}");
         assert!(verdict == Verdict::Error && text.contains("gateway.auth.token"), "{text}");
         assert_eq!(of("{gateway:{mode:'local', auth:{token:'t'}}}").0, Verdict::Ok);
+    }
+
+    #[test]
+    fn d36_fix_moves_keys_of_earlier_versions_and_keeps_the_file_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let session = session(dir.path(), false);
+        let text = "{gateway:{mode:'local', token:'t0123456789abcdef'}, agent:{model:'builtin/echo'}}";
+        config_file::replace(&session.paths.config, text).unwrap();
+        let of = |fix: bool| checks(&session, false, fix).into_iter().find(|c| c.verdict == Verdict::Error);
+        assert!(of(false).unwrap().text.contains("gateway.token: this key has moved to gateway.auth.token"));
+        assert!(of(true).is_none());
+        let file = session.paths.config.display().to_string();
+        let read = |name: &str| config_file::read(std::path::Path::new(name)).unwrap().unwrap();
+        assert_eq!(read(&format!("{file}.bak")), text);
+        assert!(read(&file).contains("auth"), "{}", read(&file));
     }
 
     #[test]
