@@ -6,8 +6,8 @@ use std::{
 };
 
 use crate::{
-    Bind, Config, ListEntry, ModelChoice, Network, Problem, REDACTED, Secret, Telegram, known, model_named,
-    parse_duration, path::Path, sandbox_of, weakness,
+    Bind, Config, ListEntry, ModelChoice, Network, Problem, REDACTED, Secret, SessionVisibility, Telegram, known,
+    model_named, parse_duration, path::Path, sandbox_of, weakness,
 };
 
 /// All violations.
@@ -39,7 +39,12 @@ pub(crate) fn warnings(config: &Config) -> Vec<String> {
     let webhook = config.channels.telegram.iter().flat_map(Telegram::layers).filter(|(_, t)| t.webhook_url.is_some());
     let polled =
         webhook.map(|_| "channels.telegram.webhookUrl: this version polls instead, which needs no address".to_owned());
-    unknown.chain(polled).chain(weak_secrets(config)).chain(wide_proxies(config)).collect()
+    let partial = config.tools.sessions.visibility.filter(|v| *v != SessionVisibility::All).map(|_| {
+        "tools.sessions.visibility: a part of the sessions cannot be shown in this version, so that tools that show sessions are not \
+         offered (D38)"
+            .to_owned()
+    });
+    unknown.chain(polled).chain(partial).chain(weak_secrets(config)).chain(wide_proxies(config)).collect()
 }
 
 /// Shared secrets that are guessed soon (S03, D40).

@@ -33,7 +33,7 @@ pub(crate) fn without(value: &mut Value, path: &Path) -> Option<String> {
             Some(what)
         }
         // What is not served here needs no secret either.
-        [section, ..] if crate::keys::is_unserved(section) => {
+        [section, ..] if is_secret() && crate::keys::is_unserved(section) => {
             path.remove(value);
             Some("it has no effect here".to_owned())
         }

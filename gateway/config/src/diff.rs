@@ -93,7 +93,7 @@ const TABLE: &[Row] = {
         row("gateway.remote", Nothing, "read by clients on this machine, not by the gateway"),
         row("gateway.reload", Live, "it is how this very edit is taken over"),
         row("gateway.controlUi.allowedOrigins", Live, ASKED),
-        row("gateway.controlUi.*", Nothing, UNUSED),
+        row("gateway.controlUi.*", Restart, "the interface is set up when the process starts"),
         row("gateway.http", Nothing, UNUSED),
         row("gateway.tls", Restart, "a start refuses what it cannot serve"),
         row("gateway.nodes", Live, ASKED),

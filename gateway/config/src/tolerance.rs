@@ -346,7 +346,10 @@ mod tests {
             (telegram.enabled, telegram.bot_token, telegram.accounts["a"].enabled),
             (Some(false), None, Some(false))
         );
+        // Also where nothing here reads it, unless it is a secret that nobody misses.
         assert_eq!(refused(&json!({"session": {"mainKey": "${NO_SUCH}"}})), ["session.mainKey"]);
+        assert_eq!(refused(&json!({"talk": {"voiceId": "${NO_SUCH}"}})), ["talk.voiceId"]);
+        assert!(!warnings(&json!({"talk": {"apiKey": "${NO_SUCH}"}})).is_empty());
         let reference = json!({"source": "env", "provider": "default", "id": "NO_SUCH"});
         assert_eq!(refused(&json!({"gateway": {"auth": {"token": reference}}})), ["gateway.auth.token"]);
     }

@@ -39,9 +39,10 @@ fn shown(deps: &Deps) -> Result<ConfigGet, Failure> {
     let text = read.map_err(|e| ErrorShape::unavailable("CONFIG_FILE", format!("{path}: {e}")))?;
     let raw = text.clone().unwrap_or_default();
     let parsed = openclaw_config::read_value(&raw).ok();
-    let (issues, warnings) = if text.is_some() { judged(deps, &raw) } else { (vec![], vec![]) };
+    let Judged { issues, warnings, config } = if text.is_some() { judged(deps, &raw) } else { Judged::default() };
     let redacted = parsed.as_ref().map_or_else(|| json!({}), openclaw_config::redacted);
-    let config = serde_json::to_value(&*deps.settings.get()).unwrap_or(Value::Null);
+    // What the file says; while that cannot be used, or there is none, what is in force.
+    let config = config.unwrap_or_else(|| serde_json::to_value(&*deps.settings.get()).unwrap_or(Value::Null));
     Ok(ConfigGet {
         path,
         exists: text.is_some(),
@@ -55,23 +56,34 @@ fn shown(deps: &Deps) -> Result<ConfigGet, Failure> {
     })
 }
 
-/// What stops a start with this file, and what is told about it.
-fn judged(deps: &Deps, raw: &str) -> (Vec<ConfigIssue>, Vec<ConfigIssue>) {
+/// A file by the rules of a start.
+#[derive(Default)]
+struct Judged {
+    /// What stops a start.
+    issues: Vec<ConfigIssue>,
+    /// What is told about it.
+    warnings: Vec<ConfigIssue>,
+    /// What it says, defaults filled in, when it can be used.
+    config: Option<Value>,
+}
+
+fn judged(deps: &Deps, raw: &str) -> Judged {
     let issue = |text: String| match text.split_once(": ") {
         Some((path, message)) => ConfigIssue { path: path.to_owned(), message: message.to_owned() },
         None => ConfigIssue { path: String::new(), message: text },
     };
-    if let Some(source) = &deps.source {
-        return match source.read() {
-            Ok(loaded) => (vec![], loaded.warnings.into_iter().map(issue).collect()),
-            Err(why) => (vec![ConfigIssue { path: String::new(), message: why }], vec![]),
-        };
-    }
-    // The environment is read once, at the start; what it gave is in the configuration in force.
-    match openclaw_config::parse(raw, &|_| Some("set".into())) {
-        Ok(_) => (vec![], vec![]),
-        Err(problems) => {
-            (problems.into_iter().map(|p| ConfigIssue { path: p.path, message: p.message }).collect(), vec![])
-        }
+    let Some(source) = &deps.source else {
+        // The environment is read once, at the start; what it gave is in the configuration in force.
+        let problems = openclaw_config::parse(raw, &|_| Some("set".into())).err().unwrap_or_default();
+        let issues = problems.into_iter().map(|p| ConfigIssue { path: p.path, message: p.message }).collect();
+        return Judged { issues, ..Judged::default() };
+    };
+    match source.read() {
+        Ok(loaded) => Judged {
+            issues: vec![],
+            config: serde_json::to_value(&loaded.config).ok(),
+            warnings: loaded.warnings.into_iter().map(issue).collect(),
+        },
+        Err(why) => Judged { issues: vec![ConfigIssue { path: String::new(), message: why }], ..Judged::default() },
     }
 }
