@@ -44,7 +44,11 @@ pub(crate) fn warnings(config: &Config) -> Vec<String> {
          offered (D38)"
             .to_owned()
     });
-    unknown.chain(polled).chain(partial).chain(weak_secrets(config)).chain(wide_proxies(config)).collect()
+    let named =
+        config.commands.allow_from.as_ref().map(|_| {
+            "commands.allowFrom: limits slash commands; stop words stay with all who may end the run".to_owned()
+        });
+    unknown.chain(polled).chain(partial).chain(named).chain(weak_secrets(config)).chain(wide_proxies(config)).collect()
 }
 
 /// Shared secrets that are guessed soon (S03, D40).

@@ -274,8 +274,20 @@ pub struct Commands {
     pub restart: bool,
     /// Check commands against the channel's lists.
     pub use_access_groups: Option<bool>,
+    /// By channel, or for `*`: whose commands are taken in chats (D38). Unset: everybody's who may write.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow_from: Option<BTreeMap<String, Vec<ListEntry>>>,
     /// Who owns the gateway in chats (D46): `42` or `telegram:42`. Unset: the first entry of each account's `allowFrom`.
     pub owner_allow_from: Option<Vec<ListEntry>>,
+}
+
+impl Commands {
+    /// True when commands of this person in this channel are taken.
+    pub fn allows(&self, channel: &str, id: &str) -> bool {
+        let Some(lists) = &self.allow_from else { return true };
+        let entries = [channel, "*"].into_iter().filter_map(|key| lists.get(key)).flatten();
+        entries.map(ListEntry::id).any(|entry| entry == id || entry == "*")
+    }
 }
 
 /// `true`, `false` or `"auto"`.

@@ -21,7 +21,7 @@ impl std::fmt::Display for Meaning {
 }
 
 /// Keys that files have and the types do not. `*` is any key, `[]` any position; what stands below belongs to the key.
-pub const KEYS: [(&str, Meaning); 35] = [
+pub const KEYS: [(&str, Meaning); 34] = [
     ("acp", Meaning::NoEffect),
     ("agents.defaults.authInheritance", Meaning::NoEffect),
     ("agents.defaults.bootstrapTotalMaxChars", Meaning::NoEffect),
@@ -45,7 +45,6 @@ pub const KEYS: [(&str, Meaning); 35] = [
     ("agents.list[].thinkingDefault", Meaning::NoEffect),
     ("channels.*.accounts.*.defaultAccount", Meaning::NoEffect),
     ("channels.*.defaultAccount", Meaning::NoEffect),
-    ("commands.allowFrom", Meaning::NotInForce),
     ("commands.ownerDisplay", Meaning::NoEffect),
     ("logging.maxFileBytes", Meaning::NoEffect),
     ("mcp", Meaning::NoEffect),

@@ -448,3 +448,15 @@ fn f19_a_number_beyond_its_type_is_found_where_it_stands() {
         assert_eq!(problems[0].path, "channels.telegram.groupAllowFrom[1]", "{number}: {problems:?}");
     }
 }
+
+/// Whose commands are taken: those of the channel's list and of everybody's.
+#[test]
+fn d38_commands_are_taken_from_those_who_are_named() {
+    let of = |text: &str| parse(text, &|_| None).unwrap().config.commands;
+    assert!(of("{}").allows("telegram", "42"));
+    let named = of("{commands:{allowFrom:{telegram:['tg:42'],'*':['7']}}}");
+    assert!(named.allows("telegram", "42") && named.allows("telegram", "7") && named.allows("whatsapp", "7"));
+    assert!(!named.allows("telegram", "43") && !named.allows("whatsapp", "42"));
+    assert!(!of("{commands:{allowFrom:{}}}").allows("telegram", "42"));
+    assert!(of("{commands:{allowFrom:{telegram:['*']}}}").allows("telegram", "42"));
+}

@@ -176,7 +176,7 @@ impl Gateway {
         ));
         let providers = Arc::new(Providers::new(&platform, settings.clone()));
         let system_events = Arc::new(SystemEvents::new(settings.clone()));
-        let runs = Arc::new(Runs::load(runs::Deps {
+        let runs = Arc::new(Runs::new(runs::Deps {
             platform: platform.clone(),
             settings: settings.clone(),
             store: store.clone(),
@@ -190,7 +190,7 @@ impl Gateway {
             system_events: system_events.clone(),
             workspace: options.workspace.clone(),
             time_zone: options.time_zone.clone(),
-        })?);
+        }));
         let exec_gate = exec_gate::Deps {
             platform: platform.clone(),
             settings: settings.clone(),

@@ -49,18 +49,21 @@ pub struct Inbox {
     notify: Arc<Notify>,
 }
 
-/// Waits for the end of the run that answers a message: what the run leaves and the removal of the message's row are one
-/// transaction, so that a message is answered once or is still there (F05).
-pub struct Handled {
-    inbox: Arc<Inbox>,
-    key: String,
+/// A message to be handled.
+pub struct Taken {
+    /// Under which it is stored.
+    pub key: String,
+    /// As it is stored.
+    pub record: Record,
+    /// Removes it with the end of the run that answers it.
+    pub handled: Arc<dyn AtEnd>,
 }
 
-impl Handled {
-    /// For the message stored under `key`.
-    pub fn by_run(inbox: &Arc<Inbox>, key: String) -> Arc<dyn AtEnd> {
-        Arc::new(Self { inbox: inbox.clone(), key })
-    }
+/// Waits for the end of the run that answers a message: what the run leaves and the removal of the message's row are one
+/// transaction, so that a message is answered once or is still there (F05).
+struct Handled {
+    inbox: Arc<Inbox>,
+    key: String,
 }
 
 impl std::fmt::Debug for Handled {
@@ -109,11 +112,13 @@ impl Inbox {
     }
 
     /// What waits; waits for it.
-    pub async fn take(&self) -> Vec<(String, Record)> {
+    pub async fn take(self: &Arc<Self>) -> Vec<Taken> {
+        let handled = |key: &str| Arc::new(Handled { inbox: self.clone(), key: key.to_owned() });
         loop {
-            let taken = std::mem::take(&mut *self.lock());
-            if !taken.is_empty() {
-                return taken;
+            let waiting = std::mem::take(&mut *self.lock());
+            if !waiting.is_empty() {
+                let taken = waiting.into_iter().map(|(key, record)| Taken { handled: handled(&key), key, record });
+                return taken.collect();
             }
             self.notify.notified().await;
         }

@@ -66,6 +66,9 @@ pub fn is_command(text: &str) -> bool {
 /// What somebody hears who may not do that to a session; nothing is done.
 const NOT_YOURS: &str = "Only the owner can do that here. In a private chat of your own you can.";
 
+/// What somebody hears whom `commands.allowFrom` does not name; nothing is done.
+const NOT_TAKEN: &str = "Commands are taken from those whom commands.allowFrom names.";
+
 impl Commands {
     /// With these.
     pub fn new(deps: Deps) -> Self {
@@ -85,6 +88,11 @@ impl Commands {
             return Some(if aborted { "Stopped." } else { "Nothing is running." }.to_owned());
         }
         let command = command(text)?;
+        if let Principal::Person { channel, id, .. } = by
+            && !self.0.settings.get().commands.allows(channel, id)
+        {
+            return Some(NOT_TAKEN.to_owned());
+        }
         let changes =
             matches!(command, "/new" | "/reset") || (command == "/queue" && text.split_whitespace().count() > 1);
         if changes && !may(Effect::Change(here)) {

@@ -15,7 +15,7 @@ use crate::{
     channels::{
         Channels, Pending,
         envelope::envelope,
-        inbox::{Handled, RETRY, Record, done},
+        inbox::{RETRY, Record, Taken, done},
     },
     delivery::{self, Draft, outbound::Cause},
     rights::{self, Effect, Principal, Where},
@@ -59,7 +59,7 @@ impl Router {
     /// Turns stored messages into runs, in order of arrival within each session. One whose session or chat takes no more now
     /// waits, and those behind it in that session: nobody else does (F57).
     pub async fn serve(self: Arc<Self>, stop: CancellationToken) {
-        let mut held: BTreeMap<String, VecDeque<(String, Record)>> = BTreeMap::new();
+        let mut held: BTreeMap<String, VecDeque<Taken>> = BTreeMap::new();
         loop {
             let batch = openclaw_platform::select! {
                 () = stop.cancelled() => return,
@@ -68,9 +68,9 @@ impl Router {
             };
             let mut free = Vec::new();
             for (session, messages) in &mut held {
-                while let Some((key, record)) = messages.front() {
-                    let by = self.person(record);
-                    if stop.is_cancelled() || !self.handle(key, record, by, session).await {
+                while let Some(message) = messages.front() {
+                    let by = self.person(&message.record);
+                    if stop.is_cancelled() || !self.handle(message, by, session).await {
                         break;
                     }
                     messages.pop_front();
@@ -80,24 +80,23 @@ impl Router {
                 }
             }
             held.retain(|session, _| !free.contains(session));
-            for (key, record) in batch {
+            for message in batch {
                 if stop.is_cancelled() {
                     return;
                 }
-                let by = self.person(&record);
+                let by = self.person(&message.record);
                 let Principal::Person { session, .. } = &by else { continue };
                 let session = session.clone();
-                if is_stop(record.message.text.trim())
+                if is_stop(message.record.message.text.trim())
                     && let Some(ended) = held.remove(&session)
                 {
                     self.0.probe.sometimes("inbox.a_stop_ended_what_was_held");
-                    let waiting =
-                        ended.into_iter().map(|(key, _)| Handled::by_run(&self.0.channels.inbox, key)).collect();
+                    let waiting = ended.into_iter().map(|message| message.handled).collect();
                     self.0.runs.forget(waiting, "a person ended what waited in its session").await;
                 }
-                if held.contains_key(&session) || !self.handle(&key, &record, by, &session).await {
+                if held.contains_key(&session) || !self.handle(&message, by, &session).await {
                     self.0.probe.sometimes("inbox.waited_for_room");
-                    held.entry(session).or_default().push_back((key, record));
+                    held.entry(session).or_default().push_back(message);
                 }
             }
         }
@@ -109,8 +108,8 @@ impl Router {
 
     /// True: queued, answered, or discarded for good. False: the session, the chat or the database takes no more now, and the
     /// message is tried again later.
-    async fn handle(&self, key: &str, record: &Record, by: Principal, session_key: &str) -> bool {
-        let Record { channel: id, account, message } = record;
+    async fn handle(&self, taken: &Taken, by: Principal, session_key: &str) -> bool {
+        let Taken { key, record: Record { channel: id, account, message }, handled } = taken;
         if self.0.delivery.has_room(id, account, &message.chat.chat).is_err() {
             return false;
         }
@@ -154,7 +153,7 @@ impl Router {
             attachments: (!message.media.is_empty()).then(|| Pending { channel, media: message.media.clone() }),
             deliver: Some(ReplyTo { route, reply_to: None, required: false }),
             touch: Some(Arc::new(touch)),
-            at_end: vec![Handled::by_run(&self.0.channels.inbox, key.to_owned())],
+            at_end: vec![handled.clone()],
             queueing: Some(queueing),
             ..RunRequest::new(by, self.0.entropy.uuid(), session_key.to_owned(), input, timeout)
         };

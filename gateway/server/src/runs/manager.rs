@@ -1,7 +1,7 @@
 //! The queues of runs and what is known about each run.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     path::PathBuf,
     sync::{OnceLock, Weak},
     time::Duration,
@@ -10,7 +10,7 @@ use std::{
 use openclaw_agent::tool::Tool;
 use openclaw_config::ModelRef;
 use openclaw_platform::{
-    ClockExt as _, Millis, Mono, Platform, SpawnerExt as _,
+    ClockExt as _, Millis, Moment, Mono, Platform, SpawnerExt as _,
     sync::LockExt as _,
     sync::{
         Arc, Mutex, MutexGuard, Notify,
@@ -114,6 +114,8 @@ pub trait Toolbox: Send + Sync {
 /// All runs.
 pub struct Runs {
     pub(super) deps: Deps,
+    /// Ends of an earlier process are as old as the wall clock said at this moment (F23).
+    started: Moment,
     toolbox: OnceLock<Weak<dyn Toolbox>>,
     state: Mutex<State>,
     /// Permits of those that run side by side.
@@ -135,36 +137,18 @@ impl Drop for Owed {
 }
 
 impl Runs {
-    /// None yet; reads how the last runs of an earlier process ended, so that they can still be waited for.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub fn load(deps: Deps) -> Result<Self, StoreError> {
-        let (now, mut state) = (deps.platform.clock.moment(), State::default());
-        // The database may hold more than count, until the next sweep.
-        let mut newest: BTreeMap<(Option<Millis>, String), AgentWait> = BTreeMap::new();
-        let keep = |id, end: AgentWait| {
-            newest.insert((end.ended_at, id), end);
-            if newest.len() > ENDED_RUNS {
-                newest.pop_first();
-            }
-        };
-        deps.store.read(|tx| store::each(tx, store::RUNS_ENDED, keep))?;
-        for end in newest.into_values() {
-            let ended_at = end.ended_at.unwrap_or(0);
-            if now.age(ended_at) < ENDED_RUN_TTL {
-                state.remember(end, now.mono_of(ended_at));
-            }
-        }
-        Ok(Self {
+    /// None yet. How runs of an earlier process ended is in the database, and looked up when it is asked for (F55).
+    pub fn new(deps: Deps) -> Self {
+        Self {
+            started: deps.platform.clock.moment(),
             permits: Permits::new(deps.settings.clone()),
             deps,
             toolbox: OnceLock::new(),
-            state: Mutex::new(state),
+            state: Mutex::default(),
             idle: Notify::new(),
             owed: AtomicUsize::new(0),
             cut_off: CancellationToken::new(),
-        })
+        }
     }
 
     /// From now on runs have the tools of this box, as long as it is there; before that they have none. It uses services that
@@ -430,12 +414,7 @@ impl Runs {
     /// When the database cannot be used.
     pub async fn sweep(&self, store: &Store, now: Mono) -> Result<(), StoreError> {
         self.lock().expire(now);
-        let stored = store.read(|tx| store::keys(tx, store::RUNS_ENDED))?;
-        let old: Vec<String> = {
-            let state = self.lock();
-            let known = |id: &String| state.ended.contains_key(id) || state.live.contains_key(id);
-            stored.into_iter().filter(|id| !known(id)).collect()
-        };
+        let old = self.too_old(store)?;
         if old.is_empty() {
             return Ok(());
         }
@@ -447,6 +426,55 @@ impl Runs {
             Ok(())
         };
         store.write(remove).await
+    }
+
+    /// Stored ends that nobody can ask for any more. Those of this process are in memory for as long as they count; of those of an
+    /// earlier one the newest count, by their age.
+    fn too_old(&self, store: &Store) -> Result<Vec<String>, StoreError> {
+        let is_known = |id: &String| {
+            let state = self.lock();
+            state.ended.contains_key(id) || state.live.contains_key(id)
+        };
+        if self.uptime() >= ENDED_RUN_TTL {
+            let stored = store.read(|tx| store::keys(tx, store::RUNS_ENDED))?;
+            return Ok(stored.into_iter().filter(|id| !is_known(id)).collect());
+        }
+        let (mut newest, mut old) = (BTreeSet::new(), Vec::new());
+        let sort = |id: String, end: AgentWait| {
+            if self.age(&end) >= ENDED_RUN_TTL {
+                old.push(id);
+                return;
+            }
+            newest.insert((end.ended_at, id));
+            if newest.len() > ENDED_RUNS
+                && let Some((_, id)) = newest.pop_first()
+            {
+                old.push(id);
+            }
+        };
+        store.read(|tx| store::each(tx, store::RUNS_ENDED, sort))?;
+        Ok(old.into_iter().filter(|id| !is_known(id)).collect())
+    }
+
+    fn uptime(&self) -> Duration {
+        self.deps.platform.clock.mono().duration_since(self.started.mono)
+    }
+
+    fn age(&self, end: &AgentWait) -> Duration {
+        self.started.age(end.ended_at.unwrap_or(0)) + self.uptime()
+    }
+
+    /// How a run of an earlier process ended, while that can be asked for.
+    fn earlier(&self, run_id: &str) -> Option<AgentWait> {
+        if self.uptime() >= ENDED_RUN_TTL {
+            return None;
+        }
+        let stored = self.deps.store.read(|tx| store::get(&tx.open_table(store::RUNS_ENDED)?, run_id));
+        let stored = stored.unwrap_or_else(|error| {
+            tracing::error!(%error, "how a run ended");
+            None
+        });
+        stored.filter(|end| self.age(end) < ENDED_RUN_TTL)
     }
 
     /// Runs queued or under way in all sessions.
@@ -465,7 +493,10 @@ impl Runs {
             }
         };
         match live {
-            None => Waited::TimedOut,
+            None => match self.earlier(run_id) {
+                Some(end) => Waited::Ended(end),
+                None => Waited::TimedOut,
+            },
             Some(run) => match tokio::time::timeout(limit, run.ended()).await {
                 Ok(Some(ended)) => Waited::Ended(ended.to_wait(run_id)),
                 _ => Waited::TimedOut,
