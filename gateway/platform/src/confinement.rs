@@ -11,7 +11,7 @@ pub struct Confinement {
     /// What may be done there.
     pub access: WorkspaceAccess,
     /// Name of the directory that is its own, for its home and its temporary files: letters, digits, `-` and `_`, at most
-    /// [`PRIVATE_NAME`] of them. Programs with one name share it.
+    /// `PRIVATE_NAME` of them. Programs with one name share it.
     pub private: String,
     /// May it use the network?
     pub network: bool,
