@@ -2,9 +2,7 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // the files lie where people keep them
 
 use std::{
-    hash::{DefaultHasher, Hash as _, Hasher as _},
-    os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex},
 };
 
@@ -14,6 +12,9 @@ use openclaw_server::ConfigSource;
 
 use crate::{
     config_file::{self, State},
+    config_stamp,
+    gateway_plan::unused,
+    sandbox,
     session::Session,
 };
 
@@ -34,31 +35,9 @@ impl ConfigWatch {
     }
 }
 
-/// What tells one version of a file from another; links are followed.
-fn stamp_of(path: &Path) -> Option<[u64; 5]> {
-    let meta = path.metadata().ok()?;
-    let signed = |n: i64| n as u64;
-    Some([
-        meta.dev(),
-        meta.ino(),
-        meta.len(),
-        signed(meta.mtime()),
-        signed(meta.mtime_nsec()) ^ signed(meta.ctime_nsec()),
-    ])
-}
-
-/// The same for the main file and these.
-pub fn stamp(main: &Path, included: &[PathBuf]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    std::iter::once(main)
-        .chain(included.iter().map(PathBuf::as_path))
-        .for_each(|path| stamp_of(path).hash(&mut hasher));
-    hasher.finish()
-}
-
 impl ConfigSource for ConfigWatch {
     fn stamp(&self) -> u64 {
-        stamp(&self.session.paths.config, &self.included.locked())
+        config_stamp::of(&self.session.paths.config, &self.included.locked())
     }
 
     fn read(&self) -> Result<Loaded, String> {
@@ -74,7 +53,12 @@ impl ConfigSource for ConfigWatch {
                     (self.hide)(secret);
                 }
                 *self.included.locked() = loaded.files.iter().map(PathBuf::from).collect();
-                Ok(*loaded)
+                let mut loaded = *loaded;
+                // As a start tells it.
+                let lost = sandbox::told(&self.session.paths, &loaded).into_iter().filter(|finding| !finding.is_there);
+                let more: Vec<String> = lost.map(|finding| finding.text).chain(unused(&loaded.config)).collect();
+                loaded.warnings.extend(more);
+                Ok(loaded)
             }
             State::Invalid(problems) => {
                 let first: Vec<String> = problems.iter().take(5).map(ToString::to_string).collect();
@@ -107,6 +91,10 @@ mod tests {
         fs::write(&part, "{port: 40001}").unwrap();
         assert_ne!(watch.stamp(), before);
         assert_eq!(watch.read().unwrap().config.gateway.port, Some(40001));
+        // What a start tells beside the file's own warnings is told by each reading.
+        config_file::replace(&session.paths.config, "{gateway: {mode: 'local'}, hooks: {enabled: false}}").unwrap();
+        let told = watch.read().unwrap().warnings;
+        assert!(told.iter().any(|w| w.contains("no effect yet: hooks")), "{told:?}");
         config_file::replace(&session.paths.config, "{\n gateway: {bind: 'mars'}}").unwrap();
         let why = watch.read().unwrap_err();
         assert!(why.contains("openclaw.json: gateway.bind"), "{why}");

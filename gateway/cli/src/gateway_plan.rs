@@ -15,7 +15,7 @@ use tracing::level_filters::LevelFilter;
 use crate::{
     args::{Auth, BindMode, Level, RunArgs, SetupArgs},
     config_file::{self, State},
-    config_watch, env,
+    config_stamp, env,
     env::PortSource,
     failure::Failure,
     logging::{LogOptions, file::Bounds, filter},
@@ -76,14 +76,14 @@ impl Plan {
         }
         let exists = config_file::read(&paths.config)?.is_some();
         // Before it is read: an edit in between is seen as one.
-        let before = config_watch::stamp(&paths.config, &[]);
+        let before = config_stamp::of(&paths.config, &[]);
         let loaded = match config_file::load(session)? {
             State::Valid(loaded) => Arc::new(*loaded),
             State::Invalid(problems) => return Err(Failure::problems(&paths.config, &problems)),
         };
         let included: Vec<PathBuf> = loaded.files.iter().map(PathBuf::from).collect();
         let is_alone = included.is_empty();
-        let stamp = if is_alone { before } else { config_watch::stamp(&paths.config, &included) };
+        let stamp = if is_alone { before } else { config_stamp::of(&paths.config, &included) };
         let Loaded { config, value, mut warnings, secrets: found, .. } = (*loaded).clone();
         if !args.allow_unconfigured {
             // What was left out of the file may be why.
@@ -107,7 +107,6 @@ impl Plan {
         let notes = there.into_iter().map(|finding| finding.text).collect();
         warnings.extend(lost.into_iter().map(|finding| finding.text));
         let protected = secret_files.into_iter().chain([paths.config.clone(), log_file.clone()]).collect();
-        let unused = unused_sections(&config);
         let (name, secret) = match auth.mode {
             AuthMode::Token => ("token", &auth.token),
             AuthMode::Password => ("password", &auth.password),
@@ -117,9 +116,7 @@ impl Plan {
         if let Some(why) = secret.as_ref().filter(|s| !in_file && !is_hash(s)).and_then(|s| weakness(s.expose())) {
             warnings.push(format!("the gateway's {name} {why}; `openssl rand -hex 32` makes a good one"));
         }
-        if !unused.is_empty() {
-            warnings.push(format!("these sections of the configuration have no effect yet: {}", unused.join(", ")));
-        }
+        warnings.extend(unused(&config));
         let shared = [&auth.token, &auth.password].into_iter().flatten().map(|s| s.expose().to_owned());
         let secrets = secrets_in(&value).into_iter().chain(shared).chain(found).collect();
         Ok(Self {
@@ -193,6 +190,13 @@ fn check_mode(session: &Session, config: &Config, exists: bool) -> Result<(), Fa
             )))
         }
     }
+}
+
+/// Sections that nothing here reads, in one line.
+pub fn unused(config: &Config) -> Option<String> {
+    let unused = unused_sections(config);
+    let text = || format!("these sections of the configuration have no effect yet: {}", unused.join(", "));
+    (!unused.is_empty()).then(text)
 }
 
 /// Encryption that was asked for and is not there must not turn into none in silence.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use openclaw_channels::table::TABLE;
-use openclaw_config::{own_secrets_in, read_value};
+use openclaw_config::{Loaded, own_secrets_in, read_value};
 use openclaw_platform::{
     Clock as _, Mono, Platform, SpawnerExt as _, Storage,
     os::{OsClock, OsSpawner, temporary},
@@ -246,7 +246,8 @@ fn make_workspace(dir: &std::path::Path) -> Result<(), Failure> {
 fn options(session: &Session, args: &RunArgs, plan: Plan, log_file: Option<String>, log: LogGuard) -> ServerOptions {
     let (learned, watching) = (log.clone(), log.clone());
     let source = ConfigWatch::new(session.clone(), &plan.loaded, move |secret| watching.hide(secret));
-    let watched = Watched { source, first: plan.loaded.clone(), stamp: plan.stamp };
+    let first = Loaded { warnings: plan.warnings.clone(), ..(*plan.loaded).clone() };
+    let watched = Watched { source, first: Arc::new(first), stamp: plan.stamp };
     let auth_file = AuthFile::new(session.clone(), args.clone(), move |secret| learned.hide(secret));
     let paths = session.paths.clone();
     let media = MediaRoots::new(&paths.home, &paths.state_dir, &plan.workspaces, &plan.protected);

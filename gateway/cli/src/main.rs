@@ -11,6 +11,7 @@ mod clock;
 mod commands;
 mod config_around;
 mod config_file;
+mod config_stamp;
 mod config_watch;
 mod env;
 mod failure;
