@@ -201,7 +201,7 @@ pub fn unused(config: &Config) -> Option<String> {
 
 /// Encryption that was asked for and is not there must not turn into none in silence.
 fn check_tls(config: &Config) -> Result<(), Failure> {
-    let asked = config.gateway.tls.as_ref().is_some_and(|tls| tls["enabled"] == true);
+    let asked = config.gateway.tls.as_ref().is_some_and(|tls| tls.enabled);
     if asked {
         let text = "gateway.tls.enabled: TLS is not served by this version; put the gateway behind Tailscale Serve, an \
                     SSH tunnel or a TLS proxy, and set gateway.tls.enabled to false";

@@ -37,9 +37,25 @@ pub struct Gateway {
     /// Node command lists.
     pub nodes: GatewayNodes,
     /// TLS on the gateway port.
-    pub tls: Option<Value>,
+    pub tls: Option<Tls>,
     /// Every bound of the server that an operator may move.
     pub limits: Limits,
+}
+
+/// `gateway.tls`: read whole, so that a slip in it is not taken for TLS that is off (D36).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct Tls {
+    /// Asks for TLS.
+    pub enabled: bool,
+    /// Asks for a certificate that the gateway makes itself.
+    pub auto_generate: Option<bool>,
+    /// File of the certificate.
+    pub cert_path: Option<String>,
+    /// File of its key.
+    pub key_path: Option<String>,
+    /// File of the authority that signed it.
+    pub ca_path: Option<String>,
 }
 
 /// Where the gateway runs.

@@ -67,7 +67,7 @@ pub(crate) fn tolerate(value: &mut Value) -> (Vec<Problem>, Vec<Problem>) {
                     None => unknown(&path),
                 },
                 Wrong::Missing => missing(&path),
-                Wrong::Value => misread(&path),
+                Wrong::Value => misread(&path, path.get(value)),
             };
             match verdict {
                 Verdict::Refuse => {
@@ -130,7 +130,7 @@ fn missing(path: &Path) -> Verdict {
     }
 }
 
-fn misread(path: &Path) -> Verdict {
+fn misread(path: &Path, found: Option<&Value>) -> Verdict {
     let last = path.segments().last();
     let in_list = matches!(last, Some(Segment::Index(_)));
     if is_the_door(path)
@@ -154,6 +154,14 @@ fn misread(path: &Path) -> Verdict {
         return Verdict::Leave;
     }
     let strictest = match key_of(path) {
+        // One name in place of a list is that list; of anything else nobody knows what it forbids.
+        "deny" => match found {
+            Some(Value::String(name)) => json!([name]),
+            _ => json!(["*"]),
+        },
+        // Nothing that these could be read as forbids all.
+        "denyCommands" | "byProvider" => return Verdict::Refuse,
+        "tools" if path.starts_with(&["tools"]) || path.starts_with(&["agents", "list"]) => json!({"deny": ["*"]}),
         "dmPolicy" | "groupPolicy" => json!("disabled"),
         "security" => json!("deny"),
         "ask" => json!("always"),
@@ -162,7 +170,12 @@ fn misread(path: &Path) -> Verdict {
         "visibility" => json!("self"),
         // Whatever stands in place of the settings, somebody wanted a sandbox (D38).
         "sandbox" if path.starts_with(&["agents"]) => json!({"mode": "all"}),
-        "allowFrom" | "groupAllowFrom" | "trustedProxies" | "allowedOrigins" | "allow" => json!([]),
+        "subagents" if path.starts_with(&["tools"]) => json!({"tools": {"deny": ["*"]}}),
+        _ if key_of(&path.parent()) == "byProvider" => json!({"deny": ["*"]}),
+        // Lists by channel: nobody, on any of them.
+        "allowFrom" if path.is(&["commands", "allowFrom"]) => json!({}),
+        _ if path.starts_with(&["commands", "allowFrom"]) => json!([]),
+        "allowFrom" | "ownerAllowFrom" | "groupAllowFrom" | "trustedProxies" | "allowedOrigins" | "allow" => json!([]),
         _ => {
             return match path.segments() {
                 // A provider, a model or an account that is wrong in what it is does not stand half.
@@ -246,6 +259,9 @@ mod tests {
         for (value, path) in [
             (json!({"gateway": {"auth": {"tokens": "x"}}}), "gateway.auth.tokens"),
             (json!({"gateway": {"auth": {"mode": "none"}}}), "gateway.auth.mode"),
+            (json!({"gateway": {"tls": {"enbled": true}}}), "gateway.tls.enbled"),
+            (json!({"gateway": {"tls": {"enabled": "true"}}}), "gateway.tls.enabled"),
+            (json!({"gateway": {"tls": true}}), "gateway.tls"),
             (json!({"gateway": {"bind": "mars"}}), "gateway.bind"),
             (json!({"gateway": {"port": 0}}), "gateway.port"),
             (json!({"gateway": {"token": "x"}}), "gateway.token"),
@@ -292,6 +308,31 @@ mod tests {
         assert_eq!(read.tools.exec.ask, Some(crate::ExecAsk::Always));
         assert_eq!(read.tools.deny, ["exec"]);
         assert_eq!(warnings(&value).iter().filter(|w| w.contains("strictest")).count(), 5, "{:?}", warnings(&value));
+    }
+
+    #[test]
+    fn d36_what_forbids_still_forbids_when_it_is_misread() {
+        let one = json!({
+            "tools": {"deny": "exec"}, "agents": {"list": [{"id": "a", "tools": []}, {"id": "b", "tools": {"deny": {"exec": true}}}]},
+            "commands": {"allowFrom": {"telegram": "42", "*": ["7"]}, "ownerAllowFrom": "42"},
+        });
+        let read = config(&one);
+        assert_eq!(read.tools.deny, ["exec"]);
+        for agent in &read.agents.list {
+            assert_eq!(agent.tools.as_ref().unwrap().deny, ["*"], "{}", agent.id);
+        }
+        assert!(read.commands.allow_from.unwrap()["telegram"].is_empty());
+        assert!(read.commands.owner_allow_from.unwrap().is_empty());
+        let read = config(&json!({"tools": {"byProvider": {"x": 5}, "subagents": []}}));
+        assert_eq!(read.tools.by_provider["x"].deny, ["*"]);
+        assert_eq!(read.tools.subagents.unwrap().tools.deny, ["*"]);
+        let read = config(&json!({"tools": 5, "commands": {"allowFrom": ["42"]}}));
+        assert_eq!(read.tools.deny, ["*"]);
+        assert!(read.commands.allow_from.unwrap().is_empty());
+        assert_eq!(
+            refused(&json!({"gateway": {"nodes": {"denyCommands": "camera.snap"}}})),
+            ["gateway.nodes.denyCommands"]
+        );
     }
 
     #[test]
