@@ -85,6 +85,7 @@ pub const SOMETIMES: &[&str] = &[
     "idempotency.other_parameters",
     "idempotency.resumed",
     "inbox.a_stop_ended_what_was_held",
+    "inbox.bound_to_no_agent",
     "inbox.denied_by_policy",
     "inbox.message_not_answered",
     "inbox.waited_for_room",

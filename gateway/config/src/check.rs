@@ -6,8 +6,8 @@ use std::{
 };
 
 use crate::{
-    Bind, Config, ListEntry, ModelChoice, Network, Problem, REDACTED, Secret, SessionVisibility, Telegram, known,
-    model_named, parse_duration, path::Path, sandbox_of, weakness,
+    Bind, Config, ListEntry, ModelChoice, Network, Problem, REDACTED, Secret, SessionVisibility, Telegram, bindings,
+    known, model_named, parse_duration, path::Path, sandbox_of, weakness,
 };
 
 /// All violations.
@@ -35,7 +35,7 @@ pub(crate) fn check(config: &Config) -> Vec<Problem> {
 /// What an operator should know although it stops nothing.
 pub(crate) fn warnings(config: &Config) -> Vec<String> {
     let unknown = config.channels.other.keys().map(|id| format!("channels.{id}: this gateway has no such channel"));
-    let unknown = unknown.chain(sandbox_of::unknown_keys(config));
+    let unknown = unknown.chain(sandbox_of::unknown_keys(config)).chain(bindings::warnings(config));
     let webhook = config.channels.telegram.iter().flat_map(Telegram::layers).filter(|(_, t)| t.webhook_url.is_some());
     let polled =
         webhook.map(|_| "channels.telegram.webhookUrl: this version polls instead, which needs no address".to_owned());

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Agents, CanvasHost, Channels, Commands, Gateway, Logging, Messages, Models, Session, Tools};
+use crate::{Agents, Binding, CanvasHost, Channels, Commands, Gateway, Logging, Messages, Models, Session, Tools};
 
 /// The whole file. Unknown keys are problems; sections typed as [`Value`] are kept, but not used yet
 /// (see [`unused_sections`]).
@@ -85,9 +85,9 @@ pub struct Config {
     /// The node host on this machine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node_host: Option<Value>,
-    /// Which agent answers which channel, account or peer.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bindings: Option<Value>,
+    /// Which agent answers which channel, account or chat; the default agent answers what none binds.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub bindings: Vec<Binding>,
     /// Several agents for one peer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub broadcast: Option<Value>,
@@ -118,7 +118,6 @@ pub fn unused_sections(config: &Config) -> Vec<&'static str> {
         ("auth", &config.auth),
         ("approvals", &config.approvals),
         ("nodeHost", &config.node_host),
-        ("bindings", &config.bindings),
         ("broadcast", &config.broadcast),
         ("audio", &config.audio),
         ("media", &config.media),

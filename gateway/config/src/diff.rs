@@ -124,6 +124,7 @@ const TABLE: &[Row] = {
         row("channels.defaults", Restart, "all channels are made with it"),
         row("channels.*", Channel, "an account is made with all of its settings"),
         // Conversations.
+        row("bindings", Live, "asked for at each message"),
         row("session", Live, ASKED),
         row("session.store", Nothing, UNUSED),
         row("messages", Live, ASKED),
@@ -148,7 +149,6 @@ const TABLE: &[Row] = {
         row("auth", Nothing, UNUSED),
         row("approvals", Nothing, UNUSED),
         row("nodeHost", Nothing, UNUSED),
-        row("bindings", Nothing, UNUSED),
         row("broadcast", Nothing, UNUSED),
         row("audio", Nothing, UNUSED),
         row("media", Nothing, UNUSED),

@@ -6,6 +6,7 @@
 //! Start reading at [`Config`] and [`parse`]. Defaults are in one place (`defaults.rs`), bounds stand at their fields.
 
 mod agents;
+mod bindings;
 mod bounds;
 mod channels;
 mod check;
@@ -55,6 +56,7 @@ mod vars;
 mod tests;
 
 pub use agents::*;
+pub use bindings::*;
 pub use channels::*;
 pub use config::*;
 pub use conversation::*;

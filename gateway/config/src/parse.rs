@@ -47,7 +47,8 @@ pub fn parse(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded,
     if !problems.is_empty() {
         return Err(problems);
     }
-    let config = typed(&value)?;
+    let mut config = typed(&value)?;
+    config.lower_ids();
     let warnings = check::warnings(&config);
     Ok(Loaded { config, value, warnings, files: vec![], secrets: vec![] })
 }

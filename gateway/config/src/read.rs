@@ -49,6 +49,7 @@ pub fn read(text: &str, outside: &dyn Outside) -> Result<Loaded, Vec<Problem>> {
     let secrets = model_keys::complete(&mut value, outside, &agents);
     let mut config = typed(&value)?;
     model_keys::drop_empty_keys(&mut config);
+    config.lower_ids();
     warnings.extend(told.iter().filter(|p| !known.contains(&p.path)).map(ToString::to_string));
     warnings.extend(check::warnings(&config));
     warnings.extend(model_keys::without_credential(&config));

@@ -28,6 +28,8 @@ enum Verdict {
     Leave,
     /// So is the list entry or the section around it.
     LeaveAround,
+    /// So is the entry of a list that it belongs to, which is this.
+    LeaveEntry(Path),
     /// It is read as this.
     Read(Value),
     /// It stays; whoever needs it will say that it cannot be used.
@@ -51,6 +53,7 @@ pub(crate) fn tolerate(value: &mut Value) -> (Vec<Problem>, Vec<Problem>) {
             break;
         }
         seen.extend(found.iter().map(|f| (f.problem.path.clone(), f.problem.message.clone())));
+        let mut gone = BTreeSet::new();
         // From the back, so that positions in lists stay right.
         for Found { path, wrong, problem } in found.into_iter().rev() {
             if path.segments().is_empty() {
@@ -58,6 +61,7 @@ pub(crate) fn tolerate(value: &mut Value) -> (Vec<Problem>, Vec<Problem>) {
                 return (refused, told);
             }
             let verdict = match wrong {
+                _ if binding_of(&path).is_some() => binding_of(&path).map_or(Verdict::Leave, Verdict::LeaveEntry),
                 Wrong::Unknown => match keys::meaning(&path) {
                     Some(meaning) => {
                         path.remove(value);
@@ -81,6 +85,13 @@ pub(crate) fn tolerate(value: &mut Value) -> (Vec<Problem>, Vec<Problem>) {
                 Verdict::LeaveAround => {
                     path.parent().remove(value);
                     told.push(problem.and("left out, with all around it"));
+                }
+                Verdict::LeaveEntry(entry) => {
+                    // Once, whatever else is wrong in it.
+                    if gone.insert(entry.to_string()) {
+                        entry.remove(value);
+                    }
+                    told.push(problem.and(&format!("{entry} is left out")));
                 }
                 Verdict::Keep => told.push(problem),
                 Verdict::Read(meaning) => {
@@ -112,6 +123,14 @@ fn key_of(path: &Path) -> &str {
 /// True for `gateway.auth`, `gateway.tls` and what is in them.
 fn is_the_door(path: &Path) -> bool {
     path.starts_with(&["gateway", "auth"]) || path.starts_with(&["gateway", "tls"])
+}
+
+/// The entry of `bindings` that `path` belongs to: what is left of a condition would bind more than was meant.
+fn binding_of(path: &Path) -> Option<Path> {
+    match path.segments() {
+        [Segment::Key(key), Segment::Index(i), ..] if key == "bindings" => Some(Path::default().key(key).index(*i)),
+        _ => None,
+    }
 }
 
 fn unknown(path: &Path) -> Verdict {

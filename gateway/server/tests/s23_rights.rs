@@ -301,7 +301,7 @@ async fn s32_who_shares_the_owners_session() {
         config.session.dm_scope = dm_scope;
         let gateway = gateway_on(openclaw_platform::os::without_files(), config.clone());
         match gateway.channels.person(&config, "telegram", "default", &message(sender)) {
-            Principal::Person { session, standing, .. } => (session, standing),
+            Some(Principal::Person { session, standing, .. }) => (session, standing),
             other => panic!("{other:?}"),
         }
     };

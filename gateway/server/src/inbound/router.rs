@@ -47,6 +47,9 @@ pub struct Deps {
     pub commands: Arc<Commands>,
 }
 
+/// What people hear whose chat is bound to an agent that is not there (D44).
+const NOBODY: &str = "There is no assistant for this chat at the moment. Please tell whoever runs this bot.";
+
 /// Handles inbound messages.
 pub struct Router(Deps);
 
@@ -69,8 +72,9 @@ impl Router {
             let mut free = Vec::new();
             for (session, messages) in &mut held {
                 while let Some(message) = messages.front() {
-                    let by = self.person(&message.record);
-                    if stop.is_cancelled() || !self.handle(message, by, session).await {
+                    // Another agent's by now, maybe.
+                    let (by, now) = self.addressed(&message.record);
+                    if stop.is_cancelled() || !self.handle(message, by, &now).await {
                         break;
                     }
                     messages.pop_front();
@@ -84,9 +88,7 @@ impl Router {
                 if stop.is_cancelled() {
                     return;
                 }
-                let by = self.person(&message.record);
-                let Principal::Person { session, .. } = &by else { continue };
-                let session = session.clone();
+                let (by, session) = self.addressed(&message.record);
                 if is_stop(message.record.message.text.trim())
                     && let Some(ended) = held.remove(&session)
                 {
@@ -102,13 +104,37 @@ impl Router {
         }
     }
 
-    fn person(&self, record: &Record) -> Principal {
-        self.0.channels.person(&self.0.settings.get(), &record.channel, &record.account, &record.message)
+    /// Who wrote, and the session that it is for; where no agent answers, the chat stands for the session.
+    fn addressed(&self, record: &Record) -> (Option<Principal>, String) {
+        let Record { channel, account, message } = record;
+        let by = self.0.channels.person(&self.0.settings.get(), channel, account, message);
+        let session = |by: &Principal| match by {
+            Principal::Person { session, .. } => Some(session.clone()),
+            _ => None,
+        };
+        match by.and_then(|by| session(&by).map(|session| (by, session))) {
+            Some((by, session)) => (Some(by), session),
+            None => (None, format!("{channel} {account} {}", message.chat.address())),
+        }
+    }
+
+    /// The chat is bound to an agent that is not there: nobody else is to answer in its place, and the people hear it.
+    async fn unanswerable(&self, key: &str, Record { channel, account, message }: &Record) -> bool {
+        self.0.probe.sometimes("inbox.bound_to_no_agent");
+        let chat = message.chat.address();
+        tracing::warn!(
+            channel,
+            account,
+            chat,
+            "not answered: `bindings` gives this chat to an agent that is not in agents.list"
+        );
+        let route = Route { channel: channel.clone(), to: chat, account_id: account.clone() };
+        self.answered(key, &Principal::Gateway, None, route, NOBODY.to_owned()).await
     }
 
     /// True: queued, answered, or discarded for good. False: the session, the chat or the database takes no more now, and the
     /// message is tried again later.
-    async fn handle(&self, taken: &Taken, by: Principal, session_key: &str) -> bool {
+    async fn handle(&self, taken: &Taken, by: Option<Principal>, session_key: &str) -> bool {
         let Taken { key, record: Record { channel: id, account, message }, handled } = taken;
         if self.0.delivery.has_room(id, account, &message.chat.chat).is_err() {
             return false;
@@ -117,6 +143,7 @@ impl Router {
         let Some(channel) = self.0.channels.account(id, Some(account)) else {
             return self.0.channels.inbox.forget(key, "its account is configured no more").await;
         };
+        let Some(by) = by else { return self.unanswerable(key, &taken.record).await };
         let entry = match self.0.sessions.get(session_key) {
             Ok(entry) => entry,
             Err(error) => {
@@ -131,7 +158,7 @@ impl Router {
         let route = Route { channel: id.clone(), to: message.chat.address(), account_id: account.clone() };
         let text = message.text.trim();
         if let Some(answer) = self.0.commands.answer(&by, session_key, text).await {
-            return self.answered(key, &by, session_key.to_owned(), route, answer).await;
+            return self.answered(key, &by, Some(session_key.to_owned()), route, answer).await;
         }
         let queueing = Queueing::of(&config, entry.as_ref(), id, &message.sender.id, text);
         let (context, kind) = (route.clone(), message.kind);
@@ -161,8 +188,8 @@ impl Router {
     }
 
     /// The answer to a command and the removal of its message, in one transaction; false when they cannot be stored now.
-    async fn answered(&self, key: &str, by: &Principal, session: String, route: Route, text: String) -> bool {
-        let cause = Cause { session_key: Some(session), ..Cause::default() };
+    async fn answered(&self, key: &str, by: &Principal, session: Option<String>, route: Route, text: String) -> bool {
+        let cause = Cause { session_key: session, ..Cause::default() };
         let outbound = match self.0.delivery.compose(by, Draft { route, text, reply_to: None, cause }) {
             Ok(outbound) => outbound,
             Err(error) => return self.0.channels.inbox.forget(key, &error.message).await,

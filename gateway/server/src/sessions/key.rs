@@ -57,9 +57,10 @@ pub fn of_agent<'a>(config: &Config, agent: &'a str) -> Vec<&'a str> {
     if agent == default_agent(config) { vec![agent, ""] } else { vec![agent] }
 }
 
-/// The main session of an agent.
+/// The main session of an agent. The one session of all (`session.scope`) is the default agent's: what is bound to another
+/// agent must not come to it.
 pub fn main_key(config: &Config, agent: &str) -> String {
-    if config.session.scope == SessionScope::Global {
+    if config.session.scope == SessionScope::Global && agent == default_agent(config) {
         return "global".into();
     }
     let key = config.session.main_key.as_str();
@@ -76,10 +77,15 @@ pub fn of_node(config: &Config, node_id: &str) -> Option<String> {
     canonical(config, &format!("agent:{}:node-{node_id}", default_agent(config)))
 }
 
-/// The session of an inbound message, and whether others may write in it as well. Without `session.dmScope` the owner's
-/// private chats are the main session, and everybody else has one of his own (D46).
-pub fn of_inbound(config: &Config, channel: &str, account: &str, message: &Inbound, is_owner: bool) -> (String, bool) {
-    let agent = default_agent(config);
+/// The session of an inbound message of `agent`, and whether others may write in it as well. Without `session.dmScope` the
+/// owner's private chats are the agent's main session, and everybody else has one of his own (D46).
+pub fn of_inbound(
+    config: &Config,
+    agent: &str,
+    (channel, account): (&str, &str),
+    message: &Inbound,
+    is_owner: bool,
+) -> (String, bool) {
     let chat = message.chat.chat.to_lowercase();
     match message.kind {
         ChatKind::Group => {
@@ -136,6 +142,15 @@ mod tests {
         assert_eq!(of(" Work ").as_deref(), Some("agent:main:work"));
         assert_eq!(of("Agent:Ops:X:1").as_deref(), Some("agent:ops:x:1"));
         assert_eq!(of("global").as_deref(), Some("global"));
+    }
+
+    /// The one session of all is the default agent's; what is bound to another one has its rules and its session.
+    #[test]
+    fn one_session_for_all_is_the_default_agents() {
+        let text = "{agents:{list:[{id:'main'},{id:'ops'}]},session:{scope:'global'}}";
+        let c = openclaw_config::parse(text, &|_| None).unwrap().config;
+        assert_eq!((main_key(&c, "main"), main_key(&c, "ops")), ("global".to_owned(), "agent:ops:main".to_owned()));
+        assert_eq!((agent_of(&c, "global"), agent_of(&c, "agent:ops:main")), ("main", "ops"));
     }
 
     /// What a client is told is a session's key can be used as one.
