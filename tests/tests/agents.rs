@@ -136,3 +136,59 @@ async fn d36_a_chat_that_is_bound_to_nobody_is_answered_by_nobody() {
     from_person(&telegram, 42, "and now").await;
     assert_eq!(answered_in(&mut watch).await, "agent:main:main");
 }
+
+/// Names of the tools that the model was offered last, for a message with this text.
+async fn offered(model: &Fake, text: &str) -> Vec<String> {
+    let log = http_json("GET", &format!("{}/_log", model.url), None).await;
+    let asked = log.as_array().unwrap().iter().rev();
+    let body =
+        asked.map(|call| &call["body"]).find(|body| body["messages"].to_string().contains(text)).unwrap().clone();
+    let tools = body["tools"].as_array().cloned().unwrap_or_default();
+    tools.iter().map(|tool| tool["function"]["name"].as_str().unwrap().to_owned()).collect()
+}
+
+fn with_model(mut config: Value, model: &Fake) -> Value {
+    config["agents"]["defaults"]["model"] = json!("fake/m1");
+    config["models"] = json!({ "providers": { "fake": {
+        "baseUrl": format!("{}/v1", model.url), "models": [{ "id": "m1" }, { "id": "m2" }],
+    } } });
+    config
+}
+
+/// Rules of a group, of a sender and of a topic, and those for sandboxed sessions: each takes away from what the others leave.
+#[tokio::test]
+async fn d38_runs_have_the_tools_that_their_group_and_their_sandbox_leave() {
+    let (model, telegram) = (Fake::start("model"), Fake::start("telegram"));
+    let mut config = with_model(config(&telegram, &json!([])), &model);
+    config["tools"] = json!({
+        "exec": { "security": "full", "ask": "off", "callers": ["telegram:43"] },
+        "sandbox": { "tools": { "deny": ["message_send"] } },
+    });
+    config["channels"]["telegram"]["groups"]["-1001"] = json!({
+        "requireMention": false, "tools": { "allow": ["exec", "group:sessions"] },
+        "toolsBySender": { "43": { "deny": ["exec"] } }, "topics": { "7": { "tools": { "deny": ["sessions_send"] } } },
+    });
+    config["agents"]["list"][1]["sandbox"] = json!({ "mode": "all" });
+    let gateway = Gateway::start(config, &[]).await;
+    let (mut watch, _) = RawClient::hello(gateway.port, TOKEN, &[]).await;
+    let sessions = ["sessions_send", "sessions_list", "sessions_history"];
+    for (sender, topic, text, left) in [
+        (42, None, "from-ann", [&["exec"][..], &sessions].concat()),
+        (43, None, "from-bob", sessions.to_vec()),
+        (42, Some(7), "in-topic", vec!["exec", "sessions_list", "sessions_history"]),
+    ] {
+        let chat = json!({ "id": -1001, "type": "supergroup", "title": "G", "is_forum": topic.is_some() });
+        push(&telegram, sender, &chat, topic, text).await;
+        answered_in(&mut watch).await;
+        assert_eq!(offered(&model, text).await, left, "{text}");
+    }
+    from_person(&telegram, 42, "in-private").await;
+    answered_in(&mut watch).await;
+    let all = offered(&model, "in-private").await;
+    assert!(["exec", "message_send", "nodes_list"].iter().all(|tool| all.iter().any(|t| t == tool)), "{all:?}");
+    let params = json!({ "message": "in-a-sandbox", "agentId": "ops", "idempotencyKey": "k" });
+    watch.send(&json!({ "type": "req", "id": "k", "method": "agent", "params": params })).await;
+    watch.until(|f| f["id"] == "k" && f["payload"]["status"] == "ok").await;
+    let inside = offered(&model, "in-a-sandbox").await;
+    assert!(!inside.iter().any(|t| t == "message_send") && inside.iter().any(|t| t == "sessions_send"), "{inside:?}");
+}

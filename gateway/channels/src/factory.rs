@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc};
 
-use openclaw_config::{Config, ListEntry, Secret};
+use openclaw_config::{Config, InGroup, ListEntry, Secret, ToolRules};
 use openclaw_platform::Platform;
 
 use crate::{Channel, access::PairingStore};
@@ -27,6 +27,8 @@ pub struct ChannelFactory {
     pub accounts: fn(&Config) -> Vec<String>,
     /// The first entry of the account's list of people, as it is written.
     pub first_allowed: fn(&Config, account: &str) -> Option<ListEntry>,
+    /// What the configuration of a group lets runs in it call; each rule limits further.
+    pub tool_rules: fn(&Config, &InGroup<'_>) -> Vec<ToolRules>,
     /// Makes an account; nothing connects yet.
     pub make: fn(&Making<'_>, account: &str) -> Made,
 }

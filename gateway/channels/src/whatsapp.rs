@@ -25,6 +25,7 @@ pub static FACTORY: ChannelFactory = ChannelFactory {
     credential: None,
     accounts: |config| account(config).map(|_| DEFAULT_ACCOUNT.to_owned()).into_iter().collect(),
     first_allowed: |_, _| None,
+    tool_rules: |_, _| vec![],
     make,
 };
 

@@ -39,6 +39,10 @@ pub(crate) fn warnings(config: &Config) -> Vec<String> {
     let webhook = config.channels.telegram.iter().flat_map(Telegram::layers).filter(|(_, t)| t.webhook_url.is_some());
     let polled =
         webhook.map(|_| "channels.telegram.webhookUrl: this version polls instead, which needs no address".to_owned());
+    let unnamed = config.channels.telegram.iter().flat_map(Telegram::unnamed_senders);
+    let unnamed = unnamed.map(|at| {
+        format!("{at}: no numeric user id, and a name can change hands; its limits hold for everybody there")
+    });
     let partial = config.tools.sessions.visibility.filter(|v| *v != SessionVisibility::All).map(|_| {
         "tools.sessions.visibility: a part of the sessions cannot be shown in this version, so that tools that show sessions are not \
          offered (D38)"
@@ -48,7 +52,14 @@ pub(crate) fn warnings(config: &Config) -> Vec<String> {
         config.commands.allow_from.as_ref().map(|_| {
             "commands.allowFrom: limits slash commands; stop words stay with all who may end the run".to_owned()
         });
-    unknown.chain(polled).chain(partial).chain(named).chain(weak_secrets(config)).chain(wide_proxies(config)).collect()
+    unknown
+        .chain(polled)
+        .chain(unnamed)
+        .chain(partial)
+        .chain(named)
+        .chain(weak_secrets(config))
+        .chain(wide_proxies(config))
+        .collect()
 }
 
 /// Shared secrets that are guessed soon (S03, D40).

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{ListEntry, Secret, SessionTools, SubagentTools, ToolProfile, ToolRules, bounds};
+use crate::{ListEntry, SandboxTools, Secret, SessionTools, SubagentTools, ToolProfile, ToolRules, bounds};
 
 /// `gateway`: how this process listens, whom it lets in, its limits.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -356,8 +356,8 @@ pub struct Tools {
     pub subagents: Option<SubagentTools>,
     /// Tools that show sessions.
     pub sessions: SessionTools,
-    /// Tools inside the sandbox.
-    pub sandbox: Option<Value>,
+    /// Tools of sandboxed sessions.
+    pub sandbox: Option<SandboxTools>,
 }
 
 impl Tools {

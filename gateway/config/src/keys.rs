@@ -59,7 +59,7 @@ pub const KEYS: [(&str, Meaning); 34] = [
 ];
 
 /// Places of keys that say who may do what; a slip beside one of them was meant to be it.
-const PROTECTING: [&str; 26] = [
+const PROTECTING: [&str; 34] = [
     "gateway.auth",
     "gateway.bind",
     "channels.*.dmPolicy",
@@ -84,6 +84,14 @@ const PROTECTING: [&str; 26] = [
     "agents.list[].tools.deny",
     "agents.list[].tools.byProvider.*.allow",
     "agents.list[].tools.byProvider.*.deny",
+    "agents.list[].tools.sandbox.tools.allow",
+    "agents.list[].tools.sandbox.tools.deny",
+    "channels.*.groups.*.tools.allow",
+    "channels.*.groups.*.tools.deny",
+    "channels.*.groups.*.toolsBySender.*.allow",
+    "channels.*.groups.*.toolsBySender.*.deny",
+    "tools.sandbox.tools.allow",
+    "tools.sandbox.tools.deny",
     "tools.subagents.tools.allow",
     "tools.subagents.tools.deny",
 ];

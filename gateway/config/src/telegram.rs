@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{DmPolicy, GroupPolicy, Secret, bounds};
+use crate::{DmPolicy, GroupPolicy, Secret, ToolRules, bounds};
 
 /// The account id of a bot configured without `accounts`.
 pub const DEFAULT_ACCOUNT: &str = "default";
@@ -148,10 +148,11 @@ pub struct TelegramGroup {
     pub system_prompt: Option<String>,
     /// Skills.
     pub skills: Option<Value>,
-    /// Tools.
-    pub tools: Option<Value>,
-    /// Tools by sender.
-    pub tools_by_sender: Option<Value>,
+    /// What runs here may call; all other rules hold as well.
+    pub tools: Option<ToolRules>,
+    /// The same by who wrote: a numeric user id, or `*` for all others.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tools_by_sender: BTreeMap<String, ToolRules>,
 }
 
 /// One topic of a group.
@@ -170,6 +171,11 @@ pub struct TelegramTopic {
     pub system_prompt: Option<String>,
     /// Skills.
     pub skills: Option<Value>,
+    /// What runs here may call; the group's rules hold as well.
+    pub tools: Option<ToolRules>,
+    /// The same by who wrote.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tools_by_sender: BTreeMap<String, ToolRules>,
 }
 
 /// Where long messages are cut.

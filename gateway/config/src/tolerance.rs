@@ -180,17 +180,21 @@ fn misread(path: &Path, found: Option<&Value>) -> Verdict {
         },
         // Nothing that these could be read as forbids all.
         "denyCommands" | "byProvider" => return Verdict::Refuse,
-        "tools" if path.starts_with(&["tools"]) || path.starts_with(&["agents", "list"]) => json!({"deny": ["*"]}),
+        "tools" if ["tools", "agents", "channels"].iter().any(|section| path.starts_with(&[section])) => {
+            json!({"deny": ["*"]})
+        }
         "dmPolicy" | "groupPolicy" => json!("disabled"),
         "security" => json!("deny"),
         "ask" => json!("always"),
         "mode" if key_of(&path.parent()) == "sandbox" => json!("all"),
         "profile" => json!("minimal"),
         "visibility" => json!("self"),
+        "toolsBySender" => json!({"*": {"deny": ["*"]}}),
+        "sandbox" if key_of(&path.parent()) == "tools" => json!({"tools": {"deny": ["*"]}}),
         // Whatever stands in place of the settings, somebody wanted a sandbox (D38).
         "sandbox" if path.starts_with(&["agents"]) => json!({"mode": "all"}),
         "subagents" if path.starts_with(&["tools"]) => json!({"tools": {"deny": ["*"]}}),
-        _ if key_of(&path.parent()) == "byProvider" => json!({"deny": ["*"]}),
+        _ if ["byProvider", "toolsBySender"].contains(&key_of(&path.parent())) => json!({"deny": ["*"]}),
         // Lists by channel: nobody, on any of them.
         "allowFrom" if path.is(&["commands", "allowFrom"]) => json!({}),
         _ if path.starts_with(&["commands", "allowFrom"]) => json!([]),

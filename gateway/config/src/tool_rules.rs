@@ -52,8 +52,16 @@ pub struct AgentTools {
     pub exec: Option<Value>,
     /// Tools outside the sandbox.
     pub elevated: Option<Value>,
-    /// Tools inside the sandbox.
-    pub sandbox: Option<Value>,
+    /// Tools of sandboxed sessions; `tools.sandbox` holds for them as well.
+    pub sandbox: Option<SandboxTools>,
+}
+
+/// `tools.sandbox` and `agents.list[].tools.sandbox`: what runs of sessions may call whose commands are sandboxed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct SandboxTools {
+    /// Their limits.
+    pub tools: ToolRules,
 }
 
 /// `tools.subagents`: what sub-agents may call.
@@ -87,6 +95,13 @@ pub enum SessionVisibility {
 pub struct SessionTools {
     /// Less than `all` takes the session tools away: this version cannot show a part (D38).
     pub visibility: Option<SessionVisibility>,
+}
+
+impl ToolRules {
+    /// True when some tool may be taken away by it.
+    pub fn is_limit(&self) -> bool {
+        self.profile.is_some() || self.allow.is_some() || !self.deny.is_empty()
+    }
 }
 
 impl AgentTools {

@@ -2,10 +2,12 @@
 //! message, and is asked where something is done ([`may`]). The rules stand in `table` and in docs/security.md, nowhere
 //! else (known-failures S23, decisions D46 to D48).
 
+mod limits;
 mod owner;
 mod principal;
 mod table;
 
+pub use limits::limits;
 pub use owner::{Owner, owner_of};
 pub use principal::{Principal, Standing};
 pub use table::{Effect, Rights, Where, may, refusal};

@@ -121,7 +121,8 @@ impl Toolbox for Offered {
             Arc::new(exec.confined(confinement.clone())) as Arc<dyn Tool>
         };
         let forbidden = config.tools.exec.security == Some(ExecSecurity::Deny) || asked.0 == Some(ExecSecurity::Deny);
-        let named = rules::Named { agent, session, models };
+        let limits = rights::limits(&config, &run.request.by, session);
+        let named = rules::Named { agent, session, models, is_sandboxed: confinement.is_some(), limits: &limits };
         let names = TOOLS.iter().map(|(name, _)| *name).filter(|name| rules::is_allowed(&config, &named, name));
         names
             .filter_map(|name| match name {
@@ -160,7 +161,8 @@ mod tests {
         list.iter().map(|t| (*t).to_owned()).collect()
     }
 
-    const RUN: rules::Named<'_> = rules::Named { agent: "main", session: "agent:main:main", models: &[] };
+    const RUN: rules::Named<'_> =
+        rules::Named { agent: "main", session: "agent:main:main", models: &[], is_sandboxed: false, limits: &[] };
 
     fn open(tools: &Tools, allowed: &[&str]) -> Vec<&'static str> {
         let config = Config { tools: tools.clone(), ..Config::default() };

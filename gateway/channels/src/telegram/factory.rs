@@ -19,6 +19,7 @@ pub static FACTORY: ChannelFactory = ChannelFactory {
     credential: Some("channels.telegram.botToken"),
     accounts: |config| accounts(config).into_iter().map(|account| account.id).collect(),
     first_allowed,
+    tool_rules: |config, run| config.channels.telegram.as_ref().map_or_else(Vec::new, |t| t.tool_rules(run)),
     make,
 };
 

@@ -81,10 +81,14 @@ fn values(node: &Value) -> Vec<Value> {
 
 /// A file in which parents of all leaves are there.
 fn skeleton() -> Value {
+    let tools = json!({ "tools": {}, "toolsBySender": { "7": {} } });
+    let mut group = tools.clone();
+    group["topics"] = json!({ "7": tools });
+    let groups = json!({ "7": group });
     json!({
         "agents": { "list": [{ "id": "x", "heartbeat": {}, "identity": {} }] },
         "models": { "providers": { "7": { "baseUrl": "http://h", "models": [{ "id": "m" }] } } },
-        "channels": { "telegram": { "accounts": { "7": { "groups": { "7": { "topics": { "7": {} } } } } } } },
+        "channels": { "telegram": { "groups": groups, "accounts": { "7": { "groups": groups } } } },
         "gateway": { "nodes": { "bind": { "7": {} } } },
         "bindings": [{ "agentId": "x", "match": { "channel": "c", "peer": { "kind": "dm", "id": "7" } } }],
     })
@@ -245,7 +249,8 @@ fn an_edit_of_one_value_is_one_change() {
             tried.insert(leaf.pattern.as_str());
         }
     }
-    let all: BTreeSet<_> = walk.leaves.iter().map(|leaf| leaf.pattern.as_str()).collect();
+    // A list of plain values is one value.
+    let all: BTreeSet<_> = walk.leaves.iter().map(|l| l.pattern.as_str()).filter(|p| !p.ends_with("[]")).collect();
     let missed: Vec<_> = all.difference(&tried).collect();
     assert!(missed.len() * 4 < all.len(), "tried {} of {}, not {missed:#?}", tried.len(), all.len());
 }

@@ -1,12 +1,12 @@
 //! The one table of rights. docs/security.md shows it; a test compares it with one written by hand.
 
-use openclaw_config::Config;
+use openclaw_config::{Config, ToolRules};
 use openclaw_protocol::{
     error::ErrorShape,
     scope::{Scope, Scopes},
 };
 
-use super::{Principal, Standing};
+use super::{Principal, Standing, limits};
 use crate::sessions::{entry::Route, key};
 
 /// Which sessions an effect is about.
@@ -128,6 +128,8 @@ pub struct Rights {
     /// is not answered in another's chat.
     chat: Option<String>,
     effects: [bool; 8],
+    /// What the group of the session takes from these.
+    limits: Vec<ToolRules>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,7 +167,8 @@ impl Rights {
             Principal::Person { chat, .. } if kind == Kind::Person => Some(chat.clone()),
             _ => None,
         };
-        Self { kind, chat, effects: effects.map(|effect| may(config, who, effect)) }
+        let limits = limits(config, who, session);
+        Self { kind, chat, effects: effects.map(|effect| may(config, who, effect)), limits }
     }
 
     /// True when whoever has these may do all that `other` may: what he says can enter a run of `other` without lowering
@@ -173,6 +176,7 @@ impl Rights {
     pub fn cover(&self, other: &Self) -> bool {
         let is_same = self.kind == other.kind && self.chat == other.chat;
         (is_same || self.kind == Kind::Trusted)
+            && self.limits.iter().all(|limit| other.limits.contains(limit))
             && self.effects.iter().zip(other.effects).all(|(mine, theirs)| *mine || !theirs)
     }
 

@@ -86,6 +86,10 @@ pub struct Named<'a> {
     pub session: &'a str,
     /// Every model that it may come to ask.
     pub models: &'a [ModelRef],
+    /// Its commands run in a sandbox.
+    pub is_sandboxed: bool,
+    /// Rules of the chat that it belongs to.
+    pub limits: &'a [ToolRules],
 }
 
 /// Whether the run may be offered the tool.
@@ -106,6 +110,11 @@ pub fn is_allowed(config: &Config, run: &Named<'_>, tool: &str) -> bool {
     if run.session.contains(":subagent:") {
         rules.extend(tools.subagents.as_ref().map(|subagents| subagents.tools.clone()));
     }
+    if run.is_sandboxed {
+        let own = agent.and_then(|agent| agent.sandbox.as_ref());
+        rules.extend(tools.sandbox.iter().chain(own).map(|sandbox| sandbox.tools.clone()));
+    }
+    rules.extend(run.limits.iter().cloned());
     // What is to show only some sessions shows none: it cannot be limited in this version.
     let is_partial = tools.sessions.visibility.is_some_and(|v| v != SessionVisibility::All);
     !(is_partial && tool.starts_with("sessions_")) && rules.iter().all(|rules| allows(rules, tool))
@@ -134,7 +143,7 @@ mod tests {
     fn of_session(text: &str, agent: &str, session: &str, models: &[&str]) -> Vec<&'static str> {
         let config = openclaw_config::parse(text, &|_| None).unwrap().config;
         let models: Vec<ModelRef> = models.iter().filter_map(|m| ModelRef::parse(m)).collect();
-        let run = Named { agent, session, models: &models };
+        let run = Named { agent, session, models: &models, is_sandboxed: false, limits: &[] };
         ALL.into_iter().filter(|tool| is_allowed(&config, &run, tool)).collect()
     }
 
@@ -184,6 +193,34 @@ mod tests {
         assert_eq!(of(&["p/big"]), ["exec"]);
         assert_eq!(of(&["other/m"]), ALL);
         assert_eq!(of(&["other/m", "x/y"]), Vec::<&str>::new(), "a fallback may be asked with the same tools");
+    }
+
+    #[test]
+    fn d38_inside_a_sandbox_the_rules_for_it_count_as_well() {
+        let text = "{agents:{list:[{id:'main'},{id:'guest',tools:{sandbox:{tools:{deny:['message']}}}}]},
+            tools:{deny:['nodes'],sandbox:{tools:{allow:['exec','message','nodes']}}}}";
+        let config = openclaw_config::parse(text, &|_| None).unwrap().config;
+        let of = |agent, is_sandboxed| -> Vec<&str> {
+            let run = Named { agent, session: "agent:x:main", models: &[], is_sandboxed, limits: &[] };
+            ALL.into_iter().filter(|tool| is_allowed(&config, &run, tool)).collect()
+        };
+        assert_eq!(of("main", true), ["exec", "message_send"]);
+        assert_eq!(of("guest", true), ["exec"]);
+        let free = ["exec", "message_send", "sessions_send", "sessions_list", "sessions_history"];
+        assert_eq!((of("main", false), of("guest", false)), (free.to_vec(), free.to_vec()));
+    }
+
+    #[test]
+    fn d38_rules_of_the_chat_take_away_and_give_nothing() {
+        let config = openclaw_config::parse("{tools:{deny:['exec']}}", &|_| None).unwrap().config;
+        let list = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect());
+        let limits = [
+            ToolRules { allow: list(&["exec", "sessions_list"]), ..ToolRules::default() },
+            ToolRules { also_allow: list(&["exec"]), ..ToolRules::default() },
+        ];
+        let run = Named { agent: "main", session: "s", models: &[], is_sandboxed: false, limits: &limits };
+        let left: Vec<&str> = ALL.into_iter().filter(|tool| is_allowed(&config, &run, tool)).collect();
+        assert_eq!(left, ["sessions_list"]);
     }
 
     #[test]
