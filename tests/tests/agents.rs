@@ -192,3 +192,57 @@ async fn d38_runs_have_the_tools_that_their_group_and_their_sandbox_leave() {
     let inside = offered(&model, "in-a-sandbox").await;
     assert!(!inside.iter().any(|t| t == "message_send") && inside.iter().any(|t| t == "sessions_send"), "{inside:?}");
 }
+
+/// Has an agent's model call a tool; gives what the run and the model were told.
+async fn calls(client: &mut RawClient, agent: &str, tool: &str, arguments: &Value) -> String {
+    static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let key = format!("call-{}", NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+    let params = json!({ "message": format!("[[tool:{tool}:{arguments}]]"), "agentId": agent, "idempotencyKey": key });
+    client.send(&json!({ "type": "req", "id": key, "method": "agent", "params": params })).await;
+    client.until(|f| f["id"] == key && f["payload"]["status"] != "accepted").await.1.to_string()
+}
+
+/// Commands, the model's prompt and media: each agent has its own directory, also one that comes while the gateway runs.
+#[tokio::test]
+async fn each_agent_works_in_a_directory_of_its_own() {
+    let (model, telegram) = (Fake::start("model"), Fake::start("telegram"));
+    let mut config = with_model(config(&telegram, &json!([])), &model);
+    config["tools"] = json!({ "exec": { "security": "full", "ask": "off" } });
+    config["agents"]["list"][1]["sandbox"] = json!({ "mode": "all", "workspaceAccess": "rw" });
+    let gateway = Gateway::start(config.clone(), &[("PATH", "/usr/bin:/bin")]).await;
+    let (mut client, _) = RawClient::hello(gateway.port, TOKEN, &[]).await;
+    let (main, ops) = (gateway.state().join("workspace"), gateway.state().join("workspace-ops"));
+    assert!(main.is_dir() && ops.is_dir(), "made by the start");
+    calls(&mut client, "main", "exec", &json!({ "command": "touch of-main.png" })).await;
+    assert!(main.join("of-main.png").exists() && !ops.join("of-main.png").exists());
+    let log = http_json("GET", &format!("{}/_log", model.url), None).await.to_string();
+    assert!(log.contains(&format!("Workspace: {}", main.display())), "{log}");
+
+    if gateway.output().contains("ops: commands run in a sandbox") {
+        calls(&mut client, "ops", "exec", &json!({ "command": "touch of-ops.png" })).await;
+        assert!(ops.join("of-ops.png").exists());
+        let other = json!({ "command": format!("cat {}", main.join("of-main.png").display()) });
+        let closed = calls(&mut client, "ops", "exec", &other).await;
+        assert!(closed.contains("Permission denied"), "{closed}");
+    }
+    fs::write(ops.join("of-ops.png"), "x").unwrap();
+    fs::write(main.join("of-main.png"), "x").unwrap();
+    let send =
+        |file: std::path::PathBuf| json!({ "to": "42", "message": "look", "channel": "telegram", "mediaUrl": file });
+    let own = calls(&mut client, "ops", "message_send", &send(ops.join("of-ops.png"))).await;
+    assert!(own.contains("messageId"), "{own}");
+    let stolen = calls(&mut client, "ops", "message_send", &send(main.join("of-main.png"))).await;
+    assert!(stolen.contains("not a file of a workspace"), "{stolen}");
+
+    // One that comes, and one that moves.
+    let list = config["agents"]["list"].as_array_mut().unwrap();
+    list.push(json!({ "id": "new" }));
+    list[0]["workspace"] = json!("~/elsewhere/main");
+    edit(&gateway, &config).await;
+    let moved = gateway.home.path().join("elsewhere/main");
+    for (agent, place) in [("new", gateway.state().join("workspace-new")), ("main", moved)] {
+        calls(&mut client, agent, "exec", &json!({ "command": "touch later" })).await;
+        assert!(place.join("later").exists(), "{agent}:\n{}", gateway.output());
+    }
+    assert!(!gateway.output().contains("restarts for"));
+}

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use openclaw_config::{Loaded, secrets_in};
+use openclaw_config::{Config, Loaded, secrets_in};
 use openclaw_platform::sync::LockExt as _;
 use openclaw_server::ConfigSource;
 
@@ -14,8 +14,10 @@ use crate::{
     config_file::{self, State},
     config_stamp,
     gateway_plan::unused,
+    media::MediaRoots,
     sandbox,
     session::Session,
+    workspaces,
 };
 
 /// The file of a session.
@@ -23,15 +25,22 @@ pub struct ConfigWatch {
     session: Session,
     /// Keeps a value out of the log from now on (S17).
     hide: Box<dyn Fn(&str) + Send + Sync>,
+    /// Files of working directories that may be sent.
+    media: Arc<MediaRoots>,
     /// The files that were included when it was read last.
     included: Mutex<Vec<PathBuf>>,
 }
 
 impl ConfigWatch {
     /// Of this session, which has read `first`.
-    pub fn new(session: Session, first: &Loaded, hide: impl Fn(&str) + Send + Sync + 'static) -> Arc<Self> {
+    pub fn new(
+        session: Session,
+        first: &Loaded,
+        media: Arc<MediaRoots>,
+        hide: impl Fn(&str) + Send + Sync + 'static,
+    ) -> Arc<Self> {
         let included = Mutex::new(first.files.iter().map(PathBuf::from).collect());
-        Arc::new(Self { session, hide: Box::new(hide), included })
+        Arc::new(Self { session, hide: Box::new(hide), media, included })
     }
 }
 
@@ -68,6 +77,12 @@ impl ConfigSource for ConfigWatch {
             }
         }
     }
+
+    fn prepare(&self, config: &Config) {
+        let all = workspaces::all(&self.session.paths, config);
+        workspaces::make_all(&all);
+        self.media.open(all.into_iter().map(|(_, dir)| dir));
+    }
 }
 
 #[cfg(test)]
@@ -85,7 +100,8 @@ mod tests {
         config_file::replace(&session.paths.config, "{gateway: {mode: 'local', $include: 'part.json5'}}").unwrap();
         fs::write(&part, "{port: 4000}").unwrap();
         let State::Valid(first) = config_file::load(&session).unwrap() else { panic!() };
-        let watch = ConfigWatch::new(session.clone(), &first, |_| {});
+        let media = MediaRoots::new(dir.path(), &session.paths.state_dir, [], &[]);
+        let watch = ConfigWatch::new(session.clone(), &first, Arc::new(media), |_| {});
         let before = watch.stamp();
         assert_eq!(watch.stamp(), before);
         fs::write(&part, "{port: 40001}").unwrap();

@@ -9,7 +9,7 @@ use std::{
 
 use openclaw_config::{AuthMode, Bind, Config, GatewayMode, Loaded, Secret, secrets_in, unused_sections, weakness};
 use openclaw_platform::Processes;
-use openclaw_server::{AuthInForce, SharedAuth, auth::is_hash, sandbox::findings};
+use openclaw_server::{AuthInForce, SharedAuth, auth::is_hash};
 use tracing::level_filters::LevelFilter;
 
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
     logging::{LogOptions, file::Bounds, filter},
     output, sandbox,
     session::Session,
-    setup,
+    setup, workspaces,
 };
 
 /// A start, ready to be made.
@@ -37,10 +37,8 @@ pub struct Plan {
     pub listen: Vec<SocketAddr>,
     /// What clients have to show.
     pub auth: SharedAuth,
-    /// Where agents work.
-    pub workspace: PathBuf,
-    /// The same, and the working directories that single agents have of their own.
-    pub workspaces: Vec<PathBuf>,
+    /// Where agents work, the default agent first.
+    pub workspaces: Vec<(String, PathBuf)>,
     /// Files and directories that are never sent as media: the configuration, what it names as secret, the log (S29).
     pub protected: Vec<PathBuf>,
     /// Start the messaging channels.
@@ -93,17 +91,15 @@ impl Plan {
         let (port, port_source) = paths.port(args.port, &session.env, config.gateway.port)?;
         let listen = addresses(&config, args.bind, port)?;
         let auth = credentials(session, &config, args)?;
-        let workspace = sandbox::workspace(paths, &config);
         let log_file = match &config.logging.file {
             Some(file) => paths.expand(file),
             None => paths.state_dir.join("logs").join("gateway.log"),
         };
-        let own = config.agents.list.iter().filter_map(|agent| agent.workspace.as_ref());
-        let workspaces = std::iter::once(workspace.clone()).chain(own.map(|dir| paths.expand(dir))).collect();
+        let workspaces = workspaces::all(paths, &config);
         let secret_files = sandbox::secret_files(paths, &value);
         let processes = sandbox::processes(paths, secret_files.clone());
         let (there, lost): (Vec<_>, Vec<_>) =
-            findings(&config, &workspace, &processes).into_iter().partition(|finding| finding.is_there);
+            sandbox::findings_on(paths, &config, &processes).into_iter().partition(|finding| finding.is_there);
         let notes = there.into_iter().map(|finding| finding.text).collect();
         warnings.extend(lost.into_iter().map(|finding| finding.text));
         let protected = secret_files.into_iter().chain([paths.config.clone(), log_file.clone()]).collect();
@@ -127,7 +123,6 @@ impl Plan {
             port_source,
             listen,
             auth,
-            workspace,
             workspaces,
             protected,
             log_file,

@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     net::SocketAddr,
+    path::PathBuf,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -38,7 +39,7 @@ use crate::{
     logging::LogGuard,
     media::MediaRoots,
     session::Session,
-    sockets,
+    sockets, workspaces,
 };
 
 /// Checks everything, starts logging, frees the port when asked to, serves until stopped.
@@ -99,7 +100,7 @@ async fn serve(
     let (mut plan, mut restarts) = (plan, Restarts::default());
     loop {
         let (port, source) = (plan.port, plan.port_source.as_str());
-        make_workspace(&plan.workspace)?;
+        make_workspaces(&plan.workspaces)?;
         let options = ServerOptions {
             calm: restarts.calm(OsClock.mono()),
             ..options(session, args, plan.clone(), log_file.clone(), log.clone())
@@ -234,24 +235,27 @@ fn more_files() {
     }
 }
 
-/// Where agents work: commands cannot run in a directory that is not there.
-fn make_workspace(dir: &std::path::Path) -> Result<(), Failure> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
-    made.map_err(|e| {
-        Failure::Runtime(format!("cannot make the workspace {} (agents.defaults.workspace): {e}", dir.display()))
-    })
+/// Where agents work. Without the default agent's directory nothing starts.
+fn make_workspaces(all: &[(String, PathBuf)]) -> Result<(), Failure> {
+    let [(agent, dir), others @ ..] = all else { return Ok(()) };
+    workspaces::make(dir).map_err(|e| {
+        let keys = format!("agents.defaults.workspace, or that of {agent} in agents.list");
+        Failure::Runtime(format!("cannot make the workspace {} ({keys}): {e}", dir.display()))
+    })?;
+    workspaces::make_all(others);
+    Ok(())
 }
 
 fn options(session: &Session, args: &RunArgs, plan: Plan, log_file: Option<String>, log: LogGuard) -> ServerOptions {
     let (learned, watching) = (log.clone(), log.clone());
-    let source = ConfigWatch::new(session.clone(), &plan.loaded, move |secret| watching.hide(secret));
+    let paths = session.paths.clone();
+    let roots = plan.workspaces.iter().map(|(_, dir)| dir.clone());
+    let media = Arc::new(MediaRoots::new(&paths.home, &paths.state_dir, roots, &plan.protected));
+    let source = ConfigWatch::new(session.clone(), &plan.loaded, media.clone(), move |secret| watching.hide(secret));
     let first = Loaded { warnings: plan.warnings.clone(), ..(*plan.loaded).clone() };
     let watched = Watched { source, first: Arc::new(first), stamp: plan.stamp };
     let auth_file = AuthFile::new(session.clone(), args.clone(), move |secret| learned.hide(secret));
-    let paths = session.paths.clone();
-    let media = MediaRoots::new(&paths.home, &paths.state_dir, &plan.workspaces, &plan.protected);
-    let (config_path, secrets) = (paths.config.clone(), paths.clone());
+    let (config_path, secrets, places) = (paths.config.clone(), paths.clone(), paths.clone());
     let masker = openclaw_config::Masker::default();
     let in_files = masker.clone();
     ServerOptions {
@@ -262,7 +266,7 @@ fn options(session: &Session, args: &RunArgs, plan: Plan, log_file: Option<Strin
         config_path: paths.config.clone(),
         read_config: Arc::new(move || config_file::read_text(&config_path)),
         state_dir: paths.state_dir.clone(),
-        workspace: plan.workspace,
+        workspace_of: Arc::new(move |config, agent| workspaces::workspace_of(&places, config, agent)),
         listen: plan.listen,
         auth: plan.auth,
         read_auth: Some(Arc::new(move || auth_file.read())),
@@ -270,7 +274,7 @@ fn options(session: &Session, args: &RunArgs, plan: Plan, log_file: Option<Strin
         host: host(),
         channels: plan.channels,
         time_zone: jiff::tz::TimeZone::system(),
-        read_media: Arc::new(move |path, max| media.read(path, max)),
+        read_media: Arc::new(move |workspace, path, max| media.read(workspace, path, max)),
         media_scheme: "https",
         // Files are read again when they change: what they hold now must not be seen in the log either (S17).
         read_secret: Arc::new(move |path| {

@@ -30,6 +30,7 @@ mod session;
 mod setup;
 mod sockets;
 mod vouch;
+mod workspaces;
 
 use std::{future::Future, process::ExitCode};
 

@@ -2,12 +2,15 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // the binary's own file access, outside the storage seam
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{self, Read as _},
     os::unix::fs::MetadataExt as _,
     path::{Component, Path, PathBuf},
+    sync::Mutex,
 };
 
+use openclaw_platform::sync::LockExt as _;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
 /// Enough to look names up in a directory: reading its list may be forbidden where passing through is not.
@@ -17,11 +20,14 @@ const PASS_THROUGH: OFlags = OFlags::PATH;
 const PASS_THROUGH: OFlags = OFlags::RDONLY;
 
 /// Where files may lie that leave the gateway, and which never do.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct MediaRoots {
     home: PathBuf,
     state_dir: PathBuf,
-    roots: Vec<PathBuf>,
+    /// Received media.
+    media: PathBuf,
+    /// Working directories, as they are named and as they were resolved.
+    workspaces: Mutex<BTreeMap<PathBuf, PathBuf>>,
     protected: Vec<PathBuf>,
 }
 
@@ -31,32 +37,58 @@ impl MediaRoots {
     /// under the same name and a suffix (`.bak`, `.1`), even in a workspace.
     ///
     /// Roots are resolved now: a workspace that becomes a link later on leads nowhere else.
-    pub fn new(home: &Path, state_dir: &Path, workspaces: &[PathBuf], protected: &[PathBuf]) -> Self {
-        let media = state_dir.join("media");
+    pub fn new(
+        home: &Path,
+        state_dir: &Path,
+        workspaces: impl IntoIterator<Item = PathBuf>,
+        protected: &[PathBuf],
+    ) -> Self {
         let both = |path: &PathBuf| [std::path::absolute(path).unwrap_or_else(|_| path.clone()), resolved(path)];
-        Self {
+        let roots = Self {
             home: home.to_owned(),
             state_dir: resolved(state_dir),
-            roots: workspaces.iter().chain([&media]).map(|root| resolved(root)).collect(),
+            media: resolved(&state_dir.join("media")),
+            workspaces: Mutex::default(),
             protected: protected.iter().flat_map(both).collect(),
-        }
+        };
+        roots.open(workspaces);
+        roots
     }
 
-    /// Reads a file by its path (`~/` is the home directory), at most `max` bytes; gives its name and content.
+    /// Takes these workspaces in place of those before. One that stays is what it was resolved to first.
+    pub fn open(&self, workspaces: impl IntoIterator<Item = PathBuf>) {
+        let mut known = self.workspaces.locked();
+        let open = workspaces.into_iter().map(|dir| {
+            let real = known.get(&dir).cloned().unwrap_or_else(|| resolved(&dir));
+            (dir, real)
+        });
+        *known = open.collect();
+    }
+
+    /// Where a file may lie that comes from `workspace`, or from any of them.
+    fn roots(&self, workspace: Option<&Path>) -> Vec<PathBuf> {
+        let known = self.workspaces.locked();
+        let own = known.iter().filter(|(dir, _)| workspace.is_none_or(|only| only == dir.as_path()));
+        own.map(|(_, real)| real.clone()).chain([self.media.clone()]).collect()
+    }
+
+    /// Reads a file of `workspace` (none: of any of them) or of received media by its path (`~/` is the home directory), at most
+    /// `max` bytes; gives its name and content.
     ///
     /// Links in the path are resolved first; what was judged then is opened without following any, and judged again by
     /// what was opened. A file with a second name (hard link) is refused: its other name may be anywhere.
     ///
     /// # Errors
     /// Not found, not a plain file, outside the roots, protected, hidden, too large.
-    pub fn read(&self, path: &str, max: usize) -> io::Result<(String, Vec<u8>)> {
+    pub fn read(&self, workspace: Option<&Path>, path: &str, max: usize) -> io::Result<(String, Vec<u8>)> {
+        let roots = self.roots(workspace);
         let path = path.strip_prefix("~/").map_or_else(|| PathBuf::from(path), |rest| self.home.join(rest));
         if !path.is_absolute() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "expected an absolute path"));
         }
         // What is outside is refused the same way whether it is there or not.
-        let real = path.canonicalize().map_err(|e| if self.allows(&path) { e } else { refused() })?;
-        if !self.allows(&real) {
+        let real = path.canonicalize().map_err(|e| if self.allows(&roots, &path) { e } else { refused() })?;
+        if !self.allows(&roots, &real) {
             return Err(refused());
         }
         let file = open_plainly(&real)?;
@@ -83,14 +115,14 @@ impl MediaRoots {
     }
 
     /// True when `real`, a path without links, may be sent by where it lies.
-    fn allows(&self, real: &Path) -> bool {
+    fn allows(&self, roots: &[PathBuf], real: &Path) -> bool {
         // A root that holds the state directory opens nothing in it.
         let of_state = real.starts_with(&self.state_dir);
         let counts = |root: &&PathBuf| !of_state || (root.starts_with(&self.state_dir) && **root != self.state_dir);
         let visible = |rest: &Path| {
             rest.components().all(|c| matches!(c, Component::Normal(n) if !n.as_encoded_bytes().starts_with(b".")))
         };
-        let mut rests = self.roots.iter().filter(counts).filter_map(|root| real.strip_prefix(root).ok());
+        let mut rests = roots.iter().filter(counts).filter_map(|root| real.strip_prefix(root).ok());
         rests.any(visible) && !self.protected.iter().any(|p| real.starts_with(p) || is_beside(real, p))
     }
 }
@@ -163,18 +195,18 @@ mod tests {
         write(state.join("workspace/b.png"), b"x").unwrap();
         write(home.join("id_rsa"), b"x").unwrap();
         let protected = [state.join("openclaw.json"), work.join("config.json"), work.join("token")];
-        let roots = MediaRoots::new(&home, &state, &[work.clone(), state.join("workspace")], &protected);
+        let roots = MediaRoots::new(&home, &state, [work.clone(), state.join("workspace")], &protected);
         (Fixture { dir, home, state, work }, roots)
     }
 
     #[test]
     fn s29_only_workspaces_and_received_media_wherever_the_state_directory_is() {
         let (f, roots) = fixture();
-        let read = |p: &Path| roots.read(p.to_str().unwrap(), 10);
+        let read = |p: &Path| roots.read(None, p.to_str().unwrap(), 10);
         for good in [f.work.join("a.png"), f.state.join("workspace/b.png"), f.state.join("media/inbound/m.png")] {
             assert!(read(&good).is_ok(), "{}", good.display());
         }
-        assert_eq!(roots.read("~/work/a.png", 10).unwrap(), ("a.png".into(), b"x".to_vec()));
+        assert_eq!(roots.read(None, "~/work/a.png", 10).unwrap(), ("a.png".into(), b"x".to_vec()));
         let outside = f.dir.path().join("outside");
         write(&outside, b"x").unwrap();
         for bad in [
@@ -194,15 +226,15 @@ mod tests {
         ] {
             assert!(read(&bad).is_err(), "{}", bad.display());
         }
-        assert!(roots.read("a.png", 10).is_err() && roots.read("~/work/a.png", 0).is_err());
-        let told = |p: &str| roots.read(f.home.join(p).to_str().unwrap(), 10).unwrap_err().to_string();
+        assert!(roots.read(None, "a.png", 10).is_err() && roots.read(None, "~/work/a.png", 0).is_err());
+        let told = |p: &str| roots.read(None, f.home.join(p).to_str().unwrap(), 10).unwrap_err().to_string();
         assert_eq!(told("id_rsa"), told("not-there"), "nobody learns what there is outside");
     }
 
     #[test]
     fn s29_no_link_and_no_hard_link_leads_out() {
         let (f, roots) = fixture();
-        let read = |p: &str| roots.read(f.work.join(p).to_str().unwrap(), 10);
+        let read = |p: &str| roots.read(None, f.work.join(p).to_str().unwrap(), 10);
         symlink(f.state.join("openclaw.json"), f.work.join("link.png")).unwrap();
         symlink(&f.state, f.work.join("dir")).unwrap();
         symlink(f.work.join("a.png"), f.work.join("inside.png")).unwrap();
@@ -222,8 +254,8 @@ mod tests {
         let (f, _) = fixture();
         let protected = [f.state.join("openclaw.json")];
         for work in [&f.home, &f.state, f.dir.path()] {
-            let roots = MediaRoots::new(&f.home, &f.state, std::slice::from_ref(&work.to_path_buf()), &protected);
-            let read = |p: &str| roots.read(f.state.join(p).to_str().unwrap(), 10);
+            let roots = MediaRoots::new(&f.home, &f.state, [work.to_path_buf()], &protected);
+            let read = |p: &str| roots.read(None, f.state.join(p).to_str().unwrap(), 10);
             for bad in ["openclaw.json", "gateway.redb", "credentials/a.json", "workspace/b.png"] {
                 assert!(read(bad).is_err(), "{bad} with {}", work.display());
             }
@@ -240,5 +272,24 @@ mod tests {
         symlink(&f.state, work.join("swapped")).unwrap();
         assert!(open_plainly(&work.join("swapped.png")).is_err());
         assert!(open_plainly(&work.join("swapped/openclaw.json")).is_err());
+    }
+
+    /// What an agent sends is its own; what it was bound to later, or what is no agent's any more, is as the file says now.
+    #[test]
+    fn s29_an_agent_sends_no_file_of_another() {
+        let (f, roots) = fixture();
+        let (own, other) = (f.work.clone(), f.state.join("workspace"));
+        let read = |of: Option<&Path>, file: &Path| roots.read(of, file.to_str().unwrap(), 10).is_ok();
+        let (a, b) = (own.join("a.png"), other.join("b.png"));
+        assert!(read(Some(&own), &a) && !read(Some(&own), &b));
+        assert!(read(Some(&other), &b) && !read(Some(&other), &a));
+        assert!(read(None, &a) && read(None, &b) && read(Some(&own), &f.state.join("media/inbound/m.png")));
+        let new = f.home.join("new");
+        create_dir_all(&new).unwrap();
+        write(new.join("c.png"), b"x").unwrap();
+        assert!(!read(Some(&new), &new.join("c.png")), "not the directory of an agent");
+        roots.open([own.clone(), new.clone()]);
+        assert!(read(Some(&new), &new.join("c.png")) && read(Some(&own), &a));
+        assert!(!read(None, &b) && !read(Some(&other), &b));
     }
 }

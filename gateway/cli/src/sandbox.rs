@@ -9,18 +9,13 @@ use openclaw_server::sandbox::{Finding, findings};
 
 use serde_json::Value;
 
-use crate::env::Paths;
+use crate::{env::Paths, workspaces::workspace_of};
 
 /// What runs commands on this machine. `secrets` are further files and directories that no sandboxed command may reach.
 pub fn processes(paths: &Paths, secrets: impl IntoIterator<Item = PathBuf>) -> ConfinedProcesses {
     let own = std::env::current_exe().ok();
     let protected = [paths.home.clone(), paths.config.clone()].into_iter().chain(secrets);
     ConfinedProcesses::new(own, &paths.state_dir, protected)
-}
-
-/// Where agents work.
-pub fn workspace(paths: &Paths, config: &Config) -> PathBuf {
-    config.agents.defaults.workspace.as_ref().map_or_else(|| paths.default_workspace(), |dir| paths.expand(dir))
 }
 
 /// Files and directories that the configuration names as secret.
@@ -31,5 +26,10 @@ pub fn secret_files(paths: &Paths, written: &Value) -> Vec<PathBuf> {
 /// What becomes of the sandboxes that the configuration asks for.
 pub fn told(paths: &Paths, loaded: &Loaded) -> Vec<Finding> {
     let processes = processes(paths, secret_files(paths, &loaded.value));
-    findings(&loaded.config, &workspace(paths, &loaded.config), &processes)
+    findings_on(paths, &loaded.config, &processes)
+}
+
+/// The same, where it is known what runs commands.
+pub fn findings_on(paths: &Paths, config: &Config, processes: &ConfinedProcesses) -> Vec<Finding> {
+    findings(config, &|config, agent| workspace_of(paths, config, agent), processes)
 }

@@ -6,8 +6,8 @@ use std::{
 };
 
 use crate::{
-    Bind, Config, ListEntry, ModelChoice, Network, Problem, REDACTED, Secret, SessionVisibility, Telegram, bindings,
-    known, model_named, parse_duration, path::Path, sandbox_of, weakness,
+    Bind, Config, ListEntry, ModelChoice, Network, Problem, REDACTED, Secret, SessionVisibility, Telegram,
+    binding_rules, known, model_named, parse_duration, path::Path, sandbox_of, weakness,
 };
 
 /// All violations.
@@ -35,7 +35,9 @@ pub(crate) fn check(config: &Config) -> Vec<Problem> {
 /// What an operator should know although it stops nothing.
 pub(crate) fn warnings(config: &Config) -> Vec<String> {
     let unknown = config.channels.other.keys().map(|id| format!("channels.{id}: this gateway has no such channel"));
-    let unknown = unknown.chain(sandbox_of::unknown_keys(config)).chain(bindings::warnings(config));
+    let unknown = unknown
+        .chain(sandbox_of::unknown_keys(config))
+        .chain(binding_rules::warnings(config, |channel| accounts(config, channel)));
     let webhook = config.channels.telegram.iter().flat_map(Telegram::layers).filter(|(_, t)| t.webhook_url.is_some());
     let polled =
         webhook.map(|_| "channels.telegram.webhookUrl: this version polls instead, which needs no address".to_owned());
@@ -60,6 +62,12 @@ pub(crate) fn warnings(config: &Config) -> Vec<String> {
         .chain(weak_secrets(config))
         .chain(wide_proxies(config))
         .collect()
+}
+
+/// Accounts of a channel that is configured here and signs in with them.
+fn accounts(config: &Config, channel: &str) -> Option<Vec<String>> {
+    let telegram = config.channels.telegram.as_ref().filter(|_| channel.eq_ignore_ascii_case("telegram"))?;
+    Some(telegram.accounts(None).into_iter().map(|account| account.id).collect())
 }
 
 /// Shared secrets that are guessed soon (S03, D40).

@@ -113,11 +113,11 @@ const TABLE: &[Row] = {
         row("gateway.limits.maxDedupeEntries", Live, "the oldest go with the next use"),
         // Agents and models.
         row("agents", Live, "asked for at each run"),
-        row("agents.defaults.workspace", Restart, "made, and opened for media, when the process starts"),
+        row("agents.defaults.workspace", Live, "made, and opened for media, when it is taken over"),
         row("agents.defaults.maxConcurrent", Live, "in force with the next run that begins or ends"),
         row("agents.defaults.onRestart", Live, "asked for at the next start"),
         row("agents.list", Live, "asked for at each run"),
-        row("agents.list[].workspace", Restart, "opened for media when the process starts"),
+        row("agents.list[].workspace", Live, "made, and opened for media, when it is taken over"),
         row("models", Live, "asked for at each run"),
         // Channels.
         row("channels", Restart, "what is no channel's own is read where channels are made"),

@@ -51,7 +51,7 @@ impl ModelChoice {
 /// The model of `agent` (its own, else `agents.defaults.model`). `None` when nothing is configured: there is no silent
 /// default, a run then fails with a message that says what to configure.
 pub fn resolve_model(config: &Config, agent: &str) -> Option<ResolvedModel> {
-    let own = config.agents.list.iter().find(|a| a.id == agent).and_then(|a| a.model.as_ref());
+    let own = config.agent(agent).and_then(|a| a.model.as_ref());
     let default = config.agents.defaults.model.as_ref();
     let (own_primary, own_fallbacks) = own.map_or((None, &[][..]), ModelChoice::refs);
     let (default_primary, default_fallbacks) = default.map_or((None, &[][..]), ModelChoice::refs);

@@ -21,7 +21,7 @@ const UNUSED: [&str; 6] = ["workspaceRoot", "browser", "prune", "perSession", "b
 impl Config {
     /// What `agents.list[].sandbox` of `agent` says, key by key, else `agents.defaults.sandbox`.
     pub fn sandbox_of(&self, agent: &str) -> SandboxInForce {
-        let own = self.agents.list.iter().find(|a| a.id.trim().eq_ignore_ascii_case(agent));
+        let own = self.agent(agent);
         let layers = [own.and_then(|a| a.sandbox.as_ref()), self.agents.defaults.sandbox.as_ref()];
         let network = said(layers, |s| s.docker.as_ref()?.network.as_deref());
         let is_none = |word: &str| word.trim().is_empty() || word.trim().eq_ignore_ascii_case("none");

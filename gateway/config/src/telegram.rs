@@ -1,9 +1,13 @@
+mod group_tools;
+
 use std::collections::BTreeMap;
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+pub use group_tools::InGroup;
 
 use crate::{DmPolicy, GroupPolicy, Secret, ToolRules, bounds};
 

@@ -66,7 +66,7 @@ impl Gate {
             }
             None => Policy::unsaid(unset),
         };
-        let own = config.agents.list.iter().find(|agent| agent.id.trim().eq_ignore_ascii_case(&self.agent_id));
+        let own = config.agent(&self.agent_id);
         let own = own.and_then(|agent| agent.tools.as_ref()?.exec.clone()).unwrap_or_default();
         Ok(policy.at_most(exec.security, exec.ask).at_most(self.asked.0, self.asked.1).at_most_said(&own))
     }

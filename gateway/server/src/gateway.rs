@@ -170,6 +170,7 @@ impl Gateway {
                 secrets: secrets.clone(),
                 settings: settings.clone(),
                 read_media: options.read_media.clone(),
+                workspace_of: options.workspace_of.clone(),
                 state_dir: options.state_dir.clone(),
                 scheme: options.media_scheme,
             },
@@ -188,7 +189,7 @@ impl Gateway {
             delivery: delivery.clone(),
             attachments: attachments.clone(),
             system_events: system_events.clone(),
-            workspace: options.workspace.clone(),
+            workspace_of: options.workspace_of.clone(),
             time_zone: options.time_zone.clone(),
         }));
         let exec_gate = exec_gate::Deps {
@@ -251,7 +252,7 @@ impl Gateway {
             settings: settings.clone(),
             exec_gate,
             secrets: secrets.clone(),
-            workspace: options.workspace.clone(),
+            workspace_of: options.workspace_of.clone(),
             channels: channels.clone(),
             sends: sends.clone(),
             devices: devices.clone(),

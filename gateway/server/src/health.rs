@@ -207,7 +207,7 @@ impl Monitor {
                         "every": config.agents.defaults.heartbeat.every, "everyMs": every,
                     }),
                     sessions: of(id),
-                    name: config.agents.list.iter().find(|a| a.id == *id).and_then(|a| a.name.clone()),
+                    name: config.agent(id).and_then(|a| a.name.clone()),
                 })
                 .collect(),
             sessions: of(default),

@@ -1,14 +1,24 @@
 //! What the gateway is started with. The binary reads files and the environment; the server is given values.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
-use openclaw_config::{AuthMode, Config, Loaded, Masker, Secret};
+use openclaw_config::{AuthMode, Config, Loaded, Masker, Secret, Workplace};
 
 /// Reads the configuration file's text again; `None` when there is no file.
 pub type ReadConfig = Arc<dyn Fn() -> std::io::Result<Option<String>> + Send + Sync>;
 
-/// Gives a local media file, if its path lies under an allowed root (S16): path and bound in, name and bytes out.
-pub type ReadMedia = Arc<dyn Fn(&str, usize) -> std::io::Result<(String, Vec<u8>)> + Send + Sync>;
+/// Where an agent works, by its id, as the configuration says it.
+pub type WorkspaceOf = Arc<dyn Fn(&Config, &str) -> PathBuf + Send + Sync>;
+
+/// Gives a local media file, if its path lies under an allowed root (S16): the working directory of the agent that sends it (none:
+/// that of any agent will do), path and bound in, name and bytes out.
+pub type ReadMedia = Arc<dyn Fn(Option<&Path>, &str, usize) -> std::io::Result<(String, Vec<u8>)> + Send + Sync>;
 
 /// Reads the text of a file that holds a secret.
 pub type ReadSecret = Arc<dyn Fn(&str) -> std::io::Result<String> + Send + Sync>;
@@ -30,6 +40,9 @@ pub trait ConfigSource: Send + Sync {
     /// # Errors
     /// What is wrong with it, for an operator: file, line or path.
     fn read(&self) -> Result<Loaded, String>;
+
+    /// Makes what this configuration needs on the machine (working directories), right before it is in force. Blocks.
+    fn prepare(&self, _config: &Config) {}
 }
 
 /// A configuration whose changes are taken over.
@@ -61,7 +74,7 @@ pub struct ServerOptions {
     /// The state directory, for show; files go through the platform's storage.
     pub state_dir: PathBuf,
     /// Where agents work.
-    pub workspace: PathBuf,
+    pub workspace_of: WorkspaceOf,
     /// Addresses to listen on; the first must be had, further ones (`::1`) are a bonus.
     pub listen: Vec<SocketAddr>,
     /// The shared credential.
@@ -105,7 +118,11 @@ impl ServerOptions {
             config_path: "/state/openclaw.json".into(),
             read_config: Arc::new(|| Ok(None)),
             state_dir: "/state".into(),
-            workspace: "/workspace".into(),
+            workspace_of: Arc::new(|config, agent| match config.workplace(agent) {
+                Workplace::Named(dir) => dir.into(),
+                Workplace::Default => "/workspace".into(),
+                Workplace::Own(id) => format!("/workspace-{id}").into(),
+            }),
             listen: vec![],
             auth: SharedAuth { mode: AuthMode::Token, token: None, password: None, file: None },
             read_auth: None,
@@ -118,7 +135,7 @@ impl ServerOptions {
             },
             channels: false,
             time_zone: jiff::tz::TimeZone::UTC,
-            read_media: Arc::new(move |_, _| Err(none.into())),
+            read_media: Arc::new(move |_, _, _| Err(none.into())),
             media_scheme: "https",
             read_secret: Arc::new(move |_| Err(none.into())),
             own_secrets: Arc::new(Vec::new),

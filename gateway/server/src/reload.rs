@@ -119,6 +119,12 @@ impl Reload {
         self.deps.health.refresh();
     }
 
+    /// Makes what it needs before anybody reads it.
+    async fn prepare(&self, loaded: &Arc<Loaded>) {
+        let (source, loaded) = (self.deps.watched.source.clone(), loaded.clone());
+        self.deps.platform.tasks.blocking(move || source.prepare(&loaded.config)).await;
+    }
+
     async fn take_over(&mut self, loaded: Loaded) {
         let loaded = Arc::new(loaded);
         let changes = diff(&self.loaded, &loaded);
@@ -155,6 +161,7 @@ impl Reload {
         if !restarts.is_empty() {
             tracing::warn!("these changes wait for the next start: {}", paths(&restarts));
         }
+        self.prepare(&loaded).await;
         self.deps.platform.probe.sometimes("reload.taken_over");
         self.deps.settings.replace(Arc::new(loaded.config.clone()));
         self.deps.settings.accept(loaded.warnings.clone());

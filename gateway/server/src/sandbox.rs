@@ -1,6 +1,9 @@
 //! Which sessions' commands run in a sandbox, and in which (D38). Where the machine has none, such a session has no commands.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use data_encoding::HEXLOWER;
 use openclaw_config::{Config, SandboxAccess, SandboxInForce, SandboxMode, SandboxScope};
@@ -47,19 +50,25 @@ pub struct Finding {
 }
 
 /// What comes of the sandboxes that `config` asks for, on the machine of `processes`.
-pub fn findings(config: &Config, workspace: &Path, processes: &dyn Processes) -> Vec<Finding> {
-    let mut asked: BTreeMap<SandboxInForce, Vec<&str>> = BTreeMap::new();
+pub fn findings(
+    config: &Config,
+    workspace_of: &dyn Fn(&Config, &str) -> PathBuf,
+    processes: &dyn Processes,
+) -> Vec<Finding> {
+    type Outcome = Result<String, String>;
+    let mut asked: BTreeMap<(SandboxInForce, Outcome), Vec<&str>> = BTreeMap::new();
     for agent in key::agent_ids(config) {
         let sandbox = config.sandbox_of(agent);
         if sandbox.mode != SandboxMode::Off {
-            asked.entry(sandbox).or_default().push(agent);
+            let confinement = made(sandbox, &workspace_of(config, agent), "trial".to_owned());
+            asked.entry((sandbox, processes.confines(&confinement))).or_default().push(agent);
         }
     }
-    let told = asked.into_iter().map(|(sandbox, agents)| {
-        let confinement = made(sandbox, workspace, "trial".to_owned());
+    let told = asked.into_iter().map(|((sandbox, outcome), agents)| {
+        let confinement = made(sandbox, Path::new(""), String::new());
         let sessions = if sandbox.mode == SandboxMode::All { "" } else { " of other sessions than the main one" };
         let who = format!("sandbox: mode {} for {}: ", sandbox.mode.as_str(), agents.join(", "));
-        match processes.confines(&confinement) {
+        match outcome {
             Ok(by) => {
                 let network = if confinement.network { "the network is open" } else { "no network" };
                 let access = confinement.access.as_str();

@@ -10,7 +10,7 @@ mod own;
 mod rules;
 mod sessions;
 
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 pub use masked::Masked;
 use openclaw_agent::tool::{Exec, Tool};
@@ -24,6 +24,7 @@ use crate::{
     devices::Devices,
     exec_gate::{self, Gate},
     nodes::{Nodes, commands::Commands},
+    options::WorkspaceOf,
     rights::{self, Effect},
     runs::{Run, Runs, Toolbox},
     sandbox,
@@ -64,7 +65,7 @@ pub struct Deps {
     /// What no tool may give.
     pub secrets: Arc<Secrets>,
     /// Where agents work.
-    pub workspace: PathBuf,
+    pub workspace_of: WorkspaceOf,
     /// Accounts that send.
     pub channels: Arc<Channels>,
     /// Sends.
@@ -112,12 +113,13 @@ impl Toolbox for Offered {
         let asked = (security(entry.exec_security.as_deref()), ask(entry.exec_ask.as_deref()));
         let context = own::Context::new(deps.clone(), runs.clone(), run, agent);
         let processes = &deps.platform.processes;
-        let confinement = sandbox::confinement(&config, &deps.workspace, agent, session);
+        let workspace = (deps.workspace_of)(&config, agent);
+        let confinement = sandbox::confinement(&config, &workspace, agent, session);
         // What asks for a sandbox gets one, or no commands: not here, and not on a node, where there is none (D38).
         let homeless = confinement.as_ref().is_some_and(|wanted| processes.confines(wanted).is_err());
         let exec = || {
             let gate = Arc::new(Gate::new(deps.exec_gate.clone(), agent, session, asked));
-            let exec = Exec::new(processes.clone(), deps.workspace.clone(), gate);
+            let exec = Exec::new(processes.clone(), workspace.clone(), gate);
             Arc::new(exec.confined(confinement.clone())) as Arc<dyn Tool>
         };
         let forbidden = config.tools.exec.security == Some(ExecSecurity::Deny) || asked.0 == Some(ExecSecurity::Deny);

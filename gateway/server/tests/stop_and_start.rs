@@ -109,7 +109,7 @@ impl Machine {
         let config = json!({ "channels": { "telegram": telegram }, "gateway": { "limits": { "drainMs": 500 } } });
         let config = openclaw_config::parse(&config.to_string(), &|_| None).unwrap().config;
         let listen = vec![([127, 0, 0, 1], self.port).into()];
-        ServerOptions { channels: true, listen, workspace: self.state.path().join("work"), ..support::options(config) }
+        ServerOptions { channels: true, listen, ..support::options(config) }
     }
 
     /// One gateway, from its start to its end; somebody stays who does not read or has not said hello.

@@ -214,7 +214,7 @@ impl GatewayHost {
                 let value = openclaw_config::read_value(&lock(&file)).unwrap_or_default();
                 openclaw_config::own_secrets_in(&value).into_iter().collect()
             }),
-            read_media: Arc::new(move |path, max| workspace_file(path, max, &lock(&own))),
+            read_media: Arc::new(move |_, path, max| workspace_file(path, max, &lock(&own))),
             media_scheme: "http",
             listen: vec![([0, 0, 0, 0], GATEWAY_PORT).into()],
             auth: shared.unwrap_or_else(|_| first()),

@@ -1,6 +1,10 @@
 //! Attachments: in both directions, bounded, and only from where they may come (S16).
 
-use std::{io::ErrorKind, path::PathBuf, sync::Arc};
+use std::{
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use openclaw_channels::Media;
 use openclaw_platform::{Platform, Spawner, SpawnerExt as _};
@@ -16,7 +20,7 @@ use super::{
 use crate::{
     delivery::{Delivery, outbound::OutboundMessage},
     limits::{ATTACHMENTS, ENVELOPE_NAME, INBOUND_IN_MEMORY, MEDIA_BYTES, MEDIA_IN_MEMORY, MEDIA_SMALL, MEDIA_URL},
-    options::ReadMedia,
+    options::{ReadMedia, WorkspaceOf},
     secrets::Secrets,
     settings::Settings,
 };
@@ -31,6 +35,8 @@ pub struct Deps {
     pub settings: Settings,
     /// Reads a file of this machine, where that is allowed.
     pub read_media: ReadMedia,
+    /// An agent sends what lies in its own working directory.
+    pub workspace_of: WorkspaceOf,
     /// Where received files are, as it is shown.
     pub state_dir: PathBuf,
     /// Addresses of the public internet begin so.
@@ -102,19 +108,26 @@ impl Attachments {
     }
 
     /// Encloses what is to be sent with `outbound`: files under the allowed roots, and `https` addresses of the public internet
-    /// (S16). One after the other, each stored before the next is loaded (F58).
+    /// (S16). One after the other, each stored before the next is loaded (F58). What an agent sends is of its own working
+    /// directory; no agent: of that of any.
     ///
     /// # Errors
     /// INVALID_REQUEST when one is neither, or too large; UNAVAILABLE when an address does not answer, or the state
     /// directory cannot keep it. Then none is kept.
-    pub async fn enclose(self: &Arc<Self>, outbound: &mut OutboundMessage, urls: &[String]) -> Result<(), ErrorShape> {
+    pub async fn enclose(
+        self: &Arc<Self>,
+        outbound: &mut OutboundMessage,
+        urls: &[String],
+        agent: Option<&str>,
+    ) -> Result<(), ErrorShape> {
         if urls.len() > ATTACHMENTS {
             let text = format!("at most {ATTACHMENTS} media files, found {}", urls.len());
             return Err(ErrorShape::invalid("TOO_MANY_MEDIA", text));
         }
+        let own = agent.map(|agent| (self.deps.workspace_of)(&self.deps.settings.get(), agent));
         for url in urls {
             // The share lasts until the file is stored.
-            let (media, _share) = match self.load(url).await {
+            let (media, _share) = match self.load(url, own.as_deref()).await {
                 Ok(loaded) => loaded,
                 Err(error) => {
                     self.deps.delivery.discard(outbound).await;
@@ -126,31 +139,38 @@ impl Attachments {
         Ok(())
     }
 
-    async fn load(self: &Arc<Self>, url: &str) -> Result<(Media, Share), ErrorShape> {
+    async fn load(self: &Arc<Self>, url: &str, own: Option<&Path>) -> Result<(Media, Share), ErrorShape> {
         let path = url.strip_prefix("file://").unwrap_or(url);
         if path.contains("://") {
             return self.fetch.get(path, MEDIA_BYTES, &self.outbound).await.map_err(ErrorShape::from);
         }
         // How large it is shows when it is read.
-        let small = self.load_file(path, MEDIA_SMALL).await;
+        let small = self.load_file(path, own, MEDIA_SMALL).await;
         match small? {
             Some(loaded) => Ok(loaded),
-            None => self.load_file(path, MEDIA_BYTES).await?.ok_or_else(|| unreadable(path, &ErrorKind::FileTooLarge)),
+            None => {
+                self.load_file(path, own, MEDIA_BYTES).await?.ok_or_else(|| unreadable(path, &ErrorKind::FileTooLarge))
+            }
         }
     }
 
     /// Reads a file of at most `max` bytes where it may block; none when it is larger and may be, up to [`MEDIA_BYTES`].
-    async fn load_file(self: &Arc<Self>, path: &str, max: usize) -> Result<Option<(Media, Share)>, ErrorShape> {
+    async fn load_file(
+        self: &Arc<Self>,
+        path: &str,
+        own: Option<&Path>,
+        max: usize,
+    ) -> Result<Option<(Media, Share)>, ErrorShape> {
         let share = self.outbound.take(max).await;
-        let (this, file) = (self.clone(), path.to_owned());
-        let read = self.tasks.blocking(move || this.read_file(&file, max)).await;
+        let (this, file, own) = (self.clone(), path.to_owned(), own.map(Path::to_owned));
+        let read = self.tasks.blocking(move || this.read_file(&file, own.as_deref(), max)).await;
         let media =
             read.unwrap_or_else(|| Err(ErrorShape::unavailable("SHUTTING_DOWN", "gateway is shutting down")))?;
         Ok(media.map(|media| (media, share)))
     }
 
-    fn read_file(&self, path: &str, max: usize) -> Result<Option<Media>, ErrorShape> {
-        let (name, bytes) = match (self.deps.read_media)(path, max) {
+    fn read_file(&self, path: &str, own: Option<&Path>, max: usize) -> Result<Option<Media>, ErrorShape> {
+        let (name, bytes) = match (self.deps.read_media)(own, path, max) {
             Ok(read) => read,
             Err(error) if error.kind() == ErrorKind::FileTooLarge && max < MEDIA_BYTES => return Ok(None),
             Err(error) => return Err(unreadable(path, &error)),
@@ -200,7 +220,7 @@ mod tests {
         let (disk, read, most) = (MemoryStorage::new(), AtomicUsize::new(0), Arc::new(AtomicUsize::new(0)));
         let platform = Platform { storage: Arc::new(disk.clone()), ..os::without_files() };
         let (stored, peak) = (disk.clone(), most.clone());
-        let read_media = move |path: &str, max: usize| {
+        let read_media = move |_: Option<&Path>, path: &str, max: usize| {
             if size > max {
                 return Err(ErrorKind::FileTooLarge.into());
             }
@@ -224,11 +244,11 @@ mod tests {
     async fn f58_one_file_is_stored_before_the_next_is_loaded() {
         let (attachments, disk, most) = attachments(1000);
         let mut one = outbound("1");
-        attachments.enclose(&mut one, &["/a".into(), "/b".into(), "/c".into()]).await.unwrap();
+        attachments.enclose(&mut one, &["/a".into(), "/b".into(), "/c".into()], None).await.unwrap();
         assert_eq!((most.load(Ordering::SeqCst), one.media.len(), disk.list(DIR).unwrap().len()), (1, 3, 3));
         // What cannot be loaded leaves nothing behind.
         let mut two = outbound("2");
-        attachments.enclose(&mut two, &["/a".into(), "/none".into()]).await.unwrap_err();
+        attachments.enclose(&mut two, &["/a".into(), "/none".into()], None).await.unwrap_err();
         assert_eq!(disk.list(DIR).unwrap().len(), 3);
     }
 
@@ -237,7 +257,7 @@ mod tests {
         let (attachments, disk, most) = attachments(MEDIA_SMALL + 1);
         let calls = (0..8).map(|n| {
             let attachments = attachments.clone();
-            async move { attachments.enclose(&mut outbound(&n.to_string()), &["/a".into()]).await.unwrap() }
+            async move { attachments.enclose(&mut outbound(&n.to_string()), &["/a".into()], None).await.unwrap() }
         });
         futures_util::future::join_all(calls).await;
         let most = most.load(Ordering::SeqCst);

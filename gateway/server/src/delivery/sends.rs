@@ -50,11 +50,17 @@ impl Sends {
         Self { deps }
     }
 
-    /// Sends through a channel, once per key of `identity`. The answer is that of the delivery, waited for within bounds.
+    /// Sends through a channel, once per key of `identity`. The answer is that of the delivery, waited for within bounds. Files
+    /// that `agent` sends are its own.
     ///
     /// # Errors
     /// What is wrong with the request; why it is not delivered; that it is still on its way.
-    pub async fn send(&self, by: &Principal, identity: &str, params: SendParams) -> Result<Send, Failure> {
+    pub async fn send(
+        &self,
+        by: &Principal,
+        (identity, agent): (&str, Option<&str>),
+        params: SendParams,
+    ) -> Result<Send, Failure> {
         let named = params.channel.as_deref().map(str::trim).filter(|c| !c.is_empty());
         let channel = named.unwrap_or(table::default_id());
         let channel = channel.to_lowercase();
@@ -82,7 +88,7 @@ impl Sends {
         let pending = self.deps.idempotency.pending(held.claim());
         let account_id = account.as_ref().map(|a| a.account().to_owned()).unwrap_or_default();
         let route = Route { channel, to: params.to.as_str().trim().to_owned(), account_id };
-        self.post(by, &params, route, held.claim()).await?;
+        self.post((by, agent), &params, route, held.claim()).await?;
         held.accept();
         match pending {
             Some(pending) => answer(&pending).await,
@@ -91,7 +97,13 @@ impl Sends {
     }
 
     /// Stores the message; from then on the key has its answer to come, also over a restart (F16).
-    async fn post(&self, by: &Principal, params: &SendParams, route: Route, claim: &Claim) -> Result<(), Failure> {
+    async fn post(
+        &self,
+        (by, agent): (&Principal, Option<&str>),
+        params: &SendParams,
+        route: Route,
+        claim: &Claim,
+    ) -> Result<(), Failure> {
         if let Ok((account, to)) = self.deps.channels.resolve(&route) {
             self.deps.delivery.has_room(account.id(), account.account(), &to.chat)?;
         }
@@ -108,7 +120,7 @@ impl Sends {
         };
         let draft = Draft { route, text: params.message.as_str().to_owned(), reply_to: None, cause };
         let mut outbound = self.deps.delivery.compose(by, draft)?;
-        self.deps.attachments.enclose(&mut outbound, &urls).await?;
+        self.deps.attachments.enclose(&mut outbound, &urls, agent).await?;
         self.deps.delivery.post(&outbound, |_| Ok(())).await?;
         Ok(())
     }

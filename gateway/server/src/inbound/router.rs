@@ -47,7 +47,7 @@ pub struct Deps {
     pub commands: Arc<Commands>,
 }
 
-/// What people hear whose chat is bound to an agent that is not there (D44).
+/// What people hear whose chat is bound to an agent that is not there.
 const NOBODY: &str = "There is no assistant for this chat at the moment. Please tell whoever runs this bot.";
 
 /// Handles inbound messages.

@@ -25,7 +25,7 @@ pub async fn list(deps: Arc<Deps>, _: Call, _: Empty) -> Result<Reply<AgentsList
     let agents = key::agent_ids(&config)
         .into_iter()
         .map(|id| {
-            let entry = config.agents.list.iter().find(|a| a.id == id);
+            let entry = config.agent(id);
             let identity = entry.and_then(|a| a.identity.as_ref()).and_then(|i| serde_json::to_value(i).ok());
             AgentRow { id: id.to_owned(), name: entry.and_then(|a| a.name.clone()), identity }
         })
@@ -45,7 +45,7 @@ pub async fn identity(deps: Arc<Deps>, _: Call, params: AgentIdentityParams) -> 
     let asked = params.agent_id.as_ref().map(|a| a.as_str().to_owned());
     let id = asked.or_else(|| key.as_deref().map(|k| key::agent_of(&config, k).to_owned()));
     let id = id.unwrap_or_else(|| key::default_agent(&config).to_owned());
-    let entry = config.agents.list.iter().find(|a| a.id == id);
+    let entry = config.agent(&id);
     let shown = entry.and_then(|a| a.identity.as_ref());
     let name = shown.and_then(|i| i.name.clone()).or_else(|| entry.and_then(|a| a.name.clone()));
     let name = name.unwrap_or_else(|| "Assistant".into());

@@ -11,5 +11,5 @@ use crate::{
 };
 
 pub async fn send(sends: Arc<Sends>, call: Call, params: SendParams) -> Result<Reply<Send>, Failure> {
-    Ok(sends.send(&call.connection.principal(), call.identity(), params).await?.into())
+    Ok(sends.send(&call.connection.principal(), (call.identity(), None), params).await?.into())
 }

@@ -369,13 +369,13 @@ fn choose_models(
 fn system_prompt(runs: &Runs, run: &Run, now: Millis) -> String {
     let config = runs.deps.settings.get();
     let agent = sessions::key::agent_of(&config, &run.request.session_key);
-    let entry = config.agents.list.iter().find(|a| a.id == agent);
+    let entry = config.agent(agent);
     let name = entry.and_then(|a| a.identity.as_ref().and_then(|i| i.name.as_deref()).or(a.name.as_deref()));
     let when = jiff::Timestamp::from_millisecond(i64::try_from(now).unwrap_or(0)).unwrap_or_default();
     let now = when.strftime("%Y-%m-%d %H:%M (%A), UTC").to_string();
     let extra = run.request.extra_system.as_deref().unwrap_or_default();
-    let workspace = &runs.deps.workspace;
-    prompt::SystemPrompt { name: name.unwrap_or("Assistant"), now: &now, workspace, extra }.build()
+    let workspace = (runs.deps.workspace_of)(&config, agent);
+    prompt::SystemPrompt { name: name.unwrap_or("Assistant"), now: &now, workspace: &workspace, extra }.build()
 }
 
 /// Waiting system events come before what the user said (section 9); those of lesser rights wait for a run of theirs (S23).

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    path::PathBuf,
     sync::{OnceLock, Weak},
     time::Duration,
 };
@@ -39,6 +38,7 @@ use crate::{
     events::Events,
     idempotency::Idempotency,
     limits::{ENDED_RUN_TTL, ENDED_RUNS},
+    options::WorkspaceOf,
     providers::Providers,
     rights::{self, Effect, Rights, Where},
     sessions::{self, entry::SessionEntry, store::Sessions},
@@ -92,7 +92,7 @@ pub struct Deps {
     /// Notes that enter them.
     pub system_events: Arc<SystemEvents>,
     /// Where agents work.
-    pub workspace: PathBuf,
+    pub workspace_of: WorkspaceOf,
     /// Where a day begins.
     pub time_zone: jiff::tz::TimeZone,
 }

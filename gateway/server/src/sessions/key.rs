@@ -11,9 +11,7 @@ const AGENT_ID: usize = 64;
 
 /// The agent of requests that name none: the one marked as default, else the first, else `main`.
 pub fn default_agent(config: &Config) -> &str {
-    let list = &config.agents.list;
-    let chosen = list.iter().find(|a| a.default).or_else(|| list.first());
-    chosen.map_or(openclaw_config::DEFAULT_AGENT, |a| a.id.as_str())
+    config.default_agent()
 }
 
 /// All agent ids, the default one first.

@@ -140,7 +140,13 @@ async fn message_send(context: &Context, mut arguments: Value) -> Result<Value, 
     let members = arguments.as_object_mut().ok_or("expected an object")?;
     members.retain(|name, _| matches!(name.as_str(), "to" | "message" | "channel" | "accountId" | "mediaUrl"));
     members.insert("idempotencyKey".to_owned(), context.key().into());
-    told(context.deps.sends.send(&context.by, IDENTITY, params::<SendParams>(arguments)?).await)
+    told(
+        context
+            .deps
+            .sends
+            .send(&context.by, (IDENTITY, Some(&context.agent_id)), params::<SendParams>(arguments)?)
+            .await,
+    )
 }
 
 /// Description and properties, with the required ones.

@@ -95,7 +95,7 @@ pub struct Named<'a> {
 /// Whether the run may be offered the tool.
 pub fn is_allowed(config: &Config, run: &Named<'_>, tool: &str) -> bool {
     let tools = &config.tools;
-    let agent = config.agents.list.iter().find(|a| a.id.eq_ignore_ascii_case(run.agent)).and_then(|a| a.tools.as_ref());
+    let agent = config.agent(run.agent).and_then(|a| a.tools.as_ref());
     let mut general = tools.rules();
     if agent.is_some_and(|a| a.profile.is_some()) {
         // The agent's own profile takes its place.
