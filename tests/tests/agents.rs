@@ -246,3 +246,54 @@ async fn each_agent_works_in_a_directory_of_its_own() {
     }
     assert!(!gateway.output().contains("restarts for"));
 }
+
+/// Who an agent is, which model it asks and with whose key, whatever the case of its id in the file.
+#[tokio::test]
+async fn each_agent_is_who_its_entry_says() {
+    let (model, telegram) = (Fake::start("model"), Fake::start("telegram"));
+    let mut config = with_model(config(&telegram, &json!([])), &model);
+    config["models"]["providers"]["groq"] = json!({ "baseUrl": format!("{}/v1", model.url) });
+    config["agents"]["list"] = json!([
+        { "id": "main" },
+        {
+            "id": "Ops", "default": true, "name": "Operations", "agentDir": "~/keys",
+            "identity": { "name": "Otto", "emoji": "🦊", "theme": "dry" },
+            "model": { "primary": "fake/missing", "fallbacks": ["groq/m2"] },
+        },
+        { "id": "third", "model": "groq/m1" },
+    ]);
+    let home = tempfile::TempDir::new().unwrap();
+    for (at, key) in [("keys", "of-ops-0123456789"), (".openclaw/agents/third/agent", "of-third-0123456789")] {
+        let profile = json!({ "profiles": { "x": { "type": "api_key", "provider": "groq", "key": key } } });
+        fs::create_dir_all(home.path().join(at)).unwrap();
+        fs::write(home.path().join(at).join("auth-profiles.json"), profile.to_string()).unwrap();
+    }
+    fs::write(home.path().join(".openclaw/openclaw.json"), config.to_string()).unwrap();
+    let gateway = Gateway::start_in(home, &[]).await;
+    let (mut client, _) = RawClient::hello(gateway.port, TOKEN, &[]).await;
+    let mut call = async |method: &str, params: Value| {
+        client.send(&json!({ "type": "req", "id": method, "method": method, "params": params })).await;
+        client.until(|f| f["id"] == method && f["payload"]["status"] != "accepted").await.1["payload"].clone()
+    };
+    let list = call("agents.list", json!({})).await;
+    assert_eq!(list["defaultId"], "ops");
+    let identity = json!({ "name": "Otto", "emoji": "🦊", "theme": "dry" });
+    assert_eq!(list["agents"][0], json!({ "id": "ops", "name": "Operations", "identity": identity }));
+    let who = call("agent.identity.get", json!({ "agentId": "OPS" })).await;
+    assert_eq!(who, json!({ "agentId": "ops", "name": "Otto", "avatar": "🦊" }));
+    // The fallback is asked when the first cannot be, each agent with its own key.
+    for (agent, named, key) in [("Ops", "m2", "of-ops-0123456789"), ("third", "m1", "of-third-0123456789")] {
+        let text = format!("[[only:{named}]] asks {agent}");
+        call("agent", json!({ "message": text, "agentId": agent, "idempotencyKey": agent })).await;
+        let log = http_json("GET", &format!("{}/_log", model.url), None).await;
+        let asked = log.as_array().unwrap().iter().rev().find(|c| c["body"]["messages"].to_string().contains(agent));
+        let asked = asked.unwrap_or_else(|| panic!("{agent} asked nobody: {log}"));
+        assert_eq!(
+            (&asked["body"]["model"], &asked["headers"]["authorization"]),
+            (&json!(named), &json!(format!("Bearer {key}")))
+        );
+    }
+    let prompts = http_json("GET", &format!("{}/_log", model.url), None).await.to_string();
+    assert!(prompts.contains("You are Otto"), "{prompts}");
+    assert!(!gateway.output().contains("0123456789"), "no key in the log");
+}

@@ -126,4 +126,39 @@ mod tests {
         let missing: Vec<&String> = loaded.warnings.iter().filter(|w| w.contains("cannot be asked")).collect();
         assert!(missing.len() == 1 && missing[0].contains("OPENAI_API_KEY"), "{missing:?}");
     }
+
+    /// Each agent asks with its own key; who has none asks with the first that was found, and what the configuration or the
+    /// environment says counts for all.
+    #[test]
+    fn d37_agents_have_keys_of_their_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let profile = |key: &str, provider: &str| {
+            let profile = serde_json::json!({"type": "api_key", "provider": provider, "key": key});
+            serde_json::json!({"profiles": {"x": profile}}).to_string()
+        };
+        for (at, text) in [
+            (".openclaw/agents/main/agent", profile("of-main", "groq")),
+            (".openclaw/agents/ops/agent", profile("never-read", "groq")),
+            ("elsewhere/ops", profile("of-ops", "groq")),
+            (".openclaw/agents/own/agent", profile("of-own", "mistral")),
+        ] {
+            fs::create_dir_all(dir.path().join(at)).unwrap();
+            fs::write(dir.path().join(at).join("auth-profiles.json"), text).unwrap();
+        }
+        let text = "{models: {providers: {mistral: {apiKey: 'said'}}},
+            agents: {list: [{id: 'main'}, {id: 'Ops', agentDir: '~/elsewhere/ops'}, {id: 'own'}]}}";
+        let State::Valid(loaded) = load(dir.path(), text) else { panic!() };
+        let providers = &loaded.config.models.providers;
+        let key = |provider: &str, agent: &str| {
+            let provider = &providers[provider];
+            provider.own_keys.get(agent).or(provider.api_key.as_ref()).map(|key| key.expose().to_owned()).unwrap()
+        };
+        assert_eq!([key("groq", "main"), key("groq", "ops"), key("groq", "own")], ["of-main", "of-ops", "of-main"]);
+        assert_eq!(key("mistral", "own"), "said");
+        let known: std::collections::BTreeSet<&str> = loaded.secrets.iter().map(String::as_str).collect();
+        assert_eq!(known, ["of-main", "of-ops"].into());
+        let session = session(dir.path(), false);
+        let secret = crate::sandbox::secret_files(&session.paths, &loaded.config, &loaded.value);
+        assert_eq!(secret, [dir.path().join("elsewhere/ops/auth-profiles.json")], "no command and no message gets it");
+    }
 }

@@ -96,7 +96,7 @@ impl Plan {
             None => paths.state_dir.join("logs").join("gateway.log"),
         };
         let workspaces = workspaces::all(paths, &config);
-        let secret_files = sandbox::secret_files(paths, &value);
+        let secret_files = sandbox::secret_files(paths, &config, &value);
         let processes = sandbox::processes(paths, secret_files.clone());
         let (there, lost): (Vec<_>, Vec<_>) =
             sandbox::findings_on(paths, &config, &processes).into_iter().partition(|finding| finding.is_there);

@@ -303,7 +303,9 @@ fn own_secrets(session: &Session) -> OwnSecrets {
         {
             let written = read_value(&text).map(|value| own_secrets_in(&value)).unwrap_or_default();
             let in_force = openclaw_config::read(&text, &Around(&session));
-            let in_force = in_force.map(|loaded| own_secrets_in(&loaded.value)).unwrap_or_default();
+            let in_force = in_force.map(|loaded| (own_secrets_in(&loaded.value), loaded.secrets));
+            let (in_force, of_agents) = in_force.unwrap_or_default();
+            let in_force = in_force.into_iter().chain(of_agents);
             let all = written.into_iter().chain(in_force).chain(in_environment.clone());
             *seen = (Some(text), all.collect());
         }

@@ -1,7 +1,7 @@
 //! What the program knows about the sandbox of this machine: who confines commands, and what the configuration's wishes come to
 //! (D38).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use openclaw_config::{Config, Loaded, secret_paths_in};
 use openclaw_platform::os::ConfinedProcesses;
@@ -18,14 +18,17 @@ pub fn processes(paths: &Paths, secrets: impl IntoIterator<Item = PathBuf>) -> C
     ConfinedProcesses::new(own, &paths.state_dir, protected)
 }
 
-/// Files and directories that the configuration names as secret.
-pub fn secret_files(paths: &Paths, written: &Value) -> Vec<PathBuf> {
-    secret_paths_in(written).into_iter().map(|path| paths.expand(&path)).collect()
+/// Files and directories that the configuration names as secret, and files with keys of agents that lie where it says.
+pub fn secret_files(paths: &Paths, config: &Config, written: &Value) -> Vec<PathBuf> {
+    // As they are read: seen from the configuration.
+    let beside = paths.config.parent().unwrap_or_else(|| Path::new("/"));
+    let profiles = config.profiles().into_iter().map(|file| beside.join(paths.expand(&file)));
+    secret_paths_in(written).into_iter().map(|path| paths.expand(&path)).chain(profiles).collect()
 }
 
 /// What becomes of the sandboxes that the configuration asks for.
 pub fn told(paths: &Paths, loaded: &Loaded) -> Vec<Finding> {
-    let processes = processes(paths, secret_files(paths, &loaded.value));
+    let processes = processes(paths, secret_files(paths, &loaded.config, &loaded.value));
     findings_on(paths, &loaded.config, &processes)
 }
 

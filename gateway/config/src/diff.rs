@@ -117,6 +117,7 @@ const TABLE: &[Row] = {
         row("agents.defaults.maxConcurrent", Live, "in force with the next run that begins or ends"),
         row("agents.defaults.onRestart", Live, "asked for at the next start"),
         row("agents.list", Live, "asked for at each run"),
+        row("agents.list[].agentDir", Restart, "kept from commands and media when the process starts"),
         row("agents.list[].workspace", Live, "made, and opened for media, when it is taken over"),
         row("models", Live, "asked for at each run"),
         // Channels.

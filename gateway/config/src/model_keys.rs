@@ -3,31 +3,75 @@
 use serde_json::{Map, Value, json};
 
 use crate::{
-    Config, ModelProvider, ModelRef, ModelsMode, Outside,
+    Config, ModelProvider, ModelRef, ModelsMode, Outside, Secret,
     known::{KNOWN, Known, find},
     model_named,
 };
 
-/// The file of an agent's own keys, below the state directory.
-pub(crate) fn profiles_file(agent: &str) -> String {
-    format!("agents/{agent}/agent/auth-profiles.json")
+/// The file in an agent's own directory that holds its keys.
+const FILE: &str = "auth-profiles.json";
+
+/// That file in the directory that an agent has unless told otherwise, below the state directory.
+fn profiles_file(agent: &str) -> String {
+    format!("agents/{agent}/agent/{FILE}")
 }
 
-/// Completes providers with what is known of them: address, API, and a key from the environment or from an agent's
-/// `auth-profiles.json`, where the file names none. Gives the keys that were found.
-pub(crate) fn complete(value: &mut Value, outside: &dyn Outside, agents: &[String]) -> Vec<String> {
+/// That file of an agent whose directory the configuration names.
+pub(crate) fn named_profiles_file(agent_dir: &str) -> String {
+    format!("{}/{FILE}", agent_dir.trim().trim_end_matches('/'))
+}
+
+/// An agent's own key.
+pub(crate) struct OwnKey {
+    agent: String,
+    provider: String,
+    key: String,
+}
+
+/// Keys in agents' own files: of `agents.list[].agentDir`, else below the state directory.
+pub(crate) fn own_keys(value: &Value, outside: &dyn Outside) -> Vec<OwnKey> {
     if value.pointer("/models/mode").and_then(Value::as_str) == Some("replace") {
         return vec![];
     }
-    let profiles: Vec<(String, String)> =
-        agents.iter().flat_map(|agent| keys_in(&profiles_file(agent), outside)).collect();
-    let mut found = vec![];
+    let list = value.pointer("/agents/list").and_then(Value::as_array).into_iter().flatten();
+    let text = |agent: &Value, key: &str| agent.get(key).and_then(Value::as_str).map(str::to_owned);
+    let mut agents: Vec<(String, Option<String>)> =
+        list.filter_map(|agent| Some((text(agent, "id")?.to_lowercase(), text(agent, "agentDir")))).collect();
+    if agents.is_empty() {
+        agents.push((crate::DEFAULT_AGENT.to_owned(), None));
+    }
+    let keys = agents.into_iter().flat_map(|(agent, dir)| {
+        let text = match dir.filter(|dir| !dir.trim().is_empty()) {
+            Some(dir) => outside.file(&named_profiles_file(&dir), None).ok().map(|(text, _)| text),
+            None => outside.state_file(&profiles_file(&agent)),
+        };
+        let keys = text.map_or_else(Vec::new, |text| keys_in(&text));
+        keys.into_iter().map(move |(provider, key)| OwnKey { agent: agent.clone(), provider, key })
+    });
+    keys.collect()
+}
+
+/// Completes providers with what is known of them: address, API, and a key from the environment or from an agent's own file,
+/// where the configuration names none. Gives the keys that were found, and the providers whose keys are those of agents.
+pub(crate) fn complete(
+    value: &mut Value,
+    outside: &dyn Outside,
+    profiles: &[OwnKey],
+) -> (Vec<String>, Vec<&'static str>) {
+    if value.pointer("/models/mode").and_then(Value::as_str) == Some("replace") {
+        return (vec![], vec![]);
+    }
+    let (mut found, mut of_agents) = (vec![], vec![]);
     for known in &KNOWN {
         let written = value.pointer(&format!("/models/providers/{}", known.id));
         let has_key = written.and_then(|p| p.get("apiKey")).and_then(Value::as_str).is_some_and(|key| !key.is_empty());
         let variable = || known.variables.iter().find_map(|name| outside.variable(name).filter(|key| !key.is_empty()));
-        let profile = || profiles.iter().find(|(provider, _)| provider == known.id).map(|(_, key)| key.clone());
-        let key = if has_key { None } else { variable().or_else(profile) };
+        let profile = || profiles.iter().find(|own| own.provider == known.id).map(|own| own.key.clone());
+        let general = if has_key { None } else { variable() };
+        if !has_key && general.is_none() {
+            of_agents.push(known.id);
+        }
+        let key = if has_key { None } else { general.or_else(profile) };
         found.extend(key.clone());
         let is_wanted = written.is_some() || key.is_some() || known.variables.is_empty();
         if let Some(entry) = is_wanted.then(|| entry_of(value, known.id)).flatten() {
@@ -38,7 +82,20 @@ pub(crate) fn complete(value: &mut Value, outside: &dyn Outside, agents: &[Strin
             }
         }
     }
-    found
+    (found, of_agents)
+}
+
+/// Gives each agent its own keys for these providers, beside the one that stands for agents without. Gives the keys.
+pub(crate) fn give(config: &mut Config, providers: &[&str], keys: Vec<OwnKey>) -> Vec<String> {
+    let mut given = vec![];
+    for OwnKey { agent, provider, key } in keys.into_iter().filter(|own| providers.contains(&own.provider.as_str())) {
+        if let Some(entry) = config.models.providers.get_mut(&provider) {
+            given.push(key.clone());
+            // The first of a file counts, as it does for all.
+            entry.own_keys.entry(agent).or_insert_with(|| Secret::new(key));
+        }
+    }
+    given
 }
 
 /// The entry of a provider, made when missing; nothing where something else stands in its way.
@@ -50,10 +107,9 @@ fn entry_of<'v>(value: &'v mut Value, id: &str) -> Option<&'v mut Map<String, Va
     place.as_object_mut()
 }
 
-/// Keys in a file of profiles, by provider, in the order of the file.
-fn keys_in(file: &str, outside: &dyn Outside) -> Vec<(String, String)> {
-    let Some(text) = outside.state_file(file) else { return vec![] };
-    let document: Value = serde_json::from_str(&text).unwrap_or_default();
+/// Keys in the text of a file of profiles, by provider, in the order of the file.
+fn keys_in(text: &str) -> Vec<(String, String)> {
+    let document: Value = serde_json::from_str(text).unwrap_or_default();
     let profiles = document.get("profiles").and_then(Value::as_object).into_iter().flatten();
     let key = |profile: &Value| {
         let text = |key: &str| profile.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());

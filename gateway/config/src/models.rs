@@ -39,6 +39,9 @@ pub struct ModelProvider {
     pub base_url: String,
     /// Key.
     pub api_key: Option<Secret>,
+    /// Keys of single agents, by their ids, which count before it. They stand in files of the agents' own, never here.
+    #[serde(skip)]
+    pub own_keys: BTreeMap<String, Secret>,
     /// How the key is sent.
     pub auth: Option<Value>,
     /// Which API it speaks; unset means `openai-completions`.

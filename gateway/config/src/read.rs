@@ -1,7 +1,5 @@
 //! The file as a start reads it.
 
-use serde_json::Value;
-
 use crate::{
     Loaded, Outside, Problem, check, credential, include, model_keys,
     normal::normalise,
@@ -45,20 +43,15 @@ pub fn read(text: &str, outside: &dyn Outside) -> Result<Loaded, Vec<Problem>> {
     if !refused.is_empty() {
         return Err(refused);
     }
-    let agents = agents(&value);
-    let secrets = model_keys::complete(&mut value, outside, &agents);
+    let own_keys = model_keys::own_keys(&value, outside);
+    let (mut secrets, of_agents) = model_keys::complete(&mut value, outside, &own_keys);
     let mut config = typed(&value)?;
+    let given = model_keys::give(&mut config, &of_agents, own_keys);
+    secrets.extend(given.into_iter().filter(|key| !secrets.contains(key)).collect::<Vec<_>>());
     model_keys::drop_empty_keys(&mut config);
     config.lower_ids();
     warnings.extend(told.iter().filter(|p| !known.contains(&p.path)).map(ToString::to_string));
     warnings.extend(check::warnings(&config));
     warnings.extend(model_keys::without_credential(&config));
     Ok(Loaded { config, value, warnings, files, secrets })
-}
-
-/// Ids of the agents.
-fn agents(value: &Value) -> Vec<String> {
-    let list = value.pointer("/agents/list").and_then(Value::as_array).into_iter().flatten();
-    let ids: Vec<String> = list.filter_map(|a| a.get("id").and_then(Value::as_str).map(str::to_owned)).collect();
-    if ids.is_empty() { vec![crate::DEFAULT_AGENT.to_owned()] } else { ids }
 }

@@ -1,6 +1,6 @@
 //! Which agents there are, and where they work.
 
-use crate::{AgentEntry, Config, DEFAULT_AGENT};
+use crate::{AgentEntry, Config, DEFAULT_AGENT, model_keys::named_profiles_file};
 
 /// Where an agent works, as the file says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +43,12 @@ impl Config {
             None => return said(&self.agents.defaults.workspace).map_or(Workplace::Default, Workplace::Named),
         }
         entry.map_or(Workplace::Default, |agent| Workplace::Own(&agent.id))
+    }
+
+    /// Files with keys of agents, where the configuration says in which directory they are; others lie below the state directory.
+    pub fn profiles(&self) -> Vec<String> {
+        let dirs = self.agents.list.iter().filter_map(|agent| agent.agent_dir.as_deref());
+        dirs.filter(|dir| !dir.trim().is_empty()).map(named_profiles_file).collect()
     }
 
     /// Ids become what sessions' keys have of them: lower case.

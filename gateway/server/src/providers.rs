@@ -27,11 +27,11 @@ impl Providers {
         Self { http: HttpClient::new(platform), settings }
     }
 
-    /// The model ready to be asked.
+    /// The model ready to be asked by `agent`, with its own key where it has one.
     ///
     /// # Errors
     /// Why it cannot be, for the operator.
-    pub fn choice(&self, model: &ModelRef) -> Result<ModelChoice, String> {
+    pub fn choice(&self, model: &ModelRef, agent: &str) -> Result<ModelChoice, String> {
         if model.provider == BUILTIN {
             return Ok(ModelChoice { provider: Arc::new(Echo), model: model.model.clone(), max_tokens: None });
         }
@@ -42,7 +42,7 @@ impl Providers {
         };
         let mut headers: BTreeMap<_, _> = provider.headers.clone();
         headers.extend(definition.iter().flat_map(|d| d.headers.clone()));
-        let mut key = provider.api_key.clone();
+        let mut key = provider.own_keys.get(agent).or(provider.api_key.as_ref()).cloned();
         if let (Some(true), Some(token)) = (provider.auth_header, key.take_if(|_| provider.auth_header == Some(true))) {
             headers.insert("authorization".into(), Secret::new(format!("Bearer {}", token.expose())));
         }

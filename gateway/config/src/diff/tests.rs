@@ -151,7 +151,10 @@ fn each_change_has_the_effect_of_its_row() {
     assert_eq!(limit, is("channels.telegram.textChunkLimit", "restarts channel telegram"));
     assert_eq!(one(json!({ "channels": { "defaults": {} } })), is("channels.defaults", "restart"));
     let at = json!({ "agents": { "list": [{ "id": "a", "workspace": "/w" }] } });
-    assert_eq!(one(at), is("agents.list", "live"), "a list that grows is one change");
+    assert_eq!(one(at), is("agents.list", "live"));
+    // A list that grows takes what its new entries take.
+    let at = json!({ "agents": { "list": [{ "id": "a", "agentDir": "/a" }] } });
+    assert_eq!(one(at), is("agents.list", "restart"));
     let agent = |name: &str| json!({ "agents": { "list": [{ "id": "a", "name": name }] } });
     let renamed: Vec<_> = changes(&agent("n"), &agent("m")).into_iter().collect();
     assert_eq!(renamed, is("agents.list[0].name", "live"));

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use openclaw_config::Identity;
 use openclaw_protocol::params::{AgentIdentity, AgentIdentityParams, AgentRow, AgentsList, Empty, ModelsList};
+use serde_json::Value;
 
 use crate::{
     dispatch::{Call, Reply},
@@ -26,7 +28,7 @@ pub async fn list(deps: Arc<Deps>, _: Call, _: Empty) -> Result<Reply<AgentsList
         .into_iter()
         .map(|id| {
             let entry = config.agent(id);
-            let identity = entry.and_then(|a| a.identity.as_ref()).and_then(|i| serde_json::to_value(i).ok());
+            let identity = entry.and_then(|a| a.identity.as_ref()).map(shown);
             AgentRow { id: id.to_owned(), name: entry.and_then(|a| a.name.clone()), identity }
         })
         .collect();
@@ -39,10 +41,18 @@ pub async fn list(deps: Arc<Deps>, _: Call, _: Empty) -> Result<Reply<AgentsList
     .into())
 }
 
+/// What is said of an agent, and nothing of what is not.
+fn shown(identity: &Identity) -> Value {
+    let Identity { name, theme, emoji, avatar } = identity;
+    let all = [("name", name), ("theme", theme), ("emoji", emoji), ("avatar", avatar)];
+    let said = all.into_iter().filter_map(|(key, text)| Some((key.to_owned(), text.clone()?.into())));
+    Value::Object(said.collect())
+}
+
 pub async fn identity(deps: Arc<Deps>, _: Call, params: AgentIdentityParams) -> Result<Reply<AgentIdentity>, Failure> {
     let config = deps.settings.get();
     let key = params.session_key.as_deref().and_then(|k| key::canonical(&config, k));
-    let asked = params.agent_id.as_ref().map(|a| a.as_str().to_owned());
+    let asked = params.agent_id.as_ref().map(|a| a.as_str().trim().to_lowercase());
     let id = asked.or_else(|| key.as_deref().map(|k| key::agent_of(&config, k).to_owned()));
     let id = id.unwrap_or_else(|| key::default_agent(&config).to_owned());
     let entry = config.agent(&id);

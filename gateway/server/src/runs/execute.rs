@@ -355,7 +355,7 @@ fn choose_models(
     let mut choices = Vec::new();
     let mut why = Vec::new();
     for model in std::iter::once(&primary).chain(&fallbacks) {
-        match runs.deps.providers.choice(model) {
+        match runs.deps.providers.choice(model, agent) {
             Ok(choice) => choices.push(choice),
             Err(reason) => why.push(reason),
         }
