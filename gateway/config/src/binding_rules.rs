@@ -57,7 +57,7 @@ mod tests {
             assert_eq!(config.bindings[i].is_of("telegram", account), is_meant, "{i} {account}");
         }
         let peers: Vec<_> =
-            config.bindings.iter().flat_map(|b| b.of.peer.clone()).map(|p| (p.kind, p.id.id())).collect();
+            config.bindings.iter().filter_map(|b| b.of.peer.clone()).map(|p| (p.kind, p.id.id())).collect();
         assert_eq!(peers, [(PeerKind::Direct, "42".to_owned()), (PeerKind::Dm, "42".to_owned())]);
     }
 
