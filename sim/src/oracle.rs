@@ -116,6 +116,8 @@ pub struct Expect {
     pub switches: bool,
     /// `session.dmScope`, empty where the configuration does not say.
     pub dm_scope: String,
+    /// `bindings`: agents, each with the chat that it answers (none: all of them), in the order of the file.
+    pub bindings: Vec<(String, Option<String>)>,
     /// `messages.delivery.resendUnknown`: a message whose fate is unknown is sent again by itself.
     pub resends: bool,
     /// `messages.delivery.ttlMinutes`, in milliseconds.
@@ -218,6 +220,7 @@ impl Default for Expect {
             backlog: false,
             switches: false,
             dm_scope: String::new(),
+            bindings: Vec::new(),
             resends: false,
             ttl_ms: 86_400_000,
             chunk_limit: 4096,
@@ -285,6 +288,7 @@ impl Expect {
                 || says(plan, "backlog"),
             switches: says(plan, "interrupt"),
             dm_scope: dm_scope(&plan.config),
+            bindings: bindings(&plan.config),
             resends: config.messages.delivery.resend_unknown,
             ttl_ms: config.messages.delivery.ttl_minutes.saturating_mul(60_000),
             chunk_limit: config
@@ -392,6 +396,16 @@ fn beats_every(text: &str) -> Option<u64> {
 }
 
 /// `session.dmScope` as it is written.
+/// What the text of the file says, with the chats of private ones and of groups told apart by their numbers alone.
+fn bindings(text: &str) -> Vec<(String, Option<String>)> {
+    let value = openclaw_config::read_value(text).unwrap_or_default();
+    let one = |binding: &Value| {
+        let agent = binding["agentId"].as_str()?.to_lowercase();
+        Some((agent, binding["match"]["peer"]["id"].as_str().map(str::to_owned)))
+    };
+    value["bindings"].as_array().into_iter().flatten().filter_map(one).collect()
+}
+
 fn dm_scope(text: &str) -> String {
     let scope = openclaw_config::read_value(text).map(|v| v["session"]["dmScope"].clone());
     scope.ok().and_then(|scope| scope.as_str().map(str::to_owned)).unwrap_or_default()

@@ -44,19 +44,29 @@ pub fn of_update(update: &Value) -> String {
     place(&text(&update["chat"]), topic(update))
 }
 
+/// The agent that `bindings` give what somebody wrote: that of the topic, else of the chat, else of all chats.
+fn bound<'e>(update: &Value, expect: &'e Expect) -> Option<&'e str> {
+    let chat = text(&update["chat"]);
+    let own = topic(update).map_or_else(|| chat.clone(), |topic| format!("{chat}:topic:{topic}"));
+    let of = |named: Option<&str>| expect.bindings.iter().find(|(_, peer)| peer.as_deref() == named);
+    [Some(own.as_str()), Some(&chat), None].into_iter().find_map(of).map(|(agent, _)| agent.as_str())
+}
+
 /// The session of what somebody wrote, by its whole key (D46, agent-chat-channels.md section 6); `main` is that of the default
 /// agent.
 pub fn session(update: &Value, main: &str, expect: &Expect) -> String {
     let chat = update["chat"].as_i64().unwrap_or_default();
     let from = update["from"].as_i64().unwrap_or(chat);
-    let agent = main.split(':').nth(1).unwrap_or("main");
+    let default = main.split(':').nth(1).unwrap_or("main");
+    let agent = bound(update, expect).unwrap_or(default);
+    let main = main.replacen(&format!("agent:{default}:"), &format!("agent:{agent}:"), 1);
     match expect.dm_scope.as_str() {
         _ if chat < 0 => {
             let topic = topic(update).map(|t| format!(":topic:{t}")).unwrap_or_default();
             format!("agent:{agent}:telegram:group:{chat}{topic}")
         }
-        "main" => main.to_owned(),
-        "" if expect.owners.contains(&from) => main.to_owned(),
+        "main" => main,
+        "" if expect.owners.contains(&from) => main,
         "per-peer" => format!("agent:{agent}:dm:{from}"),
         "per-account-channel-peer" => format!("agent:{agent}:telegram:default:dm:{from}"),
         _ => format!("agent:{agent}:telegram:dm:{from}"),
