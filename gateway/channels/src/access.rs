@@ -21,6 +21,8 @@ pub struct ChatRule {
     pub require_mention: Option<bool>,
     /// Senders allowed there, in place of the account's lists.
     pub allow_from: Option<Vec<String>>,
+    /// The policy there, in place of the account's.
+    pub policy: Option<GroupPolicy>,
 }
 
 /// Settings of one group and of its topics.
@@ -129,7 +131,8 @@ impl AccessRules {
     }
 
     fn judge_group(&self, who: &Approach<'_>, pairing: &PairingStore) -> Result<Verdict, PairingError> {
-        if self.group_policy == GroupPolicy::Disabled {
+        let policy = self.layers(who).find_map(|rule| rule.policy).unwrap_or(self.group_policy);
+        if policy == GroupPolicy::Disabled {
             return Ok(Verdict::Refuse("groups are disabled"));
         }
         if !self.groups.is_empty() && !self.groups.contains_key(who.chat) && !self.groups.contains_key("*") {
@@ -141,7 +144,7 @@ impl AccessRules {
         if !who.mentioned && self.layers(who).find_map(|rule| rule.require_mention).unwrap_or(true) {
             return Ok(Verdict::Refuse("bot is not mentioned"));
         }
-        if self.group_policy == GroupPolicy::Open {
+        if policy == GroupPolicy::Open {
             return Ok(Verdict::Accept);
         }
         let allowed = match self.layers(who).find_map(|rule| rule.allow_from.as_deref()) {
@@ -272,15 +275,40 @@ mod tests {
         assert_eq!(verdict(&own_list, group("-1", "7", true)), Verdict::Accept);
     }
 
+    /// What is shut is shut wherever it stands, also below an account that is open.
+    #[test]
+    fn the_policy_of_a_topic_goes_before_its_groups_and_that_before_the_accounts() {
+        let rule = |policy| ChatRule { policy: Some(policy), require_mention: Some(false), ..ChatRule::default() };
+        let of = |policy: GroupPolicy, thread, chat: &'static str, sender: &'static str| {
+            let topics = [("7".to_owned(), rule(GroupPolicy::Open)), ("8".to_owned(), rule(GroupPolicy::Disabled))];
+            let own = GroupRule { chat: rule(GroupPolicy::Allowlist), topics: topics.into() };
+            let shut = GroupRule { chat: rule(GroupPolicy::Disabled), ..GroupRule::default() };
+            let rules = rules(|r| {
+                r.group_policy = policy;
+                r.group_allow_from = list(&["42"]);
+                r.groups =
+                    [("-1".to_owned(), own), ("-2".to_owned(), shut), ("*".to_owned(), GroupRule::default())].into();
+            });
+            let who = Approach { thread, ..group(chat, sender, true) };
+            rules.judge(&who, &store()).unwrap() == Verdict::Accept
+        };
+        for account in [GroupPolicy::Open, GroupPolicy::Allowlist, GroupPolicy::Disabled] {
+            assert!(of(account, None, "-1", "42") && !of(account, None, "-1", "43"), "{account:?}");
+            assert!(of(account, Some(7), "-1", "43") && !of(account, Some(8), "-1", "42"), "{account:?}");
+            assert!(!of(account, None, "-2", "42"), "{account:?}");
+        }
+        assert!(of(GroupPolicy::Open, None, "-3", "43") && !of(GroupPolicy::Disabled, None, "-3", "42"));
+    }
+
     #[test]
     fn a_topic_overrides_its_group_and_a_group_the_wildcard() {
-        let topic = ChatRule { allow_from: Some(list(&["tg:9"])), require_mention: Some(false), enabled: None };
+        let topic = ChatRule { allow_from: Some(list(&["tg:9"])), require_mention: Some(false), ..ChatRule::default() };
         let group_rule = GroupRule {
             chat: ChatRule { enabled: Some(true), ..ChatRule::default() },
             topics: [("7".to_owned(), topic)].into(),
         };
         let wildcard = GroupRule {
-            chat: ChatRule { enabled: Some(false), require_mention: Some(true), allow_from: None },
+            chat: ChatRule { enabled: Some(false), require_mention: Some(true), ..ChatRule::default() },
             ..GroupRule::default()
         };
         let rules = rules(|r| r.groups = [("-1".to_owned(), group_rule), ("*".to_owned(), wildcard)].into());

@@ -79,13 +79,18 @@ fn access(account: &TelegramAccount) -> AccessRules {
         list.as_ref().map(|l| l.iter().map(openclaw_config::ListEntry::id).collect::<Vec<_>>())
     };
     let group = |g: &TelegramGroup| GroupRule {
-        chat: ChatRule { enabled: g.enabled, require_mention: g.require_mention, allow_from: ids(&g.allow_from) },
+        chat: ChatRule {
+            enabled: g.enabled,
+            require_mention: g.require_mention,
+            allow_from: ids(&g.allow_from),
+            policy: g.group_policy,
+        },
         topics: g
             .topics
             .iter()
             .map(|(id, t)| {
-                let allow_from = ids(&t.allow_from);
-                (id.clone(), ChatRule { enabled: t.enabled, require_mention: t.require_mention, allow_from })
+                let (allow_from, policy) = (ids(&t.allow_from), t.group_policy);
+                (id.clone(), ChatRule { enabled: t.enabled, require_mention: t.require_mention, allow_from, policy })
             })
             .collect(),
     };
