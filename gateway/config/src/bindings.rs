@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::{DEFAULT_ACCOUNT, ListEntry};
 
@@ -66,6 +67,11 @@ pub enum PeerKind {
     Channel,
 }
 
+/// A binding of nothing.
+pub(crate) fn none() -> Value {
+    json!({"agentId": "", "match": {"channel": ""}, "type": "none"})
+}
+
 impl PeerKind {
     /// True for a private chat.
     pub fn is_direct(self) -> bool {
@@ -74,12 +80,15 @@ impl PeerKind {
 }
 
 impl Binding {
+    /// True when it says who answers; bindings of other types are other versions'.
+    pub fn is_route(&self) -> bool {
+        self.kind.as_deref().is_none_or(|kind| kind.trim() == "route")
+    }
+
     /// True when messages of this account of this channel may be meant.
     pub fn is_of(&self, channel: &str, account: &str) -> bool {
         let named = self.account();
-        self.kind.as_deref().is_none_or(|kind| kind.trim() == "route")
-            && self.of.channel.trim().eq_ignore_ascii_case(channel)
-            && (named == "*" || named == account)
+        self.is_route() && self.of.channel.trim().eq_ignore_ascii_case(channel) && (named == "*" || named == account)
     }
 
     /// The account that it names, or `*`.

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::{
-    Config, Problem, check,
+    Config, Problem, bindings, check,
     explain::{Found, Wrong},
     keys,
     path::{Path, Segment},
@@ -28,8 +28,8 @@ enum Verdict {
     Leave,
     /// So is the list entry or the section around it.
     LeaveAround,
-    /// So is the entry of a list that it belongs to, which is this.
-    LeaveEntry(Path),
+    /// So is the binding that it belongs to, which is this.
+    LeaveBinding(Path),
     /// It is read as this.
     Read(Value),
     /// It stays; whoever needs it will say that it cannot be used.
@@ -53,7 +53,6 @@ pub(crate) fn tolerate(value: &mut Value) -> (Vec<Problem>, Vec<Problem>) {
             break;
         }
         seen.extend(found.iter().map(|f| (f.problem.path.clone(), f.problem.message.clone())));
-        let mut gone = BTreeSet::new();
         // From the back, so that positions in lists stay right.
         for Found { path, wrong, problem } in found.into_iter().rev() {
             if path.segments().is_empty() {
@@ -61,7 +60,7 @@ pub(crate) fn tolerate(value: &mut Value) -> (Vec<Problem>, Vec<Problem>) {
                 return (refused, told);
             }
             let verdict = match wrong {
-                _ if binding_of(&path).is_some() => binding_of(&path).map_or(Verdict::Leave, Verdict::LeaveEntry),
+                _ if binding_of(&path).is_some() => binding_of(&path).map_or(Verdict::Leave, Verdict::LeaveBinding),
                 Wrong::Unknown => match keys::meaning(&path) {
                     Some(meaning) => {
                         path.remove(value);
@@ -86,11 +85,9 @@ pub(crate) fn tolerate(value: &mut Value) -> (Vec<Problem>, Vec<Problem>) {
                     path.parent().remove(value);
                     told.push(problem.and("left out, with all around it"));
                 }
-                Verdict::LeaveEntry(entry) => {
-                    // Once, whatever else is wrong in it.
-                    if gone.insert(entry.to_string()) {
-                        entry.remove(value);
-                    }
+                Verdict::LeaveBinding(entry) => {
+                    // One of none in its place: the others keep their numbers.
+                    entry.put(value, bindings::none());
                     told.push(problem.and(&format!("{entry} is left out")));
                 }
                 Verdict::Keep => told.push(problem),

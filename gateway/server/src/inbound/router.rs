@@ -108,14 +108,11 @@ impl Router {
     fn addressed(&self, record: &Record) -> (Option<Principal>, String) {
         let Record { channel, account, message } = record;
         let by = self.0.channels.person(&self.0.settings.get(), channel, account, message);
-        let session = |by: &Principal| match by {
-            Principal::Person { session, .. } => Some(session.clone()),
-            _ => None,
+        let session = match &by {
+            Some(Principal::Person { session, .. }) => session.clone(),
+            _ => format!("{channel} {account} {}", message.chat.address()),
         };
-        match by.and_then(|by| session(&by).map(|session| (by, session))) {
-            Some((by, session)) => (Some(by), session),
-            None => (None, format!("{channel} {account} {}", message.chat.address())),
-        }
+        (by, session)
     }
 
     /// The chat is bound to an agent that is not there: nobody else is to answer in its place, and the people hear it.
