@@ -297,3 +297,38 @@ async fn each_agent_is_who_its_entry_says() {
     assert!(prompts.contains("You are Otto"), "{prompts}");
     assert!(!gateway.output().contains("0123456789"), "no key in the log");
 }
+
+/// One agent reads and asks another only where the file opens that.
+#[tokio::test]
+async fn d38_agents_reach_each_others_sessions_as_the_file_says() {
+    let (model, telegram) = (Fake::start("model"), Fake::start("telegram"));
+    let mut config = with_model(config(&telegram, &json!([])), &model);
+    config["tools"] = json!({ "agentToAgent": { "enabled": false } });
+    let gateway = Gateway::start(config.clone(), &[]).await;
+    let (mut client, _) = RawClient::hello(gateway.port, TOKEN, &[]).await;
+    let main = json!({ "sessionKey": "agent:main:main", "message": "and you?" });
+    for agent in ["main", "ops"] {
+        calls(&mut client, agent, "nodes_list", &json!({})).await;
+    }
+    let told = async |client: &mut RawClient, tool: &str| {
+        calls(client, "ops", tool, &main).await;
+        let log = http_json("GET", &format!("{}/_log", model.url), None).await;
+        let told = |call: &Value| {
+            let last = call["body"]["messages"].as_array().unwrap().last().unwrap().clone();
+            (last["role"] == "tool").then(|| last["content"].to_string())
+        };
+        log.as_array().unwrap().iter().rev().find_map(told).unwrap()
+    };
+    for tool in ["sessions_send", "sessions_history"] {
+        assert!(told(&mut client, tool).await.contains("another agent's"), "{tool}");
+    }
+    let list = told(&mut client, "sessions_list").await;
+    assert!(list.contains("agent:ops:main") && !list.contains("agent:main:main"), "{list}");
+
+    config["tools"] = json!({ "agentToAgent": { "enabled": true, "allow": ["main", "Ops"] } });
+    edit(&gateway, &config).await;
+    let reply = told(&mut client, "sessions_send").await;
+    assert!(reply.contains("and you?"), "{reply}");
+    let list = told(&mut client, "sessions_list").await;
+    assert!(list.contains("agent:ops:main") && list.contains("agent:main:main"), "{list}");
+}

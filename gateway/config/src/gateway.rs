@@ -4,7 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{ListEntry, SandboxTools, Secret, SessionTools, SubagentTools, ToolProfile, ToolRules, bounds};
+use crate::{
+    AgentToAgent, ListEntry, SandboxTools, Secret, SessionTools, SubagentTools, ToolProfile, ToolRules, bounds,
+};
 
 /// `gateway`: how this process listens, whom it lets in, its limits.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -349,7 +351,7 @@ pub struct Tools {
     /// Sending messages.
     pub message: Option<Value>,
     /// Agents that talk to each other.
-    pub agent_to_agent: Option<Value>,
+    pub agent_to_agent: Option<AgentToAgent>,
     /// Tools outside the sandbox.
     pub elevated: Option<Value>,
     /// Tools of sub-agents.
@@ -361,6 +363,12 @@ pub struct Tools {
 }
 
 impl Tools {
+    /// True when tools of the agent `from` reach sessions of `to`; rights of who asks are judged besides (D48). Where the file says
+    /// nothing they do.
+    pub fn reach(&self, from: &str, to: &str) -> bool {
+        self.agent_to_agent.as_ref().is_none_or(|rules| rules.lets(from, to))
+    }
+
     /// Its rules without those of providers.
     pub fn rules(&self) -> ToolRules {
         let Self { profile, allow, also_allow, deny, .. } = self.clone();

@@ -59,7 +59,7 @@ pub const KEYS: [(&str, Meaning); 34] = [
 ];
 
 /// Places of keys that say who may do what; a slip beside one of them was meant to be it.
-const PROTECTING: [&str; 34] = [
+const PROTECTING: [&str; 35] = [
     "gateway.auth",
     "gateway.bind",
     "channels.*.dmPolicy",
@@ -78,6 +78,7 @@ const PROTECTING: [&str; 34] = [
     "commands.allowFrom",
     "tools.allow",
     "tools.deny",
+    "tools.agentToAgent.allow",
     "tools.byProvider.*.allow",
     "tools.byProvider.*.deny",
     "agents.list[].tools.allow",

@@ -186,6 +186,7 @@ fn misread(path: &Path, found: Option<&Value>) -> Verdict {
         "mode" if key_of(&path.parent()) == "sandbox" => json!("all"),
         "profile" => json!("minimal"),
         "visibility" => json!("self"),
+        "agentToAgent" if path.starts_with(&["tools"]) => json!({"enabled": false}),
         "toolsBySender" => json!({"*": {"deny": ["*"]}}),
         "sandbox" if key_of(&path.parent()) == "tools" => json!({"tools": {"deny": ["*"]}}),
         // Whatever stands in place of the settings, somebody wanted a sandbox (D38).

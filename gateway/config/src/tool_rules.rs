@@ -89,6 +89,27 @@ pub enum SessionVisibility {
     All,
 }
 
+/// `tools.agentToAgent`: which agents reach each other's sessions with their tools, where it is there. Each reaches its own.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct AgentToAgent {
+    /// Some do; unset means none.
+    pub enabled: bool,
+    /// Only these, in both directions; empty, or `*` in it, means all.
+    pub allow: Vec<String>,
+}
+
+impl AgentToAgent {
+    /// True when `from` reaches sessions of `to`.
+    pub fn lets(&self, from: &str, to: &str) -> bool {
+        let is_named = |id: &str| {
+            self.allow.is_empty()
+                || self.allow.iter().any(|entry| entry.trim() == "*" || entry.trim().eq_ignore_ascii_case(id))
+        };
+        from == to || (self.enabled && is_named(from) && is_named(to))
+    }
+}
+
 /// `tools.sessions`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
@@ -109,5 +130,24 @@ impl AgentTools {
     pub fn rules(&self) -> ToolRules {
         let Self { profile, allow, also_allow, deny, .. } = self.clone();
         ToolRules { profile, allow, also_allow, deny }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn d38_agents_reach_each_other_when_both_are_named() {
+        let lets = |text: &str| {
+            let tools = crate::parse(text, &|_| None).unwrap().config.tools;
+            [("a", "a"), ("a", "b"), ("b", "a"), ("a", "c")].map(|(from, to)| tools.reach(from, to))
+        };
+        assert_eq!(lets("{}"), [true; 4], "rights alone count");
+        for none in ["{tools:{agentToAgent:{}}}", "{tools:{agentToAgent:{allow:['*']}}}"] {
+            assert_eq!(lets(none), [true, false, false, false], "{none}");
+        }
+        assert_eq!(lets("{tools:{agentToAgent:{enabled:true}}}"), [true; 4]);
+        assert_eq!(lets("{tools:{agentToAgent:{enabled:true,allow:['A','b']}}}"), [true, true, true, false]);
+        assert_eq!(lets("{tools:{agentToAgent:{enabled:true,allow:['b']}}}"), [true, false, false, false]);
+        assert_eq!(lets("{tools:{agentToAgent:{enabled:true,allow:['*']}}}"), [true; 4]);
     }
 }

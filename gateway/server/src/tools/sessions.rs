@@ -1,5 +1,6 @@
 //! sessions_list, sessions_history, sessions_send.
 
+use openclaw_config::Config;
 use openclaw_protocol::{message::Content, params::SessionsListParams};
 use serde_json::{Value, json};
 
@@ -14,8 +15,26 @@ fn limit(arguments: &Value) -> u64 {
     arguments["limit"].as_u64().unwrap_or(20).clamp(1, 100)
 }
 
+/// Whether this agent reaches a session: its own, and those of others unless `tools.agentToAgent` says otherwise.
+fn is_in_reach(config: &Config, context: &Context, key: &str) -> bool {
+    config.tools.reach(&context.agent_id, key::agent_of(config, key))
+}
+
+/// The session that is meant, by its whole key.
+fn reached(context: &Context, shown: &str) -> Result<String, Failed> {
+    let config = context.deps.settings.get();
+    let key = key::canonical(&config, shown).ok_or("`sessionKey` is no session key")?;
+    if is_in_reach(&config, context, &key) {
+        return Ok(key);
+    }
+    Err("that session is another agent's, and tools.agentToAgent in the configuration does not open it".into())
+}
+
 pub async fn list(context: &Context, arguments: &Value) -> Result<Value, Failed> {
     let mut wanted = json!({"limit": limit(arguments), "includeDerivedTitles": true});
+    if context.deps.settings.get().tools.agent_to_agent.as_ref().is_some_and(|rules| !rules.enabled) {
+        wanted["agentId"] = context.agent_id.clone().into();
+    }
     if let Ok(search) = text(arguments, "search") {
         wanted["search"] = search.into();
     }
@@ -24,7 +43,7 @@ pub async fn list(context: &Context, arguments: &Value) -> Result<Value, Failed>
     let config = context.deps.settings.get();
     let is_seen = |row: &&Value| {
         let key = row["key"].as_str().unwrap_or_default();
-        rights::may(&config, &context.by, Effect::See(Where::Session(key)))
+        is_in_reach(&config, context, key) && rights::may(&config, &context.by, Effect::See(Where::Session(key)))
     };
     let row = |row: &Value| kept.iter().filter_map(|k| Some(((*k).to_owned(), row.get(*k)?.clone()))).collect();
     Ok(found["sessions"].as_array().into_iter().flatten().filter(is_seen).map(row).collect::<Vec<Value>>().into())
@@ -32,7 +51,7 @@ pub async fn list(context: &Context, arguments: &Value) -> Result<Value, Failed>
 
 pub async fn newest(context: &Context, arguments: &Value) -> Result<Value, Failed> {
     let shown = text(arguments, "sessionKey")?;
-    let key = key::canonical(&context.deps.settings.get(), shown).ok_or("`sessionKey` is no session key")?;
+    let key = reached(context, shown)?;
     context.require(Effect::See(Where::Session(&key)))?;
     let (sessions, limit) = (context.deps.sessions.clone(), limit(arguments));
     let newest = move || Ok(history::newest(&sessions, &key, limit as usize)?.1);
@@ -43,7 +62,7 @@ pub async fn newest(context: &Context, arguments: &Value) -> Result<Value, Faile
 /// session, since a run that waits for its own queue would wait in vain.
 pub async fn send(context: &Context, arguments: &Value) -> Result<Value, Failed> {
     let shown = text(arguments, "sessionKey")?;
-    let session_key = key::canonical(&context.deps.settings.get(), shown).ok_or("`sessionKey` is no session key")?;
+    let session_key = reached(context, shown)?;
     if session_key == context.session_key {
         return Err("this is the present session: answer here instead".into());
     }
