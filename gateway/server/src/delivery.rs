@@ -295,9 +295,7 @@ impl Delivery {
         let (account, to) = self.channels.resolve(&route)?;
         account.account().clone_into(&mut route.account_id);
         let effect = Effect::Send(Some(&route));
-        if !rights::may(&self.settings.get(), by, effect) {
-            return Err(rights::refusal(by, effect));
-        }
+        rights::require(&self.settings.get(), by, effect)?;
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let now = self.clock.wall();
         Ok(OutboundMessage {

@@ -329,7 +329,7 @@ impl Idempotency {
             return Ok(None);
         }
         let stored = self.store.read(|tx| store::get::<Record>(&tx.open_table(store::DEDUPE)?, name));
-        let stored = stored.map_err(|error| wire_error::storage(&error))?;
+        let stored = stored.map_err(wire_error::storage)?;
         Ok(stored.filter(|record| self.age(record.at) < ttl))
     }
 
@@ -345,7 +345,7 @@ impl Idempotency {
     /// The answer that the database has.
     fn stored(&self, name: &str, hash: &str) -> Result<Record, ErrorShape> {
         let stored = self.store.read(|tx| store::get::<Record>(&tx.open_table(store::DEDUPE)?, name));
-        let record = stored.map_err(|error| wire_error::storage(&error))?;
+        let record = stored.map_err(wire_error::storage)?;
         // Between two looks it may have become too old and have gone.
         let record = record.filter(|record| record.hash == hash);
         record.ok_or_else(|| wire_error::not_stored("the answer to this idempotencyKey is not kept any more"))

@@ -104,14 +104,6 @@ impl Commands {
         Self { deps }
     }
 
-    fn require(&self, asker: &Asker, effect: Effect<'_>) -> Result<(), ErrorShape> {
-        if rights::may(&self.deps.settings.get(), &asker.by, effect) {
-            Ok(())
-        } else {
-            Err(rights::refusal(&asker.by, effect))
-        }
-    }
-
     /// Asks a node for one of the commands that it offers, once per key.
     ///
     /// # Errors
@@ -138,14 +130,12 @@ impl Commands {
         // What programs a node may run is for admins to say, whichever way it is asked (S19).
         let is_for_admins = command.starts_with(allowlist::POLICY) || command == allowlist::SYSTEM_RUN_INSPECT;
         if is_for_admins && !asker.is_admin {
-            let scope = Scope::Admin.as_str();
-            let error = ErrorShape::invalid("MISSING_SCOPE", format!("missing scope: {scope}"));
-            return Err(error.with("scope", scope).into());
+            return Err(rights::Refused::Scope(Scope::Admin).into());
         }
         // Running programs is for those who may have commands run; others need a person's approval of this very command (D47).
         let has_approval = params.params.as_ref().is_some_and(|Json(p)| p["approvalId"].is_string());
         if command == allowlist::SYSTEM_RUN && !has_approval {
-            self.require(asker, Effect::Commands)?;
+            rights::require(&self.deps.settings.get(), &asker.by, Effect::Commands)?;
         }
         let checked = self.checked(node_id, command, params.params.as_ref())?;
         let (text, left_out) = (checked.text, checked.env_left_out);

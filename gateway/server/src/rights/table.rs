@@ -1,10 +1,7 @@
 //! The one table of rights. docs/security.md shows it; a test compares it with one written by hand.
 
 use openclaw_config::Config;
-use openclaw_protocol::{
-    error::ErrorShape,
-    scope::{Scope, Scopes},
-};
+use openclaw_protocol::scope::{Scope, Scopes};
 
 use super::{Principal, Standing};
 use crate::sessions::{entry::Route, key};
@@ -102,8 +99,27 @@ fn is_target(target: &str, to: &Route) -> bool {
         && (is_chat(&to.to, rest) || with_account.is_some_and(|rest| is_chat(&to.to, rest)))
 }
 
-/// Why an effect was refused, on the wire.
-pub fn refusal(who: &Principal, effect: Effect<'_>) -> ErrorShape {
+/// Why an effect was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// An operator lacks this scope.
+    #[error("missing scope: {}", .0.as_str())]
+    Scope(Scope),
+    /// A person, a node or a hook named what is not its own.
+    #[error("that session or chat is not yours: nothing was done")]
+    NotYours,
+}
+
+/// Refuses what the principal may not cause.
+///
+/// # Errors
+/// [`Refused`].
+pub fn require(config: &Config, who: &Principal, effect: Effect<'_>) -> Result<(), Refused> {
+    if may(config, who, effect) { Ok(()) } else { Err(refusal(who, effect)) }
+}
+
+/// Why the principal is refused the effect.
+pub fn refusal(who: &Principal, effect: Effect<'_>) -> Refused {
     let scope = match effect {
         Effect::See(_) => Scope::Read,
         Effect::Run(_) | Effect::Stop(_) | Effect::Send(_) => Scope::Write,
@@ -111,11 +127,8 @@ pub fn refusal(who: &Principal, effect: Effect<'_>) -> ErrorShape {
         Effect::Decide => Scope::Approvals,
     };
     match who {
-        Principal::Operator { .. } => {
-            let scope = scope.as_str();
-            ErrorShape::invalid("MISSING_SCOPE", format!("missing scope: {scope}")).with("scope", scope)
-        }
-        _ => ErrorShape::invalid("FORBIDDEN", "that session or chat is not yours: nothing was done"),
+        Principal::Operator { .. } => Refused::Scope(scope),
+        _ => Refused::NotYours,
     }
 }
 

@@ -75,7 +75,7 @@ pub async fn execute(runs: &Arc<Runs>, run: &Arc<Run>, started_at: Millis) -> Ou
                     break stopped();
                 }
             }
-            Err(AttemptError::Storage(error)) => break storage(&error),
+            Err(AttemptError::Storage(error)) => break storage(error),
             Err(AttemptError::Stopped) => break stopped(),
             Err(AttemptError::Failed(error)) => break error,
         }
@@ -304,7 +304,7 @@ fn stopped() -> ErrorShape {
 }
 
 fn broken(error: StoreError) -> AttemptError {
-    if error.is_passing() { AttemptError::Storage(error) } else { AttemptError::Failed(storage(&error)) }
+    if error.is_passing() { AttemptError::Storage(error) } else { AttemptError::Failed(storage(error)) }
 }
 
 /// The session as it is for this run: made when missing, begun anew when its reset is due, marked as used.
@@ -473,7 +473,7 @@ async fn store(
                     return Err(AttemptError::Stopped);
                 }
             }
-            Err(error) => return Err(AttemptError::Failed(storage(&error))),
+            Err(error) => return Err(AttemptError::Failed(storage(error))),
         }
     }
 }

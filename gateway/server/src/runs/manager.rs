@@ -194,9 +194,7 @@ impl Runs {
     pub fn reserve(self: &Arc<Self>, request: RunRequest) -> Result<Reservation, ErrorShape> {
         let config = self.deps.settings.get();
         let effect = Effect::Run(Where::Session(&request.session_key));
-        if !rights::may(&config, &request.by, effect) {
-            return Err(rights::refusal(&request.by, effect));
-        }
+        rights::require(&config, &request.by, effect)?;
         let rights = Rights::of(&config, &request.by, &request.session_key);
         let mut state = self.lock();
         if state.live.contains_key(&request.run_id) {

@@ -54,11 +54,7 @@ impl Context {
     /// # Errors
     /// That it is not his.
     pub fn require(&self, effect: Effect<'_>) -> Result<(), Failed> {
-        if rights::may(&self.deps.settings.get(), &self.by, effect) {
-            Ok(())
-        } else {
-            Err(rights::refusal(&self.by, effect).message)
-        }
+        rights::require(&self.deps.settings.get(), &self.by, effect).map_err(|e| e.to_string())
     }
 
     /// A fresh idempotency key.
