@@ -5,14 +5,19 @@
 
 mod approvals;
 mod auth;
+mod channels;
 mod delivery;
+mod idempotency;
+mod nodes;
 mod rights;
+mod runs;
 mod sessions;
 
 use openclaw_protocol::error::ErrorShape;
 
 use crate::{
     failure::Failure,
+    lifecycle::Stopping,
     store::{Broken, StoreError},
 };
 
@@ -30,12 +35,19 @@ macro_rules! fails_with {
     )+};
 }
 use fails_with;
+use idempotency::tells;
 
-fails_with!(Broken);
+fails_with!(Broken, Stopping);
 
 impl From<Broken> for ErrorShape {
     fn from(broken: Broken) -> Self {
         not_stored(&broken.to_string())
+    }
+}
+
+impl From<Stopping> for ErrorShape {
+    fn from(stopping: Stopping) -> Self {
+        Self::unavailable("SHUTTING_DOWN", stopping.to_string())
     }
 }
 

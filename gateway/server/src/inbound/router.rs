@@ -165,7 +165,7 @@ impl Router {
         let cause = Cause { session_key: Some(session), ..Cause::default() };
         let outbound = match self.0.delivery.compose(by, Draft { route, text, reply_to: None, cause }) {
             Ok(outbound) => outbound,
-            Err(error) => return self.0.channels.inbox.forget(key, &error.message).await,
+            Err(error) => return self.0.channels.inbox.forget(key, &error.to_string()).await,
         };
         let key = key.to_owned();
         let posted = self.0.delivery.post(&outbound, move |tx| done(tx, &key)).await;

@@ -63,8 +63,8 @@ pub async fn send(deps: Arc<Deps>, call: Call, params: ChatSendParams) -> Result
     let held = match deps.idempotency.check("chat.send", call.identity(), &run_id, &params, now)? {
         Check::New(claim) => deps.idempotency.hold(claim),
         Check::InFlight(_, pending) if pending.accepted().await => return Ok(run("in_flight").into()),
-        Check::InFlight(..) => return Err(idempotency::first_was_refused().into()),
-        Check::Done(record) => return record.answer::<ChatSend>().map(Reply::from),
+        Check::InFlight(..) => return Err(idempotency::Refused::FirstWasRefused.into()),
+        Check::Done(record) => return Ok(record.answer::<ChatSend>()?.into()),
     };
     let entry = deps.sessions.get(&key)?;
     if entry.as_ref().is_some_and(|e| e.send_policy == Some(SendPolicy::Deny)) {

@@ -13,7 +13,6 @@ use serde_json::{Value, json};
 
 use super::Deps;
 use crate::{
-    failure::Failure,
     limits::{TOOL_OUTPUT, TOOL_TIMEOUT, TOOL_TIMEOUT_MAX},
     rights::{self, Effect, Principal},
     runs::{Run, Runs},
@@ -70,10 +69,10 @@ pub type Failed = String;
 ///
 /// # Errors
 /// Its message.
-pub fn told<R: serde::Serialize>(result: Result<R, Failure>) -> Result<Value, Failed> {
+pub fn told<R: serde::Serialize, E: std::fmt::Display>(result: Result<R, E>) -> Result<Value, Failed> {
     match result {
         Ok(value) => serde_json::to_value(value).map_err(|e| e.to_string()),
-        Err(failure) => Err(failure.error().message.clone()),
+        Err(failure) => Err(failure.to_string()),
     }
 }
 

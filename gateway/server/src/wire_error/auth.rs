@@ -13,9 +13,7 @@ impl From<Refused> for ErrorShape {
         let text = refused.to_string();
         match refused {
             Refused::LockedOut(ms) => Self::invalid("AUTH_RATE_LIMITED", text).retry(Some(ms)),
-            Refused::HeldTooLong => {
-                Self::invalid("AUTH_RATE_LIMITED", text).retry(Some(AUTH_PACE.as_millis() as u64))
-            }
+            Refused::HeldTooLong => Self::invalid("AUTH_RATE_LIMITED", text).retry(Some(AUTH_PACE.as_millis() as u64)),
             Refused::Missing(AuthMode::Token) => Self::invalid("AUTH_TOKEN_MISSING", text),
             Refused::Missing(AuthMode::Password) => Self::invalid("AUTH_PASSWORD_MISSING", text),
             Refused::Mismatch(AuthMode::Token) => Self::invalid("AUTH_TOKEN_MISMATCH", text),
