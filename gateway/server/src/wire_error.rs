@@ -7,6 +7,7 @@ mod approvals;
 mod auth;
 mod channels;
 mod delivery;
+mod devices;
 mod idempotency;
 mod nodes;
 mod rights;

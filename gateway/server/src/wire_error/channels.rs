@@ -1,9 +1,13 @@
 //! Channels and files.
 
+use openclaw_channels::access::PairingError;
 use openclaw_platform::http::HttpError;
 use openclaw_protocol::error::{ErrorCode, ErrorShape};
 
-use crate::channels::{NotEnclosed, Unreachable, fetch::FetchError};
+use crate::{
+    channels::{NotEnclosed, Unreachable, fetch::FetchError},
+    failure::Failure,
+};
 
 impl From<Unreachable> for ErrorShape {
     fn from(unreachable: Unreachable) -> Self {
@@ -29,6 +33,17 @@ impl From<NotEnclosed> for ErrorShape {
             }
             NotEnclosed::NotKept(lost) => lost.into(),
             NotEnclosed::Stopping(stopping) => stopping.into(),
+        }
+    }
+}
+
+/// Approvals of senders.
+impl From<PairingError> for Failure {
+    fn from(error: PairingError) -> Self {
+        let text = error.to_string();
+        match error {
+            PairingError::NoSuchCode(_) => ErrorShape::invalid("NO_SUCH_CODE", text).into(),
+            _ => ErrorShape::unavailable("PAIRING_FILE", text).into(),
         }
     }
 }

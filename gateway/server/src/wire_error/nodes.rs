@@ -3,18 +3,30 @@
 use openclaw_protocol::error::ErrorShape;
 use serde_json::json;
 
-use super::{RETRY_MS, fails_with, tells};
+use super::{RETRY_MS, fails_with, storage, tells};
 use crate::{
     failure::Failure,
-    nodes::{AnswerNotKept, InvokeError, NotAllowed, NotRun, TooMuch, Unsound},
+    nodes::{AnswerNotKept, InvokeError, NotAllowed, NotFiled, NotRun, TooMuch, Unsound},
 };
 
-fails_with!(InvokeError, NotAllowed, Unsound);
+fails_with!(InvokeError, NotAllowed, NotFiled, Unsound);
 tells!(AnswerNotKept, InvokeError);
 
 impl From<TooMuch> for ErrorShape {
     fn from(error: TooMuch) -> Self {
         Self::invalid("INVALID_PARAMS", error.to_string())
+    }
+}
+
+impl From<NotFiled> for ErrorShape {
+    fn from(error: NotFiled) -> Self {
+        match error {
+            NotFiled::Full(full) => {
+                let wait = u64::try_from(full.retry.as_millis()).unwrap_or(u64::MAX);
+                Self::unavailable("PAIRING_QUEUE_FULL", full.to_string()).retry(Some(wait))
+            }
+            NotFiled::Store(error) => storage(error),
+        }
     }
 }
 
