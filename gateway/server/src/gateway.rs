@@ -29,6 +29,7 @@ use crate::{
     idempotency::Idempotency,
     inbound::{
         self,
+        chat::{self, Chat},
         router::{self, Router},
     },
     lifecycle::Lifecycle,
@@ -302,6 +303,16 @@ impl Gateway {
             delivery: delivery.clone(),
             commands: commands.clone(),
         }));
+        let chat = Arc::new(Chat::new(chat::Deps {
+            clock: clock.clone(),
+            tasks: platform.tasks.clone(),
+            settings: settings.clone(),
+            events: hub.clone(),
+            commands: commands.clone(),
+            idempotency: idempotency.clone(),
+            runs: runs.clone(),
+            sessions: sessions.clone(),
+        }));
         let families = Families {
             system: Arc::new(methods::system::Deps {
                 channels: channels.clone(),
@@ -326,10 +337,7 @@ impl Gateway {
             }),
             agents: Arc::new(methods::agents::Deps { providers: providers.clone(), settings: settings.clone() }),
             chat: Arc::new(methods::chat::Deps {
-                commands: commands.clone(),
-                hub: hub.clone(),
-                idempotency: idempotency.clone(),
-                platform: platform.clone(),
+                chat,
                 runs: runs.clone(),
                 sessions: sessions.clone(),
                 settings: settings.clone(),

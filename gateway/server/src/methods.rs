@@ -3,7 +3,6 @@
 pub mod agent;
 pub mod agents;
 pub mod approvals;
-mod attachments;
 pub mod backup;
 mod bulk;
 pub mod channels;

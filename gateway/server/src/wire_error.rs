@@ -9,6 +9,7 @@ mod channels;
 mod delivery;
 mod devices;
 mod idempotency;
+mod inbound;
 mod nodes;
 mod rights;
 mod runs;

@@ -11,24 +11,24 @@ use openclaw_protocol::{
     error::ErrorShape,
     frame::{encode_error, encode_ok},
     message::Content,
-    params::{AgentAccepted, AgentAnswer, AgentParams, AgentWait, AgentWaitParams, SendPolicy},
+    params::{AgentAccepted, AgentAnswer, AgentParams, AgentWait, AgentWaitParams},
     wire::Int,
 };
 use serde_json::Value;
 
-use super::attachments;
 use crate::{
     channels::Channels,
     delivery::{Delivery as Outbound, StillPending},
     dispatch::{Call, Reply},
     failure::Failure,
     idempotency::{self, Check, Claim, Idempotency, Pending, Told, final_of},
+    inbound::images::images,
     limits::{AGENT_WAIT_MAX, DELIVERY_WAIT},
     rights::{Effect, Where},
     runs::{Failed, Outcome, ReplyTo, Run, RunRequest, Runs, Waited, execute, record, request::Touch},
     sessions::{
         self,
-        entry::{Route, SessionEntry},
+        entry::{Route, SessionEntry, require_open},
         key,
         store::Sessions,
     },
@@ -164,7 +164,7 @@ async fn delivered(run_id: &str, pending: &Pending) -> (Option<Value>, Option<To
 fn request_of(deps: &Deps, call: &Call, params: &AgentParams, claim: &Claim) -> Result<RunRequest, ErrorShape> {
     let config = deps.settings.get();
     let mut input = vec![Content::text(params.message.as_str())];
-    input.extend(attachments::images(params.attachments.as_ref())?);
+    input.extend(images(params.attachments.as_ref())?);
     let named = |name: &Option<String>| name.as_deref().map(str::trim).filter(|n| !n.is_empty()).map(str::to_owned);
     for name in [&params.channel, &params.reply_channel].into_iter().filter_map(named) {
         if !openclaw_channels::table::is_known(&name) {
@@ -190,9 +190,7 @@ fn request_of(deps: &Deps, call: &Call, params: &AgentParams, claim: &Claim) -> 
         let text = format!("label already in use: {}", label.escape_debug());
         return Err(ErrorShape::invalid("LABEL_IN_USE", text));
     }
-    if entry.as_ref().is_some_and(|e| e.send_policy == Some(SendPolicy::Deny)) {
-        return Err(ErrorShape::invalid("SEND_POLICY", "send blocked by session policy"));
-    }
+    require_open(entry.as_ref())?;
     let thinking = named(&params.thinking).map(|t| t.to_lowercase());
     if let Some(level) = &thinking
         && !sessions::entry::THINKING.contains(&level.as_str())

@@ -6,6 +6,7 @@ use super::{RETRY_MS, fails_with};
 use crate::{
     bulk_reads::NotRead,
     sessions::{
+        entry::Closed,
         not_removed::{NotArchived, NotRemoved},
         patch,
     },
@@ -23,6 +24,12 @@ impl From<patch::Refused> for ErrorShape {
             patch::Refused::LabelInUse(_) => Self::invalid("LABEL_IN_USE", text),
             patch::Refused::Full => Self::unavailable("TOO_MANY_SESSIONS", text),
         }
+    }
+}
+
+impl From<Closed> for ErrorShape {
+    fn from(closed: Closed) -> Self {
+        Self::invalid("SEND_POLICY", closed.to_string())
     }
 }
 
