@@ -1,7 +1,8 @@
 //! Errors of the domain, as the wire tells them: the code of each, its reason, and when the same request may be made again. The
-//! words are the domain's own (`Display`); no other file of the domain's errors knows the wire.
+//! words are the domain's own (`Display`), which knows nothing of codes.
 //!
-//! Each room has a file here with a `From` for each of its errors, and [`fails_with`] lets handlers fail with it.
+//! Each room has a file here with a `From` for each of its errors; [`fails_with`] lets handlers fail with them, and [`tells`] lets
+//! them be kept with a key.
 
 mod approvals;
 mod auth;
@@ -14,6 +15,8 @@ mod nodes;
 mod rights;
 mod runs;
 mod sessions;
+#[cfg(test)]
+mod tests;
 
 use openclaw_protocol::error::ErrorShape;
 
