@@ -12,10 +12,6 @@ impl Failure {
     pub fn new(error: ErrorShape, payload: Option<Value>) -> Self {
         Self(Box::new((error, payload)))
     }
-    /// What the client is told.
-    pub fn error(&self) -> &ErrorShape {
-        &self.0.0
-    }
     /// The error, and what stands beside it.
     pub fn into_parts(self) -> (ErrorShape, Option<Value>) {
         *self.0
