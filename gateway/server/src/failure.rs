@@ -3,7 +3,7 @@
 use openclaw_protocol::error::ErrorShape;
 use serde_json::Value;
 
-use crate::{delivery::Refused, sessions::patch, store::StoreError, wire_error};
+use crate::{configuration::edits, delivery::Refused, sessions::patch, store::StoreError, wire_error};
 
 /// A failure; with a payload only for a failed agent run. Boxed: results carry it through every handler.
 #[derive(Debug)]
@@ -45,6 +45,12 @@ impl From<StoreError> for Failure {
 impl From<Refused> for Failure {
     fn from(refused: Refused) -> Self {
         wire_error::about_outbounds(&refused).into()
+    }
+}
+
+impl From<edits::Error> for Failure {
+    fn from(error: edits::Error) -> Self {
+        wire_error::about_config(&error).into()
     }
 }
 
