@@ -106,7 +106,7 @@ mod tests {
     async fn d21_however_many_ask_the_earliest_restart_is_the_one() {
         let restarts = restarts();
         assert!(restarts.due().now_or_never().is_none() && !restarts.is_planned());
-        restarts.plan(Duration::from_secs(60), "later".into());
+        restarts.plan(Duration::from_mins(1), "later".into());
         restarts.plan(Duration::ZERO, "now".into());
         restarts.plan(Duration::from_secs(1), "between".into());
         assert!(restarts.is_planned());
