@@ -6,11 +6,12 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use openclaw_config::{Loaded, secrets_in};
+use openclaw_config::{Loaded, read_value, secrets_in};
 use openclaw_platform::sync::LockExt as _;
-use openclaw_server::ConfigSource;
+use openclaw_server::{ConfigSource, options::ChangeFile};
 
 use crate::{
+    config_around::Around,
     config_file::{self, State},
     config_stamp,
     gateway_plan::unused,
@@ -23,21 +24,27 @@ pub struct ConfigWatch {
     session: Session,
     /// Keeps a value out of the log from now on (S17).
     hide: Box<dyn Fn(&str) + Send + Sync>,
-    /// The files that were included when it was read last.
-    included: Mutex<Vec<PathBuf>>,
+    /// What was read last that can be used.
+    last: Mutex<Arc<Loaded>>,
 }
 
 impl ConfigWatch {
     /// Of this session, which has read `first`.
     pub fn new(session: Session, first: &Loaded, hide: impl Fn(&str) + Send + Sync + 'static) -> Arc<Self> {
-        let included = Mutex::new(first.files.iter().map(PathBuf::from).collect());
-        Arc::new(Self { session, hide: Box::new(hide), included })
+        let last = Mutex::new(Arc::new(first.clone()));
+        Arc::new(Self { session, hide: Box::new(hide), last })
+    }
+
+    /// What was read last that can be used, whatever the file says now.
+    pub fn last(&self) -> Arc<Loaded> {
+        self.last.locked().clone()
     }
 }
 
 impl ConfigSource for ConfigWatch {
     fn stamp(&self) -> u64 {
-        config_stamp::of(&self.session.paths.config, &self.included.locked())
+        let included: Vec<PathBuf> = self.last().files.iter().map(PathBuf::from).collect();
+        config_stamp::of(&self.session.paths.config, &included)
     }
 
     fn read(&self) -> Result<Loaded, String> {
@@ -52,7 +59,7 @@ impl ConfigSource for ConfigWatch {
                 for secret in secrets_in(&loaded.value).iter().chain(&loaded.secrets) {
                     (self.hide)(secret);
                 }
-                *self.included.locked() = loaded.files.iter().map(PathBuf::from).collect();
+                *self.last.locked() = Arc::new((*loaded).clone());
                 let mut loaded = *loaded;
                 // As a start tells it.
                 let lost = sandbox::told(&self.session.paths, &loaded).into_iter().filter(|finding| !finding.is_there);
@@ -67,6 +74,18 @@ impl ConfigSource for ConfigWatch {
                 Err(format!("{file}: {}{more}", first.join("; ")))
             }
         }
+    }
+
+    fn change(&self, change: &mut ChangeFile<'_>) -> Result<(), String> {
+        let around = Around(&self.session);
+        let written = config_file::change(&self.session.paths.config, |old| {
+            let new = change(old, &around);
+            // Before anybody says a word of it.
+            let value = new.as_deref().and_then(|text| read_value(text).ok());
+            value.iter().flat_map(secrets_in).for_each(|secret| (self.hide)(&secret));
+            Ok((new, ()))
+        });
+        written.map_err(|failure| failure.to_string())
     }
 }
 

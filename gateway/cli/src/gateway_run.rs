@@ -100,9 +100,11 @@ async fn serve(
     loop {
         let (port, source) = (plan.port, plan.port_source.as_str());
         make_workspace(&plan.workspace)?;
+        let watching = log.clone();
+        let watch = ConfigWatch::new(session.clone(), &plan.loaded, move |secret| watching.hide(secret));
         let options = ServerOptions {
             calm: restarts.calm(OsClock.mono()),
-            ..options(session, args, plan.clone(), log_file.clone(), log.clone())
+            ..options(session, args, plan.clone(), watch.clone(), log_file.clone(), log.clone())
         };
         let (ready, bound) = oneshot::channel();
         let platform = Platform { processes: plan.processes.clone(), ..platform.clone() };
@@ -138,7 +140,7 @@ async fn serve(
         }
         restarts.another(OsClock.mono());
         elapsed = Box::new(stopwatch());
-        plan = again(session, args, plan, &log);
+        plan = again(session, args, plan, watch.last(), &log);
         if listening.addresses() != plan.listen && !is_same(&listening.addresses(), &plan.listen) {
             // The old sockets are closed only when the new ones are there, unless they are in their way.
             listening = match Listening::on(&platform, &plan.listen).await {
@@ -153,8 +155,13 @@ async fn serve(
 }
 
 /// The plan of the next start in this process: that of the file as it is now, or the last good one.
-fn again(session: &Session, args: &RunArgs, last: Plan, log: &LogGuard) -> Plan {
-    match Plan::make(session, args) {
+fn again(session: &Session, args: &RunArgs, last: Plan, good: Arc<Loaded>, log: &LogGuard) -> Plan {
+    let made = Plan::make(session, args).or_else(|failure| {
+        tracing::error!("the configuration cannot be used, the last good one stays in force: {failure}");
+        // What was taken over since the start counts, and not what that start had read.
+        Plan::of(session, args, good, last.stamp, true)
+    });
+    match made {
         Ok(plan) => {
             plan.secrets().iter().for_each(|secret| log.hide(secret));
             for warning in plan.warnings.iter().filter(|warning| !last.warnings.contains(warning)) {
@@ -163,7 +170,7 @@ fn again(session: &Session, args: &RunArgs, last: Plan, log: &LogGuard) -> Plan 
             plan
         }
         Err(failure) => {
-            tracing::error!("the configuration cannot be used, the last good one stays in force: {failure}");
+            tracing::error!("it cannot be started with, either: {failure}");
             last
         }
     }
@@ -243,9 +250,15 @@ fn make_workspace(dir: &std::path::Path) -> Result<(), Failure> {
     })
 }
 
-fn options(session: &Session, args: &RunArgs, plan: Plan, log_file: Option<String>, log: LogGuard) -> ServerOptions {
-    let (learned, watching) = (log.clone(), log.clone());
-    let source = ConfigWatch::new(session.clone(), &plan.loaded, move |secret| watching.hide(secret));
+fn options(
+    session: &Session,
+    args: &RunArgs,
+    plan: Plan,
+    source: Arc<ConfigWatch>,
+    log_file: Option<String>,
+    log: LogGuard,
+) -> ServerOptions {
+    let learned = log.clone();
     let first = Loaded { warnings: plan.warnings.clone(), ..(*plan.loaded).clone() };
     let watched = Watched { source, first: Arc::new(first), stamp: plan.stamp };
     let auth_file = AuthFile::new(session.clone(), args.clone(), move |secret| learned.hide(secret));
@@ -283,6 +296,7 @@ fn options(session: &Session, args: &RunArgs, plan: Plan, log_file: Option<Strin
         masker,
         channel_tokens: TABLE.iter().filter_map(|f| Some((f.id, session.env.secret(f.variable?)?))).collect(),
         log_file,
+        pid: std::process::id(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use openclaw_config::{AuthMode, Config, Loaded, Masker, Secret};
+use openclaw_config::{AuthMode, Config, Loaded, Masker, Outside, Secret};
 
 /// Reads the configuration file's text again; `None` when there is no file.
 pub type ReadConfig = Arc<dyn Fn() -> std::io::Result<Option<String>> + Send + Sync>;
@@ -30,7 +30,18 @@ pub trait ConfigSource: Send + Sync {
     /// # Errors
     /// What is wrong with it, for an operator: file, line or path.
     fn read(&self) -> Result<Loaded, String>;
+
+    /// Changes the file under the lock that every program takes which writes it: `change` is given its text (none: there is no
+    /// file) and what it may read besides, and gives the new text, or none to leave the file as it is. The file is replaced as a
+    /// whole (F18). Blocks.
+    ///
+    /// # Errors
+    /// When the file cannot be read or written, for an operator; it is as it was then.
+    fn change(&self, change: &mut ChangeFile<'_>) -> Result<(), String>;
 }
+
+/// The text of a file, and what it may read besides, to its new text.
+pub type ChangeFile<'c> = dyn FnMut(Option<&str>, &dyn Outside) -> Option<String> + 'c;
 
 /// A configuration whose changes are taken over.
 #[derive(Clone)]
@@ -90,6 +101,8 @@ pub struct ServerOptions {
     pub channel_tokens: BTreeMap<&'static str, Secret>,
     /// The log file, relative to the state directory, when it lies there.
     pub log_file: Option<String>,
+    /// This process, for show.
+    pub pid: u32,
 }
 
 impl ServerOptions {
@@ -125,6 +138,7 @@ impl ServerOptions {
             masker: Masker::default(),
             channel_tokens: BTreeMap::new(),
             log_file: None,
+            pid: 0,
         }
     }
 }

@@ -28,6 +28,7 @@ use crate::{
     lingering::Lingering,
     options::ServerOptions,
     outbox::Close,
+    restart_note,
     store::StoreError,
     ws::slots::{Bounds, Slot, Slots},
 };
@@ -181,6 +182,7 @@ async fn serve(
     import::offer::begin(&gateway.platform, &gateway.store, &gateway.settings.get(), &gateway.options.state_dir);
     crate::runs::recover::recover(&gateway.runs).await?;
     crate::delivery::start(&gateway.delivery).await?;
+    restart_note::tell::tell(&gateway.restart_note()).await?;
     let stop = CancellationToken::new();
     let limits = gateway.settings.get().gateway.limits.clone();
     let bounds = Bounds {
@@ -203,8 +205,7 @@ async fn serve(
     gateway.platform.tasks.spawn("heartbeats", gateway.heartbeats.clone().serve(stop.clone()));
     let channels = CancellationToken::new();
     let receivers = gateway.start_channels(&channels);
-    let (again, mut wanted) = mpsc::channel(1);
-    if let Some(reload) = gateway.reload(receivers, again.clone()) {
+    if let Some(reload) = gateway.reload(receivers) {
         gateway.platform.tasks.spawn("reload", reload.serve(channels.clone()));
     }
     for addr in &bound {
@@ -212,7 +213,7 @@ async fn serve(
     }
     let _ = ready.send(bound);
 
-    let restart = until_its_end(&gateway, control, &mut wanted).await;
+    let restart = until_its_end(&gateway, control).await;
     tracing::info!("{}", if restart { "restarting" } else { "stopping" });
     gateway.lifecycle.drain();
     channels.cancel();
@@ -243,11 +244,7 @@ async fn serve(
 }
 
 /// Waits for the order to stop, or for a restart that may be; true for a restart.
-async fn until_its_end(
-    gateway: &Gateway,
-    control: &mut mpsc::Receiver<Control>,
-    wanted: &mut mpsc::Receiver<String>,
-) -> bool {
+async fn until_its_end(gateway: &Gateway, control: &mut mpsc::Receiver<Control>) -> bool {
     let calm = gateway.calm();
     loop {
         let why = openclaw_platform::select! {
@@ -259,10 +256,11 @@ async fn until_its_end(
                 }
                 Some(Control::Restart) => "it was asked for".to_owned(),
             },
-            Some(why) = wanted.recv() => why,
+            why = gateway.restarts.due() => why,
         };
         let left = calm.saturating_sub(Duration::from_millis(gateway.lifecycle.uptime_ms()));
         tracing::info!(why, "a restart is due");
+        gateway.platform.probe.sometimes("restarts.due");
         if left.is_zero() {
             return true;
         }

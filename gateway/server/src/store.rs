@@ -57,5 +57,7 @@ pub const DEAD_LETTERS: Records = TableDefinition::new("dead_letters");
 pub const RUNS: Records = TableDefinition::new("runs");
 /// How the last runs ended, by run id, for `agent.wait`.
 pub const RUNS_ENDED: Records = TableDefinition::new("runs_ended");
+/// Which note of a restart was told last.
+pub const RESTARTS: Records = TableDefinition::new("restarts");
 /// Sessions that were taken over from OpenClaw, by session id, and whether that was offered.
 pub const IMPORTED: Records = TableDefinition::new("imported");

@@ -7,6 +7,7 @@
 mod approvals;
 mod auth;
 mod channels;
+mod configuration;
 mod delivery;
 mod devices;
 mod idempotency;

@@ -32,6 +32,8 @@ pub enum Effect<'a> {
     Send(Option<&'a Route>),
     /// Decide whether a command may run.
     Decide,
+    /// Change the configuration, and restart the gateway.
+    Configure,
 }
 
 /// True when the principal may cause the effect.
@@ -71,7 +73,7 @@ fn operator(config: &Config, scopes: &Scopes, effect: Effect<'_>) -> bool {
     match effect {
         Effect::See(_) => scopes.allow(Scope::Read),
         Effect::Run(_) | Effect::Stop(_) | Effect::Send(_) => scopes.allow(Scope::Write),
-        Effect::Change(_) => scopes.allow(Scope::Admin),
+        Effect::Change(_) | Effect::Configure => scopes.allow(Scope::Admin),
         Effect::Commands => {
             scopes.allow(Scope::Admin) || (scopes.allow(Scope::Write) && is_caller(config, Scope::Write.as_str()))
         }
@@ -123,7 +125,7 @@ pub fn refusal(who: &Principal, effect: Effect<'_>) -> Refused {
     let scope = match effect {
         Effect::See(_) => Scope::Read,
         Effect::Run(_) | Effect::Stop(_) | Effect::Send(_) => Scope::Write,
-        Effect::Change(_) | Effect::Commands => Scope::Admin,
+        Effect::Change(_) | Effect::Commands | Effect::Configure => Scope::Admin,
         Effect::Decide => Scope::Approvals,
     };
     match who {
@@ -140,7 +142,7 @@ pub struct Rights {
     /// The only chat that a person may have messages sent to: where private chats are one session, what one of them writes
     /// is not answered in another's chat.
     chat: Option<String>,
-    effects: [bool; 8],
+    effects: [bool; 9],
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,6 +161,7 @@ impl Rights {
         let effects = [
             Effect::Commands,
             Effect::Decide,
+            Effect::Configure,
             Effect::Change(here),
             Effect::Stop(here),
             Effect::See(Where::Any),

@@ -290,3 +290,32 @@ fn d33_sessions_that_stay() {
     ];
     assert_eq!(told, expected);
 }
+
+#[test]
+fn d33_the_configuration_is_not_changed() {
+    use crate::configuration::edits::Error as E;
+    let problem = openclaw_config::parse("{gateway:{bind:'mars'}}", &|_| None).unwrap_err();
+    let told = rows([
+        E::NoFile,
+        E::BaseRequired,
+        E::BaseOutdated,
+        E::NotAnObject,
+        E::Invalid(problem.clone()),
+        E::FileInvalid(vec![]),
+        E::Impossible("no".into()),
+        E::Io("disk".into()),
+    ]);
+    let issues =
+        format!(" issues=[{{\"path\":\"gateway.bind\",\"message\":{:?}}}]", problem[0].message.replace('"', "\""));
+    let expected = [
+        "UNAVAILABLE CONFIG_FILE: this gateway has no configuration file to change".to_owned(),
+        "INVALID_REQUEST BASE_HASH_REQUIRED: config base hash required; re-run config.get and retry".to_owned(),
+        "INVALID_REQUEST BASE_HASH_CHANGED: config changed since last load; re-run config.get and retry".to_owned(),
+        "INVALID_REQUEST INVALID_PARAMS: config.patch raw must be an object".to_owned(),
+        format!("INVALID_REQUEST CONFIG_INVALID{issues}: invalid config"),
+        "INVALID_REQUEST CONFIG_INVALID issues=[]: invalid config; fix before patching".to_owned(),
+        "INVALID_REQUEST CONFIG_EDIT: no".to_owned(),
+        "UNAVAILABLE CONFIG_FILE after 1000: disk".to_owned(),
+    ];
+    assert_eq!(told, expected);
+}
