@@ -305,8 +305,7 @@ fn d33_the_configuration_is_not_changed() {
         E::Impossible("no".into()),
         E::Io("disk".into()),
     ]);
-    let issues =
-        format!(" issues=[{{\"path\":\"gateway.bind\",\"message\":{:?}}}]", problem[0].message);
+    let issues = format!(" issues=[{{\"path\":\"gateway.bind\",\"message\":{:?}}}]", problem[0].message);
     let expected = [
         "UNAVAILABLE CONFIG_FILE: this gateway has no configuration file to change".to_owned(),
         "INVALID_REQUEST BASE_HASH_REQUIRED: config base hash required; re-run config.get and retry".to_owned(),
