@@ -59,6 +59,8 @@ pub struct Plan {
     pub loaded: Arc<Loaded>,
     /// The version of the file that this was.
     pub stamp: u64,
+    /// The file says something else now, which cannot be used.
+    pub is_fallback: bool,
     /// Every secret known, for the log to hide.
     secrets: Vec<String>,
 }
@@ -151,8 +153,16 @@ impl Plan {
             warnings,
             loaded,
             stamp,
+            is_fallback: false,
             secrets,
         })
+    }
+
+    /// The same, in place of a file that cannot be used.
+    #[must_use]
+    pub fn fallback(mut self) -> Self {
+        self.is_fallback = true;
+        self
     }
 
     /// Every secret that this start knows.

@@ -16,7 +16,7 @@ use openclaw_platform::{
     sync::LockExt as _,
 };
 use openclaw_server::{
-    Control, HostInfo, Listening, ServeError, ServerOptions, Watched, options::OwnSecrets, store::StoreError,
+    Control, HostInfo, Listening, Restarted, ServeError, ServerOptions, Stopped, Watched, options::OwnSecrets, store::StoreError,
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -133,12 +133,12 @@ async fn serve(
             ended = server => ended,
             never = announce => never,
         };
-        match ended {
-            Ok(stopped) if stopped.restart => {}
+        let who = match ended {
+            Ok(Stopped { restart: Some(who), .. }) => who,
             Ok(_) => return Ok(()),
             Err(error) => return Err(told(session, port, error)),
-        }
-        restarts.another(OsClock.mono());
+        };
+        restarts.another(OsClock.mono(), who == Restarted::Asked && !plan.is_fallback);
         elapsed = Box::new(stopwatch());
         plan = again(session, args, plan, watch.last(), &log);
         if listening.addresses() != plan.listen && !is_same(&listening.addresses(), &plan.listen) {
@@ -159,7 +159,7 @@ fn again(session: &Session, args: &RunArgs, last: Plan, good: Arc<Loaded>, log: 
     let made = Plan::make(session, args).or_else(|failure| {
         tracing::error!("the configuration cannot be used, the last good one stays in force: {failure}");
         // What was taken over since the start counts, and not what that start had read.
-        Plan::of(session, args, good, last.stamp, true)
+        Plan::of(session, args, good, last.stamp, true).map(Plan::fallback)
     });
     match made {
         Ok(plan) => {
@@ -171,7 +171,7 @@ fn again(session: &Session, args: &RunArgs, last: Plan, good: Arc<Loaded>, log: 
         }
         Err(failure) => {
             tracing::error!("it cannot be started with, either: {failure}");
-            last
+            last.fallback()
         }
     }
 }
@@ -181,7 +181,8 @@ fn is_same(have: &[SocketAddr], wanted: &[SocketAddr]) -> bool {
     have.first() == wanted.first() && have.iter().all(|addr| wanted.contains(addr))
 }
 
-/// When this process began anew.
+/// When this process began anew by itself. Whoever orders a restart of a gateway that is as its file says breaks no rule, however
+/// often.
 #[derive(Default)]
 struct Restarts(VecDeque<Mono>);
 
@@ -191,7 +192,11 @@ impl Restarts {
     /// ... this time are a loop, which is left by staying up for as long.
     const LOOP: Duration = Duration::from_mins(1);
 
-    fn another(&mut self, now: Mono) {
+    fn another(&mut self, now: Mono, is_healthy: bool) {
+        if is_healthy {
+            self.0.clear();
+            return;
+        }
         self.0.push_back(now);
         if self.0.len() > Self::MANY {
             self.0.pop_front();

@@ -56,4 +56,4 @@ mod wire_error;
 pub mod ws;
 
 pub use options::{AuthInForce, ConfigSource, HostInfo, ReadAuth, ServerOptions, SharedAuth, Watched};
-pub use serve::{Control, Listening, ServeError, Stopped, run, run_on};
+pub use serve::{Control, Listening, Restarted, ServeError, Stopped, run, run_on};

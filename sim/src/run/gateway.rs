@@ -160,7 +160,7 @@ impl GatewayHost {
         match ended {
             Ok(stopped) => {
                 // One that has died in a storage operation starts nothing any more.
-                if stopped.restart && !self.disk.crashed() {
+                if stopped.restart.is_some() && !self.disk.crashed() {
                     // The same process goes on with a start.
                     self.does(What::Process { event: "stopped".into() });
                     return Box::pin(self.serve()).await;
