@@ -87,7 +87,7 @@ async fn d50_a_patch_restarts_once_and_its_chat_hears_of_it_once() {
     let (pid, hash) = (gateway.pid(), hash(&gateway).await);
     let patch = json!({
         "raw": "{ agents: { list: [{ id: 'main' }, { id: 'second' }] }, gateway: { auth: { token: '__OPENCLAW_REDACTED__' } } }",
-        "baseHash": hash, "sessionKey": "main", "note": "Your second agent is there.", "restartDelayMs": 300,
+        "baseHash": hash, "sessionKey": "main", "note": "Your second agent is there.", "restartDelayMs": 1500,
     });
     let done = call(&gateway, "config.patch", patch.clone()).await;
     assert_eq!(done["payload"]["restart"]["signal"], "SIGUSR1", "{done}");
