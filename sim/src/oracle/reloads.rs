@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{
     conn::{Answer, Conn, Request},
-    facts::Facts,
+    facts::{Facts, Fault},
     findings::Findings,
 };
 
@@ -24,9 +24,11 @@ struct Version {
 
 /// Checks every list of agents.
 pub fn check(conns: &[Conn], facts: &Facts, out: &mut Findings) {
-    let edits = facts.faults.iter().filter(|f| f.kind == "config_edit" && f.json["file"].is_null());
+    // What is included alone names agents there.
+    let is_part = |f: &&Fault| f.json["file"].as_str().is_none_or(|file| file.ends_with(".json5"));
+    let edits = facts.faults.iter().filter(|f| f.kind == "config_edit").filter(is_part);
     let edits = edits.filter_map(|f| {
-        Some(Version { from: f.from, agents: agents_of(f.json["text"].as_str()?.strip_prefix('+')?)?, sure: true })
+        Some(Version { from: f.from, agents: agents_of(named(f)?)?, sure: true })
     });
     let mut versions: Vec<Version> =
         edits.chain(conns.iter().flat_map(|c| &c.requests).filter_map(of_client)).collect();
@@ -51,6 +53,12 @@ pub fn check(conns: &[Conn], facts: &Facts, out: &mut Findings) {
             }
         }
     }
+}
+
+/// The text of an edit that names agents.
+fn named<'a>(f: &Fault<'a>) -> Option<&'a str> {
+    let text = f.json["text"].as_str()?;
+    if f.json["file"].is_null() { text.strip_prefix('+') } else { Some(text) }
 }
 
 /// What a client has written, or may have.

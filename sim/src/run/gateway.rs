@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     GATEWAY_PORT, TOKEN,
-    config_file::ConfigFile,
+    config_file::{Around, ConfigFile},
     programs::{Programs, Replaced},
     recorder::Recorder,
 };
@@ -186,12 +186,12 @@ impl GatewayHost {
         if !self.is_watched {
             return None;
         }
-        let source = Arc::new(ConfigFile::after_a_start(self.text.clone(), self.attempt.clone(), &self.disk));
+        let source = Arc::new(ConfigFile::after_a_start(self.text.clone(), self.attempt.clone(), self.replaced.clone(), &self.disk));
         let stamp = source.stamp();
         if source.read().is_ok() {
             lock(&self.text).clone_into(&mut lock(&self.good));
         }
-        let first = openclaw_config::read(&lock(&self.good), &|_: &str| None).ok()?;
+        let first = openclaw_config::read(&lock(&self.good), &Around(&self.replaced)).ok()?;
         Some(Watched { source, first: Arc::new(first), stamp })
     }
 
@@ -363,7 +363,8 @@ impl GatewayHost {
 
 /// `gateway.auth` of a configuration file, by the rules of a start: a secret that cannot be read is none.
 fn auth_of(text: &str, files: &Replaced) -> Result<AuthInForce, String> {
-    let auth = config_of(text)?.gateway.auth;
+    let loaded = openclaw_config::read(text, &Around(files));
+    let auth = loaded.map_err(|problems| problems[0].to_string())?.config.gateway.auth;
     let read = |own: &Option<Secret>, file: &Option<String>| -> Result<Option<Secret>, String> {
         let from = |path: &String| {
             let text = files.text(path).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
