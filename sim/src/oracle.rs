@@ -38,6 +38,7 @@ mod queues;
 mod real;
 mod reloads;
 mod requests;
+mod restarts;
 mod rights;
 mod runs;
 mod secrets;
@@ -422,7 +423,7 @@ fn says(plan: &Plan, word: &str) -> bool {
 }
 
 /// Every oracle and what it says.
-pub const ORACLES: [(&str, &str); 69] = [
+pub const ORACLES: [(&str, &str); 70] = [
     ("frames", "received frames have the form of the sheets: no unknown or null member, known error codes"),
     ("challenge", "the first frame is connect.challenge, once, without seq"),
     ("hello", "the response to connect comes before any event and any other response"),
@@ -474,6 +475,7 @@ pub const ORACLES: [(&str, &str); 69] = [
         "what is stored, given to the model and shown of a conversation is what was said in it, each thing once",
     ),
     ("archives", "what goes from a conversation lies in a file or in the database, and what stays is its end"),
+    ("restarts", "a restart within a process was asked for, once each, and its session hears of it once"),
     ("reloads", "an edited configuration is in force soon, as a whole, and a broken one is not"),
     ("one_run", "one run at a time in a session, in the order asked for"),
     (
@@ -549,6 +551,7 @@ pub fn judge(history: &[Record], expect: &Expect) -> Vec<Verdict> {
     access::check(&conns, &facts, expect, &mut out);
     transcript::check(&conns, &facts, expect, &mut out);
     archives::check(&conns, &facts, &mut out);
+    restarts::check(&conns, &facts, &mut out);
     reloads::check(&conns, &facts, &mut out);
     envelope::check(&facts, &mut out);
     markup::check(&facts, expect, &mut out);

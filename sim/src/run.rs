@@ -1,6 +1,7 @@
 //! One plan, run to its end in virtual time: hosts on turmoil, sockets of [`crate::fault::SimNet`], faults between steps.
 
 mod client;
+mod config_file;
 mod device;
 mod faults;
 mod gateway;

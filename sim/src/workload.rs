@@ -39,7 +39,7 @@ const fn row(kind: Kind, name: &'static str, scenario: &'static str, oracle: &'s
 
 /// The table.
 #[rustfmt::skip] // one line for each row
-pub const TABLE: [Row; 171] = [
+pub const TABLE: [Row; 175] = [
     row(Kind::Method, "connect", "short", "hello"),
     row(Kind::Method, "health", "channel_health", "health"),
     row(Kind::Method, "status", "channel_health", "health"),
@@ -80,6 +80,10 @@ pub const TABLE: [Row; 171] = [
     row(Kind::Method, "backup.create", "any_method", "answers"),
     row(Kind::Method, "logs.tail", "logs", "answers"),
     row(Kind::Method, "config.get", "any_method", "answers"),
+    row(Kind::Method, "config.set", "config_writers", "answers"),
+    row(Kind::Method, "config.patch", "config_writers", "answers"),
+    row(Kind::Method, "config.apply", "config_writers", "answers"),
+    row(Kind::Method, "config.schema", "config_writers", "answers"),
     row(Kind::Method, "node.list", "two_nodes", "answers"),
     row(Kind::Method, "node.describe", "two_nodes", "answers"),
     row(Kind::Method, "node.rename", "node_pairing", "answers"),

@@ -165,10 +165,23 @@ fn no_service_knows_the_whole() {
     );
 }
 
-/// The domain does not know who asked: no file of it uses what serves connections, nor a library that does.
+/// The domain does not know who asked: no file of it uses what serves connections, nor a library that does, nor the wire's error.
+/// Its errors are its own, and `wire_error.rs` with its folder says how the wire tells them.
 #[test]
 fn the_domain_knows_no_transport() {
-    let transport = ["browser", "dispatch", "gateway", "http", "lingering", "methods", "request_path", "serve", "ws"];
+    let transport = [
+        "browser",
+        "dispatch",
+        "failure",
+        "gateway",
+        "http",
+        "lingering",
+        "methods",
+        "request_path",
+        "serve",
+        "wire_error",
+        "ws",
+    ];
     let libraries = ["axum", "hyper", "hyper_util", "tokio_tungstenite", "tungstenite", "tower_service"];
     let uses = uses_of("server");
     let is_transport = |file: &str| transport.contains(&file.split("::").next().unwrap_or_default());
@@ -181,6 +194,9 @@ fn the_domain_knows_no_transport() {
         let room = path.split(['/', '.']).next().unwrap_or_default();
         serving += usize::from(is_transport(room));
         wrong.extend(used.filter(|_| !is_transport(room)).map(|library| format!("{path} uses {library}")));
+        if names_the_wires_error(&text) && !is_transport(room) {
+            wrong.push(format!("{path} makes an error of the wire: give it one of its own"));
+        }
     }
     for (from, to) in uses.arrows.iter().filter(|(from, _)| domain(from)) {
         wrong.extend(to.iter().filter(|to| is_transport(to)).map(|to| format!("{from} -> {to}")));
@@ -188,6 +204,11 @@ fn the_domain_knows_no_transport() {
     assert!(uses.arrows.keys().filter(domain).count() > 50, "{uses:?}");
     assert!(serving > 20, "{serving} files only that serve connections");
     assert!(wrong.is_empty(), "an arrow that points up: {wrong:#?}");
+}
+
+fn names_the_wires_error(text: &str) -> bool {
+    let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+    code.into_iter().any(|line| ["ErrorShape", "ErrorCode", "protocol::error"].iter().any(|name| line.contains(name)))
 }
 
 /// A channel is a folder and a row of the table (`gateway/channels/src/table.rs`): no other code names one.
@@ -302,6 +323,10 @@ fn the_search_finds_what_it_looks_for() {
         names_the_whole("fn f(gateway: &Gateway) {}") && !names_the_whole("// &Gateway\nfn f(nodes: &GatewayNodes)")
     );
     assert!(takes_poison("m.lock()\n    .unwrap_or_else(PoisonError::into_inner)") && !takes_poison("m.locked()"));
+    assert!(names_the_wires_error("use openclaw_protocol::{error::ErrorShape, wire::Json};"));
+    assert!(
+        names_the_wires_error("use openclaw_protocol::error as e;") && !names_the_wires_error("/// No `ErrorShape`.")
+    );
     assert!(names_a_channel("if id == \"telegram\" {") && names_a_channel("use x::WhatsApp;"));
     assert!(!names_a_channel("a(); // telegram") && !names_a_channel("a();\n#[cfg(test)]\nmod t { \"telegram\" }"));
     assert!(!unbiased("openclaw_platform::select! {") && !unbiased("futures_util::select_biased! {"));

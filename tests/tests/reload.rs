@@ -158,22 +158,41 @@ async fn row_031_the_modes_off_and_hot() {
     );
 }
 
-/// SIGUSR1 restarts where `commands.restart` allows it, and is told otherwise. A gateway that is asked again and again stays
-/// up after the third time.
+/// SIGUSR1 restarts where `commands.restart` allows it, as often as it comes, and is told otherwise.
 #[tokio::test]
-async fn sigusr1_restarts_where_it_is_allowed_and_a_loop_is_left() {
+async fn row_022_sigusr1_restarts_where_it_is_allowed() {
     let gateway = Gateway::start(config(json!({})), &[]).await;
     gateway.signal(Signal::USR1);
     until(&gateway, "refused", async || gateway.output().contains("commands.restart")).await;
     drop(gateway);
 
     let mut gateway = Gateway::start(config(json!({ "commands": { "restart": true } })), &[]).await;
-    let ready = |gateway: &Gateway| gateway.output().matches("ready after").count();
-    for n in 1..=3 {
+    for n in 1..=5 {
+        until(&gateway, "ready", async || ready(&gateway) == n).await;
         gateway.signal(Signal::USR1);
-        until(&gateway, "ready again", async || ready(&gateway) == n + 1).await;
     }
-    gateway.signal(Signal::USR1);
+    until(&gateway, "ready again", async || ready(&gateway) == 6).await;
+    gateway.signal(Signal::TERM);
+    assert_eq!(gateway.wait(SOON).await.code(), Some(0));
+}
+
+fn ready(gateway: &Gateway) -> usize {
+    gateway.output().matches("ready after").count()
+}
+
+/// A gateway that restarts by itself again and again stays up after the third time, and says so.
+#[tokio::test]
+async fn a_loop_of_restarts_is_left() {
+    let mut gateway = Gateway::start(config(json!({})), &[]).await;
+    let edit = |n: usize| {
+        write(&gateway, &config(json!({ "gateway": { "limits": { "tickIntervalMs": 7000 + n } } })).to_string())
+    };
+    for n in 1..=3 {
+        until(&gateway, "ready", async || ready(&gateway) == n).await;
+        edit(n);
+    }
+    until(&gateway, "ready again", async || ready(&gateway) == 4).await;
+    edit(4);
     until(&gateway, "told", async || gateway.output().contains("several restarts in a row")).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(ready(&gateway), 4);
@@ -183,9 +202,11 @@ async fn sigusr1_restarts_where_it_is_allowed_and_a_loop_is_left() {
     assert_eq!(gateway.wait(SOON).await.code(), Some(0));
 }
 
-/// No connect is refused while the process starts anew: the sockets go on listening.
+/// No connect is refused while the process starts anew, again and again: the sockets go on listening. Memory and open files stay as
+/// they are. `OPENCLAW_TEST_RESTARTS` says how often.
 #[tokio::test]
 async fn no_connect_is_refused_while_it_restarts() {
+    let times = from_env("OPENCLAW_TEST_RESTARTS", 30);
     let gateway = Gateway::start(config(json!({ "commands": { "restart": true } })), &[]).await;
     let (stop, connects) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let (port, stopped, counted) = (gateway.port, stop.clone(), connects.clone());
@@ -196,13 +217,40 @@ async fn no_connect_is_refused_while_it_restarts() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     });
-    for n in 1..=3 {
+    let mut warm = None;
+    for n in 1..=times {
         gateway.signal(Signal::USR1);
-        until(&gateway, "ready again", async || gateway.output().matches("ready after").count() == n + 1).await;
+        until(&gateway, "ready again", async || ready(&gateway) == n + 1).await;
+        if n == times / 3 {
+            warm = Some((memory(&gateway), files(&gateway)));
+        }
     }
+    let ((memory_before, files_before), (memory, files)) = (warm.unwrap(), (memory(&gateway), files(&gateway)));
+    println!(
+        "{times} restarts, {} connects: {memory_before} -> {memory} kB, {files_before} -> {files} files",
+        connects.load(Ordering::Relaxed)
+    );
+    assert!(memory < memory_before + 8 * 1024, "{memory_before} -> {memory} kB");
+    assert!(files < files_before + 50, "{files_before} -> {files}");
     stop.store(true, Ordering::Relaxed);
     connecting.await.unwrap();
     assert!(connects.load(Ordering::Relaxed) > 20, "{connects:?}");
+}
+
+fn from_env(name: &str, otherwise: usize) -> usize {
+    std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(otherwise)
+}
+
+/// Resident memory in kB.
+fn memory(gateway: &Gateway) -> usize {
+    let status = fs::read_to_string(format!("/proc/{}/status", gateway.pid())).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
+
+/// Open files, sockets included.
+fn files(gateway: &Gateway) -> usize {
+    fs::read_dir(format!("/proc/{}/fd", gateway.pid())).map_or(0, Iterator::count)
 }
 
 /// A changed channel begins anew alone: another bot polls, the old one does not any more, and connections stay.
@@ -242,30 +290,47 @@ async fn f08_a_changed_channel_begins_anew_alone() {
     assert_eq!(client.until(|f| f["id"] == "h").await.1["ok"], true);
 }
 
-/// 100 requests a second while the file changes every 200 ms: none fails, and the last edit is in force.
-#[tokio::test]
+/// 1,000 requests a second while the file changes every 200 ms: none fails, no edit has two effects, the last one is in force, and
+/// memory is flat. `OPENCLAW_TEST_EDITS` says how many edits.
+#[tokio::test(flavor = "multi_thread")]
 async fn requests_go_on_while_the_file_changes() {
+    let edits = from_env("OPENCLAW_TEST_EDITS", 25);
     let gateway = Gateway::start(config(json!({})), &[]).await;
     let stop = Arc::new(AtomicBool::new(false));
-    let (port, stopped) = (gateway.port, stop.clone());
-    let asking = tokio::spawn(async move {
+    let ask = |port, stopped: Arc<AtomicBool>| async move {
         let (mut client, _) = RawClient::hello(port, TOKEN, &["operator.read"]).await;
-        let mut n = 0;
+        let begun = Instant::now();
+        let mut n = 0_u32;
         while !stopped.load(Ordering::Relaxed) {
             n += 1;
             let id = n.to_string();
             client.send(&json!({ "type": "req", "id": id, "method": "agents.list", "params": {} })).await;
             let answer = client.until(|f| f["type"] == "res" && f["id"] == id.as_str()).await.1;
             assert_eq!(answer["ok"], true, "{answer}");
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            // Each of the four keeps its pace.
+            tokio::time::sleep((Duration::from_millis(4) * n).saturating_sub(begun.elapsed())).await;
         }
-        n
-    });
-    for n in 0..25 {
+        f64::from(n) / begun.elapsed().as_secs_f64()
+    };
+    let asking: Vec<_> = (0..4).map(|_| tokio::spawn(ask(gateway.port, stop.clone()))).collect();
+    let mut warm = 0;
+    for n in 0..edits {
         write(&gateway, &if n % 2 == 0 { two_agents() } else { config(json!({})) }.to_string());
         tokio::time::sleep(Duration::from_millis(200)).await;
+        if n == edits / 3 {
+            warm = memory(&gateway);
+        }
     }
-    until(&gateway, "the last edit", async || agents(&gateway).await == ["main", "second"]).await;
+    let last: &[&str] = if edits % 2 == 1 { &["main", "second"] } else { &["main"] };
+    until(&gateway, "the last edit", async || agents(&gateway).await == last).await;
     stop.store(true, Ordering::Relaxed);
-    assert!(asking.await.unwrap() > 100);
+    let mut rate = 0.0;
+    for task in asking {
+        rate += task.await.unwrap();
+    }
+    let taken = gateway.output().matches("the configuration has changed").count();
+    let now = memory(&gateway);
+    println!("{rate:.0} requests a second, {edits} edits, {taken} taken over, {warm} -> {now} kB");
+    assert!(taken >= 1 && taken <= edits, "{taken} of {edits}");
+    assert!(now < warm + 8 * 1024, "{warm} -> {now} kB");
 }

@@ -319,6 +319,13 @@ pub enum ConfigCommand {
         /// Where
         path: String,
     },
+    /// Change the file in your editor ($VISUAL, $EDITOR); it is checked before it takes the file's place
+    Edit,
+    /// Print what differs from another file, and what each difference takes
+    Diff {
+        /// The file as it was before its last change when left out
+        other: Option<PathBuf>,
+    },
     /// List every problem of the file
     Validate,
     /// Print where the file is

@@ -2,10 +2,11 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // it may lie outside the state directory
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, TryLockError},
     io::{self, Read as _, Write as _},
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use openclaw_config::{Loaded, Problem};
@@ -83,6 +84,44 @@ pub fn replace(path: &Path, text: &str) -> Result<(), Failure> {
     write().map_err(|e| Failure::Runtime(format!("cannot write the configuration {}: {e}", path.display())))
 }
 
+/// Changes the file under the lock that every program of ours takes which writes it: `change` is given its text (none: there is no
+/// file) and gives the new one, or none to leave it.
+///
+/// # Errors
+/// What `change` says; Temporary when another program keeps the lock; Runtime when the disk refuses. The file is as it was.
+pub fn change<T>(
+    path: &Path,
+    change: impl FnOnce(Option<&str>) -> Result<(Option<String>, T), Failure>,
+) -> Result<T, Failure> {
+    let _lock = lock(path)?;
+    let (new, result) = change(read(path)?.as_deref())?;
+    if let Some(text) = new {
+        replace(path, &text)?;
+    }
+    Ok(result)
+}
+
+/// The lock of whoever writes the file: on its directory, so that nothing lies about. Where the system has no such locks, the
+/// check of what was read before remains.
+fn lock(path: &Path) -> Result<Option<File>, Failure> {
+    /// Another writer is done sooner than this.
+    const TRIES: usize = 250;
+    const PAUSE: Duration = Duration::from_millis(20);
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let fail = |e: io::Error| Failure::Runtime(format!("cannot write the configuration {}: {e}", path.display()));
+    make_parent(&target).map_err(fail)?;
+    let Some(dir) = target.parent().and_then(|dir| File::open(dir).ok()) else { return Ok(None) };
+    for _ in 0..TRIES {
+        match dir.try_lock() {
+            Ok(()) => return Ok(Some(dir)),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(PAUSE),
+            Err(TryLockError::Error(_)) => return Ok(None),
+        }
+    }
+    let text = format!("another program is writing the configuration {}; try again", path.display());
+    Err(Failure::Temporary(text))
+}
+
 /// Writes the file if there is none. False when there is one.
 ///
 /// # Errors
@@ -154,6 +193,25 @@ mod tests {
         replace(&path, "{a:1}").unwrap();
         assert_eq!(fs::read_to_string(&victim).unwrap(), "v");
         assert_eq!(fs::read_to_string(dir.path().join("openclaw.json.bak")).unwrap(), "{}");
+    }
+
+    /// Of many that count one up at once, none is lost.
+    #[test]
+    fn d21_two_writers_take_turns() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("openclaw.json");
+        fs::write(&path, "0").unwrap();
+        let count = || {
+            for _ in 0..20 {
+                let more = |old: Option<&str>| Ok((Some((old.unwrap().parse::<u32>().unwrap() + 1).to_string()), ()));
+                change(&path, more).unwrap();
+            }
+        };
+        std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(count))));
+        assert_eq!(read(&path).unwrap().as_deref(), Some("80"));
+        let kept: Result<(), Failure> = change(&path, |_| Err(Failure::Config("no".into())));
+        assert_eq!((kept.unwrap_err().code(), read(&path).unwrap().as_deref()), (78, Some("80")));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "the file and its backup");
     }
 
     #[test]

@@ -6,11 +6,12 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use openclaw_config::{Config, Loaded, secrets_in};
+use openclaw_config::{Config, Loaded, read_value, secrets_in};
 use openclaw_platform::sync::LockExt as _;
-use openclaw_server::ConfigSource;
+use openclaw_server::{ConfigSource, options::ChangeFile};
 
 use crate::{
+    config_around::Around,
     config_file::{self, State},
     config_stamp,
     gateway_plan::unused,
@@ -27,8 +28,8 @@ pub struct ConfigWatch {
     hide: Box<dyn Fn(&str) + Send + Sync>,
     /// Files of working directories that may be sent.
     media: Arc<MediaRoots>,
-    /// The files that were included when it was read last.
-    included: Mutex<Vec<PathBuf>>,
+    /// What was read last that can be used.
+    last: Mutex<Arc<Loaded>>,
 }
 
 impl ConfigWatch {
@@ -39,14 +40,20 @@ impl ConfigWatch {
         media: Arc<MediaRoots>,
         hide: impl Fn(&str) + Send + Sync + 'static,
     ) -> Arc<Self> {
-        let included = Mutex::new(first.files.iter().map(PathBuf::from).collect());
-        Arc::new(Self { session, hide: Box::new(hide), media, included })
+        let last = Mutex::new(Arc::new(first.clone()));
+        Arc::new(Self { session, hide: Box::new(hide), media, last })
+    }
+
+    /// What was read last that can be used, whatever the file says now.
+    pub fn last(&self) -> Arc<Loaded> {
+        self.last.locked().clone()
     }
 }
 
 impl ConfigSource for ConfigWatch {
     fn stamp(&self) -> u64 {
-        config_stamp::of(&self.session.paths.config, &self.included.locked())
+        let included: Vec<PathBuf> = self.last().files.iter().map(PathBuf::from).collect();
+        config_stamp::of(&self.session.paths.config, &included)
     }
 
     fn read(&self) -> Result<Loaded, String> {
@@ -61,7 +68,7 @@ impl ConfigSource for ConfigWatch {
                 for secret in secrets_in(&loaded.value).iter().chain(&loaded.secrets) {
                     (self.hide)(secret);
                 }
-                *self.included.locked() = loaded.files.iter().map(PathBuf::from).collect();
+                *self.last.locked() = Arc::new((*loaded).clone());
                 let mut loaded = *loaded;
                 // As a start tells it.
                 let lost = sandbox::told(&self.session.paths, &loaded).into_iter().filter(|finding| !finding.is_there);
@@ -82,6 +89,18 @@ impl ConfigSource for ConfigWatch {
         let all = workspaces::all(&self.session.paths, config);
         workspaces::make_all(&all);
         self.media.open(all.into_iter().map(|(_, dir)| dir));
+    }
+
+    fn change(&self, change: &mut ChangeFile<'_>) -> Result<(), String> {
+        let around = Around(&self.session);
+        let written = config_file::change(&self.session.paths.config, |old| {
+            let new = change(old, &around);
+            // Before anybody says a word of it.
+            let value = new.as_deref().and_then(|text| read_value(text).ok());
+            value.iter().flat_map(secrets_in).for_each(|secret| (self.hide)(&secret));
+            Ok((new, ()))
+        });
+        written.map_err(|failure| failure.to_string())
     }
 }
 

@@ -46,11 +46,6 @@ impl Env {
         self.get(name).is_some_and(|v| matches!(v.to_ascii_lowercase().as_str(), "1" | "true" | "yes" | "on"))
     }
 
-    /// For `${NAME}` in the configuration.
-    pub fn lookup(&self) -> impl Fn(&str) -> Option<String> + '_ {
-        |name| self.get(name).map(str::to_owned)
-    }
-
     /// The values of all variables whose names say that they are secret.
     pub fn secrets(&self) -> Vec<String> {
         // A working directory is no password.

@@ -57,6 +57,8 @@ pub struct Plan {
     pub loaded: Arc<Loaded>,
     /// The version of the file that this was.
     pub stamp: u64,
+    /// The file says something else now, which cannot be used.
+    pub is_fallback: bool,
     /// Every secret known, for the log to hide.
     secrets: Vec<String>,
 }
@@ -82,6 +84,21 @@ impl Plan {
         let included: Vec<PathBuf> = loaded.files.iter().map(PathBuf::from).collect();
         let is_alone = included.is_empty();
         let stamp = if is_alone { before } else { config_stamp::of(&paths.config, &included) };
+        Self::of(session, args, loaded, stamp, exists)
+    }
+
+    /// Of a file that was read before, when it was the version `stamp`.
+    ///
+    /// # Errors
+    /// As for [`Plan::make`].
+    pub fn of(
+        session: &Session,
+        args: &RunArgs,
+        loaded: Arc<Loaded>,
+        stamp: u64,
+        exists: bool,
+    ) -> Result<Self, Failure> {
+        let paths = &session.paths;
         let Loaded { config, value, mut warnings, secrets: found, .. } = (*loaded).clone();
         if !args.allow_unconfigured {
             // What was left out of the file may be why.
@@ -131,8 +148,16 @@ impl Plan {
             warnings,
             loaded,
             stamp,
+            is_fallback: false,
             secrets,
         })
+    }
+
+    /// The same, in place of a file that cannot be used.
+    #[must_use]
+    pub fn fallback(mut self) -> Self {
+        self.is_fallback = true;
+        self
     }
 
     /// Every secret that this start knows.

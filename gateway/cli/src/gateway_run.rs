@@ -17,7 +17,8 @@ use openclaw_platform::{
     sync::LockExt as _,
 };
 use openclaw_server::{
-    Control, HostInfo, Listening, ServeError, ServerOptions, Watched, options::OwnSecrets, store::StoreError,
+    Control, HostInfo, Listening, Restarted, ServeError, ServerOptions, Stopped, Watched, options::OwnSecrets,
+    store::StoreError,
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -101,9 +102,13 @@ async fn serve(
     loop {
         let (port, source) = (plan.port, plan.port_source.as_str());
         make_workspaces(&plan.workspaces)?;
+        let watching = log.clone();
+        let media = media_roots(session, &plan);
+        let hide = move |secret: &str| watching.hide(secret);
+        let watch = ConfigWatch::new(session.clone(), &plan.loaded, media.clone(), hide);
         let options = ServerOptions {
             calm: restarts.calm(OsClock.mono()),
-            ..options(session, args, plan.clone(), log_file.clone(), log.clone())
+            ..options(session, args, plan.clone(), (watch.clone(), media), log_file.clone(), log.clone())
         };
         let (ready, bound) = oneshot::channel();
         let platform = Platform { processes: plan.processes.clone(), ..platform.clone() };
@@ -132,14 +137,14 @@ async fn serve(
             ended = server => ended,
             never = announce => never,
         };
-        match ended {
-            Ok(stopped) if stopped.restart => {}
+        let who = match ended {
+            Ok(Stopped { restart: Some(who), .. }) => who,
             Ok(_) => return Ok(()),
             Err(error) => return Err(told(session, port, error)),
-        }
-        restarts.another(OsClock.mono());
+        };
+        restarts.another(OsClock.mono(), who == Restarted::Asked && !plan.is_fallback);
         elapsed = Box::new(stopwatch());
-        plan = again(session, args, plan, &log);
+        plan = again(session, args, plan, watch.last(), &log);
         if listening.addresses() != plan.listen && !is_same(&listening.addresses(), &plan.listen) {
             // The old sockets are closed only when the new ones are there, unless they are in their way.
             listening = match Listening::on(&platform, &plan.listen).await {
@@ -154,8 +159,13 @@ async fn serve(
 }
 
 /// The plan of the next start in this process: that of the file as it is now, or the last good one.
-fn again(session: &Session, args: &RunArgs, last: Plan, log: &LogGuard) -> Plan {
-    match Plan::make(session, args) {
+fn again(session: &Session, args: &RunArgs, last: Plan, good: Arc<Loaded>, log: &LogGuard) -> Plan {
+    let made = Plan::make(session, args).or_else(|failure| {
+        tracing::error!("the configuration cannot be used, the last good one stays in force: {failure}");
+        // What was taken over since the start counts, and not what that start had read.
+        Plan::of(session, args, good, last.stamp, true).map(Plan::fallback)
+    });
+    match made {
         Ok(plan) => {
             plan.secrets().iter().for_each(|secret| log.hide(secret));
             for warning in plan.warnings.iter().filter(|warning| !last.warnings.contains(warning)) {
@@ -164,8 +174,8 @@ fn again(session: &Session, args: &RunArgs, last: Plan, log: &LogGuard) -> Plan 
             plan
         }
         Err(failure) => {
-            tracing::error!("the configuration cannot be used, the last good one stays in force: {failure}");
-            last
+            tracing::error!("it cannot be started with, either: {failure}");
+            last.fallback()
         }
     }
 }
@@ -175,7 +185,8 @@ fn is_same(have: &[SocketAddr], wanted: &[SocketAddr]) -> bool {
     have.first() == wanted.first() && have.iter().all(|addr| wanted.contains(addr))
 }
 
-/// When this process began anew.
+/// When this process began anew by itself. Whoever orders a restart of a gateway that is as its file says breaks no rule, however
+/// often.
 #[derive(Default)]
 struct Restarts(VecDeque<Mono>);
 
@@ -185,7 +196,11 @@ impl Restarts {
     /// ... this time are a loop, which is left by staying up for as long.
     const LOOP: Duration = Duration::from_mins(1);
 
-    fn another(&mut self, now: Mono) {
+    fn another(&mut self, now: Mono, is_healthy: bool) {
+        if is_healthy {
+            self.0.clear();
+            return;
+        }
         self.0.push_back(now);
         if self.0.len() > Self::MANY {
             self.0.pop_front();
@@ -246,12 +261,21 @@ fn make_workspaces(all: &[(String, PathBuf)]) -> Result<(), Failure> {
     Ok(())
 }
 
-fn options(session: &Session, args: &RunArgs, plan: Plan, log_file: Option<String>, log: LogGuard) -> ServerOptions {
-    let (learned, watching) = (log.clone(), log.clone());
+fn media_roots(session: &Session, plan: &Plan) -> Arc<MediaRoots> {
+    let (paths, roots) = (&session.paths, plan.workspaces.iter().map(|(_, dir)| dir.clone()));
+    Arc::new(MediaRoots::new(&paths.home, &paths.state_dir, roots, &plan.protected))
+}
+
+fn options(
+    session: &Session,
+    args: &RunArgs,
+    plan: Plan,
+    (source, media): (Arc<ConfigWatch>, Arc<MediaRoots>),
+    log_file: Option<String>,
+    log: LogGuard,
+) -> ServerOptions {
+    let learned = log.clone();
     let paths = session.paths.clone();
-    let roots = plan.workspaces.iter().map(|(_, dir)| dir.clone());
-    let media = Arc::new(MediaRoots::new(&paths.home, &paths.state_dir, roots, &plan.protected));
-    let source = ConfigWatch::new(session.clone(), &plan.loaded, media.clone(), move |secret| watching.hide(secret));
     let first = Loaded { warnings: plan.warnings.clone(), ..(*plan.loaded).clone() };
     let watched = Watched { source, first: Arc::new(first), stamp: plan.stamp };
     let auth_file = AuthFile::new(session.clone(), args.clone(), move |secret| learned.hide(secret));
@@ -287,6 +311,7 @@ fn options(session: &Session, args: &RunArgs, plan: Plan, log_file: Option<Strin
         masker,
         channel_tokens: TABLE.iter().filter_map(|f| Some((f.id, session.env.secret(f.variable?)?))).collect(),
         log_file,
+        pid: std::process::id(),
     }
 }
 

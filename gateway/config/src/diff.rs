@@ -204,10 +204,15 @@ fn compare(old: &Value, new: &Value, path: &Path, changed: &mut Vec<Change>) {
     }
 }
 
+/// What a change of the value at `path` takes, when nothing stands below it.
+pub fn effect_of(path: &Path) -> Effect {
+    own_row(path).map_or(Effect::Restart, |row| in_force(row.class, path))
+}
+
 /// What a change at `path` takes. It may be a whole object or list: rows below it count as well, as far as one of the two values
 /// has something there (an agent that comes without a working directory of its own changes none).
 fn effect(path: &Path, values: &[&Value]) -> Effect {
-    let own = own_row(path).map_or(Effect::Restart, |row| in_force(row.class, path));
+    let own = effect_of(path);
     let depth = path.segments().len();
     let is_there = |row: &&Row| {
         let rest: Vec<&str> = steps(row.path).skip(depth).collect();

@@ -174,7 +174,7 @@ mod tests {
         assert_eq!(problems, ["s.b.a.$include: a includes itself"]);
         let (value, _, problems) = run("{s: {$include: ['nope', 'bad'], k: 1}}", &files);
         assert_eq!(value, json!({"s": {"k": 1}}));
-        assert!(problems[0].contains("nope is not there") && problems[1].contains("bad: line 1"), "{problems:?}");
+        assert!(problems[0].contains("nope is not there") && problems[1].contains("bad: line 2"), "{problems:?}");
         assert!(run("{$include: 5}", &[]).2[0].starts_with("$include: expected the name"));
     }
 }

@@ -3,9 +3,10 @@
 use serde_json::Value;
 
 use crate::{
-    Config, Problem, check,
+    Config, Outside, Problem, check, include,
+    normal::normalise,
     path::Path,
-    read_value,
+    read_value, secret_ref,
     typed::{markers, typed},
     vars::Variables,
 };
@@ -31,9 +32,21 @@ pub struct Loaded {
 /// # Errors
 /// All problems, each with its path; for a syntax error one problem with line and column.
 pub fn parse(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Vec<Problem>> {
+    strict(text, &env)
+}
+
+/// The same with the files that it includes and the secrets that stand elsewhere.
+///
+/// # Errors
+/// As [`parse`].
+pub fn strict(text: &str, outside: &dyn Outside) -> Result<Loaded, Vec<Problem>> {
     let mut value = read_value(text).map_err(|p| vec![p])?;
-    let mut problems = vec![];
-    Variables::new(&value.clone(), env).substitute(&mut value, &Path::default(), &mut problems);
+    let (mut problems, mut notes) = (vec![], vec![]);
+    let files = include::resolve(&mut value, outside, &mut problems);
+    normalise(&mut value, &mut notes);
+    let variable = |name: &str| outside.variable(name);
+    Variables::new(&value.clone(), &variable).substitute(&mut value, &Path::default(), &mut problems);
+    problems.extend(secret_ref::resolve(&mut value, outside).into_iter().map(|(path, why)| Problem::at(&path, why)));
     match typed(&value) {
         Ok(config) => {
             // A rule that an unreplaced `${NAME}` breaks says nothing new.
@@ -50,5 +63,5 @@ pub fn parse(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded,
     let mut config = typed(&value)?;
     config.lower_ids();
     let warnings = check::warnings(&config);
-    Ok(Loaded { config, value, warnings, files: vec![], secrets: vec![] })
+    Ok(Loaded { config, value, warnings, files, secrets: vec![] })
 }

@@ -1,6 +1,6 @@
 //! Which values are secrets, by where they stand and by their shape; and their replacement (D17, S17, S34).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jsonc_parser::{
     CollectOptions, CommentCollectionStrategy,
@@ -267,15 +267,36 @@ fn redact_node(node: &CstNode, place: Place<'_>, known: &Masker) {
     }
 }
 
-fn without_secrets_in_comments(text: &str, known: &Masker) -> Option<String> {
+/// `new` with the comments of `old` wherever one stands as [`redacted_text`] showed it (D17). `None` when either cannot be read.
+pub(crate) fn comments_restored(new: &str, old: &str) -> Option<String> {
+    let known = Masker::new(own_secrets_in(&crate::read_value(old).ok()?));
+    let masked = comments(old)?.into_iter().filter_map(|(start, end)| {
+        let whole = &old[start..end];
+        let shown = known.mask(whole).into_owned();
+        (shown != whole).then_some((shown, whole))
+    });
+    let masked: BTreeMap<String, &str> = masked.collect();
+    let mut out = new.to_owned();
+    for (start, end) in comments(new)?.into_iter().rev() {
+        if let Some(whole) = masked.get(&new[start..end]) {
+            out.replace_range(start..end, whole);
+        }
+    }
+    Some(out)
+}
+
+/// Where the comments of a text are, bytes, in order.
+fn comments(text: &str) -> Option<BTreeSet<(usize, usize)>> {
     let collect = CollectOptions { comments: CommentCollectionStrategy::Separate, tokens: false };
     let parsed = jsonc_parser::parse_to_ast(text, &collect, &crate::edit::OPTIONS).ok()?;
     let comments = parsed.comments.unwrap_or_default();
     // One comment may be listed at both of its sides.
-    let spans: BTreeSet<(usize, usize)> =
-        comments.values().flat_map(|list| list.iter().map(|c| (c.range().start, c.range().end))).collect();
+    Some(comments.values().flat_map(|list| list.iter().map(|c| (c.range().start, c.range().end))).collect())
+}
+
+fn without_secrets_in_comments(text: &str, known: &Masker) -> Option<String> {
     let mut out = text.to_owned();
-    for (start, end) in spans.into_iter().rev() {
+    for (start, end) in comments(text)?.into_iter().rev() {
         let masked = known.mask(&text[start..end]).into_owned();
         out.replace_range(start..end, &masked);
     }

@@ -39,6 +39,12 @@ pub(crate) fn read_last(text: &str) -> Result<(Value, Vec<String>), Problem> {
         let position = e.position();
         let full = e.to_string();
         let bare = position.map_or(full.as_str(), |p| full.strip_suffix(&format!(" at {p}")).unwrap_or(&full));
+        if bare.starts_with("EOF") {
+            // The reader names where it began to read what is not whole.
+            let (lines, last) = (text.lines().count(), text.lines().last().unwrap_or_default());
+            let message = format!("the file ends in the middle of something ({bare})");
+            return problem(message, Some(lines), Some(last.chars().count() + 1));
+        }
         problem(bare.to_owned(), position.map(|p| p.line + 1), position.map(|p| p.column + 1))
     })?;
     Ok((value, twice))

@@ -137,6 +137,10 @@ methods! {
     BackupCreate "backup.create" Admin true (p::Empty) -> p::BackupCreate, "Writes a whole copy of the state database below the state directory.";
     LogsTail "logs.tail" Read true (p::LogsTailParams) -> p::LogsTail, "Lines of the log file.";
     ConfigGet "config.get" Admin true (p::Empty) -> p::ConfigGet, "The configuration, secrets redacted.";
+    ConfigSet "config.set" Admin true (p::ConfigSetParams) -> p::ConfigSet, "Puts another configuration file in the place of this one.";
+    ConfigPatch "config.patch" Admin true (p::ConfigApplyParams) -> p::ConfigApply, "Changes parts of the configuration file and restarts.";
+    ConfigApply "config.apply" Admin true (p::ConfigApplyParams) -> p::ConfigApply, "Puts another configuration file in place and restarts.";
+    ConfigSchema "config.schema" Admin true (p::Empty) -> p::ConfigSchema, "Every key of the configuration, for forms.";
     NodeListAll "node.list" Read true (p::Empty) -> n::NodeList, "Connected and paired nodes.";
     NodeDescribe "node.describe" Read true (n::NodeIdParams) -> n::NodeEntry, "One node.";
     NodeRename "node.rename" Pairing true (n::NodeRenameParams) -> n::NodeRename, "Names a node.";

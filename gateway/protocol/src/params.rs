@@ -610,6 +610,28 @@ wire! { /// The configuration file, secrets replaced by a marker (D17).
 }
 wire! { /// A problem and where.
 ConfigIssue { path: String, message: String, } }
+wire! { /// The whole file, JSON5, in place of the one whose hash `config.get` gave.
+ConfigSetParams { raw: NonEmpty, ; base_hash: NonEmpty, } }
+wire! { /// The file is written: what it says, secrets replaced by a marker, and what names this version.
+ConfigSet { ok: bool, path: String, config: Value, hash: String, } }
+wire! { /// As for `config.set`, for `config.patch` an object that is laid over the file; then a restart, of which a session is told.
+    ConfigApplyParams {
+        raw: NonEmpty,
+        ;
+        base_hash: NonEmpty,
+        session_key: String,
+        note: String,
+        restart_delay_ms: Count,
+    }
+}
+wire! { /// The file is written, and the gateway restarts.
+ConfigApply { ok: bool, path: String, config: Value, hash: String, restart: ConfigRestart, sentinel: ConfigSentinel, } }
+wire! { /// A restart in this process, after `delay_ms` milliseconds.
+ConfigRestart { ok: bool, pid: u64, signal: String, delay_ms: u64, reason: String, mode: String, } }
+wire! { /// What the restart will tell, and the file that keeps it until then; none when it could not be kept.
+ConfigSentinel { path: Option<String>, payload: Value, } }
+wire! { /// Every key of the file: as JSON Schema, and as hints for a form, by path.
+ConfigSchema { schema: Value, ui_hints: serde_json::Map<String, Value>, version: String, generated_at: String, } }
 
 /// `system-presence` answers with the bare list.
 pub type PresenceList = Vec<Presence>;

@@ -16,7 +16,6 @@ use openclaw_protocol::{
     approvals::{
         Decision, ExecApprovalAsk, ExecApprovalFile, ExecApprovalOutcome, ExecApprovalRequested, ExecApprovalResolved,
     },
-    error::ErrorShape,
     event::{EXEC_APPROVAL_REQUESTED, EXEC_APPROVAL_RESOLVED},
     wire::Dict,
 };
@@ -160,6 +159,23 @@ pub enum Unusable {
     Mismatch,
 }
 
+/// Why a question is not put to people, or not decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// One of this id waits already.
+    #[error("approval id already pending")]
+    Pending,
+    /// Too many wait.
+    #[error("too many approvals wait for a decision")]
+    Full,
+    /// Nothing of this id waits.
+    #[error("unknown approval id")]
+    Unknown,
+    /// Who asked says yes (S25).
+    #[error("who asked for an approval may deny it and not give it: let another device decide")]
+    Own,
+}
+
 /// The questions that wait and the answers that can still be used.
 pub struct Approvals {
     state: Mutex<State>,
@@ -234,13 +250,13 @@ impl Approvals {
     /// Asks those who may decide, and waits. Who decides and the deadline race for the question: exactly one gets it.
     ///
     /// # Errors
-    /// INVALID_REQUEST when the id is taken, UNAVAILABLE when too many questions wait.
+    /// [`Refused::Pending`], [`Refused::Full`].
     pub async fn ask(
         &self,
         id: Option<String>,
         question: Question,
         timeout: Duration,
-    ) -> Result<ExecApprovalOutcome, ErrorShape> {
+    ) -> Result<ExecApprovalOutcome, Refused> {
         let timeout = timeout.min(APPROVAL_MAX);
         let id = id.unwrap_or_else(|| self.entropy.uuid());
         let created_at_ms = self.clock.wall();
@@ -254,10 +270,10 @@ impl Approvals {
             let order = self.events.ordered();
             let mut state = self.lock();
             if state.pending.contains_key(&id) {
-                return Err(ErrorShape::invalid("APPROVAL_PENDING", "approval id already pending"));
+                return Err(Refused::Pending);
             }
             if state.pending.len() >= APPROVALS {
-                return Err(ErrorShape::unavailable("BUSY", "too many approvals wait for a decision").retry(Some(5000)));
+                return Err(Refused::Full);
             }
             // An older approval with this id is not what is asked about now.
             state.grants.remove(&id);
@@ -286,19 +302,17 @@ impl Approvals {
     /// Decides a question; the event comes before every answer.
     ///
     /// # Errors
-    /// INVALID_REQUEST when nothing of this id waits, or when who asked says yes (S25): then it goes on waiting.
-    pub fn resolve(&self, id: &str, decision: Decision, by: Decider<'_>) -> Result<(), ErrorShape> {
+    /// [`Refused::Unknown`]; [`Refused::Own`]: then it goes on waiting.
+    pub fn resolve(&self, id: &str, decision: Decision, by: Decider<'_>) -> Result<(), Refused> {
         let order = self.events.ordered();
         let pending = {
             let mut state = self.lock();
-            let unknown = || ErrorShape::invalid("UNKNOWN_APPROVAL", "unknown approval id");
-            let asked_by = state.pending.get(id).ok_or_else(unknown)?.asked_by.as_deref();
+            let asked_by = state.pending.get(id).ok_or(Refused::Unknown)?.asked_by.as_deref();
             if asked_by == Some(by.identity) && decision != Decision::Deny {
                 self.probe.sometimes("approvals.own_refused");
-                let text = "who asked for an approval may deny it and not give it: let another device decide";
-                return Err(ErrorShape::invalid("OWN_APPROVAL", text));
+                return Err(Refused::Own);
             }
-            state.pending.remove(id).ok_or_else(unknown)?
+            state.pending.remove(id).ok_or(Refused::Unknown)?
         };
         let until = self.clock.mono() + APPROVAL_TTL;
         if decision != Decision::Deny

@@ -7,6 +7,7 @@ mod forwarded;
 mod limiter;
 mod origin;
 mod password;
+mod refused;
 mod tailscale;
 mod turns;
 
@@ -14,5 +15,6 @@ pub use credential::{Admission, Allowances, Credentials, Via, same_secret};
 pub use limiter::{FailureLimiter, network_of};
 pub use origin::{Machine, Origin, ServeClaim};
 pub use password::{PasswordError, Passwords, hash_password, is_hash};
+pub use refused::Refused;
 pub use tailscale::Tailscale;
 pub use turns::{Turn, Turns};

@@ -2,10 +2,30 @@
 //! their turn (F55).
 
 use openclaw_platform::{Spawner, SpawnerExt as _, sync::Arc};
-use openclaw_protocol::error::ErrorShape;
 use tokio::sync::Semaphore;
 
-use crate::{failure::Failure, limits::BULK_READS};
+use crate::{
+    lifecycle::Stopping,
+    limits::BULK_READS,
+    store::{Broken, StoreError},
+};
+
+/// Why a large read gave nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotRead {
+    /// The gateway stops.
+    #[error(transparent)]
+    Stopping(#[from] Stopping),
+    /// The database cannot be read.
+    #[error(transparent)]
+    Store(#[from] Broken),
+}
+
+impl From<StoreError> for NotRead {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error.into())
+    }
+}
 
 /// Places for slices of large reads.
 pub struct BulkReads {
@@ -22,13 +42,13 @@ impl BulkReads {
     /// Runs a part of a read where it may block. Slices of all who read take turns.
     ///
     /// # Errors
-    /// Those of `work`; UNAVAILABLE when the gateway stops.
-    pub async fn slice<T: Send + 'static>(
+    /// Those of `work`; [`Stopping`].
+    pub async fn slice<T: Send + 'static, E: From<Stopping> + Send + 'static>(
         &self,
-        work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-    ) -> Result<T, Failure> {
+        work: impl FnOnce() -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E> {
         let _place = self.places.acquire().await;
         let read = self.tasks.blocking(work).await;
-        read.unwrap_or_else(|| Err(ErrorShape::unavailable("SHUTTING_DOWN", "gateway is shutting down").into()))
+        read.unwrap_or_else(|| Err(Stopping.into()))
     }
 }

@@ -6,8 +6,10 @@ pub mod envelope;
 pub mod fetch;
 pub mod inbox;
 pub mod media;
+mod not_enclosed;
 mod pending;
 mod received;
+mod unreachable;
 
 use std::{
     collections::BTreeMap,
@@ -25,10 +27,7 @@ use openclaw_platform::{
     Millis, Platform, Spawner, SpawnerExt as _,
     sync::{LockExt as _, RwLock, RwLockExt as _},
 };
-use openclaw_protocol::{
-    error::{ErrorCode, ErrorShape},
-    params::{ChannelsStatus, LinkChannel},
-};
+use openclaw_protocol::params::{ChannelsStatus, LinkChannel};
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -40,7 +39,9 @@ use crate::{
     store::{Store, StoreError},
 };
 
+pub use not_enclosed::NotEnclosed;
 pub use pending::Pending;
+pub use unreachable::Unreachable;
 
 /// The accounts, and what arrived.
 pub struct Channels {
@@ -239,16 +240,15 @@ impl Channels {
     /// The account and the target that a route means.
     ///
     /// # Errors
-    /// INVALID_REQUEST for a bad channel or target, NOT_LINKED.
-    pub fn resolve(&self, route: &Route) -> Result<(Arc<dyn Channel>, Target), ErrorShape> {
+    /// [`Unreachable`].
+    pub fn resolve(&self, route: &Route) -> Result<(Arc<dyn Channel>, Target), Unreachable> {
         let name = route.channel.as_str();
         let Some(channel) = self.account(name, Some(&route.account_id)) else {
-            return Err(ErrorShape::invalid("UNSUPPORTED_CHANNEL", format!("unsupported channel: {name}")));
+            return Err(Unreachable::NoAccount(name.to_owned()));
         };
-        let to = channel.parse_target(&route.to).map_err(|e| ErrorShape::invalid("BAD_TARGET", e.to_string()))?;
+        let to = channel.parse_target(&route.to).map_err(|e| Unreachable::BadTarget(e.to_string()))?;
         if channel.is_linked() == Some(false) {
-            let text = format!("{} is not linked on this gateway", label(name));
-            return Err(ErrorShape::new(ErrorCode::NotLinked, "NOT_LINKED", text));
+            return Err(Unreachable::NotLinked(label(name).to_owned()));
         }
         Ok((channel, to))
     }
@@ -412,8 +412,7 @@ mod tests {
 
     fn refused(channels: &Channels, channel: &str, to: &str) -> String {
         let route = Route { channel: channel.into(), to: to.into(), account_id: String::new() };
-        let error = channels.resolve(&route).err().unwrap();
-        format!("{:?}: {}", error.code, error.message)
+        channels.resolve(&route).err().unwrap().to_string()
     }
 
     #[test]
@@ -425,7 +424,7 @@ mod tests {
         let row = &health.summaries["whatsapp"]["accounts"]["default"];
         let shown = [&row["linked"], &row["enabled"], &row["dmPolicy"], &row["accountId"]];
         assert_eq!(shown, [&json!(false), &json!(true), &json!("open"), &json!("default")]);
-        assert_eq!(refused(&there, "whatsapp", "+123"), "NotLinked: WhatsApp is not linked on this gateway");
+        assert_eq!(refused(&there, "whatsapp", "+123"), "WhatsApp is not linked on this gateway");
         assert!(refused(&there, "whatsapp", "ann").contains("requires target"));
         assert_eq!(there.usable().len() + there.pairings().len(), 0);
         let nowhere = channels("{channels:{whatsapp:{enabled:false}}}");

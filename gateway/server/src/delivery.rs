@@ -6,6 +6,8 @@
 //! takes up what an earlier process left, `orders` is what operators see and do.
 
 mod chat_queues;
+mod failed;
+mod not_sent;
 pub mod orders;
 pub mod outbound;
 mod recovery;
@@ -31,7 +33,6 @@ use openclaw_platform::{
     Clock, ClockExt as _, Entropy, EntropyExt as _, Mono, Platform, Probe, Spawner, SpawnerExt as _, Storage,
     sync::LockExt as _,
 };
-use openclaw_protocol::error::ErrorShape;
 use redb::WriteTransaction;
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -48,9 +49,10 @@ use crate::{
     sessions::{entry::Route, store::Sessions},
     settings::Settings,
     store::{Store, StoreError},
-    wire_error,
 };
 
+pub use failed::{NoPlace, NoRoom, NotKept, Reason, StillPending, Undelivered};
+pub use not_sent::NotSent;
 pub use recovery::{resume, start};
 pub use refused::Refused;
 
@@ -95,7 +97,7 @@ pub struct Delivery {
 struct Ledger {
     queues: ChatQueues,
     /// Who waits for the end of an outbound message.
-    waiting: BTreeMap<String, oneshot::Sender<Result<Delivered, ErrorShape>>>,
+    waiting: BTreeMap<String, oneshot::Sender<Result<Delivered, Undelivered>>>,
     dead: BTreeMap<String, DeadLetter>,
     /// Workers that are at work and not asleep until a message is due.
     busy: usize,
@@ -181,8 +183,8 @@ impl Delivery {
     /// Keeps the content of further files until the outbound message is gone.
     ///
     /// # Errors
-    /// UNAVAILABLE when it cannot be stored.
-    pub async fn enclose(&self, outbound: &mut OutboundMessage, media: Vec<Media>) -> Result<(), ErrorShape> {
+    /// [`NotKept`]: then none is.
+    pub async fn enclose(&self, outbound: &mut OutboundMessage, media: Vec<Media>) -> Result<(), NotKept> {
         for Media { name, mime, bytes } in media {
             let number = outbound.media.len();
             outbound.media.push(Attachment { name, mime, size: bytes.len() as u64 });
@@ -190,8 +192,7 @@ impl Delivery {
             let stored = self.tasks.blocking(move || storage.write_atomic(&file, &bytes)).await;
             if !matches!(stored, Some(Ok(()))) {
                 self.discard(outbound).await;
-                let text = "the media file cannot be kept in the state directory now";
-                return Err(wire_error::not_stored(text));
+                return Err(NotKept);
             }
         }
         Ok(())
@@ -212,20 +213,19 @@ impl Delivery {
     /// under way may go somewhat over it.
     ///
     /// # Errors
-    /// UNAVAILABLE while too many outbound messages wait.
-    pub fn has_room(&self, channel: &str, account: &str, chat: &str) -> Result<(), ErrorShape> {
+    /// [`NoRoom`] while too many outbound messages wait.
+    pub fn has_room(&self, channel: &str, account: &str, chat: &str) -> Result<(), NoRoom> {
         let (of_chat, of_account) = {
             let ledger = self.lock();
             (ledger.queues.waiting(channel, account, chat), ledger.queues.count(Some((channel, account))))
         };
-        let text = if of_chat >= OUTBOX_OF_CHAT {
-            format!("{of_chat} messages wait to be delivered to this chat: see openclaw delivery list")
+        if of_chat >= OUTBOX_OF_CHAT {
+            Err(NoRoom::Chat(of_chat))
         } else if of_account >= OUTBOX {
-            format!("{of_account} messages of this account wait to be delivered: see openclaw delivery list")
+            Err(NoRoom::Account(of_account))
         } else {
-            return Ok(());
-        };
-        Err(ErrorShape::unavailable("OUTBOX_FULL", text).retry(Some(5000)))
+            Ok(())
+        }
     }
 
     /// The permits of what is on its way at one time: each account has its own, and what has files others than texts, since
@@ -245,7 +245,7 @@ impl Delivery {
     }
 
     /// The end of an outbound message, for whoever waits for it; ask before it is dispatched.
-    pub fn expect(&self, outbound: &OutboundMessage) -> oneshot::Receiver<Result<Delivered, ErrorShape>> {
+    pub fn expect(&self, outbound: &OutboundMessage) -> oneshot::Receiver<Result<Delivered, Undelivered>> {
         let (sender, receiver) = oneshot::channel();
         self.lock().waiting.insert(outbound.id.clone(), sender);
         receiver
@@ -289,15 +289,13 @@ impl Delivery {
     /// An outbound message with an identity of its own, not stored yet. Every message to a chat is made here, in the name of `by`.
     ///
     /// # Errors
-    /// INVALID_REQUEST for a channel or target that is none, or that is not for `by` (S24, D48); NOT_LINKED.
-    pub fn compose(&self, by: &Principal, draft: Draft) -> Result<OutboundMessage, ErrorShape> {
+    /// [`NoPlace`].
+    pub fn compose(&self, by: &Principal, draft: Draft) -> Result<OutboundMessage, NoPlace> {
         let Draft { mut route, text, reply_to, cause } = draft;
         let (account, to) = self.channels.resolve(&route)?;
         account.account().clone_into(&mut route.account_id);
         let effect = Effect::Send(Some(&route));
-        if !rights::may(&self.settings.get(), by, effect) {
-            return Err(rights::refusal(by, effect));
-        }
+        rights::require(&self.settings.get(), by, effect)?;
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let now = self.clock.wall();
         Ok(OutboundMessage {
@@ -358,11 +356,4 @@ impl Delivery {
 
 fn chat_of(outbound: &OutboundMessage) -> ChatKey {
     (outbound.channel.clone(), outbound.account.clone(), outbound.to.chat.clone())
-}
-
-/// The answer to a request that has waited long enough; its message goes on.
-pub fn still_pending() -> ErrorShape {
-    let text = "the message waits to be delivered and goes out as soon as it can; ask again with the same \
-                idempotencyKey, or see openclaw delivery list";
-    ErrorShape::unavailable("DELIVERY_PENDING", text).retry(Some(10_000))
 }

@@ -20,11 +20,12 @@ use serde::Serialize;
 
 use crate::{
     bulk_reads::BulkReads,
-    failure::{Failure, unencodable},
+    failure::Failure,
     hub::Connection,
     lifecycle::Lifecycle,
     rights::{self, Effect},
     settings::Settings,
+    wire_error::unencodable,
 };
 
 /// What every call has, whichever method it is of.
@@ -51,10 +52,9 @@ impl Call {
     /// Refuses what the caller may not cause.
     ///
     /// # Errors
-    /// INVALID_REQUEST with MISSING_SCOPE.
-    pub fn require(&self, effect: Effect<'_>) -> Result<(), ErrorShape> {
-        let who = self.connection.principal();
-        if rights::may(&self.deps.settings.get(), &who, effect) { Ok(()) } else { Err(rights::refusal(&who, effect)) }
+    /// MISSING_SCOPE.
+    pub fn require(&self, effect: Effect<'_>) -> Result<(), rights::Refused> {
+        rights::require(&self.deps.settings.get(), &self.connection.principal(), effect)
     }
 
     /// Whose idempotency keys these are: the device's, else the shared credential's (D19).
@@ -211,8 +211,7 @@ fn allowed(call: &Call, name: &str) -> Result<(), ErrorShape> {
     }
     let scope = spec.map_or(openclaw_protocol::scope::Scope::Admin, |s| s.scope);
     if role == Role::Operator && !call.connection.scopes.allow(scope) {
-        let scope = scope.as_str();
-        return Err(ErrorShape::invalid("MISSING_SCOPE", format!("missing scope: {scope}")).with("scope", scope));
+        return Err(rights::Refused::Scope(scope).into());
     }
     if name == "connect" {
         let text = "connect is only valid as the first request";

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use openclaw_agent::exec::ApprovalsStore;
 use openclaw_platform::{Platform, SpawnerExt as _, sync::Arc};
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -14,6 +13,10 @@ use crate::{
     channels::{
         Channels, Receivers,
         media::{self, Attachments},
+    },
+    configuration::{
+        edits::{self, ConfigEdits},
+        look::ConfigLook,
     },
     delivery::{
         self, Delivery,
@@ -29,6 +32,7 @@ use crate::{
     idempotency::Idempotency,
     inbound::{
         self,
+        chat::{self, Chat},
         router::{self, Router},
     },
     lifecycle::Lifecycle,
@@ -41,6 +45,8 @@ use crate::{
     presence::{PresenceMap, PresenceTable},
     providers::Providers,
     reload::{self, Reload},
+    restart_note,
+    restarts::Restarts,
     runs::{self, Runs},
     schema,
     secrets::Secrets,
@@ -71,6 +77,8 @@ pub struct Gateway {
     pub store: Store,
     /// Since when it serves, and whether it is about to stop.
     pub lifecycle: Arc<Lifecycle>,
+    /// Restarts to come.
+    pub restarts: Arc<Restarts>,
     /// Connections and broadcasts.
     pub hub: Arc<EventHub>,
     /// What clients have to show.
@@ -247,7 +255,23 @@ impl Gateway {
             health: health.clone(),
             reads: reads.clone(),
         }));
+        let restarts = Arc::new(Restarts::new(clock.clone()));
+        let source = options.watched.as_ref().map(|watched| watched.source.clone());
+        let config_look = Arc::new(ConfigLook {
+            settings: settings.clone(),
+            path: options.config_path.clone(),
+            read: options.read_config.clone(),
+            source: source.clone(),
+        });
+        let config_edits = Arc::new(ConfigEdits::new(edits::Deps {
+            platform: platform.clone(),
+            source,
+            restarts: restarts.clone(),
+            state_dir: options.state_dir.clone(),
+        }));
         let tools = Arc::new(Offered::new(tools::Deps {
+            config_look: config_look.clone(),
+            config_edits: config_edits.clone(),
             platform: platform.clone(),
             settings: settings.clone(),
             exec_gate,
@@ -303,6 +327,16 @@ impl Gateway {
             delivery: delivery.clone(),
             commands: commands.clone(),
         }));
+        let chat = Arc::new(Chat::new(chat::Deps {
+            clock: clock.clone(),
+            tasks: platform.tasks.clone(),
+            settings: settings.clone(),
+            events: hub.clone(),
+            commands: commands.clone(),
+            idempotency: idempotency.clone(),
+            runs: runs.clone(),
+            sessions: sessions.clone(),
+        }));
         let families = Families {
             system: Arc::new(methods::system::Deps {
                 channels: channels.clone(),
@@ -327,10 +361,7 @@ impl Gateway {
             }),
             agents: Arc::new(methods::agents::Deps { providers: providers.clone(), settings: settings.clone() }),
             chat: Arc::new(methods::chat::Deps {
-                commands: commands.clone(),
-                hub: hub.clone(),
-                idempotency: idempotency.clone(),
-                platform: platform.clone(),
+                chat,
                 runs: runs.clone(),
                 sessions: sessions.clone(),
                 settings: settings.clone(),
@@ -378,10 +409,11 @@ impl Gateway {
                 state_dir: options.state_dir.clone(),
             }),
             config: Arc::new(methods::config::Deps {
-                settings: settings.clone(),
-                config_path: options.config_path.clone(),
-                read_config: options.read_config.clone(),
-                source: options.watched.as_ref().map(|watched| watched.source.clone()),
+                platform: platform.clone(),
+                edits: config_edits.clone(),
+                version: options.version.clone(),
+                pid: options.pid,
+                look: config_look.clone(),
             }),
             nodes: Arc::new(methods::nodes::Deps {
                 devices: devices.clone(),
@@ -446,6 +478,7 @@ impl Gateway {
             platform,
             store,
             lifecycle,
+            restarts,
             hub,
             access,
             devices,
@@ -494,7 +527,7 @@ impl Gateway {
     }
 
     /// What takes changes of the configuration over, where its file is watched.
-    pub fn reload(&self, receivers: Option<Receivers>, restart: mpsc::Sender<String>) -> Option<Reload> {
+    pub fn reload(&self, receivers: Option<Receivers>) -> Option<Reload> {
         Some(Reload::new(reload::Deps {
             platform: self.platform.clone(),
             settings: self.settings.clone(),
@@ -502,8 +535,20 @@ impl Gateway {
             channels: self.channels.clone(),
             receivers,
             health: self.health.clone(),
-            restart,
+            restarts: self.restarts.clone(),
         }))
+    }
+
+    /// What tells a session that the gateway has restarted for it.
+    pub fn restart_note(&self) -> restart_note::tell::Deps {
+        restart_note::tell::Deps {
+            storage: self.platform.storage.clone(),
+            settings: self.settings.clone(),
+            store: self.store.clone(),
+            sessions: self.sessions.clone(),
+            delivery: self.delivery.clone(),
+            system_events: self.system_events.clone(),
+        }
     }
 
     /// What keeps old conversations within their limits.

@@ -185,7 +185,7 @@ async fn beat(deps: &Deps, key: &str) -> Heartbeat {
             reply(deps, &by, key, &text).await
         }
         Some(Outcome::Failed(error)) => {
-            Heartbeat { reason: Some(error.message.clone()), ..outcome(deps, HeartbeatStatus::Failed) }
+            Heartbeat { reason: Some(error.to_string()), ..outcome(deps, HeartbeatStatus::Failed) }
         }
         None => Heartbeat { reason: Some("busy".into()), ..outcome(deps, HeartbeatStatus::Skipped) },
     };
@@ -230,11 +230,11 @@ async fn reply(deps: &Deps, by: &Principal, key: &str, text: &str) -> Heartbeat 
 async fn deliver(deps: &Deps, by: &Principal, key: &str, route: Route, text: String) -> Result<(), String> {
     let cause = Cause { session_key: Some(key.to_owned()), ..Cause::default() };
     let draft = Draft { route, text, reply_to: None, cause };
-    let outbound = deps.delivery.compose(by, draft).map_err(|e| e.message)?;
+    let outbound = deps.delivery.compose(by, draft).map_err(|e| e.to_string())?;
     let end = deps.delivery.expect(&outbound);
     deps.delivery.post(&outbound, |_| Ok(())).await.map_err(|e| e.to_string())?;
     match tokio::time::timeout(DELIVERY_WAIT, end).await {
-        Ok(Ok(Err(error))) => Err(error.message),
+        Ok(Ok(Err(error))) => Err(error.to_string()),
         _ => Ok(()),
     }
 }

@@ -1,5 +1,8 @@
 //! Same key, same answer, one effect: also across a restart (decision D19, known-failures F16).
 
+mod refused;
+mod told;
+
 use std::{collections::BTreeSet, time::Duration};
 
 use data_encoding::HEXLOWER;
@@ -9,22 +12,21 @@ use openclaw_platform::{
     sync::LockExt as _,
     sync::{Arc, Mutex, MutexGuard, Notify},
 };
-use openclaw_protocol::{
-    error::ErrorShape,
-    params::{AgentFinal, Send},
-};
+use openclaw_protocol::params::{AgentFinal, Send};
 use redb::WriteTransaction;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    failure::Failure,
-    runs::outcome::Outcome,
+    delivery::Undelivered,
+    runs::Outcome,
     settings::Settings,
-    store::{self, Store, StoreError},
-    wire_error,
+    store::{self, Broken, Store, StoreError},
 };
+
+pub use refused::{EarlierFailure, Refused};
+pub use told::Told;
 
 /// A key in use: by method, client identity and the key itself. Kept with an outbound message, so that the key is still
 /// in use after a restart.
@@ -44,7 +46,7 @@ pub struct Record {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     payload: Option<Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    error: Option<ErrorShape>,
+    error: Option<Told>,
 }
 
 /// When an answer was given; the answer itself is not looked at.
@@ -228,8 +230,8 @@ impl Idempotency {
     /// Looks a key up and claims it when it is new.
     ///
     /// # Errors
-    /// INVALID_REQUEST when the key was used with other parameters; UNAVAILABLE when too many are under way, or when its answer
-    /// cannot be read.
+    /// [`Refused::OtherParameters`], [`Refused::Busy`]; [`Refused::NotKept`] and [`Refused::Store`] for an answer that cannot
+    /// be read.
     pub fn check(
         &self,
         method: &'static str,
@@ -237,7 +239,7 @@ impl Idempotency {
         key: &str,
         params: &impl Serialize,
         now: Millis,
-    ) -> Result<Check, ErrorShape> {
+    ) -> Result<Check, Refused> {
         let name = format!("{method}:{identity}:{key}");
         let hash = hash(params);
         let bounds = Bounds::of(&self.settings);
@@ -274,7 +276,7 @@ impl Idempotency {
         while slots.len() >= bounds.max {
             let oldest = slots.iter().find(|(_, s)| matches!(s, Slot::Done { .. })).map(|(k, _)| k.clone());
             let Some(oldest) = oldest else {
-                return Err(ErrorShape::unavailable("BUSY", "too many requests under way").retry(Some(1000)));
+                return Err(Refused::Busy);
             };
             self.probe.sometimes("idempotency.oldest_forgotten");
             slots.shift_remove(&oldest);
@@ -317,20 +319,19 @@ impl Idempotency {
         }
     }
 
-    fn mismatch(&self) -> ErrorShape {
+    fn mismatch(&self) -> Refused {
         self.probe.sometimes("idempotency.other_parameters");
-        ErrorShape::invalid("IDEMPOTENCY_MISMATCH", "idempotencyKey was used with other parameters")
+        Refused::OtherParameters
     }
 
     /// What an earlier process answered, while it counts. Nothing of it is in memory, so that a start costs the same however
     /// much was answered before it.
-    fn earlier(&self, name: &str, ttl: Duration) -> Result<Option<Record>, ErrorShape> {
+    fn earlier(&self, name: &str, ttl: Duration) -> Result<Option<Record>, Broken> {
         if self.uptime() >= ttl {
             return Ok(None);
         }
         let stored = self.store.read(|tx| store::get::<Record>(&tx.open_table(store::DEDUPE)?, name));
-        let stored = stored.map_err(|error| wire_error::storage(&error))?;
-        Ok(stored.filter(|record| self.age(record.at) < ttl))
+        Ok(stored?.filter(|record| self.age(record.at) < ttl))
     }
 
     fn uptime(&self) -> Duration {
@@ -343,12 +344,12 @@ impl Idempotency {
     }
 
     /// The answer that the database has.
-    fn stored(&self, name: &str, hash: &str) -> Result<Record, ErrorShape> {
+    fn stored(&self, name: &str, hash: &str) -> Result<Record, Refused> {
         let stored = self.store.read(|tx| store::get::<Record>(&tx.open_table(store::DEDUPE)?, name));
-        let record = stored.map_err(|error| wire_error::storage(&error))?;
+        let record = stored.map_err(Broken::from)?;
         // Between two looks it may have become too old and have gone.
         let record = record.filter(|record| record.hash == hash);
-        record.ok_or_else(|| wire_error::not_stored("the answer to this idempotencyKey is not kept any more"))
+        record.ok_or(Refused::NotKept)
     }
 
     /// A key may be taken for one request.
@@ -465,12 +466,6 @@ impl Idempotency {
     }
 }
 
-/// What the second request with a key is told when the first was refused meanwhile and had no effect.
-pub fn first_was_refused() -> ErrorShape {
-    let text = "the first request with this idempotencyKey was refused and had no effect: send it again";
-    ErrorShape::unavailable("FIRST_WAS_REFUSED", text).retry(Some(1000))
-}
-
 /// Writes a record within a transaction.
 ///
 /// # Errors
@@ -484,7 +479,7 @@ impl Claim {
     pub fn record(&self, run_id: &str, outcome: &Outcome, now: Millis) -> (String, Record) {
         let (payload, error) = match (self.method(), outcome) {
             ("chat.send", Outcome::Ok { .. }) => (Some(serde_json::json!({ "runId": run_id, "status": "ok" })), None),
-            ("chat.send", Outcome::Failed(error)) => (None, Some(error.clone())),
+            ("chat.send", Outcome::Failed(error)) => (None, Some(error.into())),
             (_, outcome) => final_of(run_id, outcome),
         };
         (self.key.clone(), Record { hash: self.hash.clone(), at: now, payload, error })
@@ -496,11 +491,11 @@ impl Claim {
 
     /// The record of a message that had to be delivered, with its database key. `answer` is the payload of success
     /// that was known before (a run's).
-    pub fn delivered(&self, answer: Option<Value>, sent: Result<Send, ErrorShape>, now: Millis) -> (String, Record) {
+    pub fn delivered(&self, answer: Option<Value>, sent: Result<Send, Undelivered>, now: Millis) -> (String, Record) {
         let (payload, error) = match sent {
             Ok(sent) => (answer.or_else(|| serde_json::to_value(sent).ok()), None),
-            Err(error) if self.method() == "agent" => final_of(self.run_id(), &Outcome::Failed(error)),
-            Err(error) => (None, Some(error)),
+            Err(error) if self.method() == "agent" => final_of(self.run_id(), &Outcome::Failed(error.into())),
+            Err(error) => (None, Some((&error).into())),
         };
         (self.key.clone(), Record { hash: self.hash.clone(), at: now, payload, error })
     }
@@ -511,13 +506,13 @@ impl Claim {
     }
 
     /// The record of an answer.
-    pub fn answered(&self, payload: Option<Value>, error: Option<ErrorShape>) -> Record {
+    pub fn answered(&self, payload: Option<Value>, error: Option<Told>) -> Record {
         Record { hash: self.hash.clone(), at: self.at, payload, error }
     }
 }
 
 /// The second response of `agent`: payload, and the error of a failed run beside it (section 13).
-pub fn final_of(run_id: &str, outcome: &Outcome) -> (Option<Value>, Option<ErrorShape>) {
+pub fn final_of(run_id: &str, outcome: &Outcome) -> (Option<Value>, Option<Told>) {
     let answer = |status: &str, summary: String, result| {
         let answer = AgentFinal { run_id: run_id.to_owned(), status: status.to_owned(), summary, result };
         serde_json::to_value(answer).ok()
@@ -527,7 +522,7 @@ pub fn final_of(run_id: &str, outcome: &Outcome) -> (Option<Value>, Option<Error
             let summary = if *aborted { "aborted" } else { "completed" };
             (answer("ok", summary.to_owned(), Some(result.clone())), None)
         }
-        Outcome::Failed(error) => (answer("error", error.message.clone(), None), Some(error.clone())),
+        Outcome::Failed(error) => (answer("error", error.to_string(), None), Some(error.into())),
     }
 }
 
@@ -538,20 +533,20 @@ impl Record {
     }
 
     /// Payload and error, as responses carry them.
-    pub fn into_parts(self) -> (Option<Value>, Option<ErrorShape>) {
+    pub fn into_parts(self) -> (Option<Value>, Option<Told>) {
         (self.payload, self.error)
     }
 
     /// The stored answer as a handler gives it.
     ///
     /// # Errors
-    /// The stored failure.
-    pub fn answer<T: serde::de::DeserializeOwned>(self) -> Result<T, Failure> {
+    /// [`EarlierFailure`].
+    pub fn answer<T: serde::de::DeserializeOwned>(self) -> Result<T, EarlierFailure> {
         match (self.payload, self.error) {
-            (payload, Some(error)) => Err(Failure::new(error, payload)),
+            (payload, Some(error)) => Err(EarlierFailure::Told(Box::new((error, payload)))),
             (payload, None) => serde_json::from_value(payload.unwrap_or_default()).map_err(|e| {
                 tracing::error!(error = %e, "stored answer");
-                ErrorShape::unavailable("STORAGE", "the stored answer cannot be read").into()
+                EarlierFailure::Unreadable
             }),
         }
     }

@@ -7,6 +7,11 @@ use openclaw_platform::{Clock, Millis, Mono, sync::Arc};
 /// How long a client should wait before it tries again while the gateway stops, in milliseconds.
 const RETRY_AFTER_STOP_MS: u64 = 2000;
 
+/// The gateway stops: what was asked for is not begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("gateway is shutting down")]
+pub struct Stopping;
+
 /// One life of a gateway, from its start to its stop.
 pub struct Lifecycle {
     clock: Arc<dyn Clock>,

@@ -51,6 +51,8 @@ pub const PRESENCE_TEXT: usize = 512;
 pub const PRESENCE_LIST: usize = 32;
 /// System events waiting per session.
 pub const SYSTEM_EVENTS: usize = 20;
+/// Longest message of a note that is told after a restart, characters.
+pub const RESTART_NOTE: usize = 2000;
 /// Sessions with waiting system events.
 pub const SYSTEM_EVENT_SESSIONS: usize = 256;
 /// A health event at least this often (decision D12).

@@ -3,7 +3,6 @@
 pub mod agent;
 pub mod agents;
 pub mod approvals;
-mod attachments;
 pub mod backup;
 mod bulk;
 pub mod channels;
@@ -106,6 +105,10 @@ pub fn registry(deps: dispatch::Deps, f: &Families) -> Registry {
     r.on::<m::DeviceTokenRevoke, _, _, _>(&f.devices, devices::revoke);
     r.on::<m::LogsTail, _, _, _>(&f.logs, logs::tail);
     r.on::<m::ConfigGet, _, _, _>(&f.config, config::get);
+    r.on::<m::ConfigSet, _, _, _>(&f.config, config::set);
+    r.on::<m::ConfigPatch, _, _, _>(&f.config, config::patch);
+    r.on::<m::ConfigApply, _, _, _>(&f.config, config::apply);
+    r.on::<m::ConfigSchema, _, _, _>(&f.config, config::schema);
     r.on::<m::NodeListAll, _, _, _>(&f.nodes, nodes::list);
     r.on::<m::NodeDescribe, _, _, _>(&f.nodes, nodes::describe);
     r.on::<m::NodeRename, _, _, _>(&f.nodes, nodes::rename);

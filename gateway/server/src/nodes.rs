@@ -8,12 +8,14 @@ pub mod commands;
 mod declared;
 pub mod events;
 mod invoke;
+mod not_run;
 mod pairing;
 mod registry;
 
 pub use self::{
-    declared::Declared,
+    declared::{Declared, TooMuch},
     invoke::{Answer, InvokeError, Request},
+    not_run::{AnswerNotKept, NotAllowed, NotRun, Unsound},
     pairing::{NotFiled, Pairings},
     registry::{Node, Nodes},
 };

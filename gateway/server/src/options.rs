@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use openclaw_config::{AuthMode, Config, Loaded, Masker, Secret, Workplace};
+use openclaw_config::{AuthMode, Config, Loaded, Masker, Outside, Secret, Workplace};
 
 /// Reads the configuration file's text again; `None` when there is no file.
 pub type ReadConfig = Arc<dyn Fn() -> std::io::Result<Option<String>> + Send + Sync>;
@@ -43,7 +43,18 @@ pub trait ConfigSource: Send + Sync {
 
     /// Makes what this configuration needs on the machine (working directories), right before it is in force. Blocks.
     fn prepare(&self, _config: &Config) {}
+
+    /// Changes the file under the lock that every program takes which writes it: `change` is given its text (none: there is no
+    /// file) and what it may read besides, and gives the new text, or none to leave the file as it is. The file is replaced as a
+    /// whole (F18). Blocks.
+    ///
+    /// # Errors
+    /// When the file cannot be read or written, for an operator; it is as it was then.
+    fn change(&self, change: &mut ChangeFile<'_>) -> Result<(), String>;
 }
+
+/// The text of a file, and what it may read besides, to its new text.
+pub type ChangeFile<'c> = dyn FnMut(Option<&str>, &dyn Outside) -> Option<String> + 'c;
 
 /// A configuration whose changes are taken over.
 #[derive(Clone)]
@@ -103,6 +114,8 @@ pub struct ServerOptions {
     pub channel_tokens: BTreeMap<&'static str, Secret>,
     /// The log file, relative to the state directory, when it lies there.
     pub log_file: Option<String>,
+    /// This process, for show.
+    pub pid: u32,
 }
 
 impl ServerOptions {
@@ -142,6 +155,7 @@ impl ServerOptions {
             masker: Masker::default(),
             channel_tokens: BTreeMap::new(),
             log_file: None,
+            pid: 0,
         }
     }
 }

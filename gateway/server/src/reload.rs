@@ -8,13 +8,13 @@ use openclaw_config::{
     diff::{Change, Effect, diff},
 };
 use openclaw_platform::{Mono, Platform, SpawnerExt as _};
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     channels::{Channels, Receivers},
     health::Monitor,
     options::Watched,
+    restarts::Restarts,
     settings::Settings,
 };
 
@@ -39,7 +39,7 @@ pub struct Deps {
     /// Tells clients of a file that cannot be used.
     pub health: Arc<Monitor>,
     /// Asks for a restart, and says why.
-    pub restart: mpsc::Sender<String>,
+    pub restarts: Arc<Restarts>,
 }
 
 /// Watches the file.
@@ -63,7 +63,8 @@ impl Reload {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(LOOK) => {}
             }
-            if self.mode() == ReloadMode::Off {
+            // What a restart will put in force has no other effect before.
+            if self.mode() == ReloadMode::Off || self.deps.restarts.is_planned() {
                 continue;
             }
             let Some(stamp) = self.look().await else { return };
@@ -78,7 +79,11 @@ impl Reload {
                 },
             }
             let source = self.deps.watched.source.clone();
-            match self.deps.platform.tasks.blocking(move || source.read()).await {
+            let read = self.deps.platform.tasks.blocking(move || source.read()).await;
+            if self.deps.restarts.is_planned() {
+                continue;
+            }
+            match read {
                 Some(Ok(loaded)) => self.take_over(loaded).await,
                 Some(Err(why)) => self.refuse(why),
                 None => return,
@@ -147,7 +152,7 @@ impl Reload {
             } else {
                 self.deps.platform.probe.sometimes("reload.asked_for_a_restart");
                 tracing::info!("the configuration has changed, the gateway restarts for {paths}");
-                let _ = self.deps.restart.try_send(format!("the configuration has changed: {paths}"));
+                self.deps.restarts.plan(Duration::ZERO, format!("the configuration has changed: {paths}"));
             }
             // Nothing of it is in force before the restart: half of an edit is none.
             let mut settings = self.deps.settings.get();

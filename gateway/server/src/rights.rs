@@ -10,4 +10,4 @@ mod table;
 pub use limits::limits;
 pub use owner::{Owner, owner_of};
 pub use principal::{Principal, Standing};
-pub use table::{Effect, Rights, Where, may, refusal};
+pub use table::{Effect, Refused, Rights, Where, may, refusal, require};

@@ -4,6 +4,7 @@
 pub mod at_end;
 pub mod emitter;
 pub mod execute;
+mod failed;
 pub mod follow;
 pub mod manager;
 pub mod outcome;
@@ -16,6 +17,7 @@ pub mod reservation;
 pub mod run;
 
 pub use at_end::AtEnd;
+pub use failed::{Failed, NotAccepted, NotQueued};
 pub use manager::{Deps, Runs, Toolbox, Waited};
 pub use outcome::Outcome;
 pub use request::{ReplyTo, RunRequest};

@@ -28,6 +28,7 @@ use crate::{
     lingering::Lingering,
     options::ServerOptions,
     outbox::Close,
+    restart_note,
     store::StoreError,
     ws::slots::{Bounds, Slot, Slots},
 };
@@ -59,7 +60,16 @@ pub struct Stopped {
     /// Runs that had to be cut off because the drain deadline passed.
     pub cut_off: usize,
     /// It stopped to start again in the same process.
-    pub restart: bool,
+    pub restart: Option<Restarted>,
+}
+
+/// Who wanted a restart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Restarted {
+    /// Whoever controls the process ([`Control::Restart`]).
+    Asked,
+    /// The gateway itself: for its configuration, a client's change of it, or an agent.
+    Itself,
 }
 
 /// Sockets that listen. Whoever starts a gateway again hands them to the next one, so that no connect is refused meanwhile: those
@@ -181,6 +191,7 @@ async fn serve(
     import::offer::begin(&gateway.platform, &gateway.store, &gateway.settings.get(), &gateway.options.state_dir);
     crate::runs::recover::recover(&gateway.runs).await?;
     crate::delivery::start(&gateway.delivery).await?;
+    restart_note::tell::tell(&gateway.restart_note()).await?;
     let stop = CancellationToken::new();
     let limits = gateway.settings.get().gateway.limits.clone();
     let bounds = Bounds {
@@ -203,8 +214,7 @@ async fn serve(
     gateway.platform.tasks.spawn("heartbeats", gateway.heartbeats.clone().serve(stop.clone()));
     let channels = CancellationToken::new();
     let receivers = gateway.start_channels(&channels);
-    let (again, mut wanted) = mpsc::channel(1);
-    if let Some(reload) = gateway.reload(receivers, again.clone()) {
+    if let Some(reload) = gateway.reload(receivers) {
         gateway.platform.tasks.spawn("reload", reload.serve(channels.clone()));
     }
     for addr in &bound {
@@ -212,11 +222,11 @@ async fn serve(
     }
     let _ = ready.send(bound);
 
-    let restart = until_its_end(&gateway, control, &mut wanted).await;
-    tracing::info!("{}", if restart { "restarting" } else { "stopping" });
+    let restart = until_its_end(&gateway, control).await;
+    tracing::info!("{}", if restart.is_some() { "restarting" } else { "stopping" });
     gateway.lifecycle.drain();
     channels.cancel();
-    let (reason, expected, close) = if restart {
+    let (reason, expected, close) = if restart.is_some() {
         ("gateway restarting", Some(RESTART_EXPECTED_MS), "service restart")
     } else {
         ("gateway stopping", None, "service stop")
@@ -242,29 +252,26 @@ async fn serve(
     Ok((Stopped { cut_off, restart }, gateway.store.trouble().is_some()))
 }
 
-/// Waits for the order to stop, or for a restart that may be; true for a restart.
-async fn until_its_end(
-    gateway: &Gateway,
-    control: &mut mpsc::Receiver<Control>,
-    wanted: &mut mpsc::Receiver<String>,
-) -> bool {
+/// Waits for the order to stop, or for a restart that may be.
+async fn until_its_end(gateway: &Gateway, control: &mut mpsc::Receiver<Control>) -> Option<Restarted> {
     let calm = gateway.calm();
     loop {
-        let why = openclaw_platform::select! {
+        let (who, why) = openclaw_platform::select! {
             order = control.recv() => match order {
-                Some(Control::Stop) | None => return false,
+                Some(Control::Stop) | None => return None,
                 Some(Control::Restart) if !gateway.settings.get().commands.restart => {
                     tracing::warn!("a restart was asked for and is not allowed (commands.restart)");
                     continue;
                 }
-                Some(Control::Restart) => "it was asked for".to_owned(),
+                Some(Control::Restart) => (Restarted::Asked, "it was asked for".to_owned()),
             },
-            Some(why) = wanted.recv() => why,
+            why = gateway.restarts.due() => (Restarted::Itself, why),
         };
         let left = calm.saturating_sub(Duration::from_millis(gateway.lifecycle.uptime_ms()));
         tracing::info!(why, "a restart is due");
+        gateway.platform.probe.sometimes("restarts.due");
         if left.is_zero() {
-            return true;
+            return Some(who);
         }
         // Round and round would be worse than to wait.
         let text = format!("there were several restarts in a row: the next one waits for {} s", left.as_secs());
@@ -272,8 +279,8 @@ async fn until_its_end(
         gateway.settings.refuse(text);
         gateway.health.refresh();
         openclaw_platform::select! {
-            () = tokio::time::sleep(left) => return true,
-            () = stopped(control) => return false,
+            () = tokio::time::sleep(left) => return Some(who),
+            () = stopped(control) => return None,
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod index;
 pub mod key;
 pub mod listing;
 pub mod maintenance;
+pub mod not_removed;
 pub mod patch;
 pub mod removal;
 pub mod stale;

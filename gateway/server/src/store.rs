@@ -5,6 +5,18 @@ pub use openclaw_store::{
 };
 use redb::TableDefinition;
 
+/// The database did not answer. Its own words are in the log, once: they name files and records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the state database cannot be used now")]
+pub struct Broken;
+
+impl From<StoreError> for Broken {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(%error, "state database");
+        Self
+    }
+}
+
 /// Session entries by canonical key.
 pub const SESSIONS: Records = TableDefinition::new("sessions");
 /// Sessions by agent and time, the newest first (`sessions/index.rs` has the keys of this and the next four).
@@ -45,5 +57,7 @@ pub const DEAD_LETTERS: Records = TableDefinition::new("dead_letters");
 pub const RUNS: Records = TableDefinition::new("runs");
 /// How the last runs ended, by run id, for `agent.wait`.
 pub const RUNS_ENDED: Records = TableDefinition::new("runs_ended");
+/// Which note of a restart was told last.
+pub const RESTARTS: Records = TableDefinition::new("restarts");
 /// Sessions that were taken over from OpenClaw, by session id, and whether that was offered.
 pub const IMPORTED: Records = TableDefinition::new("imported");

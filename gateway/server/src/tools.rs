@@ -4,6 +4,7 @@
 //! Tools use the services that the handlers of methods use, so that a message is sent, a node is asked and a transcript is
 //! read by one piece of code, with one set of checks.
 
+mod gateway;
 mod masked;
 mod nodes;
 mod own;
@@ -20,6 +21,7 @@ use openclaw_platform::Platform;
 use crate::{
     bulk_reads::BulkReads,
     channels::Channels,
+    configuration::{edits::ConfigEdits, look::ConfigLook},
     delivery::sends::Sends,
     devices::Devices,
     exec_gate::{self, Gate},
@@ -35,12 +37,13 @@ use crate::{
 
 /// Every tool, and whether it can run commands, reach people, or start work: that is denied over HTTP unless the
 /// configuration allows it by name (S09).
-const TOOLS: [(&str, bool); 8] = [
+const TOOLS: [(&str, bool); 9] = [
     ("exec", true),
     ("node_invoke", true),
     ("node_run", true),
     ("message_send", true),
     ("sessions_send", true),
+    ("gateway", true),
     ("nodes_list", false),
     ("sessions_list", false),
     ("sessions_history", false),
@@ -82,6 +85,10 @@ pub struct Deps {
     pub listing: Arc<Listing>,
     /// Places for large reads.
     pub reads: Arc<BulkReads>,
+    /// Looks at the configuration file.
+    pub config_look: Arc<ConfigLook>,
+    /// Changes it.
+    pub config_edits: Arc<ConfigEdits>,
 }
 
 /// The tools that this gateway offers to its runs.
@@ -130,6 +137,8 @@ impl Toolbox for Offered {
             .filter_map(|name| match name {
                 "exec" => (!forbidden && !homeless).then(exec),
                 "node_run" if forbidden || confinement.is_some() => None,
+                // A run that is kept in could let itself out.
+                "gateway" if confinement.is_some() || !rights::may(&config, &run.request.by, Effect::Configure) => None,
                 name => own::Own::named(&context, name).map(|tool| Arc::new(tool) as Arc<dyn Tool>),
             })
             .map(|tool| Arc::new(Masked::new(tool, &deps.secrets)) as Arc<dyn Tool>)

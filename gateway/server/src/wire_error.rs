@@ -1,17 +1,77 @@
-//! Errors of what is stored, as the wire tells them: the gateway has not done what was asked, and the same request is worth
-//! another try.
+//! Errors of the domain, as the wire tells them: the code of each, its reason, and when the same request may be made again. The
+//! words are the domain's own (`Display`), which knows nothing of codes.
+//!
+//! Each room has a file here with a `From` for each of its errors; [`fails_with`] lets handlers fail with them, and [`tells`] lets
+//! them be kept with a key.
+
+mod approvals;
+mod auth;
+mod channels;
+mod configuration;
+mod delivery;
+mod devices;
+mod idempotency;
+mod inbound;
+mod nodes;
+mod rights;
+mod runs;
+mod sessions;
+#[cfg(test)]
+mod tests;
 
 use openclaw_protocol::error::ErrorShape;
 
-use crate::{delivery::Refused, sessions::patch, store::StoreError};
+use crate::{
+    failure::Failure,
+    lifecycle::Stopping,
+    store::{Broken, StoreError},
+};
 
 /// When a client should try again, in milliseconds: a full disk or a write in doubt may be over by then.
 const RETRY_MS: u64 = 1000;
 
-/// The database did not answer. Its own words go into the log: they name files and records.
-pub fn storage(error: &StoreError) -> ErrorShape {
-    tracing::error!(%error, "state database");
-    not_stored("the state database cannot be used now")
+/// Lets a handler of a method fail with these errors, told as [`ErrorShape`] says.
+macro_rules! fails_with {
+    ($($error:ty),+ $(,)?) => {$(
+        impl From<$error> for $crate::failure::Failure {
+            fn from(error: $error) -> Self {
+                openclaw_protocol::error::ErrorShape::from(error).into()
+            }
+        }
+    )+};
+}
+use fails_with;
+use idempotency::tells;
+
+fails_with!(Broken, Stopping);
+
+impl From<Broken> for ErrorShape {
+    fn from(broken: Broken) -> Self {
+        not_stored(&broken.to_string())
+    }
+}
+
+impl From<Stopping> for ErrorShape {
+    fn from(stopping: Stopping) -> Self {
+        Self::unavailable("SHUTTING_DOWN", stopping.to_string())
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Broken::from(error).into()
+    }
+}
+
+impl From<serde_json::Error> for Failure {
+    fn from(error: serde_json::Error) -> Self {
+        unencodable(&error).into()
+    }
+}
+
+/// The database did not answer.
+pub fn storage(error: StoreError) -> ErrorShape {
+    Broken::from(error).into()
 }
 
 /// What was asked for is not stored; `text` says what.
@@ -19,23 +79,8 @@ pub fn not_stored(text: &str) -> ErrorShape {
     ErrorShape::unavailable("STORAGE", text).retry(Some(RETRY_MS))
 }
 
-/// An order about outbound messages that is not carried out.
-pub fn about_outbounds(refused: &Refused) -> ErrorShape {
-    match refused {
-        Refused::NoSuch(_) => ErrorShape::invalid("NO_SUCH_DELIVERY", refused.to_string()),
-        Refused::Busy(_) => ErrorShape::unavailable("DELIVERY_BUSY", refused.to_string()).retry(Some(RETRY_MS)),
-        Refused::Store(error) => storage(error),
-    }
-}
-
-/// Settings of a session that do not change.
-pub fn about_settings(refused: &patch::Refused) -> ErrorShape {
-    let text = refused.to_string();
-    match refused {
-        patch::Refused::Level { .. } => ErrorShape::invalid("INVALID_LEVEL", text),
-        patch::Refused::Model => ErrorShape::invalid("INVALID_MODEL", text),
-        patch::Refused::NoSubagent | patch::Refused::HasParent => ErrorShape::invalid("SPAWNED_BY", text),
-        patch::Refused::LabelInUse(_) => ErrorShape::invalid("LABEL_IN_USE", text),
-        patch::Refused::Full => ErrorShape::unavailable("TOO_MANY_SESSIONS", text),
-    }
+/// A result has a form that cannot be told.
+pub fn unencodable(error: &serde_json::Error) -> ErrorShape {
+    tracing::error!(%error, "a result cannot be encoded");
+    ErrorShape::unavailable("INTERNAL", "the result cannot be encoded")
 }

@@ -21,28 +21,28 @@ use support::gateway_on;
 /// What each principal may: in its own session (`own`) and in others, in the order of [`EFFECTS`]; `+` may, `.` may not.
 ///
 /// | see own | see others | run own | run others | stop own | stop others | change own | change others | commands |
-/// | send to own chat | send elsewhere | decide |
+/// | send to own chat | send elsewhere | decide | configure |
 const MATRIX: &[(&str, &str)] = &[
-    ("the gateway itself", "++ ++ ++ ++ + ++ +"),
-    ("an operator without scopes", ".. .. .. .. . .. ."),
-    ("an operator with read", "++ .. .. .. . .. ."),
-    ("an operator with write", "++ ++ ++ .. . ++ ."),
-    ("an operator with approvals", ".. .. .. .. . .. +"),
-    ("an operator with pairing", ".. .. .. .. . .. ."),
-    ("an operator with admin", "++ ++ ++ ++ + ++ +"),
-    ("the owner in a chat", "++ ++ ++ ++ + ++ +"),
-    ("a person alone in a session", "+. +. +. +. . +. ."),
-    ("a person who shares a session", "+. +. .. .. . +. ."),
-    ("a node", "+. +. .. .. . .. ."),
-    ("a node, session and chat bound", "++ ++ .. .. . +. ."),
-    ("a hook", ".. .. .. .. . .. ."),
+    ("the gateway itself", "++ ++ ++ ++ + ++ + +"),
+    ("an operator without scopes", ".. .. .. .. . .. . ."),
+    ("an operator with read", "++ .. .. .. . .. . ."),
+    ("an operator with write", "++ ++ ++ .. . ++ . ."),
+    ("an operator with approvals", ".. .. .. .. . .. + ."),
+    ("an operator with pairing", ".. .. .. .. . .. . ."),
+    ("an operator with admin", "++ ++ ++ ++ + ++ + +"),
+    ("the owner in a chat", "++ ++ ++ ++ + ++ + +"),
+    ("a person alone in a session", "+. +. +. +. . +. . ."),
+    ("a person who shares a session", "+. +. .. .. . +. . ."),
+    ("a node", "+. +. .. .. . .. . ."),
+    ("a node, session and chat bound", "++ ++ .. .. . +. . ."),
+    ("a hook", ".. .. .. .. . .. . ."),
 ];
 
 /// The principals who get commands when `tools.exec.callers` names them.
 const CALLERS: [&str; 5] =
     ["an operator with write", "a person alone in a session", "a person who shares a session", "a node", "a hook"];
 
-const EFFECTS: [&str; 12] = [
+const EFFECTS: [&str; 13] = [
     "see own session",
     "see others",
     "run in own",
@@ -55,6 +55,7 @@ const EFFECTS: [&str; 12] = [
     "send to own chat",
     "send elsewhere",
     "decide",
+    "change the configuration",
 ];
 
 const OWN: &str = "agent:main:telegram:dm:7";
@@ -114,6 +115,7 @@ fn all(config: &Config, who: &Principal) -> String {
         Effect::Send(Some(&here)),
         Effect::Send(Some(&elsewhere)),
         Effect::Decide,
+        Effect::Configure,
     ];
     effects.iter().map(|effect| if may(config, who, *effect) { '+' } else { '.' }).collect()
 }

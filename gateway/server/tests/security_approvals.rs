@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use openclaw_agent::exec::ExecRequest;
 use openclaw_protocol::approvals::Decision;
-use openclaw_server::approvals::{Binding, Decider, Question};
+use openclaw_server::approvals::{Binding, Decider, Question, Refused};
 use support::gateway;
 
 const PERSON: Decider<'_> = Decider { name: "p", identity: "device:p" };
@@ -39,7 +39,7 @@ async fn s25_who_asked_may_deny_and_not_allow() {
         let mut question = Box::pin(gateway.approvals.ask(Some("q".into()), mine(), minute));
         assert!(futures_util::poll!(&mut question).is_pending());
         let refused = gateway.approvals.resolve("q", decision, PERSON).unwrap_err();
-        assert_eq!(refused.details.unwrap()["code"], "OWN_APPROVAL");
+        assert_eq!(refused, Refused::Own);
         assert!(futures_util::poll!(&mut question).is_pending(), "it goes on waiting");
         gateway.approvals.resolve("q", decision, other).unwrap();
         assert_eq!(question.await.unwrap().decision, Some(decision));
@@ -100,7 +100,7 @@ async fn s19_a_question_ends_with_who_asked() {
     let two = async {
         tokio::time::sleep(Duration::from_millis(10)).await;
         let again = gateway.approvals.ask(Some("q".into()), ask(), minute).await;
-        assert_eq!(again.unwrap_err().message, "approval id already pending");
+        assert_eq!(again.unwrap_err(), Refused::Pending);
         gateway.approvals.resolve("q", Decision::Deny, PERSON).unwrap();
     };
     let (outcome, ()) = tokio::join!(gateway.approvals.ask(Some("q".into()), ask(), minute), two);

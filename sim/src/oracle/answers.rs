@@ -12,13 +12,13 @@ mod beats;
 mod lists;
 mod logs;
 mod pairs;
-mod policy;
 mod register;
 mod routes;
 mod rules;
 mod session_tools;
 mod shape;
 mod unasked;
+mod versions;
 
 use std::{
     collections::BTreeMap,
@@ -47,7 +47,7 @@ pub fn check(conns: &[Conn], facts: &Facts, expect: &Expect, out: &mut Findings)
     unasked::check(conns, facts, expect, out);
     beats::check(conns, facts, expect, out);
     compare_and_set(conns, out);
-    policy::check(conns, facts, out);
+    versions::check(conns, facts, out);
     logs::check(conns, out);
     lists::check(conns, facts, out);
     // A disk that lies says nothing about who wrote to it.

@@ -119,8 +119,8 @@ impl<'a> Facts<'a> {
         let first = Life { from: 0, to: u64::MAX, crashed: false, stop: None, cut_off: false, ended: None };
         for r in history {
             match &r.what {
-                // A change of the configuration that takes a restart: nobody else asks for it.
-                What::Probe { name, .. } if name == "reload.asked_for_a_restart" => {
+                // Whether somebody asked for it is another question: see `restarts`.
+                What::Probe { name, .. } if name == "restarts.due" => {
                     if let Some(life) = lives.last_mut().filter(|l| l.ended.is_none()) {
                         life.stop = life.stop.or(Some(Mark::of(r)));
                     }

@@ -99,7 +99,7 @@ pub fn droppable(name: &str, payload: &Value) -> bool {
 
 /// Every method, and what it needs (section 9, D47, D48). Written by hand: the names are compared with the protocol's, what
 /// they need is not.
-pub const METHODS: [(&str, Need); 63] = [
+pub const METHODS: [(&str, Need); 67] = [
     ("connect", Need::Admin),
     ("system-event", Need::Admin),
     ("set-heartbeats", Need::Admin),
@@ -113,6 +113,10 @@ pub const METHODS: [(&str, Need); 63] = [
     ("delivery.drop", Need::Admin),
     ("backup.create", Need::Admin),
     ("config.get", Need::Admin),
+    ("config.set", Need::Admin),
+    ("config.patch", Need::Admin),
+    ("config.apply", Need::Admin),
+    ("config.schema", Need::Admin),
     ("exec.approvals.get", Need::Admin),
     ("exec.approvals.set", Need::Admin),
     ("exec.approvals.node.get", Need::Admin),

@@ -75,7 +75,7 @@ pub use self::{
     answered::is_answer_to_command,
     chat::{is_stop, quoted},
     flight::is_doubtful,
-    once::doubled,
+    once::{doubled, is_notice},
 };
 
 /// Checks them all. `unwelcome`: updates that need no answer.

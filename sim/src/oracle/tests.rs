@@ -29,6 +29,7 @@ mod places;
 mod real;
 mod reloads;
 mod requests;
+mod restarts;
 mod rights;
 mod run;
 mod secrets;

@@ -1,6 +1,5 @@
 use std::{
     collections::BTreeSet,
-    hash::{DefaultHasher, Hash as _, Hasher as _},
     io,
     sync::{
         Arc, Mutex, PoisonError,
@@ -8,15 +7,17 @@ use std::{
     },
 };
 
-use openclaw_config::{AuthMode, Config, Loaded, Secret};
+use openclaw_config::{AuthMode, Config, Secret};
 use openclaw_platform::{Entropy as _, Platform, Probe};
 use openclaw_server::{
-    AuthInForce, ConfigSource, Control, ReadAuth, ServerOptions, SharedAuth, Watched, schema, sessions::index, store,
+    AuthInForce, ConfigSource as _, Control, ReadAuth, ServerOptions, SharedAuth, Watched, schema, sessions::index,
+    store,
 };
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
     GATEWAY_PORT, TOKEN,
+    config_file::{Around, ConfigFile},
     programs::{Programs, Replaced},
     recorder::Recorder,
 };
@@ -40,6 +41,8 @@ pub(super) struct GatewayHost {
     config: Arc<Config>,
     /// The configuration file's text.
     text: Arc<Mutex<String>>,
+    /// What the gateway itself wanted to write there last, until somebody else edits it.
+    attempt: Arc<Mutex<Option<String>>>,
     /// Somebody edits it, or replaces another file.
     is_edited: bool,
     /// The configuration names `gateway.reload`: its edits are taken over.
@@ -96,6 +99,7 @@ impl GatewayHost {
             tasks,
             config: Arc::new(config_of(&plan.config)?),
             text,
+            attempt: Arc::default(),
             is_edited: plan.faults.iter().any(|f| matches!(f.fault, Fault::ConfigEdit { .. })),
             is_watched: openclaw_config::read_value(&plan.config).is_ok_and(|v| v["gateway"]["reload"].is_object()),
             first: plan.config.clone(),
@@ -155,7 +159,8 @@ impl GatewayHost {
         *lock(&self.control) = None;
         match ended {
             Ok(stopped) => {
-                if stopped.restart {
+                // One that has died in a storage operation starts nothing any more.
+                if stopped.restart.is_some() && !self.disk.crashed() {
                     // The same process goes on with a start.
                     self.does(What::Process { event: "stopped".into() });
                     return Box::pin(self.serve()).await;
@@ -181,12 +186,17 @@ impl GatewayHost {
         if !self.is_watched {
             return None;
         }
-        let source = Arc::new(Edited(self.text.clone()));
+        let source = Arc::new(ConfigFile::after_a_start(
+            self.text.clone(),
+            self.attempt.clone(),
+            self.replaced.clone(),
+            &self.disk,
+        ));
         let stamp = source.stamp();
         if source.read().is_ok() {
             lock(&self.text).clone_into(&mut lock(&self.good));
         }
-        let first = openclaw_config::read(&lock(&self.good), &|_: &str| None).ok()?;
+        let first = openclaw_config::read(&lock(&self.good), &Around(&self.replaced)).ok()?;
         Some(Watched { source, first: Arc::new(first), stamp })
     }
 
@@ -281,6 +291,9 @@ impl GatewayHost {
 
     /// A person edits the configuration file, or replaces another one. `+ {..}` is laid over the first configuration.
     pub fn edit(&self, file: Option<&str>, text: &str) {
+        if file.is_none() {
+            *lock(&self.attempt) = None;
+        }
         match (file, text.strip_prefix('+')) {
             (Some(file), _) => self.replaced.put(file, text),
             (None, Some(over)) => *lock(&self.text) = laid_over(&self.first, over),
@@ -355,7 +368,8 @@ impl GatewayHost {
 
 /// `gateway.auth` of a configuration file, by the rules of a start: a secret that cannot be read is none.
 fn auth_of(text: &str, files: &Replaced) -> Result<AuthInForce, String> {
-    let auth = config_of(text)?.gateway.auth;
+    let loaded = openclaw_config::read(text, &Around(files));
+    let auth = loaded.map_err(|problems| problems[0].to_string())?.config.gateway.auth;
     let read = |own: &Option<Secret>, file: &Option<String>| -> Result<Option<Secret>, String> {
         let from = |path: &String| {
             let text = files.text(path).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
@@ -399,8 +413,8 @@ impl Probe for Claims {
         }
     }
     fn sometimes(&self, name: &'static str) {
-        // The first time is enough.
-        if !self.1.crashed() && lock(&self.2).insert(name) {
+        // The first time is enough, but of what ends a life.
+        if !self.1.crashed() && (lock(&self.2).insert(name) || name == "restarts.due") {
             self.0.record("gateway", What::Probe { name: name.to_owned(), holds: true, always: false });
         }
     }
@@ -408,23 +422,6 @@ impl Probe for Claims {
         if !self.1.crashed() {
             self.0.record("gateway", What::Gauge { name: name.to_owned(), value: value as i64 });
         }
-    }
-}
-
-/// The configuration file of the gateway, as people edit it.
-struct Edited(Arc<Mutex<String>>);
-
-impl ConfigSource for Edited {
-    fn stamp(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        lock(&self.0).hash(&mut hasher);
-        hasher.finish()
-    }
-
-    fn read(&self) -> Result<Loaded, String> {
-        let text = lock(&self.0).clone();
-        openclaw_config::read(&text, &|_: &str| None)
-            .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
     }
 }
 

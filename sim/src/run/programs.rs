@@ -35,6 +35,11 @@ impl Replaced {
         self.0.locked().get(path).map(|(_, text)| text.clone())
     }
 
+    /// How often each was replaced: another one after each time.
+    pub fn versions(&self) -> Vec<(String, u64)> {
+        self.0.locked().iter().map(|(path, (times, _))| (path.clone(), *times)).collect()
+    }
+
     fn times(&self, path: &Path) -> u64 {
         self.0.locked().get(&*path.to_string_lossy()).map_or(0, |(times, _)| *times)
     }

@@ -1,6 +1,10 @@
 //! `openclaw config ...`: the file itself, without a gateway.
 
-use openclaw_config::{Loaded, Path, Problem, edit, parse, read_value, redacted, restored};
+mod change;
+mod diff;
+mod edit;
+
+use openclaw_config::{Loaded, Path, change::Edit, read_value, redacted};
 use serde_json::{Value, json};
 
 use crate::{
@@ -16,17 +20,11 @@ pub fn run(session: &Session, command: &ConfigCommand) -> Result<(), Failure> {
         ConfigCommand::Get { path, show_secrets } => get(session, &read_path(path)?, *show_secrets),
         ConfigCommand::Set { path, value, string } => {
             let value = if *string { Value::from(value.as_str()) } else { parse_value(value) };
-            let path = read_path(path)?;
-            change(session, &path, |text| {
-                // What was shown without its secrets may be written back (D17).
-                let stored = read_value(text).ok().and_then(|stored| path.get(&stored).cloned());
-                edit::set(text, &path, &restored(&value, &stored.unwrap_or_default()))
-            })
+            change::run(session, &Edit::Set(read_path(path)?, value), path)
         }
-        ConfigCommand::Unset { path } => {
-            let path = read_path(path)?;
-            change(session, &path, |text| edit::unset(text, &path))
-        }
+        ConfigCommand::Unset { path } => change::run(session, &Edit::Unset(read_path(path)?), path),
+        ConfigCommand::Edit => edit::run(session),
+        ConfigCommand::Diff { other } => diff::run(session, other.as_deref()),
         ConfigCommand::Validate => validate(session),
         ConfigCommand::File => output::line(session.paths.config.display().to_string()),
         ConfigCommand::Schema => output::json(openclaw_config::schema()),
@@ -54,36 +52,6 @@ fn get(session: &Session, path: &Path, show_secrets: bool) -> Result<(), Failure
         Value::String(text) if !session.out.json => output::text(text),
         other => output::json(other),
     }
-}
-
-fn change(
-    session: &Session,
-    path: &Path,
-    edit: impl FnOnce(&str) -> Result<String, edit::EditError>,
-) -> Result<(), Failure> {
-    let file = &session.paths.config;
-    let old = config_file::read(file)?.unwrap_or_default();
-    let new = edit(&old).map_err(|e| match e {
-        edit::EditError::Unreadable(problem) => Failure::problems(file, &[problem]),
-        edit::EditError::NotFound(_) => Failure::Runtime(e.to_string()),
-        _ => Failure::Config(e.to_string()),
-    })?;
-    let env = session.env.lookup();
-    if let Err(problems) = parse(&new, &env) {
-        // A file that is wrong elsewhere may be mended step by step; nothing may get worse.
-        let before = parse(&old, &env).err().unwrap_or_default();
-        let fresh: Vec<Problem> = problems.iter().filter(|p| !before.contains(p)).cloned().collect();
-        if !fresh.is_empty() {
-            let list: Vec<String> = fresh.iter().map(|p| format!("\n  {p}")).collect();
-            return Err(Failure::Config(format!("not written, the file would be wrong:{}", list.concat())));
-        }
-        output::note(format!("{} more problems are left; see `openclaw config validate`", problems.len()));
-    }
-    config_file::replace(file, &new)?;
-    if session.out.json {
-        return output::json(&json!({ "ok": true, "path": path.to_string(), "file": file }));
-    }
-    output::line(format!("{path} is changed in {}. Restart the gateway to apply it.", file.display()))
 }
 
 fn validate(session: &Session) -> Result<(), Failure> {

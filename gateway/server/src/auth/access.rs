@@ -2,9 +2,8 @@
 
 use openclaw_config::{AuthMode, Secret};
 use openclaw_platform::{Platform, SpawnerExt as _, sync::Arc};
-use openclaw_protocol::error::ErrorShape;
 
-use super::{Allowances, Credentials};
+use super::{Allowances, Credentials, Refused};
 use crate::{
     hub::EventHub,
     options::{AuthInForce, ReadAuth, ReadSecret, SharedAuth},
@@ -75,8 +74,8 @@ impl Access {
     /// Reads the file of the shared secret again, if it stands in one (S04).
     ///
     /// # Errors
-    /// UNAVAILABLE when it cannot be read: what it said before is not known to be in force any more.
-    pub async fn refresh(&self) -> Result<(), ErrorShape> {
+    /// [`Refused::Unreadable`]: what it said before is not known to be in force any more.
+    pub async fn refresh(&self) -> Result<(), Refused> {
         let (_, present) = self.credentials.in_force();
         let Some(file) = present.file.clone() else { return Ok(()) };
         let (read, path) = (self.deps.read_secret.clone(), file.clone());
@@ -107,8 +106,7 @@ impl Access {
     }
 }
 
-fn unreadable(file: &str, why: &str) -> ErrorShape {
+fn unreadable(file: &str, why: &str) -> Refused {
     tracing::error!(file, why, "the file of the shared secret");
-    let text = "the gateway cannot read the file of its shared secret now; its log says why";
-    ErrorShape::unavailable("CREDENTIAL_FILE", text).retry(Some(5000))
+    Refused::Unreadable
 }

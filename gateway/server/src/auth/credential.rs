@@ -4,10 +4,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use openclaw_config::{AuthMode, STRONG_BITS, Secret, token_bits};
 use openclaw_platform::{Platform, sync::LockExt as _};
-use openclaw_protocol::{connect::AuthParams, error::ErrorShape};
+use openclaw_protocol::connect::AuthParams;
 use subtle::ConstantTimeEq as _;
 
-use super::{FailureLimiter, Origin, Passwords, Tailscale, Turns, is_hash};
+use super::{FailureLimiter, Origin, Passwords, Refused, Tailscale, Turns, is_hash};
 use crate::options::{AuthInForce, SharedAuth};
 
 /// With what a connection signed in.
@@ -110,8 +110,8 @@ impl Credentials {
     /// on this machine towards the pace at which guesses are judged (D40), from elsewhere against the address (S03).
     ///
     /// # Errors
-    /// `unauthorized: ...`; when there is something to wait for, `retryAfterMs`.
-    pub async fn admit(&self, who: Admission<'_>) -> Result<Via, ErrorShape> {
+    /// [`Refused`].
+    pub async fn admit(&self, who: Admission<'_>) -> Result<Via, Refused> {
         if !who.origin.here {
             return self.admit_from_elsewhere(who).await;
         }
@@ -121,7 +121,7 @@ impl Credentials {
     }
 
     /// What nobody can guess is judged at once, whatever others tried; the rest waits for a turn.
-    async fn admit_from_here(&self, who: &Admission<'_>) -> Result<Via, ErrorShape> {
+    async fn admit_from_here(&self, who: &Admission<'_>) -> Result<Via, Refused> {
         let (generation, shared) = self.in_force();
         let token = who.auth.and_then(|a| a.token.as_deref()).unwrap_or_default();
         if !token.is_empty() && (who.own_token)(token) {
@@ -129,7 +129,7 @@ impl Credentials {
         }
         let given = shared.given(who.auth);
         if token.is_empty() && given.is_none() {
-            return Err(shared.refusal("missing"));
+            return Err(Refused::Missing(shared.mode));
         }
         let is_right = |given| shared.secret().is_some_and(|secret| same_secret(secret, given));
         if shared.is_strong() && given.is_some_and(is_right) {
@@ -144,29 +144,29 @@ impl Credentials {
         let (generation, shared) = self.in_force();
         let Some(given) = shared.given(who.auth) else {
             wrong(turn, who.origin);
-            return Err(shared.refusal("missing"));
+            return Err(Refused::Missing(shared.mode));
         };
         if self.fits(&shared, given, || true).await {
             return Ok(Via::Shared(generation));
         }
         self.platform.probe.sometimes("auth.wrong_credential_here");
         wrong(turn, who.origin);
-        Err(shared.refusal("mismatch"))
+        Err(Refused::Mismatch(shared.mode))
     }
 
     /// A device block whose signature is wrong. On this machine it is told when its turn comes, and counts (D40); from
     /// elsewhere it is a mistake as any other: nobody guesses a signature.
     ///
     /// # Errors
-    /// AUTH_RATE_LIMITED, when its turn did not come.
-    pub async fn wrong_signature(&self, origin: &Origin, instance: &str) -> Result<(), ErrorShape> {
+    /// [`Refused::HeldTooLong`].
+    pub async fn wrong_signature(&self, origin: &Origin, instance: &str) -> Result<(), Refused> {
         if origin.here {
             wrong(self.turns.turn(instance).await?, origin);
         }
         Ok(())
     }
 
-    async fn admit_from_elsewhere(&self, who: Admission<'_>) -> Result<Via, ErrorShape> {
+    async fn admit_from_elsewhere(&self, who: Admission<'_>) -> Result<Via, Refused> {
         self.limiter.check_address(who.origin)?;
         let (generation, shared) = self.in_force();
         let token = who.auth.and_then(|a| a.token.as_deref()).unwrap_or_default();
@@ -175,11 +175,11 @@ impl Credentials {
         }
         self.limiter.check(who.origin)?;
         let refused = match shared.given(who.auth) {
-            None => shared.refusal("missing"),
+            None => Refused::Missing(shared.mode),
             Some(given) if self.fits(&shared, given, || self.limiter.check(who.origin).is_ok()).await => {
                 return Ok(Via::Shared(generation));
             }
-            Some(_) => shared.refusal("mismatch"),
+            Some(_) => Refused::Mismatch(shared.mode),
         };
         let mut wrong = !token.is_empty() || shared.given(who.auth).is_some();
         if let Some(claim) = who.origin.serve.as_ref().filter(|_| who.tailscale) {
@@ -221,13 +221,6 @@ pub fn same_secret(secret: &Secret, given: &str) -> bool {
 }
 
 impl SharedAuth {
-    fn kind(&self) -> &'static str {
-        match self.mode {
-            AuthMode::Token => "token",
-            AuthMode::Password => "password",
-        }
-    }
-
     /// The secret that counts in this mode.
     pub fn secret(&self) -> Option<&Secret> {
         match self.mode {
@@ -250,18 +243,6 @@ impl SharedAuth {
             AuthMode::Password => &auth.password,
         };
         given.as_deref().filter(|s| !s.is_empty())
-    }
-
-    /// `unauthorized: gateway token mismatch (...)` and its kin.
-    fn refusal(&self, what: &str) -> ErrorShape {
-        let kind = self.kind();
-        let hint = if what == "missing" {
-            format!("send connect.params.auth.{kind}")
-        } else {
-            format!("use the gateway.auth.{kind} of the gateway that you connect to")
-        };
-        let code = format!("AUTH_{}_{}", kind.to_uppercase(), what.to_uppercase());
-        ErrorShape::invalid(&code, format!("unauthorized: gateway {kind} {what} ({hint})"))
     }
 
     /// True when the request carries a credential of any kind.

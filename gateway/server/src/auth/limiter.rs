@@ -9,9 +9,8 @@ use std::{
 };
 
 use openclaw_platform::{Backoff, Clock, Mono, sync::LockExt as _};
-use openclaw_protocol::error::ErrorShape;
 
-use super::Origin;
+use super::{Origin, Refused};
 use crate::limits::{
     AUTH_ADDRESSES, AUTH_FAILURES, AUTH_FAILURES_IN_ALL, AUTH_FORGET, AUTH_LOCK_OUT, AUTH_LOCK_OUT_MAX,
 };
@@ -76,8 +75,8 @@ impl FailureLimiter {
     /// Ask before any credential is looked at: a lock-out also holds for the right one, or guessing would go on.
     ///
     /// # Errors
-    /// `unauthorized: too many failed attempts` with `retryAfterMs`.
-    pub fn check_address(&self, origin: &Origin) -> Result<(), ErrorShape> {
+    /// [`Refused::LockedOut`].
+    pub fn check_address(&self, origin: &Origin) -> Result<(), Refused> {
         let now = self.clock.mono();
         told(self.lock().places.get(&place(origin)).and_then(|r| r.left(now)))
     }
@@ -87,7 +86,7 @@ impl FailureLimiter {
     ///
     /// # Errors
     /// As [`FailureLimiter::check_address`].
-    pub fn check(&self, origin: &Origin) -> Result<(), ErrorShape> {
+    pub fn check(&self, origin: &Origin) -> Result<(), Refused> {
         self.check_address(origin)?;
         let now = self.clock.mono();
         told(self.lock().all.left(now))
@@ -115,11 +114,9 @@ impl FailureLimiter {
     }
 }
 
-fn told(left: Option<Duration>) -> Result<(), ErrorShape> {
+fn told(left: Option<Duration>) -> Result<(), Refused> {
     let Some(left) = left else { return Ok(()) };
-    let ms = left.as_millis() as u64 + 1;
-    let text = format!("unauthorized: too many failed attempts (try again in {} s)", ms.div_ceil(1000));
-    Err(ErrorShape::invalid("AUTH_RATE_LIMITED", text).retry(Some(ms)))
+    Err(Refused::LockedOut(left.as_millis() as u64 + 1))
 }
 
 fn place(origin: &Origin) -> IpAddr {
@@ -149,7 +146,10 @@ mod tests {
     }
 
     fn waits(limiter: &FailureLimiter, from: &Origin) -> Option<u64> {
-        limiter.check(from).err().and_then(|e| e.retry_after_ms)
+        limiter.check(from).err().map(|refused| match refused {
+            Refused::LockedOut(ms) => ms,
+            other => panic!("{other}"),
+        })
     }
 
     #[tokio::test(start_paused = true)]

@@ -10,9 +10,9 @@ use std::{
 };
 
 use openclaw_platform::{Clock, Mono, sync::LockExt as _};
-use openclaw_protocol::error::ErrorShape;
 use tokio::sync::Notify;
 
+use super::Refused;
 use crate::limits::{
     AUTH_FAILURES, AUTH_FORGET, AUTH_HOLD, AUTH_INSTANCE_TEXT, AUTH_INSTANCES, AUTH_PACE, AUTH_WAITING, AUTH_WINDOW,
 };
@@ -153,9 +153,9 @@ impl Turns {
     /// Waits until a try of `instance` may be judged, at most [`AUTH_HOLD`]. Dropping the future gives up the turn.
     ///
     /// # Errors
-    /// AUTH_RATE_LIMITED with `retryAfterMs`: its turn did not come.
-    pub async fn turn(&self, instance: &str) -> Result<Turn<'_>, ErrorShape> {
-        let mut try_ = self.enter(instance).ok_or_else(held_too_long)?;
+    /// [`Refused::HeldTooLong`]: its turn did not come.
+    pub async fn turn(&self, instance: &str) -> Result<Turn<'_>, Refused> {
+        let mut try_ = self.enter(instance).ok_or(Refused::HeldTooLong)?;
         let deadline = self.clock.mono() + AUTH_HOLD;
         loop {
             // Listens before it looks, so that no change falls in between.
@@ -171,7 +171,7 @@ impl Turns {
                 Next::OnChange => deadline,
             };
             if now >= deadline {
-                return Err(held_too_long());
+                return Err(Refused::HeldTooLong);
             }
             openclaw_platform::select! {
                 () = changed => {}
@@ -199,11 +199,6 @@ impl Turns {
         }
         next
     }
-}
-
-fn held_too_long() -> ErrorShape {
-    let text = "unauthorized: too many wrong credentials on this machine (try again in 1 s)";
-    ErrorShape::invalid("AUTH_RATE_LIMITED", text).retry(Some(AUTH_PACE.as_millis() as u64))
 }
 
 /// A try in its queue.

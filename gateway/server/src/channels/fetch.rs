@@ -9,7 +9,6 @@ use openclaw_platform::{
     http::{Body, BodyStream as _, HttpClient, HttpError, Incoming, whole},
     public::PublicTransport,
 };
-use openclaw_protocol::error::ErrorShape;
 
 use super::budget::{MediaBudget, Share};
 use crate::limits::{MEDIA_FETCH, MEDIA_REDIRECTS, MEDIA_URL};
@@ -29,17 +28,6 @@ pub enum FetchError {
     /// The connection, the address behind the name, the size, the time.
     #[error("cannot be fetched: {0}")]
     Http(#[from] HttpError),
-}
-
-impl From<FetchError> for ErrorShape {
-    fn from(error: FetchError) -> Self {
-        let text = format!("media: {error}");
-        match error {
-            FetchError::Address | FetchError::Redirects => Self::invalid("MEDIA_URL", text),
-            FetchError::Http(HttpError::TooLarge(_)) => Self::invalid("MEDIA_TOO_LARGE", text),
-            FetchError::Status(_) | FetchError::Http(_) => Self::unavailable("MEDIA_UNREACHABLE", text),
-        }
-    }
 }
 
 /// Fetches media. It has connections of its own: none is shared with what may reach this machine's network.

@@ -8,18 +8,20 @@ use std::{
 
 use openclaw_channels::Media;
 use openclaw_platform::{Platform, Spawner, SpawnerExt as _};
-use openclaw_protocol::{display, error::ErrorShape, message::Content};
+use openclaw_protocol::message::Content;
 
 use super::{
     budget::{MediaBudget, Share},
     envelope::part,
     fetch::MediaFetch,
+    not_enclosed::NotEnclosed,
     pending::Pending,
     received::Received,
 };
 use crate::{
     delivery::{Delivery, outbound::OutboundMessage},
-    limits::{ATTACHMENTS, ENVELOPE_NAME, INBOUND_IN_MEMORY, MEDIA_BYTES, MEDIA_IN_MEMORY, MEDIA_SMALL, MEDIA_URL},
+    lifecycle::Stopping,
+    limits::{ATTACHMENTS, ENVELOPE_NAME, INBOUND_IN_MEMORY, MEDIA_BYTES, MEDIA_IN_MEMORY, MEDIA_SMALL},
     options::{ReadMedia, WorkspaceOf},
     secrets::Secrets,
     settings::Settings,
@@ -112,17 +114,15 @@ impl Attachments {
     /// directory; no agent: of that of any.
     ///
     /// # Errors
-    /// INVALID_REQUEST when one is neither, or too large; UNAVAILABLE when an address does not answer, or the state
-    /// directory cannot keep it. Then none is kept.
+    /// [`NotEnclosed`]: then none is kept.
     pub async fn enclose(
         self: &Arc<Self>,
         outbound: &mut OutboundMessage,
         urls: &[String],
         agent: Option<&str>,
-    ) -> Result<(), ErrorShape> {
+    ) -> Result<(), NotEnclosed> {
         if urls.len() > ATTACHMENTS {
-            let text = format!("at most {ATTACHMENTS} media files, found {}", urls.len());
-            return Err(ErrorShape::invalid("TOO_MANY_MEDIA", text));
+            return Err(NotEnclosed::TooMany(urls.len()));
         }
         let own = agent.map(|agent| (self.deps.workspace_of)(&self.deps.settings.get(), agent));
         for url in urls {
@@ -139,10 +139,10 @@ impl Attachments {
         Ok(())
     }
 
-    async fn load(self: &Arc<Self>, url: &str, own: Option<&Path>) -> Result<(Media, Share), ErrorShape> {
+    async fn load(self: &Arc<Self>, url: &str, own: Option<&Path>) -> Result<(Media, Share), NotEnclosed> {
         let path = url.strip_prefix("file://").unwrap_or(url);
         if path.contains("://") {
-            return self.fetch.get(path, MEDIA_BYTES, &self.outbound).await.map_err(ErrorShape::from);
+            return Ok(self.fetch.get(path, MEDIA_BYTES, &self.outbound).await?);
         }
         // How large it is shows when it is read.
         let small = self.load_file(path, own, MEDIA_SMALL).await;
@@ -160,16 +160,15 @@ impl Attachments {
         path: &str,
         own: Option<&Path>,
         max: usize,
-    ) -> Result<Option<(Media, Share)>, ErrorShape> {
+    ) -> Result<Option<(Media, Share)>, NotEnclosed> {
         let share = self.outbound.take(max).await;
         let (this, file, own) = (self.clone(), path.to_owned(), own.map(Path::to_owned));
         let read = self.tasks.blocking(move || this.read_file(&file, own.as_deref(), max)).await;
-        let media =
-            read.unwrap_or_else(|| Err(ErrorShape::unavailable("SHUTTING_DOWN", "gateway is shutting down")))?;
+        let media = read.ok_or(Stopping)??;
         Ok(media.map(|media| (media, share)))
     }
 
-    fn read_file(&self, path: &str, own: Option<&Path>, max: usize) -> Result<Option<Media>, ErrorShape> {
+    fn read_file(&self, path: &str, own: Option<&Path>, max: usize) -> Result<Option<Media>, NotEnclosed> {
         let (name, bytes) = match (self.deps.read_media)(own, path, max) {
             Ok(read) => read,
             Err(error) if error.kind() == ErrorKind::FileTooLarge && max < MEDIA_BYTES => return Ok(None),
@@ -177,16 +176,15 @@ impl Attachments {
         };
         // A copy of the configuration is the configuration (S29).
         if self.deps.secrets.stand_in(&bytes) {
-            let text = "media: the file holds a secret of this gateway (a token, a key or a password), it is not sent";
-            return Err(ErrorShape::invalid("MEDIA_FILE", text));
+            return Err(NotEnclosed::Secret);
         }
         let mime = mime_guess::from_path(&name).first_or_octet_stream().to_string();
         Ok(Some(Media { name, mime, bytes: bytes.into() }))
     }
 }
 
-fn unreadable(path: &str, why: &dyn std::fmt::Display) -> ErrorShape {
-    ErrorShape::invalid("MEDIA_FILE", format!("media {}: {why}", display::short(path, MEDIA_URL)))
+fn unreadable(path: &str, why: &dyn std::fmt::Display) -> NotEnclosed {
+    NotEnclosed::File { path: path.to_owned(), why: why.to_string() }
 }
 
 fn base64(bytes: &[u8]) -> String {

@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use openclaw_channels::{Attachment, Delivered, Part, SendError, Target};
 use openclaw_platform::Millis;
-use openclaw_protocol::{
-    error::{ErrorCode, ErrorShape},
-    params::Send,
-};
+use openclaw_protocol::params::Send;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use super::failed::Reason;
+use super::failed::Undelivered;
 use crate::idempotency::{Claim, Record};
 
 /// One outbound message. Its id is its own for life, and orders it among the others of its chat.
@@ -81,26 +80,6 @@ pub enum State {
         /// When, wall milliseconds.
         at: Millis,
     },
-}
-
-/// Why an outbound message is dead.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Reason {
-    /// The service refuses it for good (F07).
-    Refused,
-    /// Every try failed for a passing reason.
-    GaveUp,
-    /// Older than its time to live (F06).
-    Expired,
-    /// The account is not signed in.
-    NotLinked,
-    /// The account is configured no more.
-    NoAccount,
-    /// Its file cannot be read.
-    NoMedia,
-    /// Taken out by a person.
-    Dropped,
 }
 
 /// The parts of an outbound message.
@@ -185,29 +164,21 @@ impl OutboundMessage {
         format!("media/outbound/{}-{number}", self.id)
     }
 
-    /// What the caller is told about an outbound message that is over.
+    /// What became of an outbound message that is over.
     ///
     /// # Errors
     /// Why it was not delivered.
-    pub fn result(&self) -> Result<Delivered, ErrorShape> {
-        let why = self.last_error.clone().unwrap_or_else(|| "no reason known".to_owned());
-        let error = match self.state {
-            State::Dead { reason, .. } => match reason {
-                Reason::Refused => ErrorShape::unavailable("DELIVERY_REFUSED", why),
-                Reason::GaveUp => ErrorShape::unavailable("DELIVERY_FAILED", why).retry(None),
-                Reason::Expired => ErrorShape::unavailable("DELIVERY_EXPIRED", why),
-                Reason::NotLinked => ErrorShape::new(ErrorCode::NotLinked, "NOT_LINKED", why),
-                Reason::NoAccount => ErrorShape::invalid("UNSUPPORTED_CHANNEL", why),
-                Reason::NoMedia => ErrorShape::unavailable("MEDIA_FILE", why),
-                Reason::Dropped => ErrorShape::unavailable("DELIVERY_DROPPED", why),
-            },
-            State::Unknown { .. } => ErrorShape::unavailable("DELIVERY_UNKNOWN", why),
+    pub fn result(&self) -> Result<Delivered, Undelivered> {
+        let reason = match self.state {
+            State::Dead { reason, .. } => Some(reason),
+            State::Unknown { .. } => None,
             State::Queued | State::Attempting => {
                 let message_id = self.message_id.clone().unwrap_or_default();
                 return Ok(Delivered { message_id, chat_id: self.to.chat.clone() });
             }
         };
-        Err(error.with("deliveryId", self.id.clone()))
+        let why = self.last_error.clone().unwrap_or_else(|| "no reason known".to_owned());
+        Err(Undelivered { id: self.id.clone(), reason, why })
     }
 
     /// The answer of the request that waits for it.

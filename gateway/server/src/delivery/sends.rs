@@ -2,25 +2,20 @@
 
 use openclaw_channels::table;
 use openclaw_platform::{Clock, sync::Arc};
-use openclaw_protocol::{
-    display,
-    error::ErrorShape,
-    params::{Send, SendParams},
-};
+use openclaw_protocol::params::{Send, SendParams};
 
 use super::{
-    Delivery, Draft,
+    Delivery, Draft, NotSent, StillPending,
     outbound::{Cause, Promise},
-    still_pending,
 };
 use crate::{
-    channels::{Channels, media::Attachments},
-    failure::Failure,
-    idempotency::{Check, Claim, Idempotency, Pending},
+    channels::{Channels, Unreachable, media::Attachments},
+    idempotency::{self, Check, Claim, Idempotency, Pending},
     limits::DELIVERY_WAIT,
     rights::Principal,
     sessions::{self, entry::Route},
     settings::Settings,
+    store::Broken,
 };
 
 /// What sending uses of others.
@@ -54,35 +49,30 @@ impl Sends {
     /// that `agent` sends are its own.
     ///
     /// # Errors
-    /// What is wrong with the request; why it is not delivered; that it is still on its way.
+    /// [`NotSent`].
     pub async fn send(
         &self,
         by: &Principal,
         (identity, agent): (&str, Option<&str>),
         params: SendParams,
-    ) -> Result<Send, Failure> {
+    ) -> Result<Send, NotSent> {
         let named = params.channel.as_deref().map(str::trim).filter(|c| !c.is_empty());
         let channel = named.unwrap_or(table::default_id());
         let channel = channel.to_lowercase();
         let account = self.deps.channels.account(&channel, params.account_id.as_deref());
         if account.is_none() {
-            let shown = display::short(&channel, 64);
-            let text = if table::is_known(&channel) && self.deps.channels.account(&channel, None).is_some() {
-                format!("unknown account of channel {shown}")
-            } else {
-                format!("unsupported channel: {shown}")
-            };
-            return Err(ErrorShape::invalid("UNSUPPORTED_CHANNEL", text).into());
+            let is_here = table::is_known(&channel) && self.deps.channels.account(&channel, None).is_some();
+            return Err(if is_here { NotSent::NoAccount(channel) } else { NotSent::NoChannel(channel) });
         }
         // A bad target or file is refused before the key is used up.
         if let Some(account) = &account {
-            account.parse_target(&params.to).map_err(|e| ErrorShape::invalid("BAD_TARGET", e.to_string()))?;
+            account.parse_target(&params.to).map_err(|e| Unreachable::BadTarget(e.to_string()))?;
         }
         let now = self.deps.clock.wall();
         let key = params.idempotency_key.as_str();
         let held = match self.deps.idempotency.check("send", identity, key, &params, now)? {
             Check::New(claim) => self.deps.idempotency.hold(claim),
-            Check::Done(record) => return record.answer::<Send>(),
+            Check::Done(record) => return Ok(record.answer()?),
             Check::InFlight(_, pending) => return answer(&pending).await,
         };
         let pending = self.deps.idempotency.pending(held.claim());
@@ -92,7 +82,7 @@ impl Sends {
         held.accept();
         match pending {
             Some(pending) => answer(&pending).await,
-            None => Err(gone().into()),
+            None => Err(idempotency::Refused::Unfinished.into()),
         }
     }
 
@@ -103,13 +93,13 @@ impl Sends {
         params: &SendParams,
         route: Route,
         claim: &Claim,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), NotSent> {
         if let Ok((account, to)) = self.deps.channels.resolve(&route) {
             self.deps.delivery.has_room(account.id(), account.account(), &to.chat)?;
         }
         let urls: Vec<String> = params.media_url.iter().chain(params.media_urls.iter().flatten()).cloned().collect();
         if params.message.trim().is_empty() && urls.is_empty() {
-            return Err(ErrorShape::invalid("EMPTY_MESSAGE", "message or media required").into());
+            return Err(NotSent::Empty);
         }
         let config = self.deps.settings.get();
         let cause = Cause {
@@ -121,20 +111,16 @@ impl Sends {
         let draft = Draft { route, text: params.message.as_str().to_owned(), reply_to: None, cause };
         let mut outbound = self.deps.delivery.compose(by, draft)?;
         self.deps.attachments.enclose(&mut outbound, &urls, agent).await?;
-        self.deps.delivery.post(&outbound, |_| Ok(())).await?;
+        self.deps.delivery.post(&outbound, |_| Ok(())).await.map_err(Broken::from)?;
         Ok(())
     }
 }
 
 /// Waits for the delivery, within bounds.
-async fn answer(pending: &Pending) -> Result<Send, Failure> {
+async fn answer(pending: &Pending) -> Result<Send, NotSent> {
     match tokio::time::timeout(DELIVERY_WAIT, pending.answer()).await {
-        Ok(Some(record)) => record.answer::<Send>(),
-        Ok(None) => Err(gone().into()),
-        Err(_) => Err(still_pending().into()),
+        Ok(Some(record)) => Ok(record.answer()?),
+        Ok(None) => Err(idempotency::Refused::Unfinished.into()),
+        Err(_) => Err(StillPending.into()),
     }
-}
-
-fn gone() -> ErrorShape {
-    ErrorShape::unavailable("INTERRUPTED", "the first request with this key was not finished").retry(None)
 }

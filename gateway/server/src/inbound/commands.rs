@@ -204,7 +204,7 @@ impl Commands {
 /// Operators are told the scope that they lack, people what to do.
 fn refused(by: &Principal, effect: Effect<'_>) -> String {
     match by {
-        Principal::Operator { .. } => rights::refusal(by, effect).message,
+        Principal::Operator { .. } => rights::refusal(by, effect).to_string(),
         _ => NOT_YOURS.to_owned(),
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use openclaw_channels::ChatKind;
 use openclaw_platform::{Entropy, EntropyExt as _, Probe};
-use openclaw_protocol::{message::Content, params::SendPolicy};
+use openclaw_protocol::message::Content;
 use tokio_util::sync::CancellationToken;
 
 use super::commands::{Commands, is_stop};
@@ -21,7 +21,7 @@ use crate::{
     rights::{self, Effect, Principal, Where},
     runs::{ReplyTo, RunRequest, Runs, execute, request::Queueing},
     sessions::{
-        entry::{Route, SessionEntry},
+        entry::{Route, SessionEntry, require_open},
         store::Sessions,
     },
     settings::Settings,
@@ -148,9 +148,9 @@ impl Router {
                 return false;
             }
         };
-        if entry.as_ref().is_some_and(|e| e.send_policy == Some(SendPolicy::Deny)) {
+        if let Err(closed) = require_open(entry.as_ref()) {
             self.0.probe.sometimes("inbox.denied_by_policy");
-            return self.0.channels.inbox.forget(key, "send blocked by session policy").await;
+            return self.0.channels.inbox.forget(key, &closed.to_string()).await;
         }
         let route = Route { channel: id.clone(), to: message.chat.address(), account_id: account.clone() };
         let text = message.text.trim();
@@ -189,7 +189,7 @@ impl Router {
         let cause = Cause { session_key: session, ..Cause::default() };
         let outbound = match self.0.delivery.compose(by, Draft { route, text, reply_to: None, cause }) {
             Ok(outbound) => outbound,
-            Err(error) => return self.0.channels.inbox.forget(key, &error.message).await,
+            Err(error) => return self.0.channels.inbox.forget(key, &error.to_string()).await,
         };
         let key = key.to_owned();
         let posted = self.0.delivery.post(&outbound, move |tx| done(tx, &key)).await;

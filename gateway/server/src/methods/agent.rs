@@ -11,29 +11,29 @@ use openclaw_protocol::{
     error::ErrorShape,
     frame::{encode_error, encode_ok},
     message::Content,
-    params::{AgentAccepted, AgentAnswer, AgentParams, AgentWait, AgentWaitParams, SendPolicy},
+    params::{AgentAccepted, AgentAnswer, AgentParams, AgentWait, AgentWaitParams},
     wire::Int,
 };
 use serde_json::Value;
 
-use super::attachments;
 use crate::{
     channels::Channels,
-    delivery::{self, Delivery as Outbound},
+    delivery::{Delivery as Outbound, StillPending},
     dispatch::{Call, Reply},
     failure::Failure,
-    idempotency::{self, Check, Claim, Idempotency, Pending, final_of},
+    idempotency::{self, Check, Claim, Idempotency, Pending, Told, final_of},
+    inbound::images::images,
     limits::{AGENT_WAIT_MAX, DELIVERY_WAIT},
     rights::{Effect, Where},
-    runs::{Outcome, ReplyTo, Run, RunRequest, Runs, Waited, execute, record, request::Touch},
+    runs::{Failed, Outcome, ReplyTo, Run, RunRequest, Runs, Waited, execute, record, request::Touch},
     sessions::{
         self,
-        entry::{Route, SessionEntry},
+        entry::{Route, SessionEntry, require_open},
         key,
         store::Sessions,
     },
     settings::Settings,
-    store::StoreError,
+    wire_error::storage,
 };
 
 /// What these methods use.
@@ -69,12 +69,12 @@ pub async fn agent(deps: Arc<Deps>, call: Call, params: AgentParams) -> Result<R
             return Ok(answered_later(&deps, &call, run_id.clone(), accepted(since), pending));
         }
         Check::InFlight(since, pending) if pending.accepted().await => return Ok(accepted(since).into()),
-        Check::InFlight(..) => return Err(idempotency::first_was_refused().into()),
-        Check::Done(record) => return record.answer::<AgentAnswer>().map(Reply::from),
+        Check::InFlight(..) => return Err(idempotency::Refused::FirstWasRefused.into()),
+        Check::Done(record) => return Ok(record.answer::<AgentAnswer>()?.into()),
     };
     let request = match request_of(&deps, &call, &params, held.claim()) {
         Err(error) if reason(&error) == NO_SELECTOR => {
-            return Ok(fails_late(deps, call, held.accept(), accepted(now), error));
+            return Ok(fails_late(deps, call, held.accept(), accepted(now)));
         }
         request => request?,
     };
@@ -96,10 +96,10 @@ fn answer_at_end(deps: &Arc<Deps>, call: &Call, run: Arc<Run>, claim: Claim) {
     });
 }
 
-fn encode(id: &str, (payload, error): (Option<Value>, Option<ErrorShape>)) -> String {
+fn encode(id: &str, (payload, error): (Option<Value>, Option<Told>)) -> String {
     match error {
         None => encode_ok(id, &payload).unwrap_or_default(),
-        Some(error) => encode_error(id, &error, payload.as_ref()),
+        Some(error) => encode_error(id, &error.into(), payload.as_ref()),
     }
 }
 
@@ -125,14 +125,11 @@ fn reason(error: &ErrorShape) -> &str {
 }
 
 /// Which session is meant turns out only within the run, as version 3 clients expect: accepted, then the failure.
-fn fails_late(deps: Arc<Deps>, call: Call, claim: Claim, answer: AgentAnswer, error: ErrorShape) -> Reply<AgentAnswer> {
+fn fails_late(deps: Arc<Deps>, call: Call, claim: Claim, answer: AgentAnswer) -> Reply<AgentAnswer> {
     Reply::then(answer, move || {
-        let error = ErrorShape::unavailable(NO_SELECTOR, error.message);
         let run_id = claim.run_id();
-        let (payload, error) = final_of(run_id, &Outcome::Failed(error));
-        if let Some(error) = &error {
-            call.connection.outbox.push(encode_error(&call.id, error, payload.as_ref()));
-        }
+        let (payload, error) = final_of(run_id, &Outcome::Failed(Failed::NoSession));
+        call.connection.outbox.push(encode(&call.id, (payload.clone(), error.clone())));
         deps.idempotency.finish(&claim, claim.answered(payload, error));
     })
 }
@@ -144,7 +141,7 @@ async fn settle(
     run: &Run,
     claim: &Claim,
     pending: &Pending,
-) -> Option<(Option<Value>, Option<ErrorShape>)> {
+) -> Option<(Option<Value>, Option<Told>)> {
     let ended = run.ended().await?;
     if run.promised.load(Ordering::Acquire) {
         return Some(delivered(&run.request.run_id, pending).await);
@@ -156,18 +153,18 @@ async fn settle(
 }
 
 /// Waits for the delivery, within bounds; the same key asks again later.
-async fn delivered(run_id: &str, pending: &Pending) -> (Option<Value>, Option<ErrorShape>) {
+async fn delivered(run_id: &str, pending: &Pending) -> (Option<Value>, Option<Told>) {
     let answer = tokio::time::timeout(DELIVERY_WAIT, pending.answer()).await.ok().flatten();
     match answer {
         Some(record) => record.into_parts(),
-        None => final_of(run_id, &Outcome::Failed(delivery::still_pending())),
+        None => final_of(run_id, &Outcome::Failed(StillPending.into())),
     }
 }
 
 fn request_of(deps: &Deps, call: &Call, params: &AgentParams, claim: &Claim) -> Result<RunRequest, ErrorShape> {
     let config = deps.settings.get();
     let mut input = vec![Content::text(params.message.as_str())];
-    input.extend(attachments::images(params.attachments.as_ref())?);
+    input.extend(images(params.attachments.as_ref())?);
     let named = |name: &Option<String>| name.as_deref().map(str::trim).filter(|n| !n.is_empty()).map(str::to_owned);
     for name in [&params.channel, &params.reply_channel].into_iter().filter_map(named) {
         if !openclaw_channels::table::is_known(&name) {
@@ -181,21 +178,19 @@ fn request_of(deps: &Deps, call: &Call, params: &AgentParams, claim: &Claim) -> 
         return Err(ErrorShape::invalid("UNKNOWN_AGENT", format!("unknown agent id \"{}\"", id.escape_debug())));
     }
     let (session_key, shown_key) = session_of(deps, params, agent.as_deref())?;
-    let entry = deps.sessions.get(&session_key).map_err(unreadable)?;
+    let entry = deps.sessions.get(&session_key).map_err(storage)?;
     // A label is the session's: naming a new one is part of beginning it, renaming is not (D48).
     let label = params.label.as_ref().map(openclaw_protocol::wire::Text::as_str);
     if label.is_some() && entry.as_ref().is_some_and(|e| e.label.as_deref() != label) {
         call.require(Effect::Change(Where::Session(&session_key)))?;
     }
     // Nobody takes the label of another session away (D48).
-    let owners = label.map(|label| deps.sessions.labelled(label, 2)).transpose().map_err(unreadable)?;
+    let owners = label.map(|label| deps.sessions.labelled(label, 2)).transpose().map_err(storage)?;
     if let Some(label) = label.filter(|_| owners.into_iter().flatten().any(|key| key != session_key)) {
         let text = format!("label already in use: {}", label.escape_debug());
         return Err(ErrorShape::invalid("LABEL_IN_USE", text));
     }
-    if entry.as_ref().is_some_and(|e| e.send_policy == Some(SendPolicy::Deny)) {
-        return Err(ErrorShape::invalid("SEND_POLICY", "send blocked by session policy"));
-    }
+    require_open(entry.as_ref())?;
     let thinking = named(&params.thinking).map(|t| t.to_lowercase());
     if let Some(level) = &thinking
         && !sessions::entry::THINKING.contains(&level.as_str())
@@ -223,10 +218,6 @@ fn request_of(deps: &Deps, call: &Call, params: &AgentParams, claim: &Claim) -> 
     })
 }
 
-fn unreadable(error: StoreError) -> ErrorShape {
-    Failure::from(error).error().clone()
-}
-
 fn label_touch(params: &AgentParams) -> Option<Touch> {
     let label = params.label.as_ref()?.as_str().to_owned();
     Some(Arc::new(move |entry| entry.label = Some(label.clone())))
@@ -245,7 +236,7 @@ fn session_of(deps: &Deps, params: &AgentParams, agent: Option<&str>) -> Result<
         return Ok((canonical, shown));
     }
     if let Some(id) = text(&params.session_id) {
-        let Some(found) = deps.sessions.key_of(&id).map_err(unreadable)? else {
+        let Some(found) = deps.sessions.key_of(&id).map_err(storage)? else {
             return Err(ErrorShape::invalid("NO_SESSION", format!("No session found: {}", id.escape_debug())));
         };
         return Ok((found.clone(), found));
@@ -258,9 +249,7 @@ fn session_of(deps: &Deps, params: &AgentParams, agent: Option<&str>) -> Result<
         let main = sessions::key::main_key(&config, key::default_agent(&config));
         return Ok((main.clone(), main));
     }
-    let text =
-        "name a session: pass sessionKey, sessionId, agentId or to (openclaw agent: --to, --session-id, --agent)";
-    Err(ErrorShape::invalid(NO_SELECTOR, text))
+    Err(ErrorShape::invalid(NO_SELECTOR, Failed::NoSession.to_string()))
 }
 
 /// The canonical key of what a client wrote.

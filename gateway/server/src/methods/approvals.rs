@@ -34,25 +34,14 @@ pub struct Deps {
 
 type Outcome<T> = Result<Reply<T>, Failure>;
 
-fn stored(error: &std::io::Error) -> ErrorShape {
-    tracing::error!(%error, "exec approvals");
-    ErrorShape::unavailable("STORAGE", error.to_string())
-}
-
 pub async fn get(deps: Arc<Deps>, _: Call, _: Empty) -> Outcome<x::ExecApprovals> {
     let store = &deps.exec_policy;
-    Ok(store.shown(store.get().await.map_err(|e| stored(&e))?).into())
+    Ok(store.shown(store.get().await.map_err(SetError::Storage)?).into())
 }
 
 pub async fn set(deps: Arc<Deps>, _: Call, params: x::ExecApprovalsSetParams) -> Outcome<x::ExecApprovals> {
     let store = &deps.exec_policy;
-    let base = params.base_hash.as_deref();
-    let snapshot = store.set(params.file, base).await.map_err(|error| match error {
-        SetError::HashRequired => ErrorShape::invalid("BASE_HASH_REQUIRED", error.to_string()),
-        SetError::Changed => ErrorShape::invalid("BASE_HASH_CHANGED", error.to_string()),
-        SetError::Misspelt(..) => ErrorShape::invalid("INVALID_PARAMS", error.to_string()),
-        SetError::Storage(error) => stored(&error),
-    })?;
+    let snapshot = store.set(params.file, params.base_hash.as_deref()).await?;
     Ok(store.shown(snapshot).into())
 }
 
@@ -65,7 +54,7 @@ async fn forward(deps: &Deps, node_id: &str, command: &str, params: &Value) -> R
         idempotency_key: None,
         owner: None,
     };
-    let answer: Answer = deps.nodes.invoke(node_id.trim(), request).await.map_err(ErrorShape::from)?;
+    let answer: Answer = deps.nodes.invoke(node_id.trim(), request).await?;
     Ok(Json(answer.payload.unwrap_or_default()))
 }
 

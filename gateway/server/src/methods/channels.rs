@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use openclaw_channels::access::{PairingError, PairingStore};
+use openclaw_channels::access::PairingStore;
 use openclaw_platform::{Platform, SpawnerExt as _};
 use openclaw_protocol::{
     display,
@@ -18,6 +18,7 @@ use crate::{
     delivery::{Delivery, Draft, outbound::Cause},
     dispatch::{Call, Reply},
     failure::Failure,
+    lifecycle::Stopping,
     rights::Principal,
     sessions::entry::Route,
 };
@@ -69,22 +70,11 @@ pub async fn logout(deps: Arc<Deps>, _: Call, p: ChannelsLogoutParams) -> Result
     Err(ErrorShape::invalid("TOKEN_IN_CONFIG", text).into())
 }
 
-fn failed(error: &PairingError) -> Failure {
-    match error {
-        PairingError::NoSuchCode(_) => ErrorShape::invalid("NO_SUCH_CODE", error.to_string()).into(),
-        _ => ErrorShape::unavailable("PAIRING_FILE", error.to_string()).into(),
-    }
-}
-
 fn store(deps: &Deps, channel: &str) -> Result<Arc<PairingStore>, ErrorShape> {
     deps.channels.pairing(channel).ok_or_else(|| {
         let shown = display::short(channel, 64);
         ErrorShape::invalid("UNSUPPORTED_CHANNEL", format!("channel {shown} is not configured or has no pairing"))
     })
-}
-
-fn stopping() -> ErrorShape {
-    ErrorShape::unavailable("SHUTTING_DOWN", "gateway is shutting down")
 }
 
 pub async fn pairing_list(deps: Arc<Deps>, _: Call, p: PairingListParams) -> Result<Reply<PairingList>, Failure> {
@@ -96,8 +86,8 @@ pub async fn pairing_list(deps: Arc<Deps>, _: Call, p: PairingListParams) -> Res
     for (channel, store) in deps.channels.pairings().into_iter().filter(|(c, _)| wanted.as_ref().is_none_or(|w| w == c))
     {
         let store = store.clone();
-        let list = deps.platform.tasks.blocking(move || store.list()).await.ok_or_else(stopping)?;
-        for r in list.map_err(|e| failed(&e))? {
+        let list = deps.platform.tasks.blocking(move || store.list()).await.ok_or(Stopping)?;
+        for r in list? {
             requests.push(PairingRow {
                 channel: channel.clone(),
                 id: r.id,
@@ -118,8 +108,8 @@ pub async fn pairing_approve(
 ) -> Result<Reply<PairingApprove>, Failure> {
     let channel = p.channel.as_str().to_lowercase();
     let store = store(&deps, &channel)?;
-    let approved = deps.platform.tasks.blocking(move || store.approve(&p.code)).await.ok_or_else(stopping)?;
-    let id = approved.map_err(|e| failed(&e))?;
+    let approved = deps.platform.tasks.blocking(move || store.approve(&p.code)).await.ok_or(Stopping)?;
+    let id = approved?;
     tracing::info!(channel, id, by = %call.connection.client_name.escape_debug(), "sender approved");
     if p.notify == Some(true) {
         let account_id = deps.channels.account(&channel, None).map(|c| c.account().to_owned());

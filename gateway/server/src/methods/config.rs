@@ -1,89 +1,96 @@
-//! config.get, with secrets redacted (decision D17).
+//! config.*: the file, with secrets redacted (decision D17), and changes of it.
 
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
-use data_encoding::HEXLOWER;
-use openclaw_protocol::{
-    error::ErrorShape,
-    params::{ConfigGet, ConfigIssue, Empty},
-};
-use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
+use openclaw_platform::Platform;
+use openclaw_protocol::{params as p, params::Empty};
 
 use crate::{
+    configuration::{
+        edits::{self, ConfigEdits, Order, Wanted},
+        look::ConfigLook,
+    },
     dispatch::{Call, Reply},
     failure::Failure,
-    options::{ConfigSource, ReadConfig},
-    settings::Settings,
 };
 
 /// What these methods use.
 pub struct Deps {
-    /// The configuration in force.
-    pub settings: Settings,
-    /// Its file.
-    pub config_path: PathBuf,
-    /// Reads the file's text.
-    pub read_config: ReadConfig,
-    /// Checks it by the rules of a start; none where nobody watches it.
-    pub source: Option<Arc<dyn ConfigSource>>,
+    /// The seams.
+    pub platform: Platform,
+    /// Looks at the file.
+    pub look: Arc<ConfigLook>,
+    /// Changes it.
+    pub edits: Arc<ConfigEdits>,
+    /// Of this program.
+    pub version: String,
+    /// This process, for show.
+    pub pid: u32,
 }
 
-pub async fn get(deps: Arc<Deps>, call: Call, _: Empty) -> Result<Reply<ConfigGet>, Failure> {
-    call.read(move || shown(&deps)).await
+pub async fn get(deps: Arc<Deps>, call: Call, _: Empty) -> Result<Reply<p::ConfigGet>, Failure> {
+    call.read(move || Ok(deps.look.look()?)).await
 }
 
-fn shown(deps: &Deps) -> Result<ConfigGet, Failure> {
-    let path = deps.config_path.display().to_string();
-    let read = (deps.read_config)();
-    let text = read.map_err(|e| ErrorShape::unavailable("CONFIG_FILE", format!("{path}: {e}")))?;
-    let raw = text.clone().unwrap_or_default();
-    let parsed = openclaw_config::read_value(&raw).ok();
-    let Judged { issues, warnings, config } = if text.is_some() { judged(deps, &raw) } else { Judged::default() };
-    let redacted = parsed.as_ref().map_or_else(|| json!({}), openclaw_config::redacted);
-    // What the file says; while that cannot be used, or there is none, what is in force.
-    let config = config.unwrap_or_else(|| serde_json::to_value(&*deps.settings.get()).unwrap_or(Value::Null));
-    Ok(ConfigGet {
-        path,
-        exists: text.is_some(),
-        raw: text.as_deref().and_then(openclaw_config::redacted_text),
-        parsed: redacted,
-        valid: issues.is_empty(),
-        config: openclaw_config::redacted(&config),
-        hash: HEXLOWER.encode(&Sha256::digest(raw.as_bytes())),
-        issues,
-        warnings,
+pub async fn set(deps: Arc<Deps>, _: Call, params: p::ConfigSetParams) -> Result<Reply<p::ConfigSet>, Failure> {
+    let p::ConfigSetParams { raw, base_hash } = params;
+    let (wanted, raw) = (Wanted::Set, raw.as_str().to_owned());
+    let base = base_hash.map(|hash| hash.as_str().to_owned());
+    let done = deps.edits.make(Order { wanted, raw, base, session: None, note: None, delay_ms: None }).await?;
+    Ok(p::ConfigSet { ok: true, path: deps.look.path.display().to_string(), config: done.config, hash: done.hash }
+        .into())
+}
+
+pub async fn patch(deps: Arc<Deps>, _: Call, params: p::ConfigApplyParams) -> Result<Reply<p::ConfigApply>, Failure> {
+    applied(&deps, Wanted::Patch, params).await.map(Reply::from)
+}
+
+pub async fn apply(deps: Arc<Deps>, _: Call, params: p::ConfigApplyParams) -> Result<Reply<p::ConfigApply>, Failure> {
+    applied(&deps, Wanted::Apply, params).await.map(Reply::from)
+}
+
+pub async fn schema(deps: Arc<Deps>, call: Call, _: Empty) -> Result<Reply<p::ConfigSchema>, Failure> {
+    call.read(move || {
+        let now = i64::try_from(deps.platform.clock.wall()).unwrap_or_default();
+        let at = jiff::Timestamp::from_millisecond(now).unwrap_or_default();
+        Ok(p::ConfigSchema {
+            schema: openclaw_config::schema().clone(),
+            ui_hints: openclaw_config::hints(),
+            version: deps.version.clone(),
+            generated_at: at.to_string(),
+        })
     })
+    .await
 }
 
-/// A file by the rules of a start.
-#[derive(Default)]
-struct Judged {
-    /// What stops a start.
-    issues: Vec<ConfigIssue>,
-    /// What is told about it.
-    warnings: Vec<ConfigIssue>,
-    /// What it says, defaults filled in, when it can be used.
-    config: Option<Value>,
-}
-
-fn judged(deps: &Deps, raw: &str) -> Judged {
-    let issue = |text: String| match text.split_once(": ") {
-        Some((path, message)) => ConfigIssue { path: path.to_owned(), message: message.to_owned() },
-        None => ConfigIssue { path: String::new(), message: text },
+async fn applied(deps: &Deps, wanted: Wanted, params: p::ConfigApplyParams) -> Result<p::ConfigApply, Failure> {
+    let text = |text: &str| text.to_owned();
+    let order = Order {
+        wanted,
+        raw: text(params.raw.as_str()),
+        base: params.base_hash.map(|hash| text(hash.as_str())),
+        session: params.session_key,
+        note: params.note,
+        delay_ms: params.restart_delay_ms.map(|delay| delay.get().unsigned_abs()),
     };
-    let Some(source) = &deps.source else {
-        // The environment is read once, at the start; what it gave is in the configuration in force.
-        let problems = openclaw_config::parse(raw, &|_| Some("set".into())).err().unwrap_or_default();
-        let issues = problems.into_iter().map(|p| ConfigIssue { path: p.path, message: p.message }).collect();
-        return Judged { issues, ..Judged::default() };
-    };
-    match source.read() {
-        Ok(loaded) => Judged {
-            issues: vec![],
-            config: serde_json::to_value(&loaded.config).ok(),
-            warnings: loaded.warnings.into_iter().map(issue).collect(),
+    let done = deps.edits.make(order).await?;
+    let restart = done.restart.ok_or(Failure::from(edits::Error::NoFile))?;
+    Ok(p::ConfigApply {
+        ok: true,
+        path: deps.look.path.display().to_string(),
+        config: done.config,
+        hash: done.hash,
+        restart: p::ConfigRestart {
+            ok: true,
+            pid: u64::from(deps.pid),
+            signal: "SIGUSR1".to_owned(),
+            delay_ms: restart.delay_ms,
+            reason: restart.reason.to_owned(),
+            mode: "emit".to_owned(),
         },
-        Err(why) => Judged { issues: vec![ConfigIssue { path: String::new(), message: why }], ..Judged::default() },
-    }
+        sentinel: p::ConfigSentinel {
+            path: restart.kept.map(|path| path.display().to_string()),
+            payload: serde_json::to_value(&restart.note)?,
+        },
+    })
 }

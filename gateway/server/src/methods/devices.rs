@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use openclaw_platform::Platform;
 use openclaw_protocol::{
-    error::ErrorShape,
     event::{DEVICE_PAIR_RESOLVED, DevicePairResolved},
     params::{
         DevicePairApprove, DevicePairDecideParams, DevicePairList, DevicePairReject, DeviceTokenRevoke,
@@ -35,21 +34,6 @@ pub struct Deps {
     pub platform: Platform,
     /// The configuration in force.
     pub settings: Settings,
-}
-
-impl From<DeviceError> for Failure {
-    fn from(error: DeviceError) -> Self {
-        let text = error.to_string();
-        match error {
-            DeviceError::UnknownRequest => ErrorShape::invalid("UNKNOWN_REQUEST", text).into(),
-            DeviceError::UnknownDevice => ErrorShape::invalid("UNKNOWN_DEVICE", text).into(),
-            DeviceError::MissingScope(scope) => ErrorShape::invalid("MISSING_SCOPE", text).with("scope", scope).into(),
-            DeviceError::NotApproved(scope) => {
-                ErrorShape::invalid("SCOPE_NOT_APPROVED", text).with("scope", scope).into()
-            }
-            DeviceError::Store(error) => error.into(),
-        }
-    }
 }
 
 pub async fn list(deps: Arc<Deps>, call: Call, _: Empty) -> Result<Reply<DevicePairList>, Failure> {

@@ -14,7 +14,7 @@ use crate::{
     dispatch::{Call, Reply},
     failure::Failure,
     hub::EventHub,
-    nodes::{NotFiled, Pairings},
+    nodes::Pairings,
 };
 
 /// What these methods use.
@@ -33,14 +33,7 @@ pub async fn request(deps: Arc<Deps>, call: Call, params: n::NodePairRequestPara
     if params.node_id.trim().is_empty() {
         return Err(ErrorShape::invalid("NODE_ID_REQUIRED", "nodeId required").into());
     }
-    let filed = deps.pairings.request(call.identity(), params).await;
-    let (request, created) = filed.map_err(|error| match error {
-        NotFiled::Full(full) => {
-            let wait = u64::try_from(full.retry.as_millis()).unwrap_or(u64::MAX);
-            ErrorShape::unavailable("PAIRING_QUEUE_FULL", full.to_string()).retry(Some(wait)).into()
-        }
-        NotFiled::Store(error) => Failure::from(error),
-    })?;
+    let (request, created) = deps.pairings.request(call.identity(), params).await?;
     if created {
         deps.hub.events().publish(&NODE_PAIR_REQUESTED, &request);
     }

@@ -3,11 +3,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use openclaw_agent::exec::{BadRequest, ExecRequest, Facts};
+use openclaw_agent::exec::{ExecRequest, Facts};
 use openclaw_platform::Clock;
 use openclaw_protocol::{
     approvals::Decision,
-    error::ErrorShape,
     nodes as n,
     scope::Scope,
     wire::{Int, Json},
@@ -15,14 +14,14 @@ use openclaw_protocol::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Answer, InvokeError, Node, Nodes, Request, allowlist};
+use super::{Answer, AnswerNotKept, InvokeError, Node, Nodes, NotAllowed, NotRun, Request, Unsound, allowlist};
 use crate::{
-    approvals::{Approvals, Binding, Granted, Question, Unusable},
-    failure::Failure,
-    idempotency::{Check, Idempotency},
+    approvals::{Approvals, Binding, Granted, Question},
+    idempotency::{self, Check, Idempotency, Told},
     limits::{APPROVAL_DEFAULT, NODE_ANSWER_GRACE, NODE_ANSWER_KEPT, NODE_INSPECT},
     rights::{self, Effect, Principal},
     settings::Settings,
+    store::Broken,
 };
 
 /// A node answers with this code when its policy wants a person's approval.
@@ -104,48 +103,36 @@ impl Commands {
         Self { deps }
     }
 
-    fn require(&self, asker: &Asker, effect: Effect<'_>) -> Result<(), ErrorShape> {
-        if rights::may(&self.deps.settings.get(), &asker.by, effect) {
-            Ok(())
-        } else {
-            Err(rights::refusal(&asker.by, effect))
-        }
-    }
-
     /// Asks a node for one of the commands that it offers, once per key.
     ///
     /// # Errors
-    /// What is wrong with the request; why it was not run, or that its end is unknown.
-    pub async fn invoke(&self, asker: &Asker, params: n::NodeInvokeParams) -> Result<n::NodeInvoke, Failure> {
+    /// [`NotRun`].
+    pub async fn invoke(&self, asker: &Asker, params: n::NodeInvokeParams) -> Result<n::NodeInvoke, NotRun> {
         let (node_id, command) = (params.node_id.trim(), params.command.trim());
         if node_id.is_empty() || command.is_empty() {
-            return Err(ErrorShape::invalid("NODE_ID_AND_COMMAND_REQUIRED", "nodeId and command required").into());
+            return Err(NotRun::Unnamed);
         }
         let (key, now) = (params.idempotency_key.as_str(), self.deps.clock.wall());
         // Before anything that may change with time: a retry gets its answer also when the node has gone (D19).
         let held = match self.deps.idempotency.check("node.invoke", &asker.identity, key, &params, now)? {
             Check::New(claim) => self.deps.idempotency.hold(claim),
-            Check::Done(record) => return record.answer::<n::NodeInvoke>(),
+            Check::Done(record) => return Ok(record.answer()?),
             Check::InFlight(_, pending) => {
                 let record = pending.answer().await;
-                let gone =
-                    || ErrorShape::unavailable("INTERRUPTED", "the first request with this key was not finished");
-                return record.ok_or_else(|| gone().retry(None))?.answer::<n::NodeInvoke>();
+                return Ok(record.ok_or(idempotency::Refused::Unfinished)?.answer()?);
             }
         };
-        let node = self.deps.nodes.get(node_id).ok_or(InvokeError::NotConnected).map_err(ErrorShape::from)?;
+        let node = self.deps.nodes.get(node_id).ok_or(InvokeError::NotConnected)?;
         self.may_invoke(&node, command)?;
         // What programs a node may run is for admins to say, whichever way it is asked (S19).
         let is_for_admins = command.starts_with(allowlist::POLICY) || command == allowlist::SYSTEM_RUN_INSPECT;
         if is_for_admins && !asker.is_admin {
-            let scope = Scope::Admin.as_str();
-            let error = ErrorShape::invalid("MISSING_SCOPE", format!("missing scope: {scope}"));
-            return Err(error.with("scope", scope).into());
+            return Err(rights::Refused::Scope(Scope::Admin).into());
         }
         // Running programs is for those who may have commands run; others need a person's approval of this very command (D47).
         let has_approval = params.params.as_ref().is_some_and(|Json(p)| p["approvalId"].is_string());
         if command == allowlist::SYSTEM_RUN && !has_approval {
-            self.require(asker, Effect::Commands)?;
+            rights::require(&self.deps.settings.get(), &asker.by, Effect::Commands)?;
         }
         let checked = self.checked(node_id, command, params.params.as_ref())?;
         let (text, left_out) = (checked.text, checked.env_left_out);
@@ -164,18 +151,18 @@ impl Commands {
                 let payload = serde_json::to_value(&answer).ok();
                 let record = match payload.filter(|p| p.to_string().len() <= NODE_ANSWER_KEPT) {
                     Some(payload) => claim.answered(Some(payload), None),
-                    None => claim.answered(None, Some(not_kept())),
+                    None => claim.answered(None, Some(Told::from(&AnswerNotKept))),
                 };
-                self.deps.idempotency.finish_durably(&claim, record).await?;
+                self.deps.idempotency.finish_durably(&claim, record).await.map_err(Broken::from)?;
                 Ok(answer)
             }
             Err(error) if error.had_no_effect() => {
                 self.deps.idempotency.release(&claim);
-                Err(ErrorShape::from(error).into())
+                Err(error.into())
             }
             Err(error) => {
-                let error = ErrorShape::from(error);
-                self.deps.idempotency.finish_durably(&claim, claim.answered(None, Some(error.clone()))).await?;
+                let record = claim.answered(None, Some(Told::from(&error)));
+                self.deps.idempotency.finish_durably(&claim, record).await.map_err(Broken::from)?;
                 Err(error.into())
             }
         }
@@ -186,8 +173,8 @@ impl Commands {
     /// set are taken out here as well: a node of another make may know fewer of them (S27).
     ///
     /// # Errors
-    /// INVALID_REQUEST when the approval is not good for it, or comes with members that were not shown.
-    pub fn checked(&self, node_id: &str, command: &str, params: Option<&Json>) -> Result<Checked, ErrorShape> {
+    /// [`Unsound`].
+    pub fn checked(&self, node_id: &str, command: &str, params: Option<&Json>) -> Result<Checked, Unsound> {
         let as_they_are = |params: Option<&Json>| Checked {
             text: params.map(|Json(params)| params.to_string()),
             env_left_out: vec![],
@@ -213,15 +200,10 @@ impl Commands {
             };
             return Ok(Checked { text: Some(params.to_string()), env_left_out });
         };
-        let bad = |e: BadRequest| ErrorShape::invalid("INVALID_PARAMS", e.to_string());
-        let request = request.map_err(bad)?;
-        request.check().map_err(bad)?;
-        let unusable = |e: Unusable| {
-            let reason = if e == Unusable::Unknown { "UNKNOWN_APPROVAL" } else { "APPROVAL_MISMATCH" };
-            ErrorShape::invalid(reason, e.to_string())
-        };
+        let request = request?;
+        request.check()?;
         let id = approval.as_str().unwrap_or_default();
-        let granted = self.deps.approvals.redeem(id, &Binding::of(&request, Some(node_id))).map_err(unusable)?;
+        let granted = self.deps.approvals.redeem(id, &Binding::of(&request, Some(node_id)))?;
         // Only what was shown, and the time that it may take.
         let mut approved = request.to_params();
         if let Some(timeout) = params.get("timeoutMs") {
@@ -253,8 +235,8 @@ impl Commands {
     /// that was approved is the one that runs (S19).
     ///
     /// # Errors
-    /// Why it did not run, or that its end is unknown.
-    pub async fn run(&self, node_id: &str, request: &ExecRequest, timeout: Duration) -> Result<Answer, ErrorShape> {
+    /// [`NotRun`].
+    pub async fn run(&self, node_id: &str, request: &ExecRequest, timeout: Duration) -> Result<Answer, NotRun> {
         let node = self.deps.nodes.get(node_id).ok_or(InvokeError::NotConnected)?;
         self.may_invoke(&node, allowlist::SYSTEM_RUN)?;
         drop(node);
@@ -276,14 +258,13 @@ impl Commands {
         let (facts, not_remembered) = inspected.map_or((None, None), |found| (Some(found.facts), found.not_remembered));
         let question = Question::of(request, Some(node_id), facts, not_remembered.as_deref());
         let outcome = self.deps.approvals.ask(None, question, APPROVAL_DEFAULT).await?;
-        let denied = |text: &str| ErrorShape::invalid("DENIED", text);
         match outcome.decision {
-            Some(Decision::Deny) => return Err(denied("not allowed: a person said no")),
+            Some(Decision::Deny) => return Err(NotRun::Denied),
             // Its own policy says what counts then.
             None => params["unanswered"] = true.into(),
             Some(_) => {
                 let granted = self.deps.approvals.redeem(&outcome.id, &Binding::of(request, Some(node_id)));
-                tell_approved(&mut params, &granted.map_err(|e| denied(&e.to_string()))?);
+                tell_approved(&mut params, &granted.map_err(Unsound::from)?);
             }
         }
         Ok(self.deps.nodes.invoke(node_id, ask(&params)).await?)
@@ -292,8 +273,8 @@ impl Commands {
     /// Platform and configuration in force now, then what the node declared (part A2).
     ///
     /// # Errors
-    /// INVALID_REQUEST with the reason in `details.reason`.
-    pub fn may_invoke(&self, node: &Node, command: &str) -> Result<(), ErrorShape> {
+    /// [`NotAllowed`].
+    pub fn may_invoke(&self, node: &Node, command: &str) -> Result<(), NotAllowed> {
         let config = self.deps.settings.get();
         let family = node.device_family.as_deref();
         let reason = if !allowlist::allows(&config.gateway.nodes, &node.platform, family, command) {
@@ -305,16 +286,8 @@ impl Commands {
         } else {
             return Ok(());
         };
-        let error = ErrorShape::invalid("NODE_COMMAND_NOT_ALLOWED", "node command not allowed");
-        Err(error.with("reason", reason).with("command", command))
+        Err(NotAllowed { reason, command: command.to_owned() })
     }
-}
-
-/// What a repeated key is told when the first answer was too large to be kept (F04): it is not run again.
-fn not_kept() -> ErrorShape {
-    let text =
-        format!("the node ran this already; its answer was larger than {NODE_ANSWER_KEPT} bytes and is not kept");
-    ErrorShape::unavailable("ANSWER_NOT_KEPT", text)
 }
 
 fn answered(node_id: &str, command: &str, answer: Answer) -> n::NodeInvoke {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use openclaw_protocol::{connect::ConnectParams, error::ErrorShape, nodes::NodeWaiting, truncate, wire::NonEmpty};
+use openclaw_protocol::{connect::ConnectParams, nodes::NodeWaiting, truncate, wire::NonEmpty};
 use serde::{Deserialize, Serialize};
 
 use super::allowlist::Kind;
@@ -26,12 +26,25 @@ pub struct Declared {
     pub permissions: Option<BTreeMap<String, bool>>,
 }
 
+/// A node declares more names of a kind, or longer ones, than are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "invalid connect params: at /{kind}: expected at most {DECLARED} names of {DECLARED_NAME} characters, found {found} or \
+     a longer one"
+)]
+pub struct TooMuch {
+    /// The member of `connect`.
+    pub kind: &'static str,
+    /// How many it has.
+    pub found: usize,
+}
+
 impl Declared {
     /// Reads it.
     ///
     /// # Errors
-    /// INVALID_REQUEST for more names, or longer ones, than are kept.
-    pub fn of(params: &ConnectParams) -> Result<Self, ErrorShape> {
+    /// [`TooMuch`].
+    pub fn of(params: &ConnectParams) -> Result<Self, TooMuch> {
         let cut = |text: &str| truncate::chars(text, DEVICE_TEXT).to_owned();
         let permissions = params.permissions.as_ref().map(|p| p.0.clone());
         Ok(Self {
@@ -86,21 +99,19 @@ impl Declared {
 }
 
 /// They are stored and shown, so that there is a bound.
-fn bounded<'a>(what: &str, count: usize, mut names: impl Iterator<Item = &'a String>) -> Result<(), ErrorShape> {
-    if count > DECLARED || names.any(|n| n.chars().count() > DECLARED_NAME) {
-        let bound = format!("at most {DECLARED} names of {DECLARED_NAME} characters");
-        let text = format!("invalid connect params: at /{what}: expected {bound}, found {count} or a longer one");
-        return Err(ErrorShape::invalid("INVALID_PARAMS", text));
+fn bounded<'a>(kind: &'static str, found: usize, mut names: impl Iterator<Item = &'a String>) -> Result<(), TooMuch> {
+    if found > DECLARED || names.any(|n| n.chars().count() > DECLARED_NAME) {
+        return Err(TooMuch { kind, found });
     }
     Ok(())
 }
 
-fn names(what: &str, names: Option<&[NonEmpty]>) -> Result<Vec<String>, ErrorShape> {
+fn names(kind: &'static str, names: Option<&[NonEmpty]>) -> Result<Vec<String>, TooMuch> {
     let mut list: Vec<String> =
         names.unwrap_or_default().iter().map(|n| n.trim().to_owned()).filter(|n| !n.is_empty()).collect();
     list.sort();
     list.dedup();
-    bounded(what, list.len(), list.iter())?;
+    bounded(kind, list.len(), list.iter())?;
     Ok(list)
 }
 

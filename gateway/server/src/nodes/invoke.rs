@@ -4,7 +4,6 @@ use std::{sync::Arc, time::Duration};
 
 use openclaw_platform::EntropyExt as _;
 use openclaw_protocol::{
-    error::ErrorShape,
     event::{NODE_INVOKE_CANCEL, NODE_INVOKE_REQUEST},
     nodes::{NodeError, NodeInvokeCancelled, NodeInvokeRequest, NodeInvokeResultParams},
     wire::Json,
@@ -129,25 +128,6 @@ impl InvokeError {
             Self::Failed(Some(error)) => error.code.as_deref(),
             _ => None,
         }
-    }
-}
-
-impl From<InvokeError> for ErrorShape {
-    fn from(error: InvokeError) -> Self {
-        let (code, node_code) = match &error {
-            InvokeError::NotConnected => ("NOT_CONNECTED", "NOT_CONNECTED"),
-            InvokeError::Busy => ("BUSY", "BUSY"),
-            InvokeError::Failed(_) => ("NODE_ERROR", ""),
-            InvokeError::TimedOut | InvokeError::NoTime => ("TIMEOUT", "TIMEOUT"),
-            InvokeError::Left(_) => ("NODE_DISCONNECTED", "NOT_CONNECTED"),
-            InvokeError::Cancelled => ("CANCELLED", "CANCELLED"),
-        };
-        let node_error = match &error {
-            InvokeError::Failed(node) => serde_json::to_value(node).unwrap_or_default(),
-            other => json!({ "code": node_code, "message": other.to_string() }),
-        };
-        let shape = Self::unavailable(code, error.to_string()).with("nodeError", node_error);
-        if error == InvokeError::Busy { shape.retry(Some(1000)) } else { shape }
     }
 }
 

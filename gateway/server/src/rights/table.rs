@@ -1,10 +1,7 @@
 //! The one table of rights. docs/security.md shows it; a test compares it with one written by hand.
 
 use openclaw_config::{Config, ToolRules};
-use openclaw_protocol::{
-    error::ErrorShape,
-    scope::{Scope, Scopes},
-};
+use openclaw_protocol::scope::{Scope, Scopes};
 
 use super::{Principal, Standing, limits};
 use crate::sessions::{entry::Route, key};
@@ -35,6 +32,8 @@ pub enum Effect<'a> {
     Send(Option<&'a Route>),
     /// Decide whether a command may run.
     Decide,
+    /// Change the configuration, and restart the gateway.
+    Configure,
 }
 
 /// True when the principal may cause the effect.
@@ -74,7 +73,7 @@ fn operator(config: &Config, scopes: &Scopes, effect: Effect<'_>) -> bool {
     match effect {
         Effect::See(_) => scopes.allow(Scope::Read),
         Effect::Run(_) | Effect::Stop(_) | Effect::Send(_) => scopes.allow(Scope::Write),
-        Effect::Change(_) => scopes.allow(Scope::Admin),
+        Effect::Change(_) | Effect::Configure => scopes.allow(Scope::Admin),
         Effect::Commands => {
             scopes.allow(Scope::Admin) || (scopes.allow(Scope::Write) && is_caller(config, Scope::Write.as_str()))
         }
@@ -102,20 +101,36 @@ fn is_target(target: &str, to: &Route) -> bool {
         && (is_chat(&to.to, rest) || with_account.is_some_and(|rest| is_chat(&to.to, rest)))
 }
 
-/// Why an effect was refused, on the wire.
-pub fn refusal(who: &Principal, effect: Effect<'_>) -> ErrorShape {
+/// Why an effect was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// An operator lacks this scope.
+    #[error("missing scope: {}", .0.as_str())]
+    Scope(Scope),
+    /// A person, a node or a hook named what is not its own.
+    #[error("that session or chat is not yours: nothing was done")]
+    NotYours,
+}
+
+/// Refuses what the principal may not cause.
+///
+/// # Errors
+/// [`Refused`].
+pub fn require(config: &Config, who: &Principal, effect: Effect<'_>) -> Result<(), Refused> {
+    if may(config, who, effect) { Ok(()) } else { Err(refusal(who, effect)) }
+}
+
+/// Why the principal is refused the effect.
+pub fn refusal(who: &Principal, effect: Effect<'_>) -> Refused {
     let scope = match effect {
         Effect::See(_) => Scope::Read,
         Effect::Run(_) | Effect::Stop(_) | Effect::Send(_) => Scope::Write,
-        Effect::Change(_) | Effect::Commands => Scope::Admin,
+        Effect::Change(_) | Effect::Commands | Effect::Configure => Scope::Admin,
         Effect::Decide => Scope::Approvals,
     };
     match who {
-        Principal::Operator { .. } => {
-            let scope = scope.as_str();
-            ErrorShape::invalid("MISSING_SCOPE", format!("missing scope: {scope}")).with("scope", scope)
-        }
-        _ => ErrorShape::invalid("FORBIDDEN", "that session or chat is not yours: nothing was done"),
+        Principal::Operator { .. } => Refused::Scope(scope),
+        _ => Refused::NotYours,
     }
 }
 
@@ -127,7 +142,7 @@ pub struct Rights {
     /// The only chat that a person may have messages sent to: where private chats are one session, what one of them writes
     /// is not answered in another's chat.
     chat: Option<String>,
-    effects: [bool; 8],
+    effects: [bool; 9],
     /// What the group of the session takes from these.
     limits: Vec<ToolRules>,
 }
@@ -148,6 +163,7 @@ impl Rights {
         let effects = [
             Effect::Commands,
             Effect::Decide,
+            Effect::Configure,
             Effect::Change(here),
             Effect::Stop(here),
             Effect::See(Where::Any),

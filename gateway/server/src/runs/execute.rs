@@ -12,7 +12,6 @@ use openclaw_agent::{
 use openclaw_config::{Config, ModelRef};
 use openclaw_platform::{Millis, Mono, SpawnerExt as _, sync::LockExt as _};
 use openclaw_protocol::{
-    error::{ErrorCode, ErrorShape},
     message::{Content, Message},
     params::{AgentMeta, AgentPayload, AgentResult, AgentRunMeta, AgentWait},
 };
@@ -20,22 +19,21 @@ use openclaw_protocol::{
 use redb::WriteTransaction;
 
 use super::{
-    AtEnd, Runs,
+    AtEnd, Failed, Runs,
     outcome::Outcome,
     record,
     run::{Ended, Run},
 };
 use crate::{
     delivery::{
-        self, Draft,
+        self, Draft, NoPlace,
         outbound::{Cause, OutboundMessage, Promise},
     },
     idempotency::{self, Claim, Record, final_of},
     limits::{CHECKPOINT, CONTEXT_MESSAGES, RUN_PATIENCE, SESSIONS, TEXT_EVENT},
     sessions,
     sessions::entry::SessionEntry,
-    store::StoreError,
-    wire_error::storage,
+    store::{Broken, StoreError},
 };
 
 /// Services show it for about six seconds.
@@ -51,11 +49,11 @@ enum AttemptError {
     /// The gateway stops.
     Stopped,
     /// For good.
-    Failed(ErrorShape),
+    Failed(Failed),
 }
 
-impl From<ErrorShape> for AttemptError {
-    fn from(error: ErrorShape) -> Self {
+impl From<Failed> for AttemptError {
+    fn from(error: Failed) -> Self {
         Self::Failed(error)
     }
 }
@@ -72,16 +70,16 @@ pub async fn execute(runs: &Arc<Runs>, run: &Arc<Run>, started_at: Millis) -> Ou
                 runs.deps.platform.probe.sometimes("runs.a_beginning_waited_for_the_disk");
                 tracing::error!(%error, "a message waits for the state database");
                 if !pause(runs).await {
-                    break stopped();
+                    break Failed::Stopped;
                 }
             }
-            Err(AttemptError::Storage(error)) => break storage(&error),
-            Err(AttemptError::Stopped) => break stopped(),
+            Err(AttemptError::Storage(error)) => break Broken::from(error).into(),
+            Err(AttemptError::Stopped) => break Failed::Stopped,
             Err(AttemptError::Failed(error)) => break error,
         }
     };
     never_began(runs, run, &error).await;
-    emit().failed(&*runs.deps.events, &error.message, started_at, runs.deps.platform.clock.wall());
+    emit().failed(&*runs.deps.events, &error.to_string(), started_at, runs.deps.platform.clock.wall());
     Outcome::Failed(error)
 }
 
@@ -123,7 +121,7 @@ impl Traces {
 
 /// A run that failed before it had anything to store still uses up its key and its inbound record, and a person who
 /// wrote through a channel hears why.
-async fn never_began(runs: &Arc<Runs>, run: &Run, error: &ErrorShape) {
+async fn never_began(runs: &Arc<Runs>, run: &Run, error: &Failed) {
     if runs.are_cut_off() {
         runs.deps.platform.probe.sometimes("runs.never_began_before_the_stop");
         return;
@@ -218,13 +216,13 @@ async fn attempt(runs: &Arc<Runs>, run: &Arc<Run>, started_at: Millis) -> Result
         return Err(AttemptError::Stopped);
     }
     let outcome = match judge(&report, &entry.session_id, started_at, runs.deps.platform.clock.wall()) {
-        _ if cut_off => Outcome::Failed(stopped()),
+        _ if cut_off => Outcome::Failed(Failed::Stopped),
         outcome => outcome,
     };
     let (outcome, outbounds) = match reply(runs, run, &report, &outcome) {
         Ok(outbounds) => (outcome, outbounds),
         // Nowhere to send it to: known before anything is told.
-        Err(error) => (Outcome::Failed(error), vec![]),
+        Err(error) => (Outcome::Failed(error.into()), vec![]),
     };
     store(runs, run, &mut report, &outcome, outbounds.clone(), cut_off).await?;
     run.promised.store(outbounds.iter().any(|outbound| outbound.cause.promise.is_some()), Ordering::Release);
@@ -299,12 +297,8 @@ fn end_of(runs: &Runs, run: &Run, outcome: &Outcome) -> AgentWait {
     Ended { outcome: outcome.clone(), started_at, ended_at }.to_wait(&run.request.run_id)
 }
 
-fn stopped() -> ErrorShape {
-    ErrorShape::unavailable("SHUTTING_DOWN", "the gateway stopped before the run ended").retry(None)
-}
-
 fn broken(error: StoreError) -> AttemptError {
-    if error.is_passing() { AttemptError::Storage(error) } else { AttemptError::Failed(storage(&error)) }
+    if error.is_passing() { AttemptError::Storage(error) } else { AttemptError::Failed(Broken::from(error).into()) }
 }
 
 /// The session as it is for this run: made when missing, begun anew when its reset is due, marked as used.
@@ -312,8 +306,7 @@ async fn open_session(runs: &Arc<Runs>, run: &Run, now: Millis) -> Result<Sessio
     let key = &run.request.session_key;
     let is_full = runs.deps.sessions.count().map_err(broken)? >= SESSIONS;
     if is_full && runs.deps.sessions.get(key).map_err(broken)?.is_none() {
-        let text = format!("this gateway keeps at most {SESSIONS} sessions: delete some first");
-        return Err(ErrorShape::unavailable("TOO_MANY_SESSIONS", text).into());
+        return Err(Failed::TooManySessions.into());
     }
     let (new_id, touch, house) = (runs.deps.sessions.new_id(), run.request.touch.clone(), runs.clone());
     let change = move |entry: &mut SessionEntry| {
@@ -331,11 +324,7 @@ async fn open_session(runs: &Arc<Runs>, run: &Run, now: Millis) -> Result<Sessio
 }
 
 /// The session's own model, else its agent's, then the fallbacks: those that can be asked, and the names of all.
-fn choose_models(
-    runs: &Runs,
-    key: &str,
-    entry: &SessionEntry,
-) -> Result<(Vec<ModelChoice>, Vec<ModelRef>), ErrorShape> {
+fn choose_models(runs: &Runs, key: &str, entry: &SessionEntry) -> Result<(Vec<ModelChoice>, Vec<ModelRef>), Failed> {
     let config = runs.deps.settings.get();
     let agent = sessions::key::agent_of(&config, key);
     let own = entry.provider_override.clone().zip(entry.model_override.clone());
@@ -345,11 +334,7 @@ fn choose_models(
         Some(r) => (own.unwrap_or(r.primary), r.fallbacks),
         None => match own {
             Some(own) => (own, vec![]),
-            None => {
-                let text = "no model credentials: set agents.defaults.model and models.providers in the configuration \
-                            (or agents.defaults.model to \"builtin/echo\" to try without one)";
-                return Err(ErrorShape::unavailable("NO_MODEL", text));
-            }
+            None => return Err(Failed::NoModel),
         },
     };
     let mut choices = Vec::new();
@@ -361,7 +346,7 @@ fn choose_models(
         }
     }
     if choices.is_empty() {
-        return Err(ErrorShape::unavailable("NO_MODEL", why.join("; ")));
+        return Err(Failed::NoModelUsable(why));
     }
     Ok((choices, std::iter::once(primary).chain(fallbacks).collect()))
 }
@@ -415,13 +400,9 @@ fn judge(report: &TurnReport, session_id: &str, started_at: Millis, now: Millis)
     match &report.end {
         TurnEnd::Done => Outcome::Ok { result: result(false), aborted: false },
         TurnEnd::Aborted => Outcome::Ok { result: result(true), aborted: true },
-        TurnEnd::TimedOut => {
-            let text = "the agent did not answer within its deadline";
-            Outcome::Failed(ErrorShape::new(ErrorCode::AgentTimeout, "AGENT_TIMEOUT", text).retry(None))
-        }
+        TurnEnd::TimedOut => Outcome::Failed(Failed::TimedOut),
         TurnEnd::Failed(error) => {
-            let shape = ErrorShape::unavailable("MODEL_FAILED", error.to_string());
-            Outcome::Failed(if error.is_passing() { shape.retry(None) } else { shape })
+            Outcome::Failed(Failed::Model { why: error.to_string(), is_passing: error.is_passing() })
         }
     }
 }
@@ -473,7 +454,7 @@ async fn store(
                     return Err(AttemptError::Stopped);
                 }
             }
-            Err(error) => return Err(AttemptError::Failed(storage(&error))),
+            Err(error) => return Err(AttemptError::Failed(Broken::from(error).into())),
         }
     }
 }
@@ -495,7 +476,7 @@ fn tell(runs: &Runs, run: &Run, report: &TurnReport, outcome: &Outcome, started_
             emit.aborted_end(events, started_at, now);
         }
         (TurnEnd::Done | TurnEnd::Failed(_), Outcome::Failed(error)) => {
-            emit.failed(events, &error.message, started_at, now);
+            emit.failed(events, &error.to_string(), started_at, now);
         }
         (TurnEnd::Failed(error), Outcome::Ok { .. }) => emit.failed(events, &error.to_string(), started_at, now),
     }
@@ -505,7 +486,7 @@ fn tell(runs: &Runs, run: &Run, report: &TurnReport, outcome: &Outcome, started_
 ///
 /// # Errors
 /// A reply that has to be delivered has no place to go to.
-fn reply(runs: &Runs, run: &Run, report: &TurnReport, outcome: &Outcome) -> Result<Vec<OutboundMessage>, ErrorShape> {
+fn reply(runs: &Runs, run: &Run, report: &TurnReport, outcome: &Outcome) -> Result<Vec<OutboundMessage>, NoPlace> {
     let text = match &report.end {
         TurnEnd::Done => report.text.clone(),
         TurnEnd::Aborted => return Ok(vec![]),
@@ -523,7 +504,7 @@ fn reply(runs: &Runs, run: &Run, report: &TurnReport, outcome: &Outcome) -> Resu
 }
 
 /// The same text to each place where the run's reply goes; what is promised is the end of the first outbound message.
-fn compose(runs: &Runs, run: &Run, text: &str, promise: Option<Promise>) -> Result<Vec<OutboundMessage>, ErrorShape> {
+fn compose(runs: &Runs, run: &Run, text: &str, promise: Option<Promise>) -> Result<Vec<OutboundMessage>, NoPlace> {
     let mut outbounds = Vec::new();
     let mut promise = promise;
     for (by, delivery) in run.deliveries().into_iter().filter(|_| !text.is_empty()) {

@@ -204,10 +204,8 @@ impl Drop for Follower {
 
 #[cfg(test)]
 mod tests {
-    use openclaw_protocol::error::ErrorShape;
-
     use super::*;
-    use crate::runs::Outcome;
+    use crate::runs::{Failed, Outcome};
 
     fn text(at: usize, delta: &str) -> TurnEvent {
         TurnEvent::Text { at, delta: delta.into() }
@@ -218,7 +216,7 @@ mod tests {
     }
 
     fn end() -> Arc<Ended> {
-        let outcome = Outcome::Failed(ErrorShape::unavailable("TEST", "over"));
+        let outcome = Outcome::Failed(Failed::TimedOut);
         Arc::new(Ended { outcome, started_at: None, ended_at: 1 })
     }
 

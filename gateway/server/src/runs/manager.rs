@@ -17,13 +17,13 @@ use openclaw_platform::{
     },
 };
 use openclaw_protocol::{
-    error::ErrorShape,
     message::Content,
     params::{AgentWait, ChatAbort},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    NotQueued,
     at_end::AtEnd,
     execute,
     permit::Permits,
@@ -182,31 +182,27 @@ impl Runs {
     ///
     /// # Errors
     /// As [`Self::reserve`].
-    pub fn submit(self: &Arc<Self>, request: RunRequest) -> Result<Arc<Run>, ErrorShape> {
+    pub fn submit(self: &Arc<Self>, request: RunRequest) -> Result<Arc<Run>, NotQueued> {
         self.reserve(request).map(|reservation| reservation.accept().run())
     }
 
     /// Queues a run whose request may still be refused, and starts its session's queue when that was idle.
     ///
     /// # Errors
-    /// INVALID_REQUEST when the id is in use or the session is not for who asks, UNAVAILABLE when the session's queue is
-    /// full.
-    pub fn reserve(self: &Arc<Self>, request: RunRequest) -> Result<Reservation, ErrorShape> {
+    /// [`NotQueued`].
+    pub fn reserve(self: &Arc<Self>, request: RunRequest) -> Result<Reservation, NotQueued> {
         let config = self.deps.settings.get();
         let effect = Effect::Run(Where::Session(&request.session_key));
-        if !rights::may(&config, &request.by, effect) {
-            return Err(rights::refusal(&request.by, effect));
-        }
+        rights::require(&config, &request.by, effect)?;
         let rights = Rights::of(&config, &request.by, &request.session_key);
         let mut state = self.lock();
         if state.live.contains_key(&request.run_id) {
-            return Err(ErrorShape::invalid("RUN_ID_IN_USE", "this idempotencyKey names a run that is under way"));
+            return Err(NotQueued::IdInUse);
         }
         let waiting = state.queues.get(&request.session_key).map_or(0, SessionQueue::len);
         if waiting >= config.gateway.limits.max_queued_per_session as usize {
             self.deps.platform.probe.sometimes("queue.session_full");
-            let text = format!("the session has {waiting} runs waiting");
-            return Err(ErrorShape::unavailable("SESSION_QUEUE_FULL", text).retry(Some(5000)));
+            return Err(NotQueued::SessionFull(waiting));
         }
         // A queue is in the map exactly as long as its task goes on, also while it is empty for a moment.
         let starts = !state.queues.contains_key(&request.session_key);

@@ -1,6 +1,8 @@
 //! How a run ended.
 
-use openclaw_protocol::{error::ErrorShape, params::AgentResult};
+use openclaw_protocol::params::AgentResult;
+
+use super::Failed;
 
 /// How a run ended.
 #[derive(Debug, Clone)]
@@ -13,5 +15,5 @@ pub enum Outcome {
         aborted: bool,
     },
     /// It failed.
-    Failed(ErrorShape),
+    Failed(Failed),
 }

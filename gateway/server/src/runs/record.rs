@@ -7,13 +7,12 @@ use openclaw_protocol::{message::Content, params::AgentWait, truncate};
 use redb::WriteTransaction;
 use serde::{Deserialize, Serialize};
 
-use super::{Accepted, ReplyTo, RunRequest, Runs};
+use super::{Accepted, NotAccepted, ReplyTo, RunRequest, Runs};
 use crate::{
-    failure::Failure,
     idempotency::Claim,
     limits::CHECKPOINT_TEXT,
     rights::Principal,
-    store::{self, StoreError},
+    store::{self, Broken, StoreError},
 };
 
 /// A run that was accepted: written before the caller is told so, taken away in the transaction that stores its end.
@@ -93,10 +92,10 @@ impl RunRecord {
 /// comes first: a request that is refused must not touch the record of another run of that id.
 ///
 /// # Errors
-/// As [`Runs::reserve`](super::Runs::reserve), and UNAVAILABLE when it cannot be stored: nothing was accepted.
-pub async fn accept(runs: &Arc<Runs>, request: RunRequest) -> Result<Accepted, Failure> {
+/// [`NotAccepted`]: nothing was.
+pub async fn accept(runs: &Arc<Runs>, request: RunRequest) -> Result<Accepted, NotAccepted> {
     let reservation = runs.reserve(request)?;
-    write(runs, reservation.request()).await?;
+    write(runs, reservation.request()).await.map_err(Broken::from)?;
     Ok(reservation.accept())
 }
 

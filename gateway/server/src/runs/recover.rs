@@ -5,17 +5,16 @@ use std::sync::{Arc, atomic::Ordering};
 use openclaw_config::OnRestart;
 use openclaw_platform::{Millis, SpawnerExt as _};
 use openclaw_protocol::{
-    error::ErrorShape,
     message::{Content, Message, StopReason, Usage},
     params::AgentWait,
 };
 
 use super::{
-    Outcome, Runs,
+    Failed, Outcome, Runs,
     record::{self, RunRecord},
 };
 use crate::{
-    idempotency,
+    idempotency::{self, Told},
     rights::Principal,
     sessions,
     sessions::entry::SessionEntry,
@@ -24,13 +23,6 @@ use crate::{
 
 /// A run is begun anew so often; one that takes the process down each time must not do so for ever.
 const ATTEMPTS: u32 = 1;
-
-/// What the caller is told about a run that a crash ended.
-pub fn interrupted() -> ErrorShape {
-    let text = "the gateway ended before this run did; what it had said is in the transcript: send the message again with \
-                a new idempotencyKey if it is still wanted";
-    ErrorShape::unavailable("RUN_INTERRUPTED", text)
-}
 
 /// Takes up what is left, before anything new is accepted.
 ///
@@ -51,7 +43,7 @@ pub async fn recover(runs: &Arc<Runs>) -> Result<(), StoreError> {
         if again {
             rerun(runs, &run_id, &record).await?;
         } else {
-            report(runs, run_id, record, interrupted()).await?;
+            report(runs, run_id, record, Failed::Interrupted).await?;
         }
     }
     Ok(())
@@ -59,18 +51,18 @@ pub async fn recover(runs: &Arc<Runs>) -> Result<(), StoreError> {
 
 /// The transcript keeps what was asked and what was said, the key and `agent.wait` answer with the reason, and the agent
 /// hears of it with its next message.
-async fn report(runs: &Runs, run_id: String, record: RunRecord, error: ErrorShape) -> Result<(), StoreError> {
+async fn report(runs: &Runs, run_id: String, record: RunRecord, error: Failed) -> Result<(), StoreError> {
     let now = runs.deps.platform.clock.wall();
-    let reason = error.details.as_ref().and_then(|d| d["code"].as_str()).unwrap_or("RUN_INTERRUPTED");
+    let told = Told::from(&error);
     let end = AgentWait {
         run_id: run_id.clone(),
         status: "error".into(),
         started_at: record.started_at,
         ended_at: Some(now),
-        error: Some(format!("{reason}: {}", error.message)),
+        error: Some(format!("{}: {error}", told.reason().unwrap_or("RUN_INTERRUPTED"))),
         aborted: None,
     };
-    let answer = record.claim.as_ref().map(|claim| claim.record(&run_id, &Outcome::Failed(error.clone()), now));
+    let answer = record.claim.as_ref().map(|claim| claim.record(&run_id, &Outcome::Failed(error), now));
     let lines: Vec<_> = transcript(&record, now).into_iter().map(|m| (runs.deps.sessions.line_id(), m)).collect();
     let change = move |entry: &mut SessionEntry| {
         entry.updated_at = now;
@@ -126,7 +118,7 @@ async fn rerun(runs: &Arc<Runs>, run_id: &str, record: &RunRecord) -> Result<(),
         // Its key and its record do not stay for ever: it is told, as any other that does not go on (F53).
         Err(error) => {
             tracing::error!(%error, "a run could not be begun anew");
-            return report(runs, run_id.to_owned(), record.clone(), error).await;
+            return report(runs, run_id.to_owned(), record.clone(), error.into()).await;
         }
         Ok(run) => {
             let (runs, claim) = (runs.clone(), record.claim.clone());

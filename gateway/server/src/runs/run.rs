@@ -142,7 +142,7 @@ impl Ended {
     pub fn to_wait(&self, run_id: &str) -> AgentWait {
         let (status, error, aborted) = match &self.outcome {
             Outcome::Ok { aborted, .. } => ("ok", None, aborted.then_some(true)),
-            Outcome::Failed(e) => ("error", Some(e.message.clone()), None),
+            Outcome::Failed(e) => ("error", Some(e.to_string()), None),
         };
         AgentWait {
             run_id: run_id.to_owned(),

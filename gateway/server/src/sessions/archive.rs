@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 
 use openclaw_platform::{Platform, SpawnerExt as _};
-use openclaw_protocol::error::ErrorShape;
 
-use super::{key::agent_of, store::Line};
-use crate::{failure::Failure, settings::Settings};
+use super::{key::agent_of, not_removed::NotArchived, store::Line};
+use crate::settings::Settings;
 
 /// What archives use of others.
 pub struct Deps {
@@ -33,14 +32,14 @@ impl Archive {
     /// `deleted`.
     ///
     /// # Errors
-    /// UNAVAILABLE when it cannot be written.
+    /// [`NotArchived`].
     pub async fn write(
         &self,
         key: &str,
         session_id: &str,
         kind: &str,
         lines: Vec<Line>,
-    ) -> Result<Option<String>, Failure> {
+    ) -> Result<Option<String>, NotArchived> {
         if lines.is_empty() {
             return Ok(None);
         }
@@ -61,7 +60,7 @@ impl Archive {
             Some(Ok(())) => Ok(Some(self.deps.state_dir.join(name).display().to_string())),
             failed => {
                 tracing::error!(?failed, "archiving a transcript");
-                Err(ErrorShape::unavailable("STORAGE", "the transcript could not be archived").into())
+                Err(NotArchived)
             }
         }
     }

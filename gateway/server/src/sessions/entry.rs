@@ -1,7 +1,10 @@
 //! What is kept about a session besides its transcript.
 
 use openclaw_platform::Millis;
-use openclaw_protocol::{message::Usage, params::SessionRow};
+use openclaw_protocol::{
+    message::Usage,
+    params::{SendPolicy, SessionRow},
+};
 use serde::{Deserialize, Serialize};
 
 /// Thinking levels.
@@ -48,7 +51,7 @@ pub struct SessionEntry {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exec_node: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub send_policy: Option<openclaw_protocol::params::SendPolicy>,
+    pub send_policy: Option<SendPolicy>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group_activation: Option<openclaw_protocol::params::GroupActivation>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -77,6 +80,20 @@ pub struct Route {
     pub to: String,
     /// Account of the channel.
     pub account_id: String,
+}
+
+/// A session whose send policy takes nothing, neither of clients nor of chats (section 7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("send blocked by session policy")]
+pub struct Closed;
+
+/// Refuses a message to a session that is closed; one that is not there yet is open.
+///
+/// # Errors
+/// [`Closed`].
+pub fn require_open(entry: Option<&SessionEntry>) -> Result<(), Closed> {
+    let is_closed = entry.is_some_and(|e| e.send_policy == Some(SendPolicy::Deny));
+    if is_closed { Err(Closed) } else { Ok(()) }
 }
 
 impl SessionEntry {

@@ -10,7 +10,10 @@ use super::{
     store::Sessions,
 };
 use crate::{
-    bulk_reads::BulkReads, failure::Failure, health::Monitor, limits::BULK_SESSIONS, settings::Settings,
+    bulk_reads::{BulkReads, NotRead},
+    health::Monitor,
+    limits::BULK_SESSIONS,
+    settings::Settings,
     store::StoreError,
 };
 
@@ -48,11 +51,11 @@ impl Listing {
     /// The newest sessions that `p` asks for.
     ///
     /// # Errors
-    /// When the database cannot be read, or the gateway stops.
-    pub async fn list(self: &Arc<Self>, p: SessionsListParams) -> Result<SessionsList, Failure> {
+    /// [`NotRead`].
+    pub async fn list(self: &Arc<Self>, p: SessionsListParams) -> Result<SessionsList, NotRead> {
         let wanted = Arc::new(p);
         let (list, asked) = (self.clone(), wanted.clone());
-        let mut keys = self.deps.reads.slice(move || Ok(list.matching(&asked)?)).await?;
+        let mut keys = self.deps.reads.slice(move || Ok::<_, NotRead>(list.matching(&asked)?)).await?;
         let defaults = Arc::new(self.deps.health.model_defaults());
         let mut rows = Vec::with_capacity(keys.len());
         while !keys.is_empty() {
@@ -101,7 +104,7 @@ impl Listing {
         p: &SessionsListParams,
         defaults: &ModelDefaults,
         keys: &[String],
-    ) -> Result<Vec<SessionRow>, Failure> {
+    ) -> Result<Vec<SessionRow>, NotRead> {
         let mut rows = Vec::with_capacity(keys.len());
         for key in keys {
             let Some(entry) = self.deps.sessions.get(key)? else { continue };
@@ -119,7 +122,7 @@ impl Listing {
     }
 
     /// A name for a session that has none: its display name or subject, else how it began.
-    fn title(&self, entry: &SessionEntry) -> Result<Option<String>, Failure> {
+    fn title(&self, entry: &SessionEntry) -> Result<Option<String>, StoreError> {
         if let Some(name) = entry.display_name.clone().or_else(|| entry.subject.clone()) {
             return Ok(Some(name));
         }

@@ -3,14 +3,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use openclaw_protocol::error::ErrorShape;
-
 use super::{
     archive::Archive,
     key::{agent_of, default_agent, main_key},
+    not_removed::NotRemoved,
     store::{Line, Sessions},
 };
-use crate::{bulk_reads::BulkReads, failure::Failure, runs::Runs, settings::Settings};
+use crate::{
+    bulk_reads::{BulkReads, NotRead},
+    runs::Runs,
+    settings::Settings,
+};
 
 /// A session's runs get this long to end before it is deleted.
 const END_RUNS: Duration = Duration::from_secs(15);
@@ -66,12 +69,11 @@ impl Removal {
     /// Ends the runs of a session that is to go, and waits for their ends.
     ///
     /// # Errors
-    /// INVALID_REQUEST for a main session; UNAVAILABLE when a run does not end.
-    pub async fn end_runs(&self, key: &str) -> Result<(), Failure> {
+    /// [`NotRemoved::Main`], [`NotRemoved::Busy`].
+    pub async fn end_runs(&self, key: &str) -> Result<(), NotRemoved> {
         let config = self.deps.settings.get();
         if key == main_key(&config, agent_of(&config, key)) || key == main_key(&config, default_agent(&config)) {
-            let text = format!("the main session cannot be deleted ({key}); sessions.reset begins it anew");
-            return Err(ErrorShape::invalid("MAIN_SESSION", text).into());
+            return Err(NotRemoved::Main(key.to_owned()));
         }
         self.deps.runs.end(key, |_| true, "rpc");
         let ended = async {
@@ -79,18 +81,15 @@ impl Removal {
                 run.ended().await;
             }
         };
-        tokio::time::timeout(END_RUNS, ended).await.map_err(|_| {
-            let text = "a run of this session is still under way";
-            ErrorShape::unavailable("SESSION_BUSY", text).retry(Some(1000)).into()
-        })
+        tokio::time::timeout(END_RUNS, ended).await.map_err(|_| NotRemoved::Busy)
     }
 
     /// Removes a session, and its transcript where that is wanted. An archive that cannot be written leaves everything as it
     /// is.
     ///
     /// # Errors
-    /// UNAVAILABLE when it cannot be stored, or the gateway stops.
-    pub async fn delete(&self, key: &str, transcript: bool) -> Result<Deleted, Failure> {
+    /// [`NotRemoved`].
+    pub async fn delete(&self, key: &str, transcript: bool) -> Result<Deleted, NotRemoved> {
         let Some(entry) = self.deps.sessions.get(key)? else {
             return Ok(Deleted { deleted: false, archived: vec![] });
         };
@@ -114,7 +113,7 @@ impl Removal {
     ///
     /// # Errors
     /// As [`Self::delete`].
-    pub async fn compact(&self, key: &str, keep: usize) -> Result<Compacted, Failure> {
+    pub async fn compact(&self, key: &str, keep: usize) -> Result<Compacted, NotRemoved> {
         let Some(entry) = self.deps.sessions.get(key)? else { return Ok(Compacted::NoTranscript) };
         let lines = self.lines(&entry.session_id).await?;
         if lines.len() <= keep {
@@ -125,7 +124,7 @@ impl Removal {
         Ok(Compacted::Cut { kept, archived })
     }
 
-    async fn lines(&self, session_id: &str) -> Result<Vec<Line>, Failure> {
+    async fn lines(&self, session_id: &str) -> Result<Vec<Line>, NotRead> {
         let (sessions, id) = (self.deps.sessions.clone(), session_id.to_owned());
         self.deps.reads.slice(move || Ok(sessions.lines(&id)?)).await
     }

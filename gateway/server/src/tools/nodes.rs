@@ -9,7 +9,7 @@ use crate::nodes::{allowlist, commands::Asker};
 
 pub fn list(context: &Context) -> Result<Value, Failed> {
     let deps = &context.deps;
-    told(Ok(NodeList { ts: deps.platform.clock.wall(), nodes: deps.nodes.list(deps.devices.nodes()) }))
+    told(Ok::<_, Failed>(NodeList { ts: deps.platform.clock.wall(), nodes: deps.nodes.list(deps.devices.nodes()) }))
 }
 
 pub async fn invoke(context: &Context, arguments: &Value) -> Result<Value, Failed> {
@@ -43,5 +43,5 @@ pub async fn run(context: &Context, arguments: &Value) -> Result<Value, Failed> 
         ExecRequest { session_key: Some(context.session_key.clone()), agent_id: context.agent_id.clone(), ..request };
     request.check().map_err(|e| e.to_string())?;
     let answer = context.deps.node_commands.run(node_id, &request, timeout(arguments)).await;
-    Ok(answer.map_err(|e| e.message)?.payload.unwrap_or_default())
+    Ok(answer.map_err(|e| e.to_string())?.payload.unwrap_or_default())
 }

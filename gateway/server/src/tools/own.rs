@@ -13,7 +13,6 @@ use serde_json::{Value, json};
 
 use super::Deps;
 use crate::{
-    failure::Failure,
     limits::{TOOL_OUTPUT, TOOL_TIMEOUT, TOOL_TIMEOUT_MAX},
     rights::{self, Effect, Principal},
     runs::{Run, Runs},
@@ -54,11 +53,7 @@ impl Context {
     /// # Errors
     /// That it is not his.
     pub fn require(&self, effect: Effect<'_>) -> Result<(), Failed> {
-        if rights::may(&self.deps.settings.get(), &self.by, effect) {
-            Ok(())
-        } else {
-            Err(rights::refusal(&self.by, effect).message)
-        }
+        rights::require(&self.deps.settings.get(), &self.by, effect).map_err(|e| e.to_string())
     }
 
     /// A fresh idempotency key.
@@ -74,10 +69,10 @@ pub type Failed = String;
 ///
 /// # Errors
 /// Its message.
-pub fn told<R: serde::Serialize>(result: Result<R, Failure>) -> Result<Value, Failed> {
+pub fn told<R: serde::Serialize, E: std::fmt::Display>(result: Result<R, E>) -> Result<Value, Failed> {
     match result {
         Ok(value) => serde_json::to_value(value).map_err(|e| e.to_string()),
-        Err(failure) => Err(failure.error().message.clone()),
+        Err(failure) => Err(failure.to_string()),
     }
 }
 
@@ -126,6 +121,7 @@ impl Own {
             "sessions_list" => super::sessions::list(context, &arguments).await,
             "sessions_history" => super::sessions::newest(context, &arguments).await,
             "sessions_send" => super::sessions::send(context, &arguments).await,
+            "gateway" => super::gateway::call(context, &arguments).await,
             _ => message_send(context, arguments).await,
         }
     }
@@ -202,6 +198,18 @@ fn description(name: &str) -> Option<(&'static str, Value, &'static [&'static st
             "Puts a message to the agent of another conversation, waits for its reply and gives it. That run has no tools.",
             json!({"sessionKey": text("As in sessions_list."), "message": text("What to say."), "timeoutSeconds": seconds}),
             &["sessionKey", "message"],
+        ),
+        "gateway" => (
+            "Reads and changes the gateway's configuration, and restarts the gateway. Only when the person asked for it.",
+            json!({
+                "action": {"type": "string", "enum": super::gateway::ACTIONS},
+                "path": text("For config.get and config.schema: only this part, for example channels.telegram."),
+                "raw": text("JSON5: for config.patch the members to change (null takes one out), for config.apply the whole file."),
+                "baseHash": text("The hash that config.get gave; the present version when absent."),
+                "note": text("What to tell the person after the restart."),
+                "delayMs": {"type": "integer", "description": "When the restart comes: 2000 when absent, at most 60000."},
+            }),
+            &["action"],
         ),
         _ => return None,
     })

@@ -17,7 +17,7 @@ const MEANINGS: [(&str, &[&str]); 14] = [
     ("group:memory", &[]),
     ("group:web", &[]),
     ("group:ui", &[]),
-    ("group:automation", &[]),
+    ("group:automation", &["gateway"]),
 ];
 
 /// Tools of a profile; a wide one has all.

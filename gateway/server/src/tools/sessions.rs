@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::own::{Context, Failed, params, text, timeout, told};
 use crate::{
+    bulk_reads::NotRead,
     rights::{self, Effect, Where},
     runs::{Outcome, RunRequest, execute},
     sessions::{history, key},
@@ -54,7 +55,7 @@ pub async fn newest(context: &Context, arguments: &Value) -> Result<Value, Faile
     let key = reached(context, shown)?;
     context.require(Effect::See(Where::Session(&key)))?;
     let (sessions, limit) = (context.deps.sessions.clone(), limit(arguments));
-    let newest = move || Ok(history::newest(&sessions, &key, limit as usize)?.1);
+    let newest = move || Ok::<_, NotRead>(history::newest(&sessions, &key, limit as usize)?.1);
     told(context.deps.reads.slice(newest).await)
 }
 
@@ -82,11 +83,11 @@ pub async fn send(context: &Context, arguments: &Value) -> Result<Value, Failed>
         return Err("too many runs wait for something already; try again later".into());
     }
     let run_id = request.run_id.clone();
-    let run = context.runs.submit(request).map_err(|e| e.message)?;
+    let run = context.runs.submit(request).map_err(|e| e.to_string())?;
     match tokio::time::timeout(timeout(arguments), run.ended()).await {
         Err(_) | Ok(None) => Ok(json!({"status": "pending", "runId": run_id})),
         Ok(Some(ended)) => match &ended.outcome {
-            Outcome::Failed(error) => Err(error.message.clone()),
+            Outcome::Failed(error) => Err(error.to_string()),
             Outcome::Ok { result, .. } => {
                 let texts: Vec<&str> = result.payloads.iter().map(|p| p.text.as_str()).collect();
                 Ok(json!({"status": "ok", "reply": texts.join("\n")}))

@@ -106,7 +106,7 @@ pub async fn first_frame(deps: &Arc<Deps>, peer: &Peer, text: &str) -> Result<Ac
     let issued = match &ask {
         None => None,
         Some((ask, _)) => {
-            let token = deps.devices.token(ask).await.map_err(|e| refuse(storage(&e)))?;
+            let token = deps.devices.token(ask).await.map_err(|e| refuse(storage(e)))?;
             Some(HelloAuth {
                 issued_at_ms: token.rotated_at_ms.unwrap_or(token.created_at_ms),
                 device_token: token.token,

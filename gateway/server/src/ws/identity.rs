@@ -114,7 +114,7 @@ pub async fn paired(deps: &Deps, peer: &Peer, ask: &Ask) -> Result<(), ErrorShap
         if !peer.origin.local || deps.devices.was_revoked(ask) {
             return Err(waits(deps, ask));
         }
-        deps.devices.approve_silently(ask).await.map_err(|e| storage(&e))?;
+        deps.devices.approve_silently(ask).await.map_err(storage)?;
         let payload = DevicePairResolved {
             request_id: deps.entropy.uuid(),
             device_id: ask.device_id.clone(),
@@ -123,7 +123,7 @@ pub async fn paired(deps: &Deps, peer: &Peer, ask: &Ask) -> Result<(), ErrorShap
         };
         deps.hub.events().publish_about_device(&DEVICE_PAIR_RESOLVED, &payload, &ask.device_id);
     }
-    let upgrade = deps.devices.pin(ask).await.map_err(|e| storage(&e))?;
+    let upgrade = deps.devices.pin(ask).await.map_err(storage)?;
     if let Some(request) = upgrade {
         tracing::info!(device = ask.device_id, "a node declares more than was approved: that part waits");
         deps.hub.events().publish_about_device(&DEVICE_PAIR_REQUESTED, &request, &ask.device_id);

@@ -14,6 +14,7 @@ use crate::{
     oracle::{
         conn::{Conn, Hello, Request},
         facts::Facts,
+        reloads,
         sheet::Need,
     },
 };
@@ -281,6 +282,10 @@ fn methods(conns: &[Conn], registers: &mut Registers, reads: bool) {
     }
 }
 
+fn is_config_change(frame: &Value) -> bool {
+    matches!(frame["method"].as_str(), Some("config.set" | "config.patch" | "config.apply"))
+}
+
 /// A good answer with its place; `None` and no place when it may or may not have happened. Nothing for a refusal.
 fn outcome<'a>(r: &Request<'a>) -> Option<(Option<&'a Value>, Option<u64>)> {
     match r.first {
@@ -332,6 +337,13 @@ fn others(conns: &[Conn], facts: &Facts, registers: &mut Registers) {
             What::Fault { on: true, fault, .. } if fault["kind"] == "config_edit" => {
                 for name in STEADY {
                     add(name, r.i, Some(r.i), Deed::Unknown, "an edit");
+                }
+            }
+            // What a client writes is in force when it has been seen, or after the restart that it asked for.
+            What::Sent { frame, .. } if is_config_change(frame) => {
+                let by_then = facts.history.iter().rev().find(|later| later.t_us <= r.t_us + reloads::IN_FORCE);
+                for name in STEADY {
+                    add(name, r.i, by_then.map(|later| later.i), Deed::Unknown, "a change by a client");
                 }
             }
             // What ends with the wall clock may have ended.

@@ -11,7 +11,7 @@ use crate::oracle::{
 /// A method, and what is wrong with an answer of it, given its parameters and payload.
 type Shape = (&'static str, fn(&Value, &Value, &Hello) -> Option<String>);
 
-const SHAPES: [Shape; 40] = [
+const SHAPES: [Shape; 44] = [
     ("chat.send", |p, a, _| either(a["runId"].is_null() || a["runId"] == p["idempotencyKey"], "runId is not the key")),
     ("agent", |p, a, _| either(a["runId"] == p["idempotencyKey"], "runId is not the key")),
     ("agent.wait", |p, a, _| either(a["runId"] == p["runId"], "another run")),
@@ -265,6 +265,15 @@ const SHAPES: [Shape; 40] = [
         ])
     }),
     ("config.get", |_, a, _| either(a["exists"] == true && said(&a["hash"]).len() == 64, "no file, or no hash")),
+    ("config.set", |p, a, _| written(p, a)),
+    ("config.patch", |p, a, _| written(p, a)),
+    ("config.apply", |p, a, _| written(p, a)),
+    ("config.schema", |_, a, _| {
+        either(
+            a["schema"]["properties"]["gateway"].is_object() && a["uiHints"]["gateway.port"].is_object(),
+            "not the file's",
+        )
+    }),
     ("delivery.list", |p, a, _| {
         let most = p["limit"].as_u64().unwrap_or(200);
         let of = |state: &str| rows(a, "deliveries").filter(|r| r["state"] == state).count() as u64;
@@ -286,6 +295,22 @@ const SHAPES: [Shape; 40] = [
         either(p["id"].is_null() || rows(a, "ids").all(|id| *id == p["id"]), "another message")
     }),
 ];
+
+/// What was to be written is what the file says now; a null or a secret says nothing.
+fn written(params: &Value, answer: &Value) -> Option<String> {
+    fn lies_in(wanted: &Value, found: &Value) -> bool {
+        match (wanted, found) {
+            (Value::Object(wanted), found) => wanted.iter().all(|(key, item)| lies_in(item, &found[key])),
+            (Value::Null, _) => true,
+            (Value::Array(wanted), Value::Array(found)) => {
+                wanted.len() == found.len() && wanted.iter().zip(found).all(|(wanted, found)| lies_in(wanted, found))
+            }
+            (wanted, found) => wanted == found || *found == openclaw_config::REDACTED,
+        }
+    }
+    let wanted = openclaw_config::read_value(said(&params["raw"])).unwrap_or_default();
+    either(lies_in(&wanted, &answer["config"]) && said(&answer["hash"]).len() == 64, "not what was to be written")
+}
 
 fn either(ok: bool, why: &str) -> Option<String> {
     (!ok).then(|| why.to_owned())

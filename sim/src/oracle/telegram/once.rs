@@ -112,6 +112,10 @@ fn sent_by_others(chat: &str, facts: &Facts) -> usize {
                 if is_send && (places::of_target(&text(&params["to"])) == chat || params["to"].is_null()) {
                     keys.insert(params["idempotencyKey"].to_string());
                 }
+                // Each restart that it asks for is told in a chat.
+                if matches!(frame["method"].as_str(), Some("config.patch" | "config.apply")) {
+                    keys.insert(frame.to_string());
+                }
                 if frame["method"] == "channels.pairing.approve" && params["notify"] == true {
                     asked.insert((conn, text(&frame["id"])));
                 }

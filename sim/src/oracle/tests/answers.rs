@@ -465,6 +465,39 @@ fn s19_changes_of_the_policy_have_one_order() {
     early.breaks("answers", "a change of h0 was refused, though that was in force");
 }
 
+/// Of two who change the configuration on top of one version one is refused, and what was written is what the file says.
+#[test]
+fn d50_changes_of_the_configuration_have_one_order() {
+    let hash = |n: u8| n.to_string().repeat(64);
+    let config = |level: &str| json!({ "logging": { "level": level } });
+    let patch =
+        |level: &str, base: u8| json!({ "raw": format!("{{logging: {{level: '{level}'}}}}"), "baseHash": hash(base) });
+    let get = |level: &str, n: u8| {
+        json!({ "path": "p", "exists": true, "raw": null, "parsed": {}, "valid": true, "config": config(level), "hash": hash(n),
+            "issues": [], "warnings": [] })
+    };
+    let set = |level: &str, n: u8| json!({ "ok": true, "path": "p", "config": config(level), "hash": hash(n) });
+    let both = |second: Option<(&str, u8)>, last: (&str, u8)| {
+        story().but(|s| {
+            s.asked("1", "config.get", json!({}), get("info", 0));
+            s.call("a-1/1", "2", "config.set", patch("debug", 0)).call("a-1/1", "3", "config.set", patch("warn", 0));
+            s.answer("a-1/1", "2", set("debug", 1));
+            match second {
+                None => s.refuse("a-1/1", "3", "INVALID_REQUEST", "BASE_HASH_CHANGED"),
+                Some((level, n)) => s.answer("a-1/1", "3", set(level, n)),
+            };
+            s.at(20_000).asked("4", "config.get", json!({}), get(last.0, last.1));
+        })
+    };
+    both(None, ("debug", 1)).holds();
+    both(None, ("info", 0)).breaks("answers", "was not in force");
+    both(None, ("warn", 1)).breaks("answers", "another text with the hash");
+    both(Some(("warn", 2)), ("warn", 2)).breaks("answers", "");
+    let other =
+        story().but(|s| _ = s.call("a-1/1", "2", "config.set", patch("debug", 0)).answer("a-1/1", "2", set("warn", 1)));
+    other.breaks("answers", "not what was to be written");
+}
+
 #[test]
 fn summaries_show_what_was_set() {
     let shown = |beats: bool, sessions: &[&str]| {

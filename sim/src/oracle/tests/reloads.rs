@@ -41,3 +41,24 @@ fn the_agents_are_those_of_a_version_that_can_be_in_force() {
         edited().but(|s| _ = s.file_edit(broken).later().agents("1", &["x"])).breaks("reloads", "can be in force");
     }
 }
+
+/// What a client has written is in force soon as well; one that nobody has answered may be.
+#[test]
+fn d50_what_clients_write_comes_into_force() {
+    let ids = |agents: &[&str]| agents.iter().map(|id| json!({ "id": id })).collect::<Vec<_>>();
+    let patch = json!({ "raw": "{agents: {list: [{id: 'two'}]}}", "baseHash": "h" });
+    let config = json!({ "agents": { "list": ids(&["two"]) } });
+    let written = |answered: bool| {
+        edited().but(|s| {
+            s.call("a-1/1", "p", "config.patch", patch.clone());
+            if answered {
+                s.answer("a-1/1", "p", json!({ "ok": true, "hash": "x", "config": config }));
+            }
+            s.later();
+        })
+    };
+    written(true).but(|s| _ = s.agents("1", &["two"])).holds();
+    written(true).but(|s| _ = s.agents("1", &["one"])).breaks("reloads", "can be in force");
+    written(false).but(|s| _ = s.agents("1", &["one"])).holds();
+    written(false).but(|s| _ = s.agents("1", &["two"])).holds();
+}

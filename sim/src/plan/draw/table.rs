@@ -39,7 +39,7 @@ impl Ask<'_> {
 type Row = (&'static str, fn(&Ask) -> Value);
 
 /// One row for each method that takes effect on nothing but the gateway's own state.
-const ROWS: [Row; 57] = [
+const ROWS: [Row; 58] = [
     ("health", |a| if a.dice.chance(20) { json!({ "probe": true }) } else { json!({}) }),
     ("status", |_| json!({})),
     ("system-presence", |_| json!({})),
@@ -106,6 +106,7 @@ const ROWS: [Row; 57] = [
     ("delivery.drop", |_| json!({ "id": "nobody" })),
     ("logs.tail", |a| json!({ "limit": a.dice.between(1, 50) })),
     ("config.get", |_| json!({})),
+    ("config.set", |_| json!({ "raw": "answer:config.get/raw", "baseHash": "answer:config.get/hash" })),
     ("node.list", |_| json!({})),
     ("node.describe", |a| json!({ "nodeId": a.word(&["test", "nobody"]) })),
     ("node.rename", |a| json!({ "nodeId": a.word(&["test", "lamp"]), "displayName": a.text() })),
@@ -141,13 +142,16 @@ const ROWS: [Row; 57] = [
 
 /// Methods that are not drawn, and why.
 #[cfg(test)]
-const LEFT_OUT: [(&str, &str); 6] = [
+const LEFT_OUT: [(&str, &str); 9] = [
     ("connect", "the handshake's own"),
     ("backup.create", "a copy of the whole database each time"),
     ("exec.approvals.node.set", "a node of its own answers it in `approvals`"),
     ("node.invoke.result", "nodes answer what they are asked"),
     ("node.event", "nodes only; `hostile_node` draws it"),
     ("skills.bins", "nodes only"),
+    ("config.schema", "a long answer that is always the same; config_writers has it"),
+    ("config.patch", "restarts the gateway; config_writers has it"),
+    ("config.apply", "restarts the gateway; config_writers has it"),
 ];
 
 /// The `made`th request of a client.

@@ -46,8 +46,16 @@ pub fn checks(session: &Session, is_running: bool, fix: bool) -> Vec<Check> {
 /// Moves keys of earlier versions to their new places; the file as it was stays beside it.
 fn migrate(session: &Session) -> Vec<Check> {
     let path = &session.paths.config;
-    let Ok(Some(text)) = config_file::read(path) else { return vec![] };
-    let Ok(Migration { text: new, moved, left }) = openclaw_config::migrate(&text) else { return vec![] };
+    let migrated = config_file::change(path, |old| {
+        let migration = old.and_then(|text| openclaw_config::migrate(text).ok());
+        let new = migration.as_ref().filter(|m| !m.moved.is_empty()).map(|m| m.text.clone());
+        Ok((new, migration))
+    });
+    let Migration { moved, left, .. } = match migrated {
+        Ok(Some(migration)) => migration,
+        Ok(None) => return vec![],
+        Err(failure) => return vec![Check::error("config.moved", failure.to_string(), "see who may write there")],
+    };
     let mut checks: Vec<Check> = left
         .into_iter()
         .map(|text| Check::warn("config.moved", text, "see docs/configuration.md for what stands where"))
@@ -55,17 +63,12 @@ fn migrate(session: &Session) -> Vec<Check> {
     if moved.is_empty() {
         return checks;
     }
-    checks.push(match config_file::replace(path, &new) {
-        Ok(()) => {
-            let text = format!(
-                "keys of earlier versions were moved ({}); the file as it was is {}.bak",
-                moved.join("; "),
-                path.display()
-            );
-            Check::fixed("config.moved", text)
-        }
-        Err(failure) => Check::error("config.moved", failure.to_string(), "see who may write there"),
-    });
+    let text = format!(
+        "keys of earlier versions were moved ({}); the file as it was is {}.bak",
+        moved.join("; "),
+        path.display()
+    );
+    checks.push(Check::fixed("config.moved", text));
     checks
 }
 

@@ -1,5 +1,5 @@
-//! The policy of commands as a thing that several change at once, each on top of what he has read: there is one order of all
-//! changes and looks in which each answer is right (S19). And what has one hash is one text.
+//! Files that several change at once, each on top of the version that he has read: the policy of commands (S19), the configuration
+//! (D50). There is one order of all changes and looks in which each answer is right. And what has one hash is one text.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::{
     history::What,
     oracle::{
         conn::{Answer, Conn},
-        facts::Facts,
+        facts::{Facts, Fault},
         findings::Findings,
         linearizable::{Object, Op, first_misfit},
     },
@@ -18,8 +18,25 @@ use crate::{
 /// A change without an answer has had its effect by then, in microseconds.
 const EFFECT: u64 = 20_000_000;
 
+/// A file that is changed so.
+struct File {
+    /// Gives it.
+    get: &'static str,
+    /// Change it.
+    sets: &'static [&'static str],
+}
+
+const POLICY: File = File { get: "exec.approvals.get", sets: &["exec.approvals.set"] };
+const CONFIG: File = File { get: "config.get", sets: &["config.set", "config.patch", "config.apply"] };
+
+impl File {
+    fn is_set(&self, method: &str) -> bool {
+        self.sets.contains(&method)
+    }
+}
+
 /// Its text, by its hash; none where nobody can know.
-struct Policy<'a>(std::marker::PhantomData<&'a str>);
+struct Versions<'a>(std::marker::PhantomData<&'a str>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Does<'a> {
@@ -33,7 +50,7 @@ enum Does<'a> {
     Loses,
 }
 
-impl<'a> Object for Policy<'a> {
+impl<'a> Object for Versions<'a> {
     type State = Option<&'a str>;
     type Op = Does<'a>;
     fn step(&self, now: &Self::State, op: &Self::Op) -> Vec<Self::State> {
@@ -47,24 +64,42 @@ impl<'a> Object for Policy<'a> {
     }
 }
 
-/// Checks the policy of the gateway's own machine.
+/// Checks the policy of the gateway's own machine, and its configuration.
 pub fn check(conns: &[Conn], facts: &Facts, out: &mut Findings) {
-    for method in ["exec.approvals.get", "config.get"] {
-        texts(conns, method, out);
+    texts(conns, &POLICY, out);
+    // The hash of a configuration is that of its main file, which may include others.
+    let includes = |f: &Fault| f.json["file"].as_str().is_some_and(|file| file.ends_with(".json5"));
+    if !facts.faults.iter().any(|f| f.kind == "config_edit" && includes(f)) {
+        texts(conns, &CONFIG, out);
     }
+    if !facts.faults.iter().any(|f| matches!(f.kind, "bit_flip" | "lost_write")) {
+        policy(conns, facts, out);
+        configuration(conns, facts, out);
+    }
+}
+
+fn policy(conns: &[Conn], facts: &Facts, out: &mut Findings) {
     // What ran, and what was allowed for always, is remembered with it.
     let others = |what: &What| matches!(what, What::Command { .. });
     let decides = conns.iter().flat_map(|c| &c.requests).any(|r| r.method == "exec.approval.resolve");
-    let lies = |kind: &str| matches!(kind, "bit_flip" | "lost_write");
-    if decides || facts.history.iter().any(|r| others(&r.what)) || facts.faults.iter().any(|f| lies(f.kind)) {
-        return;
+    if !decides && !facts.history.iter().any(|r| others(&r.what)) {
+        one_order(&POLICY, conns, facts, vec![], out);
     }
-    let mut ops = Vec::new();
+}
+
+/// People edit it, too, and look at no version before.
+fn configuration(conns: &[Conn], facts: &Facts, out: &mut Findings) {
+    let edits = facts.faults.iter().filter(|f| f.kind == "config_edit" && f.json["file"].is_null());
+    let edit = |f: &Fault| Op { call: f.from, ret: f.from, sure: true, record: 0, op: Does::Loses };
+    one_order(&CONFIG, conns, facts, edits.map(edit).collect(), out);
+}
+
+fn one_order<'a>(file: &File, conns: &'a [Conn], facts: &Facts, mut ops: Vec<Op<Does<'a>>>, out: &mut Findings) {
     for c in conns {
-        for r in c.requests.iter().filter(|r| matches!(r.method, "exec.approvals.get" | "exec.approvals.set")) {
+        for r in c.requests.iter().filter(|r| r.method == file.get || file.is_set(r.method)) {
             let base = r.params["baseHash"].as_str();
             let hash = r.first.and_then(|a| a.frame["payload"]["hash"].as_str());
-            let reads = r.method == "exec.approvals.get";
+            let reads = r.method == file.get;
             let sure = |op| Some((op, true));
             let does = match (&r.first, hash) {
                 (Some(a), Some(hash)) if a.ok() => sure(if reads { Does::Reads(hash) } else { Does::Sets(base, hash) }),
@@ -79,9 +114,9 @@ pub fn check(conns: &[Conn], facts: &Facts, out: &mut Findings) {
             ops.push(Op { call: r.at.t, ret: end.max(r.at.t), sure, record, op });
         }
     }
-    if let Some(op) = first_misfit(&Policy(std::marker::PhantomData), None, &ops) {
+    if let Some(op) = first_misfit(&Versions(std::marker::PhantomData), None, &ops) {
         let what = match op.op {
-            Does::Reads(hash) => format!("exec.approvals.get gives {hash}, which was not in force"),
+            Does::Reads(hash) => format!("{} gives {hash}, which was not in force", file.get),
             Does::Sets(base, _) => format!("a change of {base:?} was taken, which was not in force"),
             Does::Fails(hash) => format!("a change of {hash} was refused, though that was in force"),
             Does::Loses => "a change without an answer".to_owned(),
@@ -91,11 +126,12 @@ pub fn check(conns: &[Conn], facts: &Facts, out: &mut Findings) {
 }
 
 /// What has one hash is one text, whoever reads it.
-fn texts(conns: &[Conn], method: &str, out: &mut Findings) {
-    let setter = method.replace(".get", ".set");
+fn texts(conns: &[Conn], file: &File, out: &mut Findings) {
     let mut known: BTreeMap<&str, &Value> = BTreeMap::new();
     for (c, r) in conns.iter().flat_map(|c| c.requests.iter().map(move |r| (c, r))) {
-        let Some(a) = r.first.filter(Answer::ok).filter(|_| r.method == method || r.method == setter) else { continue };
+        let Some(a) = r.first.filter(Answer::ok).filter(|_| r.method == file.get || file.is_set(r.method)) else {
+            continue;
+        };
         let payload = &a.frame["payload"];
         let text = if payload["file"].is_object() { &payload["file"] } else { &payload["config"] };
         let Some(hash) = payload["hash"].as_str().filter(|_| text.is_object()) else { continue };

@@ -1,0 +1,88 @@
+//! What a session is told once the gateway has restarted for it: kept in a file over the restart, told exactly once (D50).
+
+pub mod tell;
+
+use openclaw_platform::{Millis, Storage};
+use openclaw_protocol::truncate;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::limits::RESTART_NOTE;
+
+/// The file, below the state directory; other programs of OpenClaw know it by this name.
+pub const FILE: &str = "restart-sentinel.json";
+/// Longer files are none of ours, bytes.
+const MAX_BYTES: u64 = 64 << 10;
+
+/// The note as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestartNote {
+    version: u32,
+    /// What it says.
+    pub payload: Payload,
+}
+
+/// What a restart was for, and whom to tell.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Payload {
+    /// `config-apply` or `restart`.
+    pub kind: String,
+    /// `ok`.
+    pub status: String,
+    /// When it was asked for, wall milliseconds.
+    pub ts: Millis,
+    /// The session that asked, by its canonical key; none: the main session of the default agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_key: Option<String>,
+    /// What who asked wants to be told.
+    #[serde(default)]
+    pub message: Option<String>,
+    /// Which method asked, and for which file.
+    #[serde(default)]
+    pub stats: Value,
+}
+
+impl RestartNote {
+    /// Of this payload; its message is cut to a bound.
+    pub fn new(mut payload: Payload) -> Self {
+        let cut = |message: String| truncate::chars(message.trim(), RESTART_NOTE).to_owned();
+        payload.message = payload.message.map(cut).filter(|message| !message.is_empty());
+        Self { version: 1, payload }
+    }
+
+    /// Keeps it until the restart; one that is kept already is replaced. Blocks.
+    ///
+    /// # Errors
+    /// When the disk refuses; nothing is kept then.
+    pub fn keep(&self, storage: &dyn Storage) -> std::io::Result<()> {
+        storage.write_atomic(FILE, &serde_json::to_vec(self)?)
+    }
+
+    /// The one that is kept, if any. What is no note is taken away, so that it is not looked at for ever. Blocks.
+    fn kept(storage: &dyn Storage) -> Option<Self> {
+        let len = storage.len(FILE).ok()?;
+        let text = if len <= MAX_BYTES { storage.read(FILE).ok() } else { None };
+        let note = text.and_then(|text| serde_json::from_slice(&text).ok()).filter(|note: &Self| note.version == 1);
+        if note.is_none() {
+            tracing::warn!(file = FILE, "is no note of a restart and is removed");
+            forget(storage);
+        }
+        note
+    }
+
+    fn text(&self) -> String {
+        let what = if self.payload.kind == "restart" { "" } else { " with the changed configuration" };
+        let done = format!("The gateway has restarted{what}.");
+        match &self.payload.message {
+            Some(message) => format!("{done}\n{message}"),
+            None => done,
+        }
+    }
+}
+
+fn forget(storage: &dyn Storage) {
+    if let Err(error) = storage.remove(FILE) {
+        tracing::warn!(%error, file = FILE, "cannot be removed");
+    }
+}
