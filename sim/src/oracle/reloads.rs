@@ -4,6 +4,8 @@
 //! An edit in a plan is `+ {..}`: what is laid over the first configuration. Each version names its agents. What clients have written
 //! is a version as well; whether one without an answer is there, nobody knows.
 
+use std::path::Path;
+
 use serde_json::Value;
 
 use super::{
@@ -25,7 +27,7 @@ struct Version {
 /// Checks every list of agents.
 pub fn check(conns: &[Conn], facts: &Facts, out: &mut Findings) {
     // What is included alone names agents there.
-    let is_part = |f: &&Fault| f.json["file"].as_str().is_none_or(|file| file.ends_with(".json5"));
+    let is_part = |f: &&Fault| f.json["file"].is_null() || is_included(f);
     let edits = facts.faults.iter().filter(|f| f.kind == "config_edit").filter(is_part);
     let edits = edits.filter_map(|f| Some(Version { from: f.from, agents: agents_of(named(f)?)?, sure: true }));
     let mut versions: Vec<Version> =
@@ -51,6 +53,11 @@ pub fn check(conns: &[Conn], facts: &Facts, out: &mut Findings) {
             }
         }
     }
+}
+
+/// True for an edit of a file that the configuration may include.
+pub fn is_included(f: &Fault) -> bool {
+    f.json["file"].as_str().is_some_and(|file| Path::new(file).extension().is_some_and(|e| e == "json5"))
 }
 
 /// The text of an edit that names agents.

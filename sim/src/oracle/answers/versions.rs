@@ -12,6 +12,7 @@ use crate::{
         facts::{Facts, Fault},
         findings::Findings,
         linearizable::{Object, Op, first_misfit},
+        reloads,
     },
 };
 
@@ -68,8 +69,7 @@ impl<'a> Object for Versions<'a> {
 pub fn check(conns: &[Conn], facts: &Facts, out: &mut Findings) {
     texts(conns, &POLICY, out);
     // The hash of a configuration is that of its main file, which may include others.
-    let includes = |f: &Fault| f.json["file"].as_str().is_some_and(|file| file.ends_with(".json5"));
-    if !facts.faults.iter().any(|f| f.kind == "config_edit" && includes(f)) {
+    if !facts.faults.iter().any(|f| f.kind == "config_edit" && reloads::is_included(f)) {
         texts(conns, &CONFIG, out);
     }
     if !facts.faults.iter().any(|f| matches!(f.kind, "bit_flip" | "lost_write")) {
