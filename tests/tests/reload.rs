@@ -185,7 +185,7 @@ fn ready(gateway: &Gateway) -> usize {
 async fn a_loop_of_restarts_is_left() {
     let mut gateway = Gateway::start(config(json!({})), &[]).await;
     let edit = |n: usize| {
-        write(&gateway, &config(json!({ "gateway": { "limits": { "tickIntervalMs": 7000 + n } } })).to_string())
+        write(&gateway, &config(json!({ "gateway": { "limits": { "tickIntervalMs": 7000 + n } } })).to_string());
     };
     for n in 1..=3 {
         until(&gateway, "ready", async || ready(&gateway) == n).await;
