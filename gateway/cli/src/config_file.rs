@@ -79,6 +79,11 @@ pub fn replace(path: &Path, text: &str) -> Result<(), Failure> {
         }
         // The target of a symbolic link is replaced, not the link: people keep their files in other places.
         let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        // Who has made it so wants it to stay as it is.
+        if fs::metadata(&target).is_ok_and(|meta| meta.permissions().readonly()) {
+            let text = format!("{} is read-only; make it writable first (chmod u+w)", target.display());
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+        }
         temporary::replace(&target, text.as_bytes())
     };
     write().map_err(|e| Failure::Runtime(format!("cannot write the configuration {}: {e}", path.display())))
@@ -212,6 +217,16 @@ mod tests {
         let kept: Result<(), Failure> = change(&path, |_| Err(Failure::Config("no".into())));
         assert_eq!((kept.unwrap_err().code(), read(&path).unwrap().as_deref()), (78, Some("80")));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "the file and its backup");
+    }
+
+    #[test]
+    fn a_file_that_is_read_only_stays_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("openclaw.json");
+        fs::write(&path, "{}").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o444)).unwrap();
+        let failure = replace(&path, "{a:1}").unwrap_err().to_string();
+        assert!(failure.contains("read-only") && fs::read_to_string(&path).unwrap() == "{}", "{failure}");
     }
 
     #[test]

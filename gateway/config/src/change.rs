@@ -73,10 +73,14 @@ pub fn change(old: &str, edit: &Edit, outside: &dyn Outside) -> Result<Changed, 
         Edit::Replace(text) => replaced(old, text)?,
         Edit::Set(path, value) => {
             let stored = read_value(old).map_err(EditError::Unreadable)?;
+            let path = &path.within(&stored);
             let value = restored(value, path.get(&stored).unwrap_or(&Value::Null));
             set(old, path, &value)?
         }
-        Edit::Unset(path) => unset(old, path).or_else(|error| absent(old, path, outside, error))?,
+        Edit::Unset(path) => {
+            let path = path.within(&read_value(old).map_err(EditError::Unreadable)?);
+            unset(old, &path).or_else(|error| absent(old, &path, outside, error))?
+        }
         Edit::Merge(over) => {
             let stored = read_value(old).map_err(EditError::Unreadable)?;
             merged(old, &Path::default(), over, &stored)?
@@ -182,7 +186,10 @@ fn as_asked(old: &str, new: &str, edit: &Edit, outside: &dyn Outside) -> Result<
     };
     let written = read_value(new).unwrap_or_default();
     match edit {
-        Edit::Set(path, _) => check(path, path.get(&written)),
+        Edit::Set(path, _) => {
+            let path = path.within(&written);
+            check(&path, path.get(&written))
+        }
         Edit::Unset(path) => match path.segments().last() {
             Some(Segment::Key(_)) => check(path, None),
             _ => Ok(()),

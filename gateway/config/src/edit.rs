@@ -10,6 +10,7 @@ use crate::{
     Problem,
     path::{Path, Segment},
     read_value,
+    text::without_mark,
 };
 
 /// JSON5, except that a missing comma is an error as it is to [`read_value`].
@@ -41,7 +42,9 @@ pub enum EditError {
         found: &'static str,
     },
     /// A position beyond the end of a list.
-    #[error("{path} has {len} entries; the next position is [{len}]")]
+    #[error(
+        "{path} has {len} entries; the next position is [{len}] (a key that is a number stands in quotes: [\"5\"])"
+    )]
     BeyondEnd {
         /// The list.
         path: String,
@@ -58,6 +61,11 @@ pub enum EditError {
 
 /// `text` with `value` at `path`; objects on the way are made, position `len` of a list appends.
 pub fn set(text: &str, path: &Path, value: &Value) -> Result<String, EditError> {
+    let (mark, text) = without_mark(text);
+    Ok(mark.to_owned() + &set_in(text, path, value)?)
+}
+
+fn set_in(text: &str, path: &Path, value: &Value) -> Result<String, EditError> {
     let mut wanted = read_value(text).map_err(EditError::Unreadable)?;
     set_value(&mut wanted, path, value)?;
     let root = open(text, path)?;
@@ -86,6 +94,11 @@ pub fn set(text: &str, path: &Path, value: &Value) -> Result<String, EditError> 
 
 /// `text` without what stands at `path`.
 pub fn unset(text: &str, path: &Path) -> Result<String, EditError> {
+    let (mark, text) = without_mark(text);
+    Ok(mark.to_owned() + &unset_in(text, path)?)
+}
+
+fn unset_in(text: &str, path: &Path) -> Result<String, EditError> {
     let mut wanted = read_value(text).map_err(EditError::Unreadable)?;
     if !path.remove(&mut wanted) {
         return Err(EditError::NotFound(path.to_string()));
@@ -269,6 +282,16 @@ mod tests {
     }
 
     #[test]
+    fn a_mark_of_the_encoding_stays() {
+        let file = format!("\u{feff}{FILE}");
+        assert_eq!(set(&file, &path("gateway.port"), &json!(2)).unwrap(), file.replace("port: 1", "port: 2"));
+        assert!(unset(&file, &path("gateway.port")).unwrap().starts_with('\u{feff}'));
+        let secret = "\u{feff}{ // ab planted-01234\n talk: { apiKey: 'planted-01234' } }";
+        let shown = crate::redacted_text(secret).unwrap();
+        assert!(shown.starts_with('\u{feff}') && !shown.contains("planted"), "{shown}");
+    }
+
+    #[test]
     fn set_makes_what_is_missing_and_appends() {
         let out = set("", &path("a.b[0].c"), &json!([1])).unwrap();
         assert_eq!(read_value(&out).unwrap(), json!({"a": {"b": [{"c": [1]}]}}));
@@ -296,7 +319,7 @@ mod tests {
         );
         assert_eq!(
             message(set(FILE, &path("agents.list[5]"), &json!(1))),
-            "agents.list has 1 entries; the next position is [1]"
+            "agents.list has 1 entries; the next position is [1] (a key that is a number stands in quotes: [\"5\"])"
         );
         assert_eq!(message(unset(FILE, &path("gateway.none"))), "nothing is set at gateway.none");
         assert!(message(set("{a:", &path("a"), &json!(1))).starts_with("the file cannot be read: "));

@@ -121,6 +121,24 @@ impl Path {
         Self(segments)
     }
 
+    /// The same place in `value`, where a number in brackets may be the key of an object.
+    #[must_use]
+    pub fn within(&self, value: &Value) -> Self {
+        let mut node = Some(value);
+        let segments = self.0.iter().map(|segment| {
+            let here = match (segment, node) {
+                (Segment::Index(i), Some(Value::Object(_))) => Segment::Key(i.to_string()),
+                (other, _) => other.clone(),
+            };
+            node = node.and_then(|node| match &here {
+                Segment::Key(key) => node.get(key),
+                Segment::Index(i) => node.get(i),
+            });
+            here
+        });
+        Self(segments.collect())
+    }
+
     /// What stands there in `value`.
     pub fn get<'v>(&self, value: &'v Value) -> Option<&'v Value> {
         self.0.iter().try_fold(value, |value, segment| match segment {
@@ -165,8 +183,13 @@ fn bracketed(inner: &str) -> Option<(Segment, &str)> {
         let (key, after) = quoted(inner)?;
         return Some((Segment::Key(key), after));
     }
-    let end = inner.find(|c: char| !c.is_ascii_digit()).unwrap_or(inner.len());
-    Some((Segment::Index(inner[..end].parse().ok()?), &inner[end..]))
+    let (bare, after) = inner.split_at(inner.find(['[', ']', '"', '\'']).unwrap_or(inner.len()));
+    let bare = bare.trim();
+    if !bare.is_empty() && bare.bytes().all(|b| b.is_ascii_digit()) {
+        return Some((Segment::Index(bare.parse().ok()?), after));
+    }
+    // Ids of groups are keys: `groups[-1001234]`.
+    (!bare.is_empty()).then(|| (Segment::Key(bare.to_owned()), after))
 }
 
 /// A quoted key and what follows it; a backslash takes the next character as it is.
@@ -212,9 +235,20 @@ mod tests {
         assert_eq!(path.segments(), [key("a"), key("b"), Segment::Index(0), key("x.y"), key("z")]);
         assert_eq!(path.to_string(), r#"a.b[0]["x.y"].z"#);
         assert_eq!(Path::parse(r#"a[""].b"#).unwrap().segments(), [key("a"), key(""), key("b")]);
-        for bad in ["a..b", ".a", "a.", "a[", "a[x]", "a[\"x]", "a[0", "a[0]b", "a[99999999999999999999]"] {
+        for bad in ["a..b", ".a", "a.", "a[", "a[]", "a[\"x]", "a[0", "a[0]b", "a[99999999999999999999]"] {
             assert!(Path::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn ids_in_brackets_are_keys() {
+        let path = Path::parse("channels.telegram.groups[-1001234].topics[5].enabled").unwrap();
+        assert_eq!(path.to_string(), "channels.telegram.groups.-1001234.topics[5].enabled");
+        let value = serde_json::json!({"channels": {"telegram": {"groups": {"-1001234": {"topics": {"5": {"enabled": true}}}}}}});
+        let path = path.within(&value);
+        assert_eq!(path.get(&value), Some(&Value::Bool(true)), "{path}");
+        let list = serde_json::json!({"a": [1, 2]});
+        assert_eq!(Path::parse("a[1]").unwrap().within(&list).get(&list), Some(&Value::from(2)));
     }
 
     proptest! {

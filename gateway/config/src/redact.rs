@@ -14,6 +14,7 @@ use crate::{
     mask::Masker,
     secret_names::{is_secret_key, is_secret_name, names_a_secret, plain},
     shapes,
+    text::without_mark,
     vars::is_reference,
 };
 
@@ -224,6 +225,11 @@ pub fn secret_paths_in(value: &Value) -> Vec<String> {
 /// The file's text with [`REDACTED`] in place of every secret, comments and order kept; a comment that has a secret in it
 /// loses that. `None` when the text cannot be read: then nothing of it may be shown.
 pub fn redacted_text(text: &str) -> Option<String> {
+    let (mark, text) = without_mark(text);
+    Some(mark.to_owned() + &redacted_in(text)?)
+}
+
+fn redacted_in(text: &str) -> Option<String> {
     let value = crate::read_value(text).ok()?;
     let root = CstRootNode::parse(text, &crate::edit::OPTIONS).ok()?;
     let known = Masker::new(own_secrets_in(&value));
@@ -269,6 +275,7 @@ fn redact_node(node: &CstNode, place: Place<'_>, known: &Masker) {
 
 /// `new` with the comments of `old` wherever one stands as [`redacted_text`] showed it (D17). `None` when either cannot be read.
 pub(crate) fn comments_restored(new: &str, old: &str) -> Option<String> {
+    let ((mark, new), (_, old)) = (without_mark(new), without_mark(old));
     let known = Masker::new(own_secrets_in(&crate::read_value(old).ok()?));
     let masked = comments(old)?.into_iter().filter_map(|(start, end)| {
         let whole = &old[start..end];
@@ -282,7 +289,7 @@ pub(crate) fn comments_restored(new: &str, old: &str) -> Option<String> {
             out.replace_range(start..end, whole);
         }
     }
-    Some(out)
+    Some(mark.to_owned() + &out)
 }
 
 /// Where the comments of a text are, bytes, in order.

@@ -26,6 +26,12 @@ pub fn read_value(text: &str) -> Result<Value, Problem> {
     }
 }
 
+/// The mark of its encoding that an editor may have put before the text, and the text.
+pub(crate) fn without_mark(text: &str) -> (&str, &str) {
+    let rest = text.trim_start_matches('\u{feff}');
+    text.split_at(text.len() - rest.len())
+}
+
 /// The same, where the last of two keys of one name counts; gives the names that stand twice.
 pub(crate) fn read_last(text: &str) -> Result<(Value, Vec<String>), Problem> {
     let problem = |message: String, line, column| Problem { path: String::new(), message, line, column };

@@ -44,7 +44,7 @@ fn get(session: &Session, path: &Path, show_secrets: bool) -> Result<(), Failure
     let text = config_file::read(&session.paths.config)?.unwrap_or_default();
     let value = read_value(&text).map_err(|p| Failure::problems(&session.paths.config, &[p]))?;
     let shown = if show_secrets { value } else { redacted(&value) };
-    let found = path.get(&shown).ok_or_else(|| {
+    let found = path.within(&shown).get(&shown).ok_or_else(|| {
         let file = session.paths.config.display();
         Failure::Runtime(format!("nothing is set at {path} in {file}; defaults are in `openclaw config schema`"))
     })?;

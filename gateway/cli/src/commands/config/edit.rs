@@ -22,9 +22,16 @@ use crate::{config_around::Around, config_file, failure::Failure, output, sessio
 pub fn run(session: &Session) -> Result<(), Failure> {
     let file = &session.paths.config;
     let before = config_file::read(file)?;
+    let named = session.env.get("VISUAL").or_else(|| session.env.get("EDITOR"));
+    if named.is_none() && !std::io::stdin().is_terminal() {
+        return Err(Failure::Usage(
+            "there is no terminal for an editor; name one in $EDITOR, or use `config set`".to_owned(),
+        ));
+    }
+    let editor = named.unwrap_or("vi");
     let draft = Draft::of(file, before.as_deref().unwrap_or("{\n}\n"))?;
     loop {
-        draft.open(session)?;
+        draft.open(editor)?;
         let text = draft.text()?;
         if before.as_deref() == Some(text.as_str()) || (before.is_none() && text.trim() == "{\n}") {
             draft.remove();
@@ -69,7 +76,11 @@ fn wants_again(failure: &Failure) -> Result<bool, Failure> {
 }
 
 /// The text under work, beside the file and as private as it.
-struct Draft(PathBuf);
+struct Draft {
+    path: PathBuf,
+    /// What it was at first.
+    shown: String,
+}
 
 impl Draft {
     fn of(file: &Path, text: &str) -> Result<Self, Failure> {
@@ -84,13 +95,12 @@ impl Draft {
             made.write_all(text.as_bytes())
         };
         write().map_err(|e| Failure::Runtime(format!("cannot write {}: {e}", path.display())))?;
-        Ok(Self(path))
+        Ok(Self { path, shown: text.to_owned() })
     }
 
     /// As git starts it: the variable may hold options.
-    fn open(&self, session: &Session) -> Result<(), Failure> {
-        let named = session.env.get("VISUAL").or_else(|| session.env.get("EDITOR")).unwrap_or("vi");
-        let ended = Command::new("/bin/sh").args(["-c", &format!("{named} \"$1\""), "sh"]).arg(&self.0).status();
+    fn open(&self, named: &str) -> Result<(), Failure> {
+        let ended = Command::new("/bin/sh").args(["-c", &format!("{named} \"$1\""), "sh"]).arg(&self.path).status();
         match ended {
             Ok(status) if status.success() => Ok(()),
             Ok(status) => Err(self.kept(Failure::Runtime(format!("the editor `{named}` ended with {status}")))),
@@ -99,16 +109,21 @@ impl Draft {
     }
 
     fn text(&self) -> Result<String, Failure> {
-        let read = config_file::read(&self.0)?;
-        read.ok_or_else(|| Failure::Runtime(format!("the editor has removed {}", self.0.display())))
+        let read = config_file::read(&self.path)?;
+        read.ok_or_else(|| Failure::Runtime(format!("the editor has removed {}", self.path.display())))
     }
 
     fn remove(&self) {
-        let _ = fs::remove_file(&self.0);
+        let _ = fs::remove_file(&self.path);
     }
 
+    /// The failure, and where the text is; one that is as it was is not worth keeping.
     fn kept(&self, failure: Failure) -> Failure {
-        let more = |text: String| format!("{text}\nWhat you wrote is kept in {}.", self.0.display());
+        if self.text().is_ok_and(|text| text == self.shown) {
+            self.remove();
+            return failure;
+        }
+        let more = |text: String| format!("{text}\nWhat you wrote is kept in {}.", self.path.display());
         match failure {
             Failure::Config(text) => Failure::Config(more(text)),
             Failure::Temporary(text) => Failure::Temporary(more(text)),
@@ -146,7 +161,9 @@ mod tests {
         assert!(failure.code() == 78 && failure.to_string().contains("is kept in"), "{failure}");
         assert_eq!((after.as_str(), drafts), (text, 1));
         let (result, after, drafts) = edited(text, "false");
-        assert_eq!((result.unwrap_err().code(), after.as_str(), drafts), (1, text, 1));
+        assert_eq!((result.unwrap_err().code(), after.as_str(), drafts), (1, text, 0), "nothing was written");
+        let (result, _, drafts) = edited(text, "sh -c 'echo >> \"$0\"; exit 3'");
+        assert_eq!((result.unwrap_err().code(), drafts), (1, 1));
     }
 
     #[test]
