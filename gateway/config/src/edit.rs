@@ -1,5 +1,7 @@
 //! Edits of the file's text that keep comments, order and `${NAME}` (D21).
 
+mod append;
+
 use jsonc_parser::{
     ParseOptions,
     cst::{CstArray, CstInputValue, CstNode, CstObject, CstRootNode},
@@ -83,13 +85,41 @@ fn set_in(text: &str, path: &Path, value: &Value) -> Result<String, EditError> {
             Some(next) => next,
             None => {
                 // What is missing is made in one piece, down to the value.
-                put(&node, segment, &nest(&path.segments()[i + 1..], value)).ok_or_else(unsafe_edit)?;
-                return verified(&root, &wanted, path);
+                let missing = nest(&path.segments()[i + 1..], value);
+                return added(text, path, i, &missing, &wanted).unwrap_or_else(|| {
+                    put(&node, segment, &missing).ok_or_else(unsafe_edit)?;
+                    verified(&root, &wanted, path)
+                });
             }
         };
     }
+    if let Some(result) = added(text, path, parents.len(), value, &wanted) {
+        return result;
+    }
     put(&node, last, value).ok_or_else(unsafe_edit)?;
     verified(&root, &wanted, path)
+}
+
+/// `text` with `value` at the first `depth` steps of the path and one more, where nothing stands; none where something does, be it
+/// a null.
+fn added(text: &str, path: &Path, depth: usize, value: &Value, wanted: &Value) -> Option<Result<String, EditError>> {
+    let (above, rest) = path.segments().split_at(depth);
+    let place = above.iter().fold(Path::default(), |place, step| match step {
+        Segment::Key(key) => place.key(key),
+        Segment::Index(i) => place.index(*i),
+    });
+    let key = match rest.first()? {
+        Segment::Key(key) => Some(key.as_str()),
+        Segment::Index(_) => None,
+    };
+    let stored = read_value(text).ok()?;
+    let is_there = match (place.get(&stored)?, rest.first()?) {
+        (Value::Object(map), Segment::Key(key)) => map.contains_key(key),
+        (Value::Array(list), Segment::Index(i)) => *i < list.len(),
+        _ => true,
+    };
+    let new = if is_there { None } else { append::append(text, &place, key, value) }?;
+    Some(checked(new, wanted, path))
 }
 
 /// `text` without what stands at `path`.
@@ -125,7 +155,10 @@ fn open(text: &str, path: &Path) -> Result<CstRootNode, EditError> {
 
 /// The new text, if it means `wanted`: the editor and the reader are two programs, and only the reader counts.
 fn verified(root: &CstRootNode, wanted: &Value, path: &Path) -> Result<String, EditError> {
-    let mut text = root.to_string();
+    checked(root.to_string(), wanted, path)
+}
+
+fn checked(mut text: String, wanted: &Value, path: &Path) -> Result<String, EditError> {
     if !text.ends_with('\n') {
         text.push('\n');
     }

@@ -238,3 +238,62 @@ fn rfc_7386(target: &mut Value, patch: &Value) {
         }
     }
 }
+
+/// Every byte of `text` stands in `after` in the same order, and so much more at most.
+fn is_kept(text: &str, after: &str, more: usize) -> bool {
+    let mut rest = after.bytes();
+    text.bytes().all(|b| rest.any(|c| c == b)) && after.len() <= text.len() + more
+}
+
+proptest! {
+    /// A value that is added takes nothing away and moves nothing: neither in a file with a line for each key nor in one of a
+    /// single line.
+    #[test]
+    fn d21_what_is_added_moves_nothing(
+        doc in prop::collection::btree_map("[a-d]{1,2}", any_value(), 0..4),
+        pick in any::<prop::sample::Index>(),
+        one_line in any::<bool>(),
+        loose in any::<bool>(),
+    ) {
+        let doc = Value::Object(doc.into_iter().collect());
+        let text = match (one_line, loose) {
+            (false, _) => dressed(&doc, 0, &mut 0) + "\n",
+            (true, false) => doc.to_string() + "\n",
+            (true, true) => doc.to_string().replace(",", " , ").replace("}", " , }").replace("{ , }", "{ }") + "\n",
+        };
+        prop_assume!(read_value(&text).as_ref() == Ok(&doc));
+        let mut places = vec![Path::default()];
+        all_places(&doc, &Path::default(), &mut places);
+        let into: Vec<&Path> = places.iter().filter(|p| p.get(&doc).is_some_and(|v| v.is_object() || v.is_array())).collect();
+        let place = *pick.get(&into);
+        let path = match place.get(&doc) {
+            Some(Value::Array(list)) => place.index(list.len()),
+            _ => place.key("zz"),
+        };
+        let after = set(&text, &path, &json!(4242)).unwrap();
+        let indent = 2 * (path.segments().len() + 1);
+        prop_assert!(is_kept(&text, &after, 20 + 2 * indent), "{text}\n{after}");
+    }
+}
+
+proptest! {
+    /// What is taken out leaves everything else as it is.
+    #[test]
+    fn d21_what_is_taken_out_moves_nothing(
+        doc in prop::collection::btree_map("[a-d]{1,2}", any_value(), 1..4),
+        pick in any::<prop::sample::Index>(),
+        one_line in any::<bool>(),
+    ) {
+        let doc = Value::Object(doc.into_iter().collect());
+        let text = if one_line { doc.to_string() + "\n" } else { dressed(&doc, 0, &mut 0) + "\n" };
+        let mut places = vec![];
+        all_places(&doc, &Path::default(), &mut places);
+        let path = pick.get(&places);
+        let after = unset(&text, path).unwrap();
+        prop_assert!(is_kept(&after, &text, usize::MAX / 2), "{text}\n{after}");
+        // Whatever stands before it does not move at all.
+        let mut n = 0;
+        let gone = dressed(path.get(&doc).unwrap(), 2 * path.segments().len(), &mut n).len() + 60 * (n + 1);
+        prop_assert!(text.len() - after.len() <= gone, "{text}\n{after}");
+    }
+}
