@@ -95,7 +95,7 @@ pub struct Deps {
 pub struct Offered(Arc<Deps>);
 
 impl Offered {
-    /// With these.
+    /// The tools of a gateway with these services.
     pub fn new(deps: Deps) -> Self {
         Self(Arc::new(deps))
     }

@@ -222,7 +222,8 @@ fn scopes_are_known_for_every_method() {
     use std::collections::BTreeSet;
     let known: BTreeSet<&str> = super::super::sheet::METHODS.iter().map(|(name, _)| *name).collect();
     let spoken: BTreeSet<&str> = openclaw_protocol::method::METHODS.iter().map(|m| m.name).collect();
-    let (missing, unknown): (Vec<_>, Vec<_>) = (spoken.difference(&known).collect(), known.difference(&spoken).collect());
+    let (missing, unknown): (Vec<_>, Vec<_>) =
+        (spoken.difference(&known).collect(), known.difference(&spoken).collect());
     assert!(
         missing.is_empty() && unknown.is_empty(),
         "sim/src/oracle/sheet.rs: METHODS lacks {missing:?} and has {unknown:?}, which are no methods"

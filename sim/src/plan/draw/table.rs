@@ -181,7 +181,8 @@ mod tests {
             missing.is_empty() && unknown.is_empty(),
             "sim/src/plan/draw/table.rs: ROWS and LEFT_OUT lack {missing:?} and have {unknown:?}, which are no methods"
         );
-        let twice: Vec<&str> = drawn.into_iter().filter(|name| rows.clone().filter(|row| row == name).count() > 1).collect();
+        let twice: Vec<&str> =
+            drawn.into_iter().filter(|name| rows.clone().filter(|row| row == name).count() > 1).collect();
         assert!(twice.is_empty(), "more than one row: {twice:?}");
     }
 
