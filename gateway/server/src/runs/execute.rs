@@ -58,7 +58,7 @@ impl From<Failed> for AttemptError {
     }
 }
 
-/// Carries a run from its start event to its stored end; one whose end a message waits for begins again while the database fails
+/// Carries a run from its start event to its stored end; one that answers a stored message begins again while the database fails
 /// before a model was asked.
 pub async fn execute(runs: &Arc<Runs>, run: &Arc<Run>, started_at: Millis) -> Outcome {
     let emit = || run.emitter.locked();
