@@ -10,7 +10,7 @@ use openclaw_platform::{Clock, Millis, Mono};
 use crate::Watch;
 
 /// Monotonic time is the host's tokio time; wall time is an epoch plus the simulation's elapsed time, plus the jumps
-/// that a scenario makes (known-failures F23).
+/// that a scenario makes (F23).
 #[derive(Debug)]
 pub struct SimClock {
     epoch: Millis,

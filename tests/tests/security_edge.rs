@@ -1,5 +1,5 @@
 //! The built program at its edge: web pages, proxies, strangers that hold on, secrets on disk and in answers
-//! (known-failures S02, S03, S12, S13, S14, S17, S18).
+//! (S02, S03, S12, S13, S14, S17, S18).
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::disallowed_types)] // outside of the gateway
 

@@ -1,5 +1,5 @@
 //! Very many requests and connections, one after the other, and the memory that is left of them: what is kept for each has
-//! to be bounded (known-failures F04). A warm-up on top of the number asked for fills what is bounded.
+//! to be bounded (F04). A warm-up on top of the number asked for fills what is bounded.
 
 use std::{
     sync::{

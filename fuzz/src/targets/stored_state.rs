@@ -8,7 +8,7 @@ use crate::{Frame, Stored, TOKEN, World, generate, message};
 use arbitrary::{Result, Unstructured};
 use openclaw_server::store::{
     CURSORS, DEAD_LETTERS, DEDUPE, DEVICES, DEVICES_SEEN, INBOX, INBOX_SEEN, NODE_NAMES, NODE_PAIRS, NODE_REQUESTS,
-    OUTBOX, RUNS, RUNS_ENDED, Records, SESSIONS,
+    OUTBOUND, RUNS, RUNS_ENDED, Records, SESSIONS,
 };
 use serde_json::{Value, json};
 
@@ -28,8 +28,8 @@ const KINDS: [Kind; 15] = [
         "r1",
         || json!({ "requestId": "r1", "nodeId": "n2", "isRepair": false, "ts": NOW, "platform": "linux", "silent": true }),
     ),
-    (OUTBOX, "00000000000000000007-ab", || letter("queued")),
-    (OUTBOX, "00000000000000000008-cd", || letter("attempting")),
+    (OUTBOUND, "00000000000000000007-ab", || letter("queued")),
+    (OUTBOUND, "00000000000000000008-cd", || letter("attempting")),
     (DEAD_LETTERS, "00000000000000000003-ef", || letter("dead")),
     (DEAD_LETTERS, "00000000000000000004-01", || letter("unknown")),
     (RUNS, "k1", started),

@@ -14,7 +14,7 @@ pub trait Channel: Send + Sync {
     /// Account id within the channel; `default` when only one is configured.
     fn account(&self) -> &str;
     /// Receives until `stop` is cancelled or the service refuses for good (bad token). Never two at a time: the caller
-    /// waits for one call to end before it makes the next (known-failures F08). All passing faults are retried inside.
+    /// waits for one call to end before it makes the next (F08). All passing faults are retried inside.
     fn receive<'a>(
         &'a self,
         sink: &'a dyn InboundSink,
@@ -270,7 +270,7 @@ pub enum SendError {
 
 /// What a channel knows about itself, without asking its service. Times are wall milliseconds.
 ///
-/// Health comes from traffic (`last_ok_at`), not from the last good state (known-failures F12).
+/// Health comes from traffic (`last_ok_at`), not from the last good state (F12).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AccountStatus {

@@ -98,7 +98,7 @@ async fn serve(
     watch_signals(control).map_err(|e| Failure::Runtime(format!("cannot watch signals: {e}")))?;
     let mut listening =
         Listening::on(&platform, &plan.listen).await.map_err(|error| told(session, plan.port, error))?;
-    let (mut plan, mut restarts) = (plan, Restarts::default());
+    let (mut plan, mut restarts) = (plan, RecentStarts::default());
     loop {
         let (port, source) = (plan.port, plan.port_source.as_str());
         make_workspaces(&plan.workspaces)?;
@@ -188,9 +188,9 @@ fn is_same(have: &[SocketAddr], wanted: &[SocketAddr]) -> bool {
 /// When this process began anew by itself. Whoever orders a restart of a gateway that is as its file says breaks no rule, however
 /// often.
 #[derive(Default)]
-struct Restarts(VecDeque<Mono>);
+struct RecentStarts(VecDeque<Mono>);
 
-impl Restarts {
+impl RecentStarts {
     /// So many within ...
     const MANY: usize = 3;
     /// ... this time are a loop, which is left by staying up for as long.

@@ -1,4 +1,4 @@
-//! One gateway per state directory (decision D23, known-failures F22).
+//! One gateway per state directory (decision D23, F22).
 //!
 //! Two locks say so: the one on `gateway.lock`, which also names its holder, and the one on the open database itself, which
 //! stays when somebody removes that file (S35).

@@ -131,7 +131,7 @@ pub enum ConnectError {
 
 impl ConnectError {
     /// True when the same attempt may succeed later: everything except a bad URL, a version mismatch and a refusal that
-    /// the gateway does not call retryable (known-failures F15).
+    /// the gateway does not call retryable (F15).
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::BadUrl { .. } | Self::ProtocolMismatch { .. } => false,

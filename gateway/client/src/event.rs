@@ -44,7 +44,7 @@ impl RawEvent {
 pub enum ClientEvent {
     /// An event.
     Event(RawEvent),
-    /// The gateway withheld events: number `expected` should have come, `got` came (known-failures F01).
+    /// The gateway withheld events: number `expected` should have come, `got` came (F01).
     Gap {
         /// The number after the last one seen.
         expected: u64,

@@ -1,4 +1,4 @@
-//! How long a session waits before it connects again (known-failures F15).
+//! How long a session waits before it connects again (F15).
 
 use std::time::Duration;
 

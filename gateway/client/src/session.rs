@@ -57,7 +57,7 @@ pub enum SessionEvent {
 /// Why a session gave up.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Stopped {
-    /// Trying again would give the same answer (known-failures F15).
+    /// Trying again would give the same answer (F15).
     #[error(transparent)]
     Refused(ConnectError),
     /// Another connection with this identity took over (D18); coming back would only throw that one out.

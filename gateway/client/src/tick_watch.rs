@@ -1,4 +1,4 @@
-//! Notices a connection that died without a word (known-failures F14, F24).
+//! Notices a connection that died without a word (F14, F24).
 
 use std::time::Duration;
 

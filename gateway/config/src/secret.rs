@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize, Serializer};
 /// What stands in place of a secret in everything that leaves the gateway (D17).
 pub const REDACTED: &str = "__OPENCLAW_REDACTED__";
 
-/// A string that never prints: `Debug` and `Display` give `***`, serialising gives [`REDACTED`] (known-failures S17).
+/// A string that never prints: `Debug` and `Display` give `***`, serialising gives [`REDACTED`] (S17).
 ///
 /// `==` is for comparing configurations, not for checking what a client sent (that takes constant time).
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]

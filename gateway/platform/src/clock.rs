@@ -1,4 +1,4 @@
-//! Time: monotonic for every timer, wall only for what is shown, stored or signed (known-failures F23).
+//! Time: monotonic for every timer, wall only for what is shown, stored or signed (F23).
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub trait Clock: Send + Sync {
 
 /// What both clocks show at one moment, to carry times that were stored over a restart: the monotonic clock knows nothing
 /// of an earlier process, so that only the wall clock tells how old they are. It is asked once; from then on the monotonic
-/// clock counts (known-failures F23).
+/// clock counts (F23).
 #[derive(Debug, Clone, Copy)]
 pub struct Moment {
     /// The wall clock.

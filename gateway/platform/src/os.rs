@@ -123,7 +123,7 @@ mod tests {
 
     use super::*;
 
-    /// Whatever the system's clock says, there is a time that can be shown (known-failures F23).
+    /// Whatever the system's clock says, there is a time that can be shown (F23).
     #[test]
     fn f23_a_clock_beyond_all_dates_gives_the_nearest_that_can_be_shown() {
         let at = |seconds: u64| usable(UNIX_EPOCH + Duration::from_secs(seconds));

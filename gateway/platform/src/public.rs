@@ -1,5 +1,5 @@
 //! Connections to the public internet only: what a person or a model names must not lead into this machine, its network
-//! or its cloud (known-failures S16).
+//! or its cloud (S16).
 
 use std::{
     io,

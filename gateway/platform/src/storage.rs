@@ -42,7 +42,7 @@ pub trait Storage: Send + Sync {
     /// The whole file; `NotFound` when there is none.
     fn read(&self, name: &str) -> io::Result<Vec<u8>>;
     /// Replaces the file: after a crash it has the old or the new content, never a mixture, and the new one is durable
-    /// when this returns (known-failures F18).
+    /// when this returns (F18).
     fn write_atomic(&self, name: &str, data: &[u8]) -> io::Result<()>;
     /// Adds to the end, not synced.
     fn append(&self, name: &str, data: &[u8]) -> io::Result<()>;

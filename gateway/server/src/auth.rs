@@ -1,5 +1,5 @@
 //! Who connects, from where, and with what: the checks before anything else is believed (protocol-core.md sections 7 and
-//! 8; decisions D8, D9, D25; known-failures S03, S04, S13).
+//! 8; decisions D8, D9, D25; S03, S04, S13).
 
 pub mod access;
 mod credential;

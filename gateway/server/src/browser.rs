@@ -1,4 +1,4 @@
-//! Web pages and the gateway: whose requests pass, and what a browser is told with every answer (D25, known-failures S02).
+//! Web pages and the gateway: whose requests pass, and what a browser is told with every answer (D25, S02).
 //!
 //! Every page that a person has open can reach a loopback port. A browser says so: it sends `Origin`, or `Sec-Fetch-*`.
 //! Requests without these (command line, nodes, apps) are not affected.

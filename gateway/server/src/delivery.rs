@@ -1,7 +1,7 @@
 //! Messages on their way out: stored before they are sent, sent once, in order per chat, until they are delivered or a
-//! person has to decide (known-failures F06, F07, F09, F16; docs/delivery.md).
+//! person has to decide (F06, F07, F09, F16; docs/delivery.md).
 //!
-//! A [`OutboundMessage`] is born in the transaction of what caused it ([`Delivery::compose`], [`table::put`]), then handed over
+//! An [`OutboundMessage`] is born in the transaction of what caused it ([`Delivery::compose`], [`table::put`]), then handed over
 //! ([`Delivery::dispatch`]). `worker` carries the outbound messages of one chat one after the other; chats go side by side. `recovery`
 //! takes up what an earlier process left, `orders` is what operators see and do.
 
@@ -44,7 +44,7 @@ use self::{
 use crate::{
     channels::{Channels, budget::MediaBudget},
     idempotency::Idempotency,
-    limits::{DELIVERIES_AT_ONCE, MEDIA_IN_MEMORY, OUTBOX, OUTBOX_OF_CHAT, UPLOADS_AT_ONCE},
+    limits::{DELIVERIES_AT_ONCE, MEDIA_IN_MEMORY, OUTBOUND_OF_ACCOUNT, OUTBOUND_OF_CHAT, UPLOADS_AT_ONCE},
     rights::{self, Effect, Principal},
     sessions::{entry::Route, store::Sessions},
     settings::Settings,
@@ -219,9 +219,9 @@ impl Delivery {
             let ledger = self.lock();
             (ledger.queues.waiting(channel, account, chat), ledger.queues.count(Some((channel, account))))
         };
-        if of_chat >= OUTBOX_OF_CHAT {
+        if of_chat >= OUTBOUND_OF_CHAT {
             Err(NoRoom::Chat(of_chat))
-        } else if of_account >= OUTBOX {
+        } else if of_account >= OUTBOUND_OF_ACCOUNT {
             Err(NoRoom::Account(of_account))
         } else {
             Ok(())

@@ -1,4 +1,4 @@
-//! Paired devices and their tokens (protocol-core.md section 7, decisions D15 and D16, known-failures S05, S06).
+//! Paired devices and their tokens (protocol-core.md section 7, decisions D15 and D16, S05, S06).
 //!
 //! What a device may do is what was approved for it: silently on this machine, by a person elsewhere. Tokens, rotation
 //! and revocation only ever narrow that.

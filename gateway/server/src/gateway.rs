@@ -513,7 +513,7 @@ impl Gateway {
         if !self.options.channels {
             return None;
         }
-        self.platform.tasks.spawn("inbox", self.router.clone().serve(stop.clone()));
+        self.platform.tasks.spawn("router", self.router.clone().serve(stop.clone()));
         let health = self.health.clone();
         let ended: Arc<dyn Fn() + Send + Sync> = Arc::new(move || drop(health.refresh()));
         let receivers = Receivers { tasks: self.platform.tasks.clone(), stop: stop.clone(), ended };

@@ -25,7 +25,7 @@ use crate::{
     events::Events,
     limits::DELIVERY_WAIT,
     rights::{Principal, Rights},
-    runs::{Outcome, RunRequest, Runs},
+    runs::{Outcome, RunRequest, Runs, default_timeout},
     sessions::{
         entry::Route,
         key::{default_agent, main_key},
@@ -163,7 +163,7 @@ async fn beat(deps: &Deps, key: &str) -> Heartbeat {
     let began = deps.platform.clock.mono();
     let config = deps.settings.get();
     let prompt = config.agents.defaults.heartbeat.prompt.clone().unwrap_or_else(|| PROMPT.to_owned());
-    let timeout = crate::runs::execute::default_timeout(&deps.settings.get());
+    let timeout = default_timeout(&deps.settings.get());
     let input = vec![Content::text(prompt)];
     // It acts for the owner, unless something less trusted waits to be read: then for whoever left that (D47).
     let whole = Rights::of(&config, &Principal::Gateway, key);

@@ -1,4 +1,4 @@
-//! Same key, same answer, one effect: also across a restart (decision D19, known-failures F16).
+//! Same key, same answer, one effect: also across a restart (decision D19, F16).
 
 mod refused;
 mod told;

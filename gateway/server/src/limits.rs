@@ -246,9 +246,9 @@ pub const INBOX_SEEN: u64 = 20_000;
 pub const STATE_WATCH: Duration = Duration::from_secs(2);
 /// Outbound messages of one account that wait to be delivered; then requests that would add one are refused and inbound
 /// messages wait ...
-pub const OUTBOX: usize = 10_000;
+pub const OUTBOUND_OF_ACCOUNT: usize = 10_000;
 /// ... and those of one chat: only its own wait then (F57).
-pub const OUTBOX_OF_CHAT: usize = 1000;
+pub const OUTBOUND_OF_CHAT: usize = 1000;
 /// Messages of one account on their way to its service at one time, each to another chat ...
 pub const DELIVERIES_AT_ONCE: usize = 32;
 /// ... and those with files, which take longer.

@@ -20,11 +20,13 @@ pub mod voice;
 
 use std::sync::Arc;
 
-use openclaw_protocol::method as m;
+use openclaw_config::Config;
+use openclaw_protocol::{display, error::ErrorShape, method as m};
 
 use crate::{
     delivery::sends::Sends,
     dispatch::{self, Registry},
+    sessions::key,
 };
 
 /// What each family of methods uses.
@@ -61,6 +63,17 @@ pub struct Families {
     pub voice: Arc<voice::Deps>,
     /// exec.*.
     pub approvals: Arc<approvals::Deps>,
+}
+
+/// The canonical key of what a client wrote.
+///
+/// # Errors
+/// INVALID_REQUEST when it is no key (S11).
+fn canonical(config: &Config, shown: &str) -> Result<String, ErrorShape> {
+    key::canonical(config, shown).ok_or_else(|| {
+        let shown = display::short(shown, 64);
+        ErrorShape::invalid("BAD_SESSION_KEY", format!("invalid sessionKey \"{shown}\""))
+    })
 }
 
 /// Every method with its handler.

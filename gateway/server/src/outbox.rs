@@ -1,4 +1,4 @@
-//! What waits to be written to one connection: in order, within a byte budget (known-failures F03, decision D10).
+//! What waits to be written to one connection: in order, within a byte budget (F03, decision D10).
 
 use std::collections::VecDeque;
 

@@ -63,7 +63,7 @@ impl Reload {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(LOOK) => {}
             }
-            // What a restart will put in force has no other effect before.
+            // A restart is planned and will read the file: nothing is taken over before (D21).
             if self.mode() == ReloadMode::Off || self.deps.restarts.is_planned() {
                 continue;
             }

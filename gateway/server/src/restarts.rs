@@ -28,8 +28,8 @@ impl Restarts {
         Self { clock, plan: Mutex::default(), changed: Notify::new() }
     }
 
-    /// Somebody changes something now that a restart will put in force: until then nothing else is to do so, since one edit has one
-    /// effect (D21). Dropped without [`Prepared::restart`], there is none.
+    /// Call before the file is written: reload.rs leaves that edit to the restart, since one edit has one effect (D21). Dropped
+    /// without [`Prepared::restart`], none comes.
     pub fn prepare(self: &Arc<Self>) -> Prepared {
         self.plan.locked().prepared += 1;
         Prepared(self.clone())

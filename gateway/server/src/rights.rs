@@ -1,6 +1,6 @@
 //! Who may do what. A [`Principal`] is made at one place per way in, goes with the request, the run, the note and the
 //! message, and is asked where something is done ([`may`]). The rules stand in `table` and in docs/security.md, nowhere
-//! else (known-failures S23, decisions D46 to D48).
+//! else (S23, decisions D46 to D48).
 
 mod limits;
 mod owner;

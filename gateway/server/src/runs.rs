@@ -1,5 +1,5 @@
 //! Agent runs: one at a time per session, in order of arrival, a bounded number side by side. A run belongs to its
-//! session, not to the connection that asked for it (known-failures F13, F17).
+//! session, not to the connection that asked for it (F13, F17).
 
 pub mod at_end;
 pub mod emitter;
@@ -20,6 +20,6 @@ pub use at_end::AtEnd;
 pub use failed::{Failed, NotAccepted, NotQueued};
 pub use manager::{Deps, Runs, Toolbox, Waited};
 pub use outcome::Outcome;
-pub use request::{ReplyTo, RunRequest};
+pub use request::{ReplyTo, RunRequest, default_timeout};
 pub use reservation::{Accepted, Reservation};
 pub use run::Run;

@@ -8,8 +8,8 @@ use redb::WriteTransaction;
 use crate::{
     sessions::index,
     store::{
-        CURSORS, DEAD_LETTERS, DEDUPE, DEVICES, INBOX, INBOX_SEEN, NODE_NAMES, NODE_PAIRS, NODE_REQUESTS, OUTBOX, RUNS,
-        RUNS_ENDED, SESSIONS, Schema, Store, StoreError, TRANSCRIPTS,
+        CURSORS, DEAD_LETTERS, DEDUPE, DEVICES, INBOX, INBOX_SEEN, NODE_NAMES, NODE_PAIRS, NODE_REQUESTS, OUTBOUND,
+        RUNS, RUNS_ENDED, SESSIONS, Schema, Store, StoreError, TRANSCRIPTS,
     },
 };
 
@@ -38,7 +38,7 @@ fn first(tx: &WriteTransaction) -> Result<(), StoreError> {
 
 /// Version 2: outbox, runs that outlive the process, nodes.
 fn second(tx: &WriteTransaction) -> Result<(), StoreError> {
-    for table in [RUNS, RUNS_ENDED, OUTBOX, DEAD_LETTERS, NODE_NAMES, NODE_REQUESTS, NODE_PAIRS] {
+    for table in [RUNS, RUNS_ENDED, OUTBOUND, DEAD_LETTERS, NODE_NAMES, NODE_REQUESTS, NODE_PAIRS] {
         tx.open_table(table)?;
     }
     Ok(())

@@ -119,7 +119,7 @@ pub enum Control {
 /// Clients are told to come back after this, in milliseconds: a start takes a fraction of it.
 const RESTART_EXPECTED_MS: u64 = 1500;
 
-/// More than one for each kind of address is not listened on.
+/// Room for the listeners that come back; a gateway has one or two.
 const MOST_LISTENERS: usize = 16;
 
 /// Tasks that answer requests: nobody hears them once the connections are closed, whatever they wait for ...
@@ -169,7 +169,7 @@ pub async fn run_on(
         listening.listeners.push(listener);
     }
     listening.listeners.sort_by_key(|(addr, _)| !addr.is_ipv4());
-    // Who writes to a disk that fails waits for it, for as long as it takes.
+    // With a failing disk a writer may wait for ever: a task that is left is expected then.
     probe.always("stop.tasks_end", left.is_empty() || is_stuck);
     if !left.is_empty() {
         tracing::warn!(?left, "tasks did not end and were cut off");

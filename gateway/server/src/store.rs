@@ -50,7 +50,7 @@ pub const NODE_REQUESTS: Records = TableDefinition::new("node_requests");
 /// Paired nodes with their tokens, by node id.
 pub const NODE_PAIRS: Records = TableDefinition::new("node_pairs");
 /// Messages that have to go out, in order.
-pub const OUTBOX: Records = TableDefinition::new("outbox");
+pub const OUTBOUND: Records = TableDefinition::new("outbox");
 /// Messages that could not be delivered, or may not have been.
 pub const DEAD_LETTERS: Records = TableDefinition::new("dead_letters");
 /// Runs that were accepted and have not ended, by run id.

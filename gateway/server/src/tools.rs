@@ -95,7 +95,7 @@ pub struct Deps {
 pub struct Offered(Arc<Deps>);
 
 impl Offered {
-    /// With these.
+    /// The tools of a gateway with these services.
     pub fn new(deps: Deps) -> Self {
         Self(Arc::new(deps))
     }
@@ -164,6 +164,8 @@ fn ask(word: Option<&str>) -> Option<ExecAsk> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use openclaw_config::Tools;
 
     use super::*;
@@ -191,6 +193,18 @@ mod tests {
         let denied = Tools { deny: names(&["exec"]), ..Tools::default() };
         assert_eq!(open(&denied, &["exec"]), harmless);
         assert!(!is_open_over_http(&Config::default(), &RUN, &names(&["made_up"]), "made_up"));
+    }
+
+    /// `exec` is a tool of the agent's crate and describes itself.
+    #[test]
+    fn every_tool_is_described_and_stands_in_the_docs() {
+        let own = TOOLS.iter().map(|(name, _)| *name).filter(|name| *name != "exec");
+        let silent: Vec<&str> = own.filter(|name| own::description(name).is_none()).collect();
+        assert!(silent.is_empty(), "never offered, give them a description in tools/own.rs: {silent:?}");
+        let docs = include_str!("../../../docs/nodes.md");
+        let list = docs.split_once("## Tools of agents\n\n").unwrap().1.split_once('.').unwrap().0;
+        let listed: BTreeSet<&str> = list.split('`').skip(1).step_by(2).collect();
+        assert_eq!(listed, TOOLS.iter().map(|(name, _)| *name).collect(), "the list in docs/nodes.md and TOOLS differ");
     }
 
     /// A word that is no policy counts as the strictest one.

@@ -33,8 +33,8 @@ use self::commit::Commits;
 pub const FILE: &str = "gateway.redb";
 /// Where a new one is made.
 const NEW_FILE: &str = "gateway.redb.new";
-/// Stands while a database that is too large to be compared is being opened: redb trusts one that was closed in good order, and
-/// may panic over a damaged page of it. Found at a start, it says that the last one did not come through.
+/// Marker written before a large database is opened without comparing its pages (redb may panic over a damaged one). If a start
+/// finds it, the last start did not come through, and every page is compared.
 const OPENING: &str = "gateway.redb.opening";
 /// Pages kept in memory, in bytes.
 const CACHE: usize = 4 << 20;
@@ -221,8 +221,8 @@ impl Store {
         self.commits.write(f, then, false)
     }
 
-    /// The same for what is written again when it could not be: the answer is always what became of it, however long the disk
-    /// lets it wait, since what is written twice would stand there twice (F52).
+    /// As [`Store::write_then`], for callers that retry: never answers [`StoreError::Undecided`], because a retry of a write that
+    /// came through would stand there twice (F52).
     pub fn write_decided<T: Send + 'static>(
         &self,
         f: impl Fn(&WriteTransaction) -> Result<T, StoreError> + Send + 'static,
@@ -380,7 +380,7 @@ fn opened<T>(found: Result<T, redb::DatabaseError>) -> Result<T, StoreError> {
 }
 
 /// Makes the database under another name first: one that a crash left half made under its own would never open again
-/// (known-failures F18).
+/// (F18).
 fn create(storage: &dyn Storage, schema: &Schema) -> Result<(), StoreError> {
     let unopened = |e: std::io::Error| StoreError::Open(e.to_string());
     remove(storage, NEW_FILE).map_err(unopened)?;

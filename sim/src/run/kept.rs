@@ -59,7 +59,7 @@ pub(super) fn archives(storage: &dyn Storage) -> Vec<What> {
 /// Every file of media, received or to be sent.
 pub(super) fn files(store: &Store, storage: &dyn Storage) -> Vec<What> {
     let letters = |table| store.read(|tx| store::keys(tx, table)).unwrap_or_default();
-    let letters: BTreeSet<String> = letters(store::OUTBOX).into_iter().chain(letters(store::DEAD_LETTERS)).collect();
+    let letters: BTreeSet<String> = letters(store::OUTBOUND).into_iter().chain(letters(store::DEAD_LETTERS)).collect();
     let mut files = Vec::new();
     for directory in ["media/inbound", "media/outbound"] {
         for name in storage.list(directory).unwrap_or_default() {

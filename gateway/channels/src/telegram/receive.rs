@@ -38,7 +38,7 @@ const MAX_EFFECTS: usize = 64;
 const EFFECTS_AT_ONCE: usize = 8;
 
 /// What is left to do for an update after it was stored.
-enum Effect {
+enum AfterStored {
     Pair(Sender),
     AnswerCallback(String),
 }
@@ -71,7 +71,7 @@ pub(super) struct Webhook {
 struct Poller<'a> {
     telegram: &'a Telegram,
     sink: &'a dyn InboundSink,
-    effects: mpsc::Sender<Effect>,
+    effects: mpsc::Sender<AfterStored>,
     me: Option<BotIdentity>,
     webhook_is_off: bool,
     cursor_is_read: bool,
@@ -105,16 +105,16 @@ impl Telegram {
         }
     }
 
-    async fn run(&self, effect: Effect) {
+    async fn run(&self, effect: AfterStored) {
         match effect {
-            Effect::AnswerCallback(id) => {
+            AfterStored::AnswerCallback(id) => {
                 let params = AnswerCallbackQuery { callback_query_id: id };
                 let answer = self.api.call::<bool>("answerCallbackQuery", &params, CALL_TIMEOUT).await;
                 if let Err(ApiError::Refused { status: 429, retry_after: Some(wait), .. }) = answer {
                     self.limits.block_bot(wait);
                 }
             }
-            Effect::Pair(sender) => self.offer_pairing(&sender).await,
+            AfterStored::Pair(sender) => self.offer_pairing(&sender).await,
         }
     }
 
@@ -242,13 +242,13 @@ impl Poller<'_> {
         for (id, value) in fresh {
             newest = Some(id);
             let reading: Reading = update::read(value, me, now);
-            effects.extend(reading.callback_id.map(Effect::AnswerCallback));
+            effects.extend(reading.callback_id.map(AfterStored::AnswerCallback));
             incoming.extend(reading.incoming);
         }
         for (message, verdict) in telegram.judge_all(incoming).await? {
             match verdict {
                 Verdict::Accept => accepted.push(message),
-                Verdict::Pair => effects.push(Effect::Pair(message.sender)),
+                Verdict::Pair => effects.push(AfterStored::Pair(message.sender)),
                 Verdict::Refuse(reason) => {
                     tracing::debug!(channel = "telegram", key = message.key, reason, "message ignored");
                 }

@@ -8,7 +8,7 @@ use std::{
 use super::temporary;
 use crate::{BlockFile, Blocks, FileId, Storage};
 
-/// The state directory: files 0600, directories 0700 (known-failures S17).
+/// The state directory: files 0600, directories 0700 (S17).
 #[derive(Debug, Clone)]
 pub struct OsStorage {
     root: PathBuf,

@@ -97,7 +97,7 @@ impl Access {
         Ok(())
     }
 
-    /// A Tailscale identity may stand for the secret (section 8).
+    /// A Tailscale identity may stand for the secret.
     pub fn takes_tailscale(&self) -> bool {
         let config = self.deps.settings.get();
         let serves = config.gateway.tailscale.as_ref().is_some_and(|t| t["mode"] == "serve");

@@ -77,7 +77,7 @@ impl Credentials {
         self.in_force.locked()
     }
 
-    /// The secret in force, and the how-many-th it is.
+    /// The secret in force and its generation (changes since the start).
     pub fn in_force(&self) -> (u64, Arc<SharedAuth>) {
         self.lock().clone()
     }

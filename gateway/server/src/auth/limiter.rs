@@ -81,8 +81,8 @@ impl FailureLimiter {
         told(self.lock().places.get(&place(origin)).and_then(|r| r.left(now)))
     }
 
-    /// The same before a credential that people choose is looked at; then the lock-out of all holds, too. (A device's own
-    /// token is 128 random bits: strangers' failures do not keep the owner's devices out.)
+    /// As [`FailureLimiter::check_address`], and refused too while all addresses together are locked out; for credentials that
+    /// people choose. (A device's own token is 128 random bits: strangers' failures do not keep the owner's devices out.)
     ///
     /// # Errors
     /// As [`FailureLimiter::check_address`].

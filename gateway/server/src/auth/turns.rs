@@ -22,9 +22,9 @@ type Queue = Option<String>;
 
 #[derive(Debug, Default)]
 struct State {
-    /// When the wrong ones of the last minute were judged; as many as are free.
+    /// When wrong credentials were judged, while the free ten are not used up.
     recent: VecDeque<Mono>,
-    /// The free ones are used up.
+    /// Ten were wrong within a minute: from now on one is judged per second.
     is_paced: bool,
     last_wrong: Option<Mono>,
     /// Tries that are being judged.

@@ -45,12 +45,13 @@ pub fn part(text: &str, most: usize) -> String {
 /// A message's own text: a line of it that begins as the gateway's own do, in brackets or as `System:`, is marked with a
 /// backslash.
 fn body(text: &str, label: &str) -> String {
-    let words = [label, "message_id", "in reply to", "file", "attachment", "system", "earlier messages"].map(outbounds);
+    let words =
+        [label, "message_id", "in reply to", "file", "attachment", "system", "earlier messages"].map(alphanumerics);
     let mut out = String::with_capacity(text.len());
     let mut begins = true;
     for (at, c) in text.char_indices() {
         if begins && matches!(c, '[' | '［' | '【' | '〔' | '⟦') {
-            let next = outbounds(text[at..].chars().take(64).collect::<String>().as_str());
+            let next = alphanumerics(text[at..].chars().take(64).collect::<String>().as_str());
             if words.iter().any(|word| next.starts_with(word)) {
                 out.push('\\');
             }
@@ -67,12 +68,13 @@ fn body(text: &str, label: &str) -> String {
 
 /// What begins as a line about an event of the system does (agent-chat-channels.md section 9).
 fn is_system_line(rest: &str) -> bool {
-    let mut outbounds = rest.chars();
-    let word = "system".chars().all(|own| outbounds.next().is_some_and(|c| c.eq_ignore_ascii_case(&own)));
-    word && outbounds.as_str().trim_start().starts_with([':', '：'])
+    let mut chars = rest.chars();
+    let word = "system".chars().all(|own| chars.next().is_some_and(|c| c.eq_ignore_ascii_case(&own)));
+    word && chars.as_str().trim_start().starts_with([':', '：'])
 }
 
-fn outbounds(text: &str) -> String {
+/// Letters and digits of a text, in lower case.
+fn alphanumerics(text: &str) -> String {
     text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 

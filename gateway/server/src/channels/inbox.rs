@@ -1,4 +1,4 @@
-//! What came in: on disk before the channel is told that it was received, handled once, in order (known-failures F05).
+//! What came in: on disk before the channel is told that it was received, handled once, in order (F05).
 
 use std::{
     sync::{
@@ -27,7 +27,7 @@ pub const RETRY: Duration = Duration::from_millis(500);
 /// An inbound message as stored until it is handled.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Record {
-    /// Its id.
+    /// Id of the channel.
     pub channel: String,
     /// Its account.
     pub account: String,
@@ -101,7 +101,7 @@ impl Inbox {
         // Keys are zero-padded counters, so the order of keys is the order of arrival.
         let waiting: Vec<(String, Record)> = store.read(|tx| store::all(tx, store::INBOX))?;
         let seen: Vec<(String, Seen)> = store.read(|tx| store::all(tx, store::INBOX_SEEN))?;
-        // No gateway counts so far: one that stands there was damaged, and is not counted on from.
+        // No gateway ever counts this far: such a number comes from a damaged record and is ignored.
         let last = seen.iter().map(|(_, s)| s.order).filter(|order| *order < u64::MAX / 2).max();
         let next = AtomicU64::new(last.map_or(0, |n| n + 1));
         Ok(Self { store, next, waiting: Arc::new(Mutex::new(waiting)), notify: Arc::default() })
@@ -154,7 +154,7 @@ fn prune(seen: &mut redb::Table<'_, &'static str, &'static [u8]>) -> Result<(), 
 
 /// The account of a stored message; the message itself is not looked at.
 #[derive(Deserialize)]
-struct Owner {
+struct OfAccount {
     channel: String,
     account: String,
 }
@@ -164,8 +164,8 @@ fn count(table: &impl ReadableTable<&'static str, &'static [u8]>, of: &(String, 
     let mut count = 0;
     for row in table.iter()? {
         let (key, value) = row?;
-        let owner: Owner = store::decode(&store::INBOX, key.value(), value.value())?;
-        count += usize::from((owner.channel, owner.account) == *of);
+        let of_account: OfAccount = store::decode(&store::INBOX, key.value(), value.value())?;
+        count += usize::from((of_account.channel, of_account.account) == *of);
     }
     Ok(count)
 }

@@ -154,7 +154,7 @@ pub struct ConfigEdits {
 }
 
 impl ConfigEdits {
-    /// With these.
+    /// Edits of the file, by these services.
     pub fn new(deps: Deps) -> Self {
         Self { deps, one: tokio::sync::Mutex::default() }
     }

@@ -59,7 +59,7 @@ pub fn list(delivery: &Delivery, state: Option<&str>, limit: usize) -> Result<Ve
         |outbound: &OutboundMessage| Some(row(outbound)).filter(|row| state.is_none_or(|state| row.state == state));
     delivery.store.read(|tx| {
         let mut rows = Vec::new();
-        for records in [store::OUTBOX, store::DEAD_LETTERS] {
+        for records in [store::OUTBOUND, store::DEAD_LETTERS] {
             if rows.len() < limit {
                 table::look(tx, records, |outbound| {
                     rows.extend(wanted(&outbound));
@@ -165,7 +165,7 @@ async fn drop_waiting(delivery: &Arc<Delivery>, mut outbound: OutboundMessage) -
     outbound.state = State::Dead { reason: Reason::Dropped, at: now };
     let ending = outbound.clone();
     let end = move |tx: &WriteTransaction| {
-        let is_there = store::get::<OutboundMessage>(&tx.open_table(store::OUTBOX)?, &ending.id)?.is_some();
+        let is_there = store::get::<OutboundMessage>(&tx.open_table(store::OUTBOUND)?, &ending.id)?.is_some();
         if is_there {
             table::end(tx, &ending, false, now)?;
         }

@@ -19,10 +19,10 @@ use crate::{
 
 /// The next number of an outbound message, and the dead ones.
 pub(super) fn read(store: &Store, clock: &dyn Clock) -> Result<(u64, BTreeMap<String, DeadLetter>), StoreError> {
-    let live: Vec<(String, OutboundMessage)> = store.read(|tx| store::all(tx, store::OUTBOX))?;
+    let live: Vec<(String, OutboundMessage)> = store.read(|tx| store::all(tx, store::OUTBOUND))?;
     let dead: Vec<(String, OutboundMessage)> = store.read(|tx| store::all(tx, store::DEAD_LETTERS))?;
     let number = |(id, _): &(String, OutboundMessage)| id.split('-').next().and_then(|n| n.parse::<u64>().ok());
-    // No gateway counts so far: one that stands there was damaged, and is not counted on from.
+    // No gateway ever counts this far: such a number comes from a damaged record and is ignored.
     let last = live.iter().chain(&dead).filter_map(number).filter(|n| *n < u64::MAX / 2).max();
     let now = clock.moment();
     let dead_letter = |outbound: OutboundMessage| {
@@ -44,7 +44,7 @@ pub(super) fn read(store: &Store, clock: &dyn Clock) -> Result<(u64, BTreeMap<St
 /// # Errors
 /// When the database cannot be read.
 pub fn resume(store: &Store, idempotency: &Idempotency) -> Result<(), StoreError> {
-    let outbounds: Vec<(String, OutboundMessage)> = store.read(|tx| store::all(tx, store::OUTBOX))?;
+    let outbounds: Vec<(String, OutboundMessage)> = store.read(|tx| store::all(tx, store::OUTBOUND))?;
     for promise in outbounds.iter().filter_map(|(_, outbound)| outbound.cause.promise.as_ref()) {
         idempotency.resume(&promise.claim);
     }
@@ -60,7 +60,7 @@ pub async fn start(delivery: &Arc<Delivery>) -> Result<(), StoreError> {
     if !delivery.sends {
         return Ok(());
     }
-    let outbounds: Vec<(String, OutboundMessage)> = delivery.store.read(|tx| store::all(tx, store::OUTBOX))?;
+    let outbounds: Vec<(String, OutboundMessage)> = delivery.store.read(|tx| store::all(tx, store::OUTBOUND))?;
     let mut outbounds: Vec<OutboundMessage> = outbounds.into_iter().map(|(_, outbound)| outbound).collect();
     let mut changed = Vec::new();
     for outbound in outbounds.iter_mut().filter(|outbound| outbound.state == State::Attempting) {
@@ -89,7 +89,7 @@ pub async fn start(delivery: &Arc<Delivery>) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The process ended between the mark and the answer.
+/// Puts back a message that was marked as going out when the process ended: sent again, or that part noted as unconfirmed.
 fn interrupted(outbound: &mut OutboundMessage, resend: bool) {
     outbound.state = State::Queued;
     let plan = outbound.plan.get_or_insert_with(|| Plan::new(vec![]));

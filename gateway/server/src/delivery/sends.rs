@@ -40,7 +40,7 @@ pub struct Sends {
 }
 
 impl Sends {
-    /// With these.
+    /// Sends by these services; nothing is under way.
     pub fn new(deps: Deps) -> Self {
         Self { deps }
     }

@@ -11,12 +11,12 @@ use crate::{
 
 /// Adds or replaces an outbound message that has to go out.
 pub fn put(tx: &WriteTransaction, outbound: &OutboundMessage) -> Result<(), StoreError> {
-    store::put(&mut tx.open_table(store::OUTBOX)?, &outbound.id, outbound)
+    store::put(&mut tx.open_table(store::OUTBOUND)?, &outbound.id, outbound)
 }
 
 /// An outbound message that has to go out.
 pub fn get(tx: &ReadTransaction, id: &str) -> Result<Option<OutboundMessage>, StoreError> {
-    match tx.open_table(store::OUTBOX) {
+    match tx.open_table(store::OUTBOUND) {
         Err(TableError::TableDoesNotExist(_)) => Ok(None),
         table => store::get(&table?, id),
     }
@@ -49,7 +49,7 @@ pub fn end(
     is_dead: bool,
     now: u64,
 ) -> Result<Vec<OutboundMessage>, StoreError> {
-    tx.open_table(store::OUTBOX)?.remove(outbound.id.as_str())?;
+    tx.open_table(store::OUTBOUND)?.remove(outbound.id.as_str())?;
     if let Some((_, key, record)) = outbound.record(now) {
         crate::idempotency::store(tx, &key, &record)?;
     }
@@ -58,7 +58,7 @@ pub fn end(
     }
     let mut dead = tx.open_table(store::DEAD_LETTERS)?;
     let mut kept = outbound.clone();
-    // It has been answered: a later success is nobody's answer any more.
+    // The waiting request was answered with this failure; a later retry answers nobody.
     kept.cause.promise = None;
     store::put(&mut dead, &outbound.id, &kept)?;
     let mut forgotten = Vec::new();

@@ -578,6 +578,6 @@ async fn a_person_drops_what_waits_but_not_what_is_on_its_way() {
     assert!(orders::drop(&p.delivery, Which::One(first.id)).await.is_err());
     assert_eq!(orders::drop(&p.delivery, Which::One(second.id.clone())).await.unwrap(), [second.id]);
     assert_eq!(p.states(), ["attempting"]);
-    let live: Vec<(String, OutboundMessage)> = p.store.read(|tx| store::all(tx, store::OUTBOX)).unwrap();
+    let live: Vec<(String, OutboundMessage)> = p.store.read(|tx| store::all(tx, store::OUTBOUND)).unwrap();
     assert_eq!(live[0].1.state, State::Attempting);
 }

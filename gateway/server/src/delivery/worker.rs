@@ -122,14 +122,14 @@ async fn attempt(delivery: &Arc<Delivery>, entry: &Entry) -> Step {
     if plan.parts.is_empty() {
         return give_up(delivery, outbound, Reason::Refused, "the message is empty".to_owned()).await;
     }
-    // A part was sent or failed since the last write, which comes before anything else goes out.
+    // The last part's result is not on disk yet; it is written before the next part goes out.
     let mut is_unwritten = false;
     loop {
         let Some(part) = plan.left.first().and_then(|&n| plan.parts.get(n)).cloned() else {
             outbound.plan = Some(plan);
             return finish(delivery, outbound).await;
         };
-        // Known before anything is marked: no mark, no doubt after a crash.
+        // File and rate limit are checked before the mark: a crash here leaves no message in doubt.
         let (media, hold) = match enclosed(delivery, &outbound, &part).await {
             Ok(media) => (media, channel.hold(&outbound.to)),
             Err(Missing::ForGood(text)) => {

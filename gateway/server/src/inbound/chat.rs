@@ -22,7 +22,7 @@ use crate::{
     events::Events,
     idempotency::{self, Check, Claim, Idempotency},
     rights::{self, Effect, Principal, Where},
-    runs::{Run, RunRequest, Runs, execute, record, request::mode_in_force},
+    runs::{Run, RunRequest, Runs, default_timeout, record, request::mode_in_force},
     sessions::{self, entry::require_open, store::Sessions},
     settings::Settings,
     store::{Broken, StoreError},
@@ -69,7 +69,7 @@ pub enum Said {
 }
 
 impl Chat {
-    /// With these.
+    /// Passes on what clients say to these services.
     pub fn new(deps: Deps) -> Self {
         Self { deps }
     }
@@ -108,6 +108,8 @@ impl Chat {
         let request = self.request(by, &params, key, input, held.claim());
         let accepted = record::accept(&deps.runs, request).await?;
         let claim = held.accept();
+        // A client's request has no Queueing, so that reserve() does not end others; it is done here once the run is stored.
+        // `webchat` is the name under which `messages.queue.byChannel` means clients.
         if mode_in_force(&config, entry.as_ref(), "webchat") == QueueMode::Interrupt {
             deps.runs.give_way(&accepted.run());
         }
@@ -124,7 +126,7 @@ impl Chat {
         claim: &Claim,
     ) -> RunRequest {
         let timeout = match params.timeout_ms.map(Int::unsigned) {
-            None | Some(0) => execute::default_timeout(&self.deps.settings.get()),
+            None | Some(0) => default_timeout(&self.deps.settings.get()),
             Some(ms) => Duration::from_millis(ms).min(TIMEOUT_MAX),
         };
         let run_id = params.idempotency_key.as_str().to_owned();

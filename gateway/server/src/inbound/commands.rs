@@ -70,7 +70,7 @@ const NOT_YOURS: &str = "Only the owner can do that here. In a private chat of y
 const NOT_TAKEN: &str = "Commands are taken from those whom commands.allowFrom names.";
 
 impl Commands {
-    /// With these.
+    /// Answers commands by these services.
     pub fn new(deps: Deps) -> Self {
         Self(deps)
     }

@@ -19,7 +19,7 @@ use crate::{
     },
     delivery::{self, Draft, outbound::Cause},
     rights::{self, Effect, Principal, Where},
-    runs::{ReplyTo, RunRequest, Runs, execute, request::Queueing},
+    runs::{ReplyTo, RunRequest, Runs, default_timeout, request::Queueing},
     sessions::{
         entry::{Route, SessionEntry, require_open},
         store::Sessions,
@@ -54,7 +54,7 @@ const NOBODY: &str = "There is no assistant for this chat at the moment. Please 
 pub struct Router(Deps);
 
 impl Router {
-    /// With these.
+    /// Routes to these services, once [`Router::serve`] is started.
     pub fn new(deps: Deps) -> Self {
         Self(deps)
     }
@@ -171,8 +171,7 @@ impl Router {
             entry.chat_type = Some(if kind == ChatKind::Direct { "direct" } else { "group" }.to_owned());
             entry.subject = title.clone().or(entry.subject.take());
         };
-        let (input, timeout) =
-            (vec![Content::text(envelope(id, message))], execute::default_timeout(&self.0.settings.get()));
+        let (input, timeout) = (vec![Content::text(envelope(id, message))], default_timeout(&self.0.settings.get()));
         let request = RunRequest {
             attachments: (!message.media.is_empty()).then(|| Pending { channel, media: message.media.clone() }),
             deliver: Some(ReplyTo { route, reply_to: None, required: false }),
@@ -181,6 +180,8 @@ impl Router {
             queueing: Some(queueing),
             ..RunRequest::new(by, self.0.entropy.uuid(), session_key.to_owned(), input, timeout)
         };
+        // Refused is what finds its session full. Rights refuse nobody here, or the message would hold the session for ever: whoever
+        // writes may have runs in the session that `channels.person` gave him.
         self.0.runs.submit(request).is_ok()
     }
 

@@ -7,7 +7,6 @@ use std::{
 
 use openclaw_platform::{Platform, SpawnerExt as _};
 use openclaw_protocol::{
-    display,
     error::ErrorShape,
     frame::{encode_error, encode_ok},
     message::Content,
@@ -16,6 +15,7 @@ use openclaw_protocol::{
 };
 use serde_json::Value;
 
+use super::canonical;
 use crate::{
     channels::Channels,
     delivery::{Delivery as Outbound, StillPending},
@@ -25,7 +25,7 @@ use crate::{
     inbound::images::images,
     limits::{AGENT_WAIT_MAX, DELIVERY_WAIT},
     rights::{Effect, Where},
-    runs::{Failed, Outcome, ReplyTo, Run, RunRequest, Runs, Waited, execute, record, request::Touch},
+    runs::{Failed, Outcome, ReplyTo, Run, RunRequest, Runs, Waited, default_timeout, record, request::Touch},
     sessions::{
         self,
         entry::{Route, SessionEntry, require_open},
@@ -199,7 +199,7 @@ fn request_of(deps: &Deps, call: &Call, params: &AgentParams, claim: &Claim) -> 
         return Err(ErrorShape::invalid("INVALID_THINKING", text));
     }
     let timeout = match params.timeout.map(Int::unsigned) {
-        None | Some(0) => execute::default_timeout(&deps.settings.get()),
+        None | Some(0) => default_timeout(&deps.settings.get()),
         Some(seconds) => Duration::from_secs(seconds.min(24 * 3600)),
     };
     let deliver = delivery(params, entry.as_ref())?;
@@ -250,17 +250,6 @@ fn session_of(deps: &Deps, params: &AgentParams, agent: Option<&str>) -> Result<
         return Ok((main.clone(), main));
     }
     Err(ErrorShape::invalid(NO_SELECTOR, Failed::NoSession.to_string()))
-}
-
-/// The canonical key of what a client wrote.
-///
-/// # Errors
-/// INVALID_REQUEST when it is no key (S11).
-pub fn canonical(config: &openclaw_config::Config, shown: &str) -> Result<String, ErrorShape> {
-    key::canonical(config, shown).ok_or_else(|| {
-        let shown = display::short(shown, 64);
-        ErrorShape::invalid("BAD_SESSION_KEY", format!("invalid sessionKey \"{shown}\""))
-    })
 }
 
 /// Where the reply goes: the channel and target named, else where the session last heard from.

@@ -10,7 +10,7 @@ use openclaw_protocol::{
     },
 };
 
-use super::agent::canonical;
+use super::canonical;
 use crate::{
     dispatch::{Call, Reply},
     failure::Failure,

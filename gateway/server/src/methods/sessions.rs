@@ -15,7 +15,7 @@ use openclaw_protocol::{
     wire::{Int, NonEmpty},
 };
 
-use super::agent::canonical;
+use super::canonical;
 use crate::{
     dispatch::{Call, Reply},
     failure::Failure,

@@ -98,7 +98,7 @@ impl Asker {
 }
 
 impl Commands {
-    /// With these.
+    /// Commands for nodes, by these services.
     pub fn new(deps: Deps) -> Self {
         Self { deps }
     }

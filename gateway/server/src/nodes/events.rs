@@ -14,7 +14,7 @@ use crate::{
     hub::Connection,
     limits::{NODE_EVENT_TEXT, NODE_OUTPUT, NODE_SUBSCRIPTIONS},
     rights::{self, Effect, Principal, Where},
-    runs::{ReplyTo, RunRequest, Runs, execute},
+    runs::{ReplyTo, RunRequest, Runs, default_timeout},
     sessions::{
         entry::{Route, THINKING},
         key,
@@ -43,7 +43,7 @@ pub struct Deps {
 pub struct Reports(Deps);
 
 impl Reports {
-    /// With these.
+    /// Takes what nodes report to these services.
     pub fn new(deps: Deps) -> Self {
         Self(deps)
     }
@@ -144,8 +144,7 @@ impl Reports {
         timeout: Option<Duration>,
         deliver: Option<ReplyTo>,
     ) {
-        let timeout =
-            timeout.unwrap_or_else(|| execute::default_timeout(&self.0.settings.get())).min(Duration::from_hours(24));
+        let timeout = timeout.unwrap_or_else(|| default_timeout(&self.0.settings.get())).min(Duration::from_hours(24));
         let (run_id, input) = (self.0.nodes.entropy.uuid(), vec![Content::text(text)]);
         follow(connection, session_key.clone());
         let request = RunRequest {

@@ -9,7 +9,7 @@ use openclaw_agent::{
     prompt,
     turn::{ModelChoice, Turn, TurnEnd, TurnReport},
 };
-use openclaw_config::{Config, ModelRef};
+use openclaw_config::ModelRef;
 use openclaw_platform::{Millis, Mono, SpawnerExt as _, sync::LockExt as _};
 use openclaw_protocol::{
     message::{Content, Message},
@@ -58,7 +58,8 @@ impl From<Failed> for AttemptError {
     }
 }
 
-/// Runs it.
+/// Carries a run from its start event to its stored end; one that answers a stored message begins again while the database fails
+/// before a model was asked.
 pub async fn execute(runs: &Arc<Runs>, run: &Arc<Run>, started_at: Millis) -> Outcome {
     let emit = || run.emitter.locked();
     emit().start(&*runs.deps.events, started_at);
@@ -93,7 +94,7 @@ async fn pause(runs: &Runs) -> bool {
 
 /// What every run leaves beside its transcript.
 struct Traces {
-    /// Of its idempotency key, when the run uses that up.
+    /// Answer to store for its key; none without a key, when the delivery answers it, or when the run was cut off.
     record: Option<(String, Record)>,
     /// What people are told.
     outbounds: Vec<OutboundMessage>,
@@ -221,7 +222,7 @@ async fn attempt(runs: &Arc<Runs>, run: &Arc<Run>, started_at: Millis) -> Result
     };
     let (outcome, outbounds) = match reply(runs, run, &report, &outcome) {
         Ok(outbounds) => (outcome, outbounds),
-        // Nowhere to send it to: known before anything is told.
+        // A reply that must be delivered has no route: the run fails before clients hear that it succeeded.
         Err(error) => (Outcome::Failed(error.into()), vec![]),
     };
     store(runs, run, &mut report, &outcome, outbounds.clone(), cut_off).await?;
@@ -363,7 +364,7 @@ fn system_prompt(runs: &Runs, run: &Run, now: Millis) -> String {
     prompt::SystemPrompt { name: name.unwrap_or("Assistant"), now: &now, workspace: &workspace, extra }.build()
 }
 
-/// Waiting system events come before what the user said (section 9); those of lesser rights wait for a run of theirs (S23).
+/// Waiting system events come before what the user said; those of lesser rights wait for a run of theirs (S23).
 fn with_system_events(runs: &Runs, run: &Run, now: Millis) -> Vec<Content> {
     let notes = runs.deps.system_events.take(&run.request.session_key, &run.rights);
     let when = jiff::Timestamp::from_millisecond(i64::try_from(now).unwrap_or(0)).unwrap_or_default();
@@ -522,9 +523,4 @@ fn compose(runs: &Runs, run: &Run, text: &str, promise: Option<Promise>) -> Resu
         }
     }
     Ok(outbounds)
-}
-
-/// The deadline of a run in the configuration.
-pub fn default_timeout(config: &Config) -> Duration {
-    Duration::from_secs(config.agents.defaults.timeout_seconds)
 }

@@ -47,7 +47,7 @@ use crate::{
     system_events::SystemEvents,
 };
 
-/// What waits for a run that never comes is given up again after this, while it cannot be stored.
+/// Pause between tries to store that a message gets no answer.
 const GIVE_UP_AGAIN: Duration = Duration::from_millis(500);
 
 /// What waiting for a run gave.
@@ -83,7 +83,7 @@ pub struct Deps {
     pub idempotency: Arc<Idempotency>,
     /// Models.
     pub providers: Arc<Providers>,
-    /// Where people see that one is under way.
+    /// Channels: a run shows `typing ...` in the chat.
     pub channels: Arc<Channels>,
     /// What they say to chats.
     pub delivery: Arc<Deliveries>,
@@ -114,7 +114,7 @@ pub trait Toolbox: Send + Sync {
 /// All runs.
 pub struct Runs {
     pub(super) deps: Deps,
-    /// Ends of an earlier process are as old as the wall clock said at this moment (F23).
+    /// Start of this process on both clocks; ages of an earlier process's runs count from here (F23).
     started: Moment,
     toolbox: OnceLock<Weak<dyn Toolbox>>,
     state: Mutex<State>,
@@ -168,7 +168,7 @@ impl Runs {
         toolbox.map_or_else(Vec::new, |toolbox| toolbox.for_run(self, run, entry, models))
     }
 
-    /// True when the session's reset is due (section 6).
+    /// True when the session's reset is due.
     pub(super) fn is_stale(&self, entry: &SessionEntry, now: Millis) -> bool {
         sessions::stale::is_stale(&self.deps.settings.get(), &self.deps.time_zone, entry, now)
     }
@@ -240,7 +240,7 @@ impl Runs {
         if let Some(old) = dropped {
             tracing::warn!(session = old.request.session_key, "the queue of the session is full, a message is dropped");
             let (runs, waiting) = (self.clone(), old.request.at_end.clone());
-            self.deps.platform.tasks.spawn("inbox", async move {
+            self.deps.platform.tasks.spawn("give-up", async move {
                 runs.forget(waiting, "the queue of its session is full").await;
             });
         }

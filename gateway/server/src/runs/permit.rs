@@ -68,7 +68,7 @@ pub struct RunPermit(Mutex<Held>);
 #[derive(Default)]
 struct Held {
     parallel: Option<Permit>,
-    /// Instead of that, while it waits.
+    /// Held instead of the permit while the run waits; bounded by RUNS_WITHOUT_PERMIT.
     waiting: Option<OwnedSemaphorePermit>,
 }
 

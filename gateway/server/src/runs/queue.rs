@@ -42,7 +42,7 @@ impl Waiting {
         }
     }
 
-    /// What its answer is for.
+    /// All that waits for the run that answers this message, summed-up messages included.
     fn at_end(&self) -> impl Iterator<Item = &Arc<dyn AtEnd>> {
         self.run.request.at_end.iter().chain(self.summary.iter().flat_map(|summary| &summary.at_end))
     }
@@ -138,12 +138,12 @@ impl SessionQueue {
         let rights = run.rights.clone();
         self.waiting.push_back(Waiting { run, since: now, behind, steered: false, summary: None });
         let Some((cap, drop)) = limits else { return Pushed::Waits };
-        // Each makes room among his equals: many messages of one cannot push out another's.
+        // Only messages of the same rights count here: a guest's flood cannot push out the owner's.
         let counts = |w: &Waiting| w.queueing().is_some() && w.run.rights == rights && !w.run.cancel.is_cancelled();
         let chats: Vec<usize> = (0..self.waiting.len()).filter(|at| counts(&self.waiting[*at])).collect();
         let summary = chats.first().copied().filter(|at| self.waiting[*at].summary.is_some());
-        // Where nothing is under way the first is what the others wait behind: after a restart all that was accepted comes
-        // in at once, and none of it is lost as too much.
+        // While no run is under way the first message is about to begin and does not count (not for `summarize`). So nothing is
+        // dropped when all accepted messages come at once after a restart.
         let head = usize::from(self.current.is_none() && drop != QueueDrop::Summarize);
         if chats.len() - usize::from(summary.is_some()) - head <= cap {
             return Pushed::Waits;
@@ -223,7 +223,7 @@ impl SessionQueue {
             return self.current.clone().map(|run| (run, vec![]));
         }
         let mut run = Run::new(merge(&parts), first.run.rights.clone());
-        // Whoever ends the first of them in this moment ends them all.
+        // The joined run shares the first one's cancel token: a stop during the joining ends it.
         run.cancel = first.run.cancel.clone();
         let told = first.run.emitter.locked();
         run.emitter.locked().goes_on_for(&told);

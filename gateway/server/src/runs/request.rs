@@ -45,7 +45,8 @@ pub struct RunRequest {
     pub chat_events: bool,
     /// Changes the session entry when the run begins.
     pub touch: Option<Touch>,
-    /// Stored together with the transcript, so that a retry of the key finds the outcome.
+    /// Stored together with the transcript, so that a retry of the key finds the outcome. The key is not an [`AtEnd`] because its
+    /// answer may have to wait for the delivery (`Promise`).
     pub dedupe: Option<crate::idempotency::Claim>,
     /// What waits for its end; written when the transcript is stored.
     pub at_end: Vec<Arc<dyn AtEnd>>,
@@ -78,6 +79,11 @@ impl RunRequest {
             attempts: 0,
         }
     }
+}
+
+/// The deadline of a run in the configuration.
+pub fn default_timeout(config: &Config) -> Duration {
+    Duration::from_secs(config.agents.defaults.timeout_seconds)
 }
 
 /// The chat to which a run's reply is sent.

@@ -22,9 +22,9 @@ use crate::rights::{Principal, Rights};
 pub struct Run {
     /// What was asked.
     pub request: RunRequest,
-    /// What it may do: those of who asked. Nothing of other rights enters it.
+    /// Rights of whoever asked. A text of somebody with other rights is never put into this run (S23).
     pub rights: Rights,
-    /// Ends it.
+    /// Cancelled by a stop word, chat.abort, an interrupting message, the removal of its session, or the gateway's stop.
     pub cancel: CancellationToken,
     /// Its events.
     pub emitter: Mutex<Emitter>,
@@ -33,8 +33,8 @@ pub struct Run {
     pub(super) started_at: Mutex<Option<Millis>>,
     /// It may begin: its request is accepted, and its caller has been told so.
     is_released: AtomicBool,
-    /// Wakes the queue, the only one that waits for it.
-    turn: Notify,
+    /// Wakes `serve_queue` of its session when the run is released.
+    released_wake: Notify,
     /// Its caller is answered when the reply has been delivered or given up, not when the run ends.
     pub promised: AtomicBool,
     /// What was put into it while it went on.
@@ -76,7 +76,7 @@ impl Run {
             permit: RunPermit::default(),
             promised: AtomicBool::new(false),
             is_released: AtomicBool::new(false),
-            turn: Notify::new(),
+            released_wake: Notify::new(),
             request,
         }
     }
@@ -87,8 +87,7 @@ impl Run {
         self.request.at_end.iter().chain(&steered.at_end).cloned().collect()
     }
 
-    /// Where its reply goes, and for whom: to whom it is for, and to the chats whose messages went into it, which would hear
-    /// nothing otherwise.
+    /// Chats that get the reply and in whose name: the run's own, and those whose messages were steered into it.
     pub fn deliveries(&self) -> Vec<(Principal, ReplyTo)> {
         let steered = self.steered.locked();
         let own = self.request.deliver.iter().map(|d| (self.request.by.clone(), d.clone()));
@@ -103,7 +102,7 @@ impl Run {
     /// It may begin in its turn from now on.
     pub(super) fn release(&self) {
         self.is_released.store(true, Ordering::Release);
-        self.turn.notify_one();
+        self.released_wake.notify_one();
     }
 
     /// True once it may begin.
@@ -114,7 +113,7 @@ impl Run {
     /// Waits until it may begin.
     pub(super) async fn released(&self) {
         while !self.is_released() {
-            self.turn.notified().await;
+            self.released_wake.notified().await;
         }
     }
 

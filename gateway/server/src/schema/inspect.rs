@@ -12,7 +12,7 @@ use crate::{
         Counts,
         outbound::{OutboundMessage, State},
     },
-    store::{DEAD_LETTERS, INBOX, OUTBOX, RUNS, SESSIONS},
+    store::{DEAD_LETTERS, INBOX, OUTBOUND, RUNS, SESSIONS},
 };
 
 /// What is in a database that is whole.
@@ -53,7 +53,7 @@ fn waiting(tx: &ReadTransaction, version: u32) -> Result<(u64, u64, u64, Counts)
     let dead: Vec<(String, OutboundMessage)> =
         if version < SCHEMA.sealed { record::unsealed(tx, DEAD_LETTERS)? } else { all(tx, DEAD_LETTERS)? };
     let unknown = dead.iter().filter(|(_, outbound)| matches!(outbound.state, State::Unknown { .. })).count();
-    let outbounds = Counts { queued: records(tx, OUTBOX)? as usize, dead: dead.len() - unknown, unknown };
+    let outbounds = Counts { queued: records(tx, OUTBOUND)? as usize, dead: dead.len() - unknown, unknown };
     Ok((records(tx, SESSIONS)?, records(tx, RUNS)?, records(tx, INBOX)?, outbounds))
 }
 

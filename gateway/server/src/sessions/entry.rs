@@ -82,7 +82,7 @@ pub struct Route {
     pub account_id: String,
 }
 
-/// A session whose send policy takes nothing, neither of clients nor of chats (section 7).
+/// A session whose send policy takes nothing, neither of clients nor of chats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("send blocked by session policy")]
 pub struct Closed;

@@ -102,8 +102,8 @@ fn under(prefix: &str) -> (String, String) {
     (prefix.to_owned(), format!("{prefix}{}", char::MAX))
 }
 
-/// A session was, is now, or both: every index follows, within the transaction of the change. A transcript that is of no
-/// session any more waits among the ended ones.
+/// Takes every index from `before` (none: new) to `after` (none: gone), in the transaction of the change. A transcript that is
+/// of no session any more is listed among the ended ones.
 ///
 /// # Errors
 /// When the database refuses.
@@ -165,7 +165,7 @@ pub fn follow(
     Ok(())
 }
 
-/// One that has lines waits for its end among the ended ones.
+/// Lists a transcript without a session under TRANSCRIPTS_ENDED, by its newest line; an empty one is not listed.
 fn end_transcript(tx: &WriteTransaction, id: &str) -> Result<(), StoreError> {
     let newest = newest_line(&tx.open_table(store::TRANSCRIPTS)?, id)?;
     if let Some((_, line)) = newest {

@@ -1,4 +1,4 @@
-//! What of old conversations goes, and when (known-failures F04, `session.maintenance`): silent sessions, transcripts
+//! What of old conversations goes, and when (F04, `session.maintenance`): silent sessions, transcripts
 //! that a reset ended, the oldest lines of very long ones, archived files.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -110,7 +110,7 @@ impl Maintenance {
         };
         // A configuration that was checked can be read; without it nothing goes by age.
         let silent = settings.prune_after().map_or(Millis::MAX, |d| d.as_millis() as Millis);
-        let outbounds: Vec<(String, OutboundMessage)> = deps.store.read(|tx| store::all(tx, store::OUTBOX))?;
+        let outbounds: Vec<(String, OutboundMessage)> = deps.store.read(|tx| store::all(tx, store::OUTBOUND))?;
         let round = Round {
             deps: deps.clone(),
             enforce: settings.mode == MaintenanceMode::Enforce,
@@ -144,7 +144,7 @@ impl Round {
         stamps.take_while(|stamp| *stamp <= self.oldest).count().max(count.saturating_sub(self.entries))
     }
 
-    /// Whether one more goes that was heard of last at `stamp`, when so many go already of `count` in all.
+    /// True when what was last used at `stamp` has to go: too old, or still too many when `already` have gone of `count`.
     fn goes(&self, stamp: Millis, already: usize, count: u64) -> bool {
         stamp <= self.oldest || (already as u64) < count.saturating_sub(self.entries as u64)
     }

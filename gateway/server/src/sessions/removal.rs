@@ -61,7 +61,7 @@ pub enum Compacted {
 }
 
 impl Removal {
-    /// By these.
+    /// Removes sessions by these services.
     pub fn new(deps: Deps) -> Self {
         Self { deps }
     }

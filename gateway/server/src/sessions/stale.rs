@@ -1,4 +1,4 @@
-//! When a session begins anew by itself: at an hour of the day, or after it was idle for long (section 6).
+//! When a session begins anew by itself: at an hour of the day, or after it was idle for long.
 
 use openclaw_config::{Config, ResetMode};
 use openclaw_platform::Millis;

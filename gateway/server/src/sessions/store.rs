@@ -190,7 +190,7 @@ impl Sessions {
             let mut entry = stored.unwrap_or_else(|| fresh.clone());
             let label = entry.label.clone();
             change(&mut entry);
-            // Whoever asks for a label while another session is given it does not take it away again (D48).
+            // Another session got this label meanwhile: this one keeps its old label (D48).
             if let Some(new) = entry.label.as_deref().filter(|new| label.as_deref() != Some(*new))
                 && index::is_taken(tx, new, &key)?
             {

@@ -122,7 +122,9 @@ impl Own {
             "sessions_history" => super::sessions::newest(context, &arguments).await,
             "sessions_send" => super::sessions::send(context, &arguments).await,
             "gateway" => super::gateway::call(context, &arguments).await,
-            _ => message_send(context, arguments).await,
+            "message_send" => message_send(context, arguments).await,
+            // It has a description and no arm above.
+            name => Err(format!("`{name}` does nothing in this version")),
         }
     }
 }
@@ -145,8 +147,9 @@ async fn message_send(context: &Context, mut arguments: Value) -> Result<Value, 
     )
 }
 
-/// Description and properties, with the required ones.
-fn description(name: &str) -> Option<(&'static str, Value, &'static [&'static str])> {
+/// Description and properties, with the required ones; none for what is no tool of the gateway itself. A tool without one is never
+/// offered.
+pub(super) fn description(name: &str) -> Option<(&'static str, Value, &'static [&'static str])> {
     let seconds = json!({"type": "number", "description": "60 when absent, at most 600."});
     let text = |what: &str| json!({"type": "string", "description": what});
     Some(match name {

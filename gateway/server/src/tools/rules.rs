@@ -124,16 +124,9 @@ pub fn is_allowed(config: &Config, run: &Named<'_>, tool: &str) -> bool {
 mod tests {
     use super::*;
 
-    const ALL: [&str; 8] = [
-        "exec",
-        "node_invoke",
-        "node_run",
-        "message_send",
-        "sessions_send",
-        "nodes_list",
-        "sessions_list",
-        "sessions_history",
-    ];
+    fn all() -> Vec<&'static str> {
+        crate::tools::TOOLS.iter().map(|(name, _)| *name).collect()
+    }
 
     /// What is left of all tools for a run of `agent` in its main session, with model p/q.
     fn left(text: &str, agent: &str) -> Vec<&'static str> {
@@ -144,7 +137,7 @@ mod tests {
         let config = openclaw_config::parse(text, &|_| None).unwrap().config;
         let models: Vec<ModelRef> = models.iter().filter_map(|m| ModelRef::parse(m)).collect();
         let run = Named { agent, session, models: &models, is_sandboxed: false, limits: &[] };
-        ALL.into_iter().filter(|tool| is_allowed(&config, &run, tool)).collect()
+        all().into_iter().filter(|tool| is_allowed(&config, &run, tool)).collect()
     }
 
     #[test]
@@ -153,7 +146,7 @@ mod tests {
         assert_eq!(of("minimal"), Vec::<&str>::new());
         assert_eq!(of("messaging"), ["message_send", "sessions_send", "sessions_list", "sessions_history"]);
         assert_eq!(of("coding"), ["exec", "sessions_send", "sessions_list", "sessions_history"]);
-        assert_eq!((of("full"), left("{}", "main")), (ALL.to_vec(), ALL.to_vec()));
+        assert_eq!((of("full"), left("{}", "main")), (all(), all()));
         assert_eq!(
             left("{tools:{profile:'minimal',alsoAllow:['nodes']}}", "main"),
             ["node_invoke", "node_run", "nodes_list"]
@@ -191,7 +184,7 @@ mod tests {
         let of = |models: &[&str]| of_session(text, "main", "agent:main:main", models);
         assert!(!of(&["p/q"]).contains(&"exec") && of(&["p/q"]).contains(&"sessions_list"));
         assert_eq!(of(&["p/big"]), ["exec"]);
-        assert_eq!(of(&["other/m"]), ALL);
+        assert_eq!(of(&["other/m"]), all());
         assert_eq!(of(&["other/m", "x/y"]), Vec::<&str>::new(), "a fallback may be asked with the same tools");
     }
 
@@ -202,11 +195,11 @@ mod tests {
         let config = openclaw_config::parse(text, &|_| None).unwrap().config;
         let of = |agent, is_sandboxed| -> Vec<&str> {
             let run = Named { agent, session: "agent:x:main", models: &[], is_sandboxed, limits: &[] };
-            ALL.into_iter().filter(|tool| is_allowed(&config, &run, tool)).collect()
+            all().into_iter().filter(|tool| is_allowed(&config, &run, tool)).collect()
         };
         assert_eq!(of("main", true), ["exec", "message_send"]);
         assert_eq!(of("guest", true), ["exec"]);
-        let free = ["exec", "message_send", "sessions_send", "sessions_list", "sessions_history"];
+        let free = ["exec", "message_send", "sessions_send", "gateway", "sessions_list", "sessions_history"];
         assert_eq!((of("main", false), of("guest", false)), (free.to_vec(), free.to_vec()));
     }
 
@@ -219,7 +212,7 @@ mod tests {
             ToolRules { also_allow: list(&["exec"]), ..ToolRules::default() },
         ];
         let run = Named { agent: "main", session: "s", models: &[], is_sandboxed: false, limits: &limits };
-        let left: Vec<&str> = ALL.into_iter().filter(|tool| is_allowed(&config, &run, tool)).collect();
+        let left: Vec<&str> = all().into_iter().filter(|tool| is_allowed(&config, &run, tool)).collect();
         assert_eq!(left, ["sessions_list"]);
     }
 

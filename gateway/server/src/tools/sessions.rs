@@ -8,7 +8,7 @@ use super::own::{Context, Failed, params, text, timeout, told};
 use crate::{
     bulk_reads::NotRead,
     rights::{self, Effect, Where},
-    runs::{Outcome, RunRequest, execute},
+    runs::{Outcome, RunRequest, default_timeout},
     sessions::{history, key},
 };
 
@@ -72,7 +72,7 @@ pub async fn send(context: &Context, arguments: &Value) -> Result<Value, Failed>
         return Err("no such session; see sessions_list".into());
     }
     let (input, timeout_of_run) =
-        (vec![Content::text(text(arguments, "message")?)], execute::default_timeout(&context.deps.settings.get()));
+        (vec![Content::text(text(arguments, "message")?)], default_timeout(&context.deps.settings.get()));
     let request = RunRequest {
         shown_key: shown.to_owned(),
         is_nested: true,

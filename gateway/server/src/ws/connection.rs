@@ -223,7 +223,8 @@ async fn greeted(
         if text.len() > limits.max_handshake_payload as usize {
             return Err(Close::new(1009, ""));
         }
-        // Boxed: what it needs is given back once the connection idles. It may be held for its turn (D40).
+        // Boxed so that this large future is freed after the handshake. It may take long: auth/turns.rs paces wrong credentials
+        // (D40).
         let judged = Box::pin(handshake::first_frame(deps, peer, &text));
         match while_connected(judged, socket, early).await? {
             Ok(accepted) => break accepted,
@@ -245,7 +246,7 @@ async fn while_connected<T>(
     early: &mut VecDeque<Incoming>,
 ) -> Result<T, Close> {
     let mut work = pin!(work.fuse());
-    // Most are done sooner; then what came behind `connect` is read as after any hello.
+    // Most handshakes end within HELD_AFTER; then requests.rs reads what the client sent behind `connect`.
     if let Ok(done) = tokio::time::timeout(HELD_AFTER, &mut work).await {
         return Ok(done);
     }

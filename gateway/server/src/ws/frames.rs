@@ -9,7 +9,7 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// The place in a sequence of frames (RFC 6455 section 5.2). What it says does not depend on how the bytes are cut.
+/// Follows frame and message boundaries in a byte stream, however the bytes are cut (RFC 6455 section 5.2).
 #[derive(Debug, Default)]
 pub struct Place {
     /// The first bytes of the frame's header: flags, length in up to eight more bytes. Its mask is counted as payload.

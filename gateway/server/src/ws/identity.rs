@@ -1,5 +1,5 @@
 //! The device block of a `connect`: is it this device's, made for this connection, and is the device let in
-//! (protocol-core.md section 7, protocol-v3-v4.md; known-failures S20).
+//! (protocol-core.md section 7, protocol-v3-v4.md; S20).
 
 use openclaw_platform::EntropyExt as _;
 use openclaw_protocol::{
@@ -81,7 +81,7 @@ pub fn signed(
         return fail(SIGNATURE_INVALID, "device signature invalid");
     }
     if nonce.is_none() {
-        // By what was signed: one signature can be spelled in several ways.
+        // The signed text is remembered, not the signature: one signature has several encodings.
         let text: [u8; 32] = Sha256::digest(format!("{}|{}", device.id, signed_text(&fields))).into();
         if !deps.used_signatures.first_use(text, deps.platform.clock.mono()) {
             return fail("DEVICE_AUTH_SIGNATURE_REPLAYED", "device signature used before: sign the challenge's nonce");

@@ -50,7 +50,7 @@ pub(super) async fn serve(
     let mut requests = Requests::new(deps.clone(), connection);
     loop {
         deps.platform.probe.always("connections.read_ahead_bounded", early.len() <= REQUESTS_IN_FLIGHT);
-        // One that waits for each one that is read: neither keeps the other from its turn.
+        // One waiting request begins for each frame read: neither starves the other.
         requests.begin_one().await;
         let read = match early.pop_front() {
             Some(frame) => Ok(Some(frame)),
@@ -106,7 +106,7 @@ impl Requests {
     /// Begins the oldest request that waits, if it may.
     async fn begin_one(&mut self) {
         let Some((text, places)) = self.control.next().or_else(|| self.calls.next()) else { return };
-        // It was a request when it came.
+        // It was parsed before it was queued, so this cannot fail.
         if let Ok(frame) = RequestFrame::parse(&text) {
             self.begin(&frame, &places).await;
         }
@@ -144,7 +144,7 @@ impl Requests {
     }
 
     /// Begins a request: most answers are ready at once, the others go on in a task of their own, also when the caller
-    /// leaves. Only the connection's own task takes `places`, so that one is free when it says so.
+    /// leaves. No other task takes permits here: when `has_place` said yes, there is one.
     async fn begin(&mut self, frame: &RequestFrame<'_>, places: &Arc<Semaphore>) {
         let connection = self.connection.clone();
         let mut work = self.deps.registry.dispatch(connection.clone(), frame);
@@ -158,8 +158,8 @@ impl Requests {
         });
     }
 
-    /// Sends an answer. Others are served between the requests of a peer that sends many at once (S30). It gets its first
-    /// answers before its last one was read, too, and is not taken for one that does not read.
+    /// Sends an answer; yields when this peer's share is used up (S30). The writer then gets its turn too, so that a peer with
+    /// many requests is not closed as a slow consumer.
     async fn answer(&mut self, response: Response) {
         self.share.answered(response.len());
         response.send(&self.connection);

@@ -1,4 +1,4 @@
-//! Bounded unauthenticated connections, in all and per network (known-failures S12, S30).
+//! Bounded unauthenticated connections, in all and per network (S12, S30).
 //!
 //! Nobody is shut out: when the places are taken, the one that has held its place longest makes room, and each of them
 //! has one deadline whatever it asks. Some places are kept for programs of this machine.
@@ -18,7 +18,7 @@ use crate::{
     limits::{QUIET_WARNING, UNAUTHENTICATED_RESERVE},
 };
 
-/// What a WebSocket is told that has to make room.
+/// Close reason of a connection that the gateway closes to make room.
 pub const NO_ROOM: &str = "too many connections that have not signed in (gateway.limits.maxUnauthenticated)";
 
 /// Where connections are counted together: this machine, or one network elsewhere.
@@ -51,7 +51,7 @@ struct Held {
     /// By origin, oldest first.
     by_origin: BTreeMap<Origin, BTreeMap<u64, CancellationToken>>,
     next: u64,
-    /// How many had to go since the log was told, and when that was.
+    /// Connections closed to make room since the last warning in the log, and when that was written.
     gone: u64,
     told: Option<Mono>,
 }

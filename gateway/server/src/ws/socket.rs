@@ -116,9 +116,8 @@ impl Inner {
         Pin::new(ws).poll_flush(cx)
     }
 
-    /// Puts a new WebSocket in the place of one whose buffers became large, where nothing more can be read now and both of them
-    /// are empty: what was read ends with a message, so that no part of the next is in the one, and all of the other is written,
-    /// answers to pings too. False where nothing changes; the next look may do it then.
+    /// Replaces the WebSocket when its buffers have grown, and only when nothing can be read now, the last byte read ended a
+    /// message, and everything is written, pongs too. False: nothing changed, try at the next read.
     fn renew(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(ws) = &mut self.ws else { return false };
         let place = ws.get_mut().place();
@@ -132,7 +131,7 @@ impl Inner {
         ws.get_mut().place().forget();
         self.has_written_much = false;
         self.renewed += 1;
-        // Making one is done at once.
+        // `from_raw_socket` never waits, so `now_or_never` always gives it.
         self.ws = self.ws.take().and_then(|old| {
             WebSocketStream::from_raw_socket(old.into_inner(), Role::Server, Some(self.config)).now_or_never()
         });

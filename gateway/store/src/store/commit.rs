@@ -153,7 +153,7 @@ enum Failed {
     Work,
     /// The database or the disk.
     Storage(String),
-    /// Perhaps it was.
+    /// It failed while committing; whether it is on disk is unknown.
     Unknown(Doubt),
 }
 
@@ -161,7 +161,7 @@ enum Failed {
 enum Ended {
     /// A closure failed.
     Work,
-    /// The disk failed; so many closures had run when it did so while committing.
+    /// The disk failed; number of closures in it when the commit itself failed, else 0.
     Storage(redb::Error, usize),
 }
 
@@ -359,7 +359,7 @@ impl Commits {
     /// Tries again to find out what became of a transaction in doubt, whose writes are the first of `batch`.
     fn decide(&self, doubt: Doubt, mut batch: Vec<Box<dyn Work>>) -> Outcome {
         if self.db().is_none() {
-            // What is the matter has been told, and is again by who asks for the health.
+            // The log has the reason; health shows it.
             let _ = self.reopen();
         }
         match self.fate(doubt) {
@@ -530,8 +530,8 @@ impl Commits {
         }
     }
 
-    /// A read found it closed, since it could not be opened again. Who reads before he writes would wait for ever for a write
-    /// that tries, so this tries it, as rarely as writes do and not on the thread that read. A transaction in doubt has its own.
+    /// A read found the database closed. Callers that read before they write would never cause a write that reopens it, so this
+    /// does, at most once per STORAGE_RETRY and on another thread. (A transaction in doubt reopens it by itself.)
     pub fn closed(self: &Arc<Self>) {
         if self.queue().in_doubt.is_some() {
             return;

@@ -1,4 +1,4 @@
-//! A database that was there and is not any more (known-failures S35).
+//! A database that was there and is not any more (S35).
 //!
 //! A marker beside the database, written with its first commit, says that state was kept here. Where it stands and the
 //! database is missing or empty, nothing is begun in its place: in an empty state a revoked device would be unknown again,

@@ -1,6 +1,6 @@
 //! Records: JSON with a seal behind it, a checksum over table, key and value. redb compares a page when it opens a file and
 //! not when it reads it: without the seal a bit that changes under a running gateway, or in a database too large to be compared
-//! at a start, would be served as if it were right (known-failures F18).
+//! at a start, would be served as if it were right (F18).
 
 use std::ops::Bound::{Excluded, Unbounded};
 

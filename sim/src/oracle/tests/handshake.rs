@@ -222,8 +222,13 @@ fn scopes_are_known_for_every_method() {
     use std::collections::BTreeSet;
     let known: BTreeSet<&str> = super::super::sheet::METHODS.iter().map(|(name, _)| *name).collect();
     let spoken: BTreeSet<&str> = openclaw_protocol::method::METHODS.iter().map(|m| m.name).collect();
-    assert_eq!(known, spoken);
-    assert_eq!(known.len(), super::super::sheet::METHODS.len());
+    let (missing, unknown): (Vec<_>, Vec<_>) =
+        (spoken.difference(&known).collect(), known.difference(&spoken).collect());
+    assert!(
+        missing.is_empty() && unknown.is_empty(),
+        "sim/src/oracle/sheet.rs: METHODS lacks {missing:?} and has {unknown:?}, which are no methods"
+    );
+    assert_eq!(known.len(), super::super::sheet::METHODS.len(), "a method has more than one row");
 }
 
 /// Section 4, with D5 and D6.

@@ -163,6 +163,8 @@ pub(super) fn any(session: &str, name: &str, made: u32, dice: &Dice) -> Deed {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use openclaw_platform::Entropy as _;
     use openclaw_protocol::method::METHODS;
 
@@ -171,12 +173,17 @@ mod tests {
 
     #[test]
     fn every_method_is_drawn_or_left_out_for_a_reason() {
-        let mut drawn: Vec<&str> = ROWS.iter().map(|(method, _)| *method).collect();
-        drawn.extend(LEFT_OUT.iter().map(|(method, _)| *method));
-        drawn.sort_unstable();
-        let mut all: Vec<&str> = METHODS.iter().map(|m| m.name).collect();
-        all.sort_unstable();
-        assert_eq!(drawn, all);
+        let rows = ROWS.iter().map(|(method, _)| *method).chain(LEFT_OUT.iter().map(|(method, _)| *method));
+        let drawn: BTreeSet<&str> = rows.clone().collect();
+        let all: BTreeSet<&str> = METHODS.iter().map(|m| m.name).collect();
+        let (missing, unknown): (Vec<_>, Vec<_>) = (all.difference(&drawn).collect(), drawn.difference(&all).collect());
+        assert!(
+            missing.is_empty() && unknown.is_empty(),
+            "sim/src/plan/draw/table.rs: ROWS and LEFT_OUT lack {missing:?} and have {unknown:?}, which are no methods"
+        );
+        let twice: Vec<&str> =
+            drawn.into_iter().filter(|name| rows.clone().filter(|row| row == name).count() > 1).collect();
+        assert!(twice.is_empty(), "more than one row: {twice:?}");
     }
 
     #[test]

@@ -92,8 +92,8 @@ fn whole(session: &Session, found: &Contents) -> Vec<Check> {
         let text = format!("{} received messages are not answered yet; the next start goes on with them", found.inbox);
         checks.push(Check::note("inbox", text));
     }
-    let letters = found.outbounds;
-    checks.push(delivery(session, letters.queued as u64, letters.dead as u64, letters.unknown as u64));
+    let outbounds = found.outbounds;
+    checks.push(delivery(session, outbounds.queued as u64, outbounds.dead as u64, outbounds.unknown as u64));
     checks
 }
 

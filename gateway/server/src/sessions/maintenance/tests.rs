@@ -166,7 +166,7 @@ async fn f04_what_is_in_use_stays() {
         "createdAt": BEGIN, "expiresAt": BEGIN + DAY, "state": "queued", "attempts": 0, "tries": 0,
         "cause": { "sessionKey": "agent:main:letter" },
     });
-    let put = move |tx: &redb::WriteTransaction| store::put(&mut tx.open_table(store::OUTBOX)?, "1-a", &outbound);
+    let put = move |tx: &redb::WriteTransaction| store::put(&mut tx.open_table(store::OUTBOUND)?, "1-a", &outbound);
     house.gateway.store.write(put).await.unwrap();
     assert_eq!(house.round().await.sessions, 2);
     assert_eq!(house.names(), ["letter", "main", "running"]);
