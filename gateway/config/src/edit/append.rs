@@ -3,7 +3,7 @@
 use jsonc_parser::{
     CollectOptions, CommentCollectionStrategy,
     ast::{ObjectPropName, Value as Node},
-    common::{Range, Ranged as _},
+    common::{Range, Ranged},
 };
 use serde_json::Value;
 
@@ -36,7 +36,7 @@ fn at<'n, 'a>(node: &'n Node<'a>, steps: &[Segment]) -> Option<&'n Node<'a>> {
 fn entries(node: &Node<'_>, is_object: bool) -> Option<(Range, Vec<Range>)> {
     match node {
         Node::Object(object) if is_object => Some((object.range, object.properties.iter().map(|p| p.range).collect())),
-        Node::Array(array) if !is_object => Some((array.range, array.elements.iter().map(|e| e.range()).collect())),
+        Node::Array(array) if !is_object => Some((array.range, array.elements.iter().map(Ranged::range).collect())),
         _ => None,
     }
 }
