@@ -16,7 +16,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use openclaw_platform::{Platform, os};
+use openclaw_platform::{Platform, TaskScope, os};
 use openclaw_server::{gateway::Gateway, hub::Connection, sessions::index, store};
 use serde_json::{Value, json};
 use support::{Device, enter, frames, gateway_on, local, response};
@@ -141,7 +141,9 @@ fn open(platform: &Platform) -> Arc<Gateway> {
 }
 
 async fn round(seed: u64) {
-    let platform = os::without_files();
+    let mut platform = os::without_files();
+    let scope = TaskScope::new(platform.tasks.clone());
+    platform.tasks = Arc::new(scope.clone());
     let gateway = open(&platform);
     let mut clients = Vec::new();
     for n in 1..=CLIENTS {
@@ -187,6 +189,10 @@ async fn round(seed: u64) {
     assert_eq!(runs, [""; 0], "runs that would be taken for interrupted after a restart");
     // What the next start reads is what was there: nothing was only in memory.
     drop(gateway);
+    // As at every stop: a task that still holds the database would write to it beside the next start.
+    let left = scope.close(Duration::from_secs(10)).await;
+    assert!(left.is_empty(), "{left:?}");
+    platform.tasks = os::without_files().tasks;
     let again = open(&platform);
     assert_eq!(again.sessions.after("", usize::MAX).unwrap(), memory);
 }

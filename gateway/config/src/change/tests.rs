@@ -259,7 +259,7 @@ proptest! {
         let text = match (one_line, loose) {
             (false, _) => dressed(&doc, 0, &mut 0) + "\n",
             (true, false) => doc.to_string() + "\n",
-            (true, true) => doc.to_string().replace(",", " , ").replace("}", " , }").replace("{ , }", "{ }") + "\n",
+            (true, true) => doc.to_string().replace(',', " , ").replace('}', " , }").replace("{ , }", "{ }") + "\n",
         };
         prop_assume!(read_value(&text).as_ref() == Ok(&doc));
         let mut places = vec![Path::default()];
