@@ -90,6 +90,8 @@ pub struct Delivery {
     /// Rings when a queue falls asleep or ends.
     quiet: Notify,
     stop: CancellationToken,
+    /// From now on no answer of a service is waited for.
+    abandon: CancellationToken,
 }
 
 /// What is in memory.
@@ -163,6 +165,7 @@ impl Delivery {
             ledger: Mutex::new(Ledger { dead, ..Ledger::default() }),
             quiet: Notify::new(),
             stop: CancellationToken::new(),
+            abandon: CancellationToken::new(),
         })
     }
 
@@ -273,6 +276,12 @@ impl Delivery {
     /// From now on no part is sent any more; what is stored goes out after the next start.
     pub fn stop(&self) {
         self.stop.cancel();
+    }
+
+    /// Gives up parts that are at a service and have no answer yet: a service that takes its time does not hold up the end of
+    /// the process (F21). They are marked as under way, so the next start knows that they may have arrived (D49).
+    pub fn abandon(&self) {
+        self.abandon.cancel();
     }
 
     fn entry(&self, outbound: &OutboundMessage) -> Entry {

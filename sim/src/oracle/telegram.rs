@@ -94,7 +94,14 @@ pub fn check(facts: &Facts, unwelcome: &BTreeSet<i64>, expect: &Expect, out: &mu
     }
 }
 
-/// Joins the beginning of each call with its end: the oldest open one with the same method and parameters.
+/// The offset of a poll that was answered, and when in microseconds: it may have given what is there from that number on.
+pub fn gave(call: &Call) -> Option<(i64, u64)> {
+    let (end, _) = call.end.filter(|(_, status)| call.method == "getUpdates" && *status == 200)?;
+    Some((call.params["offset"].as_i64().unwrap_or(0), end.t))
+}
+
+/// Joins the beginning of each call with its end: the oldest open one with the same method and parameters. An answer that is there
+/// at once is for the call right before it: an older one may be what a dead process has left at a slow service.
 pub fn calls<'a>(facts: &Facts<'a>) -> Vec<Call<'a>> {
     let mut calls: Vec<Call> = Vec::new();
     let mut open: BTreeMap<(&str, String), Vec<usize>> = BTreeMap::new();
@@ -116,7 +123,11 @@ pub fn calls<'a>(facts: &Facts<'a>) -> Vec<Call<'a>> {
             Some(status) if waiting.is_empty() => {
                 calls.push(Call { at, method, params, end: Some((at, *status)), before });
             }
-            Some(status) => calls[waiting.remove(0)].end = Some((at, *status)),
+            Some(status) => {
+                let is_next = |n: &usize| calls[*n].at.i + 1 == r.i && *status == 200;
+                let at_once = waiting.iter().rposition(is_next);
+                calls[waiting.remove(at_once.unwrap_or(0))].end = Some((at, *status));
+            }
         }
     }
     calls

@@ -355,6 +355,25 @@ async fn f06_recovery_goes_on_at_the_right_part() {
     assert_eq!((third.wire.texts(), third.states()), (vec!["a".to_owned()], vec![]));
 }
 
+/// A service that takes its time does not hold up the end of the process: what is there may have arrived, and the next start
+/// says so (swarm seed 20111).
+#[tokio::test(start_paused = true)]
+async fn f21_a_part_at_a_slow_service_is_given_up_at_the_end() {
+    let p = Process::first().await;
+    let on_its_way = p.wire.hang("42");
+    p.post("42", "a|b").await;
+    p.post("42", "next").await;
+    on_its_way.await.unwrap();
+    p.delivery.stop();
+    let waited = tokio::time::timeout(Duration::from_mins(1), p.delivery.settled()).await;
+    assert!(waited.is_err(), "an answer is waited for as long as there is time");
+    p.delivery.abandon();
+    tokio::time::timeout(Duration::from_millis(1), p.delivery.settled()).await.expect("nothing holds up the end");
+    let second = Process::started(p.killed(), Wire::default()).await;
+    second.settled().await;
+    assert_eq!(second.wire.texts(), ["b", "next", unknown::NOTICE]);
+}
+
 /// The chat of a message whose fate is unknown hears of it once, and gets the message when it asks; whether the line itself
 /// arrived is never asked about, and nothing goes to another chat (D49).
 #[tokio::test(start_paused = true)]

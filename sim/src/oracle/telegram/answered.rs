@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     Call,
-    chat::{Chat, Update, is_stop},
+    chat::{Chat, Update, is_stop, quoted},
     flight::{breaks_between, is_doubtful, is_open},
     once::{hidden, is_notice},
     plain,
@@ -305,21 +305,27 @@ fn is_told(answer: &str, request: &Record, facts: &Facts) -> bool {
 /// What the model is told of messages beyond the cap of the queue.
 const SUMMED_UP: &str = " earlier messages were too many to be kept in full:";
 
-/// It is among the messages that were summed up in a request for a later one (F17): by its line, or by its place, for lines
-/// are kept of the newest only. They are the last ones before the first message that the request quotes and that were not
-/// answered in another way.
+/// It is among the messages that were summed up in a request (F17): by its line, or by its place, for lines are kept of the
+/// newest only. They are the last ones before the first message that the request quotes and that were not answered in another
+/// way; a request that quotes none is for the summary alone, whose last line is of the last of them, and is answered by itself.
 fn is_summed_up(number: usize, chat: &Chat, facts: &Facts) -> bool {
     let u = &chat.updates[number];
     facts.history.iter().filter(|r| r.t_us >= u.at.t).any(|r| {
         let What::Model { text, .. } = &r.what else { return false };
         let Some((before, after)) = text.split_once(SUMMED_UP) else { return false };
         let count = before.rsplit('[').next().and_then(|n| n.parse::<usize>().ok()).unwrap_or(0);
-        let Some(quoted) = chat.updates.iter().position(|v| v.is_in(after)).filter(|quoted| *quoted > number) else {
-            return false;
+        let has_line = |v: &Update| text.contains(&format!("\n- {}", v.text));
+        let answered = || chat.others.iter().any(|c| c.at.i > r.i && is_over(c));
+        let end = if quoted(after).next().is_some() {
+            chat.updates.iter().position(|v| v.is_in(after))
+        } else {
+            let last = chat.updates.iter().rposition(|v| v.at.i < r.i && has_line(v));
+            last.filter(|_| answered()).map(|last| last + 1)
         };
-        let silent = chat.updates[number..quoted].iter().filter(|v| v.sends.is_empty() && !v.is_command()).count();
+        let Some(end) = end.filter(|end| *end > number) else { return false };
+        let silent = chat.updates[number..end].iter().filter(|v| v.sends.is_empty() && !v.is_command()).count();
         let lines = after.split("\n- ").count() - 1;
-        text.contains(&format!("\n- {}", u.text)) || (lines < count && silent <= count)
+        has_line(u) || (lines < count && silent <= count)
     })
 }
 

@@ -433,6 +433,32 @@ fn f05_what_goes_to_others_gives_up_nobody() {
     s.at(20_000).note().breaks("telegram_answered", "update 1 (\"hello\") was never answered");
 }
 
+/// F17: where the summary is all that a run is about, its answer quotes nothing (swarm seed 20011).
+#[test]
+fn f17_a_summary_alone_tells_by_its_lines_whom_it_answers() {
+    let mut s = Story::new();
+    for (id, words) in [(1, "one"), (2, "two"), (3, "three")] {
+        update(&mut s, id, 7, words);
+    }
+    let alone = |count: usize, lines: &str, answered: bool| {
+        s.but(|s| {
+            let text = format!("[{count} earlier messages were too many to be kept in full:\n- {lines}]");
+            let (answer, entered) = (String::new(), vec![]);
+            s.add(What::Model { request: 1, text, answer, tools: vec![], entered, secrets: vec![] });
+            if answered {
+                silent(s, "all of them", 200);
+            }
+            s.at(20_000).note();
+        })
+    };
+    alone(3, "one\n- two\n- three", true).holds();
+    // Of several only the newest have a line.
+    alone(3, "three", true).holds();
+    alone(1, "three", true).breaks("telegram_answered", "update 2 (\"two\") was never answered");
+    alone(3, "another", true).breaks("telegram_answered", "update 2 (\"two\") was never answered");
+    alone(3, "three", false).breaks("telegram_answered", "update 1 (\"one\") was never answered");
+}
+
 /// F17: what waited in a queue that was too long is told about in the answer to what came after it; /stop ends what came
 /// before it and says so.
 #[test]

@@ -194,25 +194,57 @@ fn s32_the_words_of_a_run_that_took_too_long_stand_before_the_next() {
     asked("aborted", "timeout", &["person 1 1: hi\nperson 2 1: hi"]).breaks("rights", "enters a run together with");
 }
 
-/// Right after a start nobody is there yet who could be told that one message ended the run of another.
+/// Right after a start nobody is there yet who could be told that one message ended the run of another (swarm seed 3031: one
+/// client was let in between the end and the next run's first request).
 #[test]
 fn s32_an_end_that_nobody_could_be_told() {
-    let asked = |is_there: bool, texts: &[&str]| {
+    let enters = |s: &mut Story| {
+        operator(s, "ui-1/1", &["operator.read"]);
+    };
+    let ends = |s: &mut Story, name: &str| {
+        s.add(What::Probe { name: name.into(), holds: true, always: false });
+    };
+    let asked = |steps: &[&dyn Fn(&mut Story)], texts: &[&str]| {
         let mut s = story();
         (s.expect.shared_chats, s.expect.interrupts) = (true, true);
         write(&mut s, 2, "person 2 1: hi");
         write(&mut s, 1, "person 1 1: hi");
-        if is_there {
-            operator(&mut s, "ui-1/1", &["operator.read"]);
-        }
+        steps.iter().for_each(|step| step(&mut s));
         model(&mut s, &[], texts, &[]);
         s
     };
     let apart = ["person 2 1: hi", "person 1 1: hi"];
-    asked(false, &apart).holds();
-    asked(true, &apart).breaks("rights", "enters a run together with");
-    asked(false, &["person 2 1: hi\nperson 1 1: hi"]).breaks("rights", "enters a run together with");
-    asked(false, &apart).but(|s| s.expect.interrupts = false).breaks("rights", "enters a run together with");
+    let joined = "enters a run together with";
+    let interrupts = |s: &mut Story| ends(s, "queue.interrupted");
+    asked(&[&interrupts], &apart).holds();
+    asked(&[&interrupts, &enters], &apart).holds();
+    asked(&[&enters, &interrupts], &apart).breaks("rights", joined);
+    asked(&[], &apart).breaks("rights", joined);
+    asked(&[&enters], &apart).breaks("rights", joined);
+    asked(&[&interrupts], &["person 2 1: hi\nperson 1 1: hi"]).breaks("rights", joined);
+    asked(&[&interrupts], &apart).but(|s| s.expect.interrupts = false).breaks("rights", joined);
+    asked(&[&interrupts], &apart).but(|s| s.expect.shared_chats = false).breaks("rights", joined);
+    // In any mode, by a deadline.
+    let deadline = |s: &mut Story| ends(s, "runs.deadline_reached");
+    asked(&[&deadline], &apart).but(|s| s.expect.interrupts = false).holds();
+    asked(&[&enters, &deadline], &apart).but(|s| s.expect.interrupts = false).breaks("rights", joined);
+    // Whoever was there is told a moment later, when the next run has asked the model (swarm seed 21164).
+    let later = |ms: u64| {
+        asked(&[&enters, &interrupts], &apart).but(|s| {
+            s.at(ms).chat("ui-1/1", (1, 1), "r", "aborted", json!({ "stopReason": "stop" }));
+        })
+    };
+    later(20).holds();
+    later(2000).breaks("rights", joined);
+    // Whoever was let in hears nothing while his line stands still, or once he has gone.
+    let stalls = |s: &mut Story| {
+        s.fault(1, true, json!({ "kind": "stall", "target": "ui" }));
+    };
+    let leaves = |s: &mut Story| {
+        s.leave("ui-1/1");
+    };
+    asked(&[&enters, &stalls, &interrupts], &apart).holds();
+    asked(&[&enters, &leaves, &interrupts], &apart).holds();
 }
 
 #[test]
@@ -386,6 +418,57 @@ fn s23_a_run_is_ended_by_those_who_may() {
         s.answer("ui-1/1", "q", json!({ "ok": true, "aborted": false, "runIds": [] }));
     })
     .breaks("rights", "is ended by nobody who may");
+}
+
+/// A run that waits, or whose end a slow disk holds up, is ended when its chat is told so, and is over later (swarm seeds 21326
+/// and 21392).
+#[test]
+fn s23_a_run_is_ended_when_its_chat_is_told() {
+    let ended = |cut: Option<u64>| {
+        let mut s = story();
+        (s.expect.interrupts, s.expect.off) =
+            (true, ["telegram_answered", "ticks", "presence"].map(str::to_owned).into());
+        operator(&mut s, "ui-1/1", &["operator.read", "operator.write"]);
+        write(&mut s, 2, "person 2 1: hi");
+        write(&mut s, 1, "person 1 1: hi");
+        if let Some(cut) = cut {
+            s.at(cut).chat("ui-1/1", (1, 1), "r", "aborted", json!({ "stopReason": "stop" }));
+        }
+        let n = 1 + u64::from(cut.is_some());
+        s.at(20_000).agent("ui-1/1", (n, 1), "r", "lifecycle", json!({ "phase": "start" }));
+        s.agent("ui-1/1", (n + 1, 2), "r", "lifecycle", json!({ "phase": "end", "aborted": true }));
+        s.verdict("rights")
+    };
+    assert_eq!(ended(Some(1000)), "");
+    assert!(ended(Some(9000)).contains("is ended by nobody who may"));
+    assert!(ended(None).contains("is ended by nobody who may"));
+}
+
+/// What somebody writes ends nothing before a poll has given it (swarm seeds 20673 and 20776).
+#[test]
+fn s23_what_a_person_writes_counts_from_the_poll_that_gives_it() {
+    let ended = |offset: i64, polled: u64, at: u64| {
+        let mut s = story();
+        (s.expect.interrupts, s.expect.off) =
+            (true, ["telegram_answered", "ticks", "presence", "pacing"].map(str::to_owned).into());
+        operator(&mut s, "ui-1/1", &["operator.read", "operator.write"]);
+        let update = s.records.len() as i64;
+        write(&mut s, 1, "person 1 1: hi");
+        write(&mut s, 2, "person 2 1: hi");
+        let poll = |status| What::Telegram {
+            method: "getUpdates".into(),
+            params: json!({ "offset": update + offset }),
+            status,
+        };
+        s.at(polled).add(poll(None)).add(poll(Some(200)));
+        s.agent("ui-1/1", (1, 1), "r", "lifecycle", json!({ "phase": "start" }));
+        s.at(at).agent("ui-1/1", (2, 2), "r", "lifecycle", json!({ "phase": "end", "aborted": true }));
+        s.verdict("rights")
+    };
+    assert_eq!(ended(0, 9000, 9500), "");
+    let words = "is ended by nobody who may";
+    assert!(ended(0, 9000, 15_000).contains(words), "that was long ago");
+    assert!(ended(1, 9000, 9500).contains(words), "it was given before");
 }
 
 /// A client that is slow is shown the end of a run long after what was the cause of it.

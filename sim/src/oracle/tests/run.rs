@@ -336,6 +336,30 @@ fn f16_one_key_one_outcome() {
     once.but(|s| model(s, 1)).breaks("idempotency", "asked twice");
 }
 
+/// F16: a stop that did not wait for a run told everybody that it was ended, whether or not its caller still heard that (swarm
+/// seed 20102).
+#[test]
+fn f16_what_a_stop_cut_off_may_start_again() {
+    let again = |counted: bool, aborted: bool| {
+        let mut s = Story::new();
+        s.hello("a-1/1", 2, &["a-1"]);
+        s.agent("a-1/1", (1, 1), "r", "lifecycle", json!({ "phase": "start" }));
+        s.at(100).process("stop");
+        s.agent("a-1/1", (2, 2), "r", "lifecycle", json!({ "phase": "end", "aborted": aborted }));
+        if counted {
+            s.add(What::Note { text: "1 runs were cut off".into() });
+        }
+        s.process("stopped").closed("a-1/1", Some(1012), "service stop");
+        s.at(200).process("start").process("listening").hello("a-1/2", 2, &["a-1"]);
+        s.agent("a-1/2", (1, 1), "r", "lifecycle", json!({ "phase": "start" }));
+        s.expect.off.push("shutdown".into());
+        s
+    };
+    again(true, true).holds();
+    again(true, false).breaks("idempotency", "starts again after a restart");
+    again(false, true).breaks("idempotency", "starts again after a restart");
+}
+
 /// F16: also after a restart.
 #[test]
 fn f16_what_ended_does_not_start_again() {

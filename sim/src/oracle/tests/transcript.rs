@@ -537,3 +537,124 @@ fn messages_of_people_come_with_their_sender() {
         .breaks("transcript", "\"person 1 2: ho\" stands there without its sender");
     hears(&[one.clone(), assistant("x"), one.clone(), two]).breaks("transcript", "2 times, at most 1");
 }
+
+/// Where messages end runs, the words of a run that was ended stand before those of the next one; its end is told a moment
+/// later (swarm seed 21463). And what ended it may have been said again, the first time in vain (swarm seed 20565).
+#[test]
+fn the_end_of_an_interrupted_run_is_not_the_end_of_the_next() {
+    let mut s = Story::new();
+    s.expect.interrupts = true;
+    s.hello("ui-1/1", 2, &["ui-1"]);
+    send(&mut s, "r1", "main", "one");
+    send(&mut s, "r2", "main", "two");
+    given(&mut s, 1, &[user("one"), user("two")], say("echo: two"));
+    s.at(20).chat("ui-1/1", (1, 1), "r1", "aborted", json!({ "stopReason": "stop" }));
+    s.agent("ui-1/1", (2, 2), "r1", "lifecycle", json!({ "phase": "end", "aborted": true }));
+    s.at(1000);
+    let looks = |ended: bool| {
+        let mut s = s.clone();
+        if ended {
+            s.chat("ui-1/1", (3, 1), "r2", "final", json!({ "message": text("echo: two") }));
+        }
+        s.at(2000);
+        history(&mut s, "h", 200, &[user("one")]);
+        s.verdict("transcript")
+    };
+    assert_eq!(looks(false), "");
+    assert!(looks(true).contains("the last turn (\"one\") is missing"), "{}", looks(true));
+
+    let again = |says_again: bool| {
+        let mut s = Story::new();
+        s.expect.interrupts = true;
+        s.hello("ui-1/1", 2, &["ui-1"]);
+        let params = json!({ "sessionKey": "main", "message": "two", "idempotencyKey": "r2" });
+        s.call("ui-1/1", "r2", "chat.send", params.clone()).at(30_000);
+        send(&mut s, "r1", "main", "one");
+        given(&mut s, 1, &[user("one")], json!({ "kind": "words", "n": 9, "ms": 100 }));
+        if says_again {
+            s.call("ui-1/1", "again", "chat.send", params);
+        }
+        s.at(30_100);
+        given(&mut s, 2, &[user("one"), user("two")], say("x"));
+        s.verdict("transcript")
+    };
+    assert_eq!(again(true), "");
+    assert!(again(false).contains("\"\" is kept of the answer"), "{}", again(false));
+}
+
+/// What an ended run has asked comes on a line of its own, a moment after what the next one asks (swarm seed 21764).
+#[test]
+fn the_request_of_an_ended_run_comes_a_moment_later() {
+    let comes = |ms: u64, parts: &[Part]| {
+        let mut s = Story::new();
+        s.expect.interrupts = true;
+        s.hello("ui-1/1", 2, &["ui-1"]);
+        send(&mut s, "r1", "main", "one");
+        send(&mut s, "r2", "main", "two");
+        given(&mut s, 1, &[user("one"), user("two")], say("echo: two"));
+        s.at(ms);
+        given(&mut s, 2, parts, say("echo: one"));
+        s.at(9000);
+        send(&mut s, "r3", "main", "three");
+        given(&mut s, 3, &[user("one"), user("two"), assistant("echo: two"), user("three")], say("x"));
+        s.verdict("transcript")
+    };
+    assert_eq!(comes(6, &[user("one")]), "");
+    assert!(comes(2000, &[user("one")]).contains("the model is given another transcript"));
+    assert!(comes(6, &[user("two")]).contains("the model is given another transcript"));
+}
+
+/// A message of a person in the main session.
+fn writes(s: &mut Story, id: i64, words: &str) {
+    s.add(What::Update { update_id: id, update: json!({ "chat": 1, "text": words, "message_id": id }) });
+}
+
+/// A run may be about a summary alone: its lines say in which session that was said (swarm seed 20447).
+#[test]
+fn a_summary_alone_is_of_the_session_of_its_lines() {
+    let mut s = Story::new();
+    s.expect.dm_scope = "main".into();
+    s.expect.owners = vec![1];
+    s.hello("ui-1/1", 2, &["ui-1"]);
+    for (id, words) in [(7, "one"), (8, "two  words"), (9, "three")] {
+        writes(&mut s, id, words);
+    }
+    let head = "[2 earlier messages were too many to be kept in full:";
+    let summary = format!("{head}\n- one\n- two words]");
+    let next = user("[Telegram] three\n[message_id: 9]");
+    given(&mut s, 1, &[user(&summary)], say("both"));
+    let then = |parts: &[Part]| {
+        let mut s = s.clone();
+        given(&mut s, 2, parts, say("x"));
+        s.verdict("transcript")
+    };
+    assert_eq!(then(&[user(&summary), assistant("both"), next.clone()]), "");
+    assert!(then(&[user(&summary), assistant("other"), next.clone()]).contains("was answered to nothing in it"));
+    assert!(then(&[next.clone()]).contains("the last turn"));
+}
+
+/// A clock that jumps begins a session anew and makes keys forgotten: the same may be said again in it (swarm seed 20192).
+#[test]
+fn f23_what_is_said_again_after_a_jump_is_another_turn() {
+    let mut s = two_turns();
+    given(&mut s, 2, &whole(), say("echo: two"));
+    s.chat("ui-1/1", (2, 1), "r2", "final", json!({ "message": text("echo: two") }));
+    let again = |jumps: bool, says: bool| {
+        let mut s = s.clone();
+        s.at(1000).process("crash").closed("ui-1/1", None, "gone");
+        if jumps {
+            s.fault(1, true, json!({ "kind": "clock_jump", "by_ms": 86_400_000 }));
+        }
+        s.at(2000).process("start").process("listening").hello("ui-1/2", 2, &["ui-1"]);
+        if says {
+            let params = json!({ "sessionKey": "main", "message": "two", "idempotencyKey": "r2" });
+            s.call("ui-1/2", "r2", "chat.send", params);
+            s.answer("ui-1/2", "r2", json!({ "runId": "r2", "status": "started" }));
+        }
+        given(&mut s, 3, &[user("two")], say("echo: two"));
+        s.verdict("transcript")
+    };
+    assert_eq!(again(true, true), "");
+    assert!(again(true, false).contains("the model is given another transcript"));
+    assert!(again(false, true).contains("the model is given another transcript"));
+}

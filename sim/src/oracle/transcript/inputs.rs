@@ -26,6 +26,9 @@ const STOP: [&str; 7] = ["/stop", "stop", "esc", "abort", "wait", "exit", "inter
 const COMMANDS: [&str; 9] =
     ["/status", "/new", "/reset", "/model", "/help", "/commands", "/queue", "/start", "/resend"];
 
+/// How a summary goes on after the number of the messages that are in it.
+pub const SUMMED_UP: &str = " earlier messages were too many to be kept in full:";
+
 /// Something that was said to a session.
 pub struct Input {
     /// The session; `None` where the history does not tell.
@@ -95,6 +98,8 @@ pub struct Inputs<'a> {
     by_message: BTreeMap<i64, usize>,
     /// Words of people as they wrote them, without the envelope in which a model is given them.
     bare: BTreeSet<String>,
+    /// The inputs by their words in one line, as they stand in a summary of what waited.
+    by_line: BTreeMap<String, Vec<usize>>,
     /// Lines beside.
     pub notes: Vec<Note>,
     /// Beginnings anew and deletions.
@@ -356,6 +361,7 @@ impl<'a> Inputs<'a> {
                             continue;
                         }
                         self.by_message.insert(message, self.all.len());
+                        self.by_line.entry(in_one_line(words)).or_default().push(self.all.len());
                         self.all.push(Input {
                             session: Some(session),
                             at: Mark::of(r),
@@ -388,7 +394,18 @@ impl<'a> Inputs<'a> {
     /// Sessions to which something was said that stands in this list.
     pub fn sessions(&self, parts: &[Part]) -> BTreeSet<&str> {
         let texts = parts.iter().filter_map(|p| if let Part::User(text) = p { Some(text) } else { None });
-        texts.flat_map(|text| self.inputs(text)).filter_map(|n| self.all[n].session.as_deref()).collect()
+        texts.flat_map(|text| self.told_of(text)).filter_map(|n| self.all[n].session.as_deref()).collect()
+    }
+
+    /// The inputs that stand in a text of a user, or of which it is the summary alone.
+    fn told_of(&self, text: &str) -> Vec<usize> {
+        let all = self.inputs(text);
+        if !all.is_empty() {
+            return all;
+        }
+        let Some((_, lines)) = text.split_once(SUMMED_UP) else { return all };
+        let lines = lines.strip_suffix(']').unwrap_or(lines).split("\n- ").filter(|line| !line.is_empty());
+        lines.filter_map(|line| self.by_line.get(line)).flatten().copied().collect()
     }
 
     /// The inputs that stand in a text of a user.
@@ -417,7 +434,7 @@ impl<'a> Inputs<'a> {
     pub fn session(&self, parts: &[Part]) -> Option<&str> {
         parts.iter().rev().find_map(|part| {
             let Part::User(text) = part else { return None };
-            let all = self.inputs(text);
+            let all = self.told_of(text);
             let first = self.all[*all.first()?].session.as_deref()?;
             all.iter().all(|n| self.all[*n].session.as_deref() == Some(first)).then_some(first)
         })
@@ -432,10 +449,14 @@ impl<'a> Inputs<'a> {
         (input.keys.len().max(1) + again) * if expect.backlog { 2 } else { 1 }
     }
 
-    /// A run of one of these inputs is known to have ended in this time: its end was told, or its answer went out.
+    /// A run of one of these inputs is known to have ended in this time: its end was told, or its answer went out. Of words that
+    /// stand before the last ones it says nothing that their own run was ended.
     pub fn ended_between(&self, inputs: &[usize], from: u64, to: u64) -> bool {
-        inputs.iter().map(|n| &self.all[*n]).any(|input| {
-            let told = input.keys.iter().filter(|_| input.keys.len() == 1).filter_map(|k| self.ended.get(k));
+        inputs.iter().any(|n| {
+            let input = &self.all[*n];
+            let is_own = |key: &&String| Some(n) == inputs.last() || !self.aborted.contains_key(*key);
+            let told =
+                input.keys.iter().filter(|_| input.keys.len() == 1).filter(is_own).filter_map(|k| self.ended.get(k));
             let sent = input.message.and_then(|m| self.answered.get(&m)).into_iter().flatten();
             told.chain(sent).any(|t| (from..to).contains(t))
         })
@@ -447,6 +468,11 @@ impl<'a> Inputs<'a> {
         let mut keys = self.all[*n].keys.iter();
         let (Some(key), None) = (keys.next(), keys.next()) else { return None };
         self.done.get(key).copied()
+    }
+
+    /// A client has said one of these again in this time.
+    pub fn said_again(&self, inputs: &[usize], from: u64, to: u64) -> bool {
+        inputs.iter().any(|n| self.all[*n].sent.iter().any(|t| (from + 1..=to).contains(t)))
     }
 
     /// What the built-in model of this session answers to these words: the gateway asks nobody else.
@@ -467,10 +493,18 @@ impl<'a> Inputs<'a> {
         self.stops.iter().any(|(s, t)| s == session && (from..=to).contains(t))
     }
 
-    /// Something else was said to this session in this time.
-    pub fn said_between(&self, session: &str, from: u64, to: u64) -> bool {
-        self.all.iter().any(|i| i.session.as_deref() == Some(session) && (from..=to).contains(&i.at.t))
+    /// Something else than these was said to this session in this time, for the first time or again: the first may not have come
+    /// through.
+    pub fn said_between(&self, session: &str, but: &[usize], from: u64, to: u64) -> bool {
+        let says = |i: &Input| i.sent.iter().chain([&i.at.t]).any(|t| (from..=to).contains(t));
+        let others = self.all.iter().enumerate().filter(|(n, _)| !but.contains(n));
+        others.into_iter().any(|(_, i)| i.session.as_deref() == Some(session) && says(i))
     }
+}
+
+/// How a message stands in a summary.
+fn in_one_line(words: &str) -> String {
+    words.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// The first call of `sessions_history` in what a request adds, with what came of it.

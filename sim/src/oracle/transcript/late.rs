@@ -51,10 +51,16 @@ impl Judge<'_> {
         let known = || session.base.iter().chain(own);
         let all = session.base.len() + own.len();
         let is_old = parts.len() < all || session.turn.is_none() && parts.len() == all;
+        let is_beginning = || parts.iter().zip(known()).all(|(a, b)| a == b);
+        // Two lines: what the run was asked that a message has ended comes a moment after what the next one is asked.
+        let just_asked = session.turn.as_ref().is_some_and(|turn| turn.at.1 + JITTER >= at);
+        if just_asked && (session.base.len() + 1..all).contains(&parts.len()) && is_beginning() {
+            return true;
+        }
         if sent == at || parts.len() < least {
             return false;
         }
-        if is_old && parts.iter().zip(known()).all(|(a, b)| a == b) {
+        if is_old && is_beginning() {
             return true;
         }
         // The process that sent it has ended, and the next one has asked: it begins or continues the last turn of the first.
