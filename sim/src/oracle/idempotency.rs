@@ -142,12 +142,20 @@ fn starts(conns: &[Conn], facts: &Facts, out: &mut Findings) {
         let ended = c.events.iter().filter(|e| e.turn == Turn::End && e.payload["data"]["aborted"] == true);
         freed.extend(ended.filter(after_stop).map(|e| (e.run, c.life)));
     }
+    let is_lifecycle = |e: &&Event| e.name == "agent" && e.payload["stream"] == "lifecycle";
+    // Whoever reads slowly is shown it late.
+    let mut firsts: BTreeMap<(&str, usize), u64> = BTreeMap::new();
+    for (c, e) in conns.iter().flat_map(|c| c.events.iter().filter(is_lifecycle).map(move |e| (c, e))) {
+        let first = firsts.entry((e.run, c.life)).or_insert(e.at.t);
+        *first = e.at.t.min(*first);
+    }
     let mut begun: BTreeMap<&str, (usize, u64, Option<u64>)> = BTreeMap::new();
     for c in conns {
-        for e in c.events.iter().filter(|e| e.name == "agent" && e.payload["stream"] == "lifecycle") {
+        for e in c.events.iter().filter(is_lifecycle) {
             let run = e.run;
             let phase = e.payload["data"]["phase"].as_str();
-            let entry = begun.entry(run).or_insert((c.life, e.at.t, None));
+            let first = firsts.get(&(run, c.life)).copied().unwrap_or(e.at.t);
+            let entry = begun.entry(run).or_insert((c.life, first, None));
             if phase == Some("start") && entry.0 < c.life {
                 // What ended was stored before it was told; only a run that had not may begin again.
                 let over = entry.2.is_some_and(|ended| ended < facts.lives[entry.0].to);
@@ -156,7 +164,7 @@ fn starts(conns: &[Conn], facts: &Facts, out: &mut Findings) {
                     let text = format!("{}: run {run} starts again after a restart, though it had ended", c.name);
                     out.broken("idempotency", e.at.i, text);
                 }
-                *entry = (c.life, e.at.t, None);
+                *entry = (c.life, first, None);
             } else if matches!(phase, Some("end" | "error")) && entry.0 == c.life {
                 entry.2 = Some(entry.2.map_or(e.at.t, |t| t.min(e.at.t)));
             }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{
     Expect,
     conn::{Conn, Event, Turn},
-    facts::{Facts, Mark},
+    facts::{Facts, Fault, Mark},
     findings::Findings,
     sheet::Need,
     telegram,
@@ -276,7 +276,7 @@ fn node(c: &Conn, conns: &[Conn], expect: &Expect, out: &mut Findings) {
 /// Something that ends or changes what a session has.
 struct Deed<'a> {
     at: Mark,
-    /// It has reached the gateway by then, in microseconds: what a person writes with the last poll that may have given it.
+    /// It has had its effect by then, in microseconds ([`telegram::came`]).
     by: u64,
     who: Who<'a>,
     /// Its whole key; `None` for the session of who did it.
@@ -325,13 +325,11 @@ fn kind_of(words: &str) -> Kind {
 /// All deeds, in order.
 fn deeds<'c>(conns: &'c [Conn<'_>], facts: &Facts<'c>, expect: &'c Expect) -> Vec<Deed<'c>> {
     let mut all = Vec::new();
-    let calls = telegram::calls(facts);
-    let polls: Vec<(i64, u64)> = calls.iter().filter_map(telegram::gave).collect();
+    let came = telegram::came(&telegram::calls(facts), facts);
     for r in facts.history {
         let What::Update { update_id, update } = &r.what else { continue };
         if let (Some(who), Some(words)) = (voices::person(update, expect), update["text"].as_str()) {
-            let given = polls.iter().filter(|(offset, t)| offset <= update_id && *t >= r.t_us).map(|(_, t)| *t);
-            let by = given.max().unwrap_or(r.t_us);
+            let by = came.get(update_id).map_or(r.t_us, |(given, asked)| asked.unwrap_or(0).max(*given));
             all.push(Deed { at: Mark::of(r), by, who, session: None, kind: kind_of(words) });
         }
     }
@@ -424,7 +422,12 @@ fn ends(
         // At its deadline, neither before nor long after; chat says in these words that it was that.
         let deadline = expect.run_deadline_ms * 1000;
         let because = stops.get(e.run).is_none_or(|reason| *reason == "timeout");
-        let in_time = |ran: &u64| (deadline.saturating_sub(EARLY)..=deadline + SHOWS).contains(ran);
+        // What a disk that failed did not store is not told before it does.
+        let is_held = || {
+            let lately = |f: &Fault| f.from <= at && f.to.saturating_add(SHOWS) >= at;
+            facts.faults.iter().any(|f| matches!(f.kind, "disk" | "disk_slow") && lately(f))
+        };
+        let in_time = |ran: &u64| *ran + EARLY >= deadline && (*ran <= deadline + SHOWS || is_held());
         let long = because && ran.iter().any(in_time);
         let stopped = facts.lives[c.life].stop.is_some_and(|stop| stop.t <= e.at.t);
         let mut by = deeds.iter().filter(|d| d.at.i < e.at.i && d.ends(&session));

@@ -94,10 +94,29 @@ pub fn check(facts: &Facts, unwelcome: &BTreeSet<i64>, expect: &Expect, out: &mu
     }
 }
 
-/// The offset of a poll that was answered, and when in microseconds: it may have given what is there from that number on.
-pub fn gave(call: &Call) -> Option<(i64, u64)> {
-    let (end, _) = call.end.filter(|(_, status)| call.method == "getUpdates" && *status == 200)?;
-    Some((call.params["offset"].as_i64().unwrap_or(0), end.t))
+/// By when what people wrote has come, by the number of the update, in microseconds: to the gateway with the last poll that may
+/// have given it, and to its queue, which may have been full, before the model was asked about it first.
+pub fn came(calls: &[Call], facts: &Facts) -> BTreeMap<i64, (u64, Option<u64>)> {
+    let polls = calls.iter().filter(|c| c.method == "getUpdates" && c.status() == 200);
+    let polls: Vec<(i64, u64)> =
+        polls.filter_map(|c| Some((c.params["offset"].as_i64().unwrap_or(0), c.end?.0.t))).collect();
+    let mut asked: BTreeMap<i64, u64> = BTreeMap::new();
+    for r in facts.history {
+        let What::Model { text, entered, .. } = &r.what else { continue };
+        for id in entered.iter().chain([text]).flat_map(|text| quoted(text)) {
+            asked.entry(id).or_insert(r.t_us);
+        }
+    }
+    let updates = facts.history.iter().filter_map(|r| match &r.what {
+        What::Update { update_id, update } => Some((r.t_us, *update_id, update)),
+        _ => None,
+    });
+    let by = |(t, number, update): (u64, i64, &Value)| {
+        let given = polls.iter().filter(|(offset, at)| *offset <= number && *at >= t).map(|(_, at)| *at);
+        let asked = update["message_id"].as_i64().and_then(|id| asked.get(&id).copied());
+        (number, (given.max().unwrap_or(t), asked))
+    };
+    updates.map(by).collect()
 }
 
 /// Joins the beginning of each call with its end: the oldest open one with the same method and parameters. An answer that is there

@@ -623,7 +623,7 @@ impl Judge<'_> {
         };
         // It is another one that was told when a crash lies in between: the run was begun anew.
         let begun_again = |told: &u64| self.lost(self.sent(turn.at.1), *told).is_some();
-        if self.inputs.done(&turn.inputs).is_some_and(|told| !begun_again(&told)) {
+        if self.inputs.done(&turn.inputs, self.sent(turn.began)).is_some_and(|told| !begun_again(&told)) {
             return Err(format!("{text:?} is kept of the answer {whole:?}, which was told as a whole"));
         }
         let from = turn.began.min(turn.at.1);

@@ -248,8 +248,9 @@ impl<'a> Receiving<'a> {
                 Some(format!("`lastInboundAt` is {} ms after the start of the run, when nothing came", at / 1000))
             }
             _ => {
-                // What somebody wrote in this life, and a poll has brought since.
-                let polls = || self.lives[life].iter().filter(|h| h.status == 200 && h.ended + LAG <= from);
+                // What somebody wrote in this life, and a poll has brought since; it came when it was stored.
+                let stored = |h: &&Heard| h.ended + LAG + self.facts.slow_disk_between(h.ended, from) <= from;
+                let polls = || self.lives[life].iter().filter(|h| h.status == 200).filter(stored);
                 let calm = self.now(life, (from, to)).is_some();
                 let due = self.came.iter().filter(|t| **t > lived.from + LAG && polls().any(|h| h.ended >= **t + LAG));
                 let due = due.max().filter(|_| calm)?;

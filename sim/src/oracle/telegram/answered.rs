@@ -133,7 +133,7 @@ impl Judge<'_> {
             if self.has_reason(number) {
                 continue;
             }
-            if let Some(n) = notices.iter().position(|c| tells_of(c, u, facts)) {
+            if let Some(n) = notices.iter().position(|c| tells_of(c, u, chat, facts)) {
                 let notice = notices.remove(n);
                 together.extend(asked_with(u, notice.at.t, chat, facts));
                 continue;
@@ -150,7 +150,7 @@ impl Judge<'_> {
     /// Some line to the chat may be about it.
     fn is_told_of(&self, number: usize) -> bool {
         let u = &self.chat.updates[number];
-        self.chat.others.iter().any(|c| is_notice(c) && tells_of(c, u, self.facts))
+        self.chat.others.iter().any(|c| is_notice(c) && tells_of(c, u, self.chat, self.facts))
     }
 
     /// It may still come, or the message ended with its run, went into another, or was summed up.
@@ -272,7 +272,18 @@ fn is_taken(n: usize, chat: &Chat, facts: &Facts, expect: &Expect, due: u64) -> 
     };
     later.clone().any(stopped)
         || (expect.interrupts || mode("interrupt")) && later.clone().any(|v| !v.is_command())
+        || expect.interrupts && expect.shared_chats && owner_writes(u, facts, expect, due)
         || (expect.steers || mode("steer")) && is_steered(u, facts)
+}
+
+/// An owner has written elsewhere, which ends in the session that all share what others asked for (S23).
+fn owner_writes(u: &Update, facts: &Facts, expect: &Expect, due: u64) -> bool {
+    facts.history.iter().skip(u.at.i as usize + 1).take_while(|r| r.t_us <= due).any(|r| {
+        let What::Update { update, .. } = &r.what else { return false };
+        let from = update["from"].as_i64().or_else(|| update["chat"].as_i64());
+        let is_owner = from.is_some_and(|from| expect.owners.contains(&from));
+        is_owner && !update["text"].as_str().unwrap_or_default().starts_with('/')
+    })
 }
 
 /// It was put into a run together with what was there, and the process lived on long enough to end that run, or told its end.
@@ -329,14 +340,16 @@ fn is_summed_up(number: usize, chat: &Chat, facts: &Facts) -> bool {
     })
 }
 
-/// The chat was told that the answer to `u` may be missing: after the call that was left open, or, where none was seen,
-/// after a process end or a broken link that came between the message and the line.
-fn tells_of(notice: &Call, u: &Update, facts: &Facts) -> bool {
+/// The chat was told that the answer to `u` may be missing: after the call that was left open, its own or one that quotes nothing,
+/// or, where none was seen, after a process end or a broken link that came between the message and the line.
+fn tells_of(notice: &Call, u: &Update, chat: &Chat, facts: &Facts) -> bool {
     match u.sends.last() {
         Some(last) => is_open(last) && last.at.i < notice.at.i,
         None => {
             let (from, to) = (u.at.t, notice.at.t);
-            from < to && (facts.ended_between(from, to) || breaks_between(facts, from, to))
+            let left_open = |c: &&&Call| !is_notice(c) && is_open(c) && (u.at.i..notice.at.i).contains(&c.at.i);
+            let in_doubt = chat.others.iter().any(|c| left_open(&c));
+            from < to && (in_doubt || facts.ended_between(from, to) || breaks_between(facts, from, to))
         }
     }
 }

@@ -444,16 +444,18 @@ fn s23_a_run_is_ended_when_its_chat_is_told() {
     assert!(ended(None).contains("is ended by nobody who may"));
 }
 
-/// What somebody writes ends nothing before a poll has given it (swarm seeds 20673 and 20776).
+/// What somebody writes ends nothing before a poll has given it (swarm seeds 20673 and 20776), or
+/// before its queue has room, which it has when the model is asked about it (swarm seed 21384).
 #[test]
 fn s23_what_a_person_writes_counts_from_the_poll_that_gives_it() {
-    let ended = |offset: i64, polled: u64, at: u64| {
+    let ended = |offset: i64, polled: u64, at: u64, asked: Option<&str>| {
         let mut s = story();
         (s.expect.interrupts, s.expect.off) =
             (true, ["telegram_answered", "ticks", "presence", "pacing"].map(str::to_owned).into());
         operator(&mut s, "ui-1/1", &["operator.read", "operator.write"]);
         let update = s.records.len() as i64;
-        write(&mut s, 1, "person 1 1: hi");
+        let message = json!({ "chat": 1, "text": "person 1 1: hi", "message_id": 7 });
+        s.add(What::Update { update_id: update, update: message });
         write(&mut s, 2, "person 2 1: hi");
         let poll = |status| What::Telegram {
             method: "getUpdates".into(),
@@ -463,12 +465,17 @@ fn s23_what_a_person_writes_counts_from_the_poll_that_gives_it() {
         s.at(polled).add(poll(None)).add(poll(Some(200)));
         s.agent("ui-1/1", (1, 1), "r", "lifecycle", json!({ "phase": "start" }));
         s.at(at).agent("ui-1/1", (2, 2), "r", "lifecycle", json!({ "phase": "end", "aborted": true }));
+        if let Some(text) = asked {
+            s.at(at + 10).add(What::asked(1, text, "{}"));
+        }
         s.verdict("rights")
     };
-    assert_eq!(ended(0, 9000, 9500), "");
+    assert_eq!(ended(0, 9000, 9500, None), "");
     let words = "is ended by nobody who may";
-    assert!(ended(0, 9000, 15_000).contains(words), "that was long ago");
-    assert!(ended(1, 9000, 9500).contains(words), "it was given before");
+    assert!(ended(0, 9000, 15_000, None).contains(words), "that was long ago");
+    assert!(ended(1, 9000, 9500, None).contains(words), "it was given before");
+    assert_eq!(ended(0, 9000, 15_000, Some("person 1 1: hi\n[message_id: 7]")), "");
+    assert!(ended(0, 9000, 15_000, Some("person 2 1: hi\n[message_id: 8]")).contains(words));
 }
 
 /// A client that is slow is shown the end of a run long after what was the cause of it.
@@ -522,6 +529,22 @@ fn s23_only_its_deadline_ends_a_run_without_anybody() {
     ended(true, 20_000, 20_000, Some("rpc")).breaks("rights", words);
     ended(true, 15_500, 15_500, Some("timeout")).breaks("rights", words);
     ended(true, 40_000, 40_000, Some("timeout")).breaks("rights", words);
+    // A disk that failed kept the end from being stored (swarm seed 23165).
+    let held = |off: u64| {
+        let mut s = ended(true, 26_000, 26_000, Some("timeout"));
+        for (id, on) in [(1, true), (1, false)] {
+            let i = if on { 0 } else { s.records.iter().position(|r| r.t_us >= off * 1000).unwrap_or(s.records.len()) };
+            let what = What::Fault { id, on, fault: json!({ "kind": "disk", "disk": "eio" }) };
+            let t_us = if on { 0 } else { off * 1000 };
+            s.records.insert(i, crate::history::Record { i: 0, t_us, host: "test".into(), what });
+        }
+        for (i, r) in (0..).zip(&mut s.records) {
+            r.i = i;
+        }
+        s.verdict("rights")
+    };
+    assert_eq!(held(24_000), "");
+    assert!(held(9000).contains(words));
     // What the end says counts only where the start was not seen.
     ended(true, 1000, 20_000, None).breaks("rights", words);
     ended(false, 1000, 20_000, None).holds();

@@ -604,9 +604,62 @@ fn the_request_of_an_ended_run_comes_a_moment_later() {
     assert!(comes(6, &[user("two")]).contains("the model is given another transcript"));
 }
 
+/// Where a clock made its key forgotten a run has an earlier one of its name: that this one was told as a whole says nothing of
+/// it (swarm seed 22143).
+#[test]
+fn f23_an_earlier_run_of_the_name_tells_nothing_of_this_one() {
+    let cut = |told: u64| {
+        let mut s = Story::new();
+        s.hello("ui-1/1", 2, &["ui-1"]);
+        send(&mut s, "r1", "main", "one");
+        for at in [500, 1000, 1500] {
+            s.at(at);
+            if at == told {
+                ends(&mut s, 1, "r1", "w1 w2");
+            }
+            if at == 1000 {
+                given(&mut s, 1, &[user("one")], json!({ "kind": "words", "n": 9, "ms": 100, "cut": true }));
+            }
+        }
+        s.at(30_000);
+        send(&mut s, "r2", "main", "two");
+        given(&mut s, 2, &[user("one"), user("two")], say("x"));
+        s.verdict("transcript")
+    };
+    assert_eq!(cut(500), "");
+    assert!(cut(1500).contains("which was told as a whole"), "{}", cut(1500));
+}
+
 /// A message of a person in the main session.
 fn writes(s: &mut Story, id: i64, words: &str) {
     s.add(What::Update { update_id: id, update: json!({ "chat": 1, "text": words, "message_id": id }) });
+}
+
+/// What a person writes ends a run when a poll has given it, however long ago that was written (swarm seed 22752).
+#[test]
+fn a_message_ends_a_run_when_it_has_come() {
+    let ended = |polled: u64| {
+        let mut s = Story::new();
+        (s.expect.dm_scope, s.expect.interrupts) = ("main".into(), true);
+        writes(&mut s, 7, "one");
+        writes(&mut s, 8, "two");
+        let poll = |status| What::Telegram { method: "getUpdates".into(), params: json!({ "offset": 8 }), status };
+        let one = user("[Telegram] one\n[message_id: 7]");
+        for at in [2000, 9000, 9100] {
+            s.at(at);
+            if at == polled {
+                s.add(poll(None)).add(poll(Some(200)));
+            }
+            if at == 9000 {
+                given(&mut s, 1, std::slice::from_ref(&one), say("echo: one"));
+            }
+        }
+        s.at(60_000);
+        given(&mut s, 2, &[one.clone(), user("[Telegram] two\n[message_id: 8]")], say("x"));
+        s.verdict("transcript")
+    };
+    assert_eq!(ended(9100), "");
+    assert!(ended(2000).contains("\"\" is kept of the answer \"echo: one\""), "{}", ended(2000));
 }
 
 /// A run may be about a summary alone: its lines say in which session that was said (swarm seed 20447).

@@ -37,6 +37,8 @@ pub struct Input {
     pub at: Mark,
     /// When a client said it, again and again under its keys.
     sent: Vec<u64>,
+    /// By when the gateway has been given it ([`telegram::came`]).
+    by: u64,
     /// Its keys, which name its runs.
     pub keys: BTreeSet<String>,
     /// Id of a message at the Bot API.
@@ -113,7 +115,7 @@ pub struct Inputs<'a> {
     /// When a run is known to have ended and to be stored, by its id.
     pub ended: BTreeMap<String, u64>,
     /// When runs are known to have ended with a whole answer.
-    done: BTreeMap<String, u64>,
+    done: BTreeMap<String, Vec<u64>>,
     /// What a run had said when it was ended, as far as anybody had been told, and when that was told.
     aborted: BTreeMap<String, (u64, String)>,
     /// Sessions that were given the model that the gateway has built in.
@@ -155,8 +157,7 @@ impl<'a> Inputs<'a> {
                     this.end(e.run, e.at.t);
                 }
                 if state == Some("final") {
-                    let known = this.done.entry(e.run.to_owned()).or_insert(e.at.t);
-                    *known = e.at.t.min(*known);
+                    this.done.entry(e.run.to_owned()).or_default().push(e.at.t);
                 }
                 if state == Some("delta") {
                     said.insert(e.run, text_of(&e.payload["message"]));
@@ -283,7 +284,7 @@ impl<'a> Inputs<'a> {
         let n = known.unwrap_or_else(|| {
             list.push(self.all.len());
             let (sent, keys) = (vec![], BTreeSet::new());
-            self.all.push(Input { session, at: r.at, sent, keys, message: None, timeout_ms: None });
+            self.all.push(Input { session, at: r.at, sent, by: r.at.t, keys, message: None, timeout_ms: None });
             self.all.len() - 1
         });
         let input = &mut self.all[n];
@@ -333,7 +334,7 @@ impl<'a> Inputs<'a> {
         let n = known.unwrap_or_else(|| {
             list.push(self.all.len());
             let (sent, keys) = (vec![], BTreeSet::new());
-            self.all.push(Input { session: Some(session), at, sent, keys, message: None, timeout_ms: None });
+            self.all.push(Input { session: Some(session), at, sent, by: at.t, keys, message: None, timeout_ms: None });
             self.all.len() - 1
         });
         self.all[n].keys.insert(format!("tool {}", at.i));
@@ -342,9 +343,10 @@ impl<'a> Inputs<'a> {
     fn updates(&mut self, conns: &[Conn], facts: &Facts, expect: &Expect) {
         let main = conns.iter().find_map(|c| Some(c.hello.as_ref()?.session("main")));
         let main = main.unwrap_or_else(|| "agent:main:main".to_owned());
+        let came = telegram::came(&telegram::calls(facts), facts);
         for r in facts.history {
             match &r.what {
-                What::Update { update, .. } => {
+                What::Update { update_id, update } => {
                     if update["chat"].as_i64().is_none() {
                         continue;
                     }
@@ -366,6 +368,7 @@ impl<'a> Inputs<'a> {
                             session: Some(session),
                             at: Mark::of(r),
                             sent: vec![],
+                            by: came.get(update_id).map_or(r.t_us, |(given, _)| *given),
                             keys: BTreeSet::new(),
                             message: Some(message),
                             timeout_ms: None,
@@ -462,12 +465,13 @@ impl<'a> Inputs<'a> {
         })
     }
 
-    /// When the caller was told that its run had ended with a whole answer.
-    pub fn done(&self, inputs: &[usize]) -> Option<u64> {
+    /// When it was told first that the run which began then had ended with a whole answer: an earlier one of the same name is
+    /// another.
+    pub fn done(&self, inputs: &[usize], since: u64) -> Option<u64> {
         let [n] = inputs else { return None };
         let mut keys = self.all[*n].keys.iter();
         let (Some(key), None) = (keys.next(), keys.next()) else { return None };
-        self.done.get(key).copied()
+        self.done.get(key)?.iter().copied().filter(|told| *told >= since).min()
     }
 
     /// A client has said one of these again in this time.
@@ -496,7 +500,7 @@ impl<'a> Inputs<'a> {
     /// Something else than these was said to this session in this time, for the first time or again: the first may not have come
     /// through.
     pub fn said_between(&self, session: &str, but: &[usize], from: u64, to: u64) -> bool {
-        let says = |i: &Input| i.sent.iter().chain([&i.at.t]).any(|t| (from..=to).contains(t));
+        let says = |i: &Input| i.at.t <= to && i.by >= from || i.sent.iter().any(|t| (from..=to).contains(t));
         let others = self.all.iter().enumerate().filter(|(n, _)| !but.contains(n));
         others.into_iter().any(|(_, i)| i.session.as_deref() == Some(session) && says(i))
     }
