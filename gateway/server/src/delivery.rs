@@ -30,7 +30,7 @@ use std::{
 
 use openclaw_channels::{Attachment, Delivered, Media};
 use openclaw_platform::{
-    Clock, ClockExt as _, Entropy, EntropyExt as _, Mono, Platform, Probe, Spawner, SpawnerExt as _, Storage,
+    Clock, ClockExt as _, Entropy, EntropyExt as _, Moment, Mono, Platform, Probe, Spawner, SpawnerExt as _, Storage,
     sync::LockExt as _,
 };
 use redb::WriteTransaction;
@@ -287,7 +287,10 @@ impl Delivery {
     fn entry(&self, outbound: &OutboundMessage) -> Entry {
         let now = self.clock.moment();
         let life = Duration::from_millis(outbound.expires_at.saturating_sub(outbound.created_at));
-        let left = now.until(outbound.expires_at).min(life);
+        let left = match outbound.composed {
+            Some(composed) => life.saturating_sub(now.mono.saturating_duration_since(composed)),
+            None => now.until(outbound.expires_at).min(life),
+        };
         let wait = outbound.next_attempt_at.map_or(Duration::ZERO, |at| now.until(at)).min(worker::MAX_DELAY);
         let has_files = !outbound.media.is_empty();
         Entry { id: outbound.id.clone(), due: now.mono + wait, expires: now.mono + left, has_files }
@@ -306,7 +309,7 @@ impl Delivery {
         let effect = Effect::Send(Some(&route));
         rights::require(&self.settings.get(), by, effect)?;
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let now = self.clock.wall();
+        let Moment { wall: now, mono } = self.clock.moment();
         Ok(OutboundMessage {
             id: format!("{number:010}-{}", self.entropy.hex(4)),
             channel: route.channel,
@@ -317,6 +320,7 @@ impl Delivery {
             reply_to,
             created_at: now,
             expires_at: now.saturating_add(self.ttl().as_millis() as u64),
+            composed: Some(mono),
             state: State::Queued,
             plan: None,
             attempts: 0,
