@@ -561,8 +561,15 @@ impl Judge<'_> {
                 }
             }
         }
-        let read = read?;
+        let mut read = read?;
         let end = parts.len();
+        // What a request ends with is asked about now: where the session has begun anew it is no turn of before, though the same
+        // was said then and cut short.
+        let is_asked = seen == Seen::Request && start.anew && read.used != Used::No && read.tail == end;
+        let again = |turn: &Turn| self.inputs.said_again(&turn.inputs, turn.at.1, until);
+        if is_asked && session.turn.as_ref().is_some_and(again) {
+            read = walk(key, parts, from, None, &start.free, crashed, &self.inputs)?;
+        }
         if let Some(turn) = &session.turn {
             match &read.used {
                 Used::No if start.anew || start.late || turn.either => {}

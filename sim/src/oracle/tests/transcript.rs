@@ -711,3 +711,29 @@ fn f23_what_is_said_again_after_a_jump_is_another_turn() {
     assert!(again(true, false).contains("the model is given another transcript"));
     assert!(again(false, true).contains("the model is given another transcript"));
 }
+
+/// The same for what a stop cut short before: it is under way again, and not stored yet (swarm seed 25957).
+#[test]
+fn f23_what_is_said_again_after_a_jump_is_under_way() {
+    let looks = |ended: bool| {
+        let mut s = two_turns();
+        given(&mut s, 2, &whole(), json!({ "kind": "words", "n": 9, "ms": 100 }));
+        s.at(1000).process("stop");
+        s.chat("ui-1/1", (2, 1), "r2", "aborted", json!({ "stopReason": "rpc" }));
+        s.add(What::Note { text: "1 runs were cut off".into() }).process("stopped");
+        s.closed("ui-1/1", Some(1012), "service stop");
+        s.fault(1, true, json!({ "kind": "clock_jump", "by_ms": 86_400_000 }));
+        s.at(2000).process("start").process("listening").hello("ui-1/1", 2, &["ui-1"]);
+        send(&mut s, "r2", "main", "two");
+        given(&mut s, 3, &[user("two")], json!({ "kind": "words", "n": 9, "ms": 100 }));
+        s.at(2100);
+        if ended {
+            ends(&mut s, 1, "r2", "w1 w2 w3 w4 w5 w6 w7 w8 w9");
+        }
+        s.at(2200);
+        history(&mut s, "h", 200, &[]);
+        s.verdict("transcript")
+    };
+    assert_eq!(looks(false), "");
+    assert!(looks(true).contains("the last turn (\"two\") is missing"), "{}", looks(true));
+}
