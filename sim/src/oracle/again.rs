@@ -54,6 +54,9 @@ struct Accepted {
     stamp: Option<u64>,
 }
 
+/// Runs that were taken up, and the records of their first beginnings.
+type Begun<'a> = BTreeMap<&'a str, (&'a Accepted, u64)>;
+
 /// Runs of one session that a process accepted one after the other, and that the next one takes up, begin in that order. What
 /// was accepted anew because its key was forgotten is another run of the same name.
 fn in_order(conns: &[Conn], out: &mut Findings) {
@@ -76,7 +79,7 @@ fn in_order(conns: &[Conn], out: &mut Findings) {
         list.iter().filter(|a| a.life < life).max_by_key(|a| a.told)
     };
     // By life and session: runs with the records of their first beginnings.
-    let mut begun: BTreeMap<(usize, &str), BTreeMap<&str, (&Accepted, u64)>> = BTreeMap::new();
+    let mut begun: BTreeMap<(usize, &str), Begun> = BTreeMap::new();
     for c in conns {
         for e in c.events.iter().filter(|e| e.turn == Turn::Start) {
             if let Some(run) = taken_up(e.run, c.life) {

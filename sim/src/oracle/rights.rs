@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{
     Expect,
     conn::{Conn, Event, Turn},
-    facts::{Facts, Fault, Mark},
+    facts::{Facts, Fault, Mark, TAIL},
     findings::Findings,
     sheet::Need,
     telegram,
@@ -415,9 +415,16 @@ fn ends(
         let at = ended.get(&(e.run, c.life)).copied().unwrap_or(e.at.t);
         // One that waited, or whose end a slow disk held up, was ended when its chat was told so.
         let cut = cuts.get(&(e.run, c.life)).map_or(at, |cut| at.min(*cut));
+        // ... and where all lines stood still then, it was shown later than it was.
+        let is_late = |start: u64| {
+            let holds = |f: &Fault| !matches!(f.target, "telegram" | "model") && f.is_slow();
+            facts.faults.iter().any(|f| holds(f) && f.from <= start && f.to.saturating_add(TAIL) >= start)
+        };
+        let by_its_end = || lasted(told("startedAt"), told("endedAt"), at, facts);
         let ran = match start {
-            Some(start) => vec![at.saturating_sub(*start)],
-            None => lasted(told("startedAt"), told("endedAt"), at, facts),
+            Some(start) if !is_late(*start) => vec![at.saturating_sub(*start)],
+            Some(start) => by_its_end().into_iter().chain([at.saturating_sub(*start)]).collect(),
+            None => by_its_end(),
         };
         // At its deadline, neither before nor long after; chat says in these words that it was that.
         let deadline = expect.run_deadline_ms * 1000;

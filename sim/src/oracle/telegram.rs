@@ -120,7 +120,8 @@ pub fn came(calls: &[Call], facts: &Facts) -> BTreeMap<i64, (u64, Option<u64>)> 
 }
 
 /// Joins the beginning of each call with its end: the oldest open one with the same method and parameters. An answer that is there
-/// at once is for the call right before it: an older one may be what a dead process has left at a slow service.
+/// at once is for the call right before it: an older one may be what a dead process has left at the service. (A conflict is told to
+/// the older one.)
 pub fn calls<'a>(facts: &Facts<'a>) -> Vec<Call<'a>> {
     let mut calls: Vec<Call> = Vec::new();
     let mut open: BTreeMap<(&str, String), Vec<usize>> = BTreeMap::new();
@@ -143,7 +144,7 @@ pub fn calls<'a>(facts: &Facts<'a>) -> Vec<Call<'a>> {
                 calls.push(Call { at, method, params, end: Some((at, *status)), before });
             }
             Some(status) => {
-                let is_next = |n: &usize| calls[*n].at.i + 1 == r.i && *status == 200;
+                let is_next = |n: &usize| calls[*n].at.i + 1 == r.i && *status != 409;
                 let at_once = waiting.iter().rposition(is_next);
                 calls[waiting.remove(at_once.unwrap_or(0))].end = Some((at, *status));
             }

@@ -171,23 +171,25 @@ fn f07_a_refusal_is_final_and_a_failure_is_not() {
     assert!(tried(&row(5)).contains("after failure 5, of 100 at most"));
 }
 
-/// What a dead process has left at a slow service ends by itself: an answer that is there at once is for the call before it (swarm
-/// seed 21602).
+/// What a dead process has left at the service ends by itself: an answer that is there at once is for the call before it, but for a
+/// conflict, which is told to the older one (swarm seeds 21602 and 31123).
 #[test]
 fn an_answer_is_joined_with_its_own_call() {
     use crate::oracle::{facts::Facts, telegram};
     let poll = |status| What::Telegram { method: "getUpdates".into(), params: json!({ "offset": 1 }), status };
-    let ends = |at_once: bool| {
+    let ends = |at_once: bool, first: u16| {
         let mut s = Story::new();
         s.add(poll(None)).at(100).process("power_loss").at(2000).process("start").process("listening");
         s.add(poll(None));
         if !at_once {
             s.at(5000).note();
         }
-        s.add(poll(Some(200))).at(6500).add(poll(Some(409)));
+        s.add(poll(Some(first))).at(6500).add(poll(Some(502)));
         let facts = Facts::of(&s.records, &s.expect);
         telegram::calls(&facts).iter().map(telegram::Call::status).collect::<Vec<_>>()
     };
-    assert_eq!(ends(true), [409, 200]);
-    assert_eq!(ends(false), [200, 409]);
+    assert_eq!(ends(true, 200), [502, 200]);
+    assert_eq!(ends(true, 500), [502, 500]);
+    assert_eq!(ends(true, 409), [409, 502]);
+    assert_eq!(ends(false, 200), [200, 502]);
 }

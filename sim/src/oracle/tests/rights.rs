@@ -209,7 +209,9 @@ fn s32_an_end_that_nobody_could_be_told() {
         (s.expect.shared_chats, s.expect.interrupts) = (true, true);
         write(&mut s, 2, "person 2 1: hi");
         write(&mut s, 1, "person 1 1: hi");
-        steps.iter().for_each(|step| step(&mut s));
+        for step in steps {
+            step(&mut s);
+        }
         model(&mut s, &[], texts, &[]);
         s
     };
@@ -549,6 +551,35 @@ fn s23_only_its_deadline_ends_a_run_without_anybody() {
     ended(true, 1000, 20_000, None).breaks("rights", words);
     ended(false, 1000, 20_000, None).holds();
     ended(false, 1000, 10_000, None).breaks("rights", words);
+}
+
+/// A start that stalled lines show late is dated by the end of its run (swarm seed 31453).
+#[test]
+fn s23_a_start_that_was_shown_late_is_no_later_start() {
+    let ended = |stalled: bool, lasted: u64| {
+        let mut s = story();
+        s.expect.run_deadline_ms = 20_000;
+        s.expect.off = ["telegram_answered", "ticks"].map(str::to_owned).into();
+        operator(&mut s, "ui-1/1", &["operator.read", "operator.write"]);
+        let stall = json!({ "kind": "stall", "target": "clients" });
+        if stalled {
+            s.fault(1, true, stall.clone());
+        }
+        s.at(4000);
+        if stalled {
+            s.fault(1, false, stall);
+        }
+        s.agent("ui-1/1", (1, 1), "r", "lifecycle", json!({ "phase": "start" }));
+        write(&mut s, 2, "/stop");
+        s.at(20_000).chat("ui-1/1", (2, 2), "r", "aborted", json!({ "stopReason": "timeout" }));
+        let end = json!({ "phase": "end", "aborted": true, "startedAt": 1000, "endedAt": 1000 + lasted });
+        s.agent("ui-1/1", (3, 2), "r", "lifecycle", end);
+        s.verdict("rights")
+    };
+    assert_eq!(ended(true, 20_000), "");
+    let words = "run r in agent:main:main is ended by nobody who may";
+    assert!(ended(false, 20_000).contains(words));
+    assert!(ended(true, 10_000).contains(words));
 }
 
 /// The times in an end are the wall clock's: what that jumped while the run lasted is no time of the run.

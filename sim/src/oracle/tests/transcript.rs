@@ -683,7 +683,7 @@ fn a_summary_alone_is_of_the_session_of_its_lines() {
     };
     assert_eq!(then(&[user(&summary), assistant("both"), next.clone()]), "");
     assert!(then(&[user(&summary), assistant("other"), next.clone()]).contains("was answered to nothing in it"));
-    assert!(then(&[next.clone()]).contains("the last turn"));
+    assert!(then(std::slice::from_ref(&next)).contains("the last turn"));
 }
 
 /// A clock that jumps begins a session anew and makes keys forgotten: the same may be said again in it (swarm seed 20192).
