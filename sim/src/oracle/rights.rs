@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{
     Expect,
     conn::{Conn, Event, Turn},
-    facts::{Facts, Fault, Mark, TAIL},
+    facts::{Facts, Fault, Mark},
     findings::Findings,
     sheet::Need,
     telegram,
@@ -51,7 +51,9 @@ pub fn check(conns: &[Conn], said: &BTreeMap<&str, Said>, facts: &Facts, expect:
     let deeds = deeds(conns, facts, expect);
     let is_cut = |e: &Event| e.name == "chat" && e.payload["state"] == "aborted";
     let turns = |turn| move |e: &Event| e.turn == turn;
-    let shown = [firsts(conns, turns(Turn::Start)), firsts(conns, turns(Turn::End)), firsts(conns, is_cut)];
+    let starts = firsts(conns, turns(Turn::Start));
+    let late = lates(conns, &starts, facts);
+    let shown = Shown { starts, late, ended: firsts(conns, turns(Turn::End)), cuts: firsts(conns, is_cut) };
     for c in conns {
         transcripts(c, said, expect, out);
         node(c, conns, expect, out);
@@ -362,6 +364,29 @@ fn deeds<'c>(conns: &'c [Conn<'_>], facts: &Facts<'c>, expect: &'c Expect) -> Ve
 /// By the id of a run and the life of the gateway.
 type Moments<'a> = BTreeMap<(&'a str, usize), u64>;
 
+/// What was shown of runs, and when first.
+struct Shown<'a> {
+    starts: Moments<'a>,
+    /// Starts that came to a slow client first.
+    late: BTreeSet<(&'a str, usize)>,
+    ended: Moments<'a>,
+    cuts: Moments<'a>,
+}
+
+/// Runs whose start was first shown to somebody whose line, or who himself, had stood still.
+fn lates<'a>(conns: &[Conn<'a>], starts: &Moments<'a>, facts: &Facts) -> BTreeSet<(&'a str, usize)> {
+    let mut late = BTreeSet::new();
+    for c in conns {
+        for e in c.events.iter().filter(|e| e.turn == Turn::Start) {
+            let is_first = starts.get(&(e.run, c.life)) == Some(&e.at.t);
+            if is_first && c.is_disturbed(facts, e.at.t, e.at.t) {
+                late.insert((e.run, c.life));
+            }
+        }
+    }
+    late
+}
+
 /// When runs began, ended or were cut short, as whoever was shown it first was: others may be slow.
 fn firsts<'a>(conns: &[Conn<'a>], is_it: impl Fn(&Event) -> bool) -> Moments<'a> {
     let mut all = Moments::new();
@@ -395,7 +420,7 @@ fn lasted(start: u64, end: u64, at: u64, facts: &Facts) -> Vec<u64> {
 fn ends(
     c: &Conn,
     deeds: &[Deed],
-    [starts, ended, cuts]: &[Moments; 3],
+    Shown { starts, late, ended, cuts }: &Shown,
     facts: &Facts,
     expect: &Expect,
     out: &mut Findings,
@@ -415,14 +440,11 @@ fn ends(
         let at = ended.get(&(e.run, c.life)).copied().unwrap_or(e.at.t);
         // One that waited, or whose end a slow disk held up, was ended when its chat was told so.
         let cut = cuts.get(&(e.run, c.life)).map_or(at, |cut| at.min(*cut));
-        // ... and where all lines stood still then, it was shown later than it was.
-        let is_late = |start: u64| {
-            let holds = |f: &Fault| !matches!(f.target, "telegram" | "model") && f.is_slow();
-            facts.faults.iter().any(|f| holds(f) && f.from <= start && f.to.saturating_add(TAIL) >= start)
-        };
+        // ... and so where who was shown it first was slow.
+        let is_late = late.contains(&(e.run, c.life));
         let by_its_end = || lasted(told("startedAt"), told("endedAt"), at, facts);
         let ran = match start {
-            Some(start) if !is_late(*start) => vec![at.saturating_sub(*start)],
+            Some(start) if !is_late => vec![at.saturating_sub(*start)],
             Some(start) => by_its_end().into_iter().chain([at.saturating_sub(*start)]).collect(),
             None => by_its_end(),
         };
