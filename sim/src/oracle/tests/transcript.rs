@@ -635,6 +635,35 @@ fn writes(s: &mut Story, id: i64, words: &str) {
     s.add(What::Update { update_id: id, update: json!({ "chat": 1, "text": words, "message_id": id }) });
 }
 
+/// What a stop cut off is left in the inbox, and begun anew together with what came since (swarm seed 33741).
+#[test]
+fn what_a_stop_left_is_begun_anew_with_what_came_since() {
+    let shown = |counted: bool, last: &[Part]| {
+        let mut s = Story::new();
+        (s.expect.dm_scope, s.expect.owners) = ("main".into(), vec![1]);
+        let said = |id: i64| user(&format!("[Telegram] w{id}\n[message_id: {id}]"));
+        writes(&mut s, 7, "w7");
+        given(&mut s, 1, &[said(7)], json!({ "kind": "words", "n": 3, "ms": 50, "hang": true }));
+        for (id, at) in [(8, 1000), (9, 3000)] {
+            writes(&mut s, id, &format!("w{id}"));
+            s.at(at).process("stop");
+            if counted {
+                s.add(What::Note { text: "1 runs were cut off".into() });
+            }
+            s.process("stopped").at(at + 1000).process("start").process("listening");
+            if id == 8 {
+                given(&mut s, 2, &[said(7), said(8)], json!({ "kind": "words", "n": 3, "ms": 50, "hang": true }));
+            }
+        }
+        given(&mut s, 3, last, say("x"));
+        s.verdict("transcript")
+    };
+    let summary = user("[2 earlier messages were too many to be kept in full:\n- w7\n- w8]");
+    let nine = user("[Telegram] w9\n[message_id: 9]");
+    assert_eq!(shown(true, &[summary.clone(), nine.clone()]), "");
+    assert_ne!(shown(false, &[summary, nine]), "");
+}
+
 /// What a person writes ends a run when a poll has given it, however long ago that was written (swarm seed 22752).
 #[test]
 fn a_message_ends_a_run_when_it_has_come() {

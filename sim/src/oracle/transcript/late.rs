@@ -29,7 +29,13 @@ impl Judge<'_> {
         let end = self.lost(self.sent(turn.began), at)?;
         let is_told = self.inputs.ended_between(&turn.inputs, self.sent(turn.at.1), end);
         let said = |p: &Part| matches!(p, Part::User(_) | Part::Image(_));
-        let same = |own: &[Part]| !own.is_empty() && words(own).eq(words(&turn.own));
+        // What a stop left in the inbox is begun anew together with what has come since.
+        let is_left = self.facts.lives.iter().any(|l| l.to == end && l.cut_off && !l.crashed)
+            && turn.inputs.iter().all(|n| self.inputs.all[*n].message.is_some());
+        let same = |own: &[Part]| {
+            let (now, then): (Vec<&Part>, Vec<&Part>) = (words(own).collect(), words(&turn.own).collect());
+            !own.is_empty() && (now == then || is_left && now.starts_with(&then))
+        };
         let ended = |p: &Part| {
             let Part::User(text) = p else { return false };
             matches!(self.inputs.what(text, key), Said::Here(all) if all.iter().all(|n| {
