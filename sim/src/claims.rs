@@ -60,6 +60,7 @@ pub const SOMETIMES: &[&str] = &[
     "connections.share_used_up",
     "connections.stranger_made_room",
     "connections.too_many",
+    "delivery.abandoned_at_the_service",
     "delivery.drop_refused_on_its_way",
     "delivery.expired",
     "delivery.gave_up",

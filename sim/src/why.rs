@@ -2,9 +2,11 @@
 //! seeds, and the share of these runs that violate the same oracle is taken for one moment after the other: where the
 //! share rises, what led to the violation happened.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
-use crate::plan::Plan;
+use crate::plan::{Action, Deed, Plan};
 
 /// Moments that are looked at first.
 const MOMENTS: usize = 10;
@@ -34,13 +36,15 @@ pub struct Why {
 }
 
 /// What of `plan` begins before `at_ms`, and of `other` what begins then or later. Configuration, network, clients and seed
-/// are those of `plan`.
+/// are those of `plan`. A key that a client has used by then names no other request of it after.
 pub fn spliced(plan: &Plan, other: &Plan, at_ms: u64) -> Plan {
     let mut out = plan.clone();
     for client in &mut out.clients {
         client.actions.retain(|a| a.at_ms < at_ms);
         if let Some(same) = other.clients.iter().find(|c| c.name == client.name) {
-            client.actions.extend(same.actions.iter().filter(|a| a.at_ms >= at_ms).cloned());
+            let used: BTreeSet<String> = client.actions.iter().filter_map(key).map(str::to_owned).collect();
+            let is_new = |a: &&Action| key(a).is_none_or(|key| !used.contains(key));
+            client.actions.extend(same.actions.iter().filter(|a| a.at_ms >= at_ms).filter(is_new).cloned());
         }
     }
     if let (Some(telegram), Some(same)) = (&mut out.telegram, &other.telegram) {
@@ -52,6 +56,14 @@ pub fn spliced(plan: &Plan, other: &Plan, at_ms: u64) -> Plan {
     let later = other.faults.iter().filter(|f| f.at_ms >= at_ms).cloned();
     out.faults.extend((next..).zip(later).map(|(id, fault)| crate::plan::PlannedFault { id, ..fault }));
     out
+}
+
+/// The key of a request.
+fn key(action: &Action) -> Option<&str> {
+    match &action.deed {
+        Deed::Call { params, .. } => params["idempotencyKey"].as_str(),
+        _ => None,
+    }
 }
 
 /// Looks for the moment. `violated_ms` is when the violation shows; `others` are plans of the same scenario and other seeds;
@@ -137,12 +149,15 @@ mod tests {
         assert_ne!(a.faults, b.faults);
         let both = spliced(&a, &b, 10_000);
         let times = |p: &Plan| p.clients[0].actions.iter().map(|a| a.at_ms).collect::<Vec<_>>();
-        let expected: Vec<u64> = times(&a)
-            .into_iter()
-            .filter(|t| *t < 10_000)
-            .chain(times(&b).into_iter().filter(|t| *t >= 10_000))
-            .collect();
-        assert_eq!(times(&both), expected);
+        let (before, after): (Vec<u64>, Vec<u64>) = times(&both).into_iter().partition(|t| *t < 10_000);
+        assert_eq!(before, times(&a).into_iter().filter(|t| *t < 10_000).collect::<Vec<_>>());
+        assert!(!after.is_empty() && after.iter().all(|t| times(&b).contains(t)));
+        // One key, one request.
+        let actions = &both.clients[0].actions;
+        for (one, two) in actions.iter().flat_map(|one| actions.iter().map(move |two| (one, two))) {
+            let same = key(one).is_some() && key(one) == key(two);
+            assert!(!same || one.deed == two.deed, "{one:?} and {two:?}");
+        }
         assert_eq!((both.seed, spliced(&a, &b, 0).faults.len()), (1, b.faults.len()));
         assert_eq!(spliced(&a, &b, 1_000_000), a);
     }

@@ -30,7 +30,7 @@ use std::{
 
 use openclaw_channels::{Attachment, Delivered, Media};
 use openclaw_platform::{
-    Clock, ClockExt as _, Entropy, EntropyExt as _, Mono, Platform, Probe, Spawner, SpawnerExt as _, Storage,
+    Clock, ClockExt as _, Entropy, EntropyExt as _, Moment, Mono, Platform, Probe, Spawner, SpawnerExt as _, Storage,
     sync::LockExt as _,
 };
 use redb::WriteTransaction;
@@ -90,6 +90,8 @@ pub struct Delivery {
     /// Rings when a queue falls asleep or ends.
     quiet: Notify,
     stop: CancellationToken,
+    /// From now on no answer of a service is waited for.
+    abandon: CancellationToken,
 }
 
 /// What is in memory.
@@ -163,6 +165,7 @@ impl Delivery {
             ledger: Mutex::new(Ledger { dead, ..Ledger::default() }),
             quiet: Notify::new(),
             stop: CancellationToken::new(),
+            abandon: CancellationToken::new(),
         })
     }
 
@@ -275,10 +278,19 @@ impl Delivery {
         self.stop.cancel();
     }
 
+    /// Gives up parts that are at a service and have no answer yet: a service that takes its time does not hold up the end of
+    /// the process (F21). They are marked as under way, so the next start knows that they may have arrived (D49).
+    pub fn abandon(&self) {
+        self.abandon.cancel();
+    }
+
     fn entry(&self, outbound: &OutboundMessage) -> Entry {
         let now = self.clock.moment();
         let life = Duration::from_millis(outbound.expires_at.saturating_sub(outbound.created_at));
-        let left = now.until(outbound.expires_at).min(life);
+        let left = match outbound.composed {
+            Some(composed) => life.saturating_sub(now.mono.saturating_duration_since(composed)),
+            None => now.until(outbound.expires_at).min(life),
+        };
         let wait = outbound.next_attempt_at.map_or(Duration::ZERO, |at| now.until(at)).min(worker::MAX_DELAY);
         let has_files = !outbound.media.is_empty();
         Entry { id: outbound.id.clone(), due: now.mono + wait, expires: now.mono + left, has_files }
@@ -297,7 +309,7 @@ impl Delivery {
         let effect = Effect::Send(Some(&route));
         rights::require(&self.settings.get(), by, effect)?;
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let now = self.clock.wall();
+        let Moment { wall: now, mono } = self.clock.moment();
         Ok(OutboundMessage {
             id: format!("{number:010}-{}", self.entropy.hex(4)),
             channel: route.channel,
@@ -308,6 +320,7 @@ impl Delivery {
             reply_to,
             created_at: now,
             expires_at: now.saturating_add(self.ttl().as_millis() as u64),
+            composed: Some(mono),
             state: State::Queued,
             plan: None,
             attempts: 0,

@@ -526,6 +526,7 @@ async fn drain(gateway: &Arc<Gateway>, limit: Duration, control: &mut mpsc::Rece
         gateway.delivery.settled().await;
     };
     let _ = tokio::time::timeout(LAST_WORK, last).await;
+    gateway.delivery.abandon();
     cut_off
 }
 

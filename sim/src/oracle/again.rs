@@ -43,34 +43,57 @@ fn waits(conns: &[Conn], facts: &Facts, out: &mut Findings) {
     }
 }
 
-/// Runs of one session that a process accepted one after the other, and that the next one takes up, begin in that order.
+/// A run as it was accepted: an answer that repeats this has the same time of acceptance.
+struct Accepted {
+    /// The first record that told it, and of the request for it.
+    told: u64,
+    asked: u64,
+    life: usize,
+    session: String,
+    /// `acceptedAt`.
+    stamp: Option<u64>,
+}
+
+/// Runs that were taken up, and the records of their first beginnings.
+type Begun<'a> = BTreeMap<&'a str, (&'a Accepted, u64)>;
+
+/// Runs of one session that a process accepted one after the other, and that the next one takes up, begin in that order. What
+/// was accepted anew because its key was forgotten is another run of the same name.
 fn in_order(conns: &[Conn], out: &mut Findings) {
-    // By run: where its acceptance was told, and in which life; one that was told twice is told by the first.
-    let mut known: BTreeMap<&str, (u64, usize, u64, String)> = BTreeMap::new();
-    for (c, r, at) in accepted(conns) {
+    let mut known: BTreeMap<&str, Vec<Accepted>> = BTreeMap::new();
+    for (c, r, told) in accepted(conns) {
         let session = c.hello.as_ref().zip(r.params["sessionKey"].as_str()).map(|(h, key)| h.session(key));
-        if let (Some(key), Some(session)) = (r.key(), session) {
-            let entry = known.entry(key).or_insert_with(|| (at, c.life, r.at.i, session.clone()));
-            if at < entry.0 {
-                *entry = (at, c.life, r.at.i, session);
-            }
+        let (Some(key), Some(session)) = (r.key(), session) else { continue };
+        let stamp = r.first.and_then(|a| a.frame["payload"]["acceptedAt"].as_u64());
+        let new = Accepted { told, asked: r.at.i, life: c.life, session, stamp };
+        let list = known.entry(key).or_default();
+        match list.iter_mut().find(|a| a.stamp == stamp) {
+            Some(same) if told < same.told => *same = new,
+            Some(_) => {}
+            None => list.push(new),
         }
     }
+    // The one that the process which begins it has taken up: accepted last before it, and not by itself.
+    let taken_up = |run: &str, life: usize| {
+        let list = known.get(run).filter(|list| list.iter().all(|a| a.life != life))?;
+        list.iter().filter(|a| a.life < life).max_by_key(|a| a.told)
+    };
     // By life and session: runs with the records of their first beginnings.
-    let mut begun: BTreeMap<(usize, &str), BTreeMap<&str, u64>> = BTreeMap::new();
+    let mut begun: BTreeMap<(usize, &str), Begun> = BTreeMap::new();
     for c in conns {
         for e in c.events.iter().filter(|e| e.turn == Turn::Start) {
-            if let Some((_, _, _, session)) = known.get(e.run).filter(|(_, life, ..)| *life < c.life) {
-                let first = begun.entry((c.life, session)).or_default().entry(e.run).or_insert(e.at.i);
+            if let Some(run) = taken_up(e.run, c.life) {
+                let runs = begun.entry((c.life, &run.session)).or_default();
+                let (_, first) = runs.entry(e.run).or_insert((run, e.at.i));
                 *first = e.at.i.min(*first);
             }
         }
     }
     for ((_, session), runs) in begun {
-        for (early, began) in &runs {
-            for (late, other) in &runs {
+        for (early, (one, began)) in &runs {
+            for (late, (two, other)) in &runs {
                 // The later one was asked for when the earlier one had been told of.
-                if known[early].0 < known[late].2 && other < began {
+                if one.told < two.asked && other < began {
                     let text = format!("run {late} of {session} begins before {early}, which was accepted before it");
                     out.broken("runs_end", *other, text);
                 }

@@ -53,7 +53,9 @@ pub fn check(conns: &[Conn], facts: &Facts, out: &mut Findings) {
             }
             // A run that was out of time ends as one that somebody has ended, and is told as failed (D20).
             "error" if is_out_of_time(run, conns) => None,
-            "ok" | "error" => differs(&answer, end, if c.life == end.life { 0 } else { NEAR + facts.stores / 1000 }),
+            // So does one that a stop has cut off.
+            "error" if is_cut_off(end, facts) => None,
+            "ok" | "error" => differs(&answer, end, &|before| near(before, end, c.life, facts)),
             _ => None,
         };
         if let Some(why) = why {
@@ -87,14 +89,31 @@ fn is_out_of_time(run: &str, conns: &[Conn]) -> bool {
     conns.iter().flat_map(|c| &c.events).any(ended)
 }
 
+/// A stop that did not wait for every run has ended it.
+fn is_cut_off(end: &End, facts: &Facts) -> bool {
+    let life = &facts.lives[end.life];
+    end.data["aborted"] == true && life.cut_off && life.stop.is_some_and(|stop| stop.i < end.at.i)
+}
+
 /// The process that told it has stored it: it did not end right then.
 fn is_stored(end: &End, asked_in: usize, facts: &Facts) -> bool {
     let lived = &facts.lives[end.life];
     asked_in == end.life || !lived.crashed || lived.to > end.at.t + STORED + facts.stores
 }
 
-/// What is told of the end is not what its event said; times are the same within so many milliseconds.
-fn differs(answer: &Answer, end: &End, near: u64) -> Option<String> {
+/// How much earlier than it was told an end may have been stored, in milliseconds: not at all in the life that told it, else as
+/// long as the disk may take. `apart`: how much it is.
+fn near(apart: u64, end: &End, asked_in: usize, facts: &Facts) -> u64 {
+    if asked_in == end.life {
+        return 0;
+    }
+    let slow = facts.slow_disk_between(end.at.t.saturating_sub(apart.saturating_mul(1000)), end.at.t);
+    NEAR + (facts.stores + slow) / 1000
+}
+
+/// What is told of the end is not what its event said; `near` tells by how many milliseconds times may differ that are so far
+/// apart.
+fn differs(answer: &Answer, end: &End, near: &dyn Fn(u64) -> u64) -> Option<String> {
     let (told, data) = (&answer.frame["payload"], end.data);
     let status = if data["phase"] == "end" { "ok" } else { "error" };
     if answer.status() != status {
@@ -106,7 +125,7 @@ fn differs(answer: &Answer, end: &End, near: u64) -> Option<String> {
     }
     for key in ["startedAt", "endedAt"] {
         let (a, b) = (&told[key], &data[key]);
-        let same = a.as_u64().zip(b.as_u64()).is_some_and(|(a, b)| a.abs_diff(b) <= near);
+        let same = a.as_u64().zip(b.as_u64()).map(|(a, b)| a.abs_diff(b)).is_some_and(|apart| apart <= near(apart));
         if !same && !a.is_null() && !b.is_null() {
             return Some(format!("is told with {key} {a}, its event said {b}"));
         }

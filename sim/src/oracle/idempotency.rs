@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::{
-    conn::{Answer, Conn, Request},
+    conn::{Answer, Conn, Event, Request, Turn},
     facts::Facts,
     findings::Findings,
     telegram::{self, Call},
@@ -130,20 +130,32 @@ fn outcome(method: &str, a: &Answer) -> Option<Value> {
     }
 }
 
-/// A run starts once, unless the gateway was killed while it was under way, or stopped and told who had asked for it that it
-/// would not wait for its end.
+/// A run starts once, unless the gateway was killed while it was under way, or stopped and did not wait for its end: whoever had
+/// asked for it was told so, or everybody that it was ended, by a stop that said how many it had cut off.
 fn starts(conns: &[Conn], facts: &Facts, out: &mut Findings) {
     let mut freed: BTreeSet<(&str, usize)> = BTreeSet::new();
     for c in conns {
         let refused = c.requests.iter().filter(|r| r.last.or(r.first).is_some_and(|a| !a.ok() && released(&a)));
         freed.extend(refused.filter_map(|r| Some((r.key()?, c.life))));
+        let life = &facts.lives[c.life];
+        let after_stop = |e: &&Event| life.cut_off && life.stop.is_some_and(|stop| stop.i < e.at.i);
+        let ended = c.events.iter().filter(|e| e.turn == Turn::End && e.payload["data"]["aborted"] == true);
+        freed.extend(ended.filter(after_stop).map(|e| (e.run, c.life)));
+    }
+    let is_lifecycle = |e: &&Event| e.name == "agent" && e.payload["stream"] == "lifecycle";
+    // Whoever reads slowly is shown it late.
+    let mut firsts: BTreeMap<(&str, usize), u64> = BTreeMap::new();
+    for (c, e) in conns.iter().flat_map(|c| c.events.iter().filter(is_lifecycle).map(move |e| (c, e))) {
+        let first = firsts.entry((e.run, c.life)).or_insert(e.at.t);
+        *first = e.at.t.min(*first);
     }
     let mut begun: BTreeMap<&str, (usize, u64, Option<u64>)> = BTreeMap::new();
     for c in conns {
-        for e in c.events.iter().filter(|e| e.name == "agent" && e.payload["stream"] == "lifecycle") {
+        for e in c.events.iter().filter(is_lifecycle) {
             let run = e.run;
             let phase = e.payload["data"]["phase"].as_str();
-            let entry = begun.entry(run).or_insert((c.life, e.at.t, None));
+            let first = firsts.get(&(run, c.life)).copied().unwrap_or(e.at.t);
+            let entry = begun.entry(run).or_insert((c.life, first, None));
             if phase == Some("start") && entry.0 < c.life {
                 // What ended was stored before it was told; only a run that had not may begin again.
                 let over = entry.2.is_some_and(|ended| ended < facts.lives[entry.0].to);
@@ -152,7 +164,7 @@ fn starts(conns: &[Conn], facts: &Facts, out: &mut Findings) {
                     let text = format!("{}: run {run} starts again after a restart, though it had ended", c.name);
                     out.broken("idempotency", e.at.i, text);
                 }
-                *entry = (c.life, e.at.t, None);
+                *entry = (c.life, first, None);
             } else if matches!(phase, Some("end" | "error")) && entry.0 == c.life {
                 entry.2 = Some(entry.2.map_or(e.at.t, |t| t.min(e.at.t)));
             }
@@ -188,9 +200,9 @@ fn over<'a>(uses: &BTreeMap<Name, Vec<(&Conn, &Request<'a>)>>) -> BTreeMap<&'a s
     let mut over: BTreeMap<&str, u64> = BTreeMap::new();
     for (c, r) in uses.values().flatten() {
         let text = r.params["message"].as_str().unwrap_or_default().trim();
-        let is_end = |e: &&super::conn::Event| Some(e.run) == r.key() && e.payload["data"]["phase"] == "end";
-        let ended = c.events.iter().filter(|e| e.turn == super::conn::Turn::End).find(is_end).map(|e| e.at.t);
-        let told = r.last.filter(super::conn::Answer::ok).map(|a| a.at.t);
+        let is_end = |e: &&Event| Some(e.run) == r.key() && e.payload["data"]["phase"] == "end";
+        let ended = c.events.iter().filter(|e| e.turn == Turn::End).find(is_end).map(|e| e.at.t);
+        let told = r.last.filter(Answer::ok).map(|a| a.at.t);
         for t in ended.into_iter().chain(told) {
             let known = over.entry(text).or_insert(t);
             *known = t.min(*known);

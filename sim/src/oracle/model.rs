@@ -350,7 +350,9 @@ fn ending(c: &Conn, conns: &[Conn], facts: &Facts, expect: &Expect, out: &mut Fi
     let bytes = c.phase == Phase::Silent && c.opening.is_some_and(|(_, f)| sheet::raw(f).is_some());
     let quiet = bytes || (c.opening.is_none() && c.phase == Phase::Challenged);
     let until = c.until(facts);
-    if quiet && until > deadline + SLACK && !c.is_disturbed(facts, c.opened.t, deadline + SLACK) {
+    // A machine that lost power ends nothing any more.
+    let has_peer = !c.is_orphan(facts, deadline + SLACK);
+    if quiet && has_peer && until > deadline + SLACK && !c.is_disturbed(facts, c.opened.t, deadline + SLACK) {
         out.broken(
             "timeouts",
             c.closed.map_or(c.opened.i, |e| e.at.i),
@@ -365,9 +367,14 @@ fn ending(c: &Conn, conns: &[Conn], facts: &Facts, expect: &Expect, out: &mut Fi
         }
     }
     let Some(end) = c.closed.filter(|e| !e.by_client) else { return };
+    // What holds up its opening holds up what the client sees of it: for the gateway it has been open for longer.
+    let held_up = || {
+        let from = c.opened.t.saturating_sub(expect.handshake_timeout_ms * 1000);
+        facts.hitting(c.client, c.group).any(|f| f.is_slow() && f.from <= c.opened.t && f.to >= from)
+    };
     if end.code == Some(1008)
         && end.reason == "handshake timeout"
-        && (c.hello.is_some() || end.at.t + SLACK / 4 < deadline)
+        && (c.hello.is_some() || end.at.t + SLACK / 4 < deadline && !held_up())
     {
         let ms = (end.at.t - c.opened.t) / 1000;
         out.broken("timeouts", end.at.i, format!("{name}: handshake timeout after {ms} ms"));

@@ -41,6 +41,8 @@ pub struct Waits {
     pub cap: u64,
     /// More of them are summed up.
     pub sums_up: bool,
+    /// So many runs may wait in a session; what comes then waits before its queue. 0: no bound.
+    pub most: u64,
 }
 
 impl Waits {
@@ -54,6 +56,7 @@ impl Waits {
             join_ms: inbound.by_channel.get("telegram").copied().unwrap_or(inbound.debounce_ms),
             cap: queue.cap.unwrap_or(20),
             sums_up: drop.is_none_or(|drop| drop == "summarize"),
+            most: config.gateway.limits.max_queued_per_session,
         }
     }
 
@@ -90,7 +93,7 @@ pub fn check(conns: &[Conn], facts: &Facts, expect: &Expect, out: &mut Findings)
         if own_session && !expect.switches && expect.access.private == "open" {
             patience(chat, wrote, &asked, facts, expect, out);
             if expect.interrupts {
-                interrupts(chat, wrote, &asked, facts, out);
+                interrupts(chat, wrote, &asked, facts, expect, out);
             }
         }
         if expect.waits.sums_up && own_session {
@@ -203,12 +206,17 @@ fn patience(chat: &str, wrote: &[Wrote], asked: &[Asked], facts: &Facts, expect:
 }
 
 /// A message ends the run under way and all that wait: none of them is answered as a whole after it was there.
-fn interrupts(chat: &str, wrote: &[Wrote], asked: &[Asked], facts: &Facts, out: &mut Findings) {
+fn interrupts(chat: &str, wrote: &[Wrote], asked: &[Asked], facts: &Facts, expect: &Expect, out: &mut Findings) {
     for (n, old) in wrote.iter().enumerate().filter(|(_, w)| w.plain) {
         let Some(a) = old.asked.map(|a| &asked[a]) else { continue };
         let (Some(done), Some(new)) = (a.done, wrote[n + 1..].iter().find(|w| w.plain)) else { continue };
+        // Where as many wait as may, it is accepted when the first of them begins.
+        let waits = |w: &&Wrote| w.plain && w.asked.is_none_or(|a| asked[a].at.t > new.at.t);
+        let waiting = wrote[..=n].iter().filter(waits).count() as u64;
+        let is_full = expect.waits.most > 0 && waiting >= expect.waits.most;
+        let accepted = if is_full { new.at.t.max(a.at.t) } else { new.at.t };
         // It was accepted before the answer was whole.
-        let there = new.at.t + QUEUED + facts.stores;
+        let there = accepted + QUEUED + facts.stores;
         if a.ids.contains(&new.id) || done <= there || disturbed(facts, old.at.t, done + QUEUED) {
             continue;
         }

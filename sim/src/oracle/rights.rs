@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{
     Expect,
     conn::{Conn, Event, Turn},
-    facts::{Facts, Mark},
+    facts::{Facts, Fault, Mark},
     findings::Findings,
     sheet::Need,
     telegram,
@@ -26,6 +26,8 @@ use crate::{
 const STOP: [&str; 7] = ["/stop", "stop", "esc", "abort", "wait", "exit", "interrupt"];
 /// What somebody has done to a session shows within this time, in microseconds.
 const SHOWS: u64 = 5_000_000;
+/// What is told takes no longer over a line that nothing slows down, in microseconds.
+const WAY: u64 = 100_000;
 /// A deadline is not early by more than that, in microseconds: an event may have been held up on its way, a start as well.
 const EARLY: u64 = 1_000_000;
 /// Settings of a session, as lists show them.
@@ -47,7 +49,11 @@ pub fn check(conns: &[Conn], said: &BTreeMap<&str, Said>, facts: &Facts, expect:
     commands(conns, facts, expect, out);
     chats(said, facts, expect, out);
     let deeds = deeds(conns, facts, expect);
-    let shown = (firsts(conns, Turn::Start), firsts(conns, Turn::End));
+    let is_cut = |e: &Event| e.name == "chat" && e.payload["state"] == "aborted";
+    let turns = |turn| move |e: &Event| e.turn == turn;
+    let starts = firsts(conns, turns(Turn::Start));
+    let late = lates(conns, &starts, facts);
+    let shown = Shown { starts, late, ended: firsts(conns, turns(Turn::End)), cuts: firsts(conns, is_cut) };
     for c in conns {
         transcripts(c, said, expect, out);
         node(c, conns, expect, out);
@@ -78,19 +84,29 @@ fn inputs(conns: &[Conn], said: &BTreeMap<&str, Said>, facts: &Facts, expect: &E
     };
     let is_shared = |e: &Event| e.payload["sessionKey"].as_str().and_then(|key| key.rsplit(':').next()) == Some("main");
     let shared = |e: &&Event| expect.shared_chats && is_shared(e);
-    let ended: Vec<u64> =
-        conns.iter().flat_map(|c| &c.events).filter(shared).filter(|e| ends(e)).map(|e| e.at.i).collect();
-    // That was told to nobody where no client was let in yet.
-    let is_untold = |r: &Record| {
-        let is_there = |c: &Conn| {
-            let hello = c.hello.as_ref().filter(|h| h.rights.meet(Need::Read));
-            c.life == facts.life(r.t_us) && hello.is_some_and(|h| h.at.i < r.i)
-        };
-        expect.interrupts && expect.shared_chats && !conns.iter().any(is_there)
+    let ended: Vec<Mark> =
+        conns.iter().flat_map(|c| &c.events).filter(shared).filter(|e| ends(e)).map(|e| e.at).collect();
+    // The gateway's own word of such an end counts where clients are told a moment later, and where none could be: nobody was let
+    // in yet, or the line was down.
+    let is_end = |r: &Record| {
+        let What::Probe { name, .. } = &r.what else { return false };
+        let aborts = expect.interrupts && matches!(name.as_str(), "queue.interrupted" | "runs.aborted");
+        expect.shared_chats && (aborts || name == "runs.deadline_reached")
+    };
+    let cuts: Vec<&Record> = facts.history.iter().filter(|r| is_end(r)).collect();
+    let could_hear = |c: &Conn, end: &Record, by: &Record| {
+        let is_in = c.hello.as_ref().is_some_and(|h| h.rights.meet(Need::Read) && h.at.i < end.i);
+        let is_open = c.closed.is_none_or(|closed| closed.at.i > end.i);
+        c.life == facts.life(end.t_us) && is_in && is_open && !c.is_disturbed(facts, end.t_us, by.t_us)
+    };
+    let is_untold = |s: &Said, r: &Record| {
+        let mut between = cuts.iter().filter(|end| (s.at.i..r.i).contains(&end.i));
+        let soon = |end: &Record| ended.iter().any(|e| e.i > end.i && e.t <= end.t_us + WAY);
+        between.any(|end| soon(end) || !conns.iter().any(|c| could_hear(c, end, r)))
     };
     let is_ended = |s: &Said, r: &Record| {
-        let told = || ended.iter().any(|i| (s.at.i..r.i).contains(i));
-        matches!(s.who, Who::Person { .. }) && (told() || is_untold(r))
+        let told = || ended.iter().any(|e| (s.at.i..r.i).contains(&e.i));
+        matches!(s.who, Who::Person { .. }) && (told() || is_untold(s, r))
     };
     for r in facts.history {
         // What a process took with it is begun anew by the next one.
@@ -262,6 +278,8 @@ fn node(c: &Conn, conns: &[Conn], expect: &Expect, out: &mut Findings) {
 /// Something that ends or changes what a session has.
 struct Deed<'a> {
     at: Mark,
+    /// It has had its effect by then, in microseconds ([`telegram::came`]).
+    by: u64,
     who: Who<'a>,
     /// Its whole key; `None` for the session of who did it.
     session: Option<String>,
@@ -309,10 +327,12 @@ fn kind_of(words: &str) -> Kind {
 /// All deeds, in order.
 fn deeds<'c>(conns: &'c [Conn<'_>], facts: &Facts<'c>, expect: &'c Expect) -> Vec<Deed<'c>> {
     let mut all = Vec::new();
+    let came = telegram::came(&telegram::calls(facts), facts);
     for r in facts.history {
-        let What::Update { update, .. } = &r.what else { continue };
+        let What::Update { update_id, update } = &r.what else { continue };
         if let (Some(who), Some(words)) = (voices::person(update, expect), update["text"].as_str()) {
-            all.push(Deed { at: Mark::of(r), who, session: None, kind: kind_of(words) });
+            let by = came.get(update_id).map_or(r.t_us, |(given, asked)| asked.unwrap_or(0).max(*given));
+            all.push(Deed { at: Mark::of(r), by, who, session: None, kind: kind_of(words) });
         }
     }
     for c in conns {
@@ -330,6 +350,7 @@ fn deeds<'c>(conns: &'c [Conn<'_>], facts: &Facts<'c>, expect: &'c Expect) -> Ve
             let key = r.params["sessionKey"].as_str().or_else(|| r.params["key"].as_str()).unwrap_or("main");
             all.push(Deed {
                 at: r.at,
+                by: r.at.t,
                 who: voices::of_conn(c, hello, expect),
                 session: Some(hello.session(key)),
                 kind,
@@ -343,11 +364,34 @@ fn deeds<'c>(conns: &'c [Conn<'_>], facts: &Facts<'c>, expect: &'c Expect) -> Ve
 /// By the id of a run and the life of the gateway.
 type Moments<'a> = BTreeMap<(&'a str, usize), u64>;
 
-/// When runs began or ended, as whoever was shown it first was: others may be slow.
-fn firsts<'a>(conns: &[Conn<'a>], turn: Turn) -> Moments<'a> {
+/// What was shown of runs, and when first.
+struct Shown<'a> {
+    starts: Moments<'a>,
+    /// Starts that came to a slow client first.
+    late: BTreeSet<(&'a str, usize)>,
+    ended: Moments<'a>,
+    cuts: Moments<'a>,
+}
+
+/// Runs whose start was first shown to somebody whose line, or who himself, had stood still.
+fn lates<'a>(conns: &[Conn<'a>], starts: &Moments<'a>, facts: &Facts) -> BTreeSet<(&'a str, usize)> {
+    let mut late = BTreeSet::new();
+    for c in conns {
+        for e in c.events.iter().filter(|e| e.turn == Turn::Start) {
+            let is_first = starts.get(&(e.run, c.life)) == Some(&e.at.t);
+            if is_first && c.is_disturbed(facts, e.at.t, e.at.t) {
+                late.insert((e.run, c.life));
+            }
+        }
+    }
+    late
+}
+
+/// When runs began, ended or were cut short, as whoever was shown it first was: others may be slow.
+fn firsts<'a>(conns: &[Conn<'a>], is_it: impl Fn(&Event) -> bool) -> Moments<'a> {
     let mut all = Moments::new();
     for c in conns {
-        for e in c.events.iter().filter(|e| e.turn == turn) {
+        for e in c.events.iter().filter(|e| is_it(e)) {
             let first = all.entry((e.run, c.life)).or_insert(e.at.t);
             *first = e.at.t.min(*first);
         }
@@ -376,7 +420,7 @@ fn lasted(start: u64, end: u64, at: u64, facts: &Facts) -> Vec<u64> {
 fn ends(
     c: &Conn,
     deeds: &[Deed],
-    (starts, ended): &(Moments, Moments),
+    Shown { starts, late, ended, cuts }: &Shown,
     facts: &Facts,
     expect: &Expect,
     out: &mut Findings,
@@ -394,21 +438,32 @@ fn ends(
         let told = |name: &str| e.payload["data"][name].as_u64().unwrap_or(0);
         let start = starts.get(&(e.run, c.life));
         let at = ended.get(&(e.run, c.life)).copied().unwrap_or(e.at.t);
+        // One that waited, or whose end a slow disk held up, was ended when its chat was told so.
+        let cut = cuts.get(&(e.run, c.life)).map_or(at, |cut| at.min(*cut));
+        // ... and so where who was shown it first was slow.
+        let is_late = late.contains(&(e.run, c.life));
+        let by_its_end = || lasted(told("startedAt"), told("endedAt"), at, facts);
         let ran = match start {
-            Some(start) => vec![at.saturating_sub(*start)],
-            None => lasted(told("startedAt"), told("endedAt"), at, facts),
+            Some(start) if !is_late => vec![at.saturating_sub(*start)],
+            Some(start) => by_its_end().into_iter().chain([at.saturating_sub(*start)]).collect(),
+            None => by_its_end(),
         };
         // At its deadline, neither before nor long after; chat says in these words that it was that.
         let deadline = expect.run_deadline_ms * 1000;
         let because = stops.get(e.run).is_none_or(|reason| *reason == "timeout");
-        let in_time = |ran: &u64| (deadline.saturating_sub(EARLY)..=deadline + SHOWS).contains(ran);
+        // What a disk that failed did not store is not told before it does.
+        let is_held = || {
+            let lately = |f: &Fault| f.from <= at && f.to.saturating_add(SHOWS) >= at;
+            facts.faults.iter().any(|f| matches!(f.kind, "disk" | "disk_slow") && lately(f))
+        };
+        let in_time = |ran: &u64| *ran + EARLY >= deadline && (*ran <= deadline + SHOWS || is_held());
         let long = because && ran.iter().any(in_time);
         let stopped = facts.lives[c.life].stop.is_some_and(|stop| stop.t <= e.at.t);
         let mut by = deeds.iter().filter(|d| d.at.i < e.at.i && d.ends(&session));
         let interrupts = expect.interrupts || by.clone().any(|d| d.kind == Kind::Queue);
         let cause = by.any(|d| match d.kind {
-            Kind::Ends | Kind::Changes => d.at.t + SHOWS >= at,
-            Kind::Message => interrupts && d.at.t + SHOWS >= at,
+            Kind::Ends | Kind::Changes => d.by + SHOWS >= cut,
+            Kind::Message => interrupts && d.by + SHOWS >= cut,
             Kind::Queue => false,
         });
         // Without anybody who might have reached for it, it is no matter of rights.

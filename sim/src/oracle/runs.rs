@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     Expect,
-    conn::{Answer, Conn, Event, Turn},
+    conn::{Answer, Conn, Event, Request, Turn},
     facts::{Facts, Mark},
     findings::Findings,
     sheet::Need,
@@ -365,15 +365,22 @@ fn stops_following(c: &Conn, session: &str, from: u64, to: u64) -> bool {
     })
 }
 
-/// Runs of one session start in the order in which one connection asked for them; their answers may overtake each other.
+/// Runs of one session start in the order in which one connection asked for them; their answers may overtake each other. One that
+/// had been accepted before it was asked for here, by the times that the gateway tells, has its place by that.
 fn order(c: &Conn, out: &mut Findings) {
     let Some(hello) = &c.hello else { return };
     let mut asked: Vec<(&str, String, u64)> = Vec::new();
     let mut seen = BTreeSet::new();
+    let is_repeat = |r: &Request, first: &Answer| {
+        let told = |e: &&Event| e.at.i < r.at.i;
+        let latest = c.events.iter().rev().filter(told).find_map(|e| e.payload["ts"].as_u64());
+        latest.zip(first.frame["payload"]["acceptedAt"].as_u64()).is_some_and(|(latest, at)| at < latest)
+    };
     for r in c.requests.iter().filter(|r| matches!(r.method, "agent" | "chat.send")) {
         let (Some(key), Some(first)) = (r.key(), &r.first) else { continue };
         let session = r.params["sessionKey"].as_str().map(|s| hello.session(s));
-        if let Some(session) = session.filter(|_| first.ok() && matches!(first.status(), "accepted" | "started"))
+        let begins = first.ok() && matches!(first.status(), "accepted" | "started") && !is_repeat(r, first);
+        if let Some(session) = session.filter(|_| begins)
             && seen.insert(key)
         {
             asked.push((key, session, r.at.i));

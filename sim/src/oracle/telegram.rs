@@ -94,7 +94,34 @@ pub fn check(facts: &Facts, unwelcome: &BTreeSet<i64>, expect: &Expect, out: &mu
     }
 }
 
-/// Joins the beginning of each call with its end: the oldest open one with the same method and parameters.
+/// By when what people wrote has come, by the number of the update, in microseconds: to the gateway with the last poll that may
+/// have given it, and to its queue, which may have been full, before the model was asked about it first.
+pub fn came(calls: &[Call], facts: &Facts) -> BTreeMap<i64, (u64, Option<u64>)> {
+    let polls = calls.iter().filter(|c| c.method == "getUpdates" && c.status() == 200);
+    let polls: Vec<(i64, u64)> =
+        polls.filter_map(|c| Some((c.params["offset"].as_i64().unwrap_or(0), c.end?.0.t))).collect();
+    let mut asked: BTreeMap<i64, u64> = BTreeMap::new();
+    for r in facts.history {
+        let What::Model { text, entered, .. } = &r.what else { continue };
+        for id in entered.iter().chain([text]).flat_map(|text| quoted(text)) {
+            asked.entry(id).or_insert(r.t_us);
+        }
+    }
+    let updates = facts.history.iter().filter_map(|r| match &r.what {
+        What::Update { update_id, update } => Some((r.t_us, *update_id, update)),
+        _ => None,
+    });
+    let by = |(t, number, update): (u64, i64, &Value)| {
+        let given = polls.iter().filter(|(offset, at)| *offset <= number && *at >= t).map(|(_, at)| *at);
+        let asked = update["message_id"].as_i64().and_then(|id| asked.get(&id).copied());
+        (number, (given.max().unwrap_or(t), asked))
+    };
+    updates.map(by).collect()
+}
+
+/// Joins the beginning of each call with its end: the oldest open one with the same method and parameters. An answer that is there
+/// at once is for the call right before it: an older one may be what a dead process has left at the service. (A conflict is told to
+/// the older one.)
 pub fn calls<'a>(facts: &Facts<'a>) -> Vec<Call<'a>> {
     let mut calls: Vec<Call> = Vec::new();
     let mut open: BTreeMap<(&str, String), Vec<usize>> = BTreeMap::new();
@@ -116,7 +143,11 @@ pub fn calls<'a>(facts: &Facts<'a>) -> Vec<Call<'a>> {
             Some(status) if waiting.is_empty() => {
                 calls.push(Call { at, method, params, end: Some((at, *status)), before });
             }
-            Some(status) => calls[waiting.remove(0)].end = Some((at, *status)),
+            Some(status) => {
+                let is_next = |n: &usize| calls[*n].at.i + 1 == r.i && *status != 409;
+                let at_once = waiting.iter().rposition(is_next);
+                calls[waiting.remove(at_once.unwrap_or(0))].end = Some((at, *status));
+            }
         }
     }
     calls

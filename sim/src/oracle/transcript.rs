@@ -561,8 +561,15 @@ impl Judge<'_> {
                 }
             }
         }
-        let read = read?;
+        let mut read = read?;
         let end = parts.len();
+        // What a request ends with is asked about now: where the session has begun anew it is no turn of before, though the same
+        // was said then and cut short.
+        let is_asked = seen == Seen::Request && start.anew && read.used != Used::No && read.tail == end;
+        let again = |turn: &Turn| self.inputs.said_again(&turn.inputs, turn.at.1, until);
+        if is_asked && session.turn.as_ref().is_some_and(again) {
+            read = walk(key, parts, from, None, &start.free, crashed, &self.inputs)?;
+        }
         if let Some(turn) = &session.turn {
             match &read.used {
                 Used::No if start.anew || start.late || turn.either => {}
@@ -576,7 +583,15 @@ impl Judge<'_> {
                         return Err((end, format!("the last turn ({}) is missing", name(turn))));
                     }
                 }
-                Used::Partly(text) => self.is_cut_short(key, turn, text, until).map_err(|why| (from, why))?,
+                Used::Partly(text) => {
+                    if let Err(why) = self.is_cut_short(key, turn, text, until) {
+                        // In a transcript that begins anew it is not that turn: the same was said again under a key that
+                        // a clock which jumped made forgotten.
+                        let again = start.anew && self.inputs.said_again(&turn.inputs, turn.at.1, until);
+                        let other = walk(key, parts, from, None, &start.free, crashed, &self.inputs);
+                        return other.ok().filter(|_| again).ok_or((from, why));
+                    }
+                }
                 Used::Whole => {}
             }
         }
@@ -615,7 +630,7 @@ impl Judge<'_> {
         };
         // It is another one that was told when a crash lies in between: the run was begun anew.
         let begun_again = |told: &u64| self.lost(self.sent(turn.at.1), *told).is_some();
-        if self.inputs.done(&turn.inputs).is_some_and(|told| !begun_again(&told)) {
+        if self.inputs.done(&turn.inputs, self.sent(turn.began)).is_some_and(|told| !begun_again(&told)) {
             return Err(format!("{text:?} is kept of the answer {whole:?}, which was told as a whole"));
         }
         let from = turn.began.min(turn.at.1);
@@ -624,7 +639,7 @@ impl Judge<'_> {
         let interrupts = self.expect.interrupts || self.expect.switches;
         let explained = !turn.whole
             || self.inputs.stopped_between(key, from.saturating_sub(1_000_000), until)
-            || interrupts && self.inputs.said_between(key, from.saturating_sub(1_000_000), until)
+            || interrupts && self.inputs.said_between(key, &turn.inputs, from.saturating_sub(1_000_000), until)
             || self
                 .facts
                 .faults

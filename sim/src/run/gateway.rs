@@ -405,6 +405,9 @@ fn workspace_file(path: &str, max: usize, config: &str) -> io::Result<(String, V
 /// The gateway's claims about itself.
 struct Claims(Recorder, SimDisk, Mutex<BTreeSet<&'static str>>);
 
+/// Told each time, not only the first: what ends a life, and what ends a run, of which clients may hear later or never.
+const EACH_TIME: [&str; 4] = ["restarts.due", "queue.interrupted", "runs.aborted", "runs.deadline_reached"];
+
 impl Probe for Claims {
     fn always(&self, name: &'static str, holds: bool) {
         // One that holds is not worth a line.
@@ -413,8 +416,7 @@ impl Probe for Claims {
         }
     }
     fn sometimes(&self, name: &'static str) {
-        // The first time is enough, but of what ends a life.
-        if !self.1.crashed() && (lock(&self.2).insert(name) || name == "restarts.due") {
+        if !self.1.crashed() && (lock(&self.2).insert(name) || EACH_TIME.contains(&name)) {
             self.0.record("gateway", What::Probe { name: name.to_owned(), holds: true, always: false });
         }
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use openclaw_channels::{Attachment, Delivered, Part, SendError, Target};
-use openclaw_platform::Millis;
+use openclaw_platform::{Millis, Mono};
 use openclaw_protocol::params::Send;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -36,6 +36,10 @@ pub struct OutboundMessage {
     pub created_at: Millis,
     /// Not sent after this, wall milliseconds (F06).
     pub expires_at: Millis,
+    /// When this process composed it; none for one that an earlier process left. A wall clock that jumps before it is handed over
+    /// makes it no older (F23).
+    #[serde(skip)]
+    pub composed: Option<Mono>,
     /// What becomes of it.
     #[serde(flatten)]
     pub state: State,

@@ -355,6 +355,51 @@ async fn f06_recovery_goes_on_at_the_right_part() {
     assert_eq!((third.wire.texts(), third.states()), (vec!["a".to_owned()], vec![]));
 }
 
+/// A wall clock that jumps ahead before a message is handed over makes it no older; one that an earlier process left is as old
+/// as the wall clock says (swarm seed 24415).
+#[tokio::test(start_paused = true)]
+async fn f23_a_jump_between_composing_and_sending_expires_nothing() {
+    const DAY: u64 = 86_400_000;
+    let p = Process::first().await;
+    let jumped = |text: &str| {
+        let mut outbound = p.outbound("42", text, Cause::default());
+        outbound.created_at -= 2 * DAY;
+        outbound.expires_at -= 2 * DAY;
+        outbound
+    };
+    let fresh = jumped("fresh");
+    p.delivery.post(&fresh, |_| Ok(())).await.unwrap();
+    p.settled().await;
+    assert_eq!((p.wire.texts(), p.states()), (vec!["fresh".to_owned()], vec![]));
+    // It ages all the same.
+    let old = jumped("old");
+    tokio::time::sleep(Duration::from_millis(DAY + 1)).await;
+    p.delivery.post(&old, |_| Ok(())).await.unwrap();
+    let left = OutboundMessage { composed: None, ..jumped("left") };
+    p.delivery.post(&left, |_| Ok(())).await.unwrap();
+    p.settled().await;
+    assert_eq!((p.wire.texts(), p.states()), (vec!["fresh".to_owned()], vec!["dead".to_owned(), "dead".to_owned()]));
+}
+
+/// A service that takes its time does not hold up the end of the process: what is there may have arrived, and the next start
+/// says so (swarm seed 20111).
+#[tokio::test(start_paused = true)]
+async fn f21_a_part_at_a_slow_service_is_given_up_at_the_end() {
+    let p = Process::first().await;
+    let on_its_way = p.wire.hang("42");
+    p.post("42", "a|b").await;
+    p.post("42", "next").await;
+    on_its_way.await.unwrap();
+    p.delivery.stop();
+    let waited = tokio::time::timeout(Duration::from_mins(1), p.delivery.settled()).await;
+    assert!(waited.is_err(), "an answer is waited for as long as there is time");
+    p.delivery.abandon();
+    tokio::time::timeout(Duration::from_millis(1), p.delivery.settled()).await.expect("nothing holds up the end");
+    let second = Process::started(p.killed(), Wire::default()).await;
+    second.settled().await;
+    assert_eq!(second.wire.texts(), ["b", "next", unknown::NOTICE]);
+}
+
 /// The chat of a message whose fate is unknown hears of it once, and gets the message when it asks; whether the line itself
 /// arrived is never asked about, and nothing goes to another chat (D49).
 #[tokio::test(start_paused = true)]

@@ -171,7 +171,14 @@ async fn attempt(delivery: &Arc<Delivery>, entry: &Entry) -> Step {
         let (media, _share) = media.unzip();
         let piece = Piece { id: &id, to: &outbound.to, reply_to, part: &part, media };
         is_unwritten = true;
-        match channel.send(piece).await {
+        let sent = openclaw_platform::select! {
+            sent = channel.send(piece) => sent,
+            () = delivery.abandon.cancelled() => {
+                delivery.probe.sometimes("delivery.abandoned_at_the_service");
+                return Step::Stop;
+            }
+        };
+        match sent {
             Ok(delivered) => {
                 delivery.probe.always("delivery.a_part_is_confirmed_once", !plan.unconfirmed.contains(&plan.left[0]));
                 plan.left.remove(0);

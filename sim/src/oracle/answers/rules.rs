@@ -12,7 +12,7 @@ use super::{
 use crate::{
     history::What,
     oracle::{
-        conn::{Conn, Hello, Request},
+        conn::{Conn, Event, Hello, Request},
         facts::Facts,
         reloads,
         sheet::Need,
@@ -393,11 +393,16 @@ fn spoken_to(step: &str) -> Option<String> {
     arguments["sessionKey"].as_str().map(str::to_owned)
 }
 
-/// By run the record at which everybody knows that it is over.
+/// What is told of a run of which nothing could be stored (F53).
+const NOT_STORED: &str = "the state database cannot be used now";
+
+/// By run the record at which everybody knows that it is over, and that something of it is stored.
 fn ends<'a>(conns: &'a [Conn]) -> BTreeMap<&'a str, u64> {
     let mut ends = BTreeMap::new();
     let over = |state: &Value| matches!(said(state), "final" | "aborted" | "error");
-    for e in conns.iter().flat_map(|c| &c.events).filter(|e| e.name == "chat" && over(&e.payload["state"])) {
+    let stored = |e: &&Event| !said(&e.payload["errorMessage"]).contains(NOT_STORED);
+    let chat = conns.iter().flat_map(|c| &c.events).filter(|e| e.name == "chat");
+    for e in chat.filter(|e| over(&e.payload["state"])).filter(stored) {
         let last = ends.entry(e.run).or_insert(e.at.i);
         *last = e.at.i.max(*last);
     }

@@ -6,7 +6,10 @@ use serde_json::Value;
 
 use crate::{
     history::What,
-    oracle::{facts::Facts, telegram::Call},
+    oracle::{
+        facts::{Facts, Fault},
+        telegram::Call,
+    },
 };
 
 /// What the service has answered is known to the gateway, and what it shows is where it is read, by then, in microseconds.
@@ -211,6 +214,13 @@ impl<'a> Receiving<'a> {
         self.traffic(row, life, window, wall, &about)
     }
 
+    /// By when the gateway knows what the service has answered at `t`: what holds up the line between them holds that up.
+    fn known_by(&self, t: u64) -> u64 {
+        let holds = |f: &&Fault| f.target == "telegram" && f.is_slow() && f.from <= t + LAG && f.to + LAG >= t;
+        let held = self.facts.faults.iter().filter(|f| f.to < u64::MAX).filter(holds).map(|f| f.to);
+        held.fold(t, u64::max) + LAG
+    }
+
     /// When something came in and went out last.
     fn traffic(
         &self,
@@ -233,9 +243,9 @@ impl<'a> Receiving<'a> {
         });
         let anew = anew.max().unwrap_or(0);
         let is_anew = anew > 0 && anew + LAG > from;
-        let open = is_anew || sent.iter().any(|t| *t == u64::MAX || (*t + LAG > from && *t <= to));
+        let open = is_anew || sent.iter().any(|t| *t == u64::MAX || (self.known_by(*t) > from && *t <= to));
         if !open {
-            let last = sent.iter().copied().filter(|t| *t + LAG <= from && *t > anew).max();
+            let last = sent.iter().copied().filter(|t| self.known_by(*t) <= from && *t > anew).max();
             if let Some(why) = about("lastOutboundAt", last) {
                 return Some(why);
             }
@@ -248,8 +258,9 @@ impl<'a> Receiving<'a> {
                 Some(format!("`lastInboundAt` is {} ms after the start of the run, when nothing came", at / 1000))
             }
             _ => {
-                // What somebody wrote in this life, and a poll has brought since.
-                let polls = || self.lives[life].iter().filter(|h| h.status == 200 && h.ended + LAG <= from);
+                // What somebody wrote in this life, and a poll has brought since; it came when it was stored.
+                let stored = |h: &&Heard| h.ended + LAG + self.facts.slow_disk_between(h.ended, from) <= from;
+                let polls = || self.lives[life].iter().filter(|h| h.status == 200).filter(stored);
                 let calm = self.now(life, (from, to)).is_some();
                 let due = self.came.iter().filter(|t| **t > lived.from + LAG && polls().any(|h| h.ended >= **t + LAG));
                 let due = due.max().filter(|_| calm)?;

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     Call,
-    chat::{Chat, Update, is_stop},
+    chat::{Chat, Update, is_stop, quoted},
     flight::{breaks_between, is_doubtful, is_open},
     once::{hidden, is_notice},
     plain,
@@ -133,7 +133,7 @@ impl Judge<'_> {
             if self.has_reason(number) {
                 continue;
             }
-            if let Some(n) = notices.iter().position(|c| tells_of(c, u, facts)) {
+            if let Some(n) = notices.iter().position(|c| tells_of(c, u, chat, facts)) {
                 let notice = notices.remove(n);
                 together.extend(asked_with(u, notice.at.t, chat, facts));
                 continue;
@@ -150,7 +150,7 @@ impl Judge<'_> {
     /// Some line to the chat may be about it.
     fn is_told_of(&self, number: usize) -> bool {
         let u = &self.chat.updates[number];
-        self.chat.others.iter().any(|c| is_notice(c) && tells_of(c, u, self.facts))
+        self.chat.others.iter().any(|c| is_notice(c) && tells_of(c, u, self.chat, self.facts))
     }
 
     /// It may still come, or the message ended with its run, went into another, or was summed up.
@@ -272,7 +272,18 @@ fn is_taken(n: usize, chat: &Chat, facts: &Facts, expect: &Expect, due: u64) -> 
     };
     later.clone().any(stopped)
         || (expect.interrupts || mode("interrupt")) && later.clone().any(|v| !v.is_command())
+        || expect.interrupts && expect.shared_chats && owner_writes(u, facts, expect, due)
         || (expect.steers || mode("steer")) && is_steered(u, facts)
+}
+
+/// An owner has written elsewhere, which ends in the session that all share what others asked for (S23).
+fn owner_writes(u: &Update, facts: &Facts, expect: &Expect, due: u64) -> bool {
+    facts.history.iter().skip(u.at.i as usize + 1).take_while(|r| r.t_us <= due).any(|r| {
+        let What::Update { update, .. } = &r.what else { return false };
+        let from = update["from"].as_i64().or_else(|| update["chat"].as_i64());
+        let is_owner = from.is_some_and(|from| expect.owners.contains(&from));
+        is_owner && !update["text"].as_str().unwrap_or_default().starts_with('/')
+    })
 }
 
 /// It was put into a run together with what was there, and the process lived on long enough to end that run, or told its end.
@@ -305,32 +316,40 @@ fn is_told(answer: &str, request: &Record, facts: &Facts) -> bool {
 /// What the model is told of messages beyond the cap of the queue.
 const SUMMED_UP: &str = " earlier messages were too many to be kept in full:";
 
-/// It is among the messages that were summed up in a request for a later one (F17): by its line, or by its place, for lines
-/// are kept of the newest only. They are the last ones before the first message that the request quotes and that were not
-/// answered in another way.
+/// It is among the messages that were summed up in a request (F17): by its line, or by its place, for lines are kept of the
+/// newest only. They are the last ones before the first message that the request quotes and that were not answered in another
+/// way; a request that quotes none is for the summary alone, whose last line is of the last of them, and is answered by itself.
 fn is_summed_up(number: usize, chat: &Chat, facts: &Facts) -> bool {
     let u = &chat.updates[number];
     facts.history.iter().filter(|r| r.t_us >= u.at.t).any(|r| {
         let What::Model { text, .. } = &r.what else { return false };
         let Some((before, after)) = text.split_once(SUMMED_UP) else { return false };
         let count = before.rsplit('[').next().and_then(|n| n.parse::<usize>().ok()).unwrap_or(0);
-        let Some(quoted) = chat.updates.iter().position(|v| v.is_in(after)).filter(|quoted| *quoted > number) else {
-            return false;
+        let has_line = |v: &Update| text.contains(&format!("\n- {}", v.text));
+        let answered = || chat.others.iter().any(|c| c.at.i > r.i && is_over(c));
+        let end = if quoted(after).next().is_some() {
+            chat.updates.iter().position(|v| v.is_in(after))
+        } else {
+            let last = chat.updates.iter().rposition(|v| v.at.i < r.i && has_line(v));
+            last.filter(|_| answered()).map(|last| last + 1)
         };
-        let silent = chat.updates[number..quoted].iter().filter(|v| v.sends.is_empty() && !v.is_command()).count();
+        let Some(end) = end.filter(|end| *end > number) else { return false };
+        let silent = chat.updates[number..end].iter().filter(|v| v.sends.is_empty() && !v.is_command()).count();
         let lines = after.split("\n- ").count() - 1;
-        text.contains(&format!("\n- {}", u.text)) || (lines < count && silent <= count)
+        has_line(u) || (lines < count && silent <= count)
     })
 }
 
-/// The chat was told that the answer to `u` may be missing: after the call that was left open, or, where none was seen,
-/// after a process end or a broken link that came between the message and the line.
-fn tells_of(notice: &Call, u: &Update, facts: &Facts) -> bool {
+/// The chat was told that the answer to `u` may be missing: after the call that was left open, its own or one that quotes nothing,
+/// or, where none was seen, after a process end or a broken link that came between the message and the line.
+fn tells_of(notice: &Call, u: &Update, chat: &Chat, facts: &Facts) -> bool {
     match u.sends.last() {
         Some(last) => is_open(last) && last.at.i < notice.at.i,
         None => {
             let (from, to) = (u.at.t, notice.at.t);
-            from < to && (facts.ended_between(from, to) || breaks_between(facts, from, to))
+            let left_open = |c: &&&Call| !is_notice(c) && is_open(c) && (u.at.i..notice.at.i).contains(&c.at.i);
+            let in_doubt = chat.others.iter().any(|c| left_open(&c));
+            from < to && (in_doubt || facts.ended_between(from, to) || breaks_between(facts, from, to))
         }
     }
 }

@@ -203,7 +203,12 @@ fn polls(calls: &[Call], facts: &Facts, out: &mut Findings) {
         let (old, new) = (pair[0], pair[1]);
         let Some((end, status)) = old.end else { continue };
         let conflict = status == 409;
-        if facts.life(old.at.t) != facts.life(new.at.t) || !(fails(old) || conflict) || new.at.t < end.t {
+        // The next process has no failure behind it.
+        if facts.life(old.at.t) != facts.life(new.at.t) {
+            failed = 0;
+            continue;
+        }
+        if !(fails(old) || conflict) || new.at.t < end.t {
             failed = if status == 200 { 0 } else { failed };
             if status != 200 && !fails(old) && !conflict {
                 // An answer that got lost is a failure as well, of which nobody knows when it was noticed.

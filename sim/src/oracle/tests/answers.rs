@@ -498,6 +498,26 @@ fn d50_changes_of_the_configuration_have_one_order() {
     other.breaks("answers", "not what was to be written");
 }
 
+/// F53: a run of which nothing could be stored makes no session (swarm seeds 20589, 20975 and 21360).
+#[test]
+fn f53_a_run_that_could_not_be_stored_makes_no_session() {
+    let shown = |why: Option<&str>, rows: &[Value]| {
+        story().but(|s| {
+            let params = json!({ "sessionKey": "blue", "message": "hi", "idempotencyKey": "r" });
+            s.asked("1", "chat.send", params, json!({ "runId": "r", "status": "started" }));
+            let mut end = json!({ "runId": "r", "seq": 1, "sessionKey": "agent:main:blue", "state": "error" });
+            end["errorMessage"] = why.into();
+            s.event("a-1/1", 1, "chat", end).at(2000);
+            s.asked("2", "sessions.list", json!({}), list(rows));
+        })
+    };
+    let there = [row("agent:main:blue", &json!({}))];
+    shown(Some("the state database cannot be used now"), &[]).holds();
+    shown(Some("the state database cannot be used now"), &there).holds();
+    shown(Some("the model said no"), &there).holds();
+    shown(Some("the model said no"), &[]).breaks("answers", "existence of session agent:main:blue is false");
+}
+
 #[test]
 fn summaries_show_what_was_set() {
     let shown = |beats: bool, sessions: &[&str]| {

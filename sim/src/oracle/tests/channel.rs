@@ -358,6 +358,14 @@ fn f06_a_chat_is_told_what_may_be_missing() {
         let told = s.but(|s| silent(s, NOTICE, 200));
         told.but(later).holds();
         told.but(|s| silent(s, NOTICE, 200)).breaks("telegram_once", "and none was in doubt");
+        // The line was put off (swarm seed 22270).
+        let put_off = s.but(|s| silent(s, NOTICE, 429));
+        let again = |s: &mut Story, status: u16| {
+            s.at(s.now + 3000);
+            silent(s, NOTICE, status);
+        };
+        put_off.but(|s| again(s, 429)).but(|s| again(s, 200)).but(later).holds();
+        put_off.but(|s| again(s, 200)).but(|s| again(s, 200)).breaks("telegram_once", "and none was in doubt");
         // Where it is to be sent again the line is no answer, and wrong.
         let mut resends = s.clone();
         resends.expect.resends = true;
@@ -366,6 +374,7 @@ fn f06_a_chat_is_told_what_may_be_missing() {
         resends.but(|s| silent(s, NOTICE, 200)).breaks("telegram_once", "though it is sent again");
     }
     open(200).but(|s| silent(s, NOTICE, 200)).breaks("telegram_once", "and none was in doubt");
+    open(200).but(|s| silent(s, NOTICE, 429)).breaks("telegram_once", "and none was in doubt");
     // It is about one message.
     let mut two = open(499);
     update(&mut two, 2, 7, "more");
@@ -381,6 +390,18 @@ fn f06_a_chat_is_told_what_may_be_missing() {
     });
     unseen.but(later).breaks("telegram_answered", "never answered");
     unseen.but(|s| silent(s, NOTICE, 200)).but(later).holds();
+    // The answer that was left open quotes nothing, and so is the line (swarm seed 23428).
+    let mut s = Story::new();
+    update(&mut s, 1, 7, "hello");
+    s.at(10);
+    let words = |status: u16| s.but(|s| silent(s, "w1 w2", status));
+    words(444).but(|s| silent(s, NOTICE, 444)).but(later).holds();
+    words(444).but(later).breaks("telegram_answered", "update 1 (\"hello\") was never answered");
+    words(444)
+        .but(|s| update(s, 2, 7, "more"))
+        .but(|s| silent(s, NOTICE, 444))
+        .but(later)
+        .breaks("telegram_answered", "update 2 (\"more\") was never answered");
     // What comes later and quotes nothing is for who wrote later: the chat was told of the other one.
     let after = |s: &mut Story| {
         update(s, 2, 7, "more");
@@ -431,6 +452,32 @@ fn f05_what_goes_to_others_gives_up_nobody() {
     silent(&mut s, "news", 200);
     s.answer("a-1/1", "1", json!({ "runId": "k", "messageId": "9", "channel": "telegram" }));
     s.at(20_000).note().breaks("telegram_answered", "update 1 (\"hello\") was never answered");
+}
+
+/// F17: where the summary is all that a run is about, its answer quotes nothing (swarm seed 20011).
+#[test]
+fn f17_a_summary_alone_tells_by_its_lines_whom_it_answers() {
+    let mut s = Story::new();
+    for (id, words) in [(1, "one"), (2, "two"), (3, "three")] {
+        update(&mut s, id, 7, words);
+    }
+    let alone = |count: usize, lines: &str, answered: bool| {
+        s.but(|s| {
+            let text = format!("[{count} earlier messages were too many to be kept in full:\n- {lines}]");
+            let (answer, entered) = (String::new(), vec![]);
+            s.add(What::Model { request: 1, text, answer, tools: vec![], entered, secrets: vec![] });
+            if answered {
+                silent(s, "all of them", 200);
+            }
+            s.at(20_000).note();
+        })
+    };
+    alone(3, "one\n- two\n- three", true).holds();
+    // Of several only the newest have a line.
+    alone(3, "three", true).holds();
+    alone(1, "three", true).breaks("telegram_answered", "update 2 (\"two\") was never answered");
+    alone(3, "another", true).breaks("telegram_answered", "update 2 (\"two\") was never answered");
+    alone(3, "three", false).breaks("telegram_answered", "update 1 (\"one\") was never answered");
 }
 
 /// F17: what waited in a queue that was too long is told about in the answer to what came after it; /stop ends what came
@@ -607,6 +654,20 @@ fn f17_who_is_interrupted_or_steered_needs_no_answer_of_his_own() {
     let mut interrupts = s.clone();
     interrupts.expect.interrupts = true;
     interrupts.but(two).holds();
+    // In a session that all share the owner ends what others asked for, from his own chat (swarm seed 23022).
+    let owner = |owners: Vec<i64>, shared: bool| {
+        let mut s = s.clone();
+        s.expect.interrupts = true;
+        (s.expect.owners, s.expect.shared_chats) = (owners, shared);
+        update(&mut s, 9, 8, "mine");
+        reply(&mut s, "8", "mine", 70, 200);
+        s.at(20_000).note();
+        s.verdict("telegram_answered")
+    };
+    assert_eq!(owner(vec![8], true), "");
+    for (owners, shared) in [(vec![8], false), (vec![7], true)] {
+        assert!(owner(owners, shared).contains("update 2 (\"two\") was never answered"));
+    }
     interrupts.at(20_000).note().breaks("telegram_answered", "update 2 (\"two\") was never answered");
     s.expect.steers = true;
     s.but(two).breaks("telegram_answered", "update 1 (\"one\") was never answered");

@@ -355,6 +355,24 @@ fn f23_deadlines_run_on_the_monotonic_clock() {
             s.at(60_000).note();
         })
         .breaks("timeouts", "past the handshake deadline");
+    // What stalls while it is opened is open for the gateway before the client sees it (swarm seed 21823).
+    let stalled = |ends: u64| {
+        let mut s = Story::new();
+        s.fault(1, true, json!({ "kind": "stall", "target": "a" })).at(ends);
+        s.fault(1, false, json!({ "kind": "stall", "target": "a" })).at(11_000);
+        s.open("a-1/v1").challenge("a-1/v1").at(11_010).closed("a-1/v1", Some(1008), "handshake timeout");
+        s
+    };
+    stalled(11_000).holds();
+    stalled(500).breaks("timeouts", "handshake timeout after 10 ms");
+    // A machine that loses power ends nothing any more (swarm seed 20723).
+    let lost = |at: u64| {
+        silent.but(|s| {
+            s.at(at).process("power_loss").at(60_000).note();
+        })
+    };
+    lost(2000).holds();
+    lost(30_000).breaks("timeouts", "past the handshake deadline");
     let wait = ready().but(|s| {
         let params = json!({ "message": "m", "sessionKey": "main", "idempotencyKey": "k" });
         s.call("a-1/1", "1", "agent", params).answer("a-1/1", "1", json!({ "runId": "k", "status": "accepted" }));

@@ -115,6 +115,29 @@ fn what_came_and_went_is_dated() {
         shown(other)
     };
     but("lastInboundAt", Value::Null).breaks("health", "a message came at 10000");
+    // It has gone out when the gateway hears so (swarm seed 26469).
+    let heard = |stalled_until: u64| {
+        let mut s = story();
+        s.at(12_000).fault(1, true, json!({ "kind": "stall", "target": "telegram" }));
+        s.at(13_000).telegram("sendMessage", None).telegram("sendMessage", Some(200));
+        s.at(stalled_until).fault(1, false, json!({ "kind": "stall", "target": "telegram" }));
+        s.at(16_000).status_of_channels("1", &json!({}));
+        s.verdict("health")
+    };
+    assert_eq!(heard(15_500), "");
+    assert!(heard(13_100).contains("`lastOutboundAt` is"), "{}", heard(13_100));
+    // It came when a slow disk had stored it (swarm seed 23606).
+    let stored = |slow_until: u64| {
+        let mut s = story();
+        s.add(What::Update { update_id: 1, update: json!({ "chat": 1, "text": "/status", "message_id": 1 }) });
+        s.at(12_000).fault(1, true, json!({ "kind": "disk_slow", "delay_ms": 100 }));
+        s.at(13_000).telegram("getUpdates", Some(200)).telegram("getUpdates", None);
+        s.at(slow_until).fault(1, false, json!({ "kind": "disk_slow", "delay_ms": 100 }));
+        s.at(16_000).status_of_channels("1", &json!({ "lastOkAt": came }));
+        s.verdict("health")
+    };
+    assert_eq!(stored(15_000), "");
+    assert!(stored(13_100).contains("a message came at 10000"));
     but("lastOutboundAt", Value::Null).breaks("health", "`lastOutboundAt` is None ms");
 }
 

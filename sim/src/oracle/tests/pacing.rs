@@ -56,6 +56,20 @@ fn polls_wait_longer_and_begin_anew() {
     polls(&[(0, 500), (10, 200)]).breaks("pacing", "10 ms after failure 1");
     polls(&[(0, 500), (500, 200), (600, 500), (6000, 200)])
         .breaks("pacing", "5400 ms after failure 1 in a row, at most");
+    // The next process begins anew (swarm seed 20595).
+    let over = |ends: bool| {
+        let mut s = polls(&[(0, 500)]);
+        if ends {
+            s.at(100).process("crash").at(200).process("start").process("listening");
+        }
+        for (at, status) in [(500, 500), (1000, 200)] {
+            s.at(at);
+            call(&mut s, "getUpdates", &json!({ "offset": 1 }), status);
+        }
+        s
+    };
+    over(true).holds();
+    over(false).breaks("pacing", "500 ms after failure 2 in a row, not 900");
     polls(&[(0, 409), (2000, 200)]).holds();
     polls(&[(0, 409), (500, 200)]).breaks("pacing", "500 ms after failure 1");
 }
@@ -155,4 +169,27 @@ fn f07_a_refusal_is_final_and_a_failure_is_not() {
         tries.collect::<Vec<_>>()
     };
     assert!(tried(&row(5)).contains("after failure 5, of 100 at most"));
+}
+
+/// What a dead process has left at the service ends by itself: an answer that is there at once is for the call before it, but for a
+/// conflict, which is told to the older one (swarm seeds 21602 and 31123).
+#[test]
+fn an_answer_is_joined_with_its_own_call() {
+    use crate::oracle::{facts::Facts, telegram};
+    let poll = |status| What::Telegram { method: "getUpdates".into(), params: json!({ "offset": 1 }), status };
+    let ends = |at_once: bool, first: u16| {
+        let mut s = Story::new();
+        s.add(poll(None)).at(100).process("power_loss").at(2000).process("start").process("listening");
+        s.add(poll(None));
+        if !at_once {
+            s.at(5000).note();
+        }
+        s.add(poll(Some(first))).at(6500).add(poll(Some(502)));
+        let facts = Facts::of(&s.records, &s.expect);
+        telegram::calls(&facts).iter().map(telegram::Call::status).collect::<Vec<_>>()
+    };
+    assert_eq!(ends(true, 200), [502, 200]);
+    assert_eq!(ends(true, 500), [502, 500]);
+    assert_eq!(ends(true, 409), [409, 502]);
+    assert_eq!(ends(false, 200), [200, 502]);
 }

@@ -179,6 +179,29 @@ fn all_tell_one_final_text() {
 }
 
 /// F17.
+/// A run of the process before, which this one takes up, was accepted before everything that this one accepts, whenever
+/// somebody asks for it again (swarm seed 22351).
+#[test]
+fn f17_what_was_accepted_before_it_is_asked_for_has_its_place_by_that() {
+    let runs = |accepted: u64| {
+        let mut s = ready();
+        s.expect.off.push("ticks".into());
+        s.event("a-1/1", 1, "tick", json!({ "ts": 1000 }));
+        for (run, at) in [("new", 1010), ("old", accepted)] {
+            let params = json!({ "message": run, "sessionKey": "main", "idempotencyKey": run });
+            s.call("a-1/1", run, "agent", params);
+            s.answer("a-1/1", run, json!({ "runId": run, "status": "accepted", "acceptedAt": at }));
+        }
+        for (n, run) in [(2, "old"), (4, "new")] {
+            s.agent("a-1/1", (n, 1), run, "lifecycle", json!({ "phase": "start" }));
+            s.agent("a-1/1", (n + 1, 2), run, "lifecycle", json!({ "phase": "end" }));
+        }
+        s.verdict("one_run")
+    };
+    assert_eq!(runs(400), "");
+    assert!(runs(1020).contains("which was asked for earlier"));
+}
+
 #[test]
 fn f17_one_run_at_a_time_in_the_order_asked_for() {
     let start = |s: &mut Story, seq, run| {
@@ -334,6 +357,52 @@ fn f16_one_key_one_outcome() {
     let once = done.but(|s| model(s, 0));
     once.holds();
     once.but(|s| model(s, 1)).breaks("idempotency", "asked twice");
+}
+
+/// F16: a clock that jumps while a run is told to somebody who reads slowly makes its key forgotten all the same (swarm seed 23573).
+#[test]
+fn f16_a_slow_reader_does_not_date_a_run() {
+    let again = |prompt: bool| {
+        let mut s = Story::new();
+        // Of the two the slow one is looked at first.
+        s.hello("a-1/1", 2, &["a-1"]).hello("b-1/1", 3, &["a-1", "b-1"]);
+        let start = json!({ "phase": "start" });
+        if prompt {
+            s.agent("b-1/1", (1, 1), "r", "lifecycle", start.clone());
+        }
+        s.at(1000).fault(1, true, json!({ "kind": "clock_jump", "by_ms": 86_400_000 })).at(2000);
+        s.agent("a-1/1", (1, 1), "r", "lifecycle", start.clone());
+        s.agent("a-1/1", (2, 2), "r", "lifecycle", json!({ "phase": "end" }));
+        s.at(3000).process("stop").process("stopped").at(4000).process("start").process("listening");
+        s.hello("a-1/2", 2, &["a-1"]).agent("a-1/2", (1, 1), "r", "lifecycle", start);
+        s.verdict("idempotency")
+    };
+    assert_eq!(again(true), "");
+    assert!(again(false).contains("starts again after a restart"));
+}
+
+/// F16: a stop that did not wait for a run told everybody that it was ended, whether or not its caller still heard that (swarm
+/// seed 20102).
+#[test]
+fn f16_what_a_stop_cut_off_may_start_again() {
+    let again = |counted: bool, aborted: bool| {
+        let mut s = Story::new();
+        s.hello("a-1/1", 2, &["a-1"]);
+        s.agent("a-1/1", (1, 1), "r", "lifecycle", json!({ "phase": "start" }));
+        s.at(100).process("stop");
+        s.agent("a-1/1", (2, 2), "r", "lifecycle", json!({ "phase": "end", "aborted": aborted }));
+        if counted {
+            s.add(What::Note { text: "1 runs were cut off".into() });
+        }
+        s.process("stopped").closed("a-1/1", Some(1012), "service stop");
+        s.at(200).process("start").process("listening").hello("a-1/2", 2, &["a-1"]);
+        s.agent("a-1/2", (1, 1), "r", "lifecycle", json!({ "phase": "start" }));
+        s.expect.off.push("shutdown".into());
+        s
+    };
+    again(true, true).holds();
+    again(true, false).breaks("idempotency", "starts again after a restart");
+    again(false, true).breaks("idempotency", "starts again after a restart");
 }
 
 /// F16: also after a restart.

@@ -87,6 +87,25 @@ fn f01_a_tick_that_comes_twice_is_the_one_in_its_place() {
     read(true).breaks("seq", "0 numbers are missing");
 }
 
+/// A wall clock that goes back makes ticks that look like those of before somebody came (swarm seed 23499).
+#[test]
+fn f23_what_came_before_somebody_was_let_in_was_not_shown_to_him() {
+    let seen = |other: &str| {
+        let mut s = Story::new();
+        s.hello("a-1/1", 2, &["a-1"]).at(300);
+        tick(&mut s, "a-1/1", 1, 500);
+        s.at(500).hello("b-1/1", 3, &["a-1", "b-1"]).presence("a-1/1", 2, 3, &["a-1", "b-1"]).at(800);
+        tick(&mut s, "a-1/1", 3, 1000);
+        tick(&mut s, "b-1/1", 1, 1000);
+        s.at(900).fault(1, true, json!({ "kind": "clock_jump", "by_ms": -1000 })).at(1300);
+        tick(&mut s, "a-1/1", 4, 500);
+        s.event("b-1/1", 2, other, json!({ "ts": 500 }));
+        s.verdict("fan_out")
+    };
+    assert_eq!(seen("tick"), "");
+    assert!(seen("heartbeat").contains("where"), "{}", seen("heartbeat"));
+}
+
 #[test]
 fn who_sees_the_same_gets_the_same() {
     let mut s = two();

@@ -537,3 +537,232 @@ fn messages_of_people_come_with_their_sender() {
         .breaks("transcript", "\"person 1 2: ho\" stands there without its sender");
     hears(&[one.clone(), assistant("x"), one.clone(), two]).breaks("transcript", "2 times, at most 1");
 }
+
+/// Where messages end runs, the words of a run that was ended stand before those of the next one; its end is told a moment
+/// later (swarm seed 21463). And what ended it may have been said again, the first time in vain (swarm seed 20565).
+#[test]
+fn the_end_of_an_interrupted_run_is_not_the_end_of_the_next() {
+    let mut s = Story::new();
+    s.expect.interrupts = true;
+    s.hello("ui-1/1", 2, &["ui-1"]);
+    send(&mut s, "r1", "main", "one");
+    send(&mut s, "r2", "main", "two");
+    given(&mut s, 1, &[user("one"), user("two")], say("echo: two"));
+    s.at(20).chat("ui-1/1", (1, 1), "r1", "aborted", json!({ "stopReason": "stop" }));
+    s.agent("ui-1/1", (2, 2), "r1", "lifecycle", json!({ "phase": "end", "aborted": true }));
+    s.at(1000);
+    let looks = |ended: bool| {
+        let mut s = s.clone();
+        if ended {
+            s.chat("ui-1/1", (3, 1), "r2", "final", json!({ "message": text("echo: two") }));
+        }
+        s.at(2000);
+        history(&mut s, "h", 200, &[user("one")]);
+        s.verdict("transcript")
+    };
+    assert_eq!(looks(false), "");
+    assert!(looks(true).contains("the last turn (\"one\") is missing"), "{}", looks(true));
+
+    let again = |says_again: bool| {
+        let mut s = Story::new();
+        s.expect.interrupts = true;
+        s.hello("ui-1/1", 2, &["ui-1"]);
+        let params = json!({ "sessionKey": "main", "message": "two", "idempotencyKey": "r2" });
+        s.call("ui-1/1", "r2", "chat.send", params.clone()).at(30_000);
+        send(&mut s, "r1", "main", "one");
+        given(&mut s, 1, &[user("one")], json!({ "kind": "words", "n": 9, "ms": 100 }));
+        if says_again {
+            s.call("ui-1/1", "again", "chat.send", params);
+        }
+        s.at(30_100);
+        given(&mut s, 2, &[user("one"), user("two")], say("x"));
+        s.verdict("transcript")
+    };
+    assert_eq!(again(true), "");
+    assert!(again(false).contains("\"\" is kept of the answer"), "{}", again(false));
+}
+
+/// What an ended run has asked comes on a line of its own, a moment after what the next one asks (swarm seed 21764).
+#[test]
+fn the_request_of_an_ended_run_comes_a_moment_later() {
+    let comes = |ms: u64, parts: &[Part]| {
+        let mut s = Story::new();
+        s.expect.interrupts = true;
+        s.hello("ui-1/1", 2, &["ui-1"]);
+        send(&mut s, "r1", "main", "one");
+        send(&mut s, "r2", "main", "two");
+        given(&mut s, 1, &[user("one"), user("two")], say("echo: two"));
+        s.at(ms);
+        given(&mut s, 2, parts, say("echo: one"));
+        s.at(9000);
+        send(&mut s, "r3", "main", "three");
+        given(&mut s, 3, &[user("one"), user("two"), assistant("echo: two"), user("three")], say("x"));
+        s.verdict("transcript")
+    };
+    assert_eq!(comes(6, &[user("one")]), "");
+    assert!(comes(2000, &[user("one")]).contains("the model is given another transcript"));
+    assert!(comes(6, &[user("two")]).contains("the model is given another transcript"));
+}
+
+/// Where a clock made its key forgotten a run has an earlier one of its name: that this one was told as a whole says nothing of
+/// it (swarm seed 22143).
+#[test]
+fn f23_an_earlier_run_of_the_name_tells_nothing_of_this_one() {
+    let cut = |told: u64| {
+        let mut s = Story::new();
+        s.hello("ui-1/1", 2, &["ui-1"]);
+        send(&mut s, "r1", "main", "one");
+        for at in [500, 1000, 1500] {
+            s.at(at);
+            if at == told {
+                ends(&mut s, 1, "r1", "w1 w2");
+            }
+            if at == 1000 {
+                given(&mut s, 1, &[user("one")], json!({ "kind": "words", "n": 9, "ms": 100, "cut": true }));
+            }
+        }
+        s.at(30_000);
+        send(&mut s, "r2", "main", "two");
+        given(&mut s, 2, &[user("one"), user("two")], say("x"));
+        s.verdict("transcript")
+    };
+    assert_eq!(cut(500), "");
+    assert!(cut(1500).contains("which was told as a whole"), "{}", cut(1500));
+}
+
+/// A message of a person in the main session.
+fn writes(s: &mut Story, id: i64, words: &str) {
+    s.add(What::Update { update_id: id, update: json!({ "chat": 1, "text": words, "message_id": id }) });
+}
+
+/// What a stop cut off is left in the inbox, and begun anew together with what came since (swarm seed 33741).
+#[test]
+fn what_a_stop_left_is_begun_anew_with_what_came_since() {
+    let shown = |counted: bool, last: &[Part]| {
+        let mut s = Story::new();
+        (s.expect.dm_scope, s.expect.owners) = ("main".into(), vec![1]);
+        let said = |id: i64| user(&format!("[Telegram] w{id}\n[message_id: {id}]"));
+        writes(&mut s, 7, "w7");
+        given(&mut s, 1, &[said(7)], json!({ "kind": "words", "n": 3, "ms": 50, "hang": true }));
+        for (id, at) in [(8, 1000), (9, 3000)] {
+            writes(&mut s, id, &format!("w{id}"));
+            s.at(at).process("stop");
+            if counted {
+                s.add(What::Note { text: "1 runs were cut off".into() });
+            }
+            s.process("stopped").at(at + 1000).process("start").process("listening");
+            if id == 8 {
+                given(&mut s, 2, &[said(7), said(8)], json!({ "kind": "words", "n": 3, "ms": 50, "hang": true }));
+            }
+        }
+        given(&mut s, 3, last, say("x"));
+        s.verdict("transcript")
+    };
+    let summary = user("[2 earlier messages were too many to be kept in full:\n- w7\n- w8]");
+    let nine = user("[Telegram] w9\n[message_id: 9]");
+    assert_eq!(shown(true, &[summary.clone(), nine.clone()]), "");
+    assert_ne!(shown(false, &[summary, nine]), "");
+}
+
+/// What a person writes ends a run when a poll has given it, however long ago that was written (swarm seed 22752).
+#[test]
+fn a_message_ends_a_run_when_it_has_come() {
+    let ended = |polled: u64| {
+        let mut s = Story::new();
+        (s.expect.dm_scope, s.expect.interrupts) = ("main".into(), true);
+        writes(&mut s, 7, "one");
+        writes(&mut s, 8, "two");
+        let poll = |status| What::Telegram { method: "getUpdates".into(), params: json!({ "offset": 8 }), status };
+        let one = user("[Telegram] one\n[message_id: 7]");
+        for at in [2000, 9000, 9100] {
+            s.at(at);
+            if at == polled {
+                s.add(poll(None)).add(poll(Some(200)));
+            }
+            if at == 9000 {
+                given(&mut s, 1, std::slice::from_ref(&one), say("echo: one"));
+            }
+        }
+        s.at(60_000);
+        given(&mut s, 2, &[one.clone(), user("[Telegram] two\n[message_id: 8]")], say("x"));
+        s.verdict("transcript")
+    };
+    assert_eq!(ended(9100), "");
+    assert!(ended(2000).contains("\"\" is kept of the answer \"echo: one\""), "{}", ended(2000));
+}
+
+/// A run may be about a summary alone: its lines say in which session that was said (swarm seed 20447).
+#[test]
+fn a_summary_alone_is_of_the_session_of_its_lines() {
+    let mut s = Story::new();
+    s.expect.dm_scope = "main".into();
+    s.expect.owners = vec![1];
+    s.hello("ui-1/1", 2, &["ui-1"]);
+    for (id, words) in [(7, "one"), (8, "two  words"), (9, "three")] {
+        writes(&mut s, id, words);
+    }
+    let head = "[2 earlier messages were too many to be kept in full:";
+    let summary = format!("{head}\n- one\n- two words]");
+    let next = user("[Telegram] three\n[message_id: 9]");
+    given(&mut s, 1, &[user(&summary)], say("both"));
+    let then = |parts: &[Part]| {
+        let mut s = s.clone();
+        given(&mut s, 2, parts, say("x"));
+        s.verdict("transcript")
+    };
+    assert_eq!(then(&[user(&summary), assistant("both"), next.clone()]), "");
+    assert!(then(&[user(&summary), assistant("other"), next.clone()]).contains("was answered to nothing in it"));
+    assert!(then(std::slice::from_ref(&next)).contains("the last turn"));
+}
+
+/// A clock that jumps begins a session anew and makes keys forgotten: the same may be said again in it (swarm seed 20192).
+#[test]
+fn f23_what_is_said_again_after_a_jump_is_another_turn() {
+    let mut s = two_turns();
+    given(&mut s, 2, &whole(), say("echo: two"));
+    s.chat("ui-1/1", (2, 1), "r2", "final", json!({ "message": text("echo: two") }));
+    let again = |jumps: bool, says: bool| {
+        let mut s = s.clone();
+        s.at(1000).process("crash").closed("ui-1/1", None, "gone");
+        if jumps {
+            s.fault(1, true, json!({ "kind": "clock_jump", "by_ms": 86_400_000 }));
+        }
+        s.at(2000).process("start").process("listening").hello("ui-1/2", 2, &["ui-1"]);
+        if says {
+            let params = json!({ "sessionKey": "main", "message": "two", "idempotencyKey": "r2" });
+            s.call("ui-1/2", "r2", "chat.send", params);
+            s.answer("ui-1/2", "r2", json!({ "runId": "r2", "status": "started" }));
+        }
+        given(&mut s, 3, &[user("two")], say("echo: two"));
+        s.verdict("transcript")
+    };
+    assert_eq!(again(true, true), "");
+    assert!(again(true, false).contains("the model is given another transcript"));
+    assert!(again(false, true).contains("the model is given another transcript"));
+}
+
+/// The same for what a stop cut short before: it is under way again, and not stored yet (swarm seed 25957).
+#[test]
+fn f23_what_is_said_again_after_a_jump_is_under_way() {
+    let looks = |ended: bool| {
+        let mut s = two_turns();
+        given(&mut s, 2, &whole(), json!({ "kind": "words", "n": 9, "ms": 100 }));
+        s.at(1000).process("stop");
+        s.chat("ui-1/1", (2, 1), "r2", "aborted", json!({ "stopReason": "rpc" }));
+        s.add(What::Note { text: "1 runs were cut off".into() }).process("stopped");
+        s.closed("ui-1/1", Some(1012), "service stop");
+        s.fault(1, true, json!({ "kind": "clock_jump", "by_ms": 86_400_000 }));
+        s.at(2000).process("start").process("listening").hello("ui-1/1", 2, &["ui-1"]);
+        send(&mut s, "r2", "main", "two");
+        given(&mut s, 3, &[user("two")], json!({ "kind": "words", "n": 9, "ms": 100 }));
+        s.at(2100);
+        if ended {
+            ends(&mut s, 1, "r2", "w1 w2 w3 w4 w5 w6 w7 w8 w9");
+        }
+        s.at(2200);
+        history(&mut s, "h", 200, &[]);
+        s.verdict("transcript")
+    };
+    assert_eq!(looks(false), "");
+    assert!(looks(true).contains("the last turn (\"two\") is missing"), "{}", looks(true));
+}

@@ -56,6 +56,59 @@ fn the_end_of_a_run_is_told_as_it_was_and_for_long() {
     assert!(crash(5000).contains("not known any more"));
 }
 
+/// An end is reckoned before it is stored, which takes as long as the disk takes (swarm seeds 21310 and 21440).
+#[test]
+fn an_end_that_a_slow_disk_stored_is_dated_before_it_was_told() {
+    let told = |slow: bool, stored: u64| {
+        let mut s = Story::new();
+        s.hello("a-1/1", 2, &["a-1"]);
+        s.agent("a-1/1", (1, 1), "r", "lifecycle", json!({ "phase": "start", "startedAt": 5 }));
+        if slow {
+            s.at(1000).fault(1, true, json!({ "kind": "disk_slow", "delay_ms": 500 }));
+        }
+        s.at(3000).agent("a-1/1", (2, 2), "r", "lifecycle", json!({ "phase": "end", "startedAt": 5, "endedAt": 3000 }));
+        if slow {
+            s.fault(1, false, json!({ "kind": "disk_slow", "delay_ms": 500 }));
+        }
+        s.at(20_000).process("stop").process("stopped").closed("a-1/1", Some(1012), "service stop");
+        s.process("start").process("listening").hello("a-1/2", 2, &["a-1"]);
+        let end = json!({ "runId": "r", "status": "ok", "startedAt": 5, "endedAt": stored });
+        s.at(25_000).call("a-1/2", "w", "agent.wait", json!({ "runId": "r" })).answer("a-1/2", "w", end);
+        says(&s, "runs_end")
+    };
+    assert_eq!(told(true, 1500), "");
+    assert!(told(false, 1500).contains("is told with endedAt 1500, its event said 3000"));
+    assert!(told(true, 500).contains("is told with endedAt 500"), "the disk was not slow yet");
+}
+
+/// What a stop cut off was ended by somebody, as its event says, and is told as failed (swarm seeds 20061 and 20256).
+#[test]
+fn f21_a_run_that_a_stop_cut_off_is_told_as_failed() {
+    let told = |stops: bool, counted: bool, aborted: bool| {
+        let mut s = Story::new();
+        s.hello("a-1/1", 2, &["a-1"]);
+        s.agent("a-1/1", (1, 1), "r", "lifecycle", json!({ "phase": "start", "startedAt": 5 }));
+        if stops {
+            s.at(1000).process("stop");
+        }
+        let end = json!({ "phase": "end", "startedAt": 5, "endedAt": 9, "aborted": aborted });
+        s.agent("a-1/1", (2, 2), "r", "lifecycle", end);
+        if counted {
+            s.add(What::Note { text: "1 runs were cut off".into() });
+        }
+        s.process(if stops { "stopped" } else { "crash" }).closed("a-1/1", Some(1012), "service stop");
+        s.at(5000).process("start").process("listening").hello("a-1/2", 2, &["a-1"]);
+        let why = json!({ "runId": "r", "status": "error", "error": "the gateway stopped before the run ended" });
+        s.at(9000).call("a-1/2", "w", "agent.wait", json!({ "runId": "r" })).answer("a-1/2", "w", why);
+        says(&s, "runs_end")
+    };
+    assert_eq!(told(true, true, true), "");
+    for (stops, counted, aborted) in [(true, true, false), (true, false, true)] {
+        let why = told(stops, counted, aborted);
+        assert!(why.contains("told as \"error\""), "{stops} {counted} {aborted}: {why}");
+    }
+}
+
 #[test]
 fn a_node_hears_of_what_it_follows() {
     let follows = |session: &str, told: Option<&str>| {
@@ -95,6 +148,10 @@ fn writes(list: &[(u64, i64, &str)]) -> Story {
 
 fn asks(s: &mut Story, at: u64, text: &str, answer: &Value) {
     s.at(at).add(What::asked(at, text, answer.to_string()));
+}
+
+fn say(words: &str) -> Value {
+    json!({ "kind": "say", "text": words })
 }
 
 fn says_words(n: u64, ms: u64) -> Value {
@@ -158,6 +215,26 @@ fn a_message_that_interrupts_ends_all_before_it() {
     assert!(!told(2000, None).contains("is answered"));
     assert!(!told(2000, Some(9)).contains("is answered"));
     assert!(!told(4800, Some(20)).contains("is answered"));
+}
+
+/// Where as many runs wait as may, a message is accepted when the first of them begins (swarm seed 21098).
+#[test]
+fn a_message_that_finds_no_place_interrupts_once_it_has_one() {
+    let told = |most: u64, began: u64| {
+        let mut s = writes(&[(1000, 7, "one"), (2000, 8, "two")]);
+        (s.expect.interrupts, s.expect.waits.most) = (true, most);
+        asks(&mut s, began, "one\n[message_id: 7]", &say("echo: one"));
+        let params = json!({ "chat_id": "1", "text": "one\n[message_id: 7]" });
+        let call = |status| What::Telegram { method: "sendMessage".into(), params: params.clone(), status };
+        s.add(call(None)).add(call(Some(200)));
+        asks(&mut s, began + 500, "two\n[message_id: 8]", &say("echo: two"));
+        s.at(90_000).note();
+        says(&s, "queues")
+    };
+    let too_late = "message 7 (\"one\") is answered, though 8 came";
+    assert!(!told(1, 6000).contains("is answered"));
+    assert!(told(2, 6000).contains(too_late));
+    assert!(told(0, 6000).contains(too_late));
 }
 
 #[test]

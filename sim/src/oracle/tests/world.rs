@@ -167,6 +167,30 @@ fn the_process_leaves_nothing_behind() {
         .holds();
 }
 
+/// What waits behind a run that takes long is taken up by the next start; what was passed over is lost (F50; swarm seed 22753).
+#[test]
+fn f50_what_waits_for_its_turn_at_a_stop_is_left_for_the_next_start() {
+    let left = |rows: i64, asked: &[i64], idle: u64| {
+        let mut s = Story::new();
+        s.expect.run_deadline_ms = 20_000;
+        for id in 1..=4 {
+            let update = json!({ "chat": 1, "text": "hi", "message_id": id });
+            s.at(1000 * id as u64).add(What::Update { update_id: id, update });
+        }
+        for id in asked {
+            s.add(What::asked(1, format!("hi\n[message_id: {id}]"), "{}"));
+        }
+        s.at(9000 + idle).process("stop").process("stopped");
+        s.add(What::Gauge { name: "inbox".into(), value: rows });
+        s.verdict("leaks")
+    };
+    assert_eq!(left(2, &[1, 2], 0), "");
+    assert!(left(3, &[1, 2], 0).contains("3 rows are left in inbox"));
+    assert!(left(1, &[1, 2, 4], 0).contains("1 rows are left in inbox"), "it was passed over");
+    assert!(left(2, &[1, 2], 60_000).contains("2 rows are left in inbox"), "nothing was in its way");
+    assert!(left(1, &[], 0).contains("1 rows are left in inbox"));
+}
+
 #[test]
 fn claims_and_starts() {
     let probe = |holds, always| {

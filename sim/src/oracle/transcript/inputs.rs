@@ -26,6 +26,9 @@ const STOP: [&str; 7] = ["/stop", "stop", "esc", "abort", "wait", "exit", "inter
 const COMMANDS: [&str; 9] =
     ["/status", "/new", "/reset", "/model", "/help", "/commands", "/queue", "/start", "/resend"];
 
+/// How a summary goes on after the number of the messages that are in it.
+pub const SUMMED_UP: &str = " earlier messages were too many to be kept in full:";
+
 /// Something that was said to a session.
 pub struct Input {
     /// The session; `None` where the history does not tell.
@@ -34,6 +37,8 @@ pub struct Input {
     pub at: Mark,
     /// When a client said it, again and again under its keys.
     sent: Vec<u64>,
+    /// By when the gateway has been given it ([`telegram::came`]).
+    by: u64,
     /// Its keys, which name its runs.
     pub keys: BTreeSet<String>,
     /// Id of a message at the Bot API.
@@ -95,6 +100,8 @@ pub struct Inputs<'a> {
     by_message: BTreeMap<i64, usize>,
     /// Words of people as they wrote them, without the envelope in which a model is given them.
     bare: BTreeSet<String>,
+    /// The inputs by their words in one line, as they stand in a summary of what waited.
+    by_line: BTreeMap<String, Vec<usize>>,
     /// Lines beside.
     pub notes: Vec<Note>,
     /// Beginnings anew and deletions.
@@ -108,7 +115,7 @@ pub struct Inputs<'a> {
     /// When a run is known to have ended and to be stored, by its id.
     pub ended: BTreeMap<String, u64>,
     /// When runs are known to have ended with a whole answer.
-    done: BTreeMap<String, u64>,
+    done: BTreeMap<String, Vec<u64>>,
     /// What a run had said when it was ended, as far as anybody had been told, and when that was told.
     aborted: BTreeMap<String, (u64, String)>,
     /// Sessions that were given the model that the gateway has built in.
@@ -150,8 +157,7 @@ impl<'a> Inputs<'a> {
                     this.end(e.run, e.at.t);
                 }
                 if state == Some("final") {
-                    let known = this.done.entry(e.run.to_owned()).or_insert(e.at.t);
-                    *known = e.at.t.min(*known);
+                    this.done.entry(e.run.to_owned()).or_default().push(e.at.t);
                 }
                 if state == Some("delta") {
                     said.insert(e.run, text_of(&e.payload["message"]));
@@ -278,7 +284,7 @@ impl<'a> Inputs<'a> {
         let n = known.unwrap_or_else(|| {
             list.push(self.all.len());
             let (sent, keys) = (vec![], BTreeSet::new());
-            self.all.push(Input { session, at: r.at, sent, keys, message: None, timeout_ms: None });
+            self.all.push(Input { session, at: r.at, sent, by: r.at.t, keys, message: None, timeout_ms: None });
             self.all.len() - 1
         });
         let input = &mut self.all[n];
@@ -328,7 +334,7 @@ impl<'a> Inputs<'a> {
         let n = known.unwrap_or_else(|| {
             list.push(self.all.len());
             let (sent, keys) = (vec![], BTreeSet::new());
-            self.all.push(Input { session: Some(session), at, sent, keys, message: None, timeout_ms: None });
+            self.all.push(Input { session: Some(session), at, sent, by: at.t, keys, message: None, timeout_ms: None });
             self.all.len() - 1
         });
         self.all[n].keys.insert(format!("tool {}", at.i));
@@ -337,9 +343,10 @@ impl<'a> Inputs<'a> {
     fn updates(&mut self, conns: &[Conn], facts: &Facts, expect: &Expect) {
         let main = conns.iter().find_map(|c| Some(c.hello.as_ref()?.session("main")));
         let main = main.unwrap_or_else(|| "agent:main:main".to_owned());
+        let came = telegram::came(&telegram::calls(facts), facts);
         for r in facts.history {
             match &r.what {
-                What::Update { update, .. } => {
+                What::Update { update_id, update } => {
                     if update["chat"].as_i64().is_none() {
                         continue;
                     }
@@ -356,10 +363,12 @@ impl<'a> Inputs<'a> {
                             continue;
                         }
                         self.by_message.insert(message, self.all.len());
+                        self.by_line.entry(in_one_line(words)).or_default().push(self.all.len());
                         self.all.push(Input {
                             session: Some(session),
                             at: Mark::of(r),
                             sent: vec![],
+                            by: came.get(update_id).map_or(r.t_us, |(given, _)| *given),
                             keys: BTreeSet::new(),
                             message: Some(message),
                             timeout_ms: None,
@@ -388,7 +397,18 @@ impl<'a> Inputs<'a> {
     /// Sessions to which something was said that stands in this list.
     pub fn sessions(&self, parts: &[Part]) -> BTreeSet<&str> {
         let texts = parts.iter().filter_map(|p| if let Part::User(text) = p { Some(text) } else { None });
-        texts.flat_map(|text| self.inputs(text)).filter_map(|n| self.all[n].session.as_deref()).collect()
+        texts.flat_map(|text| self.told_of(text)).filter_map(|n| self.all[n].session.as_deref()).collect()
+    }
+
+    /// The inputs that stand in a text of a user, or of which it is the summary alone.
+    fn told_of(&self, text: &str) -> Vec<usize> {
+        let all = self.inputs(text);
+        if !all.is_empty() {
+            return all;
+        }
+        let Some((_, lines)) = text.split_once(SUMMED_UP) else { return all };
+        let lines = lines.strip_suffix(']').unwrap_or(lines).split("\n- ").filter(|line| !line.is_empty());
+        lines.filter_map(|line| self.by_line.get(line)).flatten().copied().collect()
     }
 
     /// The inputs that stand in a text of a user.
@@ -417,7 +437,7 @@ impl<'a> Inputs<'a> {
     pub fn session(&self, parts: &[Part]) -> Option<&str> {
         parts.iter().rev().find_map(|part| {
             let Part::User(text) = part else { return None };
-            let all = self.inputs(text);
+            let all = self.told_of(text);
             let first = self.all[*all.first()?].session.as_deref()?;
             all.iter().all(|n| self.all[*n].session.as_deref() == Some(first)).then_some(first)
         })
@@ -432,21 +452,31 @@ impl<'a> Inputs<'a> {
         (input.keys.len().max(1) + again) * if expect.backlog { 2 } else { 1 }
     }
 
-    /// A run of one of these inputs is known to have ended in this time: its end was told, or its answer went out.
+    /// A run of one of these inputs is known to have ended in this time: its end was told, or its answer went out. Of words that
+    /// stand before the last ones it says nothing that their own run was ended.
     pub fn ended_between(&self, inputs: &[usize], from: u64, to: u64) -> bool {
-        inputs.iter().map(|n| &self.all[*n]).any(|input| {
-            let told = input.keys.iter().filter(|_| input.keys.len() == 1).filter_map(|k| self.ended.get(k));
+        inputs.iter().any(|n| {
+            let input = &self.all[*n];
+            let is_own = |key: &&String| Some(n) == inputs.last() || !self.aborted.contains_key(*key);
+            let told =
+                input.keys.iter().filter(|_| input.keys.len() == 1).filter(is_own).filter_map(|k| self.ended.get(k));
             let sent = input.message.and_then(|m| self.answered.get(&m)).into_iter().flatten();
             told.chain(sent).any(|t| (from..to).contains(t))
         })
     }
 
-    /// When the caller was told that its run had ended with a whole answer.
-    pub fn done(&self, inputs: &[usize]) -> Option<u64> {
+    /// When it was told first that the run which began then had ended with a whole answer: an earlier one of the same name is
+    /// another.
+    pub fn done(&self, inputs: &[usize], since: u64) -> Option<u64> {
         let [n] = inputs else { return None };
         let mut keys = self.all[*n].keys.iter();
         let (Some(key), None) = (keys.next(), keys.next()) else { return None };
-        self.done.get(key).copied()
+        self.done.get(key)?.iter().copied().filter(|told| *told >= since).min()
+    }
+
+    /// A client has said one of these again in this time.
+    pub fn said_again(&self, inputs: &[usize], from: u64, to: u64) -> bool {
+        inputs.iter().any(|n| self.all[*n].sent.iter().any(|t| (from + 1..=to).contains(t)))
     }
 
     /// What the built-in model of this session answers to these words: the gateway asks nobody else.
@@ -467,10 +497,18 @@ impl<'a> Inputs<'a> {
         self.stops.iter().any(|(s, t)| s == session && (from..=to).contains(t))
     }
 
-    /// Something else was said to this session in this time.
-    pub fn said_between(&self, session: &str, from: u64, to: u64) -> bool {
-        self.all.iter().any(|i| i.session.as_deref() == Some(session) && (from..=to).contains(&i.at.t))
+    /// Something else than these was said to this session in this time, for the first time or again: the first may not have come
+    /// through.
+    pub fn said_between(&self, session: &str, but: &[usize], from: u64, to: u64) -> bool {
+        let says = |i: &Input| i.at.t <= to && i.by >= from || i.sent.iter().any(|t| (from..=to).contains(t));
+        let others = self.all.iter().enumerate().filter(|(n, _)| !but.contains(n));
+        others.into_iter().any(|(_, i)| i.session.as_deref() == Some(session) && says(i))
     }
+}
+
+/// How a message stands in a summary.
+fn in_one_line(words: &str) -> String {
+    words.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// The first call of `sessions_history` in what a request adds, with what came of it.

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::inputs::{Inputs, Note, Said};
+use super::inputs::{Inputs, Note, SUMMED_UP, Said};
 use crate::history::parts::{Part, begins, shortened};
 
 /// What a model was told to answer.
@@ -192,7 +192,7 @@ fn is_own(text: &str) -> bool {
     text.starts_with(NOTED)
         || text.starts_with("[Messages that came while you were busy]")
         || text.starts_with("---\nQueued #")
-        || text.contains(" earlier messages were too many to be kept in full")
+        || text.contains(SUMMED_UP)
 }
 
 /// Notes of a session that are known to be there by `until` and were not met, nor are among those that may stand where they
