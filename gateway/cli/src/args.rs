@@ -331,7 +331,11 @@ pub enum ConfigCommand {
     /// Print where the file is
     File,
     /// Print the JSON Schema of the file
-    Schema,
+    Schema {
+        /// What each key means here instead: used or not, what protects, what a change takes
+        #[arg(long)]
+        hints: bool,
+    },
 }
 
 /// `system ...`

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     diff::effect_of,
+    keys::{KEYS, Meaning, is_unserved, meaning, stands_beside},
     path::Path,
     schema,
     secret_names::{is_secret_key, names_a_secret},
@@ -12,11 +13,16 @@ use crate::{
 /// Keys below each other at most; the schema refers to itself in places.
 const MAX_DEPTH: usize = 12;
 
-/// Hints by path: `label`, `help`, `group`, `order`, `sensitive`, and `effect`, what a change takes. `*` stands for any key, `[]` for
-/// any position of a list.
+/// Hints by path: `label`, `help`, `group`, `order`, `sensitive`; `meaning`, what the key means here (`used`, `noEffect`,
+/// `notInForce`: a limit that is not in force); `protects` where it says who may do what (D36); and `effect`, what a change takes.
+/// `*` stands for any key, `[]` for any position of a list. Keys that only other versions know are among them.
 pub fn hints() -> Map<String, Value> {
     let mut walk = Walk { root: schema(), hints: Map::new() };
     walk.below(walk.root, "", 0);
+    for (path, _) in KEYS {
+        let key = path.rsplit('.').next().unwrap_or_default().trim_end_matches("[]");
+        walk.hint(path, key, &Value::Null);
+    }
     walk.hints
 }
 
@@ -64,6 +70,16 @@ impl Walk {
         }
         if let Ok(path) = Path::parse(&at.replace("[]", "[0]")) {
             hint["effect"] = effect_of(&path).to_string().into();
+            hint["meaning"] = match meaning(&path) {
+                Some(Meaning::NotInForce) => "notInForce",
+                Some(Meaning::NoEffect) => "noEffect",
+                None if is_unserved(group) => "noEffect",
+                None => "used",
+            }
+            .into();
+            if stands_beside(&path, key) {
+                hint["protects"] = true.into();
+            }
         }
         self.hints.insert(at.to_owned(), hint);
     }
@@ -105,6 +121,14 @@ mod tests {
         assert_eq!(hints["channels.telegram.textChunkLimit"]["effect"], "restarts channel telegram");
         assert!(hints.contains_key("agents.list[].id") && hints["agents.list[].id"].get("sensitive").is_none());
         assert!(hints["gateway.port"]["help"].as_str().is_some_and(|help| !help.is_empty()));
+        let of = |path: &str, what: &str| hints[path][what].clone();
+        assert_eq!(of("gateway.port", "meaning"), "used");
+        assert_eq!(of("tools.fs", "meaning"), "notInForce");
+        assert_eq!((of("mcp", "meaning"), of("hooks", "meaning")), (json!("noEffect"), json!("noEffect")));
+        for path in ["gateway.auth", "channels.telegram.dmPolicy", "channels.telegram.accounts.*.allowFrom", "tools.deny"] {
+            assert_eq!(of(path, "protects"), true, "{path}");
+        }
+        assert!(hints["gateway.port"].get("protects").is_none());
         let orders: Vec<u64> = hints.values().filter_map(|hint| hint["order"].as_u64()).collect();
         assert!(orders.len() > 150 && orders.is_sorted());
     }

@@ -27,7 +27,8 @@ pub fn run(session: &Session, command: &ConfigCommand) -> Result<(), Failure> {
         ConfigCommand::Diff { other } => diff::run(session, other.as_deref()),
         ConfigCommand::Validate => validate(session),
         ConfigCommand::File => output::line(session.paths.config.display().to_string()),
-        ConfigCommand::Schema => output::json(openclaw_config::schema()),
+        ConfigCommand::Schema { hints: true } => output::json(&openclaw_config::hints().into()),
+        ConfigCommand::Schema { hints: false } => output::json(openclaw_config::schema()),
     }
 }
 
