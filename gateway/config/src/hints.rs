@@ -125,7 +125,9 @@ mod tests {
         assert_eq!(of("gateway.port", "meaning"), "used");
         assert_eq!(of("tools.fs", "meaning"), "notInForce");
         assert_eq!((of("mcp", "meaning"), of("hooks", "meaning")), (json!("noEffect"), json!("noEffect")));
-        for path in ["gateway.auth", "channels.telegram.dmPolicy", "channels.telegram.accounts.*.allowFrom", "tools.deny"] {
+        for path in
+            ["gateway.auth", "channels.telegram.dmPolicy", "channels.telegram.accounts.*.allowFrom", "tools.deny"]
+        {
             assert_eq!(of(path, "protects"), true, "{path}");
         }
         assert!(hints["gateway.port"].get("protects").is_none());

@@ -52,8 +52,10 @@ pub fn check(conns: &[Conn], said: &BTreeMap<&str, Said>, facts: &Facts, expect:
     let is_cut = |e: &Event| e.name == "chat" && e.payload["state"] == "aborted";
     let turns = |turn| move |e: &Event| e.turn == turn;
     let starts = firsts(conns, turns(Turn::Start));
-    let late = lates(conns, &starts, facts);
-    let shown = Shown { starts, late, ended: firsts(conns, turns(Turn::End)), cuts: firsts(conns, is_cut) };
+    let ended = firsts(conns, turns(Turn::End));
+    let mut late = lates(conns, Turn::Start, &starts, facts);
+    late.extend(lates(conns, Turn::End, &ended, facts));
+    let shown = Shown { starts, late, ended, cuts: firsts(conns, is_cut) };
     for c in conns {
         transcripts(c, said, expect, out);
         node(c, conns, expect, out);
@@ -367,18 +369,18 @@ type Moments<'a> = BTreeMap<(&'a str, usize), u64>;
 /// What was shown of runs, and when first.
 struct Shown<'a> {
     starts: Moments<'a>,
-    /// Starts that came to a slow client first.
+    /// Runs whose start or end came to a slow client first.
     late: BTreeSet<(&'a str, usize)>,
     ended: Moments<'a>,
     cuts: Moments<'a>,
 }
 
-/// Runs whose start was first shown to somebody whose line, or who himself, had stood still.
-fn lates<'a>(conns: &[Conn<'a>], starts: &Moments<'a>, facts: &Facts) -> BTreeSet<(&'a str, usize)> {
+/// Runs of which this was first shown to somebody whose line, or who himself, had stood still.
+fn lates<'a>(conns: &[Conn<'a>], turn: Turn, firsts: &Moments<'a>, facts: &Facts) -> BTreeSet<(&'a str, usize)> {
     let mut late = BTreeSet::new();
     for c in conns {
-        for e in c.events.iter().filter(|e| e.turn == Turn::Start) {
-            let is_first = starts.get(&(e.run, c.life)) == Some(&e.at.t);
+        for e in c.events.iter().filter(|e| e.turn == turn) {
+            let is_first = firsts.get(&(e.run, c.life)) == Some(&e.at.t);
             if is_first && c.is_disturbed(facts, e.at.t, e.at.t) {
                 late.insert((e.run, c.life));
             }

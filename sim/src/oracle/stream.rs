@@ -152,10 +152,10 @@ fn fan_out(conns: &[Conn], facts: &Facts, expect: &Expect, out: &mut Findings) {
 }
 
 fn differs(c: &Conn, w: &Conn, facts: &Facts, expect: &Expect) -> Option<(u64, String)> {
-    // What came before the other one was let in it was not shown, though a tick after a clock that went back may look the same.
+    // What came before the other one was let in, or after it had gone, it was not shown, though a tick after a clock that went back may look the same.
     let since = w.hello.as_ref().map_or(0, |h| h.at.i);
     let events = &c.events[c.events.iter().take_while(|e| e.at.i < since).count()..];
-    let first = events.first()?;
+    let first = events.first().filter(|first| w.closed.is_none_or(|end| end.at.i > first.at.i))?;
     // Neither lags: what is the same and came much earlier or later is another event that looks the same.
     let near = |at: &usize| w.events[*at].at.t.abs_diff(first.at.t) <= super::facts::TAIL;
     let Some(start) = position(w, first, 0).filter(near) else {

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     history::What,
     oracle::{
-        conn::{Conn, Event, Hello, Request},
+        conn::{Conn, Event, Hello, Request, Turn},
         facts::Facts,
         reloads,
         sheet::Need,
@@ -401,10 +401,21 @@ fn ends<'a>(conns: &'a [Conn]) -> BTreeMap<&'a str, u64> {
     let mut ends = BTreeMap::new();
     let over = |state: &Value| matches!(said(state), "final" | "aborted" | "error");
     let stored = |e: &&Event| !said(&e.payload["errorMessage"]).contains(NOT_STORED);
+    // One that was ended while it waited has no session before it has begun, and ended, by itself.
+    let mut turns: BTreeMap<&str, u64> = BTreeMap::new();
+    for e in conns.iter().flat_map(|c| &c.events).filter(|e| e.turn == Turn::End) {
+        let last = turns.entry(e.run).or_insert(e.at.i);
+        *last = e.at.i.max(*last);
+    }
     let chat = conns.iter().flat_map(|c| &c.events).filter(|e| e.name == "chat");
     for e in chat.filter(|e| over(&e.payload["state"])).filter(stored) {
-        let last = ends.entry(e.run).or_insert(e.at.i);
-        *last = e.at.i.max(*last);
+        let turn = turns.get(e.run).copied();
+        let Some(at) = (if e.payload["state"] == "aborted" { turn.map(|t| t.max(e.at.i)) } else { Some(e.at.i) })
+        else {
+            continue;
+        };
+        let last = ends.entry(e.run).or_insert(at);
+        *last = at.max(*last);
     }
     ends
 }

@@ -518,6 +518,35 @@ fn f53_a_run_that_could_not_be_stored_makes_no_session() {
     shown(Some("the model said no"), &[]).breaks("answers", "existence of session agent:main:blue is false");
 }
 
+/// A run that was ended while it waited makes its session when its turn comes (swarm seed 1000614).
+#[test]
+fn f17_a_run_that_was_ended_while_it_waited_makes_its_session_later() {
+    let shown = |begins: bool, rows: &[Value]| {
+        story().but(|s| {
+            let params = json!({ "sessionKey": "blue", "message": "hi", "idempotencyKey": "r" });
+            s.asked("1", "chat.send", params, json!({ "runId": "r", "status": "started" }));
+            let end = json!({ "runId": "r", "seq": 1, "sessionKey": "agent:main:blue", "state": "aborted" });
+            s.event("a-1/1", 1, "chat", end);
+            if begins {
+                for (n, phase) in [(2, "start"), (3, "end")] {
+                    s.agent(
+                        "a-1/1",
+                        (n, n - 1),
+                        "r",
+                        "lifecycle",
+                        json!({ "phase": phase, "aborted": phase == "end" }),
+                    );
+                }
+            }
+            s.at(2000).asked("2", "sessions.list", json!({}), list(rows));
+        })
+    };
+    let there = [row("agent:main:blue", &json!({}))];
+    assert_eq!(shown(false, &[]).verdict("answers"), "");
+    assert_eq!(shown(true, &there).verdict("answers"), "");
+    assert!(shown(true, &[]).verdict("answers").contains("existence of session agent:main:blue is false"));
+}
+
 #[test]
 fn summaries_show_what_was_set() {
     let shown = |beats: bool, sessions: &[&str]| {

@@ -588,6 +588,24 @@ fn s23_a_start_that_was_shown_late_is_no_later_start() {
     let words = "run r in agent:main:main is ended by nobody who may";
     assert!(ended(false, 20_000, true).contains(words));
     assert!(ended(true, 10_000, true).contains(words));
+    // So is one whose end is shown late (swarm seed 1000264).
+    let read = |reads: bool| {
+        let mut s = story();
+        s.expect.run_deadline_ms = 20_000;
+        s.expect.off = ["telegram_answered", "ticks"].map(str::to_owned).into();
+        operator(&mut s, "ui-1/1", &["operator.read", "operator.write"]);
+        s.agent("ui-1/1", (1, 1), "r", "lifecycle", json!({ "phase": "start" }));
+        write(&mut s, 2, "/stop");
+        if !reads {
+            s.reading("ui-1/1", false).at(40_000).reading("ui-1/1", true);
+        }
+        s.at(40_000).chat("ui-1/1", (2, 2), "r", "aborted", json!({ "stopReason": "timeout" }));
+        let end = json!({ "phase": "end", "aborted": true, "startedAt": 1000, "endedAt": 21_000 });
+        s.agent("ui-1/1", (3, 2), "r", "lifecycle", end);
+        s.verdict("rights")
+    };
+    assert_eq!(read(false), "");
+    assert!(read(true).contains(words));
 }
 
 /// The times in an end are the wall clock's: what that jumped while the run lasted is no time of the run.

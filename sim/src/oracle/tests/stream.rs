@@ -104,6 +104,22 @@ fn f23_what_came_before_somebody_was_let_in_was_not_shown_to_him() {
     };
     assert_eq!(seen("tick"), "");
     assert!(seen("heartbeat").contains("where"), "{}", seen("heartbeat"));
+    // Nor is it what came after he had gone (swarm seed 34080).
+    let gone = |leaves: bool| {
+        let mut s = Story::new();
+        s.hello("a-1/1", 2, &["a-1"]).at(300);
+        tick(&mut s, "a-1/1", 1, 500);
+        s.event("a-1/1", 2, "heartbeat", json!({ "ts": 1 })).event("a-1/1", 3, "heartbeat", json!({ "ts": 2 }));
+        if leaves {
+            s.leave("a-1/1");
+        }
+        s.fault(1, true, json!({ "kind": "clock_jump", "by_ms": -1000 })).at(1000).hello("b-1/1", 3, &["b-1"]).at(1300);
+        tick(&mut s, "b-1/1", 1, 500);
+        s.event("b-1/1", 2, "heartbeat", json!({ "ts": 3 }));
+        s.verdict("fan_out")
+    };
+    assert_eq!(gone(true), "");
+    assert!(gone(false).contains("where heartbeat"), "{}", gone(false));
 }
 
 #[test]
