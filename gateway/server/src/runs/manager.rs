@@ -13,7 +13,7 @@ use openclaw_platform::{
     sync::LockExt as _,
     sync::{
         Arc, Mutex, MutexGuard, Notify,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 use openclaw_protocol::{
@@ -123,6 +123,8 @@ pub struct Runs {
     idle: Notify,
     /// Callers that are to be told how their run ended.
     owed: AtomicUsize,
+    /// Runs that were accepted so far: which came before which, whatever the wall clock said (F23).
+    accepted: AtomicU64,
     cut_off: CancellationToken,
 }
 
@@ -147,8 +149,14 @@ impl Runs {
             state: Mutex::default(),
             idle: Notify::new(),
             owed: AtomicUsize::new(0),
+            accepted: AtomicU64::new(0),
             cut_off: CancellationToken::new(),
         }
+    }
+
+    /// The number of a run that is accepted now, from 1.
+    pub(super) fn next_order(&self) -> u64 {
+        self.accepted.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// From now on runs have the tools of this box, as long as it is there; before that they have none. It uses services that

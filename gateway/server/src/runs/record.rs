@@ -25,6 +25,9 @@ pub struct RunRecord {
     pub shown_key: String,
     /// When it was accepted.
     pub accepted_at: Millis,
+    /// Which of its process it was, from 1: the wall clock may go back between two (F23). 0 in records of earlier versions.
+    #[serde(default)]
+    pub order: u64,
     /// When it began, as far as the last checkpoint knows.
     #[serde(default)]
     pub started_at: Option<Millis>,
@@ -53,11 +56,12 @@ pub struct RunRecord {
 }
 
 impl RunRecord {
-    fn of(request: &RunRequest, accepted_at: Millis) -> Self {
+    fn of(request: &RunRequest, accepted_at: Millis, order: u64) -> Self {
         Self {
             session_key: request.session_key.clone(),
             shown_key: request.shown_key.clone(),
             accepted_at,
+            order,
             started_at: None,
             text: String::new(),
             attempts: request.attempts,
@@ -104,7 +108,8 @@ pub async fn accept(runs: &Arc<Runs>, request: RunRequest) -> Result<Accepted, N
 /// # Errors
 /// When it cannot be stored.
 pub async fn write(runs: &Runs, request: &RunRequest) -> Result<(), StoreError> {
-    let (id, record) = (request.run_id.clone(), RunRecord::of(request, runs.deps.platform.clock.wall()));
+    let (now, order) = (runs.deps.platform.clock.wall(), runs.next_order());
+    let (id, record) = (request.run_id.clone(), RunRecord::of(request, now, order));
     runs.deps.store.write(move |tx| store::put(&mut tx.open_table(store::RUNS)?, &id, &record)).await
 }
 

@@ -30,7 +30,8 @@ const ATTEMPTS: u32 = 1;
 /// When the database cannot be read or written.
 pub async fn recover(runs: &Arc<Runs>) -> Result<(), StoreError> {
     let mut left: Vec<(String, RunRecord)> = runs.deps.store.read(|tx| store::all(tx, store::RUNS))?;
-    left.sort_by_key(|(_, r)| r.accepted_at);
+    // Those that are begun anew get numbers of this process: whatever dies now, they are still the first at the next start.
+    left.sort_by_key(|(_, r)| (r.order, r.accepted_at));
     for (run_id, record) in left {
         let again =
             runs.deps.settings.get().agents.defaults.on_restart == OnRestart::Rerun && record.attempts < ATTEMPTS;
