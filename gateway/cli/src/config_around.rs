@@ -9,10 +9,7 @@ use std::{
 
 use openclaw_config::Outside;
 
-use crate::session::Session;
-
-/// Longest file that is read, bytes.
-const MAX_BYTES: u64 = 4 << 20;
+use crate::{config_file, session::Session};
 
 /// The world around the configuration of a session.
 pub struct Around<'a>(pub &'a Session);
@@ -49,7 +46,7 @@ impl Outside for Around<'_> {
 
 fn text_of(path: &PathBuf) -> std::io::Result<String> {
     let mut text = String::new();
-    fs::File::open(path)?.take(MAX_BYTES).read_to_string(&mut text)?;
+    config_file::open_regular(path)?.take(config_file::MAX_BYTES).read_to_string(&mut text)?;
     Ok(text)
 }
 

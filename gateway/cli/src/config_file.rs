@@ -4,7 +4,7 @@
 use std::{
     fs::{self, File, TryLockError},
     io::{self, Read as _, Write as _},
-    os::unix::fs::DirBuilderExt as _,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -27,11 +27,28 @@ pub fn read(path: &Path) -> Result<Option<String>, Failure> {
 
 /// The same with the operating system's error, for the running gateway.
 pub fn read_text(path: &Path) -> io::Result<Option<String>> {
-    match fs::read_to_string(path) {
+    let read = || {
+        let mut text = String::new();
+        open_regular(path)?.take(MAX_BYTES).read_to_string(&mut text).map(|_| text)
+    };
+    match read() {
         Ok(text) => Ok(Some(text)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(e),
     }
+}
+
+/// Longest file that is read, bytes.
+pub const MAX_BYTES: u64 = 4 << 20;
+
+/// Opens a file to read it, and nothing else: a pipe that nobody writes to would hold up whoever reads it, for ever.
+///
+/// # Errors
+/// When it cannot be opened, or is no file.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no regular file")) }
 }
 
 /// The text of a file that holds one secret, without the line end.
@@ -42,7 +59,7 @@ pub fn read_secret(path: &Path) -> io::Result<String> {
     /// A secret is short.
     const MAX: u64 = 64 << 10;
     let mut text = String::new();
-    File::open(path)?.take(MAX).read_to_string(&mut text)?;
+    open_regular(path)?.take(MAX).read_to_string(&mut text)?;
     Ok(text.trim().to_owned())
 }
 
@@ -78,7 +95,14 @@ pub fn replace(path: &Path, text: &str) -> Result<(), Failure> {
             temporary::replace(&suffixed(path, ".bak"), old.as_bytes())?;
         }
         // The target of a symbolic link is replaced, not the link: people keep their files in other places.
-        let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let target = match fs::canonicalize(path) {
+            Ok(target) => target,
+            Err(_) if fs::symlink_metadata(path).is_ok_and(|meta| meta.is_symlink()) => {
+                let text = "it is a link to a file that is not there; put that file there, or remove the link";
+                return Err(io::Error::new(io::ErrorKind::NotFound, text));
+            }
+            Err(_) => path.to_owned(),
+        };
         // Who has made it so wants it to stay as it is.
         if fs::metadata(&target).is_ok_and(|meta| meta.permissions().readonly()) {
             let text = format!("{} is read-only; make it writable first (chmod u+w)", target.display());
@@ -227,6 +251,18 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o444)).unwrap();
         let failure = replace(&path, "{a:1}").unwrap_err().to_string();
         assert!(failure.contains("read-only") && fs::read_to_string(&path).unwrap() == "{}", "{failure}");
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let (pipe, link) = (dir.path().join("pipe"), dir.path().join("link"));
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        assert!(read_text(&pipe).unwrap_err().to_string().contains("no regular file"));
+        assert!(read_text(Path::new("/dev/zero")).is_err());
+        symlink(dir.path().join("nowhere"), &link).unwrap();
+        assert!(replace(&link, "{}").unwrap_err().to_string().contains("link to a file that is not there"));
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::{
-    Loaded, Outside, Problem,
+    GatewayMode, Loaded, Outside, Problem,
     edit::{EditError, set, unset},
     include,
     path::{Path, Segment},
@@ -90,6 +90,32 @@ pub fn change(old: &str, edit: &Edit, outside: &dyn Outside) -> Result<Changed, 
     judged(old, text, outside)
 }
 
+/// What a start asks of a valid file besides: that it may serve, and a secret that tells people from strangers. Flags of a start
+/// may say otherwise.
+pub fn not_startable(loaded: &Loaded, outside: &dyn Outside) -> Vec<Problem> {
+    let gateway = &loaded.config.gateway;
+    let at = |path: &str, message: &str| Problem {
+        path: path.to_owned(),
+        message: message.to_owned(),
+        line: None,
+        column: None,
+    };
+    let mut problems = vec![];
+    if gateway.mode != Some(GatewayMode::Local) {
+        problems.push(at("gateway.mode", "a start asks for \"local\" here"));
+    }
+    let auth = &gateway.auth;
+    let in_file =
+        auth.token.is_some() || auth.password.is_some() || auth.token_file.is_some() || auth.password_file.is_some();
+    let in_environment = ["OPENCLAW_GATEWAY_TOKEN", "OPENCLAW_GATEWAY_PASSWORD"]
+        .iter()
+        .any(|name| outside.variable(name).is_some_and(|value| !value.is_empty()));
+    if !in_file && !in_environment {
+        problems.push(at("gateway.auth", "a start asks for a token or a password, here or in the environment"));
+    }
+    problems
+}
+
 /// Strictly for what is new, and startable unless it was not before.
 fn judged(old: &str, text: String, outside: &dyn Outside) -> Result<Changed, Refused> {
     let fresh = |now: &[Problem], before: &[Problem]| -> Vec<Problem> {
@@ -103,7 +129,15 @@ fn judged(old: &str, text: String, outside: &dyn Outside) -> Result<Changed, Ref
         }
     }
     match read(&text, outside) {
-        Ok(loaded) => Ok(Changed { text, loaded: Some(Box::new(loaded)), left }),
+        Ok(loaded) => {
+            let before = read(old, outside).map(|old| not_startable(&old, outside));
+            // Who had no file, or one that no start took, begins somewhere.
+            let lacks = before.map(|before| fresh(&not_startable(&loaded, outside), &before)).unwrap_or_default();
+            if !lacks.is_empty() {
+                return Err(Refused::Wrong(lacks));
+            }
+            Ok(Changed { text, loaded: Some(Box::new(loaded)), left })
+        }
         Err(stops) => match fresh(&stops, &read(old, outside).err().unwrap_or_default()) {
             new if new.is_empty() => Ok(Changed { text, loaded: None, left }),
             new => Err(Refused::Wrong(new)),

@@ -144,7 +144,8 @@ pub fn calls<'a>(facts: &Facts<'a>) -> Vec<Call<'a>> {
                 calls.push(Call { at, method, params, end: Some((at, *status)), before });
             }
             Some(status) => {
-                let is_next = |n: &usize| calls[*n].at.i + 1 == r.i && *status != 409;
+                // Another record right behind it, later, is the end of one that was held up.
+                let is_next = |n: &usize| calls[*n].at.i + 1 == r.i && calls[*n].at.t == r.t_us && *status != 409;
                 let at_once = waiting.iter().rposition(is_next);
                 calls[waiting.remove(at_once.unwrap_or(0))].end = Some((at, *status));
             }

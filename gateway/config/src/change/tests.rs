@@ -297,3 +297,23 @@ proptest! {
         prop_assert!(text.len() - after.len() <= gone, "{text}\n{after}");
     }
 }
+
+#[test]
+fn d21_what_no_start_takes_is_not_written() {
+    let path = |text: &str| Path::parse(text).unwrap();
+    let file = "{ gateway: { mode: 'local', auth: { token: 'planted-0123456789' } } }";
+    for (edit, place) in [
+        (merge(json!({"gateway": null})), "gateway.mode"),
+        (merge(json!({"gateway": {"auth": null}})), "gateway.auth"),
+        (merge(json!({"gateway": {"mode": "remote"}})), "gateway.mode"),
+        (Edit::Replace("{}".into()), "gateway.mode"),
+        (Edit::Unset(path("gateway.auth.token")), "gateway.auth"),
+    ] {
+        let Err(Refused::Wrong(problems)) = change(file, &edit, &none()) else { panic!("{edit:?}") };
+        assert_eq!(problems[0].path, place, "{edit:?}");
+    }
+    // Where the environment has the secret, the file needs none; and who had none begins somewhere.
+    let env = |name: &str| (name == "OPENCLAW_GATEWAY_TOKEN").then(|| "of-the-environment".to_owned());
+    assert!(change(file, &Edit::Unset(path("gateway.auth.token")), &env).is_ok());
+    assert!(change("{}", &merge(json!({"gateway": {"port": 1}})), &none()).is_ok());
+}

@@ -19,6 +19,11 @@ use crate::{config_around::Around, config_file, failure::Failure, output, sessio
 pub fn run(session: &Session, edit: &Edit, path: &str) -> Result<(), Failure> {
     let file = &session.paths.config;
     let around = Around(session);
+    if path.trim().is_empty() {
+        return Err(Failure::Usage(
+            "name what to change (gateway.port); `config edit` changes the whole file".to_owned(),
+        ));
+    }
     let (changed, before) = config_file::change(file, |old| {
         let old = old.unwrap_or_default();
         let changed = change(old, edit, &around).map_err(|refused| told(file, refused))?;
