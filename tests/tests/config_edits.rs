@@ -246,3 +246,75 @@ fn d21_config_set_and_diff_say_what_a_change_takes() {
     assert!(diff.contains("\"secret\": true") && !diff.contains("another-token") && !diff.contains(TOKEN), "{diff}");
     assert!(said(&["config", "diff", "/nowhere.json"]).contains("there is no /nowhere.json"));
 }
+
+/// An address that cannot be had does not end the gateway: it stays where it was, and says so.
+#[tokio::test]
+async fn d22_an_address_that_cannot_be_had_does_not_end_the_gateway() {
+    let mut gateway = start(&base("")).await;
+    let patch = json!({
+        "raw": "{ gateway: { bind: 'custom', customBindHost: '192.0.2.1' }, agents: { list: [{ id: 'main' }, { id: 'second' }] } }",
+        "baseHash": hash(&gateway).await, "restartDelayMs": 0,
+    });
+    assert_eq!(call(&gateway, "config.patch", patch).await["ok"], true);
+    until(&gateway, "ready again", async || ready(&gateway) == 2).await;
+    assert!(gateway.is_running());
+    assert_eq!(agents(&gateway).await, ["main", "second"]);
+    let status = call(&gateway, "status", json!({})).await;
+    assert!(status["payload"]["configProblem"].to_string().contains("192.0.2.1"), "{status}");
+    // It does not try again and again.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(ready(&gateway), 2, "{}", gateway.output());
+}
+
+/// An included file that was missing, or wrong, is looked at until it is right.
+#[tokio::test]
+async fn d21_a_mended_include_is_seen() {
+    let gateway = start(&base("")).await;
+    let state = gateway.state();
+    let problem = async || call(&gateway, "status", json!({})).await["payload"]["configProblem"].clone();
+    let text = base("").replace("agents: {", "agents: { $include: './more.json5',");
+    fs::write(state.join("openclaw.json"), text).unwrap();
+    until(&gateway, "told", async || problem().await.is_string()).await;
+    fs::write(state.join("more.json5"), "{ list: [{ id: 'main' }, { id: 'of-the-part' }] }").unwrap();
+    until(&gateway, "taken over", async || agents(&gateway).await == ["main", "of-the-part"]).await;
+    assert!(problem().await.is_null());
+    assert_eq!(gateway.output().matches("was not taken over").count(), 1, "{}", gateway.output());
+}
+
+/// A pipe in the place of the file holds nobody up.
+#[tokio::test]
+async fn f19_what_is_no_file_is_told_and_waited_for_by_nobody() {
+    let mut gateway = start(&base("")).await;
+    let path = gateway.state().join("openclaw.json");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let problem = async || call(&gateway, "status", json!({})).await["payload"]["configProblem"].to_string();
+    until(&gateway, "told", async || problem().await.contains("no regular file")).await;
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, text.replace("agents: {", "agents: { list: [{ id: 'main' }, { id: 'second' }],")).unwrap();
+    until(&gateway, "taken over", async || agents(&gateway).await == ["main", "second"]).await;
+    gateway.signal(Signal::TERM);
+    assert_eq!(gateway.wait(SOON).await.code(), Some(0));
+}
+
+/// Two who ask for one restart are both told.
+#[tokio::test]
+async fn d50_two_sessions_hear_of_one_restart() {
+    let gateway = start(&base("")).await;
+    for (session, note, delay) in [("one", "for the first", 60_000), ("two", "for the second", 0)] {
+        let patch = json!({
+            "raw": format!("{{ env: {{ vars: {{ X: '{session}' }} }} }}"), "baseHash": hash(&gateway).await,
+            "sessionKey": session, "note": note, "restartDelayMs": delay,
+        });
+        assert_eq!(call(&gateway, "config.patch", patch).await["ok"], true);
+    }
+    until(&gateway, "ready again", async || ready(&gateway) == 2).await;
+    for (session, note) in [("one", "for the first"), ("two", "for the second")] {
+        let (mut client, _) = RawClient::hello(gateway.port, TOKEN, &["operator.admin"]).await;
+        let params = json!({ "message": "hi", "sessionKey": session, "idempotencyKey": session });
+        client.send(&json!({ "type": "req", "id": "1", "method": "agent", "params": params })).await;
+        let answer = client.until(|f| f["id"] == "1" && f["payload"]["status"] == "ok").await.1.to_string();
+        assert!(answer.contains(note), "{session}: {answer}");
+    }
+}

@@ -5,14 +5,59 @@ use std::{
     fs,
     io::Read as _,
     path::{Path, PathBuf},
+    sync::Mutex,
 };
 
 use openclaw_config::Outside;
+use openclaw_platform::sync::LockExt as _;
 
 use crate::{config_file, session::Session};
 
 /// The world around the configuration of a session.
 pub struct Around<'a>(pub &'a Session);
+
+impl Around<'_> {
+    /// The directory of the main file, and where a file stands that is named so.
+    fn place(&self, path: &str, from: Option<&str>) -> (PathBuf, PathBuf) {
+        let paths = &self.0.paths;
+        let main = fs::canonicalize(&paths.config).unwrap_or_else(|_| paths.config.clone());
+        let home = main.parent().unwrap_or_else(|| Path::new("/")).to_owned();
+        let beside = match from {
+            Some("") | None => home.clone(),
+            Some(file) => Path::new(file).parent().map_or_else(|| home.clone(), Path::to_owned),
+        };
+        let full = if path.starts_with('~') { paths.expand(path) } else { beside.join(path) };
+        (home, full)
+    }
+
+    /// The files that a text names as parts of it, there or not.
+    pub fn named(&self, text: &str) -> Vec<PathBuf> {
+        let noted = Noted { around: self, files: Mutex::default() };
+        drop(openclaw_config::read(text, &noted));
+        noted.files.into_inner().unwrap_or_default()
+    }
+}
+
+/// Notes which files are asked for.
+struct Noted<'a> {
+    around: &'a Around<'a>,
+    files: Mutex<Vec<PathBuf>>,
+}
+
+impl Outside for Noted<'_> {
+    fn variable(&self, name: &str) -> Option<String> {
+        self.around.variable(name)
+    }
+    fn file(&self, path: &str, from: Option<&str>) -> Result<(String, String), String> {
+        if from.is_some() {
+            self.files.locked().push(self.around.place(path, from).1);
+        }
+        self.around.file(path, from)
+    }
+    fn state_file(&self, path: &str) -> Option<String> {
+        self.around.state_file(path)
+    }
+}
 
 impl Outside for Around<'_> {
     fn variable(&self, name: &str) -> Option<String> {
@@ -22,14 +67,7 @@ impl Outside for Around<'_> {
     /// An included file lies in the directory of the main file or below it, also behind links: whoever can write one elsewhere
     /// must not say what this gateway does. Files of secrets (no `from`) may lie anywhere.
     fn file(&self, path: &str, from: Option<&str>) -> Result<(String, String), String> {
-        let paths = &self.0.paths;
-        let main = fs::canonicalize(&paths.config).unwrap_or_else(|_| paths.config.clone());
-        let home = main.parent().unwrap_or_else(|| Path::new("/")).to_owned();
-        let beside = match from {
-            Some("") | None => home.clone(),
-            Some(file) => Path::new(file).parent().map_or_else(|| home.clone(), Path::to_owned),
-        };
-        let full = if path.starts_with('~') { paths.expand(path) } else { beside.join(path) };
+        let (home, full) = self.place(path, from);
         let shown = full.display().to_string();
         let real = fs::canonicalize(&full).map_err(|e| format!("cannot read {shown}: {e}"))?;
         if from.is_some() && !real.starts_with(&home) {
@@ -44,7 +82,7 @@ impl Outside for Around<'_> {
     }
 }
 
-fn text_of(path: &PathBuf) -> std::io::Result<String> {
+fn text_of(path: &Path) -> std::io::Result<String> {
     let mut text = String::new();
     config_file::open_regular(path)?.take(config_file::MAX_BYTES).read_to_string(&mut text)?;
     Ok(text)

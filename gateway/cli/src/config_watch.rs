@@ -30,6 +30,8 @@ pub struct ConfigWatch {
     media: Arc<MediaRoots>,
     /// What was read last that can be used.
     last: Mutex<Arc<Loaded>>,
+    /// The files that the text names which cannot be used, there or not: with one of them it may become sound.
+    named: Mutex<Vec<PathBuf>>,
 }
 
 impl ConfigWatch {
@@ -41,7 +43,7 @@ impl ConfigWatch {
         hide: impl Fn(&str) + Send + Sync + 'static,
     ) -> Arc<Self> {
         let last = Mutex::new(Arc::new(first.clone()));
-        Arc::new(Self { session, hide: Box::new(hide), media, last })
+        Arc::new(Self { session, hide: Box::new(hide), media, last, named: Mutex::default() })
     }
 
     /// What was read last that can be used, whatever the file says now.
@@ -52,7 +54,8 @@ impl ConfigWatch {
 
 impl ConfigSource for ConfigWatch {
     fn stamp(&self) -> u64 {
-        let included: Vec<PathBuf> = self.last().files.iter().map(PathBuf::from).collect();
+        let mut included: Vec<PathBuf> = self.last().files.iter().map(PathBuf::from).collect();
+        included.extend(self.named.locked().iter().cloned());
         config_stamp::of(&self.session.paths.config, &included)
     }
 
@@ -69,6 +72,7 @@ impl ConfigSource for ConfigWatch {
                     (self.hide)(secret);
                 }
                 *self.last.locked() = Arc::new((*loaded).clone());
+                self.named.locked().clear();
                 let mut loaded = *loaded;
                 // As a start tells it.
                 let lost = sandbox::told(&self.session.paths, &loaded).into_iter().filter(|finding| !finding.is_there);
@@ -77,6 +81,8 @@ impl ConfigSource for ConfigWatch {
                 Ok(loaded)
             }
             State::Invalid(problems) => {
+                let named = text.as_deref().map(|text| Around(&self.session).named(text));
+                *self.named.locked() = named.unwrap_or_default();
                 let first: Vec<String> = problems.iter().take(5).map(ToString::to_string).collect();
                 let more = problems.len().saturating_sub(first.len());
                 let more = if more > 0 { format!("; and {more} more") } else { String::new() };

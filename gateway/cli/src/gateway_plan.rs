@@ -57,8 +57,8 @@ pub struct Plan {
     pub loaded: Arc<Loaded>,
     /// The version of the file that this was.
     pub stamp: u64,
-    /// The file says something else now, which cannot be used.
-    pub is_fallback: bool,
+    /// The file says something else now, which cannot be used for this reason.
+    pub instead: Option<String>,
     /// Every secret known, for the log to hide.
     secrets: Vec<String>,
 }
@@ -148,15 +148,17 @@ impl Plan {
             warnings,
             loaded,
             stamp,
-            is_fallback: false,
+            instead: None,
             secrets,
         })
     }
 
-    /// The same, in place of a file that cannot be used.
+    /// The same, in place of the file as it is now, which cannot be used; it is looked at again when it changes.
     #[must_use]
-    pub fn fallback(mut self) -> Self {
-        self.is_fallback = true;
+    pub fn instead_of(mut self, session: &Session, why: &Failure) -> Self {
+        let included: Vec<PathBuf> = self.loaded.files.iter().map(PathBuf::from).collect();
+        self.stamp = config_stamp::of(&session.paths.config, &included);
+        self.instead = Some(why.to_string());
         self
     }
 

@@ -142,20 +142,42 @@ async fn serve(
             Ok(_) => return Ok(()),
             Err(error) => return Err(told(session, port, error)),
         };
-        restarts.another(OsClock.mono(), who == Restarted::Asked && !plan.is_fallback);
+        restarts.another(OsClock.mono(), who == Restarted::Asked && plan.instead.is_none());
         elapsed = Box::new(stopwatch());
+        let before = (plan.port, plan.listen.clone());
         plan = again(session, args, plan, watch.last(), &log);
-        if listening.addresses() != plan.listen && !is_same(&listening.addresses(), &plan.listen) {
-            // The old sockets are closed only when the new ones are there, unless they are in their way.
-            listening = match Listening::on(&platform, &plan.listen).await {
-                Ok(new) => new,
-                Err(_) => {
-                    drop(std::mem::take(&mut listening));
-                    Listening::on(&platform, &plan.listen).await.map_err(|error| told(session, plan.port, error))?
-                }
-            };
+        let is_elsewhere = listening.addresses() != plan.listen && !is_same(&listening.addresses(), &plan.listen);
+        if is_elsewhere && let Err(error) = listen_anew(&platform, &mut listening, &plan, before.0).await {
+            // Somebody has that port: to be there on the old one is better than not to be there.
+            let why = told(session, plan.port, error);
+            tracing::error!("the gateway goes on listening where it did: {why}");
+            (plan.port, plan.listen) = before;
+            plan = plan.instead_of(session, &why);
+            if listening.addresses().is_empty() {
+                listening =
+                    Listening::on(&platform, &plan.listen).await.map_err(|error| told(session, plan.port, error))?;
+            }
         }
     }
+}
+
+/// Puts the sockets of the plan in the place of the old ones, which are closed only when the new ones are there, unless they are in
+/// their way.
+async fn listen_anew(
+    platform: &Platform,
+    listening: &mut Listening,
+    plan: &Plan,
+    old_port: u16,
+) -> Result<(), ServeError> {
+    let made = match Listening::on(platform, &plan.listen).await {
+        Err(_) if plan.port == old_port => {
+            drop(std::mem::take(listening));
+            Listening::on(platform, &plan.listen).await
+        }
+        made => made,
+    };
+    *listening = made?;
+    Ok(())
 }
 
 /// The plan of the next start in this process: that of the file as it is now, or the last good one.
@@ -163,7 +185,7 @@ fn again(session: &Session, args: &RunArgs, last: Plan, good: Arc<Loaded>, log: 
     let made = Plan::make(session, args).or_else(|failure| {
         tracing::error!("the configuration cannot be used, the last good one stays in force: {failure}");
         // What was taken over since the start counts, and not what that start had read.
-        Plan::of(session, args, good, last.stamp, true).map(Plan::fallback)
+        Plan::of(session, args, good, last.stamp, true).map(|plan| plan.instead_of(session, &failure))
     });
     match made {
         Ok(plan) => {
@@ -175,7 +197,7 @@ fn again(session: &Session, args: &RunArgs, last: Plan, good: Arc<Loaded>, log: 
         }
         Err(failure) => {
             tracing::error!("it cannot be started with, either: {failure}");
-            last.fallback()
+            last.instead_of(session, &failure)
         }
     }
 }
@@ -285,6 +307,7 @@ fn options(
     ServerOptions {
         config: plan.config,
         warnings: plan.warnings.clone(),
+        problem: plan.instead.clone(),
         watched: Some(watched),
         calm: Duration::ZERO,
         config_path: paths.config.clone(),

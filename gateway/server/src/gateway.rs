@@ -142,6 +142,9 @@ impl Gateway {
         let config = options.config.clone();
         let settings = Settings::new(config.clone());
         settings.accept(options.warnings.clone());
+        if let Some(why) = &options.problem {
+            settings.refuse(why.clone());
+        }
         let sessions = Arc::new(Sessions::new(store.clone(), entropy.fork("sessions")));
         let idempotency =
             Idempotency::new(store.clone(), clock.clone(), settings.clone()).watched(platform.probe.clone());

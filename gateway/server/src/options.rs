@@ -74,6 +74,8 @@ pub struct ServerOptions {
     pub config: Arc<Config>,
     /// What operators are told about it.
     pub warnings: Vec<String>,
+    /// Why the file as it is now is not in force, when it is not.
+    pub problem: Option<String>,
     /// Its changes; none where nobody watches it.
     pub watched: Option<Watched>,
     /// No restart happens earlier after the start than this: after several in a row the gateway stays as it is.
@@ -126,6 +128,7 @@ impl ServerOptions {
         Self {
             config,
             warnings: vec![],
+            problem: None,
             watched: None,
             calm: Duration::ZERO,
             config_path: "/state/openclaw.json".into(),

@@ -118,6 +118,9 @@ impl Reload {
 
     /// The file cannot be used: what is in force stays so, and everybody hears why.
     fn refuse(&self, why: String) {
+        if self.deps.settings.told().problem.as_ref() == Some(&why) {
+            return;
+        }
         self.deps.platform.probe.sometimes("reload.a_broken_file_changed_nothing");
         tracing::error!("the configuration was not taken over, what was in force stays so: {why}");
         self.deps.settings.refuse(why);

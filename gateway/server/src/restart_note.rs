@@ -20,7 +20,13 @@ pub struct RestartNote {
     version: u32,
     /// What it says.
     pub payload: Payload,
+    /// What others who asked for the same restart are told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more: Vec<Payload>,
 }
+
+/// More than so many hear of one restart no more.
+const MOST: usize = 16;
 
 /// What a restart was for, and whom to tell.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,15 +54,18 @@ impl RestartNote {
     pub fn new(mut payload: Payload) -> Self {
         let cut = |message: String| truncate::chars(message.trim(), RESTART_NOTE).to_owned();
         payload.message = payload.message.map(cut).filter(|message| !message.is_empty());
-        Self { version: 1, payload }
+        Self { version: 1, payload, more: vec![] }
     }
 
-    /// Keeps it until the restart; one that is kept already is replaced. Blocks.
+    /// Keeps it until the restart, beside those that are kept already. Blocks.
     ///
     /// # Errors
-    /// When the disk refuses; nothing is kept then.
-    pub fn keep(&self, storage: &dyn Storage) -> std::io::Result<()> {
-        storage.write_atomic(FILE, &serde_json::to_vec(self)?)
+    /// When the disk refuses; it is not kept then.
+    pub fn keep(mut self, storage: &dyn Storage) -> std::io::Result<()> {
+        if let Some(kept) = Self::kept(storage) {
+            self.more = std::iter::once(kept.payload).chain(kept.more).take(MOST - 1).collect();
+        }
+        storage.write_atomic(FILE, &serde_json::to_vec(&self)?)
     }
 
     /// The one that is kept, if any. What is no note is taken away, so that it is not looked at for ever. Blocks.
@@ -71,10 +80,17 @@ impl RestartNote {
         note
     }
 
+    /// All that is to be told, the first one first.
+    fn all(&self) -> impl Iterator<Item = &Payload> {
+        self.more.iter().rev().chain([&self.payload])
+    }
+}
+
+impl Payload {
     fn text(&self) -> String {
-        let what = if self.payload.kind == "restart" { "" } else { " with the changed configuration" };
+        let what = if self.kind == "restart" { "" } else { " with the changed configuration" };
         let done = format!("The gateway has restarted{what}.");
-        match &self.payload.message {
+        match &self.message {
             Some(message) => format!("{done}\n{message}"),
             None => done,
         }
