@@ -11,7 +11,7 @@ use std::{
 use openclaw_config::Outside;
 use openclaw_platform::sync::LockExt as _;
 
-use crate::{config_file, session::Session};
+use crate::{regular_file, session::Session};
 
 /// The world around the configuration of a session.
 pub struct Around<'a>(pub &'a Session);
@@ -84,7 +84,7 @@ impl Outside for Around<'_> {
 
 fn text_of(path: &Path) -> std::io::Result<String> {
     let mut text = String::new();
-    config_file::open_regular(path)?.take(config_file::MAX_BYTES).read_to_string(&mut text)?;
+    regular_file::open(path)?.take(regular_file::MAX_BYTES).read_to_string(&mut text)?;
     Ok(text)
 }
 

@@ -4,7 +4,7 @@
 use std::{
     fs::{self, File, TryLockError},
     io::{self, Read as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -12,7 +12,7 @@ use std::{
 use openclaw_config::{Loaded, Problem};
 use openclaw_platform::os::temporary::{self, Temporary};
 
-use crate::{config_around::Around, failure::Failure, session::Session};
+use crate::{config_around::Around, failure::Failure, regular_file, session::Session};
 
 /// The file's text; `None` when there is no file.
 ///
@@ -29,26 +29,13 @@ pub fn read(path: &Path) -> Result<Option<String>, Failure> {
 pub fn read_text(path: &Path) -> io::Result<Option<String>> {
     let read = || {
         let mut text = String::new();
-        open_regular(path)?.take(MAX_BYTES).read_to_string(&mut text).map(|_| text)
+        regular_file::open(path)?.take(regular_file::MAX_BYTES).read_to_string(&mut text).map(|_| text)
     };
     match read() {
         Ok(text) => Ok(Some(text)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(e),
     }
-}
-
-/// Longest file that is read, bytes.
-pub const MAX_BYTES: u64 = 4 << 20;
-
-/// Opens a file to read it, and nothing else: a pipe that nobody writes to would hold up whoever reads it, for ever.
-///
-/// # Errors
-/// When it cannot be opened, or is no file.
-pub fn open_regular(path: &Path) -> io::Result<File> {
-    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let file = File::options().read(true).custom_flags(flags).open(path)?;
-    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no regular file")) }
 }
 
 /// The text of a file that holds one secret, without the line end.
@@ -59,7 +46,7 @@ pub fn read_secret(path: &Path) -> io::Result<String> {
     /// A secret is short.
     const MAX: u64 = 64 << 10;
     let mut text = String::new();
-    open_regular(path)?.take(MAX).read_to_string(&mut text)?;
+    regular_file::open(path)?.take(MAX).read_to_string(&mut text)?;
     Ok(text.trim().to_owned())
 }
 

@@ -24,6 +24,7 @@ mod logging;
 mod media;
 mod output;
 mod private;
+mod regular_file;
 mod sandbox;
 mod sandbox_exec;
 mod session;
