@@ -25,6 +25,9 @@ const RESTART_DELAY: Duration = Duration::from_secs(2);
 /// ... and at the latest.
 const RESTART_DELAY_MAX: Duration = Duration::from_mins(1);
 
+/// Whoever asks is answered before the restart closes his connection.
+const ANSWERED: Duration = Duration::from_millis(100);
+
 /// What is wanted of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
@@ -185,7 +188,7 @@ impl ConfigEdits {
             stats: json!({ "mode": reason }),
         });
         let kept = self.keep(&note).await;
-        prepared.restart(delay, reason.to_owned());
+        prepared.restart(delay.max(ANSWERED), reason.to_owned());
         let restart = Restart { delay_ms: delay.as_millis() as u64, reason, kept, note: note.payload };
         Ok(Done { config, hash, restart: Some(restart) })
     }
@@ -202,7 +205,7 @@ impl ConfigEdits {
             stats: json!({ "mode": "gateway.restart" }),
         });
         let kept = self.keep(&note).await;
-        self.deps.restarts.plan(delay, "an agent asked for it".to_owned());
+        self.deps.restarts.plan(delay.max(ANSWERED), "an agent asked for it".to_owned());
         Restart { delay_ms: delay.as_millis() as u64, reason: "gateway.restart", kept, note: note.payload }
     }
 
