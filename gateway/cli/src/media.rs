@@ -182,7 +182,7 @@ mod tests {
     fn fixture() -> (Fixture, MediaRoots) {
         let dir = tempfile::tempdir().unwrap();
         let home = dir.path().join("home");
-        let (state, work) = (home.join("state"), home.join("work"));
+        let (state, work) = (home.join("state"), home.join("desk"));
         for d in [&state.join("workspace"), &state.join("media/inbound"), &state.join("credentials"), &work] {
             create_dir_all(d).unwrap();
         }
@@ -206,13 +206,13 @@ mod tests {
         for good in [f.work.join("a.png"), f.state.join("workspace/b.png"), f.state.join("media/inbound/m.png")] {
             assert!(read(&good).is_ok(), "{}", good.display());
         }
-        assert_eq!(roots.read(None, "~/work/a.png", 10).unwrap(), ("a.png".into(), b"x".to_vec()));
+        assert_eq!(roots.read(None, "~/desk/a.png", 10).unwrap(), ("a.png".into(), b"x".to_vec()));
         let outside = f.dir.path().join("outside");
         write(&outside, b"x").unwrap();
         for bad in [
             outside,
             f.home.join("id_rsa"),
-            f.home.join("work/../id_rsa"),
+            f.home.join("desk/../id_rsa"),
             f.state.join("openclaw.json"),
             f.state.join("openclaw.json.bak"),
             f.state.join("gateway.redb"),
@@ -226,7 +226,7 @@ mod tests {
         ] {
             assert!(read(&bad).is_err(), "{}", bad.display());
         }
-        assert!(roots.read(None, "a.png", 10).is_err() && roots.read(None, "~/work/a.png", 0).is_err());
+        assert!(roots.read(None, "a.png", 10).is_err() && roots.read(None, "~/desk/a.png", 0).is_err());
         let told = |p: &str| roots.read(None, f.home.join(p).to_str().unwrap(), 10).unwrap_err().to_string();
         assert_eq!(told("id_rsa"), told("not-there"), "nobody learns what there is outside");
     }
