@@ -221,7 +221,7 @@ async fn f19_a_restart_falls_back_to_what_was_taken_over_last() {
     gateway.signal(Signal::USR1);
     until(&gateway, "ready again", async || ready(&gateway) == 2).await;
     assert_eq!(agents(&gateway).await, ["main", "second"]);
-    assert!(gateway.output().contains("the last good one stays in force"), "{}", gateway.output());
+    assert!(gateway.output().contains("what was in force stays so"), "{}", gateway.output());
 }
 
 /// What a person reads: what a change takes, and what differs from before.
@@ -266,19 +266,61 @@ async fn d22_an_address_that_cannot_be_had_does_not_end_the_gateway() {
     assert_eq!(ready(&gateway), 2, "{}", gateway.output());
 }
 
+/// Nor does a working directory that cannot be made, and the session that asked hears that nothing of it is in force.
+#[tokio::test]
+async fn f19_a_workspace_that_cannot_be_made_does_not_end_the_gateway() {
+    let mut gateway = start(&base("")).await;
+    let raw = base("").replace("model: 'builtin/echo'", "model: 'builtin/echo', workspace: '/proc/none'");
+    let apply = json!({ "raw": raw, "baseHash": hash(&gateway).await, "sessionKey": "main", "restartDelayMs": 0 });
+    assert_eq!(call(&gateway, "config.apply", apply).await["ok"], true);
+    until(&gateway, "ready again", async || ready(&gateway) == 2).await;
+    assert!(gateway.is_running());
+    let status = call(&gateway, "status", json!({})).await;
+    assert!(status["payload"]["configProblem"].to_string().contains("/proc/none"), "{status}");
+    let told = status["payload"]["queuedSystemEvents"].to_string();
+    assert!(
+        told.contains("has restarted") && told.contains("is not in force") && told.contains("/proc/none"),
+        "{told}"
+    );
+}
+
+/// What was only looked at is not what was in force.
+#[tokio::test]
+async fn f19_a_restart_never_falls_back_to_what_was_not_in_force() {
+    let off = |more: &str| base(more).replace("debounceMs: 50", "mode: 'off'");
+    let gateway = start(&off("commands: { restart: true }")).await;
+    let path = gateway.state().join("openclaw.json");
+    let text = off("commands: { restart: true }").replace("agents: {", "agents: { list: [{ id: 'never' }],");
+    fs::write(&path, &text).unwrap();
+    let shown = call(&gateway, "config.get", json!({})).await;
+    assert_eq!(shown["payload"]["config"]["agents"]["list"][0]["id"], "never", "{shown}");
+    fs::write(&path, &text[..text.len() / 2]).unwrap();
+    gateway.signal(Signal::USR1);
+    until(&gateway, "ready again", async || ready(&gateway) == 2).await;
+    assert_eq!(agents(&gateway).await, ["main"]);
+}
+
 /// An included file that was missing, or wrong, is looked at until it is right.
 #[tokio::test]
 async fn d21_a_mended_include_is_seen() {
-    let gateway = start(&base("")).await;
+    let gateway = start(&base("commands: { restart: true }")).await;
     let state = gateway.state();
     let problem = async || call(&gateway, "status", json!({})).await["payload"]["configProblem"].clone();
-    let text = base("").replace("agents: {", "agents: { $include: './more.json5',");
+    let text = base("commands: { restart: true }").replace("agents: {", "agents: { $include: './more.json5',");
     fs::write(state.join("openclaw.json"), text).unwrap();
     until(&gateway, "told", async || problem().await.is_string()).await;
     fs::write(state.join("more.json5"), "{ list: [{ id: 'main' }, { id: 'of-the-part' }] }").unwrap();
     until(&gateway, "taken over", async || agents(&gateway).await == ["main", "of-the-part"]).await;
     assert!(problem().await.is_null());
     assert_eq!(gateway.output().matches("was not taken over").count(), 1, "{}", gateway.output());
+    // Also by a process that has started anew in the meantime.
+    fs::remove_file(state.join("more.json5")).unwrap();
+    until(&gateway, "told again", async || problem().await.is_string()).await;
+    gateway.signal(Signal::USR1);
+    until(&gateway, "ready again", async || ready(&gateway) == 2).await;
+    assert_eq!(agents(&gateway).await, ["main", "of-the-part"], "what was in force stays so");
+    fs::write(state.join("more.json5"), "{ list: [{ id: 'main' }, { id: 'mended' }] }").unwrap();
+    until(&gateway, "taken over again", async || agents(&gateway).await == ["main", "mended"]).await;
 }
 
 /// A pipe in the place of the file holds nobody up.

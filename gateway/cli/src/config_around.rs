@@ -2,14 +2,13 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // the files lie where people keep them
 
 use std::{
+    cell::RefCell,
     fs,
     io::Read as _,
     path::{Path, PathBuf},
-    sync::Mutex,
 };
 
 use openclaw_config::Outside;
-use openclaw_platform::sync::LockExt as _;
 
 use crate::{regular_file, session::Session};
 
@@ -30,18 +29,18 @@ impl Around<'_> {
         (home, full)
     }
 
-    /// The files that a text names as parts of it, there or not.
-    pub fn named(&self, text: &str) -> Vec<PathBuf> {
-        let noted = Noted { around: self, files: Mutex::default() };
+    /// The files that a text names as parts of itself, there or not.
+    pub fn parts(&self, text: &str) -> Vec<String> {
+        let noted = Noted { around: self, parts: RefCell::default() };
         drop(openclaw_config::read(text, &noted));
-        noted.files.into_inner().unwrap_or_default()
+        noted.parts.into_inner()
     }
 }
 
-/// Notes which files are asked for.
+/// Notes which files are asked for as parts.
 struct Noted<'a> {
     around: &'a Around<'a>,
-    files: Mutex<Vec<PathBuf>>,
+    parts: RefCell<Vec<String>>,
 }
 
 impl Outside for Noted<'_> {
@@ -50,7 +49,7 @@ impl Outside for Noted<'_> {
     }
     fn file(&self, path: &str, from: Option<&str>) -> Result<(String, String), String> {
         if from.is_some() {
-            self.files.locked().push(self.around.place(path, from).1);
+            self.parts.borrow_mut().push(self.around.place(path, from).1.display().to_string());
         }
         self.around.file(path, from)
     }

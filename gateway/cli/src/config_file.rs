@@ -79,7 +79,7 @@ pub fn replace(path: &Path, text: &str) -> Result<(), Failure> {
         make_parent(path)?;
         temporary::sweep_beside(path);
         if let Some(old) = read_text(path)? {
-            temporary::replace(&suffixed(path, ".bak"), old.as_bytes())?;
+            temporary::replace(&backup(path), old.as_bytes())?;
         }
         // The target of a symbolic link is replaced, not the link: people keep their files in other places.
         let target = match fs::canonicalize(path) {
@@ -168,7 +168,13 @@ fn make_parent(path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), make_dir)
 }
 
-fn suffixed(path: &Path, suffix: &str) -> PathBuf {
+/// Where the text before the last change lies.
+pub fn backup(path: &Path) -> PathBuf {
+    suffixed(path, ".bak")
+}
+
+/// A file beside another one.
+pub fn suffixed(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.to_owned().into_os_string();
     name.push(suffix);
     name.into()

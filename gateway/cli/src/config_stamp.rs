@@ -4,7 +4,7 @@
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
     os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 /// What tells one version of a file from another; links are followed.
@@ -20,11 +20,9 @@ fn stamp_of(path: &Path) -> Option<[u64; 5]> {
     ])
 }
 
-/// The same for the main file and these.
-pub fn of(main: &Path, included: &[PathBuf]) -> u64 {
+/// The same for the main file and those that it includes.
+pub fn of(main: &Path, parts: &[String]) -> u64 {
     let mut hasher = DefaultHasher::new();
-    std::iter::once(main)
-        .chain(included.iter().map(PathBuf::as_path))
-        .for_each(|path| stamp_of(path).hash(&mut hasher));
+    std::iter::once(main).chain(parts.iter().map(Path::new)).for_each(|path| stamp_of(path).hash(&mut hasher));
     hasher.finish()
 }

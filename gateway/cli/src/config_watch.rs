@@ -1,24 +1,15 @@
 //! The configuration file and what it includes, for the running gateway: whether they have changed, and what they say.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // the files lie where people keep them
 
-use std::{
-    path::PathBuf,
-    sync::{Arc, Mutex},
-};
+use std::sync::{Arc, Mutex};
 
-use openclaw_config::{Config, Loaded, read_value, secrets_in};
+use openclaw_config::{Loaded, Problem, read_value, secrets_in};
 use openclaw_platform::sync::LockExt as _;
-use openclaw_server::{ConfigSource, options::ChangeFile};
+use openclaw_server::{ConfigSource, Unusable, options::ChangeFile};
 
 use crate::{
-    config_around::Around,
-    config_file::{self, State},
-    config_stamp,
-    gateway_plan::unused,
-    media::MediaRoots,
-    sandbox,
-    session::Session,
-    workspaces,
+    config_around::Around, config_file, config_stamp, gateway_plan::unused, media::MediaRoots, sandbox,
+    session::Session, workspaces,
 };
 
 /// The file of a session.
@@ -28,73 +19,62 @@ pub struct ConfigWatch {
     hide: Box<dyn Fn(&str) + Send + Sync>,
     /// Files of working directories that may be sent.
     media: Arc<MediaRoots>,
-    /// What was read last that can be used.
-    last: Mutex<Arc<Loaded>>,
-    /// The files that the text names which cannot be used, there or not: with one of them it may become sound.
-    named: Mutex<Vec<PathBuf>>,
+    in_force: Mutex<Arc<Loaded>>,
 }
 
 impl ConfigWatch {
-    /// Of this session, which has read `first`.
+    /// Of this session, in which `first` is in force.
     pub fn new(
         session: Session,
-        first: &Loaded,
+        first: Arc<Loaded>,
         media: Arc<MediaRoots>,
         hide: impl Fn(&str) + Send + Sync + 'static,
     ) -> Arc<Self> {
-        let last = Mutex::new(Arc::new(first.clone()));
-        Arc::new(Self { session, hide: Box::new(hide), media, last, named: Mutex::default() })
+        Arc::new(Self { session, hide: Box::new(hide), media, in_force: Mutex::new(first) })
     }
 
-    /// What was read last that can be used, whatever the file says now.
-    pub fn last(&self) -> Arc<Loaded> {
-        self.last.locked().clone()
+    /// What was taken over last, whatever the file says now.
+    pub fn in_force(&self) -> Arc<Loaded> {
+        self.in_force.locked().clone()
+    }
+
+    fn unusable(&self, text: &str, problems: &[Problem]) -> Unusable {
+        let first: Vec<String> = problems.iter().take(5).map(ToString::to_string).collect();
+        let more = problems.len().saturating_sub(first.len());
+        let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+        let why = format!("{}: {}{more}", self.session.paths.config.display(), first.join("; "));
+        Unusable { why, parts: Around(&self.session).parts(text) }
     }
 }
 
 impl ConfigSource for ConfigWatch {
-    fn stamp(&self) -> u64 {
-        let mut included: Vec<PathBuf> = self.last().files.iter().map(PathBuf::from).collect();
-        included.extend(self.named.locked().iter().cloned());
-        config_stamp::of(&self.session.paths.config, &included)
+    fn stamp(&self, parts: &[String]) -> u64 {
+        config_stamp::of(&self.session.paths.config, parts)
     }
 
-    fn read(&self) -> Result<Loaded, String> {
-        let file = self.session.paths.config.display().to_string();
-        let text = config_file::read(&self.session.paths.config).map_err(|e| e.to_string())?;
-        if text.is_none() {
-            return Err(format!("{file} is not there"));
+    fn read(&self) -> Result<Loaded, Unusable> {
+        let path = &self.session.paths.config;
+        let unread = |why| Unusable { why, parts: vec![] };
+        let text = config_file::read(path).map_err(|e| unread(e.to_string()))?;
+        let text = text.ok_or_else(|| unread(format!("{} is not there", path.display())))?;
+        let loaded = openclaw_config::read(&text, &Around(&self.session));
+        let mut loaded = loaded.map_err(|problems| self.unusable(&text, &problems))?;
+        // Before anything is said.
+        for secret in secrets_in(&loaded.value).iter().chain(&loaded.secrets) {
+            (self.hide)(secret);
         }
-        match config_file::load(&self.session).map_err(|e| e.to_string())? {
-            State::Valid(loaded) => {
-                // Before anything is said.
-                for secret in secrets_in(&loaded.value).iter().chain(&loaded.secrets) {
-                    (self.hide)(secret);
-                }
-                *self.last.locked() = Arc::new((*loaded).clone());
-                self.named.locked().clear();
-                let mut loaded = *loaded;
-                // As a start tells it.
-                let lost = sandbox::told(&self.session.paths, &loaded).into_iter().filter(|finding| !finding.is_there);
-                let more: Vec<String> = lost.map(|finding| finding.text).chain(unused(&loaded.config)).collect();
-                loaded.warnings.extend(more);
-                Ok(loaded)
-            }
-            State::Invalid(problems) => {
-                let named = text.as_deref().map(|text| Around(&self.session).named(text));
-                *self.named.locked() = named.unwrap_or_default();
-                let first: Vec<String> = problems.iter().take(5).map(ToString::to_string).collect();
-                let more = problems.len().saturating_sub(first.len());
-                let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-                Err(format!("{file}: {}{more}", first.join("; ")))
-            }
-        }
+        // As a start tells it.
+        let lost = sandbox::told(&self.session.paths, &loaded).into_iter().filter(|finding| !finding.is_there);
+        let more: Vec<String> = lost.map(|finding| finding.text).chain(unused(&loaded.config)).collect();
+        loaded.warnings.extend(more);
+        Ok(loaded)
     }
 
-    fn prepare(&self, config: &Config) {
-        let all = workspaces::all(&self.session.paths, config);
+    fn take_over(&self, loaded: &Arc<Loaded>) {
+        let all = workspaces::all(&self.session.paths, &loaded.config);
         workspaces::make_all(&all);
         self.media.open(all.into_iter().map(|(_, dir)| dir));
+        *self.in_force.locked() = loaded.clone();
     }
 
     fn change(&self, change: &mut ChangeFile<'_>) -> Result<(), String> {
@@ -115,7 +95,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::tests::session;
+    use crate::{config_file::State, tests::session};
 
     #[test]
     fn d21_included_files_are_watched_too_and_a_broken_file_is_named() {
@@ -125,12 +105,14 @@ mod tests {
         config_file::replace(&session.paths.config, "{gateway: {mode: 'local', $include: 'part.json5'}}").unwrap();
         fs::write(&part, "{port: 4000}").unwrap();
         let State::Valid(first) = config_file::load(&session).unwrap() else { panic!() };
+        let first: Arc<Loaded> = Arc::new(*first);
         let media = MediaRoots::new(dir.path(), &session.paths.state_dir, [], &[]);
-        let watch = ConfigWatch::new(session.clone(), &first, Arc::new(media), |_| {});
-        let before = watch.stamp();
-        assert_eq!(watch.stamp(), before);
+        let watch = ConfigWatch::new(session.clone(), first.clone(), Arc::new(media), |_| {});
+        let parts = watch.in_force().files.clone();
+        let before = watch.stamp(&parts);
+        assert_eq!(watch.stamp(&parts), before);
         fs::write(&part, "{port: 40001}").unwrap();
-        assert_ne!(watch.stamp(), before);
+        assert_ne!(watch.stamp(&parts), before);
         assert_eq!(watch.read().unwrap().config.gateway.port, Some(40001));
         // What a start tells beside the file's own warnings is told by each reading.
         config_file::replace(&session.paths.config, "{gateway: {mode: 'local'}, hooks: {enabled: false}}").unwrap();
@@ -138,10 +120,29 @@ mod tests {
         assert!(told.iter().any(|w| w.contains("no effect yet: hooks")), "{told:?}");
         config_file::replace(&session.paths.config, "{\n gateway: {bind: 'mars'}}").unwrap();
         let why = watch.read().unwrap_err();
-        assert!(why.contains("openclaw.json: gateway.bind"), "{why}");
+        assert!(why.why.contains("openclaw.json: gateway.bind"), "{why:?}");
         config_file::replace(&session.paths.config, "{\n gateway: }").unwrap();
-        assert!(watch.read().unwrap_err().contains("line 2"));
+        assert!(watch.read().unwrap_err().why.contains("line 2"));
         fs::remove_file(&session.paths.config).unwrap();
-        assert!(watch.read().unwrap_err().contains("is not there"));
+        assert!(watch.read().unwrap_err().why.contains("is not there"));
+        assert_eq!(watch.in_force(), first, "looking takes nothing over");
+    }
+
+    /// Parts that are missing, or in a circle, are told: with them the file may become sound.
+    #[test]
+    fn d21_the_parts_of_a_broken_file_are_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let session = session(dir.path(), false);
+        config_file::replace(&session.paths.config, "{agents: {$include: ['a.json5', 'gone.json5']}}").unwrap();
+        fs::write(session.paths.state_dir.join("a.json5"), "{defaults: {$include: 'b.json5'}}").unwrap();
+        let media = MediaRoots::new(dir.path(), &session.paths.state_dir, [], &[]);
+        let first = openclaw_config::parse("{}", &|_| None).unwrap();
+        let watch = ConfigWatch::new(session.clone(), Arc::new(first), Arc::new(media), |_| {});
+        let parts = watch.read().unwrap_err().parts;
+        let named = |name: &str| parts.iter().any(|part| part.ends_with(name));
+        assert!(parts.len() == 3 && ["a.json5", "b.json5", "gone.json5"].into_iter().all(named), "{parts:?}");
+        let before = watch.stamp(&parts);
+        fs::write(session.paths.state_dir.join("gone.json5"), "{}").unwrap();
+        assert_ne!(watch.stamp(&parts), before);
     }
 }

@@ -81,9 +81,7 @@ impl Plan {
             State::Valid(loaded) => Arc::new(*loaded),
             State::Invalid(problems) => return Err(Failure::problems(&paths.config, &problems)),
         };
-        let included: Vec<PathBuf> = loaded.files.iter().map(PathBuf::from).collect();
-        let is_alone = included.is_empty();
-        let stamp = if is_alone { before } else { config_stamp::of(&paths.config, &included) };
+        let stamp = if loaded.files.is_empty() { before } else { config_stamp::of(&paths.config, &loaded.files) };
         Self::of(session, args, loaded, stamp, exists)
     }
 
@@ -153,11 +151,9 @@ impl Plan {
         })
     }
 
-    /// The same, in place of the file as it is now, which cannot be used; it is looked at again when it changes.
+    /// The same, in place of what the file says now, which cannot be used.
     #[must_use]
-    pub fn instead_of(mut self, session: &Session, why: &Failure) -> Self {
-        let included: Vec<PathBuf> = self.loaded.files.iter().map(PathBuf::from).collect();
-        self.stamp = config_stamp::of(&session.paths.config, &included);
+    pub fn instead_of(mut self, why: &Failure) -> Self {
         self.instead = Some(why.to_string());
         self
     }

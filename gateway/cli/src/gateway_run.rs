@@ -99,13 +99,13 @@ async fn serve(
     let mut listening =
         Listening::on(&platform, &plan.listen).await.map_err(|error| told(session, plan.port, error))?;
     let (mut plan, mut restarts) = (plan, RecentStarts::default());
+    make_workspaces(&plan.workspaces)?;
     loop {
         let (port, source) = (plan.port, plan.port_source.as_str());
-        make_workspaces(&plan.workspaces)?;
         let watching = log.clone();
         let media = media_roots(session, &plan);
         let hide = move |secret: &str| watching.hide(secret);
-        let watch = ConfigWatch::new(session.clone(), &plan.loaded, media.clone(), hide);
+        let watch = ConfigWatch::new(session.clone(), plan.loaded.clone(), media.clone(), hide);
         let options = ServerOptions {
             calm: restarts.calm(OsClock.mono()),
             ..options(session, args, plan.clone(), (watch.clone(), media), log_file.clone(), log.clone())
@@ -145,14 +145,14 @@ async fn serve(
         restarts.another(OsClock.mono(), who == Restarted::Asked && plan.instead.is_none());
         elapsed = Box::new(stopwatch());
         let before = (plan.port, plan.listen.clone());
-        plan = again(session, args, plan, watch.last(), &log);
+        plan = again(session, args, plan, watch.in_force(), &log);
         let is_elsewhere = listening.addresses() != plan.listen && !is_same(&listening.addresses(), &plan.listen);
         if is_elsewhere && let Err(error) = listen_anew(&platform, &mut listening, &plan, before.0).await {
             // Somebody has that port: to be there on the old one is better than not to be there.
             let why = told(session, plan.port, error);
             tracing::error!("the gateway goes on listening where it did: {why}");
             (plan.port, plan.listen) = before;
-            plan = plan.instead_of(session, &why);
+            plan = plan.instead_of(&why);
             if listening.addresses().is_empty() {
                 listening =
                     Listening::on(&platform, &plan.listen).await.map_err(|error| told(session, plan.port, error))?;
@@ -180,12 +180,14 @@ async fn listen_anew(
     Ok(())
 }
 
-/// The plan of the next start in this process: that of the file as it is now, or the last good one.
-fn again(session: &Session, args: &RunArgs, last: Plan, good: Arc<Loaded>, log: &LogGuard) -> Plan {
-    let made = Plan::make(session, args).or_else(|failure| {
-        tracing::error!("the configuration cannot be used, the last good one stays in force: {failure}");
-        // What was taken over since the start counts, and not what that start had read.
-        Plan::of(session, args, good, last.stamp, true).map(|plan| plan.instead_of(session, &failure))
+/// The plan of the next start in this process: that of the file as it is now, else of what was in force, else the last one again.
+fn again(session: &Session, args: &RunArgs, last: Plan, in_force: Arc<Loaded>, log: &LogGuard) -> Plan {
+    let ready = |plan: Plan| make_workspaces(&plan.workspaces).map(|()| plan);
+    let made = Plan::make(session, args).and_then(ready).or_else(|failure| {
+        tracing::error!("the configuration cannot be used, what was in force stays so: {failure}");
+        // The file is read again once it serves, and whenever it changes: that version is not the one that was in force.
+        let plan = Plan::of(session, args, in_force, last.stamp, true).and_then(ready);
+        plan.map(|plan| plan.instead_of(&failure))
     });
     match made {
         Ok(plan) => {
@@ -197,7 +199,7 @@ fn again(session: &Session, args: &RunArgs, last: Plan, good: Arc<Loaded>, log: 
         }
         Err(failure) => {
             tracing::error!("it cannot be started with, either: {failure}");
-            last.instead_of(session, &failure)
+            last.instead_of(&failure)
         }
     }
 }

@@ -55,5 +55,5 @@ mod waiting;
 mod wire_error;
 pub mod ws;
 
-pub use options::{AuthInForce, ConfigSource, HostInfo, ReadAuth, ServerOptions, SharedAuth, Watched};
+pub use options::{AuthInForce, ConfigSource, HostInfo, ReadAuth, ServerOptions, SharedAuth, Unusable, Watched};
 pub use serve::{Control, Listening, Restarted, ServeError, Stopped, run, run_on};

@@ -32,17 +32,19 @@ pub type ReadAuth = Arc<dyn Fn() -> Result<Option<AuthInForce>, String> + Send +
 
 /// The configuration file and what it includes, while the gateway runs.
 pub trait ConfigSource: Send + Sync {
-    /// What tells one version of the files from another, without reading them. Blocks, but not for long.
-    fn stamp(&self) -> u64;
+    /// What tells one version of the file and of `parts`, the files that it includes, from another, without reading them. Blocks,
+    /// but not for long.
+    fn stamp(&self, parts: &[String]) -> u64;
 
     /// Reads and checks the file by the rules of a start. Blocks.
     ///
     /// # Errors
-    /// What is wrong with it, for an operator: file, line or path.
-    fn read(&self) -> Result<Loaded, String>;
+    /// [`Unusable`].
+    fn read(&self) -> Result<Loaded, Unusable>;
 
-    /// Makes what this configuration needs on the machine (working directories), right before it is in force. Blocks.
-    fn prepare(&self, _config: &Config) {}
+    /// Right before this configuration is in force: makes what it needs on the machine (working directories), and remembers it
+    /// for a restart that finds the file broken. Blocks.
+    fn take_over(&self, _loaded: &Arc<Loaded>) {}
 
     /// Changes the file under the lock that every program takes which writes it: `change` is given its text (none: there is no
     /// file) and what it may read besides, and gives the new text, or none to leave the file as it is. The file is replaced as a
@@ -51,6 +53,15 @@ pub trait ConfigSource: Send + Sync {
     /// # Errors
     /// When the file cannot be read or written, for an operator; it is as it was then.
     fn change(&self, change: &mut ChangeFile<'_>) -> Result<(), String>;
+}
+
+/// A file that no start would take.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unusable {
+    /// What is wrong with it, for an operator: file, line or path.
+    pub why: String,
+    /// The files that it names as parts of itself, there or not: with one of them it may become sound.
+    pub parts: Vec<String>,
 }
 
 /// The text of a file, and what it may read besides, to its new text.

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     channels::{Channels, Receivers},
     health::Monitor,
-    options::Watched,
+    options::{Unusable, Watched},
     restarts::Restarts,
     settings::Settings,
 };
@@ -47,13 +47,16 @@ pub struct Reload {
     deps: Deps,
     /// What is in force.
     loaded: Arc<Loaded>,
+    /// The files that the text names as parts of itself which was read last.
+    parts: Arc<Vec<String>>,
     stamp: u64,
 }
 
 impl Reload {
     /// Of a gateway that has just started with what was read of the file first.
     pub fn new(deps: Deps) -> Self {
-        Self { loaded: deps.watched.first.clone(), stamp: deps.watched.stamp, deps }
+        let loaded = deps.watched.first.clone();
+        Self { parts: Arc::new(loaded.files.clone()), loaded, stamp: deps.watched.stamp, deps }
     }
 
     /// Looks for changes until the gateway stops.
@@ -67,25 +70,33 @@ impl Reload {
             if self.mode() == ReloadMode::Off || self.deps.restarts.is_planned() {
                 continue;
             }
-            let Some(stamp) = self.look().await else { return };
+            let Some(mut stamp) = self.look().await else { return };
             if stamp == self.stamp {
                 continue;
             }
             openclaw_platform::select! {
                 () = stop.cancelled() => return,
                 settled = self.settled(stamp) => match settled {
-                    Some(stamp) => self.stamp = stamp,
+                    Some(settled) => stamp = settled,
                     None => return,
                 },
             }
             let source = self.deps.watched.source.clone();
             let read = self.deps.platform.tasks.blocking(move || source.read()).await;
+            // Looked at again, should there be no restart after all.
             if self.deps.restarts.is_planned() {
                 continue;
             }
+            self.stamp = stamp;
             match read {
-                Some(Ok(loaded)) => self.take_over(loaded).await,
-                Some(Err(why)) => self.refuse(why),
+                Some(Ok(loaded)) => {
+                    self.parts = Arc::new(loaded.files.clone());
+                    self.take_over(loaded).await;
+                }
+                Some(Err(Unusable { why, parts })) => {
+                    self.parts = Arc::new(parts);
+                    self.refuse(why);
+                }
                 None => return,
             }
         }
@@ -97,8 +108,8 @@ impl Reload {
 
     /// What the files look like now; none when the gateway stops.
     async fn look(&self) -> Option<u64> {
-        let source = self.deps.watched.source.clone();
-        self.deps.platform.tasks.blocking(move || source.stamp()).await
+        let (source, parts) = (self.deps.watched.source.clone(), self.parts.clone());
+        self.deps.platform.tasks.blocking(move || source.stamp(&parts)).await
     }
 
     /// Waits until nobody has written for `gateway.reload.debounceMs`, so that one edit has one effect.
@@ -118,6 +129,7 @@ impl Reload {
 
     /// The file cannot be used: what is in force stays so, and everybody hears why.
     fn refuse(&self, why: String) {
+        // It was read again because its parts are other ones now.
         if self.deps.settings.told().problem.as_ref() == Some(&why) {
             return;
         }
@@ -125,12 +137,6 @@ impl Reload {
         tracing::error!("the configuration was not taken over, what was in force stays so: {why}");
         self.deps.settings.refuse(why);
         self.deps.health.refresh();
-    }
-
-    /// Makes what it needs before anybody reads it.
-    async fn prepare(&self, loaded: &Arc<Loaded>) {
-        let (source, loaded) = (self.deps.watched.source.clone(), loaded.clone());
-        self.deps.platform.tasks.blocking(move || source.prepare(&loaded.config)).await;
     }
 
     async fn take_over(&mut self, loaded: Loaded) {
@@ -169,7 +175,8 @@ impl Reload {
         if !restarts.is_empty() {
             tracing::warn!("these changes wait for the next start: {}", paths(&restarts));
         }
-        self.prepare(&loaded).await;
+        let (source, new) = (self.deps.watched.source.clone(), loaded.clone());
+        self.deps.platform.tasks.blocking(move || source.take_over(&new)).await;
         self.deps.platform.probe.sometimes("reload.taken_over");
         self.deps.settings.replace(Arc::new(loaded.config.clone()));
         self.deps.settings.accept(loaded.warnings.clone());

@@ -11,8 +11,8 @@ use crate::limits::RESTART_NOTE;
 
 /// The file, below the state directory; other programs of OpenClaw know it by this name.
 pub const FILE: &str = "restart-sentinel.json";
-/// Longer files are none of ours, bytes.
-const MAX_BYTES: u64 = 64 << 10;
+/// Longer files are none of ours, bytes: [`MOST`] notes are shorter, whatever their characters take in JSON.
+const MAX_BYTES: u64 = 1 << 20;
 
 /// The note as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,7 +69,7 @@ impl RestartNote {
     }
 
     /// The one that is kept, if any. What is no note is taken away, so that it is not looked at for ever. Blocks.
-    fn kept(storage: &dyn Storage) -> Option<Self> {
+    pub(crate) fn kept(storage: &dyn Storage) -> Option<Self> {
         let len = storage.len(FILE).ok()?;
         let text = if len <= MAX_BYTES { storage.read(FILE).ok() } else { None };
         let note = text.and_then(|text| serde_json::from_slice(&text).ok()).filter(|note: &Self| note.version == 1);
@@ -81,14 +81,19 @@ impl RestartNote {
     }
 
     /// All that is to be told, the first one first.
-    fn all(&self) -> impl Iterator<Item = &Payload> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Payload> {
         self.more.iter().rev().chain([&self.payload])
     }
 }
 
 impl Payload {
-    fn text(&self) -> String {
-        let what = if self.kind == "restart" { "" } else { " with the changed configuration" };
+    /// What the session is told; `problem` says why the file is not in force, when it is not.
+    fn text(&self, problem: Option<&str>) -> String {
+        let what = match problem {
+            Some(why) => format!(", and the configuration file is not in force: {why}"),
+            None if self.kind == "restart" => String::new(),
+            None => " with the changed configuration".to_owned(),
+        };
         let done = format!("The gateway has restarted{what}.");
         match &self.message {
             Some(message) => format!("{done}\n{message}"),

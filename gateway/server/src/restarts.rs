@@ -28,11 +28,10 @@ impl Restarts {
         Self { clock, plan: Mutex::default(), changed: Notify::new() }
     }
 
-    /// Call before the file is written: reload.rs leaves that edit to the restart, since one edit has one effect (D21). Dropped
-    /// without [`Prepared::restart`], none comes.
+    /// Call before the file is written: reload.rs leaves that edit to the restart, since one edit has one effect (D21).
     pub fn prepare(self: &Arc<Self>) -> Prepared {
         self.plan.locked().prepared += 1;
-        Prepared(self.clone())
+        Prepared { restarts: self.clone(), due: None }
     }
 
     /// A restart after `delay`, unless one comes earlier.
@@ -76,19 +75,27 @@ impl Restarts {
     }
 }
 
-/// A change under way.
-pub struct Prepared(Arc<Restarts>);
+/// A change under way. Its restart, if it is to have one, is planned when this is dropped.
+pub struct Prepared {
+    restarts: Arc<Restarts>,
+    due: Option<(Duration, String)>,
+}
 
 impl Prepared {
-    /// The change is made: the restart comes after `delay`.
-    pub fn restart(self, delay: Duration, why: String) {
-        self.0.plan(delay, why);
+    /// The change is made: the restart comes so long after this is dropped.
+    #[must_use]
+    pub fn after(mut self, delay: Duration, why: String) -> Self {
+        self.due = Some((delay, why));
+        self
     }
 }
 
 impl Drop for Prepared {
     fn drop(&mut self) {
-        self.0.plan.locked().prepared -= 1;
+        if let Some((delay, why)) = self.due.take() {
+            self.restarts.plan(delay, why);
+        }
+        self.restarts.plan.locked().prepared -= 1;
     }
 }
 
@@ -120,7 +127,9 @@ mod tests {
         assert!(restarts.is_planned());
         drop(change);
         assert!(!restarts.is_planned());
-        restarts.prepare().restart(Duration::ZERO, "made".into());
+        let made = restarts.prepare().after(Duration::ZERO, "made".into());
+        assert!(restarts.due().now_or_never().is_none(), "whoever asked is answered first");
+        drop(made);
         assert!(restarts.is_planned());
         assert_eq!(restarts.due().now_or_never().as_deref(), Some("made"));
     }

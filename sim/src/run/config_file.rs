@@ -7,7 +7,7 @@ use std::{
 
 use openclaw_config::{Loaded, Outside};
 use openclaw_platform::{Storage, sync::LockExt as _};
-use openclaw_server::{ConfigSource, options::ChangeFile};
+use openclaw_server::{ConfigSource, Unusable, options::ChangeFile};
 
 use super::programs::Replaced;
 use crate::storage::SimDisk;
@@ -64,17 +64,18 @@ impl ConfigFile {
 }
 
 impl ConfigSource for ConfigFile {
-    fn stamp(&self) -> u64 {
+    fn stamp(&self, _: &[String]) -> u64 {
         let mut hasher = DefaultHasher::new();
         self.text.locked().hash(&mut hasher);
         self.files.versions().hash(&mut hasher);
         hasher.finish()
     }
 
-    fn read(&self) -> Result<Loaded, String> {
+    fn read(&self) -> Result<Loaded, Unusable> {
         let text = self.text.locked().clone();
         openclaw_config::read(&text, &Around(&self.files))
             .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+            .map_err(|why| Unusable { why, parts: vec![] })
     }
 
     fn change(&self, change: &mut ChangeFile<'_>) -> Result<(), String> {

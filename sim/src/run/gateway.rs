@@ -192,7 +192,7 @@ impl GatewayHost {
             self.replaced.clone(),
             &self.disk,
         ));
-        let stamp = source.stamp();
+        let stamp = source.stamp(&[]);
         if source.read().is_ok() {
             lock(&self.text).clone_into(&mut lock(&self.good));
         }

@@ -4,7 +4,11 @@ mod change;
 mod diff;
 mod edit;
 
-use openclaw_config::{Loaded, Path, change::Edit, read_value, redacted};
+use openclaw_config::{
+    Loaded, Path,
+    change::{Edit, not_startable},
+    read_value, redacted,
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -62,7 +66,7 @@ fn validate(session: &Session) -> Result<(), Failure> {
     let result = openclaw_config::read(text.as_deref().unwrap_or_default(), &Around(session));
     if session.out.json {
         let (problems, told) = match &result {
-            Ok(loaded) => (vec![], told(session, loaded)),
+            Ok(loaded) => (vec![], told(session, loaded, exists)),
             Err(problems) => (problems.clone(), Told::default()),
         };
         let valid = problems.is_empty();
@@ -77,7 +81,7 @@ fn validate(session: &Session) -> Result<(), Failure> {
         return output::line(format!("There is no {}; all defaults. `openclaw setup` writes one.", file.display()));
     }
     output::line(format!("{} is valid.", file.display()))?;
-    let told = told(session, &loaded);
+    let told = told(session, &loaded, exists);
     told.warnings.iter().try_for_each(|w| output::line(format!("warning: {w}")))?;
     told.notes.iter().try_for_each(|n| output::line(format!("note: {n}")))
 }
@@ -89,10 +93,13 @@ struct Told {
     notes: Vec<String>,
 }
 
-fn told(session: &Session, loaded: &Loaded) -> Told {
+fn told(session: &Session, loaded: &Loaded, exists: bool) -> Told {
     let (there, lost): (Vec<_>, Vec<_>) =
         sandbox::told(&session.paths, loaded).into_iter().partition(|finding| finding.is_there);
-    let warnings = loaded.warnings.iter().cloned().chain(lost.into_iter().map(|finding| finding.text));
+    // Where there is no file, the first thing to do is another.
+    let refused = if exists { not_startable(loaded, &Around(session)) } else { vec![] };
+    let refused = refused.into_iter().map(|problem| format!("a start refuses this without further flags: {problem}"));
+    let warnings = refused.chain(loaded.warnings.iter().cloned()).chain(lost.into_iter().map(|finding| finding.text));
     Told { warnings: warnings.collect(), notes: there.into_iter().map(|finding| finding.text).collect() }
 }
 
@@ -156,5 +163,16 @@ mod tests {
         assert_eq!(run_on("{gateway:{bind:'mars'}}", ConfigCommand::Validate).0.unwrap_err().code(), 78);
         assert_eq!(run_on("{bogus:1}", ConfigCommand::Validate).0, Ok(()));
         assert_eq!(run_on("{}", ConfigCommand::Validate).0, Ok(()));
+        let dir = tempfile::tempdir().unwrap();
+        let session = session(dir.path(), false);
+        let warned = |text: &str| {
+            told(&session, &openclaw_config::read(text, &Around(&session)).unwrap(), true).warnings.join("; ")
+        };
+        let warnings = warned("{gateway: {port: 1}}");
+        assert!(warnings.contains("refuses this") && warnings.contains("gateway.mode"), "{warnings}");
+        assert!(
+            !warned("{gateway: {mode: 'local', auth: {token: '0123456789abcdef0123456789abcdef'}}}")
+                .contains("refuses")
+        );
     }
 }

@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     options::ConfigSource,
     restart_note::{self, Payload, RestartNote},
-    restarts::Restarts,
+    restarts::{Prepared, Restarts},
 };
 
 /// When the restart after a change comes, where nobody says ...
@@ -25,31 +25,16 @@ const RESTART_DELAY: Duration = Duration::from_secs(2);
 /// ... and at the latest.
 const RESTART_DELAY_MAX: Duration = Duration::from_mins(1);
 
-/// Whoever asks is answered before the restart closes his connection.
-const ANSWERED: Duration = Duration::from_millis(100);
-
 /// What is wanted of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
-    /// Another text in its place; what watches the file decides what that takes.
-    Set,
-    /// The same, and a restart.
-    Apply,
-    /// Laid over the file, and a restart.
+    /// Another text in its place.
+    Replace,
+    /// Laid over it.
     Patch,
 }
 
-impl Wanted {
-    fn method(self) -> &'static str {
-        match self {
-            Self::Set => "config.set",
-            Self::Apply => "config.apply",
-            Self::Patch => "config.patch",
-        }
-    }
-}
-
-/// A change, and what follows it.
+/// A change.
 #[derive(Debug, Clone)]
 pub struct Order {
     /// What is wanted.
@@ -58,12 +43,6 @@ pub struct Order {
     pub raw: String,
     /// The hash of the text that was looked at, [`hash`].
     pub base: Option<String>,
-    /// Who is told after the restart, by the key of the session.
-    pub session: Option<String>,
-    /// What it is told.
-    pub note: Option<String>,
-    /// When the restart comes, milliseconds.
-    pub delay_ms: Option<u64>,
 }
 
 /// A change that was made.
@@ -73,12 +52,20 @@ pub struct Done {
     pub config: Value,
     /// What names this version, [`hash`].
     pub hash: String,
-    /// The restart to come, for those that ask for one.
-    pub restart: Option<Restart>,
 }
 
-/// A restart to come.
-#[derive(Debug, Clone, PartialEq)]
+/// What who asks for a restart says of it.
+#[derive(Debug, Clone, Default)]
+pub struct Ask {
+    /// The session that is told after it, by its canonical key; none: the main session of the default agent.
+    pub session: Option<String>,
+    /// What it is told.
+    pub note: Option<String>,
+    /// When it comes, milliseconds.
+    pub delay_ms: Option<u64>,
+}
+
+/// A restart to come. It is planned when this is dropped: whoever asked has been answered by then, or is gone.
 pub struct Restart {
     /// In so many milliseconds.
     pub delay_ms: u64,
@@ -88,6 +75,8 @@ pub struct Restart {
     pub kept: Option<PathBuf>,
     /// What will be told.
     pub note: Payload,
+    /// Its plan.
+    pub planned: Prepared,
 }
 
 /// Why a change was not made. The file is as it was.
@@ -162,55 +151,58 @@ impl ConfigEdits {
         Self { deps, one: tokio::sync::Mutex::default() }
     }
 
-    /// Makes a change, or leaves the file as it is.
+    /// Makes a change, or leaves the file as it is. What watches the file decides what that takes.
     ///
     /// # Errors
     /// [`Error`].
     pub async fn make(&self, order: Order) -> Result<Done, Error> {
         let source = self.deps.source.clone().ok_or(Error::NoFile)?;
         let _one = self.one.lock().await;
-        let restarts = order.wanted != Wanted::Set;
-        let prepared = restarts.then(|| self.deps.restarts.prepare());
-        let (wanted, raw, base) = (order.wanted, order.raw.clone(), order.base.clone());
-        let write = move || written(&*source, wanted, &raw, base.as_deref());
         let stopped = || Err(Error::Io("the gateway stops".to_owned()));
-        let (config, hash) = self.deps.platform.tasks.blocking(write).await.unwrap_or_else(stopped)?;
+        let done =
+            self.deps.platform.tasks.blocking(move || written(&*source, &order)).await.unwrap_or_else(stopped)?;
         self.deps.platform.probe.sometimes("config.changed_by_a_client");
-        let Some(prepared) = prepared else { return Ok(Done { config, hash, restart: None }) };
-        let asked = order.delay_ms.map_or(RESTART_DELAY, Duration::from_millis);
-        let (delay, reason) = (asked.min(RESTART_DELAY_MAX), wanted.method());
+        Ok(done)
+    }
+
+    /// Makes a change that a restart puts in force, and nothing before it (D50).
+    ///
+    /// # Errors
+    /// [`Error`]; then there is no restart.
+    pub async fn make_and_restart(&self, order: Order, ask: Ask) -> Result<(Done, Restart), Error> {
+        let reason = match order.wanted {
+            Wanted::Replace => "config.apply",
+            Wanted::Patch => "config.patch",
+        };
+        let prepared = self.deps.restarts.prepare();
+        let done = self.make(order).await?;
+        Ok((done, self.planned(prepared, ("config-apply", reason), ask).await))
+    }
+
+    /// A restart without a change.
+    pub async fn restart(&self, ask: Ask) -> Restart {
+        self.planned(self.deps.restarts.prepare(), ("restart", "gateway.restart"), ask).await
+    }
+
+    async fn planned(&self, prepared: Prepared, (kind, reason): (&str, &'static str), ask: Ask) -> Restart {
+        let delay = ask.delay_ms.map_or(RESTART_DELAY, Duration::from_millis).min(RESTART_DELAY_MAX);
         let note = RestartNote::new(Payload {
-            kind: "config-apply".to_owned(),
+            kind: kind.to_owned(),
             status: "ok".to_owned(),
             ts: self.deps.platform.clock.wall(),
-            session_key: order.session,
-            message: order.note,
+            session_key: ask.session,
+            message: ask.note,
             stats: json!({ "mode": reason }),
         });
         let kept = self.keep(&note).await;
-        prepared.restart(delay.max(ANSWERED), reason.to_owned());
-        let restart = Restart { delay_ms: delay.as_millis() as u64, reason, kept, note: note.payload };
-        Ok(Done { config, hash, restart: Some(restart) })
-    }
-
-    /// A restart without a change, after the usual delay at the latest.
-    pub async fn restart(&self, session: Option<String>, note: Option<String>, delay_ms: Option<u64>) -> Restart {
-        let delay = delay_ms.map_or(RESTART_DELAY, Duration::from_millis).min(RESTART_DELAY_MAX);
-        let note = RestartNote::new(Payload {
-            kind: "restart".to_owned(),
-            status: "ok".to_owned(),
-            ts: self.deps.platform.clock.wall(),
-            session_key: session,
-            message: note,
-            stats: json!({ "mode": "gateway.restart" }),
-        });
-        let kept = self.keep(&note).await;
-        self.deps.restarts.plan(delay.max(ANSWERED), "an agent asked for it".to_owned());
-        Restart { delay_ms: delay.as_millis() as u64, reason: "gateway.restart", kept, note: note.payload }
+        let planned = prepared.after(delay, reason.to_owned());
+        Restart { delay_ms: delay.as_millis() as u64, reason, kept, note: note.payload, planned }
     }
 
     /// The change is made whether or not its note can be kept.
     async fn keep(&self, note: &RestartNote) -> Option<PathBuf> {
+        // Of two that are kept at once, none takes the other's place.
+        let _one = self.one.lock().await;
         let (storage, kept) = (self.deps.platform.storage.clone(), note.clone());
         match self.deps.platform.tasks.blocking(move || kept.keep(&*storage)).await? {
             Ok(()) => Some(self.deps.state_dir.join(restart_note::FILE)),
@@ -222,40 +214,35 @@ impl ConfigEdits {
     }
 }
 
-/// Changes the file under its lock; gives what it says now, for whoever may see no secret, and its hash. Blocks.
-fn written(source: &dyn ConfigSource, wanted: Wanted, raw: &str, base: Option<&str>) -> Result<(Value, String), Error> {
+/// Changes the file under its lock. Blocks.
+fn written(source: &dyn ConfigSource, order: &Order) -> Result<Done, Error> {
     let mut result = Err(Error::NoFile);
     let done = source.change(&mut |old, outside| {
-        let (text, config) = match changed(wanted, raw, base, old, outside) {
-            Ok(Changed { text, loaded, .. }) => (text, loaded.and_then(|l| serde_json::to_value(&l.config).ok())),
+        let Changed { text, loaded, .. } = match changed(order, old, outside) {
+            Ok(changed) => changed,
             Err(error) => {
                 result = Err(error);
                 return None;
             }
         };
-        result = Ok((redacted(&config.unwrap_or_default()), hash(Some(&text))));
+        let config = loaded.and_then(|loaded| serde_json::to_value(&loaded.config).ok()).unwrap_or_default();
+        result = Ok(Done { config: redacted(&config), hash: hash(Some(&text)) });
         Some(text)
     });
     done.map_err(Error::Io)?;
     result
 }
 
-fn changed(
-    wanted: Wanted,
-    raw: &str,
-    base: Option<&str>,
-    old: Option<&str>,
-    outside: &dyn Outside,
-) -> Result<Changed, Error> {
-    match (old, base) {
+fn changed(order: &Order, old: Option<&str>, outside: &dyn Outside) -> Result<Changed, Error> {
+    match (old, &order.base) {
         (Some(_), None) => return Err(Error::BaseRequired),
-        (old, Some(base)) if base != hash(old) => return Err(Error::BaseOutdated),
+        (old, Some(base)) if *base != hash(old) => return Err(Error::BaseOutdated),
         _ => {}
     }
     let old = old.unwrap_or_default();
-    let edit = match wanted {
-        Wanted::Set | Wanted::Apply => Edit::Replace(raw.to_owned()),
-        Wanted::Patch => match read_value(raw).map_err(Error::Unreadable)? {
+    let edit = match order.wanted {
+        Wanted::Replace => Edit::Replace(order.raw.clone()),
+        Wanted::Patch => match read_value(&order.raw).map_err(Error::Unreadable)? {
             Value::Object(over) => {
                 if let Err(problems) = openclaw_config::read(old, outside) {
                     return Err(Error::FileInvalid(problems));

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::edits;
 use crate::{
-    options::{ConfigSource, ReadConfig},
+    options::{ConfigSource, ReadConfig, Unusable},
     settings::Settings,
 };
 
@@ -75,7 +75,9 @@ impl ConfigLook {
                 config: serde_json::to_value(&loaded.config).ok(),
                 warnings: loaded.warnings.into_iter().map(issue).collect(),
             },
-            Err(why) => Judged { issues: vec![ConfigIssue { path: String::new(), message: why }], ..Judged::default() },
+            Err(Unusable { why, .. }) => {
+                Judged { issues: vec![ConfigIssue { path: String::new(), message: why }], ..Judged::default() }
+            }
         }
     }
 }

@@ -3,11 +3,16 @@
 use std::sync::Arc;
 
 use openclaw_platform::Platform;
-use openclaw_protocol::{params as p, params::Empty};
+use openclaw_protocol::{
+    params as p,
+    params::Empty,
+    wire::{Int, NonEmpty},
+};
 
+use super::canonical;
 use crate::{
     configuration::{
-        edits::{self, ConfigEdits, Order, Wanted},
+        edits::{Ask, ConfigEdits, Order, Wanted},
         look::ConfigLook,
     },
     dispatch::{Call, Reply},
@@ -33,20 +38,17 @@ pub async fn get(deps: Arc<Deps>, call: Call, _: Empty) -> Result<Reply<p::Confi
 }
 
 pub async fn set(deps: Arc<Deps>, _: Call, params: p::ConfigSetParams) -> Result<Reply<p::ConfigSet>, Failure> {
-    let p::ConfigSetParams { raw, base_hash } = params;
-    let (wanted, raw) = (Wanted::Set, raw.as_str().to_owned());
-    let base = base_hash.map(|hash| hash.as_str().to_owned());
-    let done = deps.edits.make(Order { wanted, raw, base, session: None, note: None, delay_ms: None }).await?;
-    Ok(p::ConfigSet { ok: true, path: deps.look.path.display().to_string(), config: done.config, hash: done.hash }
-        .into())
+    let done = deps.edits.make(order(Wanted::Replace, &params.raw, params.base_hash.as_ref())).await?;
+    let path = deps.look.path.display().to_string();
+    Ok(p::ConfigSet { ok: true, path, config: done.config, hash: done.hash }.into())
 }
 
 pub async fn patch(deps: Arc<Deps>, _: Call, params: p::ConfigApplyParams) -> Result<Reply<p::ConfigApply>, Failure> {
-    applied(&deps, Wanted::Patch, params).await.map(Reply::from)
+    applied(&deps, Wanted::Patch, params).await
 }
 
 pub async fn apply(deps: Arc<Deps>, _: Call, params: p::ConfigApplyParams) -> Result<Reply<p::ConfigApply>, Failure> {
-    applied(&deps, Wanted::Apply, params).await.map(Reply::from)
+    applied(&deps, Wanted::Replace, params).await
 }
 
 pub async fn schema(deps: Arc<Deps>, call: Call, _: Empty) -> Result<Reply<p::ConfigSchema>, Failure> {
@@ -63,19 +65,20 @@ pub async fn schema(deps: Arc<Deps>, call: Call, _: Empty) -> Result<Reply<p::Co
     .await
 }
 
-async fn applied(deps: &Deps, wanted: Wanted, params: p::ConfigApplyParams) -> Result<p::ConfigApply, Failure> {
-    let text = |text: &str| text.to_owned();
-    let order = Order {
-        wanted,
-        raw: text(params.raw.as_str()),
-        base: params.base_hash.map(|hash| text(hash.as_str())),
-        session: params.session_key,
+fn order(wanted: Wanted, raw: &NonEmpty, base: Option<&NonEmpty>) -> Order {
+    Order { wanted, raw: raw.as_str().to_owned(), base: base.map(|hash| hash.as_str().to_owned()) }
+}
+
+async fn applied(deps: &Deps, wanted: Wanted, params: p::ConfigApplyParams) -> Result<Reply<p::ConfigApply>, Failure> {
+    let config = deps.look.settings.get();
+    let ask = Ask {
+        session: params.session_key.map(|shown| canonical(&config, &shown)).transpose()?,
         note: params.note,
-        delay_ms: params.restart_delay_ms.map(|delay| delay.get().unsigned_abs()),
+        delay_ms: params.restart_delay_ms.map(Int::unsigned),
     };
-    let done = deps.edits.make(order).await?;
-    let restart = done.restart.ok_or(Failure::from(edits::Error::NoFile))?;
-    Ok(p::ConfigApply {
+    let order = order(wanted, &params.raw, params.base_hash.as_ref());
+    let (done, restart) = deps.edits.make_and_restart(order, ask).await?;
+    let told = p::ConfigApply {
         ok: true,
         path: deps.look.path.display().to_string(),
         config: done.config,
@@ -92,5 +95,6 @@ async fn applied(deps: &Deps, wanted: Wanted, params: p::ConfigApplyParams) -> R
             path: restart.kept.map(|path| path.display().to_string()),
             payload: serde_json::to_value(&restart.note)?,
         },
-    })
+    };
+    Ok(Reply::then(told, move || drop(restart.planned)))
 }

@@ -57,7 +57,8 @@ async fn tell_one(deps: &Deps, payload: &Payload, number: usize, id: String) -> 
     let session = asked.unwrap_or_else(|| key::main_key(&config, key::default_agent(&config)));
     let route = deps.sessions.get(&session)?.and_then(|entry| entry.delivery_context);
     let cause = Cause { session_key: Some(session.clone()), ..Cause::default() };
-    let draft = |route| Draft { route, text: payload.text(), reply_to: None, cause };
+    let text = payload.text(deps.settings.told().problem.as_deref());
+    let draft = |route| Draft { route, text: text.clone(), reply_to: None, cause };
     let outbound = route.and_then(|route| deps.delivery.compose(&Principal::Gateway, draft(route)).ok());
     let place = format!("{TOLD} {number}");
     let remember = move |tx: &redb::WriteTransaction| store::put(&mut tx.open_table(RESTARTS)?, &place, &id);
@@ -65,7 +66,7 @@ async fn tell_one(deps: &Deps, payload: &Payload, number: usize, id: String) -> 
         Some(outbound) => deps.delivery.post(&outbound, remember).await?,
         None => {
             deps.store.write(remember).await?;
-            deps.system_events.note(&Principal::Gateway, &session, &payload.text());
+            deps.system_events.note(&Principal::Gateway, &session, &text);
         }
     }
     Ok(())

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::own::{Context, Failed, text};
 use crate::{
-    configuration::edits::{Done, Order, Restart, Wanted},
+    configuration::edits::{Ask, Order, Restart, Wanted},
     rights::Effect,
 };
 
@@ -22,7 +22,7 @@ pub async fn call(context: &Context, arguments: &Value) -> Result<Value, Failed>
         "config.get" => get(context, arguments).await,
         "config.schema" => described(arguments),
         "config.patch" => change(context, arguments, Wanted::Patch).await,
-        "config.apply" => change(context, arguments, Wanted::Apply).await,
+        "config.apply" => change(context, arguments, Wanted::Replace).await,
         "restart" => restart(context, arguments).await,
         other => Err(format!("no such action: {other}; there are {}", ACTIONS.join(", "))),
     }
@@ -65,17 +65,9 @@ async fn change(context: &Context, arguments: &Value, wanted: Wanted) -> Result<
         Ok(base) => base.to_owned(),
         Err(_) => get(context, &json!({})).await?["hash"].as_str().unwrap_or_default().to_owned(),
     };
-    let order = Order {
-        wanted,
-        raw,
-        base: Some(base),
-        session: Some(context.session_key.clone()),
-        note: note(arguments),
-        delay_ms: delay(arguments),
-    };
-    match context.deps.config_edits.make(order).await {
-        Ok(Done { restart: Some(restart), .. }) => Ok(told(&restart)),
-        Ok(done) => Ok(json!({ "ok": true, "config": done.config })),
+    let order = Order { wanted, raw, base: Some(base) };
+    match context.deps.config_edits.make_and_restart(order, ask(context, arguments)).await {
+        Ok((_, restart)) => Ok(told(&restart)),
         Err(error) => {
             let problems: Vec<String> = error.problems().iter().take(20).map(ToString::to_string).collect();
             let more = if problems.is_empty() { String::new() } else { format!(": {}", problems.join("; ")) };
@@ -89,17 +81,15 @@ async fn restart(context: &Context, arguments: &Value) -> Result<Value, Failed> 
     if !context.deps.settings.get().commands.restart {
         return Err("restarts are not allowed here: commands.restart is not true".to_owned());
     }
-    let session = Some(context.session_key.clone());
-    let restart = context.deps.config_edits.restart(session, note(arguments), delay(arguments)).await;
-    Ok(told(&restart))
+    Ok(told(&context.deps.config_edits.restart(ask(context, arguments)).await))
 }
 
-fn note(arguments: &Value) -> Option<String> {
-    text(arguments, "note").ok().map(str::to_owned)
-}
-
-fn delay(arguments: &Value) -> Option<u64> {
-    arguments["delayMs"].as_u64()
+fn ask(context: &Context, arguments: &Value) -> Ask {
+    Ask {
+        session: Some(context.session_key.clone()),
+        note: text(arguments, "note").ok().map(str::to_owned),
+        delay_ms: arguments["delayMs"].as_u64(),
+    }
 }
 
 fn told(restart: &Restart) -> Value {

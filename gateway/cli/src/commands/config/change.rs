@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use openclaw_config::{
-    Loaded, Problem, ReloadMode,
+    Loaded, ReloadMode,
     change::{Changed, Edit, Refused, change},
     diff::{Effect, diff},
     edit::EditError,
@@ -49,15 +49,12 @@ pub fn told(file: &Path, refused: Refused) -> Failure {
             Failure::problems(file, &[problem])
         }
         Refused::Edit(error @ EditError::NotFound(_)) => Failure::Runtime(error.to_string()),
-        Refused::Wrong(problems) => Failure::Config(format!("not written, {}", wrong(&problems))),
+        Refused::Wrong(problems) => {
+            let list: Vec<String> = problems.iter().map(|problem| format!("\n  {problem}")).collect();
+            Failure::Config(format!("not written, the file would be wrong:{}", list.concat()))
+        }
         other => Failure::Config(format!("not written: {other}")),
     }
-}
-
-/// Problems that a change would make, one a line.
-pub fn wrong(problems: &[Problem]) -> String {
-    let list: Vec<String> = problems.iter().map(|p| format!("\n  {p}")).collect();
-    format!("the file would be wrong:{}", list.concat())
 }
 
 /// What the difference takes in a running gateway, and how that goes on with changes.

@@ -1,6 +1,6 @@
 //! `config diff`: what differs between two versions of the file, and what each difference takes.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use openclaw_config::{Loaded, diff::diff, redacted};
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ use crate::{config_around::Around, config_file, failure::Failure, output, sessio
 /// Config when one of the two cannot be used, Runtime when the other one is not there.
 pub fn run(session: &Session, other: Option<&Path>) -> Result<(), Failure> {
     let file = &session.paths.config;
-    let other = other.map_or_else(|| backup(file), Path::to_owned);
+    let other = other.map_or_else(|| config_file::backup(file), Path::to_owned);
     let old = config_file::read(&other)?.ok_or_else(|| {
         let text = format!("there is no {}; name a file to compare with", other.display());
         Failure::Runtime(text)
@@ -46,11 +46,4 @@ pub fn run(session: &Session, other: Option<&Path>) -> Result<(), Failure> {
 /// What stands there is not shown as it is.
 fn is_secret(path: &openclaw_config::Path, loaded: &Loaded, shown: &Value) -> bool {
     path.get(&loaded.value) != path.get(shown)
-}
-
-/// The file as it was before its last change by one of our programs.
-fn backup(file: &Path) -> PathBuf {
-    let mut name = file.to_owned().into_os_string();
-    name.push(".bak");
-    name.into()
 }

@@ -1,4 +1,4 @@
-//! `config edit`: the file in a person's editor. What is written there takes the file's place when it is sound, and is lost never.
+//! `config edit`: the file in a person's editor. What is written there takes the file's place when it is sound, and is never lost.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // a command starts the person's own editor
 
 use std::{
@@ -32,7 +32,7 @@ pub fn run(session: &Session) -> Result<(), Failure> {
     let draft = Draft::of(file, before.as_deref().unwrap_or("{\n}\n"))?;
     loop {
         draft.open(editor)?;
-        let text = draft.text()?;
+        let text = draft.text().map_err(|failure| draft.kept(failure))?;
         if before.as_deref() == Some(text.as_str()) || (before.is_none() && text.trim() == "{\n}") {
             draft.remove();
             return output::line(format!("Nothing is changed in {}.", file.display()));
@@ -42,7 +42,7 @@ pub fn run(session: &Session) -> Result<(), Failure> {
                 draft.remove();
                 return output::line(format!("{} is changed.{next}", file.display()));
             }
-            Err(failure @ Failure::Config(_)) if wants_again(&failure)? => {}
+            Err(failure @ Failure::Config(_)) if wants_again(&failure) => {}
             Err(failure) => return Err(draft.kept(failure)),
         }
     }
@@ -62,17 +62,16 @@ fn put(session: &Session, before: Option<&str>, text: String) -> Result<&'static
     })
 }
 
-/// Asks a person at a terminal; nobody else can answer.
-fn wants_again(failure: &Failure) -> Result<bool, Failure> {
+/// Asks a person at a terminal; nobody else can answer, and no answer is a no.
+fn wants_again(failure: &Failure) -> bool {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
-        return Ok(false);
+        return false;
     }
     output::note(failure.to_string());
     eprint!("Edit again? [Y/n] ");
     let mut answer = String::new();
-    let read = std::io::stdin().read_line(&mut answer);
-    let read = read.map_err(|e| Failure::Runtime(format!("cannot read the answer: {e}")))?;
-    Ok(read > 0 && !answer.trim().to_lowercase().starts_with('n'))
+    let is_answered = std::io::stdin().read_line(&mut answer).is_ok_and(|read| read > 0);
+    is_answered && !answer.trim().to_lowercase().starts_with('n')
 }
 
 /// The text under work, beside the file and as private as it.
@@ -84,18 +83,22 @@ struct Draft {
 
 impl Draft {
     fn of(file: &Path, text: &str) -> Result<Self, Failure> {
-        let mut name = file.to_owned().into_os_string();
-        name.push(format!(".edit-{}.json5", std::process::id()));
-        let path = PathBuf::from(name);
-        let write = || {
+        let path = config_file::suffixed(file, &format!(".edit-{}.json5", std::process::id()));
+        let write = |path: &Path| {
             if let Some(dir) = path.parent() {
                 config_file::make_dir(dir)?;
             }
-            let mut made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+            let mut made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
             made.write_all(text.as_bytes())
         };
-        write().map_err(|e| Failure::Runtime(format!("cannot write {}: {e}", path.display())))?;
-        Ok(Self { path, shown: text.to_owned() })
+        let draft = Self { path, shown: text.to_owned() };
+        match write(&draft.path) {
+            Ok(()) => Ok(draft),
+            Err(e) => {
+                draft.remove();
+                Err(Failure::Runtime(format!("cannot write {}: {e}", draft.path.display())))
+            }
+        }
     }
 
     /// As git starts it: the variable may hold options.
