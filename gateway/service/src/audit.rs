@@ -46,6 +46,10 @@ pub fn audit(kind: Kind, parsed: &Parsed, expected: &Definition) -> Vec<Finding>
     found.0
 }
 
+/// Variables that an installation writes for some profiles and secrets only.
+const LEFT_OVER: [&str; 4] =
+    [crate::PROFILE, crate::SYSTEMD_UNIT, "OPENCLAW_GATEWAY_TOKEN", "OPENCLAW_GATEWAY_PASSWORD"];
+
 struct Findings(Vec<Finding>);
 
 impl Findings {
@@ -102,8 +106,8 @@ fn environment(parsed: &Parsed, expected: &Definition, found: &mut Findings) {
         let message = format!("expected other values of {}", names.join(", "));
         found.push("gateway-environment", Level::Recommended, message);
     }
-    // Its profile's places are ours to say; what else somebody added stays his.
-    let ours = |name: &str| name.starts_with("OPENCLAW_") && name != crate::names::LAUNCHD_LABEL;
+    // Left over they would count; what else somebody added stays his.
+    let ours = |name: &str| LEFT_OVER.contains(&name);
     let has = |name: &str| expected.variables().any(|(n, _)| n == name);
     let more: Vec<&str> =
         parsed.environment.iter().map(|(name, _)| name.as_str()).filter(|name| ours(name) && !has(name)).collect();
@@ -208,7 +212,7 @@ mod tests {
             ("Environment=PATH=/usr/local/bin:/usr/bin:/bin\n", "", "gateway-path-missing"),
             (":/usr/bin:", ":", "gateway-path-missing-dirs"),
             ("TOKEN=secret-token", "TOKEN=other", "gateway-environment"),
-            ("[Install]", "[Service]\nEnvironment=OPENCLAW_STALE=1\n[Install]", "gateway-environment-extra"),
+            ("[Install]", "[Service]\nEnvironment=OPENCLAW_GATEWAY_PASSWORD=1\n[Install]", "gateway-environment-extra"),
             ("WorkingDirectory=/home/u", "WorkingDirectory=/", "gateway-working-directory"),
         ];
         for (from, to, code) in cases {
@@ -222,6 +226,8 @@ mod tests {
             assert!(codes(Kind::SystemdUser, &|text| text.replace("RestartSec=5", fine)).is_empty(), "{fine}");
         }
         assert!(codes(Kind::SystemdUser, &|text| text.replace("TimeoutStopSec=35", "TimeoutStopSec=2min")).is_empty());
+        let own = |text: String| text + "[Service]\nEnvironment=OPENCLAW_SKIP_CHANNELS=1\nEnvironment=EDITOR=vi\n";
+        assert!(codes(Kind::SystemdUser, &own).is_empty(), "what somebody added is his");
     }
 
     #[test]

@@ -37,7 +37,7 @@ impl Error {
 
 /// How to keep a gateway running without a supervisor.
 fn without(place: Place, openclaw: &str) -> Vec<String> {
-    let supervised = format!("while :; do {openclaw} gateway; sleep 5; done");
+    let supervised = format!("until {openclaw} gateway; do sleep 5; done");
     match place {
         Place::Wsl => vec![
             "Switch systemd on: write the two lines `[boot]` and `systemd=true` into /etc/wsl.conf, run `wsl.exe --shutdown` \

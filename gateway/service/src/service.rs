@@ -17,7 +17,7 @@ use openclaw_platform::{Command, Processes};
 use crate::{Definition, Error, Files, Kind, Parsed, Runtime, State, Unfit, names, unavailable::Place};
 
 /// Longest wait for a supervisor's tool: it waits itself until the gateway has stopped or is ready.
-const PATIENCE: Duration = Duration::from_mins(5);
+const PATIENCE: Duration = Duration::from_mins(8);
 /// Bytes kept of what such a tool says.
 const MAX_SAID: usize = 256 << 10;
 /// Characters of it that are told.

@@ -10,6 +10,8 @@ use crate::{Definition, Parsed, Unfit};
 pub(crate) const RESTART_SEC: &str = "5";
 /// Seconds without a sign of life after which systemd starts it anew.
 pub(crate) const WATCHDOG_SEC: &str = "30";
+/// Seconds until the gateway has to be ready: a start that brings a large database up to date takes longer than systemd's 90.
+const START_SEC: &str = "300";
 
 /// The unit's text.
 ///
@@ -41,6 +43,7 @@ pub(crate) fn render(definition: &Definition, target: &str) -> Result<String, Un
          Restart=always\n\
          RestartSec={RESTART_SEC}\n\
          WatchdogSec={WATCHDOG_SEC}\n\
+         TimeoutStartSec={START_SEC}\n\
          TimeoutStopSec={}\n\
          KillMode=mixed\n\
          OOMPolicy=continue\n\
