@@ -41,7 +41,7 @@ use crate::{
     args::MessageCommand,
     commands::service::{
         control::{Verb, control},
-        error_log, install,
+        error_log, install, supervise,
     },
     env::{Env, Paths},
     failure::Failure,
@@ -141,6 +141,7 @@ fn gateway(session: &Session, args: GatewayArgs) -> Result<(), Failure> {
         Some(GatewayCommand::Start(args)) => ask(control(session, Verb::Start, &args)),
         Some(GatewayCommand::Stop(args)) => ask(control(session, Verb::Stop, &args)),
         Some(GatewayCommand::Restart(args)) => ask(control(session, Verb::Restart, &args)),
+        Some(GatewayCommand::Supervise(args)) => ask(supervise::run(session, &args)),
     }
 }
 

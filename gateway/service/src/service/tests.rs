@@ -227,7 +227,7 @@ async fn row_205_without_systemd_it_is_said_what_to_do() {
     let tools = Tools { answers: vec![("status --no-pager", 1, not_booted)], ..Tools::default() };
     let (error, hints) = why(&files, &tools).await;
     assert!(matches!(error, Error::Unavailable(Unavailable::NotBooted { .. })), "{error}");
-    assert!(hints.contains("restart policy") && hints.contains("sleep 5"), "{hints}");
+    assert!(hints.contains("restart policy") && hints.contains("gateway supervise"), "{hints}");
 
     let files = Memory::default();
     files.put("/run/systemd/system", "");
