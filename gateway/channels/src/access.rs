@@ -10,7 +10,7 @@ pub use pairing::{PairingError, PairingMeta, PairingOutcome, PairingRequest, Pai
 
 pub use openclaw_config::{DmPolicy, GroupPolicy};
 
-use crate::ChatKind;
+use crate::{ChatKind, OpenTo};
 
 /// Settings of one group or one topic; what is unset comes from the next wider layer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -107,6 +107,23 @@ impl AccessRules {
             }
         }
         lists
+    }
+
+    /// What they leave open to people whom nobody has let in.
+    pub fn open_to(&self) -> Vec<OpenTo> {
+        let has_all = |list: &[String]| list.iter().any(|id| id == "*");
+        let is_listed = |policy| policy != DmPolicy::Disabled;
+        let everybody = self.dm_policy == DmPolicy::Open || is_listed(self.dm_policy) && has_all(&self.allow_from);
+        let of_groups = self.group_policy == GroupPolicy::Open
+            || self.group_policy == GroupPolicy::Allowlist
+                && has_all(if self.group_allow_from.is_empty() { &self.allow_from } else { &self.group_allow_from });
+        let rules = self.groups.values().flat_map(|group| std::iter::once(&group.chat).chain(group.topics.values()));
+        let of_one = rules.filter(|rule| rule.enabled != Some(false)).any(|rule| {
+            rule.policy == Some(GroupPolicy::Open)
+                || rule.policy != Some(GroupPolicy::Disabled) && rule.allow_from.as_deref().is_some_and(has_all)
+        });
+        let found = [(everybody, OpenTo::Everybody), (of_groups || of_one, OpenTo::Groups)];
+        found.into_iter().filter_map(|(is_open, what)| is_open.then_some(what)).collect()
     }
 
     /// Decides about one message. Entries must be normalised.
