@@ -227,6 +227,33 @@ mod tests {
     }
 
     #[test]
+    fn f31_what_is_open_to_strangers_is_what_lets_them_in() {
+        let pairing = store();
+        let check = |change: &dyn Fn(&mut AccessRules), due: &[OpenTo]| {
+            let rules = rules(change);
+            assert_eq!(rules.open_to(), due);
+            let lets_in = |who| rules.judge(&who, &pairing).unwrap() == Verdict::Accept;
+            let found = [lets_in(direct("9")), lets_in(group("-1", "9", true))];
+            assert_eq!(found, [OpenTo::Everybody, OpenTo::Groups].map(|open| due.contains(&open)));
+        };
+        check(&|_| {}, &[]);
+        check(&|r| r.dm_policy = DmPolicy::Open, &[OpenTo::Everybody]);
+        check(&|r| r.group_policy = GroupPolicy::Open, &[OpenTo::Groups]);
+        check(&|r| r.allow_from = list(&["telegram:*"]), &[OpenTo::Everybody, OpenTo::Groups]);
+        check(&|r| (r.allow_from, r.group_allow_from) = (list(&["*"]), list(&["5"])), &[OpenTo::Everybody]);
+        check(&|r| r.group_allow_from = list(&["*"]), &[OpenTo::Groups]);
+        let closed = |r: &mut AccessRules| {
+            (r.dm_policy, r.group_policy, r.allow_from) = (DmPolicy::Disabled, GroupPolicy::Disabled, list(&["*"]));
+        };
+        check(&closed, &[]);
+        let one = |r: &mut AccessRules| {
+            let chat = ChatRule { policy: Some(GroupPolicy::Open), ..ChatRule::default() };
+            r.groups.insert("-1".to_owned(), GroupRule { chat, ..GroupRule::default() });
+        };
+        check(&one, &[OpenTo::Groups]);
+    }
+
+    #[test]
     fn direct_messages_follow_the_policy() {
         let verdict = |policy, from: &[&str], sender: &str| {
             let rules = rules(|r| (r.dm_policy, r.allow_from) = (policy, list(from)));

@@ -617,9 +617,20 @@ wire! { /// A copy of the state database: its file, and what is in it.
 BackupCreate { ok: bool, path: String, bytes: u64, records: u64, } }
 
 wire! { /// From a byte offset, or the end.
-LogsTailParams { ; cursor: Count, limit: Int<1, 5000>, max_bytes: Int<1, 1_000_000>, } }
+LogsTailParams {
+    ;
+    cursor: Count,
+    limit: Int<1, 5000>,
+    max_bytes: Int<1, 1_000_000>,
+    /// That of the answer with this cursor: then the rest of a file that was rotated meanwhile is given first.
+    generation: String,
+} }
 wire! { /// Lines of the log file; `lost` counts lines left out between cursor and the first one (D24).
-LogsTail { file: String, cursor: u64, size: u64, lines: Vec<String>, truncated: bool, reset: bool, lost: u64, } }
+LogsTail { file: String, cursor: u64, size: u64, lines: Vec<String>, truncated: bool, reset: bool, lost: u64,
+    ;
+    /// Which file the cursor is of.
+    generation: String,
+} }
 wire! { /// The configuration file, secrets replaced by a marker (D17).
     ConfigGet {
         path: String,

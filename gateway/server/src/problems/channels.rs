@@ -36,7 +36,12 @@ fn of(about: &AccountFacts, receives: bool) -> Option<Problem> {
     Some(match status.fault? {
         Fault::Credentials => {
             let text = format!("{what} receives nothing any more: {why}");
-            problem("channel.stopped", &subject, text, "correct the credential; the channel begins anew with the change")
+            problem(
+                "channel.stopped",
+                &subject,
+                text,
+                "correct the credential; the channel begins anew with the change",
+            )
         }
         Fault::Conflict => {
             let text = format!("{what} receives nothing: somebody else receives with the same credential: {why}");

@@ -17,19 +17,19 @@ fn of(subject: &str, pile: &Pile) -> Vec<Problem> {
     let mut found = vec![];
     let counts = pile.counts;
     if counts.dead > 0 {
-        let text = format!("{} to {subject} were given up", messages(counts.dead));
+        let text = format!("given up: {} to {subject}", messages(counts.dead));
         let fix = "`openclaw delivery list` says why; `delivery retry` sends them again, `delivery drop` forgets them";
         found.push(problem("delivery.dead", subject, text, fix));
     }
     if counts.unknown > 0 {
-        let text = format!("{} to {subject} may or may not have arrived", messages(counts.unknown));
+        let text = format!("may or may not have arrived: {} to {subject}", messages(counts.unknown));
         let fix = "look into the chat; `openclaw delivery list` shows them, `delivery retry` sends them again, `delivery \
                    drop` forgets them";
         found.push(problem("delivery.unknown", subject, text, fix));
     }
     if counts.queued >= WAITING_MANY || (counts.queued > 0 && pile.oldest >= WAITING_LONG) {
         let minutes = pile.oldest.as_secs() / 60;
-        let text = format!("{} to {subject} wait to go out, the oldest for {minutes} min", messages(counts.queued));
+        let text = format!("waiting to go out: {} to {subject}, the oldest for {minutes} min", messages(counts.queued));
         let fix = "`openclaw delivery list --state queued` says what each waits for; they go out by themselves once the \
                    service takes them";
         found.push(problem("delivery.waiting", subject, text, fix));

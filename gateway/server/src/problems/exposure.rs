@@ -16,7 +16,8 @@ pub fn find(facts: &Facts<'_>) -> Vec<Problem> {
         found.extend(about.open_to.iter().map(|open| match open {
             OpenTo::Everybody => {
                 let text = format!("{what} answers everybody who writes to it, as its dmPolicy or allowFrom says");
-                let fix = "nothing, where that is meant; else set dmPolicy to \"pairing\" and take \"*\" out of allowFrom";
+                let fix =
+                    "nothing, where that is meant; else set dmPolicy to \"pairing\" and take \"*\" out of allowFrom";
                 note("exposure.everybody", &subject, text, fix)
             }
             OpenTo::Groups => {

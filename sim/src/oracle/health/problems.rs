@@ -132,12 +132,10 @@ pub fn of_shot(s: &Shot, receiving: &Receiving, letters: &Letters, window: (u64,
 pub fn of_status(payload: &Value) -> Option<String> {
     let problems = &payload["problems"];
     let of_counts = || {
-        let all = ["dead", "unknown"].into_iter();
-        all.filter_map(|kind| {
+        ["dead", "unknown"].into_iter().find_map(|kind| {
             let (count, told) = (payload["delivery"][kind].as_u64()?, codes(problems, &format!("delivery.{kind}"), ""));
             ((count > 0) == told.is_empty()).then(|| format!("{count} messages are {kind}, the problems are {told:?}"))
         })
-        .next()
     };
     shape(problems).or_else(of_counts)
 }
