@@ -391,6 +391,10 @@ impl Storage for SimStorage {
         let start = usize::try_from(offset).unwrap_or(usize::MAX).min(content.len());
         Ok(content[start..start.saturating_add(max).min(content.len())].to_vec())
     }
+
+    fn free(&self) -> io::Result<Option<u64>> {
+        Ok(self.lock()?.free().map(|free| *free).min())
+    }
 }
 
 #[derive(Debug)]

@@ -10,7 +10,7 @@ pub use pairing::{PairingError, PairingMeta, PairingOutcome, PairingRequest, Pai
 
 pub use openclaw_config::{DmPolicy, GroupPolicy};
 
-use crate::ChatKind;
+use crate::{ChatKind, OpenTo};
 
 /// Settings of one group or one topic; what is unset comes from the next wider layer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -107,6 +107,23 @@ impl AccessRules {
             }
         }
         lists
+    }
+
+    /// What they leave open to people whom nobody has let in.
+    pub fn open_to(&self) -> Vec<OpenTo> {
+        let has_all = |list: &[String]| list.iter().any(|id| id == "*");
+        let is_listed = |policy| policy != DmPolicy::Disabled;
+        let everybody = self.dm_policy == DmPolicy::Open || is_listed(self.dm_policy) && has_all(&self.allow_from);
+        let of_groups = self.group_policy == GroupPolicy::Open
+            || self.group_policy == GroupPolicy::Allowlist
+                && has_all(if self.group_allow_from.is_empty() { &self.allow_from } else { &self.group_allow_from });
+        let rules = self.groups.values().flat_map(|group| std::iter::once(&group.chat).chain(group.topics.values()));
+        let of_one = rules.filter(|rule| rule.enabled != Some(false)).any(|rule| {
+            rule.policy == Some(GroupPolicy::Open)
+                || rule.policy != Some(GroupPolicy::Disabled) && rule.allow_from.as_deref().is_some_and(has_all)
+        });
+        let found = [(everybody, OpenTo::Everybody), (of_groups || of_one, OpenTo::Groups)];
+        found.into_iter().filter_map(|(is_open, what)| is_open.then_some(what)).collect()
     }
 
     /// Decides about one message. Entries must be normalised.
@@ -207,6 +224,33 @@ mod tests {
         let mut rules = AccessRules::default();
         change(&mut rules);
         rules.normalised(&["telegram:", "tg:"])
+    }
+
+    #[test]
+    fn f31_what_is_open_to_strangers_is_what_lets_them_in() {
+        let pairing = store();
+        let check = |change: &dyn Fn(&mut AccessRules), due: &[OpenTo]| {
+            let rules = rules(change);
+            assert_eq!(rules.open_to(), due);
+            let lets_in = |who| rules.judge(&who, &pairing).unwrap() == Verdict::Accept;
+            let found = [lets_in(direct("9")), lets_in(group("-1", "9", true))];
+            assert_eq!(found, [OpenTo::Everybody, OpenTo::Groups].map(|open| due.contains(&open)));
+        };
+        check(&|_| {}, &[]);
+        check(&|r| r.dm_policy = DmPolicy::Open, &[OpenTo::Everybody]);
+        check(&|r| r.group_policy = GroupPolicy::Open, &[OpenTo::Groups]);
+        check(&|r| r.allow_from = list(&["telegram:*"]), &[OpenTo::Everybody, OpenTo::Groups]);
+        check(&|r| (r.allow_from, r.group_allow_from) = (list(&["*"]), list(&["5"])), &[OpenTo::Everybody]);
+        check(&|r| r.group_allow_from = list(&["*"]), &[OpenTo::Groups]);
+        let closed = |r: &mut AccessRules| {
+            (r.dm_policy, r.group_policy, r.allow_from) = (DmPolicy::Disabled, GroupPolicy::Disabled, list(&["*"]));
+        };
+        check(&closed, &[]);
+        let one = |r: &mut AccessRules| {
+            let chat = ChatRule { policy: Some(GroupPolicy::Open), ..ChatRule::default() };
+            r.groups.insert("-1".to_owned(), GroupRule { chat, ..GroupRule::default() });
+        };
+        check(&one, &[OpenTo::Groups]);
     }
 
     #[test]

@@ -48,6 +48,10 @@ pub trait Channel: Send + Sync {
     fn is_linked(&self) -> Option<bool> {
         None
     }
+    /// What its settings leave open to people whom nobody has let in.
+    fn open_to(&self) -> Vec<OpenTo> {
+        vec![]
+    }
     /// Asks the service who we are; bounded by `timeout_ms`.
     fn probe(&self, timeout_ms: u64) -> BoxFuture<'_, serde_json::Value>;
 }
@@ -298,4 +302,29 @@ pub struct AccountStatus {
     pub last_outbound_at: Option<u64>,
     /// The last fault, without secrets; `None` once it is over.
     pub last_error: Option<String>,
+    /// Why nothing comes in at present, for whoever says what to do about it; `None` while all is well.
+    #[serde(skip)]
+    pub fault: Option<Fault>,
+}
+
+/// What kind of fault keeps a channel from receiving.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The service refuses the credentials, and it was given up: a person has to act.
+    Credentials,
+    /// Somebody else receives with the same credentials (F08).
+    Conflict,
+    /// Anything else that is tried again by itself.
+    Disturbed,
+    /// Nothing is wrong that is known of, and the service has not answered for too long (F12).
+    Silent,
+}
+
+/// Who may write to the agent without being known: what the configuration leaves open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpenTo {
+    /// Everybody, in a private chat.
+    Everybody,
+    /// Everybody in a group.
+    Groups,
 }

@@ -39,8 +39,8 @@ use self::{
     update::BotIdentity,
 };
 use crate::{
-    AccountStatus, Attachment, Channel, ChannelError, Delivered, InboundMedia, InboundSink, Part, Piece, SendError,
-    Target,
+    AccountStatus, Attachment, Channel, ChannelError, Delivered, Fault, InboundMedia, InboundSink, OpenTo, Part, Piece,
+    SendError, Target,
     access::{AccessRules, PairingStore},
 };
 
@@ -73,13 +73,14 @@ pub struct Telegram {
 #[derive(Default)]
 struct Health {
     running: bool,
+    started: Option<Mono>,
     started_at: Option<Millis>,
     stopped_at: Option<Millis>,
     /// A poll (or the first call) was answered. Sends do not count: they say nothing about receiving (F12).
     ok: Option<(Mono, Millis)>,
     inbound_at: Option<Millis>,
     outbound_at: Option<Millis>,
-    receive_error: Option<String>,
+    receive_error: Option<(Fault, String)>,
     access_error: Option<String>,
 }
 
@@ -121,9 +122,10 @@ impl Telegram {
     }
 
     fn begin_running(&self) -> Running<'_> {
-        let now = self.platform.clock.wall();
+        let (mono, wall) = (self.platform.clock.mono(), self.platform.clock.wall());
         let mut health = self.health();
-        (health.running, health.started_at, health.receive_error) = (true, Some(now), None);
+        (health.running, health.started, health.started_at) = (true, Some(mono), Some(wall));
+        health.receive_error = None;
         drop(health);
         Running(self)
     }
@@ -135,8 +137,8 @@ impl Telegram {
         (health.ok, health.receive_error) = (Some(now), None);
     }
 
-    fn note_receive_error(&self, error: Option<String>) {
-        self.health().receive_error = error;
+    fn note_receive_error(&self, fault: Fault, error: String) {
+        self.health().receive_error = Some((fault, error));
     }
 
     fn note_access(&self, error: Option<String>) {
@@ -231,7 +233,13 @@ impl Channel for Telegram {
     fn status(&self) -> AccountStatus {
         let now = self.platform.clock.mono();
         let health = self.health();
-        let recent = health.ok.is_some_and(|(at, _)| now.saturating_duration_since(at) <= CONNECTED_FOR);
+        let within = |at: Mono| now.saturating_duration_since(at) <= CONNECTED_FOR;
+        let recent = health.ok.is_some_and(|(at, _)| within(at));
+        let (receive_fault, receive_error) = health.receive_error.clone().unzip();
+        let last_error = receive_error.or_else(|| health.access_error.clone());
+        // The first answer has as long as any other.
+        let silent = health.running && !recent && !health.started.is_some_and(within);
+        let fault = receive_fault.or(last_error.is_some().then_some(Fault::Disturbed));
         AccountStatus {
             configured: !self.options.token.expose().is_empty(),
             enabled: self.options.enabled,
@@ -244,8 +252,13 @@ impl Channel for Telegram {
             last_ok_at: health.ok.map(|(_, at)| at),
             last_inbound_at: health.inbound_at,
             last_outbound_at: health.outbound_at,
-            last_error: health.receive_error.clone().or_else(|| health.access_error.clone()),
+            last_error,
+            fault: fault.or(silent.then_some(Fault::Silent)),
         }
+    }
+
+    fn open_to(&self) -> Vec<OpenTo> {
+        self.access.open_to()
     }
 
     fn probe(&self, timeout_ms: u64) -> BoxFuture<'_, Value> {

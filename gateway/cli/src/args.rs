@@ -54,6 +54,11 @@ pub enum Level {
     Trace,
 }
 
+fn loud(text: &str) -> Result<Level, String> {
+    let level = Level::from_str(text, true).ok().filter(|level| *level != Level::Silent);
+    level.ok_or_else(|| "expected error, warn, info, debug or trace".to_owned())
+}
+
 /// `setup`
 #[derive(Debug, Args)]
 pub struct SetupArgs {
@@ -240,6 +245,18 @@ pub struct LogsArgs {
     /// Go on with new lines until interrupted
     #[arg(short, long)]
     pub follow: bool,
+    /// Only lines of at least this level: error, warn, info, debug, trace
+    #[arg(long, value_name = "LEVEL", value_parser = loud)]
+    pub level: Option<Level>,
+    /// Only lines of subsystems that begin so (ws, channels); more than once for several
+    #[arg(long, value_name = "NAME")]
+    pub subsystem: Vec<String>,
+    /// No colours
+    #[arg(long)]
+    pub plain: bool,
+    /// Bytes that are looked through at a time
+    #[arg(long, default_value_t = 250_000, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub max_bytes: u64,
     /// Lines at first
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=5000))]
     pub limit: u64,

@@ -16,5 +16,6 @@ pub mod logs;
 pub mod message;
 pub mod node;
 pub mod nodes;
+pub mod problems;
 pub mod service;
 pub mod system;

@@ -71,6 +71,12 @@ pub fn held_by(state_dir: &Path) -> Option<Holder> {
     Holder::parse(std::io::read_to_string(file).ok()?.trim())
 }
 
+/// Who wrote itself into a lock file that nobody holds any more: it was killed.
+pub fn left_behind(state_dir: &Path) -> Option<Holder> {
+    let left = holder(state_dir)?;
+    held_by(state_dir).is_none().then_some(left)
+}
+
 /// The lock; the operating system lets go of it when the process ends, however it ends.
 #[derive(Debug)]
 pub struct StateLock {

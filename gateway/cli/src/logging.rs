@@ -3,6 +3,7 @@
 
 pub mod console;
 pub mod file;
+pub mod journal;
 mod layer;
 pub mod text;
 
@@ -28,6 +29,8 @@ pub struct LogOptions {
     pub style: ConsoleStyle,
     /// Colours on the console.
     pub color: bool,
+    /// The console is systemd's journal, which has times and priorities of its own.
+    pub journal: bool,
     /// Connection lines on the console.
     pub ws: WsLog,
     /// File: up to this level.
@@ -78,6 +81,7 @@ pub fn start(options: LogOptions) -> (LogGuard, Option<std::io::Error>) {
         console: options.console,
         style: options.style,
         color: options.color,
+        journal: options.journal,
         ws: options.ws,
         file: options.file_level,
         wall: Box::new(wall),

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::{args::SetupArgs, config_file, failure::Failure, output, session::Session};
 
 /// Bytes of randomness in a token.
-const TOKEN_BYTES: usize = 24;
+pub const TOKEN_BYTES: usize = 24;
 
 /// Writes the configuration (with a fresh token) and makes the workspace.
 ///

@@ -71,6 +71,7 @@ pub use hints::hints;
 pub use legacy::{Migration, migrate};
 pub use mask::Masker;
 pub use model::{ModelRef, ResolvedModel, model_named, resolve_model};
+pub use model_keys::{UnusableModel, unusable_models};
 pub use models::*;
 pub use network::Network;
 pub use outside::Outside;

@@ -120,35 +120,64 @@ fn keys_in(text: &str) -> Vec<(String, String)> {
     profiles.filter_map(|(_, profile)| key(profile)).collect()
 }
 
-/// Models that the configuration names and that cannot be asked as it stands, each with what is missing (D37).
-pub(crate) fn without_credential(config: &Config) -> Vec<String> {
-    let mut told = vec![];
+/// A model that the configuration names and that cannot be asked as it stands (D37).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnusableModel {
+    /// `provider/model`.
+    pub model: String,
+    /// What is missing.
+    pub why: String,
+    /// What to do about it; empty where `why` says it.
+    pub fix: String,
+}
+
+impl UnusableModel {
+    /// For a person, without what to do.
+    pub fn text(&self) -> String {
+        format!("the model {} cannot be asked: {}", self.model, self.why)
+    }
+}
+
+/// Models that the configuration names and that cannot be asked as it stands, each once.
+pub fn unusable_models(config: &Config) -> Vec<UnusableModel> {
+    let mut found: Vec<UnusableModel> = vec![];
+    let no_key = || "it has no key".to_owned();
     for model in named(config) {
         let provider = config.models.providers.get(&model.provider);
-        let why = match (provider, find(&model.provider)) {
+        let (why, fix) = match (provider, find(&model.provider)) {
             _ if model.provider == "builtin" => continue,
             (Some(provider), known) if provider.api_key.is_none() && needs_key(provider, known) => {
                 let variable = known.and_then(|k| k.variables.first());
                 let variable = variable.map(|name| format!("set {name} in the environment, or ")).unwrap_or_default();
-                format!("it has no key: {variable}set models.providers.{}.apiKey", model.provider)
+                (no_key(), format!("{variable}set models.providers.{}.apiKey", model.provider))
             }
             (Some(_), _) => continue,
             (None, Some(known)) if config.models.mode == ModelsMode::Merge => {
                 let variable = known.variables.first().copied().unwrap_or_default();
                 let file = profiles_file(crate::DEFAULT_AGENT);
-                format!(
-                    "it has no key: set {variable} in the environment, or put one into {file} or models.providers.{}.apiKey",
-                    known.id
-                )
+                let id = known.id;
+                let fix = format!(
+                    "set {variable} in the environment, or put one into {file} or models.providers.{id}.apiKey"
+                );
+                (no_key(), fix)
             }
-            (None, _) => format!("there is no models.providers.{}", model.provider),
+            (None, _) => (format!("there is no models.providers.{}", model.provider), String::new()),
         };
-        let text = format!("the model {model} cannot be asked: {why}");
-        if !told.contains(&text) {
-            told.push(text);
+        let unusable = UnusableModel { model: model.to_string(), why, fix };
+        if !found.contains(&unusable) {
+            found.push(unusable);
         }
     }
-    told
+    found
+}
+
+/// The same as warnings about the file.
+pub(crate) fn without_credential(config: &Config) -> Vec<String> {
+    let told = unusable_models(config).into_iter().map(|model| match model.fix.as_str() {
+        "" => model.text(),
+        fix => format!("{}: {fix}", model.text()),
+    });
+    told.collect()
 }
 
 /// A server on this machine or with headers of its own may do without a key.

@@ -64,6 +64,10 @@ pub trait Storage: Send + Sync {
     fn len(&self, name: &str) -> io::Result<u64>;
     /// Up to `max` bytes from `offset`.
     fn read_at(&self, name: &str, offset: u64, max: usize) -> io::Result<Vec<u8>>;
+    /// Bytes that still fit on the disk; `None` where that is no question.
+    fn free(&self) -> io::Result<Option<u64>> {
+        Ok(None)
+    }
 }
 
 /// A [`Storage`] that forgets everything when it is dropped.

@@ -42,6 +42,29 @@ wire! { /// Health snapshot; `ok` is true while the process serves and its state
         link_channel: LinkChannel,
         problem: String,
         config_problem: String,
+        /// What an operator should look after; always there, empty while all is well.
+        problems: Vec<Problem>,
+    }
+}
+words! { /// How bad a [`Problem`] is.
+    pub enum Severity {
+        /// Something does not work, or is not safe.
+        Problem = "problem",
+        /// It is as the configuration says, and worth knowing.
+        Note = "note",
+    }
+}
+wire! { /// Something that an operator should look after (docs/health.md). `ok` of the snapshot is about the process alone.
+    Problem {
+        /// What it is, for programs: `channel.silent`, `delivery.dead`. Codes stay, new ones may come.
+        code: String,
+        severity: Severity,
+        /// What it is about: `telegram/default`, a model, a directory, an address.
+        subject: String,
+        /// For a person. Numbers in it change without a word.
+        message: String,
+        /// What to do about it.
+        fix: String,
     }
 }
 wire! { /// One agent in `health`.
@@ -65,6 +88,8 @@ wire! { /// Short summary; `problem` says why nothing new is accepted, while tha
         problem: String,
         config_problem: String,
         config_warnings: Vec<String>,
+        /// As in `health`.
+        problems: Vec<Problem>,
     }
 }
 wire! { /// Heartbeat settings of all agents.
@@ -592,9 +617,20 @@ wire! { /// A copy of the state database: its file, and what is in it.
 BackupCreate { ok: bool, path: String, bytes: u64, records: u64, } }
 
 wire! { /// From a byte offset, or the end.
-LogsTailParams { ; cursor: Count, limit: Int<1, 5000>, max_bytes: Int<1, 1_000_000>, } }
+LogsTailParams {
+    ;
+    cursor: Count,
+    limit: Int<1, 5000>,
+    max_bytes: Int<1, 1_000_000>,
+    /// That of the answer with this cursor: then the rest of a file that was rotated meanwhile is given first.
+    generation: String,
+} }
 wire! { /// Lines of the log file; `lost` counts lines left out between cursor and the first one (D24).
-LogsTail { file: String, cursor: u64, size: u64, lines: Vec<String>, truncated: bool, reset: bool, lost: u64, } }
+LogsTail { file: String, cursor: u64, size: u64, lines: Vec<String>, truncated: bool, reset: bool, lost: u64,
+    ;
+    /// Which file the cursor is of.
+    generation: String,
+} }
 wire! { /// The configuration file, secrets replaced by a marker (D17).
     ConfigGet {
         path: String,

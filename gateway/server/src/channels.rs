@@ -18,7 +18,7 @@ use std::{
 };
 
 use openclaw_channels::{
-    AccountStatus, Channel, ChannelError, ChannelFactory, Inbound, Making, Target,
+    AccountStatus, Channel, ChannelError, ChannelFactory, Inbound, Making, OpenTo, Target,
     access::PairingStore,
     table::{self, TABLE},
 };
@@ -82,6 +82,22 @@ pub struct Receivers {
     pub stop: CancellationToken,
     /// Called when an account receives no more.
     pub ended: Arc<dyn Fn() + Send + Sync>,
+}
+
+/// What there is to say about one account.
+pub struct AccountFacts {
+    /// Channel id.
+    pub channel: String,
+    /// The channel's name for people.
+    pub label: String,
+    /// Account id.
+    pub account: String,
+    /// What the account knows of itself, or why there is none.
+    pub status: Result<AccountStatus, String>,
+    /// Whether a person has linked it; `None` where that is no question.
+    pub linked: Option<bool>,
+    /// What its settings leave open.
+    pub open_to: Vec<OpenTo>,
 }
 
 /// Channels as `health` and `status` show them.
@@ -277,6 +293,28 @@ impl Channels {
             out.order.push(id);
         }
         out
+    }
+
+    /// All accounts, those that cannot be used too.
+    pub fn facts(&self) -> Vec<AccountFacts> {
+        let made = self.made();
+        let there = made.accounts.iter().map(|((channel, account), there)| AccountFacts {
+            channel: channel.clone(),
+            label: label(channel).to_owned(),
+            account: account.clone(),
+            status: Ok(there.status()),
+            linked: there.is_linked(),
+            open_to: there.open_to(),
+        });
+        let missing = made.problems.iter().map(|(channel, account, why)| AccountFacts {
+            channel: channel.clone(),
+            label: label(channel).to_owned(),
+            account: account.clone(),
+            status: Err(why.clone()),
+            linked: None,
+            open_to: vec![],
+        });
+        there.chain(missing).collect()
     }
 
     /// Accounts by channel, as JSON rows, in order.

@@ -141,6 +141,15 @@ pub struct Counts {
     pub unknown: usize,
 }
 
+/// What has piled up at one account.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pile {
+    /// How many.
+    pub counts: Counts,
+    /// For how long the oldest of those that have to go out has waited.
+    pub oldest: Duration,
+}
+
 impl Delivery {
     /// Reads what an earlier process left; nothing is sent before [`start`].
     ///
@@ -262,6 +271,24 @@ impl Delivery {
         Counts { queued: ledger.queues.count(account), dead: dead.len(), unknown: unknown.len() }
     }
 
+    /// What has piled up, by channel and account. Out of memory: it costs as much as there is.
+    pub fn piles(&self) -> BTreeMap<(String, String), Pile> {
+        let now = self.clock.mono();
+        let ledger = self.lock();
+        let mut piles: BTreeMap<(String, String), Pile> = BTreeMap::new();
+        for ((channel, account), queued, since) in ledger.queues.fronts() {
+            let pile = piles.entry((channel.to_owned(), account.to_owned())).or_default();
+            pile.counts.queued += queued;
+            pile.oldest = pile.oldest.max(now.saturating_duration_since(since));
+        }
+        for letter in ledger.dead.values() {
+            let pile = piles.entry((letter.channel.clone(), letter.account.clone())).or_default();
+            let count = if letter.unknown { &mut pile.counts.unknown } else { &mut pile.counts.dead };
+            *count += 1;
+        }
+        piles
+    }
+
     /// Waits until nothing is on its way and nothing could go out now.
     pub async fn settled(&self) {
         loop {
@@ -293,7 +320,8 @@ impl Delivery {
         };
         let wait = outbound.next_attempt_at.map_or(Duration::ZERO, |at| now.until(at)).min(worker::MAX_DELAY);
         let has_files = !outbound.media.is_empty();
-        Entry { id: outbound.id.clone(), due: now.mono + wait, expires: now.mono + left, has_files }
+        let since = outbound.composed.unwrap_or_else(|| now.mono_of(outbound.created_at));
+        Entry { id: outbound.id.clone(), due: now.mono + wait, expires: now.mono + left, has_files, since }
     }
 }
 

@@ -234,6 +234,9 @@ impl Gateway {
             providers: providers.clone(),
             system_events: system_events.clone(),
             state_dir: options.state_dir.clone(),
+            config_path: options.config_path.clone(),
+            listen: options.listen.clone(),
+            receives: options.channels,
         }));
         let reads = Arc::new(BulkReads::new(platform.tasks.clone()));
         let node_commands = Arc::new(nodes::commands::Commands::new(nodes::commands::Deps {

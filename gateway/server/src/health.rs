@@ -1,6 +1,16 @@
-//! The health snapshot and the status summary (protocol-core.md section 12, decision D12).
+//! The health snapshot and the status summary (protocol-core.md section 12, decision D12). What is wrong is in
+//! [`crate::problems`]; `ok` is about the process alone.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use openclaw_platform::{
     Millis, Mono, Platform,
@@ -11,8 +21,8 @@ use openclaw_protocol::{
     event::HEALTH,
     frame::{Encoded, StateVersion},
     params::{
-        AgentHealth, AgentSessions, Health, HeartbeatOf, ModelDefaults, RecentSession, SessionRow, SessionsHealth,
-        Status, StatusHeartbeat, StatusSessions,
+        AgentHealth, AgentSessions, Health, HeartbeatOf, ModelDefaults, Problem, RecentSession, SessionRow,
+        SessionsHealth, Status, StatusHeartbeat, StatusSessions,
     },
 };
 use serde_json::{Value, json};
@@ -23,6 +33,7 @@ use crate::{
     events::{Audience, Events},
     heartbeat::{self, Heartbeats},
     presence::{PresenceMap, PresenceTable},
+    problems,
     providers::Providers,
     sessions::{
         entry::SessionEntry,
@@ -67,13 +78,24 @@ pub struct Deps {
     pub system_events: Arc<SystemEvents>,
     /// Where the state is, for show.
     pub state_dir: PathBuf,
+    /// Where the configuration file is, for show.
+    pub config_path: PathBuf,
+    /// Where the gateway listens.
+    pub listen: Vec<SocketAddr>,
+    /// Channels are started.
+    pub receives: bool,
 }
 
 /// Takes snapshots of health and says what there is.
 pub struct Monitor {
     deps: Deps,
     cache: Mutex<Cached>,
+    /// Bytes that fit on the disk, as they were when somebody looked; [`UNKNOWN`] where nobody knows.
+    free: AtomicU64,
 }
+
+/// See `Monitor::free`.
+const UNKNOWN: u64 = u64::MAX;
 
 #[derive(Default)]
 struct Cached {
@@ -96,6 +118,7 @@ fn same(a: &Health, b: &Health) -> bool {
             h.ok,
             h.problem.clone(),
             h.config_problem.clone(),
+            problems::core(h.problems.as_deref().unwrap_or_default()),
             channels,
             h.channel_order.clone(),
             agents,
@@ -119,7 +142,15 @@ fn strip_times(value: &mut Value) {
 impl Monitor {
     /// No snapshot yet.
     pub fn new(deps: Deps) -> Self {
-        Self { deps, cache: Mutex::default() }
+        let monitor = Self { deps, cache: Mutex::default(), free: AtomicU64::new(UNKNOWN) };
+        monitor.look();
+        monitor
+    }
+
+    /// Looks how much fits on the disk. Blocks; what was found stands until the next look.
+    pub fn look(&self) {
+        let free = self.deps.platform.storage.free().ok().flatten().unwrap_or(UNKNOWN);
+        self.free.store(free, Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, Cached> {
@@ -191,7 +222,7 @@ impl Monitor {
         let of = |agent: &str| found.get(agent).cloned().unwrap_or_else(|| self.no_sessions());
         let channels = self.deps.channels.health(&config, now);
         let every = heartbeat::interval_ms(&config);
-        let problem = self.problem();
+        let (problem, problems) = (self.problem(), self.problems());
         Health {
             ok: problem.is_none(),
             ts: now,
@@ -217,6 +248,7 @@ impl Monitor {
             link_channel: channels.link,
             problem,
             config_problem: self.deps.settings.told().problem.clone(),
+            problems: Some(problems),
             duration_ms: self.deps.platform.clock.mono().duration_since(begun).as_millis() as u64,
         }
     }
@@ -271,6 +303,24 @@ impl Monitor {
     /// Why nothing new is accepted at present: the disk refuses, or the state was removed (S35).
     fn problem(&self) -> Option<String> {
         self.deps.store.trouble().map(|(why, _)| format!("nothing new is accepted: {why}"))
+    }
+
+    /// What an operator should look after.
+    fn problems(&self) -> Vec<Problem> {
+        let (config, told) = (self.deps.settings.get(), self.deps.settings.told());
+        let refuses = self.deps.store.trouble().map(|(why, _)| why);
+        problems::find(&problems::Facts {
+            config: &config,
+            not_in_force: told.problem.as_deref(),
+            config_path: &self.deps.config_path.display().to_string(),
+            accounts: &self.deps.channels.facts(),
+            receives: self.deps.receives,
+            piles: &self.deps.delivery.piles(),
+            refuses: refuses.as_deref(),
+            free: Some(self.free.load(Ordering::Relaxed)).filter(|free| *free != UNKNOWN),
+            state_dir: &self.deps.state_dir.display().to_string(),
+            listen: &self.deps.listen,
+        })
     }
 
     /// Where sessions are kept, for show.
@@ -345,6 +395,7 @@ impl Monitor {
             delivery: Some(delivery.into()),
             problem: self.problem(),
             config_problem: self.deps.settings.told().problem.clone(),
+            problems: Some(self.problems()),
             config_warnings: Some(self.deps.settings.told().warnings.clone()).filter(|list| !list.is_empty()),
         })
     }

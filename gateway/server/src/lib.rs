@@ -34,6 +34,7 @@ pub mod nodes;
 pub mod options;
 pub mod outbox;
 pub mod presence;
+pub mod problems;
 pub mod providers;
 pub mod reload;
 pub mod request_path;

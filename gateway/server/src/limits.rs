@@ -259,6 +259,12 @@ pub const SEND_TRIES: u32 = 5;
 pub const DELIVERY_TRIES: u32 = 100;
 /// A request waits at most this long for a delivery; the same key asks for its outcome later.
 pub const DELIVERY_WAIT: Duration = Duration::from_secs(90);
+/// An outbound message that waits for so long is told of as a problem ...
+pub const WAITING_LONG: Duration = Duration::from_mins(10);
+/// ... and so are this many that wait at one account.
+pub const WAITING_MANY: usize = 500;
+/// Below this much free space of the state directory a burst of messages may fill the disk, in bytes.
+pub const DISK_LOW: u64 = 256 << 20;
 /// Undelivered messages kept for a person to decide about; the oldest go first ...
 pub const DEAD_LETTERS: usize = 1000;
 /// ... and those that nobody has looked after for so long.

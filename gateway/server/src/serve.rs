@@ -410,8 +410,9 @@ async fn watch_state(gateway: Arc<Gateway>, stop: CancellationToken) {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(STATE_WATCH) => {}
         }
-        let store = gateway.store.clone();
+        let (store, health) = (gateway.store.clone(), gateway.health.clone());
         let found = gateway.platform.tasks.blocking(move || {
+            health.look();
             store.look();
             store.trouble().map(|(why, _)| why)
         });

@@ -6,6 +6,7 @@ mod frames;
 pub mod handshake;
 mod hello;
 pub mod identity;
+mod mirror;
 mod requests;
 pub mod slots;
 mod socket;

@@ -4,13 +4,14 @@
 //! (D12).
 
 mod channel;
+mod problems;
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use self::channel::Receiving;
 pub use self::channel::Wall;
+use self::{channel::Receiving, problems::Letters};
 use super::{
     conn::Conn,
     facts::Facts,
@@ -49,6 +50,7 @@ pub fn check(conns: &[Conn], unwelcome: &std::collections::BTreeSet<i64>, facts:
     let calls = telegram::calls(facts);
     let wall = Wall::of(facts);
     let receiving = Receiving::of(&calls, unwelcome, facts);
+    let letters = Letters::of(conns);
     let shots = shots(conns);
     for s in &shots {
         contents(s, &wall, facts, out);
@@ -57,11 +59,15 @@ pub fn check(conns: &[Conn], unwelcome: &std::collections::BTreeSet<i64>, facts:
         if let Some(why) = receiving.differs(&s.health["channels"]["telegram"], s.conn.life, window, &wall) {
             out.broken("health", s.at, format!("{}: {}: {why}", s.conn.name, s.by));
         }
+        if let Some(why) = problems::of_shot(s, &receiving, &letters, window) {
+            out.broken("health", s.at, format!("{}: {}: {why}", s.conn.name, s.by));
+        }
     }
     versions(&shots, out);
     for c in conns.iter().filter(|c| c.sees(Need::Read)) {
         events(c, facts, out);
         told(c, &receiving, facts, out);
+        problems::told(c, &letters, facts, out);
         answers(c, &receiving, &calls, &wall, out);
     }
 }
@@ -187,6 +193,7 @@ fn core(health: &Value) -> Value {
         health["ok"],
         health["problem"],
         health["configProblem"],
+        problems::core(health),
         channels,
         health["channelOrder"],
         agents.collect::<Vec<_>>()
@@ -300,6 +307,9 @@ fn answers(c: &Conn, receiving: &Receiving, calls: &[Call], wall: &Wall, out: &m
                 payload["channelSummary"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
             let own = lines.iter().find_map(|l| l.strip_prefix("Telegram default: "));
             if let Some(why) = own.and_then(|line| receiving.is_other_line(line, c.life, window)) {
+                say(why);
+            }
+            if let Some(why) = problems::of_status(payload) {
                 say(why);
             }
             let of = |key: &str| payload["delivery"][key].as_u64().unwrap_or(0);

@@ -15,7 +15,7 @@ use super::{
     update::{self, BotIdentity, Incoming, Reading},
 };
 use crate::{
-    Channel as _, ChannelError, ChatKind, Inbound, InboundSink, Sender, SinkError,
+    Channel as _, ChannelError, ChatKind, Fault as Kind, Inbound, InboundSink, Sender, SinkError,
     access::{Approach, PairingError, PairingOutcome, Verdict},
 };
 
@@ -153,7 +153,7 @@ impl Poller<'_> {
                         "{error}. Check the bot token (channels.telegram.botToken, a token file or TELEGRAM_BOT_TOKEN; \
                          @BotFather shows it) and channels.telegram.apiRoot, then restart the channel"
                     );
-                    self.telegram.note_receive_error(Some(text.clone()));
+                    self.telegram.note_receive_error(Kind::Credentials, text.clone());
                     return ChannelError::Credentials(text);
                 }
                 Err(fault) => {
@@ -168,14 +168,14 @@ impl Poller<'_> {
     /// Notes the fault in the status and says how long to wait before the next step.
     fn wait_after(&mut self, fault: &Fault, faults: u32) -> Duration {
         let mut first = FIRST_DELAY;
-        let mut asked = None;
+        let (mut asked, mut kind) = (None, Kind::Disturbed);
         let text = match fault {
             Fault::Sink(error) => error.to_string(),
             Fault::Api(error) => {
                 if let ApiError::Refused { status, description, retry_after, .. } = error {
                     asked = retry_after.filter(|_| *status == 429);
                     if *status == 409 {
-                        first = FIRST_DELAY_CONFLICT;
+                        (first, kind) = (FIRST_DELAY_CONFLICT, Kind::Conflict);
                         // The other side may be a webhook that was set meanwhile.
                         self.webhook_is_off &= !description.contains("webhook");
                     }
@@ -184,7 +184,7 @@ impl Poller<'_> {
             }
         };
         tracing::warn!(channel = "telegram", account = self.telegram.account(), error = %text, "receiving is disturbed");
-        self.telegram.note_receive_error(Some(text));
+        self.telegram.note_receive_error(kind, text);
         if let Some(wait) = asked {
             self.telegram.limits.block_bot(wait);
             return wait;
@@ -282,9 +282,8 @@ impl Poller<'_> {
         self.stale += 1;
         // One stale batch is ordinary (a redelivery); only when it goes on is it worth an operator's look.
         if self.stale > 1 {
-            self.telegram.note_receive_error(Some(format!(
-                "Telegram sends only updates up to {cursor}, the one that was handled last"
-            )));
+            let text = format!("Telegram sends only updates up to {cursor}, the one that was handled last");
+            self.telegram.note_receive_error(Kind::Disturbed, text);
         }
         if self.stale >= STALE_BATCHES {
             tracing::warn!(channel = "telegram", cursor, "Telegram has begun its update numbers anew, following it");

@@ -4,7 +4,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use crate::support::{TOKEN, assert_harmless, seconds, world, world_with};
 use fakes::telegram::{Call, Failure};
-use openclaw_channels::access::GroupPolicy;
+use openclaw_channels::{Fault, access::GroupPolicy};
 use openclaw_platform::Storage as _;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -134,6 +134,7 @@ async fn f08_a_conflict_backs_off_and_is_shown() {
     let bot = world.receive();
     seconds(1).await;
     assert!(world.error().contains("Conflict: terminated by other getUpdates"), "{}", world.error());
+    assert_eq!(world.status().fault, Some(Fault::Conflict));
     seconds(300).await;
     let gaps = gaps(&world.fake.calls_of("getUpdates")[..9]);
     let mut expected = 2000.0;
@@ -142,7 +143,7 @@ async fn f08_a_conflict_backs_off_and_is_shown() {
         assert!((low..=high).contains(gap), "{gap} not in {low}..={high}: {gaps:?}");
         expected = f64::min(expected * 1.8, 30_000.0);
     }
-    assert_eq!(world.error(), "");
+    assert_eq!((world.error().as_str(), world.status().fault), ("", None));
     bot.stop().await;
 }
 
@@ -189,7 +190,7 @@ async fn a_refused_token_ends_receiving_with_advice() {
             assert!(error.contains("channels.telegram.botToken"), "{error}");
             let status = world.status();
             assert!(!status.running && !status.connected && status.last_stop_at.is_some(), "{status:?}");
-            assert_eq!(status.last_error, Some(error));
+            assert_eq!((status.last_error, status.fault), (Some(error), Some(Fault::Credentials)));
         }
     }
     let world = world_with(|options| options.token = openclaw_config::Secret::new("a b\nSECRET")).await;
@@ -251,7 +252,7 @@ async fn f12_silence_is_not_health() {
     seconds(100).await;
     world.send("42", "hi").await.unwrap();
     let status = world.status();
-    assert!(status.running && !status.connected, "{status:?}");
+    assert!(status.running && !status.connected && status.fault == Some(Fault::Disturbed), "{status:?}");
     assert!(world.error().contains("timed out"), "{}", world.error());
     bot.stop().await;
 }

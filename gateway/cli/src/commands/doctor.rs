@@ -3,21 +3,28 @@
 //!
 //! Each family of checks is a file that gives [`Check`]s; [`run`] puts them in order.
 
+mod ask;
 mod backups;
 mod check;
 mod config;
 mod database;
+mod directories;
 mod exec;
 mod files;
 mod gateway;
 mod people;
+mod problems;
 mod sandbox;
+mod token;
 
 use clap::Args;
 use openclaw_config::Masker;
 use serde_json::json;
 
-use self::check::{Check, Verdict};
+use self::{
+    ask::Asking,
+    check::{Check, Verdict},
+};
 use crate::{
     args::ReadArgs,
     failure::Failure,
@@ -29,23 +36,25 @@ use crate::{
 /// `doctor`
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
-    /// Put right what can be put right without losing anything: permissions of the state directory and its files
+    /// Put right what can be put right without losing anything, and say what was done: permissions of the state directory and
+    /// its files, missing directories, keys of earlier versions
     #[arg(long, visible_alias = "repair")]
     fix: bool,
-    /// Ask nothing (it never does; for scripts)
+    /// Ask nothing; without a terminal nothing is asked either
     #[arg(long)]
     non_interactive: bool,
-    /// Answer every question with yes (there are none; for scripts)
+    /// Answer every question with yes
     #[arg(long, short)]
     yes: bool,
+    /// Put a fresh token into the configuration when the gateway has no secret
+    #[arg(long)]
+    generate_gateway_token: bool,
     #[arg(long, hide = true)]
     no_workspace_suggestions: bool,
     #[arg(long, hide = true)]
     force: bool,
     #[arg(long, hide = true)]
     deep: bool,
-    #[arg(long, hide = true)]
-    generate_gateway_token: bool,
     /// Which gateway, when one runs on this state directory.
     #[command(flatten)]
     read: ReadArgs,
@@ -61,12 +70,11 @@ impl DoctorArgs {
         if self.deep {
             return refuse("--deep", "it looks at this profile's files and gateway, not at other services");
         }
-        if self.generate_gateway_token {
-            let instead = "`openclaw setup` writes a configuration with a fresh token, `openclaw config set \
-                           gateway.auth.token TOKEN` puts one into the file that is there";
-            return refuse("--generate-gateway-token", instead);
-        }
         Ok(())
+    }
+
+    fn asking(&self, session: &Session) -> Asking {
+        Asking::of(self.yes || self.non_interactive || session.out.json)
     }
 }
 
@@ -83,11 +91,19 @@ pub async fn run(session: &Session, args: &DoctorArgs) -> Result<(), Failure> {
 
 async fn look(session: &Session, args: &DoctorArgs) -> Vec<Check> {
     let dir = &session.paths.state_dir;
+    let asking = args.asking(session);
+    // The file is mended before it is judged.
+    let moved = if args.fix { config::migrate(session, asking) } else { vec![] };
+    let token = args.generate_gateway_token.then(|| token::generate(session, asking));
     let (mut checks, there) = files::state_directory(session, args.fix);
+    let left = lock::left_behind(dir);
     // While it is held no gateway starts and writes to what is being read.
     let lock = if there { Some(StateLock::take(dir, 0)) } else { None };
     let is_running = matches!(lock, Some(Err(Failure::Temporary(_))));
     checks.extend(config::checks(session, is_running, args.fix));
+    checks.extend(moved);
+    checks.extend(token);
+    checks.extend(directories::checks(session, is_running, args.fix));
     checks.extend(people::checks(session));
     if there {
         checks.extend(files::private_files(session, args.fix));
@@ -97,11 +113,19 @@ async fn look(session: &Session, args: &DoctorArgs) -> Vec<Check> {
     checks.extend(sandbox::checks(session));
     match &lock {
         None => {}
-        Some(Ok(_)) => checks.extend(database::checks(session)),
+        Some(Ok(_)) => {
+            // Taken for this look, it goes with it.
+            checks.extend(left.map(|holder| {
+                let text =
+                    format!("the lock of a gateway that ended without a word ({holder}) was left; it is removed");
+                Check::fixed("state.lock", text)
+            }));
+            checks.extend(database::checks(session));
+        }
         Some(Err(Failure::Temporary(_))) => {
             let holder = lock::holder(dir);
             checks.push(database::in_use(holder.as_ref()));
-            checks.extend(gateway::checks(session, holder.as_ref(), &args.read).await);
+            checks.extend(gateway::checks(session, holder.as_ref(), &args.read, &checks).await);
         }
         Some(Err(other)) => {
             checks.push(Check::error("state.lock", other.to_string(), "see that the file can be written"));
@@ -125,15 +149,19 @@ fn print(session: &Session, checks: &[Check]) -> Result<(), Failure> {
             "stateDir": session.paths.state_dir,
             "errors": errors,
             "warnings": warnings,
+            "notes": count(Verdict::Note),
+            "fixed": count(Verdict::Fixed),
             "checks": checks,
         })));
     }
     for check in checks {
         output::text(masker.mask(&check.lines()))?;
     }
+    let fixed = count(Verdict::Fixed);
+    let mended = if fixed > 0 { format!(" {fixed} mended.") } else { String::new() };
     output::line(match (errors, warnings) {
-        (0, 0) => "Nothing is wrong.".to_owned(),
-        _ => format!("{errors} errors, {warnings} warnings."),
+        (0, 0) => format!("Nothing is wrong.{mended}"),
+        _ => format!("{errors} errors, {warnings} warnings.{mended}"),
     })
 }
 
@@ -154,7 +182,7 @@ mod tests {
     #[tokio::test]
     async fn d31_flags_that_are_not_there_are_refused() {
         let dir = tempfile::tempdir().unwrap();
-        for flag in ["--force", "--deep", "--generate-gateway-token"] {
+        for flag in ["--force", "--deep"] {
             let failure = run(&session(dir.path(), false), &args(flag)).await.unwrap_err();
             assert!(failure.code() == 2 && failure.to_string().contains(flag), "{failure}");
         }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     args::ReadArgs,
     client::{Connection, Target, call_once},
+    commands::problems::{self, Told},
     failure::Failure,
     output,
     session::Session,
@@ -36,24 +37,24 @@ pub async fn health(session: &Session, args: &ReadArgs) -> Result<(), Failure> {
     } else {
         output::line("Gateway Health")?;
         output::line(if ok { format!("OK ({took}ms)") } else { format!("NOT OK ({took}ms)") })?;
-        if let Some(problem) = health["problem"].as_str() {
-            output::line(format!("Problem: {problem}"))?;
-        }
-        if let Some(problem) = health["configProblem"].as_str() {
-            output::line(format!("Problem: the configuration file is not in force: {problem}"))?;
-        }
+        let told = problems::of(&health);
+        problems::print(session.out, &told)?;
         for id in health["channelOrder"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-            output::line(channel_line(id, &health))?;
+            output::line(channel_line(id, &health, &told))?;
         }
     }
     if ok { Ok(()) } else { Err(Failure::Quiet(1)) }
 }
 
-fn channel_line(id: &str, health: &Value) -> String {
+fn channel_line(id: &str, health: &Value, problems: &[Told]) -> String {
     let channel = &health["channels"][id];
     let label = health["channelLabels"][id].as_str().unwrap_or(id);
     let yes = |key: &str| channel[key] == true;
-    let state = if !yes("configured") {
+    // The reason stands above.
+    let is_dead = |p: &Told| p.code.starts_with("channel.") && !p.is_note && p.subject.split('/').next() == Some(id);
+    let state = if yes("configured") && problems.iter().any(is_dead) {
+        "configured, does not receive (see above)"
+    } else if !yes("configured") {
         "not configured"
     } else if channel.get("linked").is_some_and(|linked| linked == false) {
         "not linked"
@@ -97,14 +98,12 @@ pub async fn status(session: &Session, args: &ReadArgs) -> Result<(), Failure> {
         format!("Config:   {}", text(&hello["snapshot"]["configPath"])),
         format!("State:    {}", text(&hello["snapshot"]["stateDir"])),
     ];
-    if let Some(problem) = status["problem"].as_str() {
-        lines.push(format!("Problem:  {problem}"));
-    }
-    if let Some(problem) = status["configProblem"].as_str() {
-        lines.push(format!("Problem:  the configuration file is not in force: {problem}"));
-    }
+    output::rows(lines.drain(..))?;
+    let told = problems::of(&status);
+    problems::print(session.out, &told)?;
     let warnings = status["configWarnings"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    lines.extend(warnings.map(|warning| format!("Warning:  {warning}")));
+    let is_told = |warning: &&str| told.iter().any(|p| warning.starts_with(&p.message));
+    lines.extend(warnings.filter(|warning| !is_told(warning)).map(|warning| format!("Warning:  {warning}")));
     let defaults = &status["sessions"]["defaults"];
     lines.push(format!("Model:    {}", defaults["model"].as_str().unwrap_or("none is configured")));
     lines.push(format!("Sessions: {}", status["sessions"]["count"].as_u64().unwrap_or(0)));
@@ -119,6 +118,7 @@ pub async fn status(session: &Session, args: &ReadArgs) -> Result<(), Failure> {
         lines.push(format!("Link:     {} {state}{age}", text(&link["label"])));
     }
     let summary = status["channelSummary"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let summary = summary.filter_map(|line| problems::without_told(line, &told));
     lines.extend(summary.map(|line| format!("Channel:  {line}")));
     let queued = status["queuedSystemEvents"].as_array().map_or(0, Vec::len);
     if queued > 0 {
@@ -209,10 +209,17 @@ mod tests {
             },
             "channelLabels": {"telegram": "Telegram"},
         });
-        assert_eq!(channel_line("telegram", &health), "Telegram: configured");
-        assert_eq!(channel_line("whatsapp", &health), "whatsapp: not linked");
-        assert_eq!(channel_line("x", &health), "x: linked (signed in 2h ago)");
-        assert_eq!(channel_line("none", &health), "none: not configured");
+        assert_eq!(channel_line("telegram", &health, &[]), "Telegram: configured");
+        assert_eq!(channel_line("whatsapp", &health, &[]), "whatsapp: not linked");
+        assert_eq!(channel_line("x", &health, &[]), "x: linked (signed in 2h ago)");
+        assert_eq!(channel_line("none", &health, &[]), "none: not configured");
+        let problem = |code: &str, severity: &str| {
+            let of = json!({ "code": code, "severity": severity, "subject": "telegram/a", "message": "m", "fix": "f" });
+            channel_line("telegram", &health, &problems::of(&json!({ "problems": [of] })))
+        };
+        assert_eq!(problem("channel.silent", "problem"), "Telegram: configured, does not receive (see above)");
+        assert_eq!(problem("channel.skipped", "note"), "Telegram: configured");
+        assert_eq!(problem("delivery.dead", "problem"), "Telegram: configured");
     }
 
     #[test]

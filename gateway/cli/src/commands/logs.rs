@@ -1,95 +1,109 @@
-//! `openclaw logs`: the gateway's file log, over the gateway.
+//! `openclaw logs`: the gateway's file log, over the gateway, so that it works from another machine too. What a person misses
+//! (rotation, lost lines, a restart) is told between the lines.
 
-use std::{fmt::Write as _, time::Duration};
+mod lines;
+mod tail;
 
-use serde_json::{Map, Value, json};
+use std::time::Duration;
 
-use crate::{args::LogsArgs, client::Connection, failure::Failure, output, session::Session};
+use openclaw_client::ConnectError;
+use tokio::time::sleep;
 
-/// Bytes asked for at a time.
-const MAX_BYTES: u64 = 250_000;
+use self::{
+    lines::{Printer, Wanted},
+    tail::Tail,
+};
+use crate::{
+    args::LogsArgs,
+    client::{Connection, Target},
+    failure::Failure,
+    output,
+    session::Session,
+};
 
-/// Prints the newest lines, then with `--follow` each new one.
+/// Between two attempts to reach a gateway that went away.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Prints the newest lines, then with `--follow` each new one until it is interrupted, which is no failure.
 ///
 /// # Errors
-/// Runtime: no gateway, or it went away.
+/// Runtime: no gateway at the start, a refusal, or without `--follow` its end.
 pub async fn run(session: &Session, args: &LogsArgs) -> Result<(), Failure> {
-    let connection = Connection::open(session, &args.read.connection, Duration::from_millis(args.read.timeout)).await?;
-    let result = follow(session, args, &connection).await;
-    connection.close().await;
-    result
+    if !args.follow {
+        let connection = open(session, args).await?;
+        let printed = Tail::new(args).look(session, &connection, args).await;
+        connection.close().await;
+        return printed.map_err(|error| connection.failed("logs.tail", &error))?;
+    }
+    openclaw_platform::select! {
+        ended = follow(session, args) => ended,
+        interrupted = tokio::signal::ctrl_c() => {
+            interrupted.map_err(|e| Failure::Runtime(format!("cannot watch for an interrupt: {e}")))
+        }
+    }
 }
 
-async fn follow(session: &Session, args: &LogsArgs, connection: &Connection) -> Result<(), Failure> {
-    let mut cursor = None;
+async fn open(session: &Session, args: &LogsArgs) -> Result<Connection, Failure> {
+    Connection::open(session, &args.read.connection, Duration::from_millis(args.read.timeout)).await
+}
+
+async fn follow(session: &Session, args: &LogsArgs) -> Result<(), Failure> {
+    use openclaw_client::CallError::{Closed, Gateway, Timeout};
+    let mut connection = open(session, args).await?;
+    let mut tail = Tail::new(args);
     loop {
-        let mut params = json!({ "maxBytes": MAX_BYTES, "limit": if cursor.is_none() { args.limit } else { 5000 } });
-        if let Some(cursor) = cursor {
-            params["cursor"] = json!(cursor);
-        }
-        let tail = connection.call("logs.tail", params).await?;
-        let first = cursor.is_none();
-        if session.out.json && first {
-            let meta = json!({ "type": "meta", "file": tail["file"], "cursor": tail["cursor"], "size": tail["size"] });
-            output::json_line(&meta)?;
-        }
-        let notice = if tail["reset"] == true {
-            Some("the log began anew".to_owned())
-        } else {
-            tail["lost"].as_u64().filter(|lost| *lost > 0 && !first).map(|lost| format!("{lost} lines were left out"))
-        };
-        if let Some(notice) = notice {
-            if session.out.json {
-                output::json_line(&json!({ "type": "notice", "message": notice }))?;
-            } else {
-                output::note(format!("... {notice}"));
+        match tail.look(session, &connection, args).await {
+            Ok(printed) => printed?,
+            // It may be about to go; the next look says so.
+            Err(Gateway(refused)) if refused.retryable => {}
+            Err(error @ Gateway(_)) => return Err(connection.failed("logs.tail", &error)),
+            Err(Closed(_) | Timeout(_)) => {
+                connection.close().await;
+                connection = again(session, args).await?;
             }
         }
-        for line in tail["lines"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-            let parsed = serde_json::from_str::<Map<String, Value>>(line).ok();
-            if session.out.json {
-                output::json_line(&json_line(line, parsed.as_ref()))?;
-            } else {
-                output::line(parsed.map_or_else(|| line.to_owned(), |fields| text_line(&fields)))?;
-            }
-        }
-        if !args.follow {
-            return Ok(());
-        }
-        cursor = tail["cursor"].as_u64();
-        tokio::time::sleep(Duration::from_millis(args.interval)).await;
+        sleep(Duration::from_millis(args.interval)).await;
     }
 }
 
-fn json_line(raw: &str, fields: Option<&Map<String, Value>>) -> Value {
-    let Some(fields) = fields else { return json!({ "type": "raw", "raw": raw }) };
-    let get = |key: &str| fields.get(key).cloned().unwrap_or_default();
-    json!({
-        "type": "log", "time": get("time"), "level": get("level"), "subsystem": get("subsystem"),
-        "message": get("message"), "raw": raw,
-    })
-}
-
-fn text_line(fields: &Map<String, Value>) -> String {
-    let text = |key: &str| fields.get(key).and_then(Value::as_str).unwrap_or("-");
-    let mut line = format!("{} {} [{}] {}", text("time"), text("level"), text("subsystem"), text("message"));
-    for (key, value) in fields.iter().filter(|(k, _)| !matches!(k.as_str(), "time" | "level" | "subsystem" | "message"))
-    {
-        let _ = write!(line, " {key}={}", value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+/// Waits until the gateway is there again, however long it takes.
+async fn again(session: &Session, args: &LogsArgs) -> Result<Connection, Failure> {
+    let printer = Printer::new(session, args);
+    printer.notice("the gateway is gone, waiting for it")?;
+    let timeout = Duration::from_millis(args.read.timeout);
+    loop {
+        sleep(AGAIN).await;
+        // Where it is, and its credential, may have changed.
+        let Ok(target) = Target::resolve(session, &args.read.connection) else { continue };
+        match target.try_connect(timeout).await {
+            Ok(client) => {
+                printer.notice("the gateway is there again")?;
+                return Ok(Connection { client, url: target.url, timeout });
+            }
+            Err(error @ ConnectError::BadUrl { .. }) => return Err(Failure::Runtime(target.explain(session, &error))),
+            Err(error @ ConnectError::Rejected { .. }) if error.to_string().contains("unauthorized") => {
+                return Err(Failure::Runtime(target.explain(session, &error)));
+            }
+            Err(_) => {}
+        }
     }
-    line
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// What was left out, for a person on stderr; for a program it is a line of its own.
+fn told(printer: &Printer, wanted: &Wanted, text: &str) -> Result<(), Failure> {
+    if wanted.is_everything() {
+        return printer.notice(text);
+    }
+    printer.notice(&format!("{text} (some of them may have been filtered)"))
+}
 
-    #[test]
-    fn lines_are_shown_with_their_fields() {
-        let raw = r#"{"time":"T","level":"info","subsystem":"ws","message":"hi","n":5,"who":"x"}"#;
-        let fields: Map<String, Value> = serde_json::from_str(raw).unwrap();
-        assert_eq!(text_line(&fields), "T info [ws] hi n=5 who=x");
-        assert_eq!(json_line(raw, Some(&fields))["subsystem"], "ws");
-        assert_eq!(json_line("plain", None), json!({"type": "raw", "raw": "plain"}));
+/// A remark between the lines.
+impl Printer {
+    fn notice(&self, text: &str) -> Result<(), Failure> {
+        if self.json {
+            return output::json_line(&serde_json::json!({ "type": "notice", "message": text }));
+        }
+        output::note(format!("-- {text}"));
+        Ok(())
     }
 }

@@ -19,7 +19,7 @@ use tracing::{
 };
 use tracing_subscriber::layer::{Context, Layer};
 
-use super::{console::Console, file::RotatingFile, text};
+use super::{console::Console, file::RotatingFile, journal, text};
 use crate::args::WsLog;
 
 /// Longest text of one field.
@@ -56,6 +56,7 @@ pub(super) struct LogLayer {
     pub(super) console: LevelFilter,
     pub(super) style: ConsoleStyle,
     pub(super) color: bool,
+    pub(super) journal: bool,
     pub(super) ws: WsLog,
     pub(super) file: LevelFilter,
     pub(super) wall: Box<dyn Fn() -> Millis + Send + Sync>,
@@ -64,7 +65,7 @@ pub(super) struct LogLayer {
 impl LogLayer {
     fn to_console(&self, meta: &Metadata<'_>) -> bool {
         let level = match self.ws {
-            WsLog::Full if is_ws(meta) => self.console.max(LevelFilter::DEBUG),
+            WsLog::Full if is_ws(meta) => self.console.max(LevelFilter::TRACE),
             WsLog::Compact if is_ws(meta) => self.console.min(LevelFilter::INFO),
             _ => self.console,
         };
@@ -91,7 +92,7 @@ impl<S: Subscriber> Layer<S> for LogLayer {
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        let ws = if self.ws == WsLog::Full { LevelFilter::DEBUG } else { LevelFilter::OFF };
+        let ws = if self.ws == WsLog::Full { LevelFilter::TRACE } else { LevelFilter::OFF };
         Some(self.console.max(self.file).max(ws))
     }
 
@@ -104,10 +105,13 @@ impl<S: Subscriber> Layer<S> for LogLayer {
             self.sinks.file_line(line.json().as_bytes());
         }
         if self.to_console(meta) {
-            self.sinks.console.line(match self.style {
+            let shown = match self.style {
                 ConsoleStyle::Json => line.json(),
+                _ if self.journal => line.human(false, false),
                 style => line.human(style == ConsoleStyle::Pretty, self.color),
-            });
+            };
+            let prefix = if self.journal { journal::prefix(*meta.level()) } else { "" };
+            self.sinks.console.line(format!("{prefix}{shown}"));
         }
     }
 }
@@ -270,6 +274,7 @@ mod tests {
             console: LevelFilter::INFO,
             style: ConsoleStyle::Compact,
             color: false,
+            journal: false,
             ws: WsLog::Auto,
             file: LevelFilter::INFO,
             wall: Box::new(|| 1_700_000_000_123),
@@ -321,6 +326,26 @@ mod tests {
         assert_eq!(console, "debug [ws] frame\n");
         let (console, _) = logged(|l| (l.ws, l.console) = (WsLog::Compact, LevelFilter::TRACE), events);
         assert_eq!(console, "debug [runs] run\n");
+    }
+
+    #[test]
+    fn the_journal_gets_priorities_and_neither_times_nor_colours() {
+        let events = || {
+            tracing::error!(target: "openclaw_server::ws", "a");
+            tracing::warn!(target: "openclaw_server::ws", "b");
+            tracing::info!(target: "openclaw_server::ws", "c");
+            tracing::debug!(target: "openclaw_server::ws", "d\n<0>forged");
+        };
+        let with = |style| {
+            move |l: &mut LogLayer| {
+                (l.journal, l.color, l.style, l.console) = (true, true, style, LevelFilter::TRACE);
+            }
+        };
+        let (console, file) = logged(with(ConsoleStyle::Pretty), events);
+        assert_eq!(console, "<3>error [ws] a\n<4>warn [ws] b\n<6>[ws] c\n<7>debug [ws] d\\n<0>forged\n");
+        assert!(file.starts_with("{\"time\""), "{file}");
+        let (console, _) = logged(with(ConsoleStyle::Json), events);
+        assert!(console.starts_with("<3>{\"time\""), "{console}");
     }
 
     #[test]

@@ -157,6 +157,11 @@ impl Storage for OsStorage {
         file.take(max as u64).read_to_end(&mut out)?;
         Ok(out)
     }
+
+    fn free(&self) -> io::Result<Option<u64>> {
+        let found = rustix::fs::statvfs(&self.root)?;
+        Ok(Some(found.f_bavail.saturating_mul(found.f_frsize)))
+    }
 }
 
 /// A file of the operating system, locked as long as it is open.

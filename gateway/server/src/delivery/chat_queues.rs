@@ -22,6 +22,8 @@ pub struct Entry {
     pub expires: Mono,
     /// Files go with it.
     pub has_files: bool,
+    /// When it was composed.
+    pub since: Mono,
 }
 
 #[derive(Default)]
@@ -112,6 +114,14 @@ impl ChatQueues {
         self.0.get(&chat).map_or(0, |queue| queue.entries.len())
     }
 
+    /// Each chat with messages: its account, how many wait, and since when the first of them does.
+    pub fn fronts(&self) -> impl Iterator<Item = ((&str, &str), usize, Mono)> {
+        self.0.iter().filter_map(|((channel, account, _), queue)| {
+            let front = queue.entries.front()?;
+            Some(((channel.as_str(), account.as_str()), queue.entries.len(), front.since))
+        })
+    }
+
     /// Outbound messages in all queues of an account, or of all.
     pub fn count(&self, account: Option<(&str, &str)>) -> usize {
         let fits = |key: &ChatKey| account.is_none_or(|(c, a)| key.0 == c && key.1 == a);
@@ -127,7 +137,7 @@ mod tests {
 
     fn entry(id: &str) -> Entry {
         let now = OsClock.mono();
-        Entry { id: id.to_owned(), due: now, expires: now, has_files: false }
+        Entry { id: id.to_owned(), due: now, expires: now, has_files: false, since: now }
     }
 
     #[tokio::test]

@@ -25,7 +25,7 @@ use super::{
     Deps,
     budget::{Meter, Metered},
     handshake::{self, Accepted, Peer},
-    requests,
+    mirror, requests,
     slots::{NO_ROOM, Slot},
     socket::Socket,
 };
@@ -73,7 +73,7 @@ pub async fn serve(deps: Arc<Deps>, io: BoxIo, read: Vec<u8>, origin: Origin, sl
     let (deadline, mut must_go) = (slot.deadline, pin!(slot.must_go().fuse()));
     let pending = PendingHandshake { deadline, holds: Mutex::new(Some((slot, meter))) };
     let mut reader = Box::pin(incoming(&deps, &peer, &socket, &pending).fuse());
-    let mut writer = Box::pin(write(&outbox, &socket).fuse());
+    let mut writer = Box::pin(write(&peer.conn_id, &outbox, &socket).fuse());
     // The writer ends after the close frame; the reader's end only orders one. A peer that does not read it is cut off.
     let mut closing = pin!(outbox.closing().fuse());
     let mut give_up = pin!(futures_util::future::Fuse::terminated());
@@ -155,7 +155,7 @@ async fn linger(mut io: Metered) {
 }
 
 /// Writes what is queued, as much as is ready in one go, until the close frame is out or the socket fails.
-async fn write(outbox: &Outbox, socket: &Socket) {
+async fn write(conn_id: &str, outbox: &Outbox, socket: &Socket) {
     let mut batch = Vec::new();
     loop {
         let close = outbox.take(WRITE_BATCH, &mut batch);
@@ -164,10 +164,17 @@ async fn write(outbox: &Outbox, socket: &Socket) {
             continue;
         }
         for frame in batch.drain(..) {
-            let message = match frame {
-                Frame::Own(text) => Message::text(text),
-                Frame::Shared(body, seq) => Message::text(body.with_seq(seq)),
-                Frame::Ping => Message::Ping(tungstenite::Bytes::new()),
+            let text = match frame {
+                Frame::Own(text) => Some(text),
+                Frame::Shared(body, seq) => Some(body.with_seq(seq)),
+                Frame::Ping => None,
+            };
+            let message = match text {
+                Some(text) => {
+                    mirror::outgoing(conn_id, &text);
+                    Message::text(text)
+                }
+                None => Message::Ping(tungstenite::Bytes::new()),
             };
             if socket.feed(message).await.is_err() {
                 return;
@@ -225,6 +232,7 @@ async fn greeted(
         }
         // Boxed so that this large future is freed after the handshake. It may take long: auth/turns.rs paces wrong credentials
         // (D40).
+        mirror::incoming(&peer.conn_id, &text);
         let judged = Box::pin(handshake::first_frame(deps, peer, &text));
         match while_connected(judged, socket, early).await? {
             Ok(accepted) => break accepted,

@@ -17,6 +17,7 @@ use super::{
     Deps,
     connection::{Incoming, joined, next_text},
     handshake::{Accepted, Peer},
+    mirror,
     socket::Socket,
 };
 use crate::{
@@ -126,7 +127,7 @@ impl Requests {
                 return Ok(());
             }
         };
-        tracing::debug!(conn = %self.connection.conn_id, method = %frame.method.escape_debug(), "req");
+        mirror::incoming(&self.connection.conn_id, text);
         let is_busy = self.calls.is_busy() || self.control.is_busy();
         let queue = if is_busy && is_control(&frame) { &mut self.control } else { &mut self.calls };
         if !queue.is_busy() {

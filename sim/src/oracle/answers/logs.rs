@@ -57,6 +57,6 @@ fn wrong(asked: &Value, tail: &Value, life: u64) -> Option<String> {
     let skipped = end.saturating_sub(start).saturating_sub(limit);
     let lost = tail["lost"].as_u64().unwrap_or(0);
     // Who goes on from a cursor is told of each line that he has missed.
-    let told = if cursor.is_some() && !reset { (lost > 0) == missing && lost >= skipped } else { lost >= skipped };
+    let told = if cursor.is_some() && !reset { lost == first.saturating_sub(from / WIDTH) } else { lost >= skipped };
     (!told).then(|| format!("`lost` is {lost}, its first line is number {}", first + 1))
 }

@@ -140,6 +140,18 @@ impl<'a> Receiving<'a> {
         Some(Now { running, connected, error: (last.status != 200).then_some(last.status), ok, stopped: ended })
     }
 
+    /// Nothing comes in, during the whole of a window; `None` where that is open, as it is in the first minute of a life.
+    pub fn is_dead(&self, life: usize, (from, to): (u64, u64)) -> Option<bool> {
+        let now = self.now(life, (from, to))?;
+        let is_young = from <= self.facts.lives[life].from + CONNECTED + LAG;
+        match (now.error, now.connected) {
+            (Some(_), _) => Some(true),
+            (None, Some(false)) if !is_young => Some(true),
+            (None, Some(true)) => Some(false),
+            _ => None,
+        }
+    }
+
     /// Times without any news about receiving, longer than `least`.
     pub fn steady(&self, life: usize, least: u64) -> Vec<(u64, u64)> {
         let heard = &self.lives[life];

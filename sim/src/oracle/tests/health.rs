@@ -16,8 +16,23 @@ fn row(more: &Value) -> Value {
     row
 }
 
+/// What an operator is told of the account.
+fn problems(row: &Value) -> Value {
+    let code = match (row["lastError"].is_null(), &row["connected"]) {
+        (false, _) => "channel.disturbed",
+        (true, Value::Bool(false)) => "channel.silent",
+        _ => return json!([]),
+    };
+    json!([problem(code, "telegram/default")])
+}
+
+fn problem(code: &str, subject: &str) -> Value {
+    json!({ "code": code, "severity": "problem", "subject": subject, "message": "it is so", "fix": "do something" })
+}
+
 fn health(now: u64, more: &Value) -> Value {
     let own = row(more);
+    let problems = problems(&own);
     let mut summary = own.clone();
     summary["accounts"] = json!({ "default": own });
     let sessions = json!({ "path": "p", "count": 0, "recent": [] });
@@ -26,7 +41,7 @@ fn health(now: u64, more: &Value) -> Value {
         "channels": { "telegram": summary }, "channelOrder": ["telegram"], "channelLabels": { "telegram": "Telegram" },
         "agents": [{ "agentId": "main", "isDefault": true, "sessions": sessions,
             "heartbeat": { "enabled": true, "every": "30m", "everyMs": 1_800_000 } }],
-        "sessions": sessions,
+        "sessions": sessions, "problems": problems,
     })
 }
 
@@ -227,7 +242,10 @@ fn what_health_answers_has_been_told() {
     odd(&|h| h["sessions"]["count"] = json!(2)).breaks("health", "`recent` does not go with `count`");
     odd(&|h| h["agents"][0]["isDefault"] = json!(false)).breaks("health", "not exactly one default agent");
     odd(&|h| h["channelLabels"] = json!({})).breaks("health", "telegram is not in");
-    let trouble = odd(&|h| (h["ok"], h["problem"]) = (json!(false), json!("nothing new is accepted")));
+    let trouble = odd(&|h| {
+        (h["ok"], h["problem"]) = (json!(false), json!("nothing new is accepted"));
+        h["problems"] = json!([problem("storage.refuses", "/state")]);
+    });
     assert!(super::judge(&trouble.records, &trouble.expect).iter().any(|v| v.detail.contains("takes everything")));
 }
 
@@ -258,8 +276,10 @@ fn the_summary_for_people_says_the_same() {
         story().but(|s| {
             let sessions = json!({ "paths": ["p"], "count": 0, "recent": [], "byAgent": [],
                 "defaults": { "model": null, "contextTokens": null } });
+            let dead = delivery["dead"] != 0;
+            let problems = if dead { json!([problem("delivery.dead", "telegram/default")]) } else { json!([]) };
             let payload = json!({ "heartbeat": { "defaultAgentId": "main", "agents": [] }, "channelSummary": lines,
-                "queuedSystemEvents": [], "sessions": sessions, "delivery": delivery });
+                "queuedSystemEvents": [], "sessions": sessions, "delivery": delivery, "problems": problems });
             s.at(12_000).call("a-1/1", "1", "status", json!({})).answer("a-1/1", "1", payload);
         })
     };
@@ -272,4 +292,98 @@ fn the_summary_for_people_says_the_same() {
     status(json!([well, "Delivery: 1 queued"]), some.clone()).breaks("health", "the line about deliveries");
     status(json!([well]), some).breaks("health", "the line about deliveries");
     status(json!([well, "Delivery: 0 queued"]), none).breaks("health", "the line about deliveries");
+}
+
+/// F31: what is wrong is in the list of problems, what is not is not, and the list says everything of each.
+#[test]
+fn f31_the_problems_are_those_that_there_are() {
+    let asked = |more: &Value, problems: Value| {
+        let mut payload = health(22_000, more);
+        payload["problems"] = problems;
+        let mut s = story();
+        s.at(20_000).telegram("getUpdates", Some(if more["lastError"].is_null() { 200 } else { 500 }));
+        let mut event = payload.clone();
+        event["ts"] = json!(EPOCH + 21_000);
+        s.at(21_000).health_event(1, 2, event);
+        s.at(22_000).call("a-1/1", "1", "health", json!({})).answer("a-1/1", "1", payload).at(24_000).note();
+        s.verdict("health")
+    };
+    let (well, ill) = (json!({ "lastOkAt": EPOCH + 20_000 }), json!({ "lastError": "Telegram answered 500: no" }));
+    let dead = problem("channel.disturbed", "telegram/default");
+    assert_eq!(asked(&well, json!([])), "");
+    assert_eq!(asked(&ill, json!([dead])), "");
+    assert!(asked(&ill, json!([])).contains("and is no problem"));
+    assert!(asked(&ill, json!([problem("channel.disturbed", "telegram/other")])).contains("and is no problem"));
+    assert!(asked(&well, json!([dead])).contains("is well and a problem"));
+    assert!(asked(&ill, json!([dead, dead])).contains("told twice"));
+    assert!(asked(&well, Value::Null).contains("`problems` is null"));
+    assert!(asked(&well, json!([problem("storage.refuses", "/state")])).contains("storage.refuses: true"));
+    let without = |key: &str| {
+        let mut odd = dead.clone();
+        odd[key] = json!("");
+        asked(&ill, json!([odd]))
+    };
+    for key in ["code", "subject", "message", "fix", "severity"] {
+        assert!(without(key).contains("does not say everything"), "{key}: {}", without(key));
+    }
+    let note = json!({ "code": "x", "severity": "note", "subject": "y", "message": "m", "fix": "f" });
+    assert_eq!(asked(&ill, json!([dead, note])), "");
+    assert!(asked(&ill, json!([note, dead])).contains("a note stands before"));
+}
+
+/// F12: a bot that nobody answers is a problem by its silence alone.
+#[test]
+fn f12_a_silent_channel_is_a_problem() {
+    let after = |ms: u64, problems: Value| {
+        let shown = json!({ "connected": false });
+        let mut payload = health(ms, &shown);
+        payload["problems"] = problems;
+        let mut s = story();
+        let mut event = payload.clone();
+        event["ts"] = json!(EPOCH + ms - 1000);
+        s.at(ms - 1000).health_event(1, 2, event);
+        s.at(ms).call("a-1/1", "1", "health", json!({})).answer("a-1/1", "1", payload);
+        s.verdict("health")
+    };
+    let silent = json!([problem("channel.silent", "telegram/default")]);
+    assert_eq!(after(69_000, silent), "");
+    assert!(after(69_000, json!([])).contains("telegram/default receives: false"), "{}", after(69_000, json!([])));
+}
+
+/// F31: messages that were given up are a problem until somebody has decided about them, and that is told.
+#[test]
+fn f31_messages_that_were_given_up_are_a_problem_until_they_are_gone() {
+    let there = || json!([problem("delivery.dead", "telegram/default")]);
+    let list = |s: &mut Story, id: &str, dead: u64| {
+        let counts = json!({ "queued": 0, "dead": dead, "unknown": 0 });
+        s.call("a-1/1", id, "delivery.list", json!({}));
+        s.answer("a-1/1", id, json!({ "counts": counts, "deliveries": [] }));
+    };
+    let shown = |at: u64, problems: &Value| {
+        let mut payload = health(at, &json!({}));
+        payload["problems"] = problems.clone();
+        payload
+    };
+    // Two are there at 12 s and gone at 30 s; what was shown in between, before the order and after it.
+    let told = |during: Value, after: Value, is_event: bool| {
+        let mut s = story();
+        list(s.at(12_000), "1", 2);
+        if is_event {
+            s.at(14_000).health_event(1, 2, shown(14_000, &during));
+        }
+        s.at(16_000).call("a-1/1", "2", "health", json!({})).answer("a-1/1", "2", shown(16_000, &during));
+        s.at(24_000).call("a-1/1", "3", "delivery.drop", json!({ "all": "dead" }));
+        s.answer("a-1/1", "3", json!({ "ok": true, "ids": ["1", "2"] }));
+        if is_event {
+            s.at(26_000).health_event(2, 3, shown(26_000, &after));
+        }
+        s.at(28_000).call("a-1/1", "4", "health", json!({})).answer("a-1/1", "4", shown(28_000, &after));
+        list(s.at(30_000), "5", 0);
+        s.at(45_000).note();
+        s.verdict("health")
+    };
+    assert_eq!(told(there(), json!([]), true), "");
+    assert!(told(json!([]), json!([]), true).contains("messages were given up: Some(true)"));
+    assert!(told(there(), there(), true).contains("messages were given up: Some(false)"));
+    assert!(told(there(), json!([]), false).contains("what was told last"));
 }

@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+
 use serde::Serialize;
 
 /// How bad it is.
@@ -37,7 +39,7 @@ impl Verdict {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Check {
     /// What: `database`, `state.permissions`. Stable, for scripts.
-    pub id: &'static str,
+    pub id: Cow<'static, str>,
     /// How bad it is.
     pub verdict: Verdict,
     /// What was found.
@@ -45,11 +47,14 @@ pub struct Check {
     /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fix: Option<String>,
+    /// What it is about, where a gateway has said so: `telegram/default`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
 }
 
 impl Check {
     fn new(id: &'static str, verdict: Verdict, text: impl Into<String>) -> Self {
-        Self { id, verdict, text: text.into(), fix: None }
+        Self { id: id.into(), verdict, text: text.into(), fix: None, subject: None }
     }
     /// As it should be.
     pub fn ok(id: &'static str, text: impl Into<String>) -> Self {

@@ -2,7 +2,7 @@
 
 use openclaw_config::Migration;
 
-use super::{check::Check, files};
+use super::{ask::Asking, check::Check, files};
 use crate::{
     args::RunArgs,
     config_file::{self, State},
@@ -24,7 +24,6 @@ pub fn checks(session: &Session, is_running: bool, fix: bool) -> Vec<Check> {
         }
         Ok(Some(_)) => {}
     }
-    let mut moved = if fix { migrate(session) } else { vec![] };
     let mut checks = match config_file::load(session) {
         Ok(State::Valid(loaded)) => {
             let own = start(session, is_running, &loaded.warnings);
@@ -38,16 +37,20 @@ pub fn checks(session: &Session, is_running: bool, fix: bool) -> Vec<Check> {
         }
         Err(failure) => vec![Check::error("config", failure.to_string(), correct)],
     };
-    checks.append(&mut moved);
     checks.extend(files::private("config.permissions", std::slice::from_ref(path), fix));
     checks
 }
 
-/// Moves keys of earlier versions to their new places; the file as it was stays beside it.
-fn migrate(session: &Session) -> Vec<Check> {
+/// `config.moved`: moves keys of earlier versions to their new places; the file as it was stays beside it.
+pub fn migrate(session: &Session, asking: Asking) -> Vec<Check> {
+    if !matches!(config_file::read(&session.paths.config), Ok(Some(_))) {
+        return vec![];
+    }
     let path = &session.paths.config;
     let migrated = config_file::change(path, |old| {
         let migration = old.and_then(|text| openclaw_config::migrate(text).ok());
+        let question = || format!("Move keys of earlier versions to their new places in {}?", path.display());
+        let migration = migration.filter(|m| m.moved.is_empty() || asking.may(&question()));
         let new = migration.as_ref().filter(|m| !m.moved.is_empty()).map(|m| m.text.clone());
         Ok((new, migration))
     });
@@ -129,7 +132,12 @@ mod tests {
         let session = session(dir.path(), false);
         let text = "{gateway:{mode:'local', token:'t0123456789abcdef'}, agent:{model:'builtin/echo'}}";
         config_file::replace(&session.paths.config, text).unwrap();
-        let of = |fix: bool| checks(&session, false, fix).into_iter().find(|c| c.verdict == Verdict::Error);
+        let of = |fix: bool| {
+            if fix {
+                assert_eq!(migrate(&session, Asking::Nobody)[0].verdict, Verdict::Fixed);
+            }
+            checks(&session, false, fix).into_iter().find(|c| c.verdict == Verdict::Error)
+        };
         assert!(of(false).unwrap().text.contains("gateway.token: this key has moved to gateway.auth.token"));
         assert!(of(true).is_none());
         let file = session.paths.config.display().to_string();

@@ -11,7 +11,7 @@ use std::{
 use openclaw_server::store::FILE;
 
 use super::check::Check;
-use crate::session::Session;
+use crate::{config_file, session::Session};
 
 /// Below this a burst of messages may fill the disk.
 const DISK_LOW: u64 = 256 << 20;
@@ -25,6 +25,13 @@ pub fn state_directory(session: &Session, fix: bool) -> (Vec<Check>, bool) {
     let dir = &session.paths.state_dir;
     let shown = dir.display();
     let found = match fs::metadata(dir) {
+        Err(e) if e.kind() == ErrorKind::NotFound && fix && session.paths.config.exists() => {
+            let made = match config_file::make_dir(dir) {
+                Ok(()) => Check::fixed("state", format!("the state directory {shown} was missing and is made")),
+                Err(e) => Check::error("state", format!("{shown} cannot be made: {e}"), "see who may write above it"),
+            };
+            return (vec![made], dir.is_dir());
+        }
         Err(e) if e.kind() == ErrorKind::NotFound => {
             let text = format!("there is no state directory {shown} yet; the first start makes it");
             return (vec![Check::note("state", text)], false);

@@ -1,4 +1,4 @@
-//! A running gateway: whether it answers, is ready and well, and what waits in it.
+//! A running gateway: whether it answers and is ready, and what it says of itself.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use http_body_util::Full;
 use openclaw_platform::http::HttpClient;
 use serde_json::{Value, json};
 
-use super::{check::Check, database};
+use super::{check::Check, problems};
 use crate::{
     args::{ConnectionArgs, ReadArgs},
     client::{self, Connection},
@@ -20,8 +20,8 @@ use crate::{
 /// Bytes of an answer to `/readyz`.
 const READY_BYTES: usize = 4096;
 
-/// `gateway`, `gateway.ready`, `delivery`.
-pub async fn checks(session: &Session, holder: Option<&Holder>, read: &ReadArgs) -> Vec<Check> {
+/// `gateway`, `gateway.ready`, `delivery`, and the gateway's problems under their own codes. `own`: what was found without it.
+pub async fn checks(session: &Session, holder: Option<&Holder>, read: &ReadArgs, own: &[Check]) -> Vec<Check> {
     let timeout = Duration::from_millis(read.timeout);
     // The one that holds the lock, also when it was started with another port than the file's.
     let local = holder.and_then(|h| h.port).map(|port| format!("ws://127.0.0.1:{port}"));
@@ -33,13 +33,17 @@ pub async fn checks(session: &Session, holder: Option<&Holder>, read: &ReadArgs)
             vec![Check::error("gateway", text, fix)]
         }
         Ok((url, status)) => {
-            let count = |name: &str| status["delivery"][name].as_u64().unwrap_or(0);
             let sessions = status["sessions"]["count"].as_u64().unwrap_or(0);
-            vec![
-                Check::ok("gateway", format!("it answers at {url}; {sessions} sessions")),
-                ready(&url, timeout).await,
-                database::delivery(session, count("queued"), count("dead"), count("unknown")),
-            ]
+            let told = problems::checks(&status, own);
+            let mut checks = vec![Check::ok("gateway", format!("it answers at {url}; {sessions} sessions"))];
+            // Why it is not ready is told below.
+            checks.extend(ready(&url, timeout).await.filter(|_| !told.iter().any(|c| c.id == "storage.refuses")));
+            if !told.iter().any(|check| check.id.starts_with("delivery.")) {
+                let queued = status["delivery"]["queued"].as_u64().unwrap_or(0);
+                checks.push(Check::ok("delivery", format!("{queued} messages wait to go out, none was given up")));
+            }
+            checks.extend(told);
+            checks
         }
     }
 }
@@ -52,26 +56,28 @@ async fn ask(session: &Session, args: &ConnectionArgs, timeout: Duration) -> Res
 }
 
 /// What a supervisor would be told.
-async fn ready(url: &str, timeout: Duration) -> Check {
+async fn ready(url: &str, timeout: Duration) -> Option<Check> {
     let id = "gateway.ready";
     let address = url.replacen("ws", "http", 1);
     let address = format!("{}/readyz", address.trim_end_matches('/'));
     let Ok(request) = Request::get(&address).body(Full::new(Bytes::new())) else {
-        return Check::note(id, format!("{address} cannot be asked"));
+        return Some(Check::note(id, format!("{address} cannot be asked")));
     };
     let answer = HttpClient::new(&client::platform()).fetch(request, timeout, READY_BYTES).await;
-    match answer.map(|a| (a.status().is_success(), serde_json::from_slice::<Value>(a.body()).unwrap_or_default())) {
-        Err(error) => Check::warn(id, format!("{address}: {error}"), "see the gateway's log"),
-        Ok((true, _)) => Check::ok(id, "it accepts requests and messages"),
-        Ok((false, body)) if body["reason"] == "storage" => {
-            let text = "its database takes no writes at present, or was removed: nothing new is accepted";
-            let fix = "`openclaw health` and the gateway's log say which; it goes on by itself once the disk takes writes \
+    Some(
+        match answer.map(|a| (a.status().is_success(), serde_json::from_slice::<Value>(a.body()).unwrap_or_default())) {
+            Err(error) => Check::warn(id, format!("{address}: {error}"), "see the gateway's log"),
+            Ok((true, _)) => Check::ok(id, "it accepts requests and messages"),
+            Ok((false, body)) if body["reason"] == "storage" => {
+                let text = "its database takes no writes at present, or was removed: nothing new is accepted";
+                let fix = "`openclaw health` and the gateway's log say which; it goes on by itself once the disk takes writes \
                        again, or the file is back";
-            Check::error(id, text, fix)
-        }
-        Ok((false, body)) => {
-            let reason = body["reason"].as_str().unwrap_or("no reason given");
-            Check::warn(id, format!("it is not ready: {reason}"), "ask again in a moment")
-        }
-    }
+                Check::error(id, text, fix)
+            }
+            Ok((false, body)) => {
+                let reason = body["reason"].as_str().unwrap_or("no reason given");
+                Check::warn(id, format!("it is not ready: {reason}"), "ask again in a moment")
+            }
+        },
+    )
 }
