@@ -9,7 +9,7 @@ use openclaw_server::{ConfigSource, Unusable, options::ChangeFile};
 
 use crate::{
     config_around::Around, config_file, config_stamp, gateway_plan::unused, media::MediaRoots, sandbox,
-    session::Session, workspaces,
+    session::Session, tls::TlsFiles, workspaces,
 };
 
 /// The file of a session.
@@ -63,9 +63,13 @@ impl ConfigSource for ConfigWatch {
         for secret in secrets_in(&loaded.value).iter().chain(&loaded.secrets) {
             (self.hide)(secret);
         }
+        // What a start would refuse is not taken over; no port turns to plain text for it either (D36).
+        let tls = TlsFiles::of(&self.session.paths, &loaded.config).map_or(Ok(vec![]), |files| files.check());
+        let tls = tls.map_err(|failure| Unusable { why: failure.to_string(), parts: loaded.files.clone() })?;
         // As a start tells it.
         let lost = sandbox::told(&self.session.paths, &loaded).into_iter().filter(|finding| !finding.is_there);
-        let more: Vec<String> = lost.map(|finding| finding.text).chain(unused(&loaded.config)).collect();
+        let more: Vec<String> =
+            tls.into_iter().chain(lost.map(|finding| finding.text)).chain(unused(&loaded.config)).collect();
         loaded.warnings.extend(more);
         Ok(loaded)
     }

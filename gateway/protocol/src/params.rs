@@ -42,6 +42,7 @@ wire! { /// Health snapshot; `ok` is true while the process serves and its state
         link_channel: LinkChannel,
         problem: String,
         config_problem: String,
+        reach_problem: String,
     }
 }
 wire! { /// One agent in `health`.
@@ -64,6 +65,7 @@ wire! { /// Short summary; `problem` says why nothing new is accepted, while tha
         delivery: DeliveryCounts,
         problem: String,
         config_problem: String,
+        reach_problem: String,
         config_warnings: Vec<String>,
     }
 }

@@ -24,6 +24,7 @@ use crate::{
     heartbeat::{self, Heartbeats},
     presence::{PresenceMap, PresenceTable},
     providers::Providers,
+    reach::Reach,
     sessions::{
         entry::SessionEntry,
         index::{Found, Order},
@@ -65,6 +66,8 @@ pub struct Deps {
     pub providers: Arc<Providers>,
     /// Notes that wait are shown.
     pub system_events: Arc<SystemEvents>,
+    /// What keeps clients from reaching it.
+    pub reach: Arc<Reach>,
     /// Where the state is, for show.
     pub state_dir: PathBuf,
 }
@@ -96,6 +99,7 @@ fn same(a: &Health, b: &Health) -> bool {
             h.ok,
             h.problem.clone(),
             h.config_problem.clone(),
+            h.reach_problem.clone(),
             channels,
             h.channel_order.clone(),
             agents,
@@ -217,6 +221,7 @@ impl Monitor {
             link_channel: channels.link,
             problem,
             config_problem: self.deps.settings.told().problem.clone(),
+            reach_problem: self.deps.reach.problem(),
             duration_ms: self.deps.platform.clock.mono().duration_since(begun).as_millis() as u64,
         }
     }
@@ -345,6 +350,7 @@ impl Monitor {
             delivery: Some(delivery.into()),
             problem: self.problem(),
             config_problem: self.deps.settings.told().problem.clone(),
+            reach_problem: self.deps.reach.problem(),
             config_warnings: Some(self.deps.settings.told().warnings.clone()).filter(|list| !list.is_empty()),
         })
     }

@@ -12,6 +12,7 @@ mod files;
 mod gateway;
 mod people;
 mod sandbox;
+mod tls;
 
 use clap::Args;
 use openclaw_config::Masker;
@@ -88,6 +89,7 @@ async fn look(session: &Session, args: &DoctorArgs) -> Vec<Check> {
     let lock = if there { Some(StateLock::take(dir, 0)) } else { None };
     let is_running = matches!(lock, Some(Err(Failure::Temporary(_))));
     checks.extend(config::checks(session, is_running, args.fix));
+    checks.extend(tls::checks(session));
     checks.extend(people::checks(session));
     if there {
         checks.extend(files::private_files(session, args.fix));

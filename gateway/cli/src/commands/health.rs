@@ -42,6 +42,9 @@ pub async fn health(session: &Session, args: &ReadArgs) -> Result<(), Failure> {
         if let Some(problem) = health["configProblem"].as_str() {
             output::line(format!("Problem: the configuration file is not in force: {problem}"))?;
         }
+        if let Some(problem) = health["reachProblem"].as_str() {
+            output::line(format!("Problem: {problem}"))?;
+        }
         for id in health["channelOrder"].as_array().into_iter().flatten().filter_map(Value::as_str) {
             output::line(channel_line(id, &health))?;
         }
@@ -102,6 +105,9 @@ pub async fn status(session: &Session, args: &ReadArgs) -> Result<(), Failure> {
     }
     if let Some(problem) = status["configProblem"].as_str() {
         lines.push(format!("Problem:  the configuration file is not in force: {problem}"));
+    }
+    if let Some(problem) = status["reachProblem"].as_str() {
+        lines.push(format!("Problem:  {problem}"));
     }
     let warnings = status["configWarnings"].as_array().into_iter().flatten().filter_map(Value::as_str);
     lines.extend(warnings.map(|warning| format!("Warning:  {warning}")));
