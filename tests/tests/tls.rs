@@ -273,7 +273,12 @@ async fn d36_an_edit_turns_tls_on_or_is_refused_as_a_whole() {
     let client = gateway.client(&os_platform()).await.unwrap();
     let health = client.call("health", json!({}), PATIENCE).await.unwrap();
     assert!(health["configProblem"].to_string().contains("gateway.tls.certPath"), "{health}");
-    write(json!({ "enabled": true }));
+    // The edit waits for its files, and for nothing else.
+    let (certificate, key) = another();
+    let tls = gateway.state().join("gateway/tls");
+    fs::create_dir_all(&tls).unwrap();
+    fs::write(tls.join("gateway-key.pem"), key).unwrap();
+    fs::write(tls.join("gateway-cert.pem"), certificate).unwrap();
     until("it speaks TLS", async || gateway.client(&os_platform()).await.is_ok() && gateway.fingerprint().is_some())
         .await;
     assert!(plain(gateway.port, "GET / HTTP/1.1\r\n\r\n").await.contains("This port speaks TLS"));

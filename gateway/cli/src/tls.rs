@@ -49,6 +49,12 @@ impl TlsFiles {
         })
     }
 
+    /// Where all of them are.
+    pub fn paths(&self) -> Vec<String> {
+        let all = [Some(&self.certificate), Some(&self.key), self.authority.as_ref()];
+        all.into_iter().flatten().map(|path| path.to_string_lossy().into_owned()).collect()
+    }
+
     /// Looks whether a start can serve them, or make what is missing, and changes nothing. Gives what is to be told.
     ///
     /// # Errors
@@ -115,10 +121,7 @@ impl TlsFiles {
 
 impl CertificateSource for TlsFiles {
     fn stamp(&self) -> u64 {
-        let others = [Some(&self.key), self.authority.as_ref()];
-        let others: Vec<String> =
-            others.into_iter().flatten().map(|path| path.to_string_lossy().into_owned()).collect();
-        config_stamp::of(&self.certificate, &others)
+        config_stamp::of(&self.certificate, &self.paths())
     }
 
     fn read(&self) -> Result<Identity, String> {

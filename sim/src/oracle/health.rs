@@ -187,6 +187,7 @@ fn core(health: &Value) -> Value {
         health["ok"],
         health["problem"],
         health["configProblem"],
+        health["reachProblem"],
         channels,
         health["channelOrder"],
         agents.collect::<Vec<_>>()

@@ -27,7 +27,7 @@ impl Processes for Fake {
     fn run(&self, command: Command) -> BoxFuture<'_, Result<Output, ProcessError>> {
         self.asked.locked().push(command.argv);
         let mut failures = self.failures.locked();
-        let code = if *failures > 0 { 1 } else { 0 };
+        let code = i32::from(*failures > 0);
         *failures = failures.saturating_sub(1);
         let stderr = if code == 1 { b"Serve is not\x1b enabled\n".to_vec() } else { vec![] };
         Box::pin(async move { Ok(Output { code: Some(code), stdout: vec![], stderr, truncated: false }) })
