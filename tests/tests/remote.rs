@@ -270,7 +270,7 @@ async fn a_tailscale_that_fails_is_told_and_the_gateway_goes_on() {
     assert_eq!(health(&gateway).await["ok"], true);
     let shown = openclaw(gateway.home.path(), &[], &["health", "--url", &gateway.url(), "--token", TOKEN]).await;
     assert!(shown.code == Some(0) && shown.stdout.contains("Serve is not enabled"), "{shown:?}");
-    assert!(gateway.output().contains("not published with `tailscale serve`"), "{}", gateway.output());
+    until("the log says it", async || gateway.output().contains("not published with `tailscale serve`")).await;
     gateway.signal(Signal::TERM);
     assert_eq!(gateway.wait(PATIENCE).await.code(), Some(0));
 }

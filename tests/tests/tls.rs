@@ -82,7 +82,7 @@ async fn the_port_speaks_tls_and_clients_know_its_certificate() {
     for file in ["gateway-cert.pem", "gateway-key.pem"] {
         assert_eq!(fs::metadata(tls.join(file)).unwrap().permissions().mode() & 0o777, 0o600, "{file}");
     }
-    assert!(gateway.output().contains("listening on wss://"), "{}", gateway.output());
+    until("it says where", async || gateway.output().contains("listening on wss://")).await;
     // This profile knows it from the file.
     for args in [&["health"][..], &["gateway", "call", "health"], &["gateway", "probe"], &["status"]] {
         let own = openclaw(gateway.home.path(), &[("OPENCLAW_GATEWAY_PORT", &gateway.port.to_string())], args).await;
