@@ -4,12 +4,16 @@ use std::{
     fs::{self, File},
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use futures_util::StreamExt as _;
-use openclaw_client::{Client, ConnectError, ConnectOptions};
-use openclaw_platform::Platform;
+use openclaw_client::{Client, ConnectError, ConnectOptions, Pin};
+use openclaw_platform::{
+    BoxIo, Platform,
+    tls::{Fingerprint, Tls, server::fingerprint_of},
+};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -35,6 +39,7 @@ pub struct Gateway {
     pub home: TempDir,
     child: Child,
     env: Vec<(String, String)>,
+    args: Vec<String>,
 }
 
 impl Gateway {
@@ -43,18 +48,16 @@ impl Gateway {
     ///
     /// # Panics
     /// When it does not answer in time or ends; the message has its output.
-    pub async fn start(mut config: Value, env: &[(&str, &str)]) -> Self {
-        if config["gateway"]["mode"].is_null() {
-            config["gateway"]["mode"] = json!("local");
-        }
-        if config["gateway"]["auth"].is_null() {
-            config["gateway"]["auth"] = json!({ "token": TOKEN });
-        }
-        let home = TempDir::new().expect("a temporary home");
-        let state = home.path().join(".openclaw");
-        fs::create_dir(&state).expect("a state folder");
-        fs::write(state.join("openclaw.json"), config.to_string()).expect("a configuration");
-        Self::start_in(home, env).await
+    pub async fn start(config: Value, env: &[(&str, &str)]) -> Self {
+        Self::start_with(config, env, &[]).await
+    }
+
+    /// The same with more arguments behind `gateway --port PORT`.
+    ///
+    /// # Panics
+    /// As [`Gateway::start`].
+    pub async fn start_with(config: Value, env: &[(&str, &str)], args: &[&str]) -> Self {
+        Self::start_home(home(config), env, args).await
     }
 
     /// Starts it in a home that was made before, with a configuration in it.
@@ -62,10 +65,15 @@ impl Gateway {
     /// # Panics
     /// When it does not answer in time or ends; the message has its output.
     pub async fn start_in(home: TempDir, env: &[(&str, &str)]) -> Self {
+        Self::start_home(home, env, &[]).await
+    }
+
+    async fn start_home(home: TempDir, env: &[(&str, &str)], args: &[&str]) -> Self {
         let env: Vec<_> = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let args: Vec<_> = args.iter().map(|arg| (*arg).to_owned()).collect();
         let port = free_port_block();
-        let child = spawn(&home, port, &env);
-        let mut gateway = Self { port, home, child, env };
+        let child = spawn(&home, port, &env, &args);
+        let mut gateway = Self { port, home, child, env, args };
         gateway.until_ready().await;
         gateway
     }
@@ -73,13 +81,19 @@ impl Gateway {
     /// Starts it again on the same home and port, once it has ended.
     pub async fn restart(&mut self) {
         self.child.wait().expect("the exit status of the process before");
-        self.child = spawn(&self.home, self.port, &self.env);
+        self.child = spawn(&self.home, self.port, &self.env, &self.args);
         self.until_ready().await;
     }
 
-    /// `ws://127.0.0.1:PORT`.
+    /// `ws://127.0.0.1:PORT`, or `wss` where its port speaks TLS.
     pub fn url(&self) -> String {
-        format!("ws://127.0.0.1:{}", self.port)
+        let scheme = if self.fingerprint().is_some() { "wss" } else { "ws" };
+        format!("{scheme}://127.0.0.1:{}", self.port)
+    }
+
+    /// Of the certificate in the state folder, once it is made; none where the port speaks plain text.
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        fingerprint_of(&fs::read(self.state().join("gateway/tls/gateway-cert.pem")).ok()?).ok()
     }
 
     /// The state folder.
@@ -107,8 +121,9 @@ impl Gateway {
     /// # Errors
     /// As [`Client::connect`].
     pub async fn client(&self, platform: &Platform) -> Result<Client, ConnectError> {
-        Client::connect(platform, ConnectOptions { token: Some(TOKEN.to_owned()), ..ConnectOptions::new(self.url()) })
-            .await
+        let pin = self.fingerprint().map(|pin| Arc::new(move || Ok(pin)) as Pin);
+        let options = ConnectOptions { token: Some(TOKEN.to_owned()), pin, ..ConnectOptions::new(self.url()) };
+        Client::connect(platform, options).await
     }
 
     /// Sends a signal: `TERM` asks it to stop, `KILL` is the power cut.
@@ -134,7 +149,7 @@ impl Gateway {
 
     async fn until_ready(&mut self) {
         let started = Instant::now();
-        while !challenged(self.port).await {
+        while !challenged(&self.url(), self.port, self.fingerprint()).await {
             let ended = self.child.try_wait().expect("the state of the process");
             assert!(ended.is_none(), "the gateway ended ({ended:?}) instead of listening:\n{}", self.output());
             assert!(started.elapsed() < START, "no connect.challenge within {START:?}:\n{}", self.output());
@@ -150,11 +165,30 @@ impl Drop for Gateway {
     }
 }
 
-fn spawn(home: &TempDir, port: u16, env: &[(String, String)]) -> Child {
+/// A home with this configuration; `gateway.mode` (local) and `gateway.auth` ([`TOKEN`]) are added when missing.
+///
+/// # Panics
+/// When it cannot be made.
+pub fn home(mut config: Value) -> TempDir {
+    if config["gateway"]["mode"].is_null() {
+        config["gateway"]["mode"] = json!("local");
+    }
+    if config["gateway"]["auth"].is_null() {
+        config["gateway"]["auth"] = json!({ "token": TOKEN });
+    }
+    let home = TempDir::new().expect("a temporary home");
+    let state = home.path().join(".openclaw");
+    fs::create_dir(&state).expect("a state folder");
+    fs::write(state.join("openclaw.json"), config.to_string()).expect("a configuration");
+    home
+}
+
+fn spawn(home: &TempDir, port: u16, env: &[(String, String)], args: &[String]) -> Child {
     let program = binary("openclaw");
     let output = File::options().create(true).append(true).open(home.path().join("output")).expect("an output file");
     Command::new(program)
         .args(["gateway", "--port", &port.to_string()])
+        .args(args)
         .env_clear()
         .env("HOME", home.path())
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -168,11 +202,15 @@ fn spawn(home: &TempDir, port: u16, env: &[(String, String)]) -> Child {
         .expect("the gateway can be started")
 }
 
-/// True when a WebSocket on `port` opens with connect.challenge.
-async fn challenged(port: u16) -> bool {
+/// True when a WebSocket on `port` opens with connect.challenge; over TLS, where it has a certificate.
+async fn challenged(url: &str, port: u16, pin: Option<Fingerprint>) -> bool {
     let attempt = async {
-        let stream = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
-        let (mut socket, _) = tokio_tungstenite::client_async(format!("ws://127.0.0.1:{port}"), stream).await.ok()?;
+        let stream: BoxIo = Box::new(TcpStream::connect(("127.0.0.1", port)).await.ok()?);
+        let stream = match pin {
+            Some(pin) => Tls::pinned(pin).connect("127.0.0.1", stream).await.ok()?,
+            None => stream,
+        };
+        let (mut socket, _) = tokio_tungstenite::client_async(url, stream).await.ok()?;
         let first = socket.next().await?.ok()?.into_text().ok()?;
         let frame: Value = serde_json::from_str(&first).ok()?;
         Some(frame["event"] == "connect.challenge")

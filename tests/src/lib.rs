@@ -12,15 +12,17 @@ mod fake;
 mod gateway;
 mod http;
 mod port;
+mod program;
 mod raw;
 pub mod uses;
 
 pub use binaries::binary;
 pub use fake::Fake;
-pub use gateway::{Gateway, TOKEN};
+pub use gateway::{Gateway, TOKEN, home};
 pub use http::{http, http_json};
 use openclaw_platform::{Platform, os};
 pub use port::free_port_block;
+pub use program::{Ran, openclaw};
 pub use raw::{Ended, RawClient, connect};
 
 /// base64url without padding, as device blocks spell bytes.

@@ -7,6 +7,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use openclaw_config::TailscaleMode;
+use openclaw_platform::tls::Fingerprint;
 
 /// Flags of every command.
 #[derive(Debug, Clone, Default, Args)]
@@ -92,6 +94,13 @@ pub struct RunArgs {
     /// What clients must show
     #[arg(long, value_name = "MODE")]
     pub auth: Option<Auth>,
+    /// Publish the port through Tailscale: off, serve (to the tailnet), funnel (to the internet; needs a password). Else
+    /// gateway.tailscale.mode
+    #[arg(long, value_name = "MODE")]
+    pub tailscale: Option<TailscaleFlag>,
+    /// Take back what was published when the gateway stops (else gateway.tailscale.resetOnExit)
+    #[arg(long)]
+    pub tailscale_reset_on_exit: bool,
     /// Start although gateway.mode is not "local" in the configuration
     #[arg(long)]
     pub allow_unconfigured: bool,
@@ -121,6 +130,27 @@ pub enum BindMode {
     Custom,
 }
 
+/// Who may reach the port through Tailscale.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TailscaleFlag {
+    /// Nobody.
+    Off,
+    /// The tailnet.
+    Serve,
+    /// The internet.
+    Funnel,
+}
+
+impl From<TailscaleFlag> for TailscaleMode {
+    fn from(flag: TailscaleFlag) -> Self {
+        match flag {
+            TailscaleFlag::Off => Self::Off,
+            TailscaleFlag::Serve => Self::Serve,
+            TailscaleFlag::Funnel => Self::Funnel,
+        }
+    }
+}
+
 /// Kind of shared secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Auth {
@@ -145,17 +175,23 @@ pub enum WsLog {
 /// Which gateway to ask.
 #[derive(Debug, Clone, Default, Args)]
 pub struct ConnectionArgs {
-    /// The gateway's address, ws://HOST:PORT (default: the local one)
+    /// The gateway's address, ws://HOST:PORT or wss://HOST:PORT (default: OPENCLAW_GATEWAY_URL, else gateway.remote.url with
+    /// gateway.mode "remote", else the local one)
     #[arg(long)]
     pub url: Option<String>,
-    /// Its token (default: gateway.auth.token, else OPENCLAW_GATEWAY_TOKEN; on this machine they go only to this
-    /// profile's own gateway)
+    /// The only certificate that is taken there, sha256:AB:CD:... as `openclaw gateway fingerprint` prints it (default:
+    /// gateway.remote.tlsFingerprint, or the own certificate of the local gateway)
+    #[arg(long, value_name = "SHA256")]
+    pub tls_fingerprint: Option<Fingerprint>,
+    /// Its token (default: gateway.remote.token or gateway.auth.token, else OPENCLAW_GATEWAY_TOKEN; on this machine they go
+    /// only to this profile's own gateway, or to a tunnel of your own)
     #[arg(long)]
     pub token: Option<String>,
     /// Its token is in this file
     #[arg(long, value_name = "PATH", conflicts_with = "token")]
     pub token_file: Option<PathBuf>,
-    /// Its password (default: gateway.auth.password, else OPENCLAW_GATEWAY_PASSWORD, with the same limit)
+    /// Its password (default: gateway.remote.password or gateway.auth.password, else OPENCLAW_GATEWAY_PASSWORD, with the
+    /// same limit)
     #[arg(long)]
     pub password: Option<String>,
     /// Its password is in this file

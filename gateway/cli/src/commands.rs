@@ -8,6 +8,7 @@ pub mod config;
 pub mod delivery;
 pub mod devices;
 pub mod doctor;
+pub mod fingerprint;
 pub mod gateway_status;
 pub mod hash_password;
 pub mod health;

@@ -9,7 +9,7 @@ use openclaw_server::{ConfigSource, Unusable, options::ChangeFile};
 
 use crate::{
     config_around::Around, config_file, config_stamp, gateway_plan::unused, media::MediaRoots, sandbox,
-    session::Session, workspaces,
+    session::Session, tls::TlsFiles, workspaces,
 };
 
 /// The file of a session.
@@ -38,6 +38,20 @@ impl ConfigWatch {
         self.in_force.locked().clone()
     }
 
+    /// What a start would refuse is not taken over; no port turns to plain text for it either (D36). Where `gateway.tls` is as it was,
+    /// its files are looked after elsewhere: an edit of something else does not wait for them.
+    fn judge_tls(&self, loaded: &Loaded) -> Result<Vec<String>, Unusable> {
+        let Some(files) = TlsFiles::of(&self.session.paths, &loaded.config) else { return Ok(vec![]) };
+        files.check().or_else(|failure| {
+            if loaded.config.gateway.tls == self.in_force().config.gateway.tls {
+                return Ok(vec![]);
+            }
+            // With one of its files the edit may become sound.
+            let parts = loaded.files.iter().cloned().chain(files.paths()).collect();
+            Err(Unusable { why: failure.to_string(), parts })
+        })
+    }
+
     fn unusable(&self, text: &str, problems: &[Problem]) -> Unusable {
         let first: Vec<String> = problems.iter().take(5).map(ToString::to_string).collect();
         let more = problems.len().saturating_sub(first.len());
@@ -63,9 +77,11 @@ impl ConfigSource for ConfigWatch {
         for secret in secrets_in(&loaded.value).iter().chain(&loaded.secrets) {
             (self.hide)(secret);
         }
+        let tls = self.judge_tls(&loaded)?;
         // As a start tells it.
         let lost = sandbox::told(&self.session.paths, &loaded).into_iter().filter(|finding| !finding.is_there);
-        let more: Vec<String> = lost.map(|finding| finding.text).chain(unused(&loaded.config)).collect();
+        let more: Vec<String> =
+            tls.into_iter().chain(lost.map(|finding| finding.text)).chain(unused(&loaded.config)).collect();
         loaded.warnings.extend(more);
         Ok(loaded)
     }
@@ -144,5 +160,31 @@ mod tests {
         let before = watch.stamp(&parts);
         fs::write(session.paths.state_dir.join("gone.json5"), "{}").unwrap();
         assert_ne!(watch.stamp(&parts), before);
+    }
+    /// An edit that asks for TLS waits for its files, and is refused until then; one of something else waits for nothing (D36).
+    #[test]
+    fn d36_only_an_edit_of_tls_waits_for_the_certificate() {
+        let dir = tempfile::tempdir().unwrap();
+        let session = session(dir.path(), false);
+        let write = |tls: &str, port: u16| {
+            let text = format!("{{gateway: {{mode: 'local', port: {port}, tls: {tls}}}}}");
+            config_file::replace(&session.paths.config, &text).unwrap();
+        };
+        let media = MediaRoots::new(dir.path(), &session.paths.state_dir, [], &[]);
+        let first = openclaw_config::parse("{}", &|_| None).unwrap();
+        let watch = ConfigWatch::new(session.clone(), Arc::new(first), Arc::new(media), |_| {});
+        write("{enabled: true}", 4000);
+        let made = Arc::new(watch.read().unwrap());
+        watch.take_over(&made);
+        write("{enabled: true, autoGenerate: false}", 4000);
+        let refused = watch.read().unwrap_err();
+        assert!(refused.why.contains("gateway-cert.pem is not there"), "{refused:?}");
+        assert!(refused.parts.iter().any(|part| part.ends_with("gateway-cert.pem")), "looked at: {refused:?}");
+        fs::create_dir_all(session.paths.state_dir.join("gateway/tls")).unwrap();
+        for name in ["cert", "key"] {
+            fs::write(session.paths.state_dir.join(format!("gateway/tls/gateway-{name}.pem")), "broken").unwrap();
+        }
+        write("{enabled: true}", 4001);
+        assert_eq!(watch.read().unwrap().config.gateway.port, Some(4001));
     }
 }

@@ -71,6 +71,8 @@ impl Env {
 pub const TOKEN: &str = "OPENCLAW_GATEWAY_TOKEN";
 /// The shared password of the gateway.
 pub const PASSWORD: &str = "OPENCLAW_GATEWAY_PASSWORD";
+/// Where clients find the gateway.
+pub const URL: &str = "OPENCLAW_GATEWAY_URL";
 /// The gateway's port.
 pub const PORT: &str = "OPENCLAW_GATEWAY_PORT";
 

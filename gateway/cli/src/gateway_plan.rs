@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use openclaw_config::{AuthMode, Bind, Config, GatewayMode, Loaded, Secret, secrets_in, unused_sections, weakness};
+use openclaw_config::{
+    AuthMode, Bind, Config, GatewayMode, Loaded, Secret, Tailscale, TailscaleMode, secrets_in, unused_sections,
+    weakness,
+};
 use openclaw_platform::Processes;
 use openclaw_server::{AuthInForce, SharedAuth, auth::is_hash};
 use tracing::level_filters::LevelFilter;
@@ -21,7 +24,9 @@ use crate::{
     logging::{LogOptions, file::Bounds, filter, journal},
     output, sandbox,
     session::Session,
-    setup, workspaces,
+    setup,
+    tls::TlsFiles,
+    workspaces,
 };
 
 /// A start, ready to be made.
@@ -35,6 +40,10 @@ pub struct Plan {
     pub port_source: PortSource,
     /// Where to listen; the first must be had, further ones are a bonus.
     pub listen: Vec<SocketAddr>,
+    /// The certificate of the port; none: it speaks plain text.
+    pub tls: Option<TlsFiles>,
+    /// What is published through Tailscale.
+    pub tailscale: Tailscale,
     /// What clients have to show.
     pub auth: SharedAuth,
     /// Where agents work, the default agent first.
@@ -102,10 +111,12 @@ impl Plan {
             // What was left out of the file may be why.
             check_mode(session, &config, exists).map_err(|failure| failure.with(&warnings))?;
         }
-        check_tls(&config)?;
+        let tls = TlsFiles::of(paths, &config);
+        warnings.extend(tls.as_ref().map_or(Ok(vec![]), TlsFiles::check)?);
         let (port, port_source) = paths.port(args.port, &session.env, config.gateway.port)?;
         let listen = addresses(&config, args.bind, port)?;
         let auth = credentials(session, &config, args)?;
+        let tailscale = publication(&config, args, &listen, &auth)?;
         let log_file = match &config.logging.file {
             Some(file) => paths.expand(file),
             None => paths.state_dir.join("logs").join("gateway.log"),
@@ -137,6 +148,8 @@ impl Plan {
             port,
             port_source,
             listen,
+            tls,
+            tailscale,
             auth,
             workspaces,
             protected,
@@ -202,7 +215,14 @@ fn check_mode(session: &Session, config: &Config, exists: bool) -> Result<(), Fa
             "there is no configuration {file}; run `{command} setup`, or start with --allow-unconfigured"
         ))),
         (true, mode) => {
-            let found = if mode.is_some() { "\"remote\"" } else { "nothing" };
+            let found = match (mode, &config.gateway.remote.url) {
+                (None, _) => "nothing".to_owned(),
+                (Some(_), None) => "\"remote\"".to_owned(),
+                // Whoever has credentials in an address does not see them again.
+                (Some(_), Some(_)) => {
+                    "\"remote\" (the gateway of this profile is elsewhere: gateway.remote.url)".to_owned()
+                }
+            };
             Err(Failure::Config(format!(
                 "gateway.mode in {file}: expected \"local\", found {found}; \
                  run `{command} config set gateway.mode local`, or start with --allow-unconfigured"
@@ -218,15 +238,35 @@ pub fn unused(config: &Config) -> Option<String> {
     (!unused.is_empty()).then(text)
 }
 
-/// Encryption that was asked for and is not there must not turn into none in silence.
-fn check_tls(config: &Config) -> Result<(), Failure> {
-    let asked = config.gateway.tls.as_ref().is_some_and(|tls| tls.enabled);
-    if asked {
-        let text = "gateway.tls.enabled: TLS is not served by this version; put the gateway behind Tailscale Serve, an \
-                    SSH tunnel or a TLS proxy, and set gateway.tls.enabled to false";
-        return Err(Failure::Config(text.to_owned()));
+/// What is published through Tailscale: the flags over the file.
+///
+/// # Errors
+/// Config: Tailscale passes on to 127.0.0.1 alone, and the internet may guess for ever, so that it needs a password that is
+/// checked slowly and not a token that stands in links and scripts (reference: funnel needs password mode).
+fn publication(
+    config: &Config,
+    args: &RunArgs,
+    listen: &[SocketAddr],
+    auth: &SharedAuth,
+) -> Result<Tailscale, Failure> {
+    let Tailscale { mode, reset_on_exit } = config.gateway.tailscale;
+    let mode = args.tailscale.map_or(mode, TailscaleMode::from);
+    let (name, found) = (mode.as_str(), listen.first().map(SocketAddr::ip));
+    if mode != TailscaleMode::Off && found != Some(Ipv4Addr::LOCALHOST.into()) {
+        let found = found.map(|ip| ip.to_string()).unwrap_or_default();
+        return Err(Failure::Config(format!(
+            "gateway.tailscale.mode is \"{name}\", which passes on to 127.0.0.1: expected gateway.bind \"loopback\", found {found}; \
+             set gateway.bind to \"loopback\" (or --bind loopback), or gateway.tailscale.mode to \"off\""
+        )));
     }
-    Ok(())
+    if mode == TailscaleMode::Funnel && auth.mode != AuthMode::Password {
+        return Err(Failure::Config(
+            "gateway.tailscale.mode is \"funnel\", which opens the gateway to the internet: expected gateway.auth.mode \"password\", \
+             found \"token\"; set gateway.auth.mode and gateway.auth.password, or use \"serve\""
+                .to_owned(),
+        ));
+    }
+    Ok(Tailscale { mode, reset_on_exit: reset_on_exit || args.tailscale_reset_on_exit })
 }
 
 /// Where to listen. What cannot be had is an error later on, never a wider address (D22).

@@ -15,10 +15,11 @@ use openclaw_platform::{
     os::{OsClock, OsSpawner, temporary},
     select,
     sync::LockExt as _,
+    tls::server::TlsServer,
 };
 use openclaw_server::{
-    Control, HostInfo, Listening, Restarted, ServeError, ServerOptions, Stopped, Watched, options::OwnSecrets,
-    store::StoreError,
+    CertificateSource as _, Control, HostInfo, Listening, PortTls, Restarted, ServeError, ServerOptions, Stopped,
+    Watched, options::OwnSecrets, store::StoreError,
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -100,6 +101,7 @@ async fn serve(
         Listening::on(&platform, &plan.listen).await.map_err(|error| told(session, plan.port, error))?;
     let (mut plan, mut restarts) = (plan, RecentStarts::default());
     make_workspaces(&plan.workspaces)?;
+    let mut certificate = certificate(&plan)?;
     loop {
         let (port, source) = (plan.port, plan.port_source.as_str());
         let watching = log.clone();
@@ -108,6 +110,7 @@ async fn serve(
         let watch = ConfigWatch::new(session.clone(), plan.loaded.clone(), media.clone(), hide);
         let options = ServerOptions {
             calm: restarts.calm(OsClock.mono()),
+            tls: certificate.clone(),
             ..options(session, args, plan.clone(), (watch.clone(), media), log_file.clone(), log.clone())
         };
         let (ready, bound) = oneshot::channel();
@@ -145,7 +148,7 @@ async fn serve(
         restarts.another(OsClock.mono(), who == Restarted::Asked && plan.instead.is_none());
         elapsed = Box::new(stopwatch());
         let before = (plan.port, plan.listen.clone());
-        plan = again(session, args, plan, watch.in_force(), &log);
+        (plan, certificate) = again(session, args, (plan, certificate), watch.in_force(), &log);
         let is_elsewhere = listening.addresses() != plan.listen && !is_same(&listening.addresses(), &plan.listen);
         if is_elsewhere && let Err(error) = listen_anew(&platform, &mut listening, &plan, before.0).await {
             // Somebody has that port: to be there on the old one is better than not to be there.
@@ -181,27 +184,50 @@ async fn listen_anew(
 }
 
 /// The plan of the next start in this process: that of the file as it is now, else of what was in force, else the last one again.
-fn again(session: &Session, args: &RunArgs, last: Plan, in_force: Arc<Loaded>, log: &LogGuard) -> Plan {
-    let ready = |plan: Plan| make_workspaces(&plan.workspaces).map(|()| plan);
+fn again(
+    session: &Session,
+    args: &RunArgs,
+    (last, certificate): (Plan, Option<PortTls>),
+    in_force: Arc<Loaded>,
+    log: &LogGuard,
+) -> (Plan, Option<PortTls>) {
+    let ready = |plan: Plan| {
+        make_workspaces(&plan.workspaces)?;
+        let certificate = self::certificate(&plan)?;
+        Ok((plan, certificate))
+    };
     let made = Plan::make(session, args).and_then(ready).or_else(|failure| {
         tracing::error!("the configuration cannot be used, what was in force stays so: {failure}");
         // The file is read again once it serves, and whenever it changes: that version is not the one that was in force.
         let plan = Plan::of(session, args, in_force, last.stamp, true).and_then(ready);
-        plan.map(|plan| plan.instead_of(&failure))
+        plan.map(|(plan, certificate)| (plan.instead_of(&failure), certificate))
     });
     match made {
-        Ok(plan) => {
+        Ok((plan, certificate)) => {
             plan.secrets().iter().for_each(|secret| log.hide(secret));
             for warning in plan.warnings.iter().filter(|warning| !last.warnings.contains(warning)) {
                 tracing::warn!("{warning}");
             }
-            plan
+            (plan, certificate)
         }
         Err(failure) => {
             tracing::error!("it cannot be started with, either: {failure}");
-            last.instead_of(&failure)
+            (last.instead_of(&failure), certificate)
         }
     }
+}
+
+/// The certificate that the port of this plan shows, made when it is missing; none where it speaks plain text.
+fn certificate(plan: &Plan) -> Result<Option<PortTls>, Failure> {
+    let Some(files) = plan.tls.clone() else { return Ok(None) };
+    if files.make(&host().name)? {
+        tracing::info!("made a certificate for this gateway: {}", files.certificate.display());
+    }
+    // Before they are read: a change in between is seen as one.
+    let stamp = files.stamp();
+    let identity = files.read().map_err(Failure::Config)?;
+    tracing::info!("the port shows the certificate {}", identity.fingerprint());
+    Ok(Some(PortTls { server: Arc::new(TlsServer::new(identity)), source: Arc::new(files), stamp }))
 }
 
 /// True when these are the sockets of those addresses; a bonus that could not be had does not count.
@@ -317,6 +343,8 @@ fn options(
         state_dir: paths.state_dir.clone(),
         workspace_of: Arc::new(move |config, agent| workspaces::workspace_of(&places, config, agent)),
         listen: plan.listen,
+        tls: None,
+        tailscale: plan.tailscale,
         auth: plan.auth,
         read_auth: Some(Arc::new(move || auth_file.read())),
         version: env!("CARGO_PKG_VERSION").to_owned(),

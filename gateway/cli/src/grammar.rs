@@ -175,6 +175,9 @@ pub enum GatewayCommand {
     },
     /// Connect, ask for its status and print how long that took
     Probe(ReadArgs),
+    /// Print the fingerprint of the certificate that this profile's gateway shows (gateway.tls), for --tls-fingerprint and
+    /// gateway.remote.tlsFingerprint elsewhere
+    Fingerprint,
     /// Read a password from standard input and print its argon2id hash for gateway.auth.password
     HashPassword,
     /// Install the gateway as a service of this machine, and start it; one that is there stays as it is

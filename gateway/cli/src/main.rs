@@ -30,6 +30,7 @@ mod sandbox_exec;
 mod session;
 mod setup;
 mod sockets;
+mod tls;
 mod vouch;
 mod workspaces;
 
@@ -132,6 +133,7 @@ fn gateway(session: &Session, args: GatewayArgs) -> Result<(), Failure> {
         Some(GatewayCommand::Call { method, params, expect_final, read }) => {
             ask(commands::health::call(session, &method, &params, expect_final, &read))
         }
+        Some(GatewayCommand::Fingerprint) => commands::fingerprint::run(session),
         Some(GatewayCommand::HashPassword) => commands::hash_password::run(session),
         Some(GatewayCommand::Health(read)) => ask(commands::health::health(session, &read)),
         Some(GatewayCommand::Status { no_probe, read }) => ask(commands::gateway_status::run(session, no_probe, &read)),

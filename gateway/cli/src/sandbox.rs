@@ -9,7 +9,7 @@ use openclaw_server::sandbox::{Finding, findings};
 
 use serde_json::Value;
 
-use crate::{env::Paths, workspaces::workspace_of};
+use crate::{env::Paths, tls::TlsFiles, workspaces::workspace_of};
 
 /// What runs commands on this machine. `secrets` are further files and directories that no sandboxed command may reach.
 pub fn processes(paths: &Paths, secrets: impl IntoIterator<Item = PathBuf>) -> ConfinedProcesses {
@@ -23,7 +23,8 @@ pub fn secret_files(paths: &Paths, config: &Config, written: &Value) -> Vec<Path
     // As they are read: seen from the configuration.
     let beside = paths.config.parent().unwrap_or_else(|| Path::new("/"));
     let profiles = config.profiles().into_iter().map(|file| beside.join(paths.expand(&file)));
-    secret_paths_in(written).into_iter().map(|path| paths.expand(&path)).chain(profiles).collect()
+    let key = TlsFiles::of(paths, config).map(|files| files.key);
+    secret_paths_in(written).into_iter().map(|path| paths.expand(&path)).chain(profiles).chain(key).collect()
 }
 
 /// What becomes of the sandboxes that the configuration asks for.

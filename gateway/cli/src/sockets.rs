@@ -13,6 +13,8 @@ pub struct Listener {
     pub ip: IpAddr,
     /// Its port.
     pub port: u16,
+    /// The user that it belongs to.
+    pub uid: u32,
     /// What tells it from every other socket of this machine.
     pub inode: u64,
 }
@@ -37,9 +39,9 @@ pub fn own_listeners(port: u16) -> Vec<u64> {
 }
 
 /// Those that take a connection to `ip`: with its very address, else with all addresses.
-pub fn taking(all: &[Listener], ip: IpAddr, port: u16) -> Vec<u64> {
-    let on_port = |wanted: &dyn Fn(IpAddr) -> bool| -> Vec<u64> {
-        all.iter().filter(|l| l.port == port && wanted(l.ip.to_canonical())).map(|l| l.inode).collect()
+pub fn taking(all: &[Listener], ip: IpAddr, port: u16) -> Vec<&Listener> {
+    let on_port = |wanted: &dyn Fn(IpAddr) -> bool| -> Vec<&Listener> {
+        all.iter().filter(|l| l.port == port && wanted(l.ip.to_canonical())).collect()
     };
     let exact = on_port(&|there| there == ip);
     if exact.is_empty() { on_port(&|there| there.is_unspecified()) } else { exact }
@@ -53,12 +55,13 @@ fn socket_number(link: &str) -> Option<u64> {
 fn parse(line: &str) -> Option<Listener> {
     const LISTEN: &str = "0A";
     let fields: Vec<&str> = line.split_whitespace().collect();
-    let (address, state, inode) = (fields.get(1)?, fields.get(3)?, fields.get(9)?);
+    let (address, state, uid, inode) = (fields.get(1)?, fields.get(3)?, fields.get(7)?, fields.get(9)?);
     if *state != LISTEN {
         return None;
     }
     let (ip, port) = address.split_once(':')?;
-    Some(Listener { ip: address_of(ip)?, port: u16::from_str_radix(port, 16).ok()?, inode: inode.parse().ok()? })
+    let port = u16::from_str_radix(port, 16).ok()?;
+    Some(Listener { ip: address_of(ip)?, port, uid: uid.parse().ok()?, inode: inode.parse().ok()? })
 }
 
 /// The kernel prints each four bytes of an address as one number of this machine's byte order.
@@ -81,16 +84,20 @@ fn address_of(hex: &str) -> Option<IpAddr> {
 mod tests {
     use super::*;
 
+    fn inodes(listeners: &[&Listener]) -> Vec<u64> {
+        listeners.iter().map(|l| l.inode).collect()
+    }
+
     #[test]
     fn lines_of_the_kernel_are_read() {
         let word = |bytes: [u8; 4]| format!("{:08X}", u32::from_ne_bytes(bytes));
         let line = |address: &str, state: &str| {
             format!(
-                "   0: {address}:4965 00000000:0000 {state} 00000000:00000000 00:00000000 00000000     0        0 4711 1 0"
+                "   0: {address}:4965 00000000:0000 {state} 00000000:00000000 00:00000000 00000000  1000        0 4711 1 0"
             )
         };
         let v4 = parse(&line(&word([127, 0, 0, 1]), "0A")).unwrap();
-        assert_eq!((v4.ip, v4.port, v4.inode), (Ipv4Addr::LOCALHOST.into(), 0x4965, 4711));
+        assert_eq!((v4.ip, v4.port, v4.uid, v4.inode), (Ipv4Addr::LOCALHOST.into(), 0x4965, 1000, 4711));
         let v6 = [word([0; 4]), word([0; 4]), word([0; 4]), word([0, 0, 0, 1])].concat();
         assert_eq!(parse(&line(&v6, "0A")).unwrap().ip, IpAddr::from(Ipv6Addr::LOCALHOST));
         assert_eq!(parse(&line(&word([127, 0, 0, 1]), "01")), None, "a connection");
@@ -100,9 +107,9 @@ mod tests {
 
     #[test]
     fn the_very_address_comes_before_all_addresses() {
-        let listener = |ip: &str, port, inode| Listener { ip: ip.parse().unwrap(), port, inode };
+        let listener = |ip: &str, port, inode| Listener { ip: ip.parse().unwrap(), port, uid: 0, inode };
         let all = [listener("127.0.0.1", 5, 1), listener("0.0.0.0", 5, 2), listener("::", 5, 3), listener("::1", 6, 4)];
-        let to = |ip: &str, port| taking(&all, ip.parse().unwrap(), port);
+        let to = |ip: &str, port| inodes(&taking(&all, ip.parse().unwrap(), port));
         assert_eq!(to("127.0.0.1", 5), [1]);
         assert_eq!(to("127.0.0.2", 5), [2, 3]);
         assert_eq!(to("127.0.0.1", 6), [0; 0]);
@@ -115,6 +122,9 @@ mod tests {
         let port = own.local_addr().unwrap().port();
         let found = own_listeners(port);
         assert_eq!(found.len(), 1);
-        assert_eq!(taking(&listeners().unwrap(), Ipv4Addr::LOCALHOST.into(), port), found);
+        let all = listeners().unwrap();
+        let taking = taking(&all, Ipv4Addr::LOCALHOST.into(), port);
+        assert_eq!(inodes(&taking), found);
+        assert_eq!(taking[0].uid, rustix::process::getuid().as_raw());
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! Any program may listen on a loopback port while the gateway does not. So a credential that nobody typed (it stands in the
 //! configuration or in the environment) goes only to the process that holds the lock of this profile's state directory,
-//! for the port that its lock file names. One that was typed with the command goes where the command says.
+//! for the port that its lock file names. One that was given for a gateway elsewhere (`gateway.remote`, or the environment beside
+//! an address) and whose address is a port of this machine, the near end of a tunnel, goes only to a listener of the same user. One
+//! that was typed with the command goes where the command says.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -65,6 +67,41 @@ impl Vouch for LockFile {
     }
 }
 
+/// The user who runs the near end of a tunnel as a witness: his programs could read the credential from his files all the same.
+#[derive(Debug)]
+pub struct OwnTunnel;
+
+impl Vouch for OwnTunnel {
+    fn vouch<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, Result<(), String>> {
+        let own = rustix::process::getuid().as_raw();
+        let verdict = if is_of(own, sockets::listeners().as_deref(), host, port) {
+            Ok(())
+        } else {
+            Err("expected a tunnel of yours (`ssh -N -L`, say), found that another user's program, or none, listens there. Start \
+                 the tunnel; or use wss:// and name the certificate at its far end (gateway.remote.tlsFingerprint); or, if you know \
+                 who listens there, give the credential with the command: --token-file PATH or --token TOKEN"
+                .to_owned())
+        };
+        Box::pin(std::future::ready(verdict))
+    }
+}
+
+/// True when all who take connections to that port are of this user, or of root, from whom nothing is hidden (`None` where the
+/// system does not tell).
+fn is_of(uid: u32, all: Option<&[Listener]>, host: &str, port: u16) -> bool {
+    let Some(all) = all else { return true };
+    let taking: Vec<&Listener> = addresses(host).into_iter().flat_map(|ip| sockets::taking(all, ip, port)).collect();
+    !taking.is_empty() && taking.iter().all(|listener| listener.uid == uid || listener.uid == 0)
+}
+
+/// Where a connection to `host` may go: for a name of this machine, whichever of its addresses was taken.
+fn addresses(host: &str) -> Vec<IpAddr> {
+    match host.trim_matches(['[', ']']).parse() {
+        Ok(ip) => vec![ip],
+        Err(_) => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+    }
+}
+
 /// Why the lock does not vouch for a listener.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 enum Objection {
@@ -93,13 +130,8 @@ fn judge(holder: Option<&Holder>, all: Option<&[Listener]>, host: &str, port: u1
     if holder.sockets.is_empty() {
         return Err(Objection::Starting);
     }
-    let wanted: Vec<IpAddr> = match host.trim_matches(['[', ']']).parse() {
-        Ok(ip) => vec![ip],
-        // A name of this machine: whichever of its addresses was taken.
-        Err(_) => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
-    };
-    let taking: Vec<u64> = wanted.into_iter().flat_map(|ip| sockets::taking(all, ip, port)).collect();
-    let ours = !taking.is_empty() && taking.iter().all(|inode| holder.sockets.contains(inode));
+    let taking: Vec<&Listener> = addresses(host).into_iter().flat_map(|ip| sockets::taking(all, ip, port)).collect();
+    let ours = !taking.is_empty() && taking.iter().all(|listener| holder.sockets.contains(&listener.inode));
     if ours { Ok(()) } else { Err(Objection::OtherProcess) }
 }
 
@@ -114,7 +146,7 @@ mod tests {
     }
 
     fn listener(ip: &str, inode: u64) -> Listener {
-        Listener { ip: ip.parse().unwrap(), port: 5, inode }
+        Listener { ip: ip.parse().unwrap(), port: 5, uid: 1000, inode }
     }
 
     #[test]
@@ -138,5 +170,15 @@ mod tests {
         assert_eq!(judge(Some(&starting), Some(&mine), "127.0.0.1", 5), Err(Objection::Starting));
         let backup = holder("pid 7, port 0, since 2026");
         assert!(matches!(judge(Some(&backup), Some(&mine), "127.0.0.1", 5), Err(Objection::NoGateway(_))));
+    }
+    #[test]
+    fn s17_the_near_end_of_a_tunnel_is_of_the_same_user() {
+        let of = |uid| [Listener { uid, ..listener("127.0.0.1", 11) }];
+        assert!(is_of(1000, Some(&of(1000)), "localhost", 5) && is_of(1000, Some(&of(0)), "127.0.0.1", 5));
+        assert!(!is_of(1000, Some(&of(1001)), "127.0.0.1", 5), "another user's");
+        assert!(!is_of(1000, Some(&of(1000)), "127.0.0.1", 6), "nobody's");
+        let both = [listener("127.0.0.1", 11), Listener { uid: 1001, ..listener("::1", 12) }];
+        assert!(!is_of(1000, Some(&both), "localhost", 5) && is_of(1000, Some(&both), "127.0.0.1", 5));
+        assert!(is_of(1000, None, "127.0.0.1", 5), "the system does not tell");
     }
 }

@@ -3,7 +3,12 @@
 use std::{io, sync::Mutex, time::Duration};
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use openclaw_platform::{BoxIo, Platform, sync::LockExt as _, tls::Tls};
+use openclaw_platform::{
+    BoxIo, Platform,
+    sync::LockExt as _,
+    tls::{self, Mismatch, Tls},
+};
+use openclaw_protocol::{display, truncate};
 use serde_json::{Value, json};
 use tokio_tungstenite::{
     WebSocketStream, client_async_with_config,
@@ -23,6 +28,8 @@ const CONNECT_ID: &str = "connect";
 const MAX_MESSAGE: usize = 25 << 20;
 /// tungstenite's default of 128 KiB per connection is most of an idle client's memory.
 const READ_BUFFER: usize = 4 << 10;
+/// Characters of a refusal that a message repeats.
+const SHOWN: usize = 200;
 /// After a refusal the close frame follows at once; it is worth this long a wait.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
 
@@ -50,12 +57,26 @@ pub enum ConnectError {
         hint: &'static str,
     },
     /// No TLS.
-    #[error("no TLS connection to {url}: {reason}; use ws:// if it serves no TLS")]
+    #[error("no TLS connection to {url}: {reason}; {hint}")]
     Tls {
         /// Where.
         url: String,
         /// The TLS layer's reason.
         reason: String,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// The certificate is not the expected one; nothing was sent.
+    #[error(
+        "nothing was sent to {url}, for it shows another certificate: expected {}, found {}. If the gateway's certificate is new, \
+         `openclaw gateway fingerprint` on its machine prints it: give that with --tls-fingerprint, or in \
+         gateway.remote.tlsFingerprint. If it is not, somebody else answers there", .mismatch.expected, .mismatch.found
+    )]
+    OtherCertificate {
+        /// Where.
+        url: String,
+        /// Both fingerprints.
+        mismatch: Mismatch,
     },
     /// Too slow.
     #[error("no hello from {url} within {after:?}: timed out while {phase}")]
@@ -160,8 +181,12 @@ pub(crate) async fn connect(platform: &Platform, options: &ConnectOptions) -> Re
     let endpoint = Endpoint::parse(&options.url)
         .map_err(|reason| ConnectError::BadUrl { url: endpoint::shown(&options.url), reason })?;
     let phase = Phase::default();
+    if options.pin.is_some() && !endpoint.tls {
+        let reason = "a certificate is expected, and ws:// shows none: use wss://".to_owned();
+        return Err(ConnectError::BadUrl { url: endpoint.url, reason });
+    }
     let attempt = async {
-        let io = open(platform, &endpoint, &phase).await?;
+        let io = open(platform, options, &endpoint, &phase).await?;
         if let Some(vouch) = &options.vouch {
             phase.enter("looking who listens there");
             let vouched = vouch.vouch(&endpoint.host, endpoint.port).await;
@@ -200,7 +225,12 @@ impl Phase {
     }
 }
 
-async fn open(platform: &Platform, endpoint: &Endpoint, phase: &Phase) -> Result<BoxIo, ConnectError> {
+async fn open(
+    platform: &Platform,
+    options: &ConnectOptions,
+    endpoint: &Endpoint,
+    phase: &Phase,
+) -> Result<BoxIo, ConnectError> {
     let io = platform.transport.connect(&endpoint.host, endpoint.port).await.map_err(|e| ConnectError::Refused {
         url: endpoint.url.clone(),
         reason: reason(&e),
@@ -216,10 +246,24 @@ async fn open(platform: &Platform, endpoint: &Endpoint, phase: &Phase) -> Result
         return Ok(io);
     }
     phase.enter("negotiating TLS");
-    Tls::new()
-        .connect(&endpoint.host, io)
-        .await
-        .map_err(|e| ConnectError::Tls { url: endpoint.url.clone(), reason: reason(&e) })
+    let url = endpoint.url.clone();
+    let tls = match &options.pin {
+        None => Tls::new(),
+        Some(pin) => Tls::pinned(pin().map_err(|why| ConnectError::NotVouched { url: url.clone(), why })?),
+    };
+    tls.connect(&endpoint.host, io).await.map_err(|error| match Mismatch::of(&error) {
+        Some(mismatch) => ConnectError::OtherCertificate { url, mismatch },
+        None => ConnectError::Tls { url, reason: reason(&error), hint: tls_hint(&error) },
+    })
+}
+
+fn tls_hint(error: &io::Error) -> &'static str {
+    if tls::is_untrusted(error) {
+        "a certificate that the gateway made itself has to be named: `openclaw gateway fingerprint` on its machine prints what \
+         --tls-fingerprint and gateway.remote.tlsFingerprint take"
+    } else {
+        "use ws:// if it serves no TLS"
+    }
 }
 
 /// "Connection refused" rather than "Connection refused (os error 111)".
@@ -240,7 +284,12 @@ async fn upgrade(io: BoxIo, endpoint: &Endpoint) -> Result<Socket, ConnectError>
         Ok((socket, _)) => Ok(socket),
         Err(tungstenite::Error::Http(response)) => {
             let status = response.status();
-            let found = format!("it answered the upgrade with HTTP {status}");
+            let body = String::from_utf8_lossy(response.body().as_deref().unwrap_or_default());
+            let said = match body.lines().next().map(|line| display::line(truncate::chars(line, SHOWN))) {
+                Some(line) if is_text(response.headers()) => format!(" and said: {line}"),
+                _ => String::new(),
+            };
+            let found = format!("it answered the upgrade with HTTP {status}{said}");
             Err(ConnectError::NotGateway { url: endpoint.url.clone(), found, status: Some(status.as_u16()) })
         }
         Err(tungstenite::Error::Protocol(ProtocolError::HandshakeIncomplete)) => {
@@ -254,6 +303,11 @@ async fn upgrade(io: BoxIo, endpoint: &Endpoint) -> Result<Socket, ConnectError>
         }
         Err(e) => Err(not_gateway(endpoint, format!("it does not answer like a WebSocket server ({e})"))),
     }
+}
+
+/// True when a refusal has words for people.
+fn is_text(headers: &http::HeaderMap) -> bool {
+    headers.get(http::header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain"))
 }
 
 /// The other side is gone; it did not say anything that would be wrong.

@@ -30,5 +30,5 @@ pub use connection::Client;
 pub use device::{DeviceKey, DeviceSigner, block as device_block};
 pub use event::{ClientEvent, RawEvent};
 pub use gateway_error::GatewayError;
-pub use options::{ConnectOptions, NodeOffer, Vouch};
+pub use options::{ConnectOptions, NodeOffer, Pin, Vouch};
 pub use session::{Session, SessionEvent, Stopped};

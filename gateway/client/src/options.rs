@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use openclaw_platform::{BoxFuture, Millis};
+use openclaw_platform::{BoxFuture, Millis, tls::Fingerprint};
 use openclaw_protocol::device::Signed;
 use serde_json::{Map, Value, json};
 
@@ -23,6 +23,10 @@ pub trait Vouch: Send + Sync {
     /// expected, what was found and what to do.
     fn vouch<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, Result<(), String>>;
 }
+
+/// Says which certificate the gateway has to show. Asked at each connection, so that one that was renewed on this machine counts
+/// at once. `Err` says, for a person, why that is not known; then nothing is sent.
+pub type Pin = Arc<dyn Fn() -> Result<Fingerprint, String> + Send + Sync>;
 
 /// Everything that [`crate::Client::connect`] needs to know.
 #[derive(Clone)]
@@ -59,6 +63,8 @@ pub struct ConnectOptions {
     pub device: Option<Arc<dyn DeviceSigner>>,
     /// Asked before anything secret is sent; without it every listener at `url` gets the credential.
     pub vouch: Option<Arc<dyn Vouch>>,
+    /// The one certificate that is taken (with `wss`); without it one that a known authority has signed for the host's name.
+    pub pin: Option<Pin>,
     /// For everything from the first packet to hello-ok.
     pub connect_timeout: Duration,
     /// Events kept for a consumer that is behind; the oldest give way, and it is told how many.
@@ -87,6 +93,7 @@ impl ConnectOptions {
             node: None,
             device: None,
             vouch: None,
+            pin: None,
             connect_timeout: Duration::from_secs(10),
             max_events: crate::event::MAX_EVENTS,
             max_event_bytes: crate::event::MAX_BYTES,

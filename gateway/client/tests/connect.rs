@@ -206,3 +206,22 @@ async fn tls_to_a_plain_port_says_so() {
     let error = Client::connect(&platform, options(&url.replace("ws://", "wss://"))).await.unwrap_err();
     assert!(matches!(error, ConnectError::Tls { .. }), "{error:?}");
 }
+
+/// A certificate that is asked for and that ws:// cannot show: nothing is sent, nobody is asked (D38).
+#[tokio::test]
+async fn d38_a_pinned_certificate_is_never_done_without() {
+    let platform = os_platform();
+    let pin = openclaw_platform::tls::Fingerprint::of(b"some certificate");
+    let mut options = options("ws://127.0.0.1:1");
+    options.pin = Some(std::sync::Arc::new(move || Ok(pin)));
+    let error = Client::connect(&platform, options.clone()).await.unwrap_err();
+    assert!(error.to_string().contains("use wss://") && !error.is_retryable(), "{error}");
+    let url = serve(&platform, |_, mut io| async move {
+        let _ = io.read(&mut [0; 512]).await;
+    })
+    .await;
+    options.url = url.replace("ws://", "wss://");
+    options.pin = Some(std::sync::Arc::new(|| Err("cannot read cert.pem".to_owned())));
+    let error = Client::connect(&platform, options).await.unwrap_err();
+    assert!(matches!(error, ConnectError::NotVouched { .. }) && error.to_string().contains("cert.pem"), "{error}");
+}

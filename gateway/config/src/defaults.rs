@@ -3,7 +3,7 @@
 use crate::{
     AgentDefaults, Auto, AutoBool, Bind, CanvasHost, ConsoleStyle, ControlUi, Gateway, GatewayAuth, GatewayNodes,
     GatewayReload, GatewayRemote, Heartbeat, Limits, LogLevel, Logging, MaintenanceMode, OnRestart, ReloadMode,
-    ResetMode, Retry, Session, SessionMaintenance, SessionReset, SessionScope,
+    ResetMode, Retry, Session, SessionMaintenance, SessionReset, SessionScope, Tailscale,
 };
 
 /// Port when no flag, variable or key says otherwise (manual: port precedence).
@@ -24,7 +24,7 @@ impl Default for Gateway {
             custom_bind_host: None,
             auth: GatewayAuth::default(),
             trusted_proxies: vec![],
-            tailscale: None,
+            tailscale: Tailscale::default(),
             remote: GatewayRemote::default(),
             reload: GatewayReload::default(),
             control_ui: ControlUi::default(),

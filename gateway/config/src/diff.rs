@@ -95,7 +95,11 @@ const TABLE: &[Row] = {
         row("gateway.controlUi.allowedOrigins", Live, ASKED),
         row("gateway.controlUi.*", Restart, "the interface is set up when the process starts"),
         row("gateway.http", Nothing, UNUSED),
-        row("gateway.tls", Restart, "a start refuses what it cannot serve"),
+        row(
+            "gateway.tls",
+            Restart,
+            "the port speaks TLS or it does not; a new certificate in the same files needs nothing",
+        ),
         row("gateway.nodes", Live, ASKED),
         row("gateway.nodes.browser", Nothing, UNUSED),
         // Bounds.

@@ -26,8 +26,8 @@ pub struct Gateway {
     pub auth: GatewayAuth,
     /// Addresses (or CIDR ranges) whose forwarding headers are believed (S13).
     pub trusted_proxies: Vec<String>,
-    /// Tailscale serve and funnel.
-    pub tailscale: Option<Value>,
+    /// Publishing the port through Tailscale.
+    pub tailscale: Tailscale,
     /// Where clients on this machine find a remote gateway.
     pub remote: GatewayRemote,
     /// What an edit of the file does to the running process.
@@ -48,16 +48,50 @@ pub struct Gateway {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Tls {
-    /// Asks for TLS.
+    /// The port speaks TLS and nothing else.
     pub enabled: bool,
-    /// Asks for a certificate that the gateway makes itself.
+    /// The gateway makes a certificate, and its key, when there is none; unset means yes. It never overwrites a file.
     pub auto_generate: Option<bool>,
-    /// File of the certificate.
+    /// File of the certificate (PEM), its chain behind it; unset means `gateway/tls/gateway-cert.pem` in the state directory.
     pub cert_path: Option<String>,
-    /// File of its key.
+    /// File of its key (PEM); unset means `gateway/tls/gateway-key.pem` in the state directory.
     pub key_path: Option<String>,
-    /// File of the authority that signed it.
+    /// File of the authority that signed it (PEM): sent behind the certificate. Clients are asked for no certificate.
     pub ca_path: Option<String>,
+}
+
+/// `gateway.tailscale`: who may reach the port through Tailscale, besides programs of this machine.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct Tailscale {
+    /// What is published.
+    pub mode: TailscaleMode,
+    /// What was published is taken back when the gateway stops.
+    pub reset_on_exit: bool,
+}
+
+/// Who may reach the port through Tailscale.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum TailscaleMode {
+    /// Nobody: nothing is published, and nothing that others published is changed.
+    #[default]
+    Off,
+    /// The machines of the tailnet.
+    Serve,
+    /// The internet.
+    Funnel,
+}
+
+impl TailscaleMode {
+    /// The word, which is Tailscale's own command as well.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Serve => "serve",
+            Self::Funnel => "funnel",
+        }
+    }
 }
 
 /// Where the gateway runs.
@@ -144,7 +178,7 @@ pub struct GatewayRemote {
     pub ssh_target: Option<String>,
     /// Key file for the tunnel.
     pub ssh_identity: Option<String>,
-    /// Expected certificate.
+    /// SHA-256 of the certificate that it has to show (`openclaw gateway fingerprint` there prints it).
     pub tls_fingerprint: Option<String>,
 }
 

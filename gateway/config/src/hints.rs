@@ -122,7 +122,11 @@ mod tests {
         assert!(hints.contains_key("agents.list[].id") && hints["agents.list[].id"].get("sensitive").is_none());
         assert!(hints["gateway.port"]["help"].as_str().is_some_and(|help| !help.is_empty()));
         let of = |path: &str, what: &str| hints[path][what].clone();
-        assert_eq!(of("gateway.port", "meaning"), "used");
+        for used in
+            ["gateway.port", "gateway.tls.certPath", "gateway.tailscale.resetOnExit", "gateway.remote.tlsFingerprint"]
+        {
+            assert_eq!(of(used, "meaning"), "used", "{used}");
+        }
         assert_eq!(of("tools.fs", "meaning"), "notInForce");
         assert_eq!((of("mcp", "meaning"), of("hooks", "meaning")), (json!("noEffect"), json!("noEffect")));
         for path in

@@ -70,7 +70,12 @@ impl std::fmt::Debug for HttpClient {
 impl HttpClient {
     /// A client on the platform's transport. Its connections are tasks of the platform; they end with the client.
     pub fn new(platform: &Platform) -> Self {
-        let connector = Connector { transport: platform.transport.clone(), tls: Tls::new() };
+        Self::over(platform, Tls::new())
+    }
+
+    /// The same, with certificates judged by `tls`.
+    pub fn over(platform: &Platform, tls: Tls) -> Self {
+        let connector = Connector { transport: platform.transport.clone(), tls };
         let inner = Arc::new(Mutex::new(pool(&connector, &platform.tasks)));
         Self { connector, tasks: platform.tasks.clone(), inner }
     }

@@ -134,6 +134,7 @@ mod tests {
         let host = ("host", "127.0.0.1:18789");
         assert!(verdict(&[host]), "no browser");
         assert!(verdict(&[host, ("origin", "http://127.0.0.1:18789")]));
+        assert!(verdict(&[host, ("origin", "https://127.0.0.1:18789")]), "where the port speaks TLS");
         for foreign in [
             "https://evil.example",
             "http://127.0.0.1:3000",

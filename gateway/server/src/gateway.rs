@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use openclaw_agent::exec::ApprovalsStore;
+use openclaw_config::TailscaleMode;
 use openclaw_platform::{Platform, SpawnerExt as _, sync::Arc};
 use tokio_util::sync::CancellationToken;
 
@@ -10,6 +11,7 @@ use crate::{
     approvals::Approvals,
     auth::access::{self, Access},
     bulk_reads::BulkReads,
+    certificates,
     channels::{
         Channels, Receivers,
         media::{self, Attachments},
@@ -41,9 +43,11 @@ use crate::{
         self, Nodes, Pairings,
         events::{self, Reports},
     },
-    options::ServerOptions,
+    options::{PortTls, ServerOptions},
     presence::{PresenceMap, PresenceTable},
     providers::Providers,
+    publication::Publication,
+    reach::Reach,
     reload::{self, Reload},
     restart_note,
     restarts::Restarts,
@@ -117,6 +121,8 @@ pub struct Gateway {
     pub commands: Arc<inbound::commands::Commands>,
     /// What people write.
     pub router: Arc<Router>,
+    /// What keeps clients from reaching it.
+    pub reach: Arc<Reach>,
     /// The health snapshot.
     pub health: Arc<Monitor>,
     /// Heartbeats.
@@ -221,6 +227,7 @@ impl Gateway {
         });
         let heartbeats = Arc::new(heartbeats);
         let presence = Arc::new(PresenceTable::new(PresenceMap::new(&options.host, &options.version, now)));
+        let reach = Arc::new(Reach::default());
         let health = Arc::new(Monitor::new(health::Deps {
             platform: platform.clone(),
             settings: settings.clone(),
@@ -233,6 +240,7 @@ impl Gateway {
             heartbeats: heartbeats.clone(),
             providers: providers.clone(),
             system_events: system_events.clone(),
+            reach: reach.clone(),
             state_dir: options.state_dir.clone(),
             config_path: options.config_path.clone(),
             listen: options.listen.clone(),
@@ -302,6 +310,7 @@ impl Gateway {
                 hub: hub.clone(),
                 read_auth: options.read_auth.clone(),
                 read_secret: options.read_secret.clone(),
+                serves: options.tailscale.mode == TailscaleMode::Serve,
             },
             options.auth.clone(),
         ));
@@ -504,6 +513,7 @@ impl Gateway {
             delivery,
             commands,
             router,
+            reach,
             health,
             heartbeats,
             system_events,
@@ -543,6 +553,29 @@ impl Gateway {
             health: self.health.clone(),
             restarts: self.restarts.clone(),
         }))
+    }
+
+    /// What takes new certificates over, where the port speaks TLS.
+    pub fn certificates(&self) -> Option<(certificates::Deps, PortTls)> {
+        let deps = certificates::Deps {
+            platform: self.platform.clone(),
+            reach: self.reach.clone(),
+            health: self.health.clone(),
+        };
+        self.options.tls.clone().map(|tls| (deps, tls))
+    }
+
+    /// What publishes `port` through Tailscale, where that was asked for.
+    pub fn publication(&self, port: u16) -> Option<Arc<Publication>> {
+        let tailscale = self.options.tailscale;
+        let publication = Publication {
+            platform: self.platform.clone(),
+            reach: self.reach.clone(),
+            health: self.health.clone(),
+            tailscale,
+            target: Publication::target(port, self.options.tls.is_some()),
+        };
+        (tailscale.mode != TailscaleMode::Off).then(|| Arc::new(publication))
     }
 
     /// What tells a session that the gateway has restarted for it.

@@ -35,6 +35,7 @@ use crate::{
     presence::{PresenceMap, PresenceTable},
     problems,
     providers::Providers,
+    reach::Reach,
     sessions::{
         entry::SessionEntry,
         index::{Found, Order},
@@ -76,6 +77,8 @@ pub struct Deps {
     pub providers: Arc<Providers>,
     /// Notes that wait are shown.
     pub system_events: Arc<SystemEvents>,
+    /// What keeps clients from reaching it.
+    pub reach: Arc<Reach>,
     /// Where the state is, for show.
     pub state_dir: PathBuf,
     /// Where the configuration file is, for show.
@@ -320,6 +323,7 @@ impl Monitor {
             free: Some(self.free.load(Ordering::Relaxed)).filter(|free| *free != UNKNOWN),
             state_dir: &self.deps.state_dir.display().to_string(),
             listen: &self.deps.listen,
+            failing: &self.deps.reach.failing(),
         })
     }
 

@@ -10,6 +10,7 @@ pub mod approvals;
 pub mod auth;
 pub mod browser;
 pub mod bulk_reads;
+pub mod certificates;
 pub mod channels;
 pub mod configuration;
 pub mod delivery;
@@ -36,6 +37,8 @@ pub mod outbox;
 pub mod presence;
 pub mod problems;
 pub mod providers;
+pub mod publication;
+pub mod reach;
 pub mod reload;
 pub mod request_path;
 pub mod restart_note;
@@ -56,5 +59,8 @@ mod waiting;
 mod wire_error;
 pub mod ws;
 
-pub use options::{AuthInForce, ConfigSource, HostInfo, ReadAuth, ServerOptions, SharedAuth, Unusable, Watched};
+pub use options::{
+    AuthInForce, CertificateSource, ConfigSource, HostInfo, PortTls, ReadAuth, ServerOptions, SharedAuth, Unusable,
+    Watched,
+};
 pub use serve::{Control, Listening, Restarted, ServeError, Stopped, run, run_on};

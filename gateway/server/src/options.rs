@@ -8,7 +8,8 @@ use std::{
     time::Duration,
 };
 
-use openclaw_config::{AuthMode, Config, Loaded, Masker, Outside, Secret, Workplace};
+use openclaw_config::{AuthMode, Config, Loaded, Masker, Outside, Secret, Tailscale, Workplace};
+use openclaw_platform::tls::server::{Identity, TlsServer};
 
 /// Reads the configuration file's text again; `None` when there is no file.
 pub type ReadConfig = Arc<dyn Fn() -> std::io::Result<Option<String>> + Send + Sync>;
@@ -78,6 +79,29 @@ pub struct Watched {
     pub stamp: u64,
 }
 
+/// Where certificates come from.
+pub trait CertificateSource: Send + Sync {
+    /// What tells one version of the files from another, without reading them. Blocks, but not for long.
+    fn stamp(&self) -> u64;
+
+    /// Reads them. Blocks.
+    ///
+    /// # Errors
+    /// For an operator: which file, what is wrong with it and what to do.
+    fn read(&self) -> Result<Identity, String>;
+}
+
+/// TLS on the port.
+#[derive(Clone)]
+pub struct PortTls {
+    /// What accepts connections.
+    pub server: Arc<TlsServer>,
+    /// Where its certificate came from.
+    pub source: Arc<dyn CertificateSource>,
+    /// The version of the files that it was.
+    pub stamp: u64,
+}
+
 /// Everything that a start needs, resolved.
 #[derive(Clone)]
 pub struct ServerOptions {
@@ -101,6 +125,10 @@ pub struct ServerOptions {
     pub workspace_of: WorkspaceOf,
     /// Addresses to listen on; the first must be had, further ones (`::1`) are a bonus.
     pub listen: Vec<SocketAddr>,
+    /// TLS on these addresses, and nothing else; none: plain text.
+    pub tls: Option<PortTls>,
+    /// What is published through Tailscale once it listens.
+    pub tailscale: Tailscale,
     /// The shared credential.
     pub auth: SharedAuth,
     /// Reads `gateway.auth` again, at each handshake (S04); none where there is no file.
@@ -151,6 +179,8 @@ impl ServerOptions {
                 Workplace::Own(id) => format!("/workspace-{id}").into(),
             }),
             listen: vec![],
+            tls: None,
+            tailscale: Tailscale::default(),
             auth: SharedAuth { mode: AuthMode::Token, token: None, password: None, file: None },
             read_auth: None,
             version: "0.0.0".into(),

@@ -7,14 +7,15 @@ mod channels;
 mod delivery;
 mod exposure;
 mod models;
+mod reach;
 mod state;
 
-use std::net::SocketAddr;
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use openclaw_config::Config;
 pub use openclaw_protocol::params::{Problem, Severity};
 
-use crate::{channels::AccountFacts, delivery::Pile};
+use crate::{channels::AccountFacts, delivery::Pile, reach::Way};
 
 /// What the list is made of, as it is at one moment.
 pub struct Facts<'f> {
@@ -29,7 +30,7 @@ pub struct Facts<'f> {
     /// Channels were started.
     pub receives: bool,
     /// What has piled up, by channel and account.
-    pub piles: &'f std::collections::BTreeMap<(String, String), Pile>,
+    pub piles: &'f BTreeMap<(String, String), Pile>,
     /// Why the database takes no writes, while it does not.
     pub refuses: Option<&'f str>,
     /// Bytes that fit on the disk of the state directory, as far as known.
@@ -38,6 +39,8 @@ pub struct Facts<'f> {
     pub state_dir: &'f str,
     /// Where the gateway listens.
     pub listen: &'f [SocketAddr],
+    /// Ways to it that are not as they were asked for, each with the reason.
+    pub failing: &'f BTreeMap<Way, String>,
 }
 
 /// All problems, the worst first.
@@ -47,6 +50,7 @@ pub fn find(facts: &Facts<'_>) -> Vec<Problem> {
     found.extend(models::find(facts.config));
     found.extend(delivery::find(facts.piles));
     found.extend(exposure::find(facts));
+    found.extend(reach::find(facts.failing));
     found.sort_by_key(|problem| problem.severity);
     found
 }

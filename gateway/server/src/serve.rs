@@ -11,13 +11,21 @@ use futures_util::{FutureExt as _, future::Fuse};
 use http::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use openclaw_platform::{Backoff, BoxIo, Listener, Mono, Platform, SpawnerExt as _, TaskScope, sync::LockExt as _};
+use openclaw_platform::{
+    Backoff, BoxIo, Listener, Mono, Platform, SpawnerExt as _, TaskScope,
+    sync::LockExt as _,
+    tls::server::{AcceptError, TlsServer},
+};
 use openclaw_protocol::event::{SHUTDOWN, Shutdown, TICK, Tick};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    io::AsyncWriteExt as _,
+    sync::{mpsc, oneshot},
+};
 use tokio_util::sync::CancellationToken;
 use tower_service::Service as _;
 
 use crate::{
+    certificates,
     gateway::Gateway,
     http::{TcpPeer, router},
     import,
@@ -119,6 +127,11 @@ pub enum Control {
 /// Clients are told to come back after this, in milliseconds: a start takes a fraction of it.
 const RESTART_EXPECTED_MS: u64 = 1500;
 
+/// What a client without TLS is told by a port that speaks it.
+const TLS_ONLY: &str = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 50\r\n\
+    Connection: close\r\nX-Content-Type-Options: nosniff\r\n\r\n\
+    This port speaks TLS: use wss:// or https:// here\n";
+
 /// Room for the listeners that come back; a gateway has one or two.
 const MOST_LISTENERS: usize = 16;
 
@@ -201,6 +214,7 @@ async fn serve(
     };
     let slots = Slots::watched(gateway.platform.clock.clone(), bounds, gateway.platform.probe.clone());
     let bound = listening.addresses();
+    let scheme = if gateway.options.tls.is_some() { "wss" } else { "ws" };
     for (addr, mut listener) in listening.listeners.drain(..) {
         let (gateway, stop, slots, back) = (gateway.clone(), stop.clone(), slots.clone(), back.clone());
         gateway.clone().platform.tasks.spawn("accept", async move {
@@ -210,6 +224,9 @@ async fn serve(
     }
     gateway.platform.tasks.spawn("tick", tick(gateway.clone(), stop.clone()));
     keep_house(&gateway, &stop);
+    if let Some((deps, tls)) = gateway.certificates() {
+        gateway.platform.tasks.spawn("certificates", certificates::watch(deps, tls, stop.clone()));
+    }
     gateway.platform.tasks.spawn("state-watch", watch_state(gateway.clone(), stop.clone()));
     gateway.platform.tasks.spawn("heartbeats", gateway.heartbeats.clone().serve(stop.clone()));
     let channels = CancellationToken::new();
@@ -218,7 +235,11 @@ async fn serve(
         gateway.platform.tasks.spawn("reload", reload.serve(channels.clone()));
     }
     for addr in &bound {
-        tracing::info!("listening on ws://{addr}");
+        tracing::info!("listening on {scheme}://{addr}");
+    }
+    let publication = bound.first().and_then(|addr| gateway.publication(addr.port()));
+    if let Some(publication) = publication.clone() {
+        gateway.platform.tasks.spawn("publication", publication.serve(channels.clone()));
     }
     let _ = ready.send(bound);
 
@@ -246,6 +267,9 @@ async fn serve(
     // Who reads gets all of it at once; who does not is not waited for longer than the drain deadline.
     let flush = CLOSE_FLUSH.min(Duration::from_millis(limits.drain_ms.max(500)));
     let _ = tokio::time::timeout(flush, gone).await;
+    if let Some(publication) = publication {
+        publication.end().await;
+    }
     if let Err(error) = gateway.devices.flush().await {
         tracing::error!(%error, "storing when devices were last seen");
     }
@@ -292,6 +316,7 @@ async fn stopped(control: &mut mpsc::Receiver<Control>) {
 
 async fn accept(gateway: Arc<Gateway>, listener: &mut dyn Listener, slots: Arc<Slots>, stop: CancellationToken) {
     let router = router(gateway.http.clone());
+    let tls = gateway.options.tls.as_ref().map(|tls| tls.server.clone());
     let mut trouble = AcceptTrouble::default();
     loop {
         let accepted = openclaw_platform::select! {
@@ -315,7 +340,7 @@ async fn accept(gateway: Arc<Gateway>, listener: &mut dyn Listener, slots: Arc<S
         trouble.is_over();
         let is_here = gateway.platform.transport.is_own_address(addr.ip());
         let slot = slots.take(addr.ip().to_canonical(), is_here);
-        let connection = http_connection(router.clone(), io, addr, slot);
+        let connection = connection(router.clone(), tls.clone(), io, addr, slot);
         let stop = stop.clone();
         gateway.platform.tasks.spawn("http", async move {
             openclaw_platform::select! {
@@ -323,6 +348,43 @@ async fn accept(gateway: Arc<Gateway>, listener: &mut dyn Listener, slots: Arc<S
                 () = stop.cancelled() => {}
             }
         });
+    }
+}
+
+/// Serves one connection; where the port speaks TLS, behind it.
+async fn connection(router: axum::Router, tls: Option<Arc<TlsServer>>, io: BoxIo, addr: SocketAddr, slot: Slot) {
+    let io = match tls {
+        None => Some(io),
+        Some(tls) => secured(&tls, io, addr, &slot).await,
+    };
+    if let Some(io) = io {
+        http_connection(router, io, addr, slot).await;
+    }
+}
+
+/// Shakes hands, within the connection's one deadline and only as long as its place is not needed (S12, S30). None when the
+/// connection is over: a client without TLS is told what is spoken here.
+async fn secured(tls: &TlsServer, io: BoxIo, addr: SocketAddr, slot: &Slot) -> Option<BoxIo> {
+    let hands = async {
+        match tls.accept(io).await {
+            Ok(io) => Some(io),
+            Err(AcceptError::NotTls(io)) => {
+                let mut io = Lingering::new(io);
+                let told = io.write_all(TLS_ONLY.as_bytes()).await;
+                let ended = io.shutdown().await;
+                tracing::debug!(%addr, ?told, ?ended, "a client spoke plain text to a port with TLS");
+                None
+            }
+            Err(AcceptError::Failed(error)) => {
+                tracing::debug!(%addr, %error, "no TLS handshake");
+                None
+            }
+        }
+    };
+    openclaw_platform::select! {
+        io = hands => io,
+        () = slot.must_go() => None,
+        () = tokio::time::sleep_until(slot.deadline) => None,
     }
 }
 

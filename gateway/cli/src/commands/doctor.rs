@@ -15,6 +15,7 @@ mod gateway;
 mod people;
 mod problems;
 mod sandbox;
+mod tls;
 mod token;
 
 use clap::Args;
@@ -104,6 +105,7 @@ async fn look(session: &Session, args: &DoctorArgs) -> Vec<Check> {
     checks.extend(moved);
     checks.extend(token);
     checks.extend(directories::checks(session, is_running, args.fix));
+    checks.extend(tls::checks(session));
     checks.extend(people::checks(session));
     if there {
         checks.extend(files::private_files(session, args.fix));

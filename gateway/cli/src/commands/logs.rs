@@ -78,7 +78,7 @@ async fn again(session: &Session, args: &LogsArgs) -> Result<Connection, Failure
         match target.try_connect(timeout).await {
             Ok(client) => {
                 printer.notice("the gateway is there again")?;
-                return Ok(Connection { client, url: target.url, timeout });
+                return Ok(Connection::of(client, target, timeout));
             }
             Err(error @ ConnectError::BadUrl { .. }) => return Err(Failure::Runtime(target.explain(session, &error))),
             Err(error @ ConnectError::Rejected { .. }) if error.to_string().contains("unauthorized") => {

@@ -23,6 +23,8 @@ pub struct Deps {
     pub read_auth: Option<ReadAuth>,
     /// Reads the file of the shared secret.
     pub read_secret: ReadSecret,
+    /// Tailscale Serve publishes this gateway.
+    pub serves: bool,
 }
 
 /// The credentials in force and what keeps them so.
@@ -99,9 +101,7 @@ impl Access {
 
     /// A Tailscale identity may stand for the secret.
     pub fn takes_tailscale(&self) -> bool {
-        let config = self.deps.settings.get();
-        let serves = config.gateway.tailscale.as_ref().is_some_and(|t| t["mode"] == "serve");
-        let implied = serves && self.credentials.in_force().1.mode != AuthMode::Password;
+        let implied = self.deps.serves && self.credentials.in_force().1.mode != AuthMode::Password;
         self.credentials.allowances().tailscale.unwrap_or(implied)
     }
 }

@@ -31,12 +31,12 @@ pub fn find(facts: &Facts<'_>) -> Vec<Problem> {
     found
 }
 
-/// Other machines can reach it, and what they send can be read on the way: this version serves no TLS itself.
+/// Other machines can reach it, and without TLS what they send can be read on the way.
 fn network(facts: &Facts<'_>) -> Option<Problem> {
     const CODE: &str = "exposure.network";
     let open: Vec<&SocketAddr> = facts.listen.iter().filter(|addr| !is_private(addr.ip())).collect();
     let subject = open.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    if open.is_empty() {
+    if open.is_empty() || facts.config.gateway.tls.as_ref().is_some_and(|tls| tls.enabled) {
         return None;
     }
     if !facts.config.gateway.trusted_proxies.is_empty() {
@@ -45,8 +45,8 @@ fn network(facts: &Facts<'_>) -> Option<Problem> {
         return Some(note(CODE, &subject, text, fix));
     }
     let text = format!("it listens on {subject} without TLS: tokens and messages can be read on the way");
-    let fix = "set gateway.bind to \"loopback\" and come through an SSH tunnel or Tailscale, or put a proxy with TLS before it \
-               and name it in gateway.trustedProxies";
+    let fix = "set gateway.tls.enabled, or gateway.bind to \"loopback\" and come through an SSH tunnel or Tailscale, or put a \
+               proxy with TLS before it and name it in gateway.trustedProxies";
     Some(problem(CODE, &subject, text, fix))
 }
 

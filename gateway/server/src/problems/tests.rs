@@ -1,6 +1,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use openclaw_channels::{AccountStatus, Fault, OpenTo};
+use openclaw_config::Tls;
 
 use super::*;
 use crate::{
@@ -18,6 +19,7 @@ struct World {
     refuses: Option<&'static str>,
     free: Option<u64>,
     listen: Vec<SocketAddr>,
+    failing: BTreeMap<Way, String>,
 }
 
 impl World {
@@ -40,6 +42,7 @@ impl World {
             refuses: None,
             free: Some(DISK_LOW),
             listen: vec!["127.0.0.1:1".parse().unwrap(), "[::1]:1".parse().unwrap()],
+            failing: BTreeMap::new(),
         }
     }
 
@@ -57,6 +60,7 @@ impl World {
             free: world.free,
             state_dir: "/state",
             listen: &world.listen,
+            failing: &world.failing,
         })
     }
 
@@ -172,6 +176,22 @@ fn f31_an_open_policy_that_the_file_states_is_a_note_and_the_clear_network_a_pro
         w.config.gateway.trusted_proxies = vec!["10.0.0.1".into()];
     });
     assert_eq!(only(&behind), ("exposure.network", Severity::Note, "0.0.0.0:1"));
+    let with_tls = |enabled| {
+        World::with(|w| {
+            w.listen.push("0.0.0.0:1".parse().unwrap());
+            w.config.gateway.tls = Some(Tls { enabled, ..Tls::default() });
+        })
+    };
+    assert_eq!(with_tls(true), []);
+    assert_eq!(only(&with_tls(false)).0, "exposure.network");
+}
+
+#[test]
+fn a_way_that_is_not_as_asked_for_is_named() {
+    for (way, code) in [(Way::Tls, "tls.notTakenOver"), (Way::Tailscale, "tailscale.notPublished")] {
+        let found = World::with(|w| drop(w.failing.insert(way, "why".into())));
+        assert_eq!((only(&found).0, found[0].message.as_str()), (code, "why"));
+    }
 }
 
 #[test]

@@ -5,7 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
-use openclaw_platform::http::HttpClient;
+use openclaw_client::Pin;
+use openclaw_platform::{http::HttpClient, tls::Tls};
 use serde_json::{Value, json};
 
 use super::{check::Check, problems};
@@ -24,7 +25,7 @@ const READY_BYTES: usize = 4096;
 pub async fn checks(session: &Session, holder: Option<&Holder>, read: &ReadArgs, own: &[Check]) -> Vec<Check> {
     let timeout = Duration::from_millis(read.timeout);
     // The one that holds the lock, also when it was started with another port than the file's.
-    let local = holder.and_then(|h| h.port).map(|port| format!("ws://127.0.0.1:{port}"));
+    let local = holder.and_then(|h| h.port).and_then(|port| client::running_url(session, port).ok());
     let args = ConnectionArgs { url: read.connection.url.clone().or(local), ..read.connection.clone() };
     match ask(session, &args, timeout).await {
         Err(failure) => {
@@ -32,12 +33,14 @@ pub async fn checks(session: &Session, holder: Option<&Holder>, read: &ReadArgs,
             let fix = format!("`{} logs` and the log file say more; a restart may help", session.paths.command());
             vec![Check::error("gateway", text, fix)]
         }
-        Ok((url, status)) => {
+        Ok((url, pin, status)) => {
             let sessions = status["sessions"]["count"].as_u64().unwrap_or(0);
             let told = problems::checks(&status, own);
             let mut checks = vec![Check::ok("gateway", format!("it answers at {url}; {sessions} sessions"))];
             // Why it is not ready is told below.
-            checks.extend(ready(&url, timeout).await.filter(|_| !told.iter().any(|c| c.id == "storage.refuses")));
+            checks.extend(
+                ready(&url, pin.as_ref(), timeout).await.filter(|_| !told.iter().any(|c| c.id == "storage.refuses")),
+            );
             if !told.iter().any(|check| check.id.starts_with("delivery.")) {
                 let queued = status["delivery"]["queued"].as_u64().unwrap_or(0);
                 checks.push(Check::ok("delivery", format!("{queued} messages wait to go out, none was given up")));
@@ -48,22 +51,31 @@ pub async fn checks(session: &Session, holder: Option<&Holder>, read: &ReadArgs,
     }
 }
 
-async fn ask(session: &Session, args: &ConnectionArgs, timeout: Duration) -> Result<(String, Value), Failure> {
+async fn ask(
+    session: &Session,
+    args: &ConnectionArgs,
+    timeout: Duration,
+) -> Result<(String, Option<Pin>, Value), Failure> {
     let connection = Connection::open(session, args, timeout).await?;
     let status = connection.call("status", json!({})).await;
     connection.close().await;
-    Ok((connection.url.clone(), status?))
+    Ok((connection.url, connection.pin, status?))
 }
 
 /// What a supervisor would be told.
-async fn ready(url: &str, timeout: Duration) -> Option<Check> {
+async fn ready(url: &str, pin: Option<&Pin>, timeout: Duration) -> Option<Check> {
     let id = "gateway.ready";
     let address = url.replacen("ws", "http", 1);
     let address = format!("{}/readyz", address.trim_end_matches('/'));
     let Ok(request) = Request::get(&address).body(Full::new(Bytes::new())) else {
         return Some(Check::note(id, format!("{address} cannot be asked")));
     };
-    let answer = HttpClient::new(&client::platform()).fetch(request, timeout, READY_BYTES).await;
+    let tls = match pin.map(|pin| pin()) {
+        None => Tls::new(),
+        Some(Ok(fingerprint)) => Tls::pinned(fingerprint),
+        Some(Err(why)) => return Some(Check::note(id, format!("{address} cannot be asked: {why}"))),
+    };
+    let answer = HttpClient::over(&client::platform(), tls).fetch(request, timeout, READY_BYTES).await;
     Some(
         match answer.map(|a| (a.status().is_success(), serde_json::from_slice::<Value>(a.body()).unwrap_or_default())) {
             Err(error) => Check::warn(id, format!("{address}: {error}"), "see the gateway's log"),
