@@ -8,6 +8,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use crate::onboard::args::OnboardArgs;
+
 /// Flags of every command.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Global {
@@ -57,9 +59,12 @@ pub enum Level {
 /// `setup`
 #[derive(Debug, Args)]
 pub struct SetupArgs {
-    /// Directory in which agents work
-    #[arg(long, value_name = "DIR")]
-    pub workspace: Option<PathBuf>,
+    /// Ask for everything, as `openclaw onboard` does; so does any flag that only that one has
+    #[arg(long)]
+    pub wizard: bool,
+    /// Those of `onboard`.
+    #[command(flatten)]
+    pub onboard: OnboardArgs,
 }
 
 /// `gateway run`

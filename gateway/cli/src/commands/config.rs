@@ -1,6 +1,6 @@
 //! `openclaw config ...`: the file itself, without a gateway.
 
-mod change;
+pub mod change;
 mod diff;
 mod edit;
 
