@@ -27,9 +27,10 @@ pub struct Cli {
 }
 
 const AFTER_HELP: &str = "\
-Exit codes: 0 done, 1 failed, 2 wrong command line, 75 try again later (port or lock is taken), 78 wrong configuration.
-State lives in ~/.openclaw (OPENCLAW_STATE_DIR, --profile and --dev choose another place), the configuration in
-openclaw.json there (OPENCLAW_CONFIG_PATH chooses another file).";
+Exit codes: 0 done, 1 failed, 2 wrong command line, 75 try again later (port or lock is taken),
+78 wrong configuration.
+State lives in ~/.openclaw (OPENCLAW_STATE_DIR, --profile and --dev choose another place), the
+configuration in openclaw.json there (OPENCLAW_CONFIG_PATH chooses another file).";
 
 /// What to do.
 #[derive(Debug, Subcommand)]

@@ -8,10 +8,10 @@ use crate::grammar::Cli;
 /// Commands by what people do. What is in no group stands at the end, so that nothing is hidden by being forgotten here.
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Begin", &["onboard", "setup", "import", "doctor"]),
-    ("Run and watch the gateway", &["gateway", "status", "health", "logs", "backup", "completions"]),
+    ("Run and watch the gateway", &["gateway", "status", "health", "logs", "backup"]),
     ("Talk", &["agent", "message", "channels", "pairing", "delivery", "sessions"]),
     ("Let in and allow", &["devices", "nodes", "node", "approvals"]),
-    ("Change and look closer", &["config", "system", "protocol"]),
+    ("Change and look closer", &["config", "system", "protocol", "completions"]),
 ];
 
 /// Examples by command, each with what it does.
@@ -66,9 +66,8 @@ pub fn command() -> Command {
             [name, ..] => command.mut_subcommand(*name, |sub| sub.after_help(text)),
         };
     }
-    let template = format!(
-        "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{groups}\nOptions:\n{{options}}\n\n{{after-help}}"
-    );
+    let head = "{about-with-newline}\n{usage-heading} {usage}";
+    let template = format!("{head}\n\n{groups}Options:\n{{options}}{{after-help}}");
     command.help_template(template)
 }
 

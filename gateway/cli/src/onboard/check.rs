@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::StreamExt as _;
 use openclaw_agent::provider::ModelRequest;
-use openclaw_channels::{ChannelFactory, Making, access::PairingStore};
+use openclaw_channels::{ChannelFactory, Made, Making, access::PairingStore};
 use openclaw_config::{Config, ECHO_MODEL, resolve_model};
 use openclaw_protocol::{display, message::Message, truncate};
 use openclaw_server::{providers::Providers, settings::Settings};
@@ -73,8 +73,11 @@ pub async fn model(config: Arc<Config>) -> Option<Checked> {
     Some(Checked { what: model.to_string(), answer: answer.map_err(|why| shown(&why)) })
 }
 
-/// Asks a channel's service who the account is.
-pub async fn channel(session: &Session, config: &Config, factory: &ChannelFactory) -> Checked {
+/// The first account of a channel, ready to be asked.
+///
+/// # Errors
+/// Why it cannot be: it is not configured, or has no credential.
+pub fn account(session: &Session, config: &Config, factory: &ChannelFactory) -> Made {
     let platform = client::platform();
     let token = factory.variable.and_then(|name| session.env.secret(name));
     let making = Making {
@@ -85,8 +88,13 @@ pub async fn channel(session: &Session, config: &Config, factory: &ChannelFactor
         read_secret: &|file| config_file::read_secret(&session.paths.expand(file)),
     };
     let accounts = (factory.accounts)(config);
-    let account = accounts.first().map_or("default", String::as_str);
-    let answer = match (factory.make)(&making, account) {
+    let account = accounts.first().ok_or("it is not configured")?;
+    (factory.make)(&making, account)
+}
+
+/// Asks a channel's service who the account is.
+pub async fn channel(session: &Session, config: &Config, factory: &ChannelFactory) -> Checked {
+    let answer = match account(session, config, factory) {
         Err(why) => Err(why),
         Ok(channel) => {
             let said = channel.probe(WAIT.as_millis() as u64).await;

@@ -6,6 +6,7 @@ use openclaw_channels::{ChannelFactory, table::TABLE};
 use openclaw_config::{Config, ECHO_MODEL, GatewayMode, Path, read_value, resolve_model};
 use serde_json::Value;
 
+use super::check;
 use crate::{config_around::Around, config_file, failure::Failure, session::Session};
 
 /// The approvals file; its defaults say what commands meet, too.
@@ -17,6 +18,8 @@ pub struct Found {
     pub text: Option<String>,
     /// What it says, with what it includes.
     pub config: Arc<Config>,
+    /// Channels that a credential opens and that have none.
+    pub channels_left: Vec<&'static ChannelFactory>,
     value: Value,
     has_exec_defaults: bool,
 }
@@ -37,7 +40,9 @@ impl Found {
         let has_exec_defaults = said("security") || said("ask");
         // What stands in the file itself, so that a value of the environment does not count as written.
         let value = text.as_deref().and_then(|text| read_value(text).ok()).unwrap_or_default();
-        Ok(Self { text, config: Arc::new(loaded.config), value, has_exec_defaults })
+        let left = TABLE.iter().copied().filter(|factory| factory.credential.is_some());
+        let left = left.filter(|factory| check::account(session, &loaded.config, factory).is_err()).collect();
+        Ok(Self { text, config: Arc::new(loaded.config), channels_left: left, value, has_exec_defaults })
     }
 
     /// True when something stands at `path` in the file.
@@ -60,13 +65,6 @@ impl Found {
     pub fn model(&self) -> Option<String> {
         let model = resolve_model(&self.config, self.config.default_agent())?.primary.to_string();
         (model != ECHO_MODEL).then_some(model)
-    }
-
-    /// Channels that a credential opens and that are not configured.
-    pub fn channels_left(&self) -> Vec<&'static ChannelFactory> {
-        let left =
-            |factory: &&&ChannelFactory| factory.credential.is_some() && (factory.accounts)(&self.config).is_empty();
-        TABLE.iter().filter(left).copied().collect()
     }
 
     /// True when somebody has said what commands of agents meet (D47).

@@ -331,7 +331,7 @@ impl<'a, 'p> Wizard<'a, 'p> {
         for (id, text, file) in args.channel_tokens() {
             given.extend(secrets::given(text, file.map(|f| &**f), &format!("--{id}-token"))?.map(|token| (id, token)));
         }
-        for factory in self.found.channels_left() {
+        for factory in &self.found.channels_left {
             let Some(path) = factory.credential else { continue };
             let mut token = given.iter().find(|(id, _)| *id == factory.id).map(|(_, token)| token.clone());
             let mut tries = 0;
@@ -363,7 +363,7 @@ impl<'a, 'p> Wizard<'a, 'p> {
                 }
             }
         }
-        let left = self.found.channels_left();
+        let left = &self.found.channels_left;
         for (id, _) in given.iter().filter(|(id, _)| left.iter().all(|factory| factory.id != *id)) {
             self.kept(&format!("channels.{id}"));
         }
