@@ -17,4 +17,5 @@ pub mod man;
 pub mod message;
 pub mod node;
 pub mod nodes;
+pub mod service;
 pub mod system;
