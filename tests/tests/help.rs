@@ -12,8 +12,8 @@ fn a_mistyped_command_names_the_nearest() {
     for (line, nearest) in [
         (&["gatewya"][..], "'gateway'"),
         (&["gateway", "stauts"], "'status'"),
-        (&["gateway", "prob"], "'probe'"),
-        (&["config", "gte"], "'get'"),
+        (&["gateway", "instal"], "'install'"),
+        (&["config", "valdiate"], "'validate'"),
     ] {
         let ran = home.run(line, &[]);
         assert!(ran.code == 2 && ran.err.contains(nearest), "{line:?}: {ran:?}");

@@ -5,6 +5,7 @@
 use std::{
     fs::{self, File},
     io::{Read as _, Write as _},
+    os::unix::fs::PermissionsExt as _,
     process::{Child, Stdio},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -240,4 +241,52 @@ fn ctrl_c_leaves_nothing_behind_and_the_terminal_as_it_was() {
         assert!(modes.contains(rustix::termios::LocalModes::ECHO), "{waiting}: typing would stay unseen");
         person.until("\u{1b}[?25h");
     }
+}
+
+/// Stand-ins for the tools of the system that write down how they are called.
+fn with_tools(home: &Home, linger: &str) -> String {
+    let dir = home.dir.path().display();
+    let script = format!(
+        "#!/bin/sh\necho \"$(basename \"$0\") $*\" >> {dir}/calls\ncase \"$*\" in\n  *show-user*) echo {linger} ;;\n  *is-enabled*) exit 1 ;;\nesac\nexit 0\n"
+    );
+    for tool in ["systemctl", "loginctl", "sudo"] {
+        home.write(&format!("bin/{tool}"), &script);
+        fs::set_permissions(home.path(&format!("bin/{tool}")), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    format!("{}:{}", home.path("bin").display(), std::env::var("PATH").unwrap())
+}
+
+#[test]
+fn row_202_the_service_is_installed_and_lingering_turned_on() {
+    let home = Home::new();
+    let path = with_tools(&home, "Linger=no");
+    let env = [("PATH", path.as_str()), ("USER", "ada")];
+    let more = ["--install-daemon", "--skip-health"];
+    let report = home.run(&[&WITHOUT_QUESTIONS[..], &more].concat(), &env).ok().json();
+    assert_eq!(report["service"]["installed"], true, "{report}");
+    let unit = fs::read_to_string(home.path(".config/systemd/user/openclaw-gateway.service")).unwrap();
+    assert!(unit.contains("ExecStart=") && unit.contains(" gateway "), "{unit}");
+    let calls = fs::read_to_string(home.path("calls")).unwrap();
+    assert!(calls.lines().any(|call| call == "loginctl enable-linger ada"), "{calls}");
+    assert!(calls.lines().any(|call| call.starts_with("systemctl --user enable")), "{calls}");
+
+    // Without one nothing of the kind is called.
+    let other = Home::new();
+    let path = with_tools(&other, "Linger=no");
+    let report =
+        other.run(&[&WITHOUT_QUESTIONS[..], &["--no-install-daemon"]].concat(), &[("PATH", &path)]).ok().json();
+    assert_eq!(report["service"], json!({"installed": false}));
+    assert!(!other.path("calls").exists());
+}
+
+#[test]
+fn a_service_that_cannot_be_had_is_told_and_the_rest_is_done() {
+    let home = Home::new();
+    home.write("bin/systemctl", "#!/bin/sh\necho 'Failed to connect to bus' >&2\nexit 1\n");
+    fs::set_permissions(home.path("bin/systemctl"), fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", home.path("bin").display(), std::env::var("PATH").unwrap());
+    let args = ["onboard", "--non-interactive", "--accept-risk", "--install-daemon"];
+    let ran = home.run(&args, &[("PATH", &path)]).ok();
+    assert!(ran.out.contains("NOT installed") && ran.out.contains("Next: openclaw gateway"), "{ran:?}");
+    assert!(file(&home).contains("token"));
 }

@@ -36,6 +36,7 @@ const EXAMPLES: [(&[&str], &str); 9] = [
         "openclaw gateway                       run it until stopped\n\
          openclaw gateway --port 19000 -v       on another port, with everything it does on the console\n\
          openclaw gateway --force               end what has the port first\n\
+         openclaw gateway install               have the system keep it running\n\
          openclaw gateway status --json         for scripts\n\
          openclaw gateway call health           one method, its answer as JSON",
     ),
@@ -142,7 +143,7 @@ mod tests {
     #[test]
     fn a_mistyped_command_names_the_nearest() {
         for (line, nearest) in
-            [(&["gatewya"][..], "'gateway'"), (&["gateway", "stauts"], "'status'"), (&["onbaord"], "'onboard'")]
+            [(&["gatewya"][..], "'gateway'"), (&["gateway", "instal"], "'install'"), (&["onbaord"], "'onboard'")]
         {
             let error = command().try_get_matches_from(["openclaw"].iter().chain(line)).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{line:?}");

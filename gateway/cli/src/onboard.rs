@@ -6,7 +6,6 @@ pub mod ask;
 mod check;
 mod found;
 mod interrupt;
-mod linger;
 mod providers;
 mod secrets;
 mod service;
@@ -89,7 +88,6 @@ pub async fn run(session: &Session, args: &OnboardArgs) -> Result<(), Failure> {
 }
 
 async fn steps(session: &Session, args: &OnboardArgs, ask: Option<&mut dyn Ask>) -> Result<Done, Failure> {
-    let can_ask = ask.is_some();
     let found = Found::read(session)?;
     let mut wizard = Wizard::new(session, args, &found, ask);
     // On the heap: the questions hold much while a service is asked.
@@ -104,7 +102,7 @@ async fn steps(session: &Session, args: &OnboardArgs, ask: Option<&mut dyn Ask>)
         let dir = workspaces::workspace_of(&session.paths, &after.config, after.config.default_agent());
         make(&dir).map_err(|e| Failure::Runtime(format!("cannot make the workspace {}: {e}", dir.display())))?;
     }
-    let service = service::install(session, is_local && wants_service, can_ask).await;
+    let service = service::put_up(session, is_local && wants_service).await;
     let health = if args.skip_health { None } else { health(session, is_local, &service).await };
     Ok(Done { is_local, written, checks, notes, service, health })
 }
@@ -183,11 +181,15 @@ fn report(session: &Session, done: &Done) -> Vec<String> {
     }
     match &done.service {
         Service::NotWanted => {}
-        Service::Installed { linger } => {
-            lines.push("Service:       installed, the system keeps the gateway running".to_owned());
-            lines.extend(linger.note().map(|note| format!("               {note}")));
+        Service::Installed { message, notes } => {
+            lines.push(format!("Service:       {message}"));
+            lines.extend(notes.iter().map(|note| format!("               {note}")));
         }
-        Service::Failed(why) => lines.push(format!("Service:       NOT installed: {why}")),
+        Service::Failed(why) => {
+            let mut told = why.lines();
+            lines.push(format!("Service:       NOT installed: {}", told.next().unwrap_or_default()));
+            lines.extend(told.map(|line| format!("               {line}")));
+        }
     }
     match &done.health {
         None if done.is_local => lines.push("Gateway:       not running".to_owned()),

@@ -9,6 +9,7 @@ use dialoguer::{
 };
 use openclaw_protocol::display;
 
+use super::interrupt::INTERRUPTED;
 use crate::{failure::Failure, output};
 
 /// Asks a person. Each fails when there is nobody to answer any more.
@@ -47,7 +48,11 @@ impl Terminal {
 fn ended(error: dialoguer::Error) -> Failure {
     let dialoguer::Error::IO(error) = error;
     match error.kind() {
-        io::ErrorKind::Interrupted => Failure::Quiet(130),
+        io::ErrorKind::Interrupted => {
+            // A choice hides the cursor.
+            let _ = Term::stderr().show_cursor();
+            Failure::Quiet(INTERRUPTED)
+        }
         _ => Failure::Runtime(format!("nobody answers any more ({error}); nothing was changed by this question")),
     }
 }

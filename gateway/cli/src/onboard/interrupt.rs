@@ -7,8 +7,8 @@ use openclaw_platform::{SpawnerExt as _, os::OsSpawner};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// What shells say of a program that Ctrl-C ended.
-const CODE: i32 = 130;
+/// The exit code that shells give a program which Ctrl-C ended.
+pub const INTERRUPTED: u8 = 130;
 
 /// Watches for Ctrl-C as long as the program runs; needs a runtime with a thread besides the one that asks.
 ///
@@ -26,7 +26,7 @@ pub fn watch() -> io::Result<()> {
             let _ = io::stderr().write_all(b"\x1b[?25h\n");
             #[allow(clippy::disallowed_methods)]
             // the thread that asks stands in a read that only ends with the process
-            std::process::exit(CODE);
+            std::process::exit(INTERRUPTED.into());
         }
     });
     Ok(())

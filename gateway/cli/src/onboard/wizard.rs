@@ -11,7 +11,7 @@ use super::{
     ask::Ask,
     check::{self, Checked},
     found::Found,
-    providers, secrets,
+    providers, secrets, service,
     settings::{Setting, setting},
 };
 use crate::{
@@ -388,7 +388,8 @@ impl<'a, 'p> Wizard<'a, 'p> {
     }
 
     fn service(&mut self) -> Result<(), Failure> {
-        if let (false, false, Some(ask)) = (self.args.install_daemon, self.args.no_install_daemon, self.ask.as_mut()) {
+        let by_flag = self.args.install_daemon || self.args.no_install_daemon;
+        if let Some(ask) = self.ask.as_mut().filter(|_| !by_flag && !service::is_there(self.session)) {
             self.wants_service = ask.confirm("Shall the system start the gateway and keep it running?", true)?;
         }
         Ok(())
