@@ -1,4 +1,4 @@
-//! The operator's manual, rows 54, 55, 59 to 61, 70 to 82, 86, 87 and 98: several gateways side by side, and the development profile.
+//! The operator's manual, rows 54, 55, 59 to 61, 70 to 83, 86, 87 and 98: several gateways side by side, and the development profile.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::disallowed_types)] // outside of the gateway
 
@@ -6,7 +6,7 @@ use std::{fs, path::Path};
 
 use openclaw_client::{Client, ConnectOptions};
 use serde_json::{Value, json};
-use tests::{Gateway, Home, TOKEN, free_port_block, os_platform};
+use tests::{Fake, Gateway, Home, TOKEN, free_port_block, http_json, os_platform};
 
 fn get(home: &Home, profile: &[&str], path: &str) -> Value {
     let ran = home.run(&[profile, &["config", "get", path, "--show-secrets", "--json"]].concat(), &[]);
@@ -54,7 +54,7 @@ async fn row_059_one_gateway_serves_several_agents() {
 
 /// The manual's own example, with other ports.
 #[tokio::test]
-async fn row_060_074_076_two_gateways_with_their_own_files_and_ports() {
+async fn row_060_074_two_gateways_with_their_own_files_and_ports() {
     let home = Home::new();
     let mut running = vec![];
     for name in ["a", "b"] {
@@ -90,6 +90,25 @@ async fn row_061_a_second_gateway_on_the_same_files_is_refused_at_once_and_told_
     assert_eq!(second.code, 75, "{second:?}");
     assert!(second.err.contains(&format!("pid {}", first.pid())), "{second:?}");
     assert!(first.is_running());
+}
+
+/// What a channel keeps of people and accounts lies below the instance's own state directory.
+#[tokio::test]
+async fn row_076_credentials_lie_in_the_state_directory_of_the_instance() {
+    let (home, telegram) = (Home::new(), Fake::start("telegram"));
+    let config = json!({"gateway": {"mode": "local", "auth": {"token": TOKEN}},
+        "channels": {"telegram": {"botToken": "123456:ABCDEF", "apiRoot": telegram.url}}});
+    home.write(".openclaw-rescue/openclaw.json", &config.to_string());
+    let port = free_port_block().to_string();
+    let _gateway = home.gateway(&["--profile", "rescue", "gateway", "--port", &port], &[]).await;
+    let hello = json!({"message": {"chat": {"id": 7, "type": "private"}, "from": {"id": 7, "first_name": "Ann"}, "text": "hi"}});
+    http_json("POST", &format!("{}/_push", telegram.url), Some(&hello)).await;
+    let started = std::time::Instant::now();
+    while fs::read_dir(home.path(".openclaw-rescue/credentials")).map_or(0, Iterator::count) == 0 {
+        assert!(started.elapsed() < std::time::Duration::from_secs(30), "nobody waits for pairing");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert!(!home.path(".openclaw/credentials").exists() && !home.path(".openclaw/gateway.redb").exists());
 }
 
 #[test]

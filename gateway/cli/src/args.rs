@@ -8,8 +8,6 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::onboard::args::OnboardArgs;
-
 /// Flags of every command.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Global {
@@ -56,17 +54,6 @@ pub enum Level {
     Trace,
 }
 
-/// `setup`
-#[derive(Debug, Args)]
-pub struct SetupArgs {
-    /// Ask for everything, as `openclaw onboard` does; so does any flag that only that one has
-    #[arg(long)]
-    pub wizard: bool,
-    /// Those of `onboard`.
-    #[command(flatten)]
-    pub onboard: OnboardArgs,
-}
-
 /// `gateway run`
 #[derive(Debug, Clone, Default, Args)]
 pub struct RunArgs {
@@ -98,6 +85,9 @@ pub struct RunArgs {
     /// End whatever listens on the port first (needs lsof)
     #[arg(long)]
     pub force: bool,
+    /// With --dev: put the development set-up aside first, state, configuration and workspace, and begin anew
+    #[arg(long)]
+    pub reset: bool,
     /// Mirror debug and trace lines to the console
     #[arg(long, short)]
     pub verbose: bool,

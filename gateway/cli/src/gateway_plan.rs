@@ -18,10 +18,11 @@ use crate::{
     config_stamp, env,
     env::PortSource,
     failure::Failure,
+    first_file,
     logging::{LogOptions, file::Bounds, filter},
     output, sandbox,
     session::Session,
-    setup, workspaces,
+    workspaces,
 };
 
 /// A start, ready to be made.
@@ -71,7 +72,7 @@ impl Plan {
     pub fn make(session: &Session, args: &RunArgs) -> Result<Self, Failure> {
         let paths = &session.paths;
         if paths.is_dev() && config_file::read(&paths.config)?.is_none() {
-            setup::write(session, None, None)?;
+            first_file::write(session, None, None)?;
             output::note(format!("Wrote {} with a fresh token and the echo model.", paths.config.display()));
         }
         let exists = config_file::read(&paths.config)?.is_some();

@@ -6,10 +6,10 @@ use clap_complete::Shell;
 use crate::{
     args::{
         AgentArgs, ChannelsCommand, ConfigCommand, Global, LogsArgs, MessageCommand, PairingCommand, ReadArgs, RunArgs,
-        SetupArgs, SystemCommand,
+        SystemCommand,
     },
     commands,
-    onboard::args::OnboardArgs,
+    onboard::args::{OnboardArgs, SetupArgs},
     sandbox_exec::SandboxExecArgs,
     version,
 };

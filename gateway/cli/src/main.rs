@@ -14,8 +14,10 @@ mod config_file;
 mod config_stamp;
 mod config_watch;
 mod derived_ports;
+mod dev_reset;
 mod env;
 mod failure;
+mod first_file;
 mod force;
 mod gateway_plan;
 mod gateway_run;
@@ -102,7 +104,7 @@ fn run(session: &Session, command: Command) -> Result<(), Failure> {
             serve(onboard::run(session, &args.onboard))
         }
         Command::Setup(args) => setup::run(session, &args.onboard),
-        Command::Man(args) => commands::man::run(session, &args),
+        Command::Man(args) => commands::man::run(session, help::command(), &args),
         Command::Gateway(args) => gateway(session, *args),
         Command::Config { command } => commands::config::run(session, &command),
         Command::Protocol { command: ProtocolCommand::Schema } => output::json(&openclaw_protocol::document()),

@@ -10,13 +10,12 @@ mod providers;
 mod secrets;
 mod service;
 pub mod settings;
-mod wizard;
+pub mod wizard;
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-pub use self::wizard::{ask_exec_access, exec_settings};
 use self::{
     args::OnboardArgs,
     ask::{Ask, Terminal},

@@ -3,11 +3,11 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, Command};
 use clap_mangen::Man;
 use serde_json::json;
 
-use crate::{config_file, failure::Failure, help, output, session::Session};
+use crate::{config_file, failure::Failure, output, session::Session};
 
 /// `man`
 #[derive(Debug, Args)]
@@ -16,15 +16,15 @@ pub struct ManArgs {
     dir: PathBuf,
 }
 
-/// Writes `openclaw.1`, `openclaw-gateway.1` and so on.
+/// Writes `openclaw.1`, `openclaw-gateway.1` and so on, out of the program's grammar.
 ///
 /// # Errors
 /// Runtime when the disk refuses.
-pub fn run(session: &Session, args: &ManArgs) -> Result<(), Failure> {
+pub fn run(session: &Session, grammar: Command, args: &ManArgs) -> Result<(), Failure> {
     let fail =
         |e: std::io::Error| Failure::Runtime(format!("cannot write manual pages to {}: {e}", args.dir.display()));
     config_file::make_dir(&args.dir).map_err(fail)?;
-    let mut command = help::command().disable_help_subcommand(true);
+    let mut command = grammar.disable_help_subcommand(true);
     command.build();
     let mut pages = vec![];
     let mut left = vec![command];
@@ -53,7 +53,7 @@ mod tests {
     fn every_command_has_a_page() {
         let dir = tempfile::tempdir().unwrap();
         let pages = dir.path().join("man1");
-        run(&session(dir.path(), false), &ManArgs { dir: pages.clone() }).unwrap();
+        run(&session(dir.path(), false), crate::help::command(), &ManArgs { dir: pages.clone() }).unwrap();
         for (page, word) in [
             ("openclaw.1", "openclaw"),
             ("openclaw-gateway.1", "allow\\-unconfigured"),

@@ -1,4 +1,4 @@
-//! Flags of `onboard`. Their names are those that scripts for this family of programs use.
+//! Flags of `onboard` and of `setup`. Their names are those that scripts for this family of programs use.
 
 use std::path::PathBuf;
 
@@ -109,6 +109,17 @@ pub struct OnboardArgs {
     pub skip_skills: bool,
     #[arg(long, hide = true)]
     pub skip_ui: bool,
+}
+
+/// `setup`
+#[derive(Debug, Args)]
+pub struct SetupArgs {
+    /// Ask for everything, as `openclaw onboard` does; so does any flag that only that one has
+    #[arg(long)]
+    pub wizard: bool,
+    /// Those of `onboard`.
+    #[command(flatten)]
+    pub onboard: OnboardArgs,
 }
 
 /// Where the gateway runs.

@@ -72,8 +72,11 @@ impl Ask for Terminal {
     }
 
     fn secret(&mut self, what: &str) -> Result<String, Failure> {
-        let secret = Password::with_theme(&*self.theme).with_prompt(what).allow_empty_password(true);
-        secret.interact_on(&self.term).map(|text| text.trim().to_owned()).map_err(ended)
+        let secret = Password::with_theme(&*self.theme).with_prompt(what).allow_empty_password(true).report(false);
+        let secret = secret.interact_on(&self.term).map(|text| text.trim().to_owned()).map_err(ended)?;
+        // Whether there is one may be seen, not how long it is.
+        self.say(&format!("{what}: {}", if secret.is_empty() { "none" } else { "********" }));
+        Ok(secret)
     }
 
     fn confirm(&mut self, what: &str, default: bool) -> Result<bool, Failure> {

@@ -7,6 +7,7 @@ use openclaw_config::{
 };
 use serde_json::{Value, json};
 
+use super::args::ExecAccess;
 use crate::{commands::config::change::told, config_around::Around, config_file, failure::Failure, session::Session};
 
 /// One setting.
@@ -22,6 +23,17 @@ pub struct Setting {
 pub fn setting(path: &str, value: impl Into<Value>) -> Setting {
     let path = path.split('.').fold(Path::default(), |path, key| path.key(key));
     Setting { path, value: value.into() }
+}
+
+/// What the answer about commands of agents becomes (D47).
+pub fn exec_settings(access: ExecAccess) -> Vec<Setting> {
+    let (security, ask) = match access {
+        ExecAccess::Ask => ("allowlist", Some("on-miss")),
+        ExecAccess::Deny => ("deny", None),
+        ExecAccess::Open => ("full", Some("off")),
+    };
+    let ask = ask.map(|ask| setting("tools.exec.ask", ask));
+    std::iter::once(setting("tools.exec.security", security)).chain(ask).collect()
 }
 
 /// What became of them.

@@ -86,7 +86,7 @@ async fn d21_a_second_run_changes_nothing_and_flags_do_not_overwrite() {
 async fn d35_the_built_in_model_gives_way_to_the_first_real_one_and_no_other_does() {
     let home = tempfile::tempdir().unwrap();
     let session = session(home.path(), false);
-    crate::setup::write(&session, None, None).unwrap();
+    crate::first_file::write(&session, None, None).unwrap();
     let text = file(&session).unwrap().replacen('{', "{ // mine", 1);
     config_file::replace(&session.paths.config, &text).unwrap();
     let with = |provider: &str, model: &str| OnboardArgs {

@@ -12,14 +12,14 @@ use super::{
     check::{self, Checked},
     found::Found,
     providers, secrets, service,
-    settings::{Setting, setting},
+    settings::{Setting, exec_settings, setting},
 };
 use crate::{
     args::{Auth, BindMode},
     failure::Failure,
+    first_file::TOKEN_BYTES,
     profile_ports,
     session::Session,
-    setup::TOKEN_BYTES,
 };
 
 /// How often a key is typed again before it is left as it is.
@@ -453,17 +453,6 @@ pub fn ask_exec_access(ask: &mut dyn Ask) -> Result<ExecAccess, Failure> {
     ];
     let chosen = ask.select("When an agent of yours wants to run a command?", &items.map(str::to_owned), 0)?;
     Ok([ExecAccess::Ask, ExecAccess::Deny, ExecAccess::Open].get(chosen).copied().unwrap_or(ExecAccess::Ask))
-}
-
-/// The settings of an answer.
-pub fn exec_settings(access: ExecAccess) -> Vec<Setting> {
-    let (security, ask) = match access {
-        ExecAccess::Ask => ("allowlist", Some("on-miss")),
-        ExecAccess::Deny => ("deny", None),
-        ExecAccess::Open => ("full", Some("off")),
-    };
-    let ask = ask.map(|ask| setting("tools.exec.ask", ask));
-    std::iter::once(setting("tools.exec.security", security)).chain(ask).collect()
 }
 
 fn expanded(session: &Session, dir: &FsPath) -> std::path::PathBuf {
