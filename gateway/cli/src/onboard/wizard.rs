@@ -303,7 +303,9 @@ impl<'a, 'p> Wizard<'a, 'p> {
             && !has_key
             && let Some(name) = in_environment
         {
-            let note = format!("the key of {provider} is in {name} of this environment; a service has another one");
+            let note = format!(
+                "the key of {provider} is read from {name}: a gateway that is started elsewhere needs it there"
+            );
             if !self.notes.contains(&note) {
                 self.notes.push(note);
             }
