@@ -209,6 +209,18 @@ fn questions_are_answered_on_a_terminal() {
     assert!(!person.shown.lock().unwrap().contains("sk-typed"), "a key is not shown while it is typed");
 }
 
+/// For scripts it asks nothing; a person is asked what commands of agents meet, once (D47).
+#[test]
+fn d47_setup_asks_a_person_one_question() {
+    let home = Home::new();
+    let mut person = OnTerminal::start(&home, &["setup"]);
+    person.answer("When an agent of yours wants to run a command?", "\u{1b}[B\r");
+    assert_eq!(person.ended(), Some(0), "{}", person.shown.lock().unwrap());
+    assert!(file(&home).contains("\"deny\""), "{}", file(&home));
+    let mut again = OnTerminal::start(&home, &["setup"]);
+    assert_eq!(again.ended(), Some(0), "there is nothing left to ask");
+}
+
 #[test]
 fn ctrl_c_leaves_nothing_behind_and_the_terminal_as_it_was() {
     for many in 0..3 {
@@ -286,7 +298,8 @@ fn a_service_that_cannot_be_had_is_told_and_the_rest_is_done() {
     fs::set_permissions(home.path("bin/systemctl"), fs::Permissions::from_mode(0o755)).unwrap();
     let path = format!("{}:{}", home.path("bin").display(), std::env::var("PATH").unwrap());
     let args = ["onboard", "--non-interactive", "--accept-risk", "--install-daemon"];
-    let ran = home.run(&args, &[("PATH", &path)]).ok();
+    let ran = home.run(&args, &[("PATH", &path)]);
+    assert_eq!(ran.code, 1, "a flag asked for it: {ran:?}");
     assert!(ran.out.contains("NOT installed") && ran.out.contains("Next: openclaw gateway"), "{ran:?}");
     assert!(file(&home).contains("token"));
 }

@@ -88,8 +88,15 @@ mod tests {
         }
         assert!(main.paths.config.exists() && home.path().join(".openclaw/workspace").is_dir());
         assert_eq!(run(&main).unwrap_err().code(), 2);
-        let elsewhere = session_with(home.path(), true, &[("OPENCLAW_STATE_DIR", "/nowhere")]);
-        assert_eq!(run(&elsewhere).unwrap_err().code(), 2);
+        first_file::write(&dev, None, None).unwrap();
+        let here = dev.paths.config.to_str().unwrap();
+        for elsewhere in [
+            &[("OPENCLAW_STATE_DIR", "/nowhere"), ("OPENCLAW_CONFIG_PATH", here)][..],
+            &[("OPENCLAW_CONFIG_PATH", "/nowhere.json")],
+        ] {
+            assert_eq!(run(&session_with(home.path(), true, elsewhere)).unwrap_err().code(), 2, "{elsewhere:?}");
+            assert!(dev.paths.config.exists());
+        }
     }
 
     #[test]

@@ -48,6 +48,8 @@ struct Done {
     checks: Vec<Checked>,
     notes: Vec<String>,
     service: Service,
+    /// A service was asked for by flag and is not there: a script has to know.
+    is_service_missed: bool,
     /// The gateway's answer; none when it was not asked, or does not run.
     health: Option<Result<(), String>>,
 }
@@ -103,7 +105,8 @@ async fn steps(session: &Session, args: &OnboardArgs, ask: Option<&mut dyn Ask>)
     }
     let service = service::put_up(session, is_local && wants_service).await;
     let health = if args.skip_health { None } else { health(session, is_local, &service).await };
-    Ok(Done { is_local, written, checks, notes, service, health })
+    let is_service_missed = args.install_daemon && matches!(service, Service::Failed(_));
+    Ok(Done { is_local, written, checks, notes, service, is_service_missed, health })
 }
 
 /// Asks the gateway: the one elsewhere, the one that runs here, or the one that the service starts.
@@ -130,8 +133,9 @@ async fn health(session: &Session, is_local: bool, service: &Service) -> Option<
 fn tell(session: &Session, done: &Done) -> Result<(), Failure> {
     let paths = &session.paths;
     let next = next(session, done);
-    // The gateway that was started, or the one elsewhere, should answer; everything else is told and is no failure.
-    let is_well = !matches!(done.health, Some(Err(_)));
+    // The gateway that was started, or the one elsewhere, should answer, and what a flag asks for should be there. Everything else
+    // is told and is no failure.
+    let is_well = !matches!(done.health, Some(Err(_))) && !done.is_service_missed;
     if session.out.json {
         output::json(&json!({
             "ok": is_well,

@@ -358,6 +358,13 @@ impl<'a, 'p> Wizard<'a, 'p> {
                 match self.judged(checked, tries)? {
                     Next::Take => {
                         self.settings.extend(settings);
+                        self.notes.extend(factory.has_pairing.then(|| {
+                            let (label, id, command) = (factory.label, factory.id, self.session.paths.command());
+                            format!(
+                                "write to the {label} bot: it answers with a code, and `{command} pairing approve {id} CODE` lets \
+                                 you in; whoever is first is the owner"
+                            )
+                        }));
                         break;
                     }
                     Next::Again => {}
