@@ -4,15 +4,17 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::disallowed_types)] // outside of the gateway
 
 use std::{
-    fs,
+    fs::{self, File},
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tests::{Gateway, TOKEN, binary};
+use tests::{Gateway, TOKEN, binary, free_port_block};
 
 /// A unit is enabled when a file says so; everything else succeeds, but what `fail` names.
 const TOOL: &str = r#"#!/bin/sh
@@ -277,7 +279,19 @@ fn row_188_189_a_second_installation_changes_nothing_and_force_writes_it_anew() 
     fs::write(&unit, text).unwrap();
     assert!(machine.run("gateway install").well().err.contains("expected RestartSec=5, found RestartSec=1"));
 
+    let drop_in = unit.with_extension("service.d").join("mine.conf");
+    fs::create_dir(drop_in.parent().unwrap()).unwrap();
+    fs::write(&drop_in, "[Service]\nKillMode=process\n").unwrap();
+    let ran = machine.run("gateway install").well();
+    assert!(
+        ran.err.contains("KillMode=process") && ran.out.contains(drop_in.to_str().unwrap()),
+        "{}{}",
+        ran.out,
+        ran.err
+    );
+
     machine.run("gateway install --force --port 21455").well();
+    assert!(drop_in.exists());
     let lines = lines_of(&unit);
     has(&lines, "RestartSec=5");
     has(&lines, "Environment=OPENCLAW_GATEWAY_PORT=21455");
@@ -488,7 +502,8 @@ fn row_204_a_service_of_the_machine_names_its_account_and_no_secret() {
 fn row_205_without_systemd_it_is_said_what_to_do() {
     let machine = Machine::with_tools(&[]);
     let kernel = machine.dir.path().join("root/proc/sys/kernel");
-    for (release, part) in [("6.6.87-microsoft-standard-WSL2", "systemd=true"), ("6.1.0", "sleep 5")] {
+    for (release, part) in [("6.6.87-microsoft-standard-WSL2", "systemd=true"), ("6.1.0", "openclaw gateway supervise")]
+    {
         fs::create_dir_all(&kernel).unwrap();
         fs::write(kernel.join("osrelease"), release).unwrap();
         let ran = machine.run("gateway install");
@@ -564,4 +579,70 @@ fn what_somebody_else_wrote_is_left_and_kept_when_replaced() {
         fs::read_to_string(kept).unwrap().contains("/opt/mine")
             && !fs::read_to_string(&unit).unwrap().contains("/opt/mine")
     );
+}
+
+/// Ends with the test, and its gateway with it.
+struct Supervisor(Child);
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        if self.0.try_wait().is_ok_and(|status| status.is_none()) {
+            let _ = kill_process(Pid::from_child(&self.0), Signal::TERM);
+            let _ = self.0.wait();
+        }
+    }
+}
+
+/// Where there is no supervisor: a killed gateway comes again, signals reach it, and a stop is one.
+#[tokio::test]
+async fn row_205_supervise_starts_what_failed_again_and_ends_when_told() {
+    let machine = Machine::with_tools(&[]);
+    let port = free_port_block();
+    machine.configure("", &json!({ "gateway": { "mode": "local", "port": port, "auth": { "token": TOKEN } } }));
+    let log = machine.dir.path().join("output");
+    let output = File::options().create(true).append(true).open(&log).unwrap();
+    let started = Command::new(binary("openclaw"))
+        .args(["gateway", "supervise", "--verbose"])
+        .env_clear()
+        .env("HOME", machine.home())
+        .env("PATH", "/usr/bin:/bin")
+        .stdin(Stdio::null())
+        .stdout(output.try_clone().unwrap())
+        .stderr(output)
+        .spawn();
+    let mut supervisor = Supervisor(started.unwrap());
+    let told = |text: &str| fs::read_to_string(&log).unwrap().matches(text).count();
+    let lock = || fs::read_to_string(machine.home().join(".openclaw/gateway.lock")).unwrap_or_default();
+    let pid = || lock().split(", ").find_map(|part| part.strip_prefix("pid ")?.parse::<i32>().ok());
+    let is_up = |port| async move { tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok() };
+    let until = async |what: &str, is_so: &dyn Fn() -> bool| {
+        let started = Instant::now();
+        while !is_so() {
+            assert!(started.elapsed() < Duration::from_mins(1), "no {what}:\n{}", fs::read_to_string(&log).unwrap());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    until("start", &|| told("listening on ws://127.0.0.1") == 1).await;
+    let first = Pid::from_raw(pid().unwrap()).unwrap();
+    assert_ne!(first.as_raw_nonzero().get().cast_unsigned(), supervisor.0.id());
+    let own = Pid::from_child(&supervisor.0);
+    kill_process(own, Signal::USR1).unwrap();
+    until("word of the signal", &|| told("commands.restart") > 0).await;
+
+    kill_process(first, Signal::KILL).unwrap();
+    let killed = Instant::now();
+    until("second start", &|| told("listening on ws://127.0.0.1") == 2).await;
+    assert!(killed.elapsed() >= Duration::from_secs(5) && told("started again in 5 seconds") == 1);
+    assert!(is_up(port).await);
+    let second = pid().unwrap();
+    assert_ne!(Some(second), Some(first.as_raw_nonzero().get()));
+
+    kill_process(own, Signal::TERM).unwrap();
+    until("end", &|| !Path::new(&format!("/proc/{second}")).exists()).await;
+    assert_eq!(supervisor.0.wait().unwrap().code(), Some(0), "{}", fs::read_to_string(&log).unwrap());
+    assert!(!is_up(port).await);
+
+    let ran = machine.run("gateway supervise --token x");
+    assert!(ran.code == Some(2) && ran.err.contains("--token-file"), "{}", ran.err);
+    assert_eq!(machine.run("gateway supervise --bind mars").code, Some(2), "no time makes a wrong command line right");
 }

@@ -195,6 +195,8 @@ pub enum GatewayCommand {
     Stop(commands::service::control::ControlArgs),
     /// Restart the service
     Restart(commands::service::control::ControlArgs),
+    /// Run the gateway and start it again five seconds after it failed; for machines and containers without a supervisor
+    Supervise(commands::service::supervise::SuperviseArgs),
 }
 
 /// `protocol ...`

@@ -48,7 +48,7 @@ use crate::{
     args::MessageCommand,
     commands::service::{
         control::{Verb, control},
-        error_log, install,
+        error_log, install, supervise,
     },
     env::{Env, Paths},
     failure::Failure,
@@ -153,6 +153,11 @@ fn gateway(session: &Session, args: GatewayArgs) -> Result<(), Failure> {
         Some(GatewayCommand::Start(args)) => ask(control(session, Verb::Start, &args)),
         Some(GatewayCommand::Stop(args)) => ask(control(session, Verb::Stop, &args)),
         Some(GatewayCommand::Restart(args)) => ask(control(session, Verb::Restart, &args)),
+        Some(GatewayCommand::Supervise(args)) => {
+            // Its environment may hold the token, too.
+            private::close();
+            ask(supervise::run(session, &args))
+        }
     }
 }
 

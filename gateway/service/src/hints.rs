@@ -37,21 +37,21 @@ impl Error {
 
 /// How to keep a gateway running without a supervisor.
 fn without(place: Place, openclaw: &str) -> Vec<String> {
-    let supervised = format!("until {openclaw} gateway; do sleep 5; done");
+    let supervised = format!("{openclaw} gateway supervise");
     match place {
         Place::Wsl => vec![
             "Switch systemd on: write the two lines `[boot]` and `systemd=true` into /etc/wsl.conf, run `wsl.exe --shutdown` \
              in Windows, open this shell again and install again."
                 .to_owned(),
-            format!("Until then a loop does: {supervised}"),
+            format!("Until then: {supervised}"),
         ],
         Place::Container => vec![
             format!("In a container its runtime is the supervisor: start `{openclaw} gateway` as the container's command, with a restart policy (docker run --restart unless-stopped)."),
-            format!("Where that is not yours to say, a loop does: {supervised}"),
+            format!("Where that is not yours to say: {supervised}"),
         ],
         Place::Machine => vec![
             format!("Let this machine's own supervisor (runit, OpenRC, s6) run `{openclaw} gateway` and start it again when it ends."),
-            format!("Without one a loop does: {supervised}"),
+            format!("Without one: {supervised}"),
         ],
     }
 }

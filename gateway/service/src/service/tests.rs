@@ -227,7 +227,7 @@ async fn row_205_without_systemd_it_is_said_what_to_do() {
     let tools = Tools { answers: vec![("status --no-pager", 1, not_booted)], ..Tools::default() };
     let (error, hints) = why(&files, &tools).await;
     assert!(matches!(error, Error::Unavailable(Unavailable::NotBooted { .. })), "{error}");
-    assert!(hints.contains("restart policy") && hints.contains("sleep 5"), "{hints}");
+    assert!(hints.contains("restart policy") && hints.contains("gateway supervise"), "{hints}");
 
     let files = Memory::default();
     files.put("/run/systemd/system", "");
@@ -278,7 +278,7 @@ async fn drop_ins_count_and_what_the_supervisor_says_is_told() {
     let host = host(&files, &tools);
     let service = Service::new(&host, Kind::SystemdUser, Some("rescue"), None).unwrap();
     let there = service.installation().unwrap().unwrap();
-    assert_eq!(there.parsed.setting("Service.RestartSec"), Some("1"));
+    assert_eq!((there.parsed.setting("Service.RestartSec"), there.drop_ins.len()), (Some("1"), 1));
     assert!(there.is_open(Kind::SystemdUser), "0644 with a token in it");
     let state = service.state().await;
     assert_eq!((state.loaded, state.installed, state.runtime.status), (false, true, Status::Restarting));

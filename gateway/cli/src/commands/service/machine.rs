@@ -52,17 +52,16 @@ impl Which {
             None => Kind::here(),
         };
         if kind != Kind::SystemdUser {
-            return match self.system {
-                false => Ok(kind),
-                true => Err(Failure::Usage("--system: only systemd has services of the whole machine".to_owned())),
+            return if self.system {
+                Err(Failure::Usage("--system: only systemd has services of the whole machine".to_owned()))
+            } else {
+                Ok(kind)
             };
         }
         let host = host(session);
         let is_there = |kind| service(session, &host, kind).is_ok_and(|s| OsFiles.mode(&s.path()).is_some());
-        Ok(match self.system || (!is_there(Kind::SystemdUser) && is_there(Kind::SystemdSystem)) {
-            true => Kind::SystemdSystem,
-            false => Kind::SystemdUser,
-        })
+        let is_machines = self.system || (!is_there(Kind::SystemdUser) && is_there(Kind::SystemdSystem));
+        Ok(if is_machines { Kind::SystemdSystem } else { Kind::SystemdUser })
     }
 }
 

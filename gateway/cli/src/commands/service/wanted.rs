@@ -125,8 +125,7 @@ fn read_by_the_configuration(
     kind: Kind,
     warnings: &mut Vec<String>,
 ) -> Result<Vec<(String, String)>, Failure> {
-    let own =
-        |name: &str| name.starts_with("OPENCLAW_SERVICE_") || [env::TOKEN, env::PASSWORD, env::PORT].contains(&name);
+    let own = |name: &str| name.starts_with("OPENCLAW_SERVICE_") || name == env::PORT;
     let found: Vec<_> = needs::variables(session)?.into_iter().filter(|(name, _)| !own(name)).collect();
     let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
     if names.is_empty() {
