@@ -1,4 +1,4 @@
-//! The operator's manual, rows 212, 213, 217 to 219, 221, 222 and 224 to 226: what the commands do with and without a gateway.
+//! The operator's manual, rows 212 to 222 and 224 to 226: what the commands do with and without a gateway.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::disallowed_types)] // outside of the gateway
 
@@ -148,4 +148,47 @@ async fn row_226_clients_that_do_not_connect_first_are_refused() {
     let (frames, ended) = old.rest().await;
     assert!(frames.iter().all(|frame| frame["payload"]["type"] != "hello-ok"), "{frames:?}");
     assert_eq!(ended.0, 1008, "{ended:?}");
+}
+
+/// Of any channel; WhatsApp is the manual's example (D19).
+#[tokio::test]
+async fn row_220_a_send_under_one_key_goes_out_once() {
+    let telegram = Fake::start("telegram");
+    let (_home, _gateway, port) =
+        running(json!({"channels": {"telegram": {"botToken": BOT, "apiRoot": telegram.url}}})).await;
+    let (mut client, _) = RawClient::hello(port, TOKEN, &["operator.admin"]).await;
+    let params = json!({"to": "42", "message": "only once", "channel": "telegram", "idempotencyKey": "k"});
+    for id in ["a", "b"] {
+        client.send(&json!({"type": "req", "id": id, "method": "send", "params": params})).await;
+        let (_, answer) = client.until(|frame| frame["type"] == "res" && frame["id"] == id).await;
+        assert_eq!(answer["ok"], true, "{answer}");
+    }
+    let calls = http_json("GET", &format!("{}/_log", telegram.url), None).await;
+    let sent = calls.as_array().unwrap().iter().filter(|call| call.to_string().contains("only once"));
+    assert_eq!(sent.count(), 1, "{calls}");
+}
+
+#[tokio::test]
+async fn row_214_215_a_first_frame_that_is_no_connect_and_one_that_is_no_json_are_refused() {
+    let (_home, _gateway, port) = running(json!({})).await;
+    let mut early = RawClient::open(port).await;
+    early.send(&json!({"type": "req", "id": "1", "method": "health", "params": {}})).await;
+    let (frames, ended) = early.rest().await;
+    assert!(frames.iter().all(|frame| frame["ok"] != true), "{frames:?}");
+    assert_eq!(ended.0, 1008, "{ended:?}");
+    let mut broken = RawClient::open(port).await;
+    broken.send_raw(tokio_tungstenite::tungstenite::Message::text("{")).await;
+    assert_eq!(broken.rest().await.1.0, 1008, "D5");
+}
+
+#[tokio::test]
+async fn row_216_everybody_is_told_before_it_ends() {
+    let (_home, mut gateway, port) = running(json!({})).await;
+    let (mut client, _) = RawClient::hello(port, TOKEN, &[]).await;
+    gateway.signal(rustix::process::Signal::TERM);
+    let (frames, ended) = client.rest().await;
+    let last = frames.last().unwrap();
+    assert!(last["event"] == "shutdown" && last["payload"]["reason"].is_string(), "{frames:?}");
+    assert_eq!(ended, (1012, "service stop".to_owned()), "D14");
+    assert_eq!(gateway.ended().await.code(), Some(0));
 }
