@@ -26,9 +26,10 @@ fn of_repository() -> Option<String> {
     if Path::new(&top).canonicalize().ok()? != source {
         return None;
     }
-    // Cargo looks at these before the next build; a name that is not there would make it build each time.
+    // Cargo looks at these before the next build: each commit and each switch writes a line into the log. A name that is not there
+    // would make it build each time.
     let branch = git(&source, &["symbolic-ref", "--quiet", "HEAD"]);
-    for name in ["HEAD", "packed-refs"].into_iter().chain(branch.as_deref()) {
+    for name in ["HEAD", "logs/HEAD", "packed-refs"].into_iter().chain(branch.as_deref()) {
         let file = git(&source, &["rev-parse", "--git-path", name]).map(|path| source.join(path));
         if let Some(file) = file.filter(|file| file.is_file()) {
             println!("cargo::rerun-if-changed={}", file.display());

@@ -303,3 +303,38 @@ fn a_service_that_cannot_be_had_is_told_and_the_rest_is_done() {
     assert!(ran.out.contains("NOT installed") && ran.out.contains("Next: openclaw gateway"), "{ran:?}");
     assert!(file(&home).contains("token"));
 }
+
+/// The stand-in for systemctl starts the gateway as the real one would; onboard waits until it is well.
+#[test]
+fn the_service_is_waited_for_and_asked_for_its_health() {
+    let home = Home::new();
+    let path = with_tools(&home, "Linger=yes");
+    let program = tests::binary("openclaw");
+    let start = format!(
+        "#!/bin/sh\ncase \"$*\" in\n  *is-enabled*) exit 1 ;;\n  *restart*|*'enable --now'*|*' start '*)\n    [ -e started ] || \
+         {{ touch started; nohup {} gateway >gateway.out 2>&1 & }} ;;\nesac\nexit 0\n",
+        program.display()
+    );
+    home.write("bin/systemctl", &start);
+    fs::set_permissions(home.path("bin/systemctl"), fs::Permissions::from_mode(0o755)).unwrap();
+    let port = free_port_block().to_string();
+    let more = ["--install-daemon", "--gateway-port", &port];
+    let ran = home.run(
+        &[&WITHOUT_QUESTIONS[..], &more].concat(),
+        &[("PATH", &path), ("HOME", home.dir.path().to_str().unwrap())],
+    );
+    let lock = fs::read_to_string(home.path(".openclaw/gateway.lock")).unwrap_or_default();
+    let pid = lock
+        .strip_prefix("pid ")
+        .and_then(|rest| rest.split(',').next()?.parse().ok())
+        .and_then(rustix::process::Pid::from_raw);
+    if let Some(pid) = pid {
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+    let report = ran.ok().json();
+    assert_eq!(
+        (&report["health"]["ok"], &report["next"]),
+        (&json!(true), &json!("openclaw agent --message hi")),
+        "{report}"
+    );
+}

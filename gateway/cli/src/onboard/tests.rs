@@ -197,3 +197,59 @@ async fn a_gateway_elsewhere_needs_its_address_and_nothing_else() {
     assert!(!left.is_local && config.gateway.auth.token.is_none() && next(&session, &left) == "openclaw health");
     assert!(!home.path().join(".openclaw/workspace").exists());
 }
+
+#[tokio::test]
+async fn whoever_wants_is_asked_for_places_too() {
+    let home = tempfile::tempdir().unwrap();
+    let session = session(home.path(), false);
+    let args = OnboardArgs {
+        flow: Some(args::Flow::Advanced),
+        skip_channels: true,
+        no_install_daemon: true,
+        ..without_network()
+    };
+    let answers = [
+        ("Where does the gateway run?", ""),
+        ("Where do agents work?", "~/elsewhere"),
+        ("Port of the gateway", "21400"),
+        ("Where does it listen?", "lan"),
+        ("Which model provider?", ""),
+        ("When an agent of yours", "deny"),
+    ];
+    let (left, person) = asked(&session, &args, &answers).await;
+    assert!(left.is_ok() && person.answers.is_empty(), "{:?}", person.told);
+    let config = config(&session);
+    assert_eq!((config.gateway.port, config.gateway.bind), (Some(21400), openclaw_config::Bind::Lan));
+    assert!(config.gateway.auth.token.is_some() && home.path().join("elsewhere").is_dir());
+}
+
+/// Nobody listens there, so the key is refused as often as it is typed.
+#[tokio::test]
+async fn a_refused_key_can_be_typed_again_and_left_out() {
+    let home = tempfile::tempdir().unwrap();
+    let session = session(home.path(), false);
+    let args = OnboardArgs { skip_channels: true, skip_checks: false, no_install_daemon: true, ..without_network() };
+    let answers = [
+        ("Where does the gateway run?", ""),
+        ("Which model provider?", "another one"),
+        ("A name for it", "mine"),
+        ("Its address", "http://127.0.0.1:1/v1"),
+        ("The key of mine", "wrong-key-0123456789"),
+        ("Which model of mine?", "m"),
+        ("And now?", "type it again"),
+        ("The key of mine", "wrong-key-again-0123456789"),
+        ("Which model of mine?", "m"),
+        ("And now?", "leave it out"),
+        ("When an agent of yours", ""),
+    ];
+    let (left, person) = asked(&session, &args, &answers).await;
+    assert!(left.unwrap().checks.is_empty() && person.answers.is_empty(), "{:?}", person.told);
+    assert_eq!(
+        person.told.iter().filter(|text| text.starts_with("mine/m refuses it: ")).count(),
+        2,
+        "{:?}",
+        person.told
+    );
+    let text = file(&session).unwrap();
+    assert!(text.contains(ECHO_MODEL) && !text.contains("wrong-key") && !text.contains("mine"), "{text}");
+}
