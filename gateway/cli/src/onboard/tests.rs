@@ -253,3 +253,14 @@ async fn a_refused_key_can_be_typed_again_and_left_out() {
     let text = file(&session).unwrap();
     assert!(text.contains(ECHO_MODEL) && !text.contains("wrong-key") && !text.contains("mine"), "{text}");
 }
+
+#[tokio::test]
+async fn row_070_a_new_profile_gets_a_port_and_one_that_exists_keeps_its_own() {
+    let home = tempfile::tempdir().unwrap();
+    let session = crate::tests::session_with(home.path(), false, &[("OPENCLAW_PROFILE", "rescue")]);
+    done(&session, &without_network()).await;
+    assert_eq!(config(&session).gateway.port, Some(19789));
+    config_file::replace(&session.paths.config, "{gateway: {mode: 'local'}}").unwrap();
+    done(&session, &without_network()).await;
+    assert_eq!(config(&session).gateway.port, None, "who knows where it is would not find it any more");
+}

@@ -132,7 +132,9 @@ impl<'a, 'p> Wizard<'a, 'p> {
         let is_advanced = self.args.flow == Some(Flow::Advanced);
         let workspace = self.args.workspace.as_deref().map(|dir| expanded(self.session, dir));
         let mut workspace = workspace.unwrap_or_else(|| paths.default_workspace());
-        let default_port = profile_ports::free_base(self.session, self.found.config.gateway.port);
+        // One that exists already stays where it is found.
+        let is_new = self.found.text.is_none();
+        let default_port = if is_new { profile_ports::free_base(self.session, None) } else { None };
         let mut port = self.args.gateway_port.or(default_port);
         let mut bind = self.args.gateway_bind;
         if let Some(ask) = self.ask.as_mut().filter(|_| is_advanced) {
