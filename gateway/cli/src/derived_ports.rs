@@ -1,6 +1,6 @@
 //! The ports of this instance besides its own, as `gateway status` reports them.
 
-use openclaw_config::{CanvasEnv, CanvasHost, Ports, ports};
+use openclaw_config::{CanvasEnv, CanvasHost, Ports, configured_ports};
 use serde_json::{Value, json};
 
 use crate::{env::Env, failure::Failure};
@@ -16,7 +16,7 @@ const SKIP_CANVAS: &str = "OPENCLAW_SKIP_CANVAS_HOST";
 /// Config: OPENCLAW_CANVAS_HOST_PORT is no port.
 pub fn derived_ports(env: &Env, base: u16, canvas: &CanvasHost) -> Result<Ports, Failure> {
     let port = env.port(CANVAS_PORT)?;
-    Ok(ports(base, canvas, CanvasEnv { port, skip: env.flag(SKIP_CANVAS) }))
+    Ok(configured_ports(base, canvas, CanvasEnv { port, skip: env.flag(SKIP_CANVAS) }))
 }
 
 /// `{gateway, browserControl, cdp: {from, to}, canvas, canvasSource}`; null where there is none.

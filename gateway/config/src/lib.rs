@@ -78,7 +78,7 @@ pub use outside::Outside;
 pub use parse::{Loaded, parse, strict};
 pub use path::{Path, PathError, Segment};
 pub use policies::*;
-pub use ports::{CanvasEnv, CanvasSource, Ports, overlap, ports};
+pub use ports::{CanvasEnv, CanvasSource, Ports, configured_ports, overlap, ports};
 pub use problem::Problem;
 pub use read::read;
 pub use redact::{own_secrets_in, redacted, redacted_text, restored, secret_paths_in, secrets_in};

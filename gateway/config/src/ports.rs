@@ -54,8 +54,13 @@ pub struct CanvasEnv {
     pub skip: bool,
 }
 
-/// The derived ports of `base`; `None` where the sum is no port. The environment beats the file, as for the port itself.
-pub fn ports(base: u16, canvas: &CanvasHost, env: CanvasEnv) -> Ports {
+/// The derived ports of `base`, where nothing says otherwise; `None` where the sum is no port.
+pub fn ports(base: u16) -> Ports {
+    configured_ports(base, &CanvasHost::default(), CanvasEnv::default())
+}
+
+/// The same with what the file and the environment say of the canvas. The environment beats the file, as for the port itself.
+pub fn configured_ports(base: u16, canvas: &CanvasHost, env: CanvasEnv) -> Ports {
     let browser_control = base.checked_add(2);
     let cdp = browser_control.and_then(|control| Some(control.checked_add(9)?..=control.checked_add(108)?));
     let (canvas, canvas_source) = match (env.port, canvas.port) {
@@ -76,16 +81,12 @@ pub fn overlap(base: u16, other: u16) -> bool {
 mod tests {
     use super::*;
 
-    fn of(base: u16) -> Ports {
-        ports(base, &CanvasHost::default(), CanvasEnv::default())
-    }
-
     #[test]
     fn row_091_093_096_browser_canvas_and_cdp_follow_the_base() {
-        assert_eq!(of(18789).canvas, Some(18793));
-        assert_eq!((of(19001).browser_control, of(19001).canvas), (Some(19003), Some(19005)));
-        assert_eq!(of(21310).cdp, Some(21321..=21420));
-        assert_eq!((of(65533).browser_control, of(65533).canvas, of(65533).cdp), (Some(65535), None, None));
+        assert_eq!(ports(18789).canvas, Some(18793));
+        assert_eq!((ports(19001).browser_control, ports(19001).canvas), (Some(19003), Some(19005)));
+        assert_eq!(ports(21310).cdp, Some(21321..=21420));
+        assert_eq!((ports(65533).browser_control, ports(65533).canvas, ports(65533).cdp), (Some(65535), None, None));
     }
 
     #[test]
@@ -93,7 +94,7 @@ mod tests {
         let file = CanvasHost { port: Some(21391), ..CanvasHost::default() };
         let env = CanvasEnv { port: Some(21390), skip: false };
         let canvas = |file: &CanvasHost, env| {
-            let ports = ports(21310, file, env);
+            let ports = configured_ports(21310, file, env);
             (ports.canvas, ports.canvas_source)
         };
         assert_eq!(canvas(&file, env), (Some(21390), CanvasSource::Environment));
@@ -104,15 +105,15 @@ mod tests {
     #[test]
     fn row_042_043_no_canvas_port_where_it_is_off() {
         let env = CanvasEnv { port: Some(21390), skip: true };
-        assert_eq!(ports(21310, &CanvasHost::default(), env).canvas, None);
+        assert_eq!(configured_ports(21310, &CanvasHost::default(), env).canvas, None);
         let file = CanvasHost { enabled: false, port: Some(5), ..CanvasHost::default() };
-        assert_eq!(ports(21310, &file, CanvasEnv::default()).canvas_source, CanvasSource::Off);
+        assert_eq!(configured_ports(21310, &file, CanvasEnv::default()).canvas_source, CanvasSource::Off);
     }
 
     #[test]
     fn row_070_instances_a_hundred_and_eleven_apart_do_not_meet() {
         assert!(overlap(18789, 18899) && overlap(18899, 18789) && !overlap(18789, 18900) && !overlap(18789, 19001));
         // The last port of the lower one is below the first of the upper one.
-        assert!(*of(18789).cdp.unwrap().end() < 18900);
+        assert!(*ports(18789).cdp.unwrap().end() < 18900);
     }
 }
