@@ -1,8 +1,8 @@
 //! Whole-binary tests: the built program, real sockets, real processes, real kills.
 //!
-//! This crate gives them what they need: [`Gateway`] runs the program with a home of its own, [`Fake`] runs one of the
-//! fakes, [`binary`] builds what they run. What may never be here: a call into the gateway's crates that a client or an
-//! operator could not make from outside.
+//! This crate gives them what they need: [`Gateway`] runs the program with a home of its own, [`Home`] runs it as a
+//! person does, [`Fake`] runs one of the fakes, [`binary`] builds what they run. What may never be here: a call into the
+//! gateway's crates that a client or an operator could not make from outside.
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // outside of the gateway: real processes, files and time
 #![allow(clippy::expect_used)] // a test that cannot be set up has failed
@@ -10,6 +10,7 @@
 mod binaries;
 mod fake;
 mod gateway;
+mod home;
 mod http;
 mod port;
 mod program;
@@ -19,6 +20,7 @@ pub mod uses;
 pub use binaries::binary;
 pub use fake::Fake;
 pub use gateway::{Gateway, TOKEN, home};
+pub use home::{Home, Running};
 pub use http::{http, http_json};
 use openclaw_platform::{Platform, os};
 pub use port::free_port_block;

@@ -227,6 +227,7 @@ fn nothing_names_a_channel_but_its_folder_and_the_table() {
         ("config/src/lib.rs", "the module of its section"),
         ("config/src/normal.rs", "other shapes of its section"),
         ("cli/src/commands/doctor/people.rs", "judges the lists of people in its section"),
+        ("cli/src/onboard/args.rs", "the flags of its token"),
         ("server/src/tools/own.rs", "an example among the words that a model reads"),
     ];
     let mut naming = BTreeSet::new();

@@ -58,18 +58,18 @@ async fn row_056_058_a_tunnel_works_and_the_token_is_still_needed() {
         openclaw(home, env, &[&["gateway", "health", "--url", &url], more].concat()).await
     };
     let with = through(elsewhere.path(), &[], &["--token", TOKEN]).await;
-    assert!(with.code == Some(0) && with.stdout.contains("OK"), "{with:?}");
+    assert!(with.code == 0 && with.out.contains("OK"), "{with:?}");
     let without = through(elsewhere.path(), &[], &[]).await;
-    assert!(without.code == Some(1) && without.stderr.contains("--token"), "{without:?}");
+    assert!(without.code == 1 && without.err.contains("--token"), "{without:?}");
     let wrong = through(elsewhere.path(), &[], &["--token", "another-0123456789abcdef"]).await;
-    assert!(wrong.code == Some(1) && wrong.stderr.contains("unauthorized"), "{wrong:?}");
+    assert!(wrong.code == 1 && wrong.err.contains("unauthorized"), "{wrong:?}");
     // The gateway's own machine: the token in its file is not for whoever listens at the near end.
     let own = through(gateway.home.path(), &[], &[]).await;
-    assert!(own.code == Some(1) && own.stderr.contains("no credential was sent"), "{own:?}");
+    assert!(own.code == 1 && own.err.contains("no credential was sent"), "{own:?}");
     // The environment says both the address and the token of that gateway.
     let env = [("OPENCLAW_GATEWAY_URL", url.as_str()), ("OPENCLAW_GATEWAY_TOKEN", TOKEN)];
     let told = openclaw(elsewhere.path(), &env, &["gateway", "health"]).await;
-    assert_eq!(told.code, Some(0), "{told:?}");
+    assert_eq!(told.code, 0, "{told:?}");
 }
 
 /// Row 57: clients use the default port through the tunnel; and the configuration may say all of it, once.
@@ -81,7 +81,7 @@ async fn row_057_the_configuration_names_the_gateway_at_the_far_end() {
     let port = tunnel(gateway.port, if is_free { 18789 } else { 0 }).await;
     let url = format!("ws://127.0.0.1:{port}");
     let typed = openclaw(TempDir::new().unwrap().path(), &[], &["health", "--url", &url, "--token", TOKEN]).await;
-    assert_eq!(typed.code, Some(0), "{typed:?}");
+    assert_eq!(typed.code, 0, "{typed:?}");
     let remote =
         |token: Value| home(json!({ "gateway": { "mode": "remote", "remote": { "url": url, "token": token } } }));
     let there = remote(json!(TOKEN));
@@ -89,12 +89,12 @@ async fn row_057_the_configuration_names_the_gateway_at_the_far_end() {
         [&["health"][..], &["status"], &["gateway", "call", "health"], &["gateway", "probe"], &["nodes", "list"]]
     {
         let ran = openclaw(there.path(), &[], args).await;
-        assert_eq!(ran.code, Some(0), "{args:?}: {ran:?}");
+        assert_eq!(ran.code, 0, "{args:?}: {ran:?}");
     }
     let without = openclaw(remote(Value::Null).path(), &[], &["health"]).await;
-    assert!(without.code == Some(1) && without.stderr.contains("refused the connection"), "{without:?}");
+    assert!(without.code == 1 && without.err.contains("refused the connection"), "{without:?}");
     let start = openclaw(there.path(), &[], &["gateway"]).await;
-    assert!(start.code == Some(78) && start.stderr.contains("gateway.remote.url"), "{start:?}");
+    assert!(start.code == 78 && start.err.contains("gateway.remote.url"), "{start:?}");
 }
 
 /// Row 138: a chat in a browser, through the tunnel, needs the token as well.
@@ -198,18 +198,18 @@ async fn d22_what_cannot_be_listened_on_ends_the_start_and_opens_nothing() {
         let (home, port) = (home(json!({ "gateway": gateway })), free_port_block());
         let ran = openclaw(home.path(), &[], &["gateway", "--port", &port.to_string()]).await;
         assert!(listening(port).is_empty());
-        (ran.code, ran.stderr)
+        (ran.code, ran.err)
     };
     let (code, told) = start(json!({ "bind": "custom", "customBindHost": "192.0.2.1" })).await;
-    assert!(code == Some(1) && told.contains("192.0.2.1"), "{code:?} {told}");
+    assert!(code == 1 && told.contains("192.0.2.1"), "{code:?} {told}");
     let (code, told) = start(json!({ "bind": "custom" })).await;
-    assert!(code == Some(78) && told.contains("customBindHost"), "{code:?} {told}");
+    assert!(code == 78 && told.contains("customBindHost"), "{code:?} {told}");
     if !has_tailnet_address() {
         let (code, told) = start(json!({ "bind": "tailnet" })).await;
-        assert!(code == Some(78) && told.contains("no tailnet address"), "{code:?} {told}");
+        assert!(code == 78 && told.contains("no tailnet address"), "{code:?} {told}");
     }
     let (code, told) = start(json!({ "bind": "mars" })).await;
-    assert!(code == Some(78) && told.contains("gateway.bind"), "{code:?} {told}");
+    assert!(code == 78 && told.contains("gateway.bind"), "{code:?} {told}");
 }
 
 /// A directory with a `tailscale` that writes down what it was told, and what it answers.
@@ -269,7 +269,7 @@ async fn a_tailscale_that_fails_is_told_and_the_gateway_goes_on() {
     until("it is told", is_told).await;
     assert_eq!(health(&gateway).await["ok"], true);
     let shown = openclaw(gateway.home.path(), &[], &["health", "--url", &gateway.url(), "--token", TOKEN]).await;
-    assert!(shown.code == Some(0) && shown.stdout.contains("Serve is not enabled"), "{shown:?}");
+    assert!(shown.code == 0 && shown.out.contains("Serve is not enabled"), "{shown:?}");
     until("the log says it", async || gateway.output().contains("not published with `tailscale serve`")).await;
     gateway.signal(Signal::TERM);
     assert_eq!(gateway.wait(PATIENCE).await.code(), Some(0));
@@ -284,8 +284,8 @@ async fn what_tailscale_cannot_publish_safely_is_refused_at_the_start() {
         let port = port.to_string();
         let args = [&["gateway", "--port", &port], args].concat();
         let ran = openclaw(home.path(), &[("PATH", &path)], &args).await;
-        assert_eq!(ran.code, Some(78), "{ran:?}");
-        ran.stderr
+        assert_eq!(ran.code, 78, "{ran:?}");
+        ran.err
     };
     let told = start(json!({ "bind": "lan" }), &["--tailscale", "serve"]).await;
     assert!(told.contains("expected gateway.bind \"loopback\""), "{told}");
@@ -351,7 +351,7 @@ esac"#,
     let url = gateway.url();
     let approve = ["devices", "approve", &request, "--url", &url, "--token", TOKEN];
     let let_in = openclaw(gateway.home.path(), &[], &approve).await;
-    assert_eq!(let_in.code, Some(0), "{let_in:?}");
+    assert_eq!(let_in.code, 0, "{let_in:?}");
     let accepted = through_serve(port, "100.64.0.5", "alice@example.com", 1, "").await;
     assert_eq!((&accepted["ok"], &accepted["payload"]["type"]), (&json!(true), &json!("hello-ok")), "{accepted}");
     for (ip, login) in [("100.64.0.5", "mallory@example.com"), ("100.64.0.6", "alice@example.com")] {

@@ -86,13 +86,13 @@ async fn the_port_speaks_tls_and_clients_know_its_certificate() {
     // This profile knows it from the file.
     for args in [&["health"][..], &["gateway", "call", "health"], &["gateway", "probe"], &["status"]] {
         let own = openclaw(gateway.home.path(), &[("OPENCLAW_GATEWAY_PORT", &gateway.port.to_string())], args).await;
-        assert_eq!(own.code, Some(0), "{args:?}: {own:?}");
+        assert_eq!(own.code, 0, "{args:?}: {own:?}");
     }
     let printed = openclaw(gateway.home.path(), &[], &["gateway", "fingerprint"]).await;
-    let fingerprint = printed.stdout.trim().to_owned();
+    let fingerprint = printed.out.trim().to_owned();
     assert_eq!(fingerprint.parse(), Ok(gateway.fingerprint().unwrap()), "{printed:?}");
     let doctor = openclaw(gateway.home.path(), &[], &["doctor"]).await;
-    assert!(doctor.stdout.contains(&fingerprint) && doctor.stdout.contains("it accepts requests"), "{doctor:?}");
+    assert!(doctor.out.contains(&fingerprint) && doctor.out.contains("it accepts requests"), "{doctor:?}");
     // Elsewhere it has to be told.
     let elsewhere = TempDir::new().unwrap();
     let url = gateway.url();
@@ -102,17 +102,17 @@ async fn the_port_speaks_tls_and_clients_know_its_certificate() {
     let bare = fingerprint.trim_start_matches("sha256:").replace(':', "").to_lowercase();
     for form in [fingerprint.as_str(), &bare, fingerprint.trim_start_matches("sha256:")] {
         let pinned = ask(&url, &["--tls-fingerprint", form]).await;
-        assert_eq!(pinned.code, Some(0), "{form}: {pinned:?}");
+        assert_eq!(pinned.code, 0, "{form}: {pinned:?}");
     }
     let unknown = ask(&url, &[]).await;
-    assert!(unknown.code == Some(1) && unknown.stderr.contains("--tls-fingerprint"), "{unknown:?}");
+    assert!(unknown.code == 1 && unknown.err.contains("--tls-fingerprint"), "{unknown:?}");
     let usage = ask(&url, &["--tls-fingerprint", "sha1:00"]).await;
-    assert!(usage.code == Some(2) && usage.stderr.contains("64 hexadecimal digits"), "{usage:?}");
+    assert!(usage.code == 2 && usage.err.contains("64 hexadecimal digits"), "{usage:?}");
     let plain_url = url.replace("wss://", "ws://");
     let plaintext = ask(&plain_url, &[]).await;
-    assert!(plaintext.code == Some(1) && plaintext.stderr.contains("use wss://"), "{plaintext:?}");
+    assert!(plaintext.code == 1 && plaintext.err.contains("use wss://"), "{plaintext:?}");
     let refused = ask(&plain_url, &["--tls-fingerprint", &fingerprint]).await;
-    assert!(refused.code == Some(1) && refused.stderr.contains("a certificate is expected"), "{refused:?}");
+    assert!(refused.code == 1 && refused.err.contains("a certificate is expected"), "{refused:?}");
     // Who speaks no TLS is told at once.
     for said in ["GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", "\r\n", "{\"type\":\"req\"}"] {
         let begun = Instant::now();
@@ -146,18 +146,18 @@ async fn s17_no_token_is_sent_before_the_certificate_is_known() {
     let expected = expected.trim_end_matches(':');
     let args = ["health", "--url", &url, "--token", TOKEN, "--tls-fingerprint", expected];
     let ran = openclaw(elsewhere.path(), &[], &args).await;
-    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert_eq!(ran.code, 1, "{ran:?}");
     for part in [expected, &found, "nothing was sent", "openclaw gateway fingerprint"] {
-        assert!(ran.stderr.contains(part), "{part}: {}", ran.stderr);
+        assert!(ran.err.contains(part), "{part}: {}", ran.err);
     }
     let remote = json!({ "url": url, "token": TOKEN, "tlsFingerprint": expected });
     let there = home(json!({ "gateway": { "mode": "remote", "remote": remote } }));
     let ran = openclaw(there.path(), &[], &["health"]).await;
-    assert!(ran.code == Some(1) && ran.stderr.contains(&found), "{ran:?}");
+    assert!(ran.code == 1 && ran.err.contains(&found), "{ran:?}");
     // The own certificate of a profile is as good a pin.
     let own = gateway(json!({})).await;
     let ran = openclaw(own.home.path(), &[], &["health", "--url", &url]).await;
-    assert!(ran.code == Some(1) && ran.stderr.contains(&own.fingerprint().unwrap().to_string()), "{ran:?}");
+    assert!(ran.code == 1 && ran.err.contains(&own.fingerprint().unwrap().to_string()), "{ran:?}");
     assert_eq!((came.load(Ordering::SeqCst), heard.load(Ordering::SeqCst)), (3, 0));
 }
 
@@ -187,7 +187,7 @@ async fn the_configuration_elsewhere_names_address_token_and_certificate() {
         node.kill().await.unwrap();
     };
     let ran = openclaw(there.path(), &[], &["status"]).await;
-    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert_eq!(ran.code, 0, "{ran:?}");
     connects(node(there.path(), &[])).await;
     let (elsewhere, port) = (TempDir::new().unwrap(), gateway.port.to_string());
     let token = elsewhere.path().join("token");
@@ -243,8 +243,8 @@ async fn d36_tls_that_cannot_be_served_ends_the_start() {
         }
         let ran = openclaw(home.path(), &[], &["gateway", "--port", &port.to_string()]).await;
         assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_err(), "nobody listens");
-        assert_eq!(ran.code, Some(78), "{ran:?}");
-        ran.stderr
+        assert_eq!(ran.code, 78, "{ran:?}");
+        ran.err
     };
     let named = json!({ "enabled": true, "certPath": "~/c.pem", "keyPath": "~/k.pem", "autoGenerate": false });
     let told = start(named.clone(), &[]).await;

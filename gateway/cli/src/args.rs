@@ -61,14 +61,6 @@ fn loud(text: &str) -> Result<Level, String> {
     level.ok_or_else(|| "expected error, warn, info, debug or trace".to_owned())
 }
 
-/// `setup`
-#[derive(Debug, Args)]
-pub struct SetupArgs {
-    /// Directory in which agents work
-    #[arg(long, value_name = "DIR")]
-    pub workspace: Option<PathBuf>,
-}
-
 /// `gateway run`
 #[derive(Debug, Clone, Default, Args)]
 pub struct RunArgs {
@@ -107,6 +99,9 @@ pub struct RunArgs {
     /// End whatever listens on the port first (needs lsof)
     #[arg(long)]
     pub force: bool,
+    /// With --dev: put the development set-up aside first, state, configuration and workspace, and begin anew
+    #[arg(long)]
+    pub reset: bool,
     /// Mirror debug and trace lines to the console
     #[arg(long, short)]
     pub verbose: bool,

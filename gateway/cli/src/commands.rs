@@ -14,6 +14,7 @@ pub mod hash_password;
 pub mod health;
 pub mod import;
 pub mod logs;
+pub mod man;
 pub mod message;
 pub mod node;
 pub mod nodes;

@@ -46,6 +46,17 @@ impl Env {
         self.get(name).is_some_and(|v| matches!(v.to_ascii_lowercase().as_str(), "1" | "true" | "yes" | "on"))
     }
 
+    /// A variable that holds a port.
+    ///
+    /// # Errors
+    /// Config: it holds something else.
+    pub fn port(&self, name: &str) -> Result<Option<u16>, Failure> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        let port = text.trim().parse().ok().filter(|port| *port > 0);
+        let wrong = || Failure::Config(format!("{name}: expected a port from 1 to 65535, found {text:?}"));
+        Ok(Some(port.ok_or_else(wrong)?))
+    }
+
     /// The values of all variables whose names say that they are secret.
     pub fn secrets(&self) -> Vec<String> {
         // A working directory is no password.
@@ -147,10 +158,8 @@ impl Paths {
         if let Some(port) = flag {
             return Ok((port, PortSource::Flag));
         }
-        if let Some(text) = env.get(PORT) {
-            let port = text.trim().parse().ok().filter(|p| *p > 0);
-            let wrong = || Failure::Config(format!("{PORT}: expected a port from 1 to 65535, found {text:?}"));
-            return Ok((port.ok_or_else(wrong)?, PortSource::Environment));
+        if let Some(port) = env.port(PORT)? {
+            return Ok((port, PortSource::Environment));
         }
         let default = if self.is_dev() { DEV_PORT } else { DEFAULT_PORT };
         Ok(file.map_or((default, PortSource::Default), |port| (port, PortSource::File)))

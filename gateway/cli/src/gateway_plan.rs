@@ -16,15 +16,15 @@ use openclaw_server::{AuthInForce, SharedAuth, auth::is_hash};
 use tracing::level_filters::LevelFilter;
 
 use crate::{
-    args::{Auth, BindMode, Level, RunArgs, SetupArgs},
+    args::{Auth, BindMode, Level, RunArgs},
     config_file::{self, State},
     config_stamp, env,
     env::PortSource,
     failure::Failure,
+    first_file,
     logging::{LogOptions, file::Bounds, filter, journal},
     output, sandbox,
     session::Session,
-    setup,
     tls::TlsFiles,
     workspaces,
 };
@@ -80,7 +80,7 @@ impl Plan {
     pub fn make(session: &Session, args: &RunArgs) -> Result<Self, Failure> {
         let paths = &session.paths;
         if paths.is_dev() && config_file::read(&paths.config)?.is_none() {
-            setup::write(session, &SetupArgs { workspace: None })?;
+            first_file::write(session, None, None)?;
             output::note(format!("Wrote {} with a fresh token and the echo model.", paths.config.display()));
         }
         let exists = config_file::read(&paths.config)?.is_some();

@@ -33,6 +33,7 @@ use crate::{
     config_around::Around,
     config_file,
     config_watch::ConfigWatch,
+    dev_reset,
     failure::Failure,
     force,
     gateway_plan::Plan,
@@ -51,6 +52,9 @@ use crate::{
 /// happens later.
 pub async fn run(session: &Session, args: &RunArgs) -> Result<(), Failure> {
     let elapsed = stopwatch();
+    if args.reset {
+        dev_reset::run(session)?;
+    }
     let plan = Plan::make(session, args)?;
     let (log, trouble) = logging::start(plan.log_options(session, args, session.log_level));
     if let Some(error) = trouble {

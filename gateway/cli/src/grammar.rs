@@ -6,15 +6,17 @@ use clap_complete::Shell;
 use crate::{
     args::{
         AgentArgs, ChannelsCommand, ConfigCommand, Global, LogsArgs, MessageCommand, PairingCommand, ReadArgs, RunArgs,
-        SetupArgs, SystemCommand,
+        SystemCommand,
     },
     commands,
+    onboard::args::{OnboardArgs, SetupArgs},
     sandbox_exec::SandboxExecArgs,
+    version,
 };
 
 /// A gateway for personal AI agents: one process, one port, your chats.
 #[derive(Debug, Parser)]
-#[command(name = "openclaw", version, max_term_width = 100, disable_help_subcommand = true, after_help = AFTER_HELP)]
+#[command(name = "openclaw", version = version::SHORT, long_version = version::long(), max_term_width = 100, after_help = AFTER_HELP)]
 pub struct Cli {
     /// Flags of every command.
     #[command(flatten)]
@@ -25,15 +27,18 @@ pub struct Cli {
 }
 
 const AFTER_HELP: &str = "\
-Exit codes: 0 done, 1 failed, 2 wrong command line, 75 try again later (port or lock is taken), 78 wrong configuration.
-State lives in ~/.openclaw (OPENCLAW_STATE_DIR, --profile and --dev choose another place), the configuration in
-openclaw.json there (OPENCLAW_CONFIG_PATH chooses another file).";
+Exit codes: 0 done, 1 failed, 2 wrong command line, 75 try again later (port or lock is taken),
+78 wrong configuration.
+State lives in ~/.openclaw (OPENCLAW_STATE_DIR, --profile and --dev choose another place), the
+configuration in openclaw.json there (OPENCLAW_CONFIG_PATH chooses another file).";
 
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Set up step by step: model, channels, service; what is there already is kept
+    Onboard(Box<OnboardArgs>),
     /// Write a first configuration with a fresh token; never overwrites
-    Setup(SetupArgs),
+    Setup(Box<SetupArgs>),
     /// Run the gateway, or ask a running one
     Gateway(Box<GatewayArgs>),
     /// Ask the running gateway for its health
@@ -121,6 +126,9 @@ pub enum Command {
         #[command(subcommand)]
         command: ProtocolCommand,
     },
+    /// Write the manual pages of all commands into a directory
+    #[command(hide = true)]
+    Man(commands::man::ManArgs),
     /// Confine this process and become a command; the gateway starts it
     #[command(hide = true)]
     SandboxExec(Box<SandboxExecArgs>),
@@ -203,7 +211,7 @@ pub enum ProtocolCommand {
 
 #[cfg(test)]
 mod tests {
-    use clap::{CommandFactory, ValueEnum as _};
+    use clap::ValueEnum as _;
 
     use super::*;
     use crate::args::{BindMode, WsLog};
@@ -214,7 +222,7 @@ mod tests {
 
     #[test]
     fn the_grammar_is_sound() {
-        Cli::command().debug_assert();
+        crate::help::command().debug_assert();
     }
 
     #[test]
@@ -280,7 +288,7 @@ mod tests {
     fn every_shell_gets_a_completion_script() {
         for shell in Shell::value_variants() {
             let mut out = vec![];
-            clap_complete::generate(*shell, &mut Cli::command(), "openclaw", &mut out);
+            clap_complete::generate(*shell, &mut crate::help::command(), "openclaw", &mut out);
             assert!(String::from_utf8(out).unwrap().contains("allow-unconfigured"), "{shell}");
         }
     }

@@ -16,7 +16,8 @@ use openclaw_server::store;
 
 use crate::{clock, failure::Failure};
 
-const FILE: &str = "gateway.lock";
+/// Its name in the state directory.
+pub const FILE: &str = "gateway.lock";
 /// A command that only asks whether the lock is held has it for an instant; whoever takes it tries so often,
 const TRIES: usize = 5;
 /// with this pause.

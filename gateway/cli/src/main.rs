@@ -13,17 +13,23 @@ mod config_around;
 mod config_file;
 mod config_stamp;
 mod config_watch;
+mod derived_ports;
+mod dev_reset;
 mod env;
 mod failure;
+mod first_file;
 mod force;
 mod gateway_plan;
 mod gateway_run;
 mod grammar;
+mod help;
 mod lock;
 mod logging;
 mod media;
+mod onboard;
 mod output;
 mod private;
+mod profile_ports;
 mod regular_file;
 mod sandbox;
 mod sandbox_exec;
@@ -31,12 +37,13 @@ mod session;
 mod setup;
 mod sockets;
 mod tls;
+mod version;
 mod vouch;
 mod workspaces;
 
 use std::{future::Future, process::ExitCode};
 
-use clap::{CommandFactory as _, Parser as _};
+use clap::FromArgMatches as _;
 
 use crate::{
     args::MessageCommand,
@@ -57,7 +64,7 @@ use crate::{
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    let mut cli = Cli::parse();
+    let mut cli = Cli::from_arg_matches(&help::command().get_matches()).unwrap_or_else(|error| error.exit());
     if let Command::SandboxExec(args) = &cli.command {
         return sandbox_exec::run(args);
     }
@@ -93,13 +100,18 @@ fn main() -> ExitCode {
 
 fn run(session: &Session, command: Command) -> Result<(), Failure> {
     match command {
-        Command::Setup(args) => setup::run(session, &args),
+        Command::Onboard(args) => serve(onboard::run(session, &args)),
+        Command::Setup(args) if args.wizard || args.onboard.is_more_than_setup() => {
+            serve(onboard::run(session, &args.onboard))
+        }
+        Command::Setup(args) => setup::run(session, &args.onboard),
+        Command::Man(args) => commands::man::run(session, help::command(), &args),
         Command::Gateway(args) => gateway(session, *args),
         Command::Config { command } => commands::config::run(session, &command),
         Command::Protocol { command: ProtocolCommand::Schema } => output::json(&openclaw_protocol::document()),
         Command::Completions { shell } => {
             let mut script = vec![];
-            clap_complete::generate(shell, &mut Cli::command(), "openclaw", &mut script);
+            clap_complete::generate(shell, &mut help::command(), "openclaw", &mut script);
             output::raw(&String::from_utf8_lossy(&script))
         }
         Command::Health(args) => ask(commands::health::health(session, &args)),

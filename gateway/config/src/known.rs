@@ -38,6 +38,11 @@ pub(crate) const KNOWN: [Known; 11] = [
     known("lmstudio", "http://127.0.0.1:1234/v1", &[]),
 ];
 
+/// Ids of all providers that need no entry, each with the environment variables that may hold its key (D37).
+pub fn known_providers() -> impl Iterator<Item = (&'static str, &'static [&'static str])> {
+    KNOWN.iter().map(|known| (known.id, known.variables))
+}
+
 /// The provider of this id, when it is one of those.
 pub(crate) fn find(id: &str) -> Option<&'static Known> {
     KNOWN.iter().find(|known| known.id == id)

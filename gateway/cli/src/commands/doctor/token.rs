@@ -13,9 +13,9 @@ use crate::{
     config_around::Around,
     config_file::{self, State},
     failure::Failure,
+    first_file::TOKEN_BYTES,
     gateway_plan::credentials,
     session::Session,
-    setup::TOKEN_BYTES,
 };
 
 const ID: &str = "gateway.token";
