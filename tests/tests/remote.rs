@@ -9,6 +9,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     os::unix::fs::PermissionsExt as _,
     path::Path,
+    process::Stdio,
     time::{Duration, Instant},
 };
 
@@ -174,6 +175,8 @@ async fn row_033_d22_the_port_is_open_on_exactly_the_addresses_that_were_asked_f
         .args(["gateway", "--port", &port.to_string()])
         .env_clear()
         .env("HOME", home.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
         .kill_on_drop(true)
         .spawn()
         .unwrap();

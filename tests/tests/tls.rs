@@ -20,6 +20,7 @@ use openclaw_platform::tls::{
     Fingerprint,
     server::{Identity, TlsServer, fingerprint_of},
 };
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tests::{Gateway, TOKEN, free_port_block, home, openclaw, os_platform};
@@ -199,7 +200,8 @@ async fn the_configuration_elsewhere_names_address_token_and_certificate() {
 /// New files are taken over for new connections; broken ones change nothing, and everybody hears of them.
 #[tokio::test]
 async fn a_renewed_certificate_is_taken_over_while_the_gateway_runs() {
-    let gateway = gateway(json!({})).await;
+    let config = json!({ "gateway": { "tls": { "enabled": true } }, "commands": { "restart": true } });
+    let gateway = Gateway::start(config, &[]).await;
     let tls = gateway.state().join("gateway/tls");
     let (certificate, key) = (tls.join("gateway-cert.pem"), tls.join("gateway-key.pem"));
     let old = gateway.fingerprint().unwrap();
@@ -230,6 +232,16 @@ async fn a_renewed_certificate_is_taken_over_while_the_gateway_runs() {
     put(&certificate, "nothing");
     let is_told = async || health(&gateway, new).await["problems"].to_string().contains("gateway-cert.pem");
     until("a broken file is told", is_told).await;
+    // A restart for another reason finds the broken file and goes on with what it has.
+    gateway.signal(Signal::USR1);
+    until("it restarts", async || gateway.output().matches("ready after").count() == 2).await;
+    assert!(
+        gateway.output().contains("the certificate of before stays in force: gateway.tls.certPath"),
+        "{}",
+        gateway.output()
+    );
+    let health = health(&gateway, new).await;
+    assert!(health["configProblem"].is_null(), "{health}");
 }
 
 /// TLS that cannot be served ends the start; the port is never opened without it (D36).

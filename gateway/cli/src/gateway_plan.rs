@@ -112,7 +112,6 @@ impl Plan {
             check_mode(session, &config, exists).map_err(|failure| failure.with(&warnings))?;
         }
         let tls = TlsFiles::of(paths, &config);
-        warnings.extend(tls.as_ref().map_or(Ok(vec![]), TlsFiles::check)?);
         let (port, port_source) = paths.port(args.port, &session.env, config.gateway.port)?;
         let listen = addresses(&config, args.bind, port)?;
         let auth = credentials(session, &config, args)?;
@@ -162,6 +161,17 @@ impl Plan {
             instead: None,
             secrets,
         })
+    }
+
+    /// The same, once it is known that its port can speak TLS where that was asked for: a first start has no other certificate to
+    /// fall back to (D36).
+    ///
+    /// # Errors
+    /// Config: which file, what is wrong with it and what to do.
+    pub fn with_certificate(mut self) -> Result<Self, Failure> {
+        let told = self.tls.as_ref().map_or(Ok(vec![]), TlsFiles::check)?;
+        self.warnings.extend(told);
+        Ok(self)
     }
 
     /// The same, in place of what the file says now, which cannot be used.

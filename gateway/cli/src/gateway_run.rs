@@ -55,7 +55,7 @@ pub async fn run(session: &Session, args: &RunArgs) -> Result<(), Failure> {
     if args.reset {
         dev_reset::run(session)?;
     }
-    let plan = Plan::make(session, args)?;
+    let plan = Plan::make(session, args)?.with_certificate()?;
     let (log, trouble) = logging::start(plan.log_options(session, args, session.log_level));
     if let Some(error) = trouble {
         tracing::warn!("no log file: {}: {error}", plan.log_file.display());
@@ -197,8 +197,15 @@ fn again(
 ) -> (Plan, Option<PortTls>) {
     let ready = |plan: Plan| {
         make_workspaces(&plan.workspaces)?;
-        let certificate = self::certificate(&plan)?;
-        Ok((plan, certificate))
+        let made = self::certificate(&plan).or_else(|failure| {
+            // Files that are broken at this moment are looked after while it serves; they keep nothing else from taking effect.
+            if plan.tls != last.tls || certificate.is_none() {
+                return Err(failure);
+            }
+            tracing::error!("the certificate of before stays in force: {failure}");
+            Ok(certificate.clone())
+        });
+        Ok((plan, made?))
     };
     let made = Plan::make(session, args).and_then(ready).or_else(|failure| {
         tracing::error!("the configuration cannot be used, what was in force stays so: {failure}");

@@ -78,7 +78,7 @@ pub fn migrate(session: &Session, asking: Asking) -> Vec<Check> {
 /// Whether a gateway would start with it, without further flags; `told` is told elsewhere.
 fn start(session: &Session, is_running: bool, told: &[String]) -> Vec<Check> {
     let shown = session.paths.config.display();
-    match Plan::make(session, &RunArgs::default()) {
+    match Plan::make(session, &RunArgs::default()).and_then(Plan::with_certificate) {
         Ok(plan) => {
             let more: Vec<String> = plan.warnings.into_iter().filter(|warning| !told.contains(warning)).collect();
             let note = (!more.is_empty()).then(|| Check::note("config.warnings", more.join("\n")));
