@@ -13,6 +13,7 @@ mod gateway;
 mod http;
 mod port;
 mod raw;
+mod user_manager;
 pub mod uses;
 
 pub use binaries::binary;
@@ -22,6 +23,7 @@ pub use http::{http, http_json};
 use openclaw_platform::{Platform, os};
 pub use port::free_port_block;
 pub use raw::{Ended, RawClient, connect};
+pub use user_manager::{Ran, UserManager};
 
 /// base64url without padding, as device blocks spell bytes.
 pub fn base64url(bytes: &[u8]) -> String {

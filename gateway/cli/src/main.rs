@@ -29,8 +29,11 @@ mod sandbox;
 mod sandbox_exec;
 mod session;
 mod setup;
+mod signals;
 mod sockets;
+mod supervisor;
 mod vouch;
+mod watchdog;
 mod workspaces;
 
 use std::{future::Future, process::ExitCode};
