@@ -16,4 +16,5 @@ pub mod logs;
 pub mod message;
 pub mod node;
 pub mod nodes;
+pub mod service;
 pub mod system;

@@ -177,6 +177,18 @@ pub enum GatewayCommand {
     Probe(ReadArgs),
     /// Read a password from standard input and print its argon2id hash for gateway.auth.password
     HashPassword,
+    /// Install the gateway as a service of this machine, and start it; one that is there stays as it is
+    Install(Box<commands::service::install::InstallArgs>),
+    /// Stop the service and remove it; state and configuration stay
+    Uninstall(commands::service::control::ControlArgs),
+    /// Start the service
+    Start(commands::service::control::ControlArgs),
+    /// Stop the service until it is started again
+    Stop(commands::service::control::ControlArgs),
+    /// Restart the service
+    Restart(commands::service::control::ControlArgs),
+    /// Run the gateway and start it again five seconds after it failed; for machines and containers without a supervisor
+    Supervise(commands::service::supervise::SuperviseArgs),
 }
 
 /// `protocol ...`

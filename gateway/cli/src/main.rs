@@ -42,6 +42,10 @@ use clap::{CommandFactory as _, Parser as _};
 
 use crate::{
     args::MessageCommand,
+    commands::service::{
+        control::{Verb, control},
+        error_log, install, supervise,
+    },
     env::{Env, Paths},
     failure::Failure,
     grammar::{Cli, Command, GatewayArgs, GatewayCommand, ProtocolCommand},
@@ -122,6 +126,9 @@ fn run(session: &Session, command: Command) -> Result<(), Failure> {
 }
 
 fn gateway(session: &Session, args: GatewayArgs) -> Result<(), Failure> {
+    if matches!(args.command, None | Some(GatewayCommand::Run(_))) {
+        error_log::bound(session);
+    }
     match args.command {
         None => serve(gateway_run::run(session, &args.run)),
         Some(GatewayCommand::Run(run)) => serve(gateway_run::run(session, &run)),
@@ -132,6 +139,12 @@ fn gateway(session: &Session, args: GatewayArgs) -> Result<(), Failure> {
         Some(GatewayCommand::Health(read)) => ask(commands::health::health(session, &read)),
         Some(GatewayCommand::Status { no_probe, read }) => ask(commands::gateway_status::run(session, no_probe, &read)),
         Some(GatewayCommand::Probe(read)) => ask(commands::health::probe(session, &read)),
+        Some(GatewayCommand::Install(args)) => ask(install::run(session, &args)),
+        Some(GatewayCommand::Uninstall(args)) => ask(control(session, Verb::Uninstall, &args)),
+        Some(GatewayCommand::Start(args)) => ask(control(session, Verb::Start, &args)),
+        Some(GatewayCommand::Stop(args)) => ask(control(session, Verb::Stop, &args)),
+        Some(GatewayCommand::Restart(args)) => ask(control(session, Verb::Restart, &args)),
+        Some(GatewayCommand::Supervise(args)) => ask(supervise::run(session, &args)),
     }
 }
 
