@@ -137,7 +137,10 @@ fn gateway(session: &Session, args: GatewayArgs) -> Result<(), Failure> {
         }
         Some(GatewayCommand::HashPassword) => commands::hash_password::run(session),
         Some(GatewayCommand::Health(read)) => ask(commands::health::health(session, &read)),
-        Some(GatewayCommand::Status { no_probe, read }) => ask(commands::gateway_status::run(session, no_probe, &read)),
+        Some(GatewayCommand::Status { no_probe, deep, which, read }) => {
+            let look = commands::gateway_status::Look { deep, no_probe };
+            ask(commands::gateway_status::run(session, look, &which, &read))
+        }
         Some(GatewayCommand::Probe(read)) => ask(commands::health::probe(session, &read)),
         Some(GatewayCommand::Install(args)) => ask(install::run(session, &args)),
         Some(GatewayCommand::Uninstall(args)) => ask(control(session, Verb::Uninstall, &args)),

@@ -12,6 +12,7 @@ mod files;
 mod gateway;
 mod people;
 mod sandbox;
+mod service;
 
 use clap::Args;
 use openclaw_config::Masker;
@@ -20,6 +21,7 @@ use serde_json::json;
 use self::check::{Check, Verdict};
 use crate::{
     args::ReadArgs,
+    commands::service::machine::Which,
     failure::Failure,
     lock::{self, StateLock},
     output,
@@ -46,6 +48,9 @@ pub struct DoctorArgs {
     deep: bool,
     #[arg(long, hide = true)]
     generate_gateway_token: bool,
+    /// Which service.
+    #[command(flatten)]
+    which: Which,
     /// Which gateway, when one runs on this state directory.
     #[command(flatten)]
     read: ReadArgs,
@@ -95,6 +100,7 @@ async fn look(session: &Session, args: &DoctorArgs) -> Vec<Check> {
         checks.extend(exec::checks(session));
     }
     checks.extend(sandbox::checks(session));
+    checks.extend(service::checks(session, &args.which, args.fix).await);
     match &lock {
         None => {}
         Some(Ok(_)) => checks.extend(database::checks(session)),
