@@ -279,7 +279,19 @@ fn row_188_189_a_second_installation_changes_nothing_and_force_writes_it_anew() 
     fs::write(&unit, text).unwrap();
     assert!(machine.run("gateway install").well().err.contains("expected RestartSec=5, found RestartSec=1"));
 
+    let drop_in = unit.with_extension("service.d").join("mine.conf");
+    fs::create_dir(drop_in.parent().unwrap()).unwrap();
+    fs::write(&drop_in, "[Service]\nKillMode=process\n").unwrap();
+    let ran = machine.run("gateway install").well();
+    assert!(
+        ran.err.contains("KillMode=process") && ran.out.contains(drop_in.to_str().unwrap()),
+        "{}{}",
+        ran.out,
+        ran.err
+    );
+
     machine.run("gateway install --force --port 21455").well();
+    assert!(drop_in.exists());
     let lines = lines_of(&unit);
     has(&lines, "RestartSec=5");
     has(&lines, "Environment=OPENCLAW_GATEWAY_PORT=21455");

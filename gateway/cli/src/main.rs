@@ -147,7 +147,11 @@ fn gateway(session: &Session, args: GatewayArgs) -> Result<(), Failure> {
         Some(GatewayCommand::Start(args)) => ask(control(session, Verb::Start, &args)),
         Some(GatewayCommand::Stop(args)) => ask(control(session, Verb::Stop, &args)),
         Some(GatewayCommand::Restart(args)) => ask(control(session, Verb::Restart, &args)),
-        Some(GatewayCommand::Supervise(args)) => ask(supervise::run(session, &args)),
+        Some(GatewayCommand::Supervise(args)) => {
+            // Its environment may hold the token, too.
+            private::close();
+            ask(supervise::run(session, &args))
+        }
     }
 }
 

@@ -148,6 +148,8 @@ pub struct Installation {
     pub path: PathBuf,
     /// Its permission bits.
     pub mode: u32,
+    /// Further files of systemd that count as if they stood in it; an installation leaves them.
+    pub drop_ins: Vec<PathBuf>,
     /// What it and its drop-ins say.
     pub parsed: Parsed,
 }
@@ -225,23 +227,20 @@ impl<'a> Service<'a> {
     pub fn installation(&self) -> Result<Option<Installation>, Error> {
         let path = self.path();
         let Some(mut text) = self.host.read(&path)? else { return Ok(None) };
+        let mut drop_ins = vec![];
         if self.kind.platform() == "systemd" {
-            // They count as if they stood in the unit, behind it.
             let dir = path.with_extension("service.d");
-            for name in self
-                .host
-                .files
-                .list(&dir)
-                .unwrap_or_default()
-                .iter()
-                .filter(|name| Path::new(name).extension() == Some("conf".as_ref()))
-            {
-                text.push('\n');
-                text.push_str(&self.host.read(&dir.join(name))?.unwrap_or_default());
-            }
+            let names = self.host.files.list(&dir).unwrap_or_default();
+            drop_ins.extend(
+                names.iter().map(|name| dir.join(name)).filter(|path| path.extension() == Some("conf".as_ref())),
+            );
+        }
+        for drop_in in &drop_ins {
+            text.push('\n');
+            text.push_str(&self.host.read(drop_in)?.unwrap_or_default());
         }
         let mode = self.host.files.mode(&path).unwrap_or(0o600);
-        Ok(Some(Installation { path, mode, parsed: self.kind.parse(&text) }))
+        Ok(Some(Installation { path, mode, drop_ins, parsed: self.kind.parse(&text) }))
     }
 
     /// Sees that the supervisor can be asked.

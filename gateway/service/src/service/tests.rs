@@ -278,7 +278,7 @@ async fn drop_ins_count_and_what_the_supervisor_says_is_told() {
     let host = host(&files, &tools);
     let service = Service::new(&host, Kind::SystemdUser, Some("rescue"), None).unwrap();
     let there = service.installation().unwrap().unwrap();
-    assert_eq!(there.parsed.setting("Service.RestartSec"), Some("1"));
+    assert_eq!((there.parsed.setting("Service.RestartSec"), there.drop_ins.len()), (Some("1"), 1));
     assert!(there.is_open(Kind::SystemdUser), "0644 with a token in it");
     let state = service.state().await;
     assert_eq!((state.loaded, state.installed, state.runtime.status), (false, true, Status::Restarting));

@@ -115,6 +115,10 @@ pub async fn install(
             Err(_) => vec![],
         };
         let mut report = already(session, service, &differs, wanted.err());
+        if !differs.is_empty() && !there.drop_ins.is_empty() {
+            let files: Vec<String> = there.drop_ins.iter().map(|file| file.display().to_string()).collect();
+            report.hints.push(format!("What stands in drop-ins stays as it is: {}", files.join(", ")));
+        }
         if !state.loaded {
             report.hints.push(format!("It is not {}: it does not start by itself.", kind.loaded_text()));
         }

@@ -10,7 +10,7 @@ use tokio::{
     signal::unix::{self, SignalKind},
 };
 
-use crate::{failure::Failure, output, private, session::Session};
+use crate::{failure::Failure, output, session::Session};
 
 /// Between the end of a gateway and the start of the next, as in the services of systemd.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -63,8 +63,6 @@ pub async fn run(session: &Session, args: &SuperviseArgs) -> Result<(), Failure>
         );
         return Err(Failure::Usage(text));
     }
-    // The environment of this process may hold the token, too.
-    private::close();
     let cannot = |e: std::io::Error| Failure::Runtime(format!("cannot supervise the gateway: {e}"));
     let mut signals = Signals::listen().map_err(cannot)?;
     loop {
