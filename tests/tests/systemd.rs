@@ -237,7 +237,12 @@ async fn row_187_200_doctor_puts_the_unit_right_and_removes_the_one_of_an_earlie
     );
     assert!(!legacy.exists() && rig.manager.state(None).join("legacy-services/clawdbot-gateway.service").exists());
     assert_eq!(rig.manager.show("clawdbot-gateway.service", "ActiveState"), "inactive");
-    assert_eq!(doctor(&mut rig, "")("service")["verdict"], "ok");
+
+    // What somebody says in a file of his own is told, and left.
+    rig.set("mine", "[Service]\nRestartSec=2\n");
+    let again = doctor(&mut rig, "--repair");
+    assert_eq!((&again("service")["verdict"], &again("service.drop-ins")["verdict"]), (&json!("ok"), &json!("note")));
+    assert_eq!((fs::read_to_string(&file).unwrap(), rig.manager.show(UNIT, "RestartUSec")), (now, "2s".to_owned()));
 }
 
 /// A stop is a success and not a crash; the log names who asked for it; start and restart do what they say.

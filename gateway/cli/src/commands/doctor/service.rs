@@ -1,7 +1,9 @@
 //! The gateway as a service of this machine: whether its file is as an installation of today would write it, whether it stays up, and
 //! what earlier programs left. `--fix` gives the file the values of an installation and leaves what a person added.
 
-use openclaw_service::{Finding, Installation, Linger, Other, Runtime, Service, Status, audit, linger, others, repair};
+use openclaw_service::{
+    Definition, Finding, Installation, Linger, Other, Runtime, Service, Status, audit, linger, others, repair,
+};
 
 use super::check::Check;
 use crate::{
@@ -13,12 +15,13 @@ use crate::{
 };
 
 const FILE: &str = "service";
+const DROP_INS: &str = "service.drop-ins";
 const RUNTIME: &str = "service.runtime";
 const LEGACY: &str = "service.legacy";
 const OTHERS: &str = "service.others";
 const LINGER: &str = "service.linger";
 
-/// `service`, `service.runtime`, `service.legacy`, `service.others`, `service.linger`.
+/// `service`, `service.drop-ins`, `service.runtime`, `service.legacy`, `service.others`, `service.linger`.
 pub async fn checks(session: &Session, which: &Which, fix: bool) -> Vec<Check> {
     let host = machine::host(session);
     let found = which.kind(session).and_then(|kind| machine::service(session, &host, kind));
@@ -51,33 +54,45 @@ async fn file(session: &Session, service: &Service<'_>, there: &Installation, fi
             return vec![Check::error(FILE, text, "correct the configuration; `openclaw config validate` checks it")];
         }
     };
-    let mut found = told(&audit(service.kind(), &there.parsed, &wanted));
+    let text = match service.text() {
+        Ok(text) => text.unwrap_or_default(),
+        Err(error) => return vec![Check::error(FILE, error.to_string(), "see who may read it")],
+    };
+    let in_file = audit(service.kind(), &service.kind().parse(&text), &wanted);
+    let mut checks: Vec<Check> =
+        drop_ins(there, &in_file, &audit(service.kind(), &there.parsed, &wanted)).into_iter().collect();
+    let mut found = told(&in_file);
     if there.is_open(service.kind()) {
         found.push(format!("others can read the file ({:04o}), and the token in it", there.mode));
     }
-    if found.is_empty() {
-        return vec![Check::ok(FILE, format!("{name} is as an installation of today would write it"))];
-    }
-    if !fix {
-        let text = format!("{name} is not as an installation of today would write it:\n{}", found.join("\n"));
+    let found_text = found.join("\n");
+    checks.push(if found.is_empty() {
+        Check::ok(FILE, format!("{name} is as an installation of today would write it"))
+    } else if !fix {
+        let text = format!("{name} is not as an installation of today would write it:\n{found_text}");
         let fix = format!(
             "`{} doctor --repair` puts these right and leaves what you added; `gateway install --force` writes it anew",
             session.paths.command()
         );
-        return vec![Check::warn(FILE, text, fix)];
-    }
-    match repaired(service, &wanted).await {
-        Ok(done) => {
-            let mut checks = vec![Check::fixed(FILE, format!("{name}:\n{}\n{done}", found.join("\n")))];
-            checks.extend(left(service, &wanted));
-            checks
+        Check::warn(FILE, text, fix)
+    } else {
+        match repaired(service, &text, &wanted).await {
+            Ok(done) => Check::fixed(FILE, format!("{name}:\n{found_text}\n{done}")),
+            Err(why) => {
+                let text = format!("{name} cannot be put right: {why}; it has\n{found_text}");
+                Check::error(FILE, text, format!("`{} gateway install --force`", session.paths.command()))
+            }
         }
-        Err(why) => {
-            let text = format!("{name} cannot be put right: {why}; it has\n{}", found.join("\n"));
-            let fix = format!("`{} gateway install --force`", session.paths.command());
-            vec![Check::error(FILE, text, fix)]
-        }
-    }
+    });
+    checks
+}
+
+/// What files beside the unit say otherwise: somebody wants it so.
+fn drop_ins(there: &Installation, in_file: &[Finding], all: &[Finding]) -> Option<Check> {
+    let more: Vec<Finding> = all.iter().filter(|finding| !in_file.contains(finding)).cloned().collect();
+    let names: Vec<String> = there.drop_ins.iter().map(|path| path.display().to_string()).collect();
+    let text = || format!("files beside the unit say otherwise ({}):\n{}", names.join(", "), told(&more).join("\n"));
+    (!more.is_empty()).then(|| Check::note(DROP_INS, text()))
 }
 
 fn told(findings: &[Finding]) -> Vec<String> {
@@ -85,9 +100,8 @@ fn told(findings: &[Finding]) -> Vec<String> {
 }
 
 /// Writes the file anew; says what stays, what went, and what is to do.
-async fn repaired(service: &Service<'_>, wanted: &openclaw_service::Definition) -> Result<String, String> {
-    let text = service.text().map_err(|e| e.to_string())?.unwrap_or_default();
-    let repaired = repair(service.kind(), &text, wanted).map_err(|e| e.to_string())?;
+async fn repaired(service: &Service<'_>, text: &str, wanted: &Definition) -> Result<String, String> {
+    let repaired = repair(service.kind(), text, wanted).map_err(|e| e.to_string())?;
     service.replace(&repaired.text).await.map_err(|e| e.to_string())?;
     let mut done = vec!["these are the values of an installation again".to_owned()];
     if !repaired.kept.is_empty() {
@@ -104,18 +118,6 @@ async fn repaired(service: &Service<'_>, wanted: &openclaw_service::Definition) 
     let kept = service.host().places.state_dir.join("legacy-services");
     done.push(format!("the file as it was is in {}", kept.display()));
     Ok(done.join("\n"))
-}
-
-/// What other files say is not ours to change.
-fn left(service: &Service<'_>, wanted: &openclaw_service::Definition) -> Option<Check> {
-    let there = service.installation().ok()??;
-    let found = told(&audit(service.kind(), &there.parsed, wanted));
-    if found.is_empty() {
-        return None;
-    }
-    let dir = there.path.with_extension("service.d");
-    let text = format!("files beside the unit say otherwise:\n{}", found.join("\n"));
-    Some(Check::warn(FILE, text, format!("correct the files in {}", dir.display())))
 }
 
 /// Whether it stays up, and after a logout.

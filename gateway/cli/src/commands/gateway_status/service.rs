@@ -121,7 +121,7 @@ mod tests {
             "[Service]\nExecStart=/bin/openclaw gateway --port 5 --token hunter2 --password=hunter3 --token-file /t\n\
              Environment=OPENCLAW_GATEWAY_TOKEN=hunter4 OPENCLAW_PROFILE=rescue ANTHROPIC_API_KEY=hunter5 HOME=/h\n",
         );
-        let shown = command(&Installation { path: "/u".into(), mode: 0o600, parsed });
+        let shown = command(&Installation { path: "/u".into(), mode: 0o600, drop_ins: vec![], parsed });
         assert_eq!(shown.program_arguments[5], REDACTED);
         assert_eq!(shown.program_arguments.last().map(String::as_str), Some("/t"));
         assert_eq!(shown.environment.keys().collect::<Vec<_>>(), ["OPENCLAW_PROFILE"]);
