@@ -17,7 +17,7 @@ const NAME: &str = "systemd user services";
 const UNIT: &str = "openclaw-gateway.service";
 const SOON: Duration = Duration::from_mins(1);
 /// `RestartSec` of the unit, and how much more a busy machine may need until the next start has begun.
-const BACK_OFF: std::ops::Range<f64> = 4.5..12.0;
+const BACK_OFF: std::ops::Range<f64> = 4.5..20.0;
 
 /// A manager with a configuration in the home of a profile; and the port that was written into it.
 struct Rig {
@@ -109,12 +109,12 @@ async fn row_007_195_196_a_crash_is_followed_by_a_start_and_a_hang_by_a_kill() {
     assert_ne!(first, second);
 
     // A process that hangs answers nobody, the supervisor included.
-    rig.set("watchdog", "[Service]\nWatchdogSec=3\n");
+    rig.set("watchdog", "[Service]\nWatchdogSec=6\n");
     rig.manager.sh(&format!("systemctl --user restart {UNIT}")).ok();
     rig.answers().await;
     let third = rig.pid();
     // A while of half deadlines passes and nobody is killed.
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    tokio::time::sleep(Duration::from_secs(8)).await;
     assert_eq!((rig.pid(), rig.manager.show(UNIT, "NRestarts").as_str()), (third, "0"), "it lives");
     rig.manager.sh(&format!("kill -STOP {third}")).ok();
     rig.manager.until(UNIT, "Result", |result| result == "watchdog");
@@ -156,6 +156,11 @@ async fn row_169_180_182_status_tells_a_hang_a_crash_loop_and_a_stop_apart() {
     let pid = rig.pid();
     assert_eq!(report["service"]["runtime"]["pid"], pid);
 
+    // On a busy machine the commands below take longer than the watchdog's patience.
+    rig.set("patient", "[Service]\nWatchdogSec=600\n");
+    rig.manager.sh(&format!("systemctl --user restart {UNIT}")).ok();
+    rig.answers().await;
+    let pid = rig.pid();
     rig.manager.sh(&format!("kill -STOP {pid}")).ok();
     let (code, report) = rig.status(&[]);
     assert_eq!((code, &report["rpc"]["ok"]), (1, &json!(false)), "{report:#}");

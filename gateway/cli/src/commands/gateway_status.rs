@@ -34,6 +34,9 @@ use crate::{
     session::Session,
 };
 
+/// The code of a service that could not start with its configuration, which no repair of its file changes.
+const CANNOT_START: &str = "gateway-cannot-start";
+
 /// What to look at beside the usual.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Look {
@@ -129,7 +132,7 @@ fn audit(session: &Session, kind: Kind, there: &Installation) -> Audit {
 /// With its configuration the service could not start, whatever else its file says.
 fn unusable(failure: &Failure) -> Audit {
     let issue = Issue {
-        code: "gateway-cannot-start".to_owned(),
+        code: CANNOT_START.to_owned(),
         message: failure.to_string().lines().map(str::trim).collect::<Vec<_>>().join(" "),
         detail: None,
         level: "aggressive".to_owned(),
@@ -230,7 +233,7 @@ fn hints(
     if service.command.is_some() && !service.loaded && service.runtime.status != RuntimeStatus::Unknown {
         say(format!("It does not start by itself: `{command} gateway install --force` sees to that."));
     }
-    if !service.config_audit.ok {
+    if service.config_audit.issues.iter().any(|issue| issue.code != CANNOT_START) {
         say(format!("`{command} doctor --repair` gives the service what an installation of today would."));
     }
     if mismatch == Some(true) {

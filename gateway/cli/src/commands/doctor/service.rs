@@ -132,7 +132,9 @@ async fn runtime(session: &Session, service: &Service<'_>) -> Vec<Check> {
         Status::Starting | Status::Stopping => Check::note(RUNTIME, "it is about to start or to stop"),
         Status::Restarting | Status::Failed => {
             let code = last_exit_status.map_or(String::new(), |code| format!(", its last exit code is {code}"));
-            let text = format!("it does not stay up: {} starts by itself{code}", restarts.unwrap_or(0));
+            let again =
+                restarts.filter(|n| *n > 0).map_or(String::new(), |n| format!(", it was started again {n} times"));
+            let text = format!("it does not stay up{again}{code}");
             Check::error(RUNTIME, text, format!("`{command} gateway status` shows its last error"))
         }
         Status::Stopped => {
