@@ -73,6 +73,15 @@ impl Machine {
         self.status(&["--json"].iter().chain(args).copied().collect::<Vec<_>>()).json()
     }
 
+    /// Puts a stand-in for a tool of the system first on PATH.
+    fn tool(&mut self, name: &str, script: &str) {
+        let file = self.root.path().join("bin").join(name);
+        write(&file, &format!("#!/bin/sh\n{script}\n"));
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+        let path = format!("{}:{}", file.parent().unwrap().display(), std::env::var("PATH").unwrap());
+        self.env.push(("PATH".to_owned(), path));
+    }
+
     fn user_unit(&self, name: &str, text: &str) {
         write(&self.home.join(".config/systemd/user").join(name), text);
     }
@@ -234,11 +243,7 @@ fn row_165_doctor_audits_the_launch_agent_and_puts_it_right() {
     let mut machine = Machine::of(home.path());
     let config = json!({ "gateway": { "mode": "local", "auth": { "token": TOKEN } } });
     write(&home.path().join(".openclaw/openclaw.json"), &config.to_string());
-    let launchctl = machine.root.path().join("bin/launchctl");
-    write(&launchctl, "#!/bin/sh\necho \"$@\" >> \"$HOME/calls\"\n");
-    fs::set_permissions(&launchctl, fs::Permissions::from_mode(0o755)).unwrap();
-    let path = format!("{}:{}", launchctl.parent().unwrap().display(), std::env::var("PATH").unwrap());
-    machine.env.push(("PATH".to_owned(), path));
+    machine.tool("launchctl", "echo \"$@\" >> \"$HOME/calls\"");
     let installed = machine.run(&["gateway", "install", "--platform", "launchd"]);
     assert_eq!(installed.code, Some(0), "{}{}", installed.out, installed.err);
     let check = |args: &[&str]| {
@@ -264,4 +269,25 @@ fn row_165_doctor_audits_the_launch_agent_and_puts_it_right() {
     let calls = fs::read_to_string(home.path().join("calls")).unwrap();
     assert_eq!(calls.matches("bootstrap gui/").count(), 2, "by the installation and by the repair:\n{calls}");
     assert_eq!(check(&[])["verdict"], "ok");
+}
+
+/// A service that ends with the login is told to be one, by status and by doctor.
+#[test]
+fn row_201_a_service_that_ends_at_the_logout_is_told() {
+    let home = TempDir::new().unwrap();
+    let mut machine = Machine::of(home.path());
+    let config = json!({ "gateway": { "mode": "local", "auth": { "token": TOKEN } } });
+    write(&home.path().join(".openclaw/openclaw.json"), &config.to_string());
+    machine.service(free_port_block(), "");
+    let hint = |machine: &Machine| {
+        let report = machine.report(&["--no-probe"]);
+        let hints = report["hints"].as_array().unwrap().iter().any(|h| h.as_str().unwrap().contains("enable-linger"));
+        (report["service"]["linger"].clone(), hints)
+    };
+    machine.tool("loginctl", "echo Linger=no");
+    assert_eq!(hint(&machine), (json!(false), true));
+    let doctor = machine.run(&["doctor"]).out;
+    assert!(doctor.contains("service.linger") && doctor.contains("enable-linger"), "{doctor}");
+    machine.tool("loginctl", "echo Linger=yes");
+    assert_eq!(hint(&machine), (json!(true), false));
 }
