@@ -15,6 +15,7 @@ mod http;
 mod port;
 mod program;
 mod raw;
+mod user_manager;
 pub mod uses;
 
 pub use binaries::binary;
@@ -26,6 +27,7 @@ use openclaw_platform::{Platform, os};
 pub use port::free_port_block;
 pub use program::{Ran, openclaw};
 pub use raw::{Ended, RawClient, connect};
+pub use user_manager::UserManager;
 
 /// base64url without padding, as device blocks spell bytes.
 pub fn base64url(bytes: &[u8]) -> String {

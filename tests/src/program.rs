@@ -28,7 +28,7 @@ pub struct Ran {
 
 impl Ran {
     /// What `output` says of a command that took so long.
-    pub(crate) fn of(output: &Output, took: Duration) -> Self {
+    pub fn of(output: &Output, took: Duration) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Self { code: output.status.code().unwrap_or(-1), out: text(&output.stdout), err: text(&output.stderr), took }
     }
@@ -45,6 +45,7 @@ impl Ran {
     ///
     /// # Panics
     /// When it did not.
+    #[track_caller]
     pub fn ok(self) -> Self {
         assert_eq!(self.code, 0, "{self:?}");
         self

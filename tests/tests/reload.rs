@@ -160,7 +160,7 @@ async fn row_031_the_modes_off_and_hot() {
 
 /// SIGUSR1 restarts where `commands.restart` allows it, as often as it comes, and is told otherwise.
 #[tokio::test]
-async fn row_022_sigusr1_restarts_where_it_is_allowed() {
+async fn row_022_023_sigusr1_restarts_where_it_is_allowed() {
     let gateway = Gateway::start(config(json!({})), &[]).await;
     gateway.signal(Signal::USR1);
     until(&gateway, "refused", async || gateway.output().contains("commands.restart")).await;

@@ -18,13 +18,10 @@ use openclaw_platform::{
     tls::server::TlsServer,
 };
 use openclaw_server::{
-    CertificateSource as _, Control, HostInfo, Listening, PortTls, Restarted, ServeError, ServerOptions, Stopped,
-    Watched, options::OwnSecrets, store::StoreError,
+    CertificateSource as _, HostInfo, Listening, PortTls, Restarted, ServeError, ServerOptions, Stopped, Watched,
+    options::OwnSecrets, store::StoreError,
 };
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::{mpsc, oneshot},
-};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     args::RunArgs,
@@ -42,7 +39,10 @@ use crate::{
     logging::LogGuard,
     media::MediaRoots,
     session::Session,
-    sockets, workspaces,
+    signals, sockets,
+    supervisor::Supervisor,
+    watchdog::{self, Doors},
+    workspaces,
 };
 
 /// Checks everything, starts logging, frees the port when asked to, serves until stopped.
@@ -52,10 +52,13 @@ use crate::{
 /// happens later.
 pub async fn run(session: &Session, args: &RunArgs) -> Result<(), Failure> {
     let elapsed = stopwatch();
+    let supervisor = Supervisor::of(&session.env, std::process::id());
     if args.reset {
         dev_reset::run(session)?;
     }
-    let plan = Plan::make(session, args)?.with_certificate()?;
+    let plan = Plan::make(session, args)
+        .and_then(Plan::with_certificate)
+        .inspect_err(|failure| supervisor.status(&failed(failure)))?;
     let (log, trouble) = logging::start(plan.log_options(session, args, session.log_level));
     if let Some(error) = trouble {
         tracing::warn!("no log file: {}: {error}", plan.log_file.display());
@@ -66,9 +69,10 @@ pub async fn run(session: &Session, args: &RunArgs) -> Result<(), Failure> {
     for note in &plan.notes {
         tracing::info!("{note}");
     }
-    let result = serve(session, args, plan, log.clone(), Box::new(elapsed)).await;
+    let result = serve(session, args, plan, log.clone(), Box::new(elapsed), &supervisor).await;
     if let Err(failure) = &result {
         tracing::error!("{failure}");
+        supervisor.status(&failed(failure));
     }
     log.flush();
     result
@@ -80,6 +84,7 @@ async fn serve(
     plan: Plan,
     log: LogGuard,
     mut elapsed: Box<dyn Fn() -> u128>,
+    supervisor: &Supervisor,
 ) -> Result<(), Failure> {
     let state_dir = session.paths.state_dir.clone();
     let mut platform = openclaw_platform::os::platform(&state_dir)
@@ -100,9 +105,11 @@ async fn serve(
     );
     more_files();
     let (control, mut orders) = mpsc::channel(4);
-    watch_signals(control).map_err(|e| Failure::Runtime(format!("cannot watch signals: {e}")))?;
+    signals::watch(control, supervisor.clone()).map_err(|e| Failure::Runtime(format!("cannot watch signals: {e}")))?;
     let mut listening =
         Listening::on(&platform, &plan.listen).await.map_err(|error| told(session, plan.port, error))?;
+    let (doors, watched) = watch::channel(Doors::of(&listening));
+    OsSpawner.spawn("watchdog", watchdog::watch(supervisor.clone(), platform.transport.clone(), watched));
     let (mut plan, mut restarts) = (plan, RecentStarts::default());
     make_workspaces(&plan.workspaces)?;
     let mut certificate = certificate(&plan)?;
@@ -117,6 +124,7 @@ async fn serve(
             tls: certificate.clone(),
             ..options(session, args, plan.clone(), (watch.clone(), media), log_file.clone(), log.clone())
         };
+        doors.send_replace(Doors::of(&listening));
         let (ready, bound) = oneshot::channel();
         let platform = Platform { processes: plan.processes.clone(), ..platform.clone() };
         let server = openclaw_server::run_on(platform.clone(), options, &mut orders, ready, &mut listening);
@@ -128,6 +136,7 @@ async fn serve(
                     elapsed()
                 );
                 lock.listens(&sockets::own_listeners(port));
+                supervisor.ready(&format!("version {}, port {port}", env!("CARGO_PKG_VERSION")));
             }
             let mut told = OsClock.trouble();
             loop {
@@ -149,6 +158,7 @@ async fn serve(
             Ok(_) => return Ok(()),
             Err(error) => return Err(told(session, port, error)),
         };
+        supervisor.restarting();
         restarts.another(OsClock.mono(), who == Restarted::Asked && plan.instead.is_none());
         elapsed = Box::new(stopwatch());
         let before = (plan.port, plan.listen.clone());
@@ -273,6 +283,11 @@ impl RecentStarts {
         let recent = self.0.iter().filter(|at| now.duration_since(**at) < Self::LOOP).count();
         if recent >= Self::MANY { Self::LOOP } else { Duration::ZERO }
     }
+}
+
+/// For the supervisor's status line.
+fn failed(failure: &Failure) -> String {
+    format!("failed: {failure}")
 }
 
 /// Why it could not serve.
@@ -416,30 +431,4 @@ fn host() -> HostInfo {
         family,
         model: text(uname.machine()),
     }
-}
-
-/// SIGTERM and SIGINT stop in good order, a second one forces. SIGUSR1 restarts where `commands.restart` allows it.
-fn watch_signals(control: mpsc::Sender<Control>) -> std::io::Result<()> {
-    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    // A terminal that goes away is a reason to stop, but in good order, too.
-    let (mut hup, mut usr1) = (signal(SignalKind::hangup())?, signal(SignalKind::user_defined1())?);
-    OsSpawner.spawn("signals", async move {
-        loop {
-            select! {
-                _ = term.recv() => {}
-                _ = int.recv() => {}
-                _ = hup.recv() => {}
-                _ = usr1.recv() => {
-                    if control.send(Control::Restart).await.is_err() {
-                        return;
-                    }
-                    continue;
-                }
-            }
-            if control.send(Control::Stop).await.is_err() {
-                return;
-            }
-        }
-    });
-    Ok(())
 }

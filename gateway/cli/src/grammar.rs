@@ -177,6 +177,12 @@ pub enum GatewayCommand {
         /// Do not connect
         #[arg(long)]
         no_probe: bool,
+        /// Look at the machine's own services, too
+        #[arg(long)]
+        deep: bool,
+        /// Which service.
+        #[command(flatten)]
+        which: commands::service::machine::Which,
         /// Which gateway.
         #[command(flatten)]
         read: ReadArgs,

@@ -35,10 +35,13 @@ mod sandbox;
 mod sandbox_exec;
 mod session;
 mod setup;
+mod signals;
 mod sockets;
+mod supervisor;
 mod tls;
 mod version;
 mod vouch;
+mod watchdog;
 mod workspaces;
 
 use std::{future::Future, process::ExitCode};
@@ -148,7 +151,10 @@ fn gateway(session: &Session, args: GatewayArgs) -> Result<(), Failure> {
         Some(GatewayCommand::Fingerprint) => commands::fingerprint::run(session),
         Some(GatewayCommand::HashPassword) => commands::hash_password::run(session),
         Some(GatewayCommand::Health(read)) => ask(commands::health::health(session, &read)),
-        Some(GatewayCommand::Status { no_probe, read }) => ask(commands::gateway_status::run(session, no_probe, &read)),
+        Some(GatewayCommand::Status { no_probe, deep, which, read }) => {
+            let look = commands::gateway_status::Look { deep, no_probe };
+            ask(commands::gateway_status::run(session, look, &which, &read))
+        }
         Some(GatewayCommand::Probe(read)) => ask(commands::health::probe(session, &read)),
         Some(GatewayCommand::Install(args)) => ask(install::run(session, &args)),
         Some(GatewayCommand::Uninstall(args)) => ask(control(session, Verb::Uninstall, &args)),

@@ -3,7 +3,10 @@
 use std::{
     net::SocketAddr,
     pin::pin,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -85,6 +88,7 @@ pub enum Restarted {
 #[derive(Default)]
 pub struct Listening {
     listeners: Vec<(SocketAddr, Box<dyn Listener>)>,
+    accepting: Arc<AtomicBool>,
 }
 
 impl Listening {
@@ -106,12 +110,18 @@ impl Listening {
                 Err(source) => tracing::debug!(%addr, %source, "not listening there too"),
             }
         }
-        Ok(Self { listeners })
+        Ok(Self { listeners, accepting: Arc::default() })
     }
 
     /// Where, in order.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.listeners.iter().map(|(addr, _)| *addr).collect()
+    }
+
+    /// True while a gateway accepts on them: before its start and behind its drain a connection waits in the socket's queue, and
+    /// whoever looks after the process may not take that for a hang.
+    pub fn accepting(&self) -> Arc<AtomicBool> {
+        self.accepting.clone()
     }
 }
 
@@ -234,6 +244,7 @@ async fn serve(
     if let Some(reload) = gateway.reload(receivers) {
         gateway.platform.tasks.spawn("reload", reload.serve(channels.clone()));
     }
+    listening.accepting.store(true, Ordering::Release);
     for addr in &bound {
         tracing::info!("listening on {scheme}://{addr}");
     }
@@ -258,6 +269,7 @@ async fn serve(
     // A run is over before its caller has been told; behind the close frame nobody would hear it (F13).
     let _ = tokio::time::timeout(LAST_ANSWERS, gateway.runs.answered()).await;
     gateway.hub.close_all(&Close::new(1012, close));
+    listening.accepting.store(false, Ordering::Release);
     stop.cancel();
     let gone = async {
         while gateway.hub.count() > 0 {

@@ -47,7 +47,7 @@ pub fn audit(kind: Kind, parsed: &Parsed, expected: &Definition) -> Vec<Finding>
 }
 
 /// Variables that an installation writes for some profiles and secrets only.
-const LEFT_OVER: [&str; 4] =
+pub(crate) const LEFT_OVER: [&str; 4] =
     [crate::PROFILE, crate::SYSTEMD_UNIT, "OPENCLAW_GATEWAY_TOKEN", "OPENCLAW_GATEWAY_PASSWORD"];
 
 struct Findings(Vec<Finding>);

@@ -3,7 +3,7 @@
 mod plist;
 
 use self::plist::Value;
-use crate::{Definition, Kind, Parsed, names};
+use crate::{Definition, Kind, Parsed, Repaired, names};
 
 /// Seconds between two starts at least.
 const THROTTLE: &str = "5";
@@ -34,6 +34,32 @@ pub(crate) fn render(definition: &Definition) -> String {
         ("EnvironmentVariables", Value::Dictionary(variables)),
     ];
     plist::write(&Value::Dictionary(entries.map(|(key, value)| (key.to_owned(), value)).to_vec()))
+}
+
+/// Keys that make the agent another one, or keep it from running.
+const HARMFUL: [&str; 6] = ["Disabled", "GroupName", "LaunchOnlyOnce", "Program", "RootDirectory", "UserName"];
+/// Keys that are right with another value, too.
+const TOLERATED: [&str; 3] = ["StandardOutPath", "ThrottleInterval", "Umask"];
+
+/// Adds to `repaired.text`, the agent of an installation, what a person added to the one that is `there`.
+pub(crate) fn repair(there: &str, repaired: &mut Repaired) {
+    let (Some(Value::Dictionary(there)), Some(Value::Dictionary(mut entries))) =
+        (plist::read(there), plist::read(&repaired.text))
+    else {
+        return;
+    };
+    for (key, value) in there {
+        match entries.iter_mut().find(|(own, _)| *own == key) {
+            Some((_, own)) if TOLERATED.contains(&key.as_str()) => *own = value,
+            Some(_) => {}
+            None if HARMFUL.contains(&key.as_str()) => repaired.dropped.push(key),
+            None => {
+                repaired.kept.push(key.clone());
+                entries.push((key, value));
+            }
+        }
+    }
+    repaired.text = plist::write(&Value::Dictionary(entries));
 }
 
 /// Reads an agent's text; one that is no XML says nothing.

@@ -286,12 +286,7 @@ impl<'a> Service<'a> {
         let text = self.kind.render(definition)?;
         self.may_change()?;
         self.available().await?;
-        let mut removed = vec![];
-        for label in names::legacy(self.kind, self.profile()) {
-            if self.remove_legacy(&label).await? {
-                removed.push(label);
-            }
-        }
+        let removed = self.remove_all_legacy().await?;
         if self.installation()?.is_some_and(|there| !there.parsed.is_ours()) {
             self.keep(&self.path())?;
         }
@@ -300,6 +295,46 @@ impl<'a> Service<'a> {
             Kind::SystemdUser | Kind::SystemdSystem => self.systemd_install().await?,
             Kind::Launchd => self.launchd_install().await?,
             Kind::Windows => self.windows_install().await?,
+        }
+        Ok(removed)
+    }
+
+    /// Puts the text of [`crate::repair`] in the place of the file that is there; a copy of that one goes into the state directory.
+    /// systemd takes it over and leaves the process alone, launchd starts it anew.
+    ///
+    /// # Errors
+    /// It is not installed, or what the disk or the supervisor said.
+    pub async fn replace(&self, text: &str) -> Result<(), Error> {
+        self.ready().await?;
+        self.keep(&self.path())?;
+        self.host.write(&self.path(), text, self.kind.mode())?;
+        match self.kind {
+            Kind::SystemdUser | Kind::SystemdSystem => self.systemd_reload().await,
+            Kind::Launchd => self.launchd_install().await,
+            Kind::Windows => self.windows_install().await,
+        }
+    }
+
+    /// The text of the file that is there, without its drop-ins; none when there is none.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn text(&self) -> Result<Option<String>, Error> {
+        self.host.read(&self.path())
+    }
+
+    /// Ends the services of earlier programs for this profile and removes their files, of which copies go into the state directory.
+    /// Gives their names.
+    ///
+    /// # Errors
+    /// What the disk or the supervisor said.
+    pub async fn remove_all_legacy(&self) -> Result<Vec<String>, Error> {
+        self.may_change()?;
+        let mut removed = vec![];
+        for label in names::legacy(self.kind, self.profile()) {
+            if self.remove_legacy(&label).await? {
+                removed.push(label);
+            }
         }
         Ok(removed)
     }

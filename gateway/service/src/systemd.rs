@@ -1,5 +1,6 @@
 //! Units of systemd.
 
+pub(crate) mod repair;
 mod words;
 
 use std::fmt::Write as _;

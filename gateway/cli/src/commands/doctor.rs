@@ -15,6 +15,7 @@ mod gateway;
 mod people;
 mod problems;
 mod sandbox;
+mod service;
 mod tls;
 mod token;
 
@@ -28,6 +29,7 @@ use self::{
 };
 use crate::{
     args::ReadArgs,
+    commands::service::machine::Which,
     failure::Failure,
     lock::{self, StateLock},
     output,
@@ -56,6 +58,9 @@ pub struct DoctorArgs {
     force: bool,
     #[arg(long, hide = true)]
     deep: bool,
+    /// Which service.
+    #[command(flatten)]
+    which: Which,
     /// Which gateway, when one runs on this state directory.
     #[command(flatten)]
     read: ReadArgs,
@@ -113,6 +118,7 @@ async fn look(session: &Session, args: &DoctorArgs) -> Vec<Check> {
         checks.extend(exec::checks(session));
     }
     checks.extend(sandbox::checks(session));
+    checks.extend(service::checks(session, &args.which, args.fix).await);
     match &lock {
         None => {}
         Some(Ok(_)) => {

@@ -5,6 +5,7 @@
 //! looks at a service (`gateway status`, `doctor`) begins with these two. [`install::install`] is for whoever installs one on
 //! the way.
 
+pub mod as_installed;
 pub mod control;
 pub mod error_log;
 mod files;

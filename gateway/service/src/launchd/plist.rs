@@ -8,6 +8,8 @@ const DEPTH: usize = 16;
 pub(super) enum Value {
     Text(String),
     Integer(String),
+    /// A value of a kind that nothing here needs, by its name: `date`, `real`.
+    Other(String, String),
     True,
     False,
     Array(Vec<Value>),
@@ -22,7 +24,7 @@ impl Value {
     /// Texts and numbers as they are, `true` and `false`; nothing for what holds others.
     pub(super) fn into_text(self) -> Option<String> {
         match self {
-            Self::Text(text) | Self::Integer(text) => Some(text),
+            Self::Text(text) | Self::Integer(text) | Self::Other(_, text) => Some(text),
             Self::True => Some("true".to_owned()),
             Self::False => Some("false".to_owned()),
             Self::Array(_) | Self::Dictionary(_) => None,
@@ -50,6 +52,7 @@ fn element(value: &Value, depth: usize, out: &mut String) {
     match value {
         Value::Text(text) => line(depth, &format!("<string>{}</string>", escape(text))),
         Value::Integer(text) => line(depth, &format!("<integer>{text}</integer>")),
+        Value::Other(name, text) => line(depth, &format!("<{name}>{}</{name}>", escape(text))),
         Value::True => line(depth, "<true/>"),
         Value::False => line(depth, "<false/>"),
         Value::Array(items) => {
@@ -126,7 +129,12 @@ fn value(open: &Tag, rest: &mut &str, depth: usize) -> Option<Value> {
         }
         (name, false) => {
             let end = tag(rest)?;
-            (end.name.strip_prefix('/') == Some(name)).then(|| Value::Text(unescape(end.before)))
+            let text = unescape(end.before);
+            (end.name.strip_prefix('/') == Some(name)).then(|| match name {
+                "string" | "key" => Value::Text(text),
+                "integer" => Value::Integer(text),
+                _ => Value::Other(name.to_owned(), text),
+            })
         }
     }
 }

@@ -52,6 +52,12 @@ impl Service<'_> {
         self.systemctl("restart").await
     }
 
+    /// Takes a changed file over, which also starts it by itself as it says; its process goes on as it is.
+    pub(super) async fn systemd_reload(&self) -> Result<(), Error> {
+        self.systemctl_must(&["daemon-reload"]).await?;
+        self.systemctl_must(&["reenable", &self.unit()]).await
+    }
+
     pub(super) async fn systemd_uninstall(&self) -> Result<(), Error> {
         self.systemctl_must(&["disable", "--now", &self.unit()]).await?;
         self.host.remove(&self.path())?;
