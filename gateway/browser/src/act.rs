@@ -201,7 +201,7 @@ async fn press(tab: &Tab<'_>, name: &str) -> Result<(), BrowserError> {
     let down = if key.text.is_some() { "keyDown" } else { "rawKeyDown" };
     for r#type in [down, "keyUp"] {
         let text = key.text.clone().filter(|_| r#type == down);
-        let (name, code) = (key.key.clone(), key.code.clone());
+        let (name, code) = (key.name.clone(), key.code.clone());
         let windows_virtual_key_code = key.number;
         let modifiers = key.modifiers;
         tab.call(DispatchKey { r#type, key: name, code, windows_virtual_key_code, modifiers, text }).await?;

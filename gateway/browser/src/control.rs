@@ -31,6 +31,8 @@ use crate::{
 
 /// Pictures are put here, below the state directory: agents may send what lies there.
 const PICTURES: &str = "media/browser";
+/// Bytes of a picture in an answer: a client that reads slowly must take it.
+const INLINE_BYTES: usize = 768 << 10;
 /// So many are kept; the oldest go.
 const PICTURES_KEPT: usize = 50;
 /// A request takes no longer than its own time and this: a start, with the end of the browser before.
@@ -351,7 +353,14 @@ impl Control {
         if !config.enabled {
             return Ok(status);
         }
-        let profile = self.profile(config, request).await?;
+        let profile = match self.profile(config, request).await {
+            Ok(profile) => profile,
+            Err(BrowserError::NoProfile(name)) => return Err(BrowserError::NoProfile(name)),
+            Err(error) => {
+                status["problem"] = error.to_string().into();
+                return Ok(status);
+            }
+        };
         let slot = self.slot(&profile.name);
         // One that starts or ends is not waited for.
         let (running, is_busy) = match slot.try_lock() {
@@ -411,6 +420,13 @@ impl Control {
         answer["height"] = png.height.into();
         answer["bytes"] = png.bytes.len().into();
         if take.inline {
+            if png.bytes.len() > INLINE_BYTES {
+                let text = format!(
+                    "the picture has {} bytes, an answer takes {INLINE_BYTES}: ask without inline",
+                    png.bytes.len()
+                );
+                return Err(BrowserError::Page(text));
+            }
             answer["data"] = screenshot::encode(&png.bytes).into();
             return Ok(answer);
         }

@@ -4,7 +4,7 @@
 #[derive(Debug, PartialEq, Eq)]
 pub struct Key {
     /// `Enter`, `a`.
-    pub key: String,
+    pub name: String,
     /// `Enter`, `KeyA`.
     pub code: String,
     /// Windows' number of it, which pages read.
@@ -42,10 +42,12 @@ pub fn named(name: &str) -> Option<Key> {
     for part in parts {
         modifiers |= MODIFIERS.iter().find(|(word, _)| part.eq_ignore_ascii_case(word))?.1;
     }
+    // With others than Shift held it is a command.
+    let types = matches!(modifiers, 0 | 8);
     if let Some((key, number, text)) = NAMED.iter().find(|(key, ..)| key.eq_ignore_ascii_case(last)) {
         let shown = if *key == "Space" { " " } else { key };
-        let text = text.filter(|_| modifiers & 7 == 0).map(str::to_owned);
-        return Some(Key { key: shown.to_owned(), code: (*key).to_owned(), number: *number, text, modifiers });
+        let text = text.filter(|_| types).map(str::to_owned);
+        return Some(Key { name: shown.to_owned(), code: (*key).to_owned(), number: *number, text, modifiers });
     }
     let mut characters = last.chars();
     let (letter, None) = (characters.next()?, characters.next()) else { return None };
@@ -55,8 +57,8 @@ pub fn named(name: &str) -> Option<Key> {
         '0'..='9' => (format!("Digit{upper}"), u32::from(upper)),
         _ => (String::new(), 0),
     };
-    let text = (modifiers & 7 == 0).then(|| letter.to_string());
-    Some(Key { key: letter.to_string(), code, number, text, modifiers })
+    let text = types.then(|| letter.to_string());
+    Some(Key { name: letter.to_string(), code, number, text, modifiers })
 }
 
 #[cfg(test)]
@@ -66,7 +68,7 @@ mod tests {
     #[test]
     fn keys_are_known_by_name_and_by_letter() {
         let enter = named("enter").unwrap();
-        assert_eq!((enter.key.as_str(), enter.number, enter.text.as_deref()), ("Enter", 13, Some("\r")));
+        assert_eq!((enter.name.as_str(), enter.number, enter.text.as_deref()), ("Enter", 13, Some("\r")));
         let all = named("Control+a").unwrap();
         assert_eq!((all.code.as_str(), all.number, all.modifiers, all.text), ("KeyA", 65, 2, None));
         assert_eq!(named("ü").unwrap().text.as_deref(), Some("ü"));

@@ -44,6 +44,8 @@ pub const START_POLL: Duration = Duration::from_millis(100);
 pub const CONNECT: Duration = Duration::from_secs(3);
 /// A browser that is told to close has this long for it; then it is ended.
 pub const CLOSE: Duration = Duration::from_secs(3);
+/// After the end of a browser of before, its profile's data are free within this time.
+pub const FREED: Duration = Duration::from_millis(500);
 /// A call takes this long when nobody says how long ...
 pub const CALL: Duration = Duration::from_secs(20);
 /// ... and at most.

@@ -1,6 +1,6 @@
 //! A browser that runs: how it is started, found, and ended.
 
-use std::{path::Path, sync::Mutex, time::Duration};
+use std::{path::Path, sync::Mutex};
 
 use bytes::Bytes;
 use http::{Request, Uri};
@@ -20,7 +20,7 @@ use crate::{
     cdp::Cdp,
     executable, guard,
     launch::{self, Launch},
-    limits::{CLOSE, CONNECT, START, START_POLL},
+    limits::{CLOSE, CONNECT, FREED, START, START_POLL},
     profiles::{Profile, data},
     protocol::{CloseBrowser, SetDownloads},
     tab::Tabs,
@@ -81,7 +81,7 @@ pub async fn start(deps: &Deps<'_>, profile: &Profile) -> Result<Running, Browse
         _ => None,
     };
     if let Some(url) = attached {
-        let cdp = connect(deps.platform, &url).await?;
+        let (cdp, _) = connect(deps.platform, &url).await?;
         return Ok(Running { cdp, tabs: Mutex::default(), program: None, ended: None, _stop: end });
     }
     let port = profile.port.ok_or_else(|| BrowserError::NoStart("the profile has no DevTools port".to_owned()))?;
@@ -109,7 +109,8 @@ pub async fn start(deps: &Deps<'_>, profile: &Profile) -> Result<Running, Browse
     let launch = Launch { config: deps.config, program, data: &data, port, guard, display: deps.display };
     let ended = run(deps.platform, launch::command(&launch), stop);
     let url = format!("http://127.0.0.1:{port}");
-    let cdp = come_up(deps.platform, &url, ended.clone()).await?;
+    let (cdp, url) = come_up(deps.platform, &url, ended.clone()).await?;
+    note(deps.platform, &profile.name, url).await;
     // Files do not come out of pages.
     let _ = cdp.call(SetDownloads { behavior: "deny" }, None, CONNECT).await;
     tracing::info!(profile = profile.name, port, program = shown, "a browser was started");
@@ -145,14 +146,14 @@ async fn come_up(
     platform: &Platform,
     url: &str,
     mut ended: watch::Receiver<Option<String>>,
-) -> Result<Cdp, BrowserError> {
+) -> Result<(Cdp, String), BrowserError> {
     let deadline = platform.clock.mono() + START;
     loop {
         if let Some(words) = ended.borrow().as_deref() {
             return Err(BrowserError::NoStart(not_started(words)));
         }
         let why = match connect(platform, url).await {
-            Ok(cdp) => return Ok(cdp),
+            Ok(connected) => return Ok(connected),
             Err(why) => why,
         };
         if platform.clock.mono() >= deadline {
@@ -173,31 +174,40 @@ fn not_started(words: &str) -> String {
     format!("the browser ended while it started, with {words}{hint}")
 }
 
-/// A gateway that was killed leaves its browser behind, which holds the profile's data. It is known by the address that it wrote
-/// there; nobody else's browser is closed.
-async fn close_the_one_before(platform: &Platform, profile: &str) {
-    let (storage, file) = (platform.storage.clone(), format!("{}/DevToolsActivePort", data(profile)));
-    let Some(Ok(text)) = platform.tasks.blocking(move || storage.read(&file)).await else { return };
-    let text = String::from_utf8_lossy(&text).into_owned();
-    let mut lines = text.lines();
-    let (Some(port), Some(path)) = (lines.next().and_then(|line| line.trim().parse::<u16>().ok()), lines.next()) else {
-        return;
-    };
-    let Ok(url) = discovered(platform, &format!("http://127.0.0.1:{port}")).await else { return };
-    if !path.trim().starts_with("/devtools/browser/") || !url.ends_with(path.trim()) {
-        return;
-    }
-    if let Ok(cdp) = connect(platform, &url).await {
-        tracing::warn!(profile, port, "the browser of a gateway before this one is still there and is closed");
-        let _ = cdp.call(CloseBrowser::default(), None, CLOSE).await;
-        let _ = tokio::time::timeout(CLOSE, cdp.ended()).await;
-        // Its socket is closed before its data is free.
-        tokio::time::sleep(Duration::from_millis(500)).await;
+/// Where it is noted how the browser of a profile was reached; no profile has such a name.
+fn note_of(profile: &str) -> String {
+    format!("{}.devtools", data(profile))
+}
+
+/// Notes the address of a browser that was started, which no other browser has.
+async fn note(platform: &Platform, profile: &str, url: String) {
+    let (storage, file) = (platform.storage.clone(), note_of(profile));
+    if let Some(Err(error)) = platform.tasks.blocking(move || storage.write_atomic(&file, url.as_bytes())).await {
+        tracing::warn!(profile, %error, "if this gateway is killed, the next one will not know its browser");
     }
 }
 
-/// Connects to the browser at `http://host:port` or `ws://host:port/devtools/browser/ID`.
-async fn connect(platform: &Platform, address: &str) -> Result<Cdp, BrowserError> {
+/// A gateway that was killed leaves its browser behind, which holds the profile's data. It is known by the address that was
+/// noted; nobody else's browser is closed.
+async fn close_the_one_before(platform: &Platform, profile: &str) {
+    let (storage, file) = (platform.storage.clone(), note_of(profile));
+    let Some(Ok(noted)) = platform.tasks.blocking(move || storage.read(&file)).await else { return };
+    let Ok(noted) = String::from_utf8(noted) else { return };
+    let Some(port) = noted.parse::<Uri>().ok().and_then(|uri| uri.port_u16()) else { return };
+    if !discovered(platform, &format!("http://127.0.0.1:{port}")).await.is_ok_and(|url| url == noted) {
+        return;
+    }
+    if let Ok((cdp, _)) = connect(platform, &noted).await {
+        tracing::warn!(profile, port, "the browser of a gateway before this one is still there and is closed");
+        let _ = cdp.call(CloseBrowser::default(), None, CLOSE).await;
+        let _ = tokio::time::timeout(CLOSE, cdp.ended()).await;
+        // The connection ends before the profile's data are free.
+        tokio::time::sleep(FREED).await;
+    }
+}
+
+/// Connects to the browser at `http://host:port` or `ws://host:port/devtools/browser/ID`; gives the latter, too.
+async fn connect(platform: &Platform, address: &str) -> Result<(Cdp, String), BrowserError> {
     let address = address.trim();
     let is_socket = address.starts_with("ws://") || address.starts_with("wss://");
     let url = if is_socket { address.to_owned() } else { discovered(platform, address).await? };
@@ -210,7 +220,8 @@ async fn connect(platform: &Platform, address: &str) -> Result<Cdp, BrowserError
         if is_tls { Tls::new().connect(host, io).await } else { Ok(io) }
     };
     let io = tokio::time::timeout(CONNECT, opened).await.map_err(|_| unreachable(&"no answer"))?;
-    Cdp::connect(&*platform.tasks, &url, io.map_err(|e| unreachable(&e))?).await
+    let cdp = Cdp::connect(&*platform.tasks, &url, io.map_err(|e| unreachable(&e))?).await?;
+    Ok((cdp, url))
 }
 
 fn no_address() -> BrowserError {

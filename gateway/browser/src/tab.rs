@@ -151,7 +151,7 @@ impl Tab<'_> {
         let navigated = self.call(Navigate { url }).await?;
         if let Some(why) = navigated.error_text.filter(|why| !why.is_empty()) {
             let hint = if why.contains("ERR_TUNNEL_CONNECTION_FAILED") {
-                ", or its address is not on the public internet"
+                " (the site cannot be reached, or its address is not on the public internet)"
             } else {
                 ""
             };

@@ -180,19 +180,28 @@ async fn d3_a_stop_closes_browsers_in_good_order_and_starts_none() {
     assert_eq!(post(&control, "/start", json!({})).await, Err(BrowserError::Stopping));
 }
 
-/// A gateway that was killed leaves its browser behind; it is known by what stands in the profile's data.
+/// A gateway that was killed leaves its browser behind; it is known by its address, which no other browser has.
 #[tokio::test]
 async fn d3_the_browser_of_a_killed_gateway_is_closed_and_nobody_elses() {
-    for (path, is_ours) in [("/devtools/browser/of-18800", true), ("/devtools/browser/other", false)] {
+    for is_ours in [true, false] {
         let machine = Machine::with_chromium();
-        machine.world.locked().listening.insert(18800, true);
-        machine
-            .storage
-            .write_atomic("browser/openclaw/DevToolsActivePort", format!("18800\n{path}").as_bytes())
-            .unwrap();
-        let control = machine.control(Browser::default());
-        let started = post(&control, "/start", json!({})).await;
-        assert_eq!((started.is_ok(), machine.calls("Browser.close").len()), (is_ours, usize::from(is_ours)), "{path}");
+        let killed = machine.control(Browser::default());
+        post(&killed, "/start", json!({})).await.unwrap();
+        if !is_ours {
+            machine
+                .storage
+                .write_atomic("browser/openclaw.devtools", b"ws://127.0.0.1:18800/devtools/browser/another")
+                .unwrap();
+        }
+        // The first control is still there, but nobody asks it for an end.
+        let next = machine.control(Browser::default());
+        let started = post(&next, "/start", json!({})).await;
+        assert_eq!(
+            (started.is_ok(), machine.calls("Browser.close").len()),
+            (is_ours, usize::from(is_ours)),
+            "{started:?}"
+        );
+        drop(killed);
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use openclaw_channels::table::TABLE;
-use openclaw_config::{Loaded, own_secrets_in, read_value};
+use openclaw_config::{Loaded, own_secrets_in, ports, read_value};
 use openclaw_platform::{
     Clock as _, Mono, Platform, SpawnerExt as _, Storage,
     os::{OsClock, OsSpawner, temporary},
@@ -317,6 +317,8 @@ fn options(
         state_dir: paths.state_dir.clone(),
         workspace_of: Arc::new(move |config, agent| workspaces::workspace_of(&places, config, agent)),
         listen: plan.listen,
+        browser_port: ports(plan.port).browser_control,
+        display: session.env.display(),
         auth: plan.auth,
         read_auth: Some(Arc::new(move || auth_file.read())),
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -101,6 +101,10 @@ pub struct ServerOptions {
     pub workspace_of: WorkspaceOf,
     /// Addresses to listen on; the first must be had, further ones (`::1`) are a bonus.
     pub listen: Vec<SocketAddr>,
+    /// Port of the browser control service, on loopback alone (D3); none where the gateway's own is too high, or nobody asks.
+    pub browser_port: Option<u16>,
+    /// Variables of the environment that a browser with a window needs (`DISPLAY`).
+    pub display: Vec<(String, String)>,
     /// The shared credential.
     pub auth: SharedAuth,
     /// Reads `gateway.auth` again, at each handshake (S04); none where there is no file.
@@ -151,6 +155,8 @@ impl ServerOptions {
                 Workplace::Own(id) => format!("/workspace-{id}").into(),
             }),
             listen: vec![],
+            browser_port: None,
+            display: vec![],
             auth: SharedAuth { mode: AuthMode::Token, token: None, password: None, file: None },
             read_auth: None,
             version: "0.0.0".into(),

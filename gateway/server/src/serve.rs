@@ -19,11 +19,11 @@ use tower_service::Service as _;
 
 use crate::{
     gateway::Gateway,
-    http::{TcpPeer, router},
+    http::{TcpPeer, control as browser_control, router},
     import,
     limits::{
-        ACCEPT_PAUSE, ACCEPT_PAUSE_MAX, CLOSE_FLUSH, GOODBYE, HEALTH_INTERVAL, HTTP_HEAD, LAST_ANSWERS, LAST_TASKS,
-        LAST_WORK, MAINTENANCE, QUIET_WARNING, REFUSED_FLUSH, STATE_WATCH,
+        ACCEPT_PAUSE, ACCEPT_PAUSE_MAX, CLOSE_FLUSH, CONTROL_CONNECTIONS, CONTROL_TIME, GOODBYE, HEALTH_INTERVAL,
+        HTTP_HEAD, LAST_ANSWERS, LAST_TASKS, LAST_WORK, MAINTENANCE, QUIET_WARNING, REFUSED_FLUSH, STATE_WATCH,
     },
     lingering::Lingering,
     options::ServerOptions,
@@ -204,7 +204,7 @@ async fn serve(
     for (addr, mut listener) in listening.listeners.drain(..) {
         let (gateway, stop, slots, back) = (gateway.clone(), stop.clone(), slots.clone(), back.clone());
         gateway.clone().platform.tasks.spawn("accept", async move {
-            accept(gateway, &mut *listener, slots, stop).await;
+            accept(&gateway.platform, router(gateway.http.clone()), &mut *listener, slots, stop).await;
             let _ = back.send((addr, listener)).await;
         });
     }
@@ -217,6 +217,7 @@ async fn serve(
     if let Some(reload) = gateway.reload(receivers) {
         gateway.platform.tasks.spawn("reload", reload.serve(channels.clone()));
     }
+    serve_browser(&gateway, &stop).await;
     for addr in &bound {
         tracing::info!("listening on ws://{addr}");
     }
@@ -236,6 +237,7 @@ async fn serve(
     let cut_off = drain(&gateway, Duration::from_millis(limits.drain_ms), control).await;
     // A run is over before its caller has been told; behind the close frame nobody would hear it (F13).
     let _ = tokio::time::timeout(LAST_ANSWERS, gateway.runs.answered()).await;
+    gateway.browser.stop().await;
     gateway.hub.close_all(&Close::new(1012, close));
     stop.cancel();
     let gone = async {
@@ -290,8 +292,34 @@ async fn stopped(control: &mut mpsc::Receiver<Control>) {
     while !matches!(control.recv().await, Some(Control::Stop) | None) {}
 }
 
-async fn accept(gateway: Arc<Gateway>, listener: &mut dyn Listener, slots: Arc<Slots>, stop: CancellationToken) {
-    let router = router(gateway.http.clone());
+/// Serves the browser control on its port of loopback (D3). A port that is taken is told, and everything else goes on.
+async fn serve_browser(gateway: &Arc<Gateway>, stop: &CancellationToken) {
+    let Some(port) = gateway.browser.port().filter(|_| gateway.settings.get().browser.enabled) else { return };
+    let platform = gateway.platform.clone();
+    let mut listener = match platform.transport.bind(SocketAddr::from(([127, 0, 0, 1], port))).await {
+        Ok(listener) => listener,
+        Err(error) => {
+            let why = format!("the browser control cannot listen on 127.0.0.1:{port}: {error}");
+            tracing::warn!("{why}; browsers are still controlled through browser.request and by agents");
+            gateway.browser.tell(openclaw_browser::Listening::Failed(why));
+            return;
+        }
+    };
+    gateway.browser.tell(openclaw_browser::Listening::At(port));
+    let bounds = Bounds { total: CONTROL_CONNECTIONS, per_origin: CONTROL_CONNECTIONS, time: CONTROL_TIME };
+    let slots = Slots::new(platform.clock.clone(), bounds);
+    let (router, stop) = (browser_control::router(gateway.browser_http.clone()), stop.clone());
+    tracing::info!("browser control on http://127.0.0.1:{port}/");
+    platform.clone().tasks.spawn("accept", async move { accept(&platform, router, &mut *listener, slots, stop).await });
+}
+
+async fn accept(
+    platform: &Platform,
+    router: axum::Router,
+    listener: &mut dyn Listener,
+    slots: Arc<Slots>,
+    stop: CancellationToken,
+) {
     let mut trouble = AcceptTrouble::default();
     loop {
         let accepted = openclaw_platform::select! {
@@ -301,7 +329,7 @@ async fn accept(gateway: Arc<Gateway>, listener: &mut dyn Listener, slots: Arc<S
         let (io, addr) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                let (pause, times) = trouble.failed(gateway.platform.clock.mono());
+                let (pause, times) = trouble.failed(platform.clock.mono());
                 if let Some(times) = times {
                     tracing::warn!(%error, times, "connections cannot be accepted now");
                 }
@@ -313,11 +341,11 @@ async fn accept(gateway: Arc<Gateway>, listener: &mut dyn Listener, slots: Arc<S
             }
         };
         trouble.is_over();
-        let is_here = gateway.platform.transport.is_own_address(addr.ip());
+        let is_here = platform.transport.is_own_address(addr.ip());
         let slot = slots.take(addr.ip().to_canonical(), is_here);
         let connection = http_connection(router.clone(), io, addr, slot);
         let stop = stop.clone();
-        gateway.platform.tasks.spawn("http", async move {
+        platform.tasks.spawn("http", async move {
             openclaw_platform::select! {
                 () = connection => {}
                 () = stop.cancelled() => {}
