@@ -306,7 +306,10 @@ async fn site() -> (u16, Arc<Mutex<Vec<String>>>) {
 /// The ref of the first line of a snapshot with these words.
 fn ref_of(snapshot: &Value, words: &str) -> String {
     let text = snapshot["snapshot"].as_str().unwrap();
-    let line = text.lines().find(|line| line.contains(words)).unwrap_or_else(|| panic!("{words} is not in:\n{text}"));
+    let line = text
+        .lines()
+        .find(|line| line.contains(words) && line.contains("[ref="))
+        .unwrap_or_else(|| panic!("{words} is not in:\n{text}"));
     line.split_once("[ref=").unwrap().1.split(']').next().unwrap().to_owned()
 }
 

@@ -201,6 +201,8 @@ async fn serve(
     };
     let slots = Slots::watched(gateway.platform.clock.clone(), bounds, gateway.platform.probe.clone());
     let bound = listening.addresses();
+    // Before anybody is answered: whoever is finds it there.
+    serve_browser(&gateway, &stop).await;
     for (addr, mut listener) in listening.listeners.drain(..) {
         let (gateway, stop, slots, back) = (gateway.clone(), stop.clone(), slots.clone(), back.clone());
         gateway.clone().platform.tasks.spawn("accept", async move {
@@ -217,7 +219,6 @@ async fn serve(
     if let Some(reload) = gateway.reload(receivers) {
         gateway.platform.tasks.spawn("reload", reload.serve(channels.clone()));
     }
-    serve_browser(&gateway, &stop).await;
     for addr in &bound {
         tracing::info!("listening on ws://{addr}");
     }
