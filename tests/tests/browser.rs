@@ -213,6 +213,16 @@ async fn d3_a_port_that_is_taken_is_told_and_the_gateway_goes_on() {
     client.close().await;
 }
 
+#[tokio::test]
+async fn d3_a_restart_in_the_process_serves_it_again() {
+    let gateway = Gateway::start(json!({ "commands": { "restart": true } }), &[]).await;
+    let served = || gateway.output().matches("browser control on").count();
+    assert_eq!(served(), 1);
+    gateway.signal(Signal::USR1);
+    until("it serves again", || served() == 2).await;
+    assert_eq!(done(gateway.port, "GET", "/", Value::Null).await["listening"], true);
+}
+
 /// Chromium of this machine, or a line that says that this was not tried.
 fn chromium(test: &str) -> Option<PathBuf> {
     let found = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"]

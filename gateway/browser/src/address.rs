@@ -23,8 +23,23 @@ pub fn is_open(config: &Browser, host: &str) -> bool {
         || policy.allowed_hostnames.iter().any(|name| bare(name.trim()).eq_ignore_ascii_case(host))
 }
 
+/// Is this host one of those that may be visited at all? Without a list all are.
+pub fn is_listed(config: &Browser, host: &str) -> bool {
+    let policy = &config.ssrf_policy;
+    let host = bare(host).to_ascii_lowercase();
+    let fits = |pattern: &String| {
+        let pattern = pattern.trim().to_ascii_lowercase();
+        match pattern.strip_prefix("*.") {
+            Some(domain) => !domain.is_empty() && host.ends_with(&format!(".{domain}")),
+            None => bare(&pattern) == host,
+        }
+    };
+    let is_named = || policy.allowed_hostnames.iter().any(fits);
+    policy.hostname_allowlist.as_ref().is_none_or(|list| list.iter().any(fits) || is_named())
+}
+
 /// Without the brackets of an IPv6 address and without the dot of the root.
-fn bare(host: &str) -> &str {
+pub fn bare(host: &str) -> &str {
     host.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.')
 }
 
@@ -56,6 +71,10 @@ pub async fn judge(transport: &dyn Transport, config: &Browser, address: &str) -
     let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(no_address)?;
     if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
         return Err(BrowserError::Refused("addresses with a user name or password are not opened".to_owned()));
+    }
+    if !is_listed(config, host) {
+        let text = format!("{host} is not on browser.ssrfPolicy.hostnameAllowlist");
+        return Err(BrowserError::Refused(openclaw_protocol::display::short(&text, 300)));
     }
     if is_open(config, host) || is_on_the_internet(transport, bare(host)).await {
         return Ok(address.to_owned());

@@ -14,7 +14,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    address::{HINT, is_open},
+    address::{HINT, bare, is_listed, is_open},
     limits::{GUARD_CONNECTIONS, GUARD_HEAD, GUARD_TIME},
 };
 
@@ -85,8 +85,11 @@ impl Guard {
             return answer(&mut io, "400 Bad Request", "This is the proxy of a browser.").await;
         };
         let connected = async {
-            if is_open(&(self.settings)(), &wanted.host) {
-                self.open.connect(&wanted.host, wanted.port).await
+            let config = (self.settings)();
+            if !is_listed(&config, &wanted.host) {
+                Err(io::ErrorKind::PermissionDenied.into())
+            } else if is_open(&config, &wanted.host) {
+                self.open.connect(bare(&wanted.host), wanted.port).await
             } else {
                 self.public.connect(&wanted.host, wanted.port).await
             }
@@ -95,7 +98,7 @@ impl Guard {
             Ok(Ok(site)) => site,
             Ok(Err(e)) if e.kind() == io::ErrorKind::PermissionDenied => {
                 tracing::debug!(host = wanted.host.escape_debug().to_string(), "a browser may not connect there");
-                let text = format!("This address is not on the public internet; {HINT}.");
+                let text = format!("This address is not on the public internet, or not on the list; {HINT}.");
                 return answer(&mut io, "403 Forbidden", &text).await;
             }
             Ok(Err(_)) => return answer(&mut io, "502 Bad Gateway", "The site cannot be reached.").await,

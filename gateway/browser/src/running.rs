@@ -97,7 +97,8 @@ pub async fn start(deps: &Deps<'_>, profile: &Profile) -> Result<Running, Browse
         );
         return Err(BrowserError::NoStart(text));
     }
-    let guard = if deps.config.ssrf_policy.dangerously_allow_private_network {
+    let policy = &deps.config.ssrf_policy;
+    let guard = if policy.dangerously_allow_private_network && policy.hostname_allowlist.is_none() {
         None
     } else {
         let (transport, tasks) = (&deps.platform.transport, &deps.platform.tasks);

@@ -205,6 +205,32 @@ async fn d3_the_browser_of_a_killed_gateway_is_closed_and_nobody_elses() {
     }
 }
 
+/// A browser that was only connected to is somebody's: it is used, and not ended.
+#[tokio::test]
+async fn d3_a_browser_elsewhere_is_used_and_left() {
+    let machine = Machine::default();
+    machine.world.locked().listening.insert(9333, true);
+    let config: Browser = serde_json::from_value(json!({
+        "profiles": { "far": { "cdpUrl": "http://127.0.0.1:9333/" }, "gone": { "cdpUrl": "ws://127.0.0.1:9444/devtools/browser/x" } },
+    }))
+    .unwrap();
+    let control = machine.control(config);
+    let of = |path: &str, profile| {
+        Request::new(Method::Post, path, json!({ "url": "about:blank" })).of_profile(Some(profile))
+    };
+    control.handle(of("/tabs/open", "far")).await.unwrap();
+    assert_eq!(control.handle(of("/stop", "far")).await.unwrap()["stopped"], true);
+    let world = machine.world.locked();
+    assert!(world.started.is_empty() && world.listening.contains_key(&9333), "no program here, and it is still there");
+    drop(world);
+    assert_eq!(machine.calls("Browser.close").len(), 0);
+    let failed = control.handle(of("/start", "gone")).await.unwrap_err();
+    assert!(matches!(&failed, BrowserError::NoStart(why) if why.contains("cannot be reached")), "{failed}");
+    let list = get(&control, "/profiles").await.unwrap();
+    let far = list["profiles"].as_array().unwrap().iter().find(|p| p["name"] == "far").unwrap();
+    assert_eq!((&far["remote"], &far["cdpPort"]), (&json!(true), &json!(null)));
+}
+
 #[tokio::test]
 async fn s16_a_browser_goes_to_the_internet_alone() {
     let machine = Machine::with_chromium();
@@ -263,6 +289,34 @@ async fn s16_a_browser_goes_to_the_internet_alone() {
     }
     let connected = machine.world.locked().connected.clone();
     assert_eq!(connected, ["93.184.216.34:443", "wiki.local:443"], "the address that was judged, and what is named");
+}
+
+/// A list limits, also where everything on this machine may be visited.
+#[tokio::test]
+async fn s16_a_list_of_hosts_is_in_force_for_addresses_and_for_what_pages_reach() {
+    let machine = Machine::with_chromium();
+    let mut config = open();
+    config.ssrf_policy.hostname_allowlist = Some(vec!["*.Good.example".to_owned(), "exact.example".to_owned()]);
+    let control = machine.control(config);
+    for (host, is_listed) in [
+        ("a.good.example", true),
+        ("b.a.good.example", true),
+        ("exact.example", true),
+        ("good.example", false),
+        ("evilgood.example", false),
+        ("good.example.evil.example", false),
+        ("127.0.0.1", false),
+    ] {
+        let opened = post(&control, "/tabs/open", json!({ "url": format!("http://{host}/") })).await;
+        assert_eq!(opened.is_ok(), is_listed, "{host}: {opened:?}");
+        let flags = machine.world.locked().started[0].clone();
+        let port = flags.iter().find_map(|flag| flag.strip_prefix("--proxy-server=http://127.0.0.1:")).unwrap();
+        let mut io = machine.connect("127.0.0.1", port.parse().unwrap()).await.unwrap();
+        io.write_all(format!("CONNECT {host}:443 HTTP/1.1\r\n\r\n").as_bytes()).await.unwrap();
+        let mut got = [0; 12];
+        io.read_exact(&mut got).await.unwrap();
+        assert_eq!(&got == b"HTTP/1.1 200", is_listed, "{host}");
+    }
 }
 
 #[tokio::test]

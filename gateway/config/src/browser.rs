@@ -41,6 +41,8 @@ pub struct BrowserSsrfPolicy {
     pub dangerously_allow_private_network: bool,
     /// These host names and addresses may be visited, wherever they lead.
     pub allowed_hostnames: Vec<String>,
+    /// Only these host names, and those above, may be visited: `example.org`, `*.example.org`; unset: all.
+    pub hostname_allowlist: Option<Vec<String>>,
 }
 
 /// `browser.profiles.NAME`.

@@ -21,7 +21,7 @@ impl std::fmt::Display for Meaning {
 }
 
 /// Keys that files have and the types do not. `*` is any key, `[]` any position; what stands below belongs to the key.
-pub const KEYS: [(&str, Meaning); 49] = [
+pub const KEYS: [(&str, Meaning); 48] = [
     ("acp", Meaning::NoEffect),
     ("agents.defaults.authInheritance", Meaning::NoEffect),
     ("agents.defaults.bootstrapTotalMaxChars", Meaning::NoEffect),
@@ -56,7 +56,6 @@ pub const KEYS: [(&str, Meaning); 49] = [
     ("browser.remoteCdpTimeoutMs", Meaning::NoEffect),
     ("browser.snapshotDefaults", Meaning::NoEffect),
     ("browser.ssrfPolicy.allowPrivateNetwork", Meaning::NoEffect),
-    ("browser.ssrfPolicy.hostnameAllowlist", Meaning::NotInForce),
     ("browser.tabCleanup", Meaning::NoEffect),
     ("channels.*.accounts.*.defaultAccount", Meaning::NoEffect),
     ("channels.*.defaultAccount", Meaning::NoEffect),
