@@ -268,11 +268,11 @@ const PAGE: &str = r#"<!doctype html><title>A page</title><h1>Hello from the tes
 <label>Name <input id=name value=old></label></form>
 <select aria-label="Colour"><option>red</option><option>blue</option></select><p id=out></p>"#;
 /// What a page of the web would try: an address of this machine, by a request, a picture and a frame.
-const PROBE: &str = r#"<!doctype html><title>Probe</title><p id=out>waits</p><script>
+const PROBE: &str = r"<!doctype html><title>Probe</title><p id=out>waits</p><script>
 const url='http://127.0.0.1:'+location.port+'/secret';
 new Image().src=url;const f=document.createElement('iframe');f.src=url;document.body.append(f);
 fetch(url,{mode:'no-cors'}).catch(()=>0).then(()=>setTimeout(()=>{document.querySelector('#out').textContent='tried'},300))
-</script>"#;
+</script>";
 
 /// A site on 127.0.0.1; gives its port and the paths that were asked for.
 async fn site() -> (u16, Arc<Mutex<Vec<String>>>) {

@@ -10,7 +10,7 @@ use crate::{
     BrowserError, keys,
     limits::{CALL_MAX, TYPED_CHARS, VALUE_CHARS, WAIT_POLL},
     protocol::{Argument, CallFunctionOn, DispatchKey, DispatchMouse, Focus, InsertText, ResolveNode, ScrollIntoView},
-    tab::{Tab, bounds, value},
+    running::tab::{Tab, bounds, value},
 };
 
 /// One action.

@@ -23,10 +23,9 @@ use crate::{
     limits::{CLOSE, RUNNING, SNAPSHOT_CHARS, SNAPSHOT_CHARS_MAX, START},
     profiles::{self, Profile, Profiles},
     protocol::TargetInfo,
-    running::{self, Running},
+    running::{self, Running, tab::Tab},
     screenshot,
     snapshot::Wanted,
-    tab::Tab,
 };
 
 /// Pictures are put here, below the state directory: agents may send what lies there.

