@@ -222,9 +222,11 @@ async fn d3_a_browser_elsewhere_is_used_and_left() {
     };
     control.handle(of("/tabs/open", "far")).await.unwrap();
     assert_eq!(control.handle(of("/stop", "far")).await.unwrap()["stopped"], true);
-    let world = machine.world.locked();
-    assert!(world.started.is_empty() && world.listening.contains_key(&9333), "no program here, and it is still there");
-    drop(world);
+    let is_left = {
+        let world = machine.world.locked();
+        world.started.is_empty() && world.listening.contains_key(&9333)
+    };
+    assert!(is_left, "no program here, and it is still there");
     assert_eq!(machine.calls("Browser.close").len(), 0);
     let failed = control.handle(of("/start", "gone")).await.unwrap_err();
     assert!(matches!(&failed, BrowserError::NoStart(why) if why.contains("cannot be reached")), "{failed}");
