@@ -39,7 +39,7 @@ const fn row(kind: Kind, name: &'static str, scenario: &'static str, oracle: &'s
 
 /// The table.
 #[rustfmt::skip] // one line for each row
-pub const TABLE: [Row; 175] = [
+pub const TABLE: [Row; 176] = [
     row(Kind::Method, "connect", "short", "hello"),
     row(Kind::Method, "health", "channel_health", "health"),
     row(Kind::Method, "status", "channel_health", "health"),
@@ -78,6 +78,7 @@ pub const TABLE: [Row; 175] = [
     row(Kind::Method, "delivery.retry", "dead_letters", "letters"),
     row(Kind::Method, "delivery.drop", "dead_letters", "letters"),
     row(Kind::Method, "backup.create", "any_method", "answers"),
+    row(Kind::Method, "browser.request", "any_method", "answers"),
     row(Kind::Method, "logs.tail", "logs", "answers"),
     row(Kind::Method, "config.get", "any_method", "answers"),
     row(Kind::Method, "config.set", "config_writers", "answers"),

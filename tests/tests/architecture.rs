@@ -20,9 +20,11 @@ fn allowed(package: &str) -> Option<Vec<&'static str>> {
     let below = match package {
         // httpdate is a stand-in for a crate below hyper; it knows nothing of this house.
         "openclaw-protocol" | "openclaw-platform" | "openclaw-config" | "httpdate" => vec![],
-        "openclaw-channels" | "openclaw-agent" => FOUNDATION.to_vec(),
+        "openclaw-channels" | "openclaw-agent" | "openclaw-browser" => FOUNDATION.to_vec(),
         "openclaw-store" | "openclaw-service" => vec!["openclaw-platform"],
-        "openclaw-server" => [&FOUNDATION[..], &["openclaw-store", "openclaw-channels", "openclaw-agent"]].concat(),
+        "openclaw-server" => {
+            [&FOUNDATION[..], &["openclaw-store", "openclaw-channels", "openclaw-agent", "openclaw-browser"]].concat()
+        }
         "openclaw-node" => [&FOUNDATION[..], &["openclaw-agent", "openclaw-client"]].concat(),
         "openclaw-client" | "fakes" => vec!["openclaw-protocol", "openclaw-platform"],
         "openclaw" | "sim" | "tests" | "benches" => return None,
@@ -358,8 +360,10 @@ fn sources(folder: &str) -> BTreeMap<String, String> {
 }
 
 /// The crates of the gateway, from the bottom up: what a file may use of others is what `allowed` says of its crate.
-const ROOMS: [&str; 11] =
-    ["protocol", "platform", "store", "config", "channels", "agent", "server", "client", "node", "service", "cli"];
+const ROOMS: [&str; 12] = [
+    "protocol", "platform", "store", "config", "channels", "agent", "browser", "server", "client", "node", "service",
+    "cli",
+];
 
 fn uses_of(room: &str) -> uses::Uses {
     uses::read(&sources(&format!("gateway/{room}")))

@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod approvals;
 pub mod backup;
+pub mod browser;
 pub mod channels;
 pub mod config;
 pub mod delivery;

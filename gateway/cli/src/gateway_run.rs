@@ -9,7 +9,7 @@ use std::{
 };
 
 use openclaw_channels::table::TABLE;
-use openclaw_config::{Loaded, own_secrets_in, read_value};
+use openclaw_config::{Loaded, own_secrets_in, ports, read_value};
 use openclaw_platform::{
     Clock as _, Mono, Platform, SpawnerExt as _, Storage,
     os::{OsClock, OsSpawner, temporary},
@@ -371,6 +371,8 @@ fn options(
         listen: plan.listen,
         tls: None,
         tailscale: plan.tailscale,
+        browser_port: ports(plan.port).browser_control,
+        display: session.env.display(),
         auth: plan.auth,
         read_auth: Some(Arc::new(move || auth_file.read())),
         version: env!("CARGO_PKG_VERSION").to_owned(),

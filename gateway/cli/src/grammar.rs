@@ -75,6 +75,8 @@ pub enum Command {
         #[command(subcommand)]
         command: commands::backup::BackupCommand,
     },
+    /// The browser that agents use: what it shows, and its profiles
+    Browser(Box<commands::browser::BrowserArgs>),
     /// Take over what an OpenClaw state directory has: sessions, transcripts, paired devices and nodes, keys; its files are only
     /// read, and a second time only what is new is added
     Import(commands::import::ImportArgs),

@@ -129,6 +129,7 @@ fn run(session: &Session, command: Command) -> Result<(), Failure> {
         Command::Node { command } => serve(commands::node::run(session, &command)),
         Command::Approvals { command } => ask(commands::approvals::run(session, &command)),
         Command::Backup { command } => ask(commands::backup::run(session, &command)),
+        Command::Browser(args) => ask(commands::browser::run(session, &args)),
         Command::Import(args) => ask(commands::import::run(session, &args)),
         Command::Devices { command } => ask(commands::devices::run(session, &command)),
         Command::Delivery { command } => ask(commands::delivery::run(session, &command)),

@@ -19,6 +19,14 @@ pub(crate) fn check(config: &Config) -> Vec<Problem> {
     if let Some(telegram) = &config.channels.telegram {
         check.telegram(telegram);
     }
+    for name in config.browser.profiles.keys() {
+        if !is_profile(name) {
+            check.add(
+                Path::default().key("browser").key("profiles").key(name).to_string(),
+                "expected a name of letters, digits and dashes, at most 64".to_owned(),
+            );
+        }
+    }
     let key = &config.session.main_key;
     if !is_id(key) {
         check.add("session.mainKey", format!("expected letters, digits, _ and -, at most 64, found {key:?}"));
@@ -30,6 +38,14 @@ pub(crate) fn check(config: &Config) -> Vec<Problem> {
             .add("session.maintenance.pruneAfter", format!("expected a time from 1h on, such as 90d, found {found:?}"));
     }
     check.problems
+}
+
+/// A name that is also one of a directory, and of nothing else there (`gateway/browser/src/profiles.rs`).
+fn is_profile(name: &str) -> bool {
+    let name = name.trim();
+    (1..=64).contains(&name.len())
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
 }
 
 /// What an operator should know although it stops nothing.

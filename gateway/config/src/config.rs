@@ -4,7 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Agents, Binding, CanvasHost, Channels, Commands, Gateway, Logging, Messages, Models, Session, Tools};
+use crate::{
+    Agents, Binding, Browser, CanvasHost, Channels, Commands, Gateway, Logging, Messages, Models, Session, Tools,
+};
 
 /// The whole file. Unknown keys are problems; sections typed as [`Value`] are kept, but not used yet
 /// (see [`unused_sections`]).
@@ -52,9 +54,8 @@ pub struct Config {
     /// Incoming webhooks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hooks: Option<Value>,
-    /// Browser control.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub browser: Option<Value>,
+    /// Browsers that agents and operators use.
+    pub browser: Browser,
     /// Looks of the apps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ui: Option<Value>,
@@ -107,7 +108,6 @@ pub fn unused_sections(config: &Config) -> Vec<&'static str> {
     let sections = [
         ("cron", &config.cron),
         ("hooks", &config.hooks),
-        ("browser", &config.browser),
         ("ui", &config.ui),
         ("skills", &config.skills),
         ("plugins", &config.plugins),

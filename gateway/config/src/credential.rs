@@ -32,6 +32,11 @@ pub(crate) fn without(value: &mut Value, path: &Path) -> Option<String> {
             }
             Some(what)
         }
+        // A browser elsewhere that nobody can name is not there.
+        ["browser", ..] if is_secret() => {
+            path.remove(value);
+            Some("the address is left out".to_owned())
+        }
         // What is not served here needs no secret either.
         [section, ..] if is_secret() && crate::keys::is_unserved(section) => {
             path.remove(value);

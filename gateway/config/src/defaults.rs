@@ -1,9 +1,9 @@
 //! Every default that is not zero, empty or off, in one place.
 
 use crate::{
-    AgentDefaults, Auto, AutoBool, Bind, CanvasHost, ConsoleStyle, ControlUi, Gateway, GatewayAuth, GatewayNodes,
-    GatewayReload, GatewayRemote, Heartbeat, Limits, LogLevel, Logging, MaintenanceMode, OnRestart, ReloadMode,
-    ResetMode, Retry, Session, SessionMaintenance, SessionReset, SessionScope, Tailscale,
+    AgentDefaults, Auto, AutoBool, Bind, Browser, BrowserSsrfPolicy, CanvasHost, ConsoleStyle, ControlUi, Gateway,
+    GatewayAuth, GatewayNodes, GatewayReload, GatewayRemote, Heartbeat, Limits, LogLevel, Logging, MaintenanceMode,
+    OnRestart, ReloadMode, ResetMode, Retry, Session, SessionMaintenance, SessionReset, SessionScope, Tailscale,
 };
 
 /// Port when no flag, variable or key says otherwise (manual: port precedence).
@@ -32,6 +32,23 @@ impl Default for Gateway {
             nodes: GatewayNodes::default(),
             tls: None,
             limits: Limits::default(),
+        }
+    }
+}
+
+impl Default for Browser {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            evaluate_enabled: true,
+            executable_path: None,
+            headless: true,
+            no_sandbox: false,
+            attach_only: false,
+            default_profile: None,
+            cdp_url: None,
+            ssrf_policy: BrowserSsrfPolicy::default(),
+            profiles: std::collections::BTreeMap::new(),
         }
     }
 }

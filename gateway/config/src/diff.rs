@@ -140,10 +140,11 @@ const TABLE: &[Row] = {
         // The log is begun before anything else.
         row("logging", Restart, BOUND),
         row("canvasHost", Nothing, UNUSED),
+        row("browser", Live, "asked for at each request; a browser that runs keeps what it was started with"),
+        row("browser.enabled", Restart, "the control service begins with the process"),
         // Sections that wait for their issue.
         row("cron", Nothing, UNUSED),
         row("hooks", Nothing, UNUSED),
-        row("browser", Nothing, UNUSED),
         row("ui", Nothing, UNUSED),
         row("skills", Nothing, UNUSED),
         row("plugins", Nothing, UNUSED),

@@ -21,7 +21,7 @@ impl std::fmt::Display for Meaning {
 }
 
 /// Keys that files have and the types do not. `*` is any key, `[]` any position; what stands below belongs to the key.
-pub const KEYS: [(&str, Meaning); 34] = [
+pub const KEYS: [(&str, Meaning); 48] = [
     ("acp", Meaning::NoEffect),
     ("agents.defaults.authInheritance", Meaning::NoEffect),
     ("agents.defaults.bootstrapTotalMaxChars", Meaning::NoEffect),
@@ -43,6 +43,20 @@ pub const KEYS: [(&str, Meaning); 34] = [
     ("agents.list[].params", Meaning::NoEffect),
     ("agents.list[].runtime", Meaning::NoEffect),
     ("agents.list[].thinkingDefault", Meaning::NoEffect),
+    ("browser.color", Meaning::NoEffect),
+    ("browser.controlUrl", Meaning::NoEffect),
+    ("browser.extraArgs", Meaning::NoEffect),
+    ("browser.profiles.*.attachOnly", Meaning::NoEffect),
+    ("browser.profiles.*.color", Meaning::NoEffect),
+    ("browser.profiles.*.driver", Meaning::NoEffect),
+    ("browser.profiles.*.executablePath", Meaning::NoEffect),
+    ("browser.profiles.*.headless", Meaning::NoEffect),
+    ("browser.profiles.*.userDataDir", Meaning::NoEffect),
+    ("browser.remoteCdpHandshakeTimeoutMs", Meaning::NoEffect),
+    ("browser.remoteCdpTimeoutMs", Meaning::NoEffect),
+    ("browser.snapshotDefaults", Meaning::NoEffect),
+    ("browser.ssrfPolicy.allowPrivateNetwork", Meaning::NoEffect),
+    ("browser.tabCleanup", Meaning::NoEffect),
     ("channels.*.accounts.*.defaultAccount", Meaning::NoEffect),
     ("channels.*.defaultAccount", Meaning::NoEffect),
     ("commands.ownerDisplay", Meaning::NoEffect),
@@ -98,13 +112,12 @@ const PROTECTING: [&str; 35] = [
 ];
 
 /// Sections that nothing here reads, so that a secret that is missing in them is missed by nobody.
-const UNSERVED: [&str; 21] = [
+const UNSERVED: [&str; 20] = [
     "acp",
     "approvals",
     "audio",
     "auth",
     "broadcast",
-    "browser",
     "cron",
     "diagnostics",
     "discovery",

@@ -9,6 +9,7 @@ mod agents;
 mod binding_rules;
 mod bindings;
 mod bounds;
+mod browser;
 pub mod change;
 mod channels;
 mod check;
@@ -61,6 +62,7 @@ mod tests;
 
 pub use agents::*;
 pub use bindings::*;
+pub use browser::*;
 pub use channels::*;
 pub use config::*;
 pub use conversation::*;

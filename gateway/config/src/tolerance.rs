@@ -183,6 +183,8 @@ fn misread(path: &Path, found: Option<&Value>) -> Verdict {
         "dmPolicy" | "groupPolicy" => json!("disabled"),
         "security" => json!("deny"),
         "ask" => json!("always"),
+        "enabled" | "evaluateEnabled" if path.starts_with(&["browser"]) => json!(false),
+        "hostnameAllowlist" => json!([]),
         "mode" if key_of(&path.parent()) == "sandbox" => json!("all"),
         "profile" => json!("minimal"),
         "visibility" => json!("self"),
@@ -329,6 +331,26 @@ mod tests {
         assert_eq!(read.tools.exec.ask, Some(crate::ExecAsk::Always));
         assert_eq!(read.tools.deny, ["exec"]);
         assert_eq!(warnings(&value).iter().filter(|w| w.contains("strictest")).count(), 5, "{:?}", warnings(&value));
+    }
+
+    /// Real files have this section with keys of other versions: none of it stops a start, and nothing is opened by a slip.
+    #[test]
+    fn d36_a_browser_section_stops_no_start_and_what_closes_is_read_as_closed() {
+        let value = json!({"browser": {
+            "enabled": "no", "evaluateEnabled": 0, "color": "#FF4500", "relayBindHost": "x", "headless": "yes",
+            "ssrfPolicy": {"dangerouslyAllowPrivateNetwork": "true", "hostnameAllowlist": "a.example", "odd": 1},
+            "profiles": {"../x": {}, "work": {"cdpPort": 0, "color": "#00AA00"}, "ok": {"cdpPort": 18805}},
+        }});
+        let browser = config(&value).browser;
+        assert!(!browser.enabled && !browser.evaluate_enabled && browser.headless);
+        assert!(!browser.ssrf_policy.dangerously_allow_private_network);
+        assert_eq!(browser.ssrf_policy.hostname_allowlist, Some(vec![]));
+        assert_eq!(browser.profiles.keys().collect::<Vec<_>>(), ["ok", "work"]);
+        assert_eq!((browser.profiles["ok"].cdp_port, browser.profiles["work"].cdp_port), (Some(18805), None));
+        let told = warnings(&value).join("\n");
+        for path in ["browser.color", "browser.relayBindHost", "browser.profiles", "browser.ssrfPolicy.odd"] {
+            assert!(told.contains(path), "{path} is not in:\n{told}");
+        }
     }
 
     #[test]

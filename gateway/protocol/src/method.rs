@@ -134,6 +134,7 @@ methods! {
     DeliveryList "delivery.list" Read true (p::DeliveryListParams) -> p::DeliveryList, "Messages that are not delivered.";
     DeliveryRetry "delivery.retry" Write true (p::DeliverySelectParams) -> p::DeliverySelected, "Sends undelivered messages again.";
     DeliveryDrop "delivery.drop" Admin true (p::DeliverySelectParams) -> p::DeliverySelected, "Takes undelivered messages out for good.";
+    BrowserRequest "browser.request" Admin true (p::BrowserRequestParams) -> Json, "Asks the browser control: tabs, pages, clicks, pictures.";
     BackupCreate "backup.create" Admin true (p::Empty) -> p::BackupCreate, "Writes a whole copy of the state database below the state directory.";
     LogsTail "logs.tail" Read true (p::LogsTailParams) -> p::LogsTail, "Lines of the log file.";
     ConfigGet "config.get" Admin true (p::Empty) -> p::ConfigGet, "The configuration, secrets redacted.";

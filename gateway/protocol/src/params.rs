@@ -611,6 +611,20 @@ DeliverySelectParams { ; id: NonEmpty, all: DeliveryState, } }
 wire! { /// Which messages were meant.
 DeliverySelected { ok: bool, ids: Vec<String>, } }
 
+// ---- browser ----
+
+wire! { /// A request to the browser control (docs/browser.md): GET, POST or DELETE, and a path such as `/tabs/open`.
+    BrowserRequestParams {
+        method: NonEmpty,
+        path: NonEmpty,
+        ;
+        query: serde_json::Map<String, Value>,
+        body: Json,
+        timeout_ms: Count,
+        profile: String,
+    }
+}
+
 // ---- backups, logs and config ----
 
 wire! { /// A copy of the state database: its file, and what is in it.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use openclaw_agent::exec::ApprovalsStore;
+use openclaw_browser::Control;
 use openclaw_config::TailscaleMode;
 use openclaw_platform::{Platform, SpawnerExt as _, sync::Arc};
 use tokio_util::sync::CancellationToken;
@@ -131,8 +132,12 @@ pub struct Gateway {
     pub system_events: Arc<SystemEvents>,
     /// Who is there.
     pub presence: Arc<PresenceTable>,
+    /// Browsers.
+    pub browser: Arc<Control>,
     /// What answers on connections.
     pub http: Arc<http::Deps>,
+    /// What answers on those of the browser control service.
+    pub browser_http: Arc<http::control::Deps>,
 }
 
 impl Gateway {
@@ -283,7 +288,16 @@ impl Gateway {
             restarts: restarts.clone(),
             state_dir: options.state_dir.clone(),
         }));
+        let in_force = settings.clone();
+        let browser = Arc::new(Control::new(openclaw_browser::Deps {
+            platform: platform.clone(),
+            settings: Arc::new(move || in_force.get().browser.clone()),
+            port: options.browser_port,
+            state_dir: options.state_dir.clone(),
+            display: options.display.clone(),
+        }));
         let tools = Arc::new(Offered::new(tools::Deps {
+            browser: browser.clone(),
             config_look: config_look.clone(),
             config_edits: config_edits.clone(),
             platform: platform.clone(),
@@ -410,6 +424,7 @@ impl Gateway {
                 state_dir: options.state_dir.clone(),
                 store: store.clone(),
             }),
+            browser: browser.clone(),
             delivery: Arc::new(methods::delivery::Deps { delivery: delivery.clone() }),
             devices: Arc::new(methods::devices::Deps {
                 devices: devices.clone(),
@@ -484,6 +499,11 @@ impl Gateway {
             store: store.clone(),
             listen: options.listen.clone(),
         });
+        let browser_http = Arc::new(http::control::Deps {
+            platform: platform.clone(),
+            access: access.clone(),
+            control: browser.clone(),
+        });
         delivery::resume(&store, &idempotency)?;
         exec_gate::tell_problems(&exec_policy);
         health.refresh();
@@ -518,7 +538,9 @@ impl Gateway {
             heartbeats,
             system_events,
             presence,
+            browser,
             http,
+            browser_http,
         }))
     }
 

@@ -1,5 +1,7 @@
 //! HTTP on the gateway's port. Known routes first; an upgrade on any other path is the WebSocket.
 
+pub mod control;
+
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex},

@@ -39,6 +39,10 @@ pub const LINGER: Duration = Duration::from_secs(2);
 pub const LINGER_BYTES: usize = 4 << 20;
 /// One write of queued frames, in bytes.
 pub const WRITE_BATCH: usize = 64 << 10;
+/// Connections to the browser control that have shown no credential; the oldest makes room ...
+pub const CONTROL_CONNECTIONS: usize = 32;
+/// ... and each has this long.
+pub const CONTROL_TIME: Duration = Duration::from_secs(10);
 /// Close reasons are cut to this many bytes (RFC 6455 allows 123).
 pub const CLOSE_REASON: usize = 120;
 /// Presence entries kept; the oldest that is not live goes first.

@@ -4,6 +4,7 @@ pub mod agent;
 pub mod agents;
 pub mod approvals;
 pub mod backup;
+mod browser;
 mod bulk;
 pub mod channels;
 pub mod chat;
@@ -47,6 +48,8 @@ pub struct Families {
     pub channels: Arc<channels::Deps>,
     /// backup.create.
     pub backup: Arc<backup::Deps>,
+    /// browser.request.
+    pub browser: Arc<openclaw_browser::Control>,
     /// delivery.*.
     pub delivery: Arc<delivery::Deps>,
     /// device.*.
@@ -107,6 +110,7 @@ pub fn registry(deps: dispatch::Deps, f: &Families) -> Registry {
     r.on::<m::ChannelsLogout, _, _, _>(&f.channels, channels::logout);
     r.on::<m::PairingList, _, _, _>(&f.channels, channels::pairing_list);
     r.on::<m::PairingApprove, _, _, _>(&f.channels, channels::pairing_approve);
+    r.on::<m::BrowserRequest, _, _, _>(&f.browser, browser::request);
     r.on::<m::BackupCreate, _, _, _>(&f.backup, backup::create);
     r.on::<m::DeliveryList, _, _, _>(&f.delivery, delivery::list);
     r.on::<m::DeliveryRetry, _, _, _>(&f.delivery, delivery::retry);

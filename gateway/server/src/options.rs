@@ -129,6 +129,10 @@ pub struct ServerOptions {
     pub tls: Option<PortTls>,
     /// What is published through Tailscale once it listens.
     pub tailscale: Tailscale,
+    /// Port of the browser control service, on loopback alone (D3); none where the gateway's own is too high, or nobody asks.
+    pub browser_port: Option<u16>,
+    /// Variables of the environment that a browser with a window needs (`DISPLAY`).
+    pub display: Vec<(String, String)>,
     /// The shared credential.
     pub auth: SharedAuth,
     /// Reads `gateway.auth` again, at each handshake (S04); none where there is no file.
@@ -181,6 +185,8 @@ impl ServerOptions {
             listen: vec![],
             tls: None,
             tailscale: Tailscale::default(),
+            browser_port: None,
+            display: vec![],
             auth: SharedAuth { mode: AuthMode::Token, token: None, password: None, file: None },
             read_auth: None,
             version: "0.0.0".into(),

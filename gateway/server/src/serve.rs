@@ -30,11 +30,11 @@ use tower_service::Service as _;
 use crate::{
     certificates,
     gateway::Gateway,
-    http::{TcpPeer, router},
+    http::{TcpPeer, control as browser_control, router},
     import,
     limits::{
-        ACCEPT_PAUSE, ACCEPT_PAUSE_MAX, CLOSE_FLUSH, GOODBYE, HEALTH_INTERVAL, HTTP_HEAD, LAST_ANSWERS, LAST_TASKS,
-        LAST_WORK, MAINTENANCE, QUIET_WARNING, REFUSED_FLUSH, STATE_WATCH,
+        ACCEPT_PAUSE, ACCEPT_PAUSE_MAX, CLOSE_FLUSH, CONTROL_CONNECTIONS, CONTROL_TIME, GOODBYE, HEALTH_INTERVAL,
+        HTTP_HEAD, LAST_ANSWERS, LAST_TASKS, LAST_WORK, MAINTENANCE, QUIET_WARNING, REFUSED_FLUSH, STATE_WATCH,
     },
     lingering::Lingering,
     options::ServerOptions,
@@ -225,10 +225,13 @@ async fn serve(
     let slots = Slots::watched(gateway.platform.clock.clone(), bounds, gateway.platform.probe.clone());
     let bound = listening.addresses();
     let scheme = if gateway.options.tls.is_some() { "wss" } else { "ws" };
+    // Before anybody is answered: whoever is finds it there.
+    serve_browser(&gateway, &stop).await;
     for (addr, mut listener) in listening.listeners.drain(..) {
         let (gateway, stop, slots, back) = (gateway.clone(), stop.clone(), slots.clone(), back.clone());
         gateway.clone().platform.tasks.spawn("accept", async move {
-            accept(gateway, &mut *listener, slots, stop).await;
+            let tls = gateway.options.tls.as_ref().map(|tls| tls.server.clone());
+            accept(&gateway.platform, router(gateway.http.clone()), tls, &mut *listener, slots, stop).await;
             let _ = back.send((addr, listener)).await;
         });
     }
@@ -268,6 +271,7 @@ async fn serve(
     let cut_off = drain(&gateway, Duration::from_millis(limits.drain_ms), control).await;
     // A run is over before its caller has been told; behind the close frame nobody would hear it (F13).
     let _ = tokio::time::timeout(LAST_ANSWERS, gateway.runs.answered()).await;
+    gateway.browser.stop().await;
     gateway.hub.close_all(&Close::new(1012, close));
     listening.accepting.store(false, Ordering::Release);
     stop.cancel();
@@ -326,9 +330,38 @@ async fn stopped(control: &mut mpsc::Receiver<Control>) {
     while !matches!(control.recv().await, Some(Control::Stop) | None) {}
 }
 
-async fn accept(gateway: Arc<Gateway>, listener: &mut dyn Listener, slots: Arc<Slots>, stop: CancellationToken) {
-    let router = router(gateway.http.clone());
-    let tls = gateway.options.tls.as_ref().map(|tls| tls.server.clone());
+/// Serves the browser control on its port of loopback (D3). A port that is taken is told, and everything else goes on.
+async fn serve_browser(gateway: &Arc<Gateway>, stop: &CancellationToken) {
+    let Some(port) = gateway.browser.port().filter(|_| gateway.settings.get().browser.enabled) else { return };
+    let platform = gateway.platform.clone();
+    let mut listener = match platform.transport.bind(SocketAddr::from(([127, 0, 0, 1], port))).await {
+        Ok(listener) => listener,
+        Err(error) => {
+            let why = format!("the browser control cannot listen on 127.0.0.1:{port}: {error}");
+            tracing::warn!("{why}; browsers are still controlled through browser.request and by agents");
+            gateway.browser.tell(openclaw_browser::Listening::Failed(why));
+            return;
+        }
+    };
+    gateway.browser.tell(openclaw_browser::Listening::At(port));
+    let bounds = Bounds { total: CONTROL_CONNECTIONS, per_origin: CONTROL_CONNECTIONS, time: CONTROL_TIME };
+    let slots = Slots::new(platform.clock.clone(), bounds);
+    let (router, stop) = (browser_control::router(gateway.browser_http.clone()), stop.clone());
+    tracing::info!("browser control on http://127.0.0.1:{port}/");
+    platform
+        .clone()
+        .tasks
+        .spawn("accept", async move { accept(&platform, router, None, &mut *listener, slots, stop).await });
+}
+
+async fn accept(
+    platform: &Platform,
+    router: axum::Router,
+    tls: Option<Arc<TlsServer>>,
+    listener: &mut dyn Listener,
+    slots: Arc<Slots>,
+    stop: CancellationToken,
+) {
     let mut trouble = AcceptTrouble::default();
     loop {
         let accepted = openclaw_platform::select! {
@@ -338,7 +371,7 @@ async fn accept(gateway: Arc<Gateway>, listener: &mut dyn Listener, slots: Arc<S
         let (io, addr) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                let (pause, times) = trouble.failed(gateway.platform.clock.mono());
+                let (pause, times) = trouble.failed(platform.clock.mono());
                 if let Some(times) = times {
                     tracing::warn!(%error, times, "connections cannot be accepted now");
                 }
@@ -350,11 +383,11 @@ async fn accept(gateway: Arc<Gateway>, listener: &mut dyn Listener, slots: Arc<S
             }
         };
         trouble.is_over();
-        let is_here = gateway.platform.transport.is_own_address(addr.ip());
+        let is_here = platform.transport.is_own_address(addr.ip());
         let slot = slots.take(addr.ip().to_canonical(), is_here);
         let connection = connection(router.clone(), tls.clone(), io, addr, slot);
         let stop = stop.clone();
-        gateway.platform.tasks.spawn("http", async move {
+        platform.tasks.spawn("http", async move {
             openclaw_platform::select! {
                 () = connection => {}
                 () = stop.cancelled() => {}

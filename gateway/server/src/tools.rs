@@ -4,6 +4,7 @@
 //! Tools use the services that the handlers of methods use, so that a message is sent, a node is asked and a transcript is
 //! read by one piece of code, with one set of checks.
 
+mod browser;
 mod gateway;
 mod masked;
 mod nodes;
@@ -37,13 +38,14 @@ use crate::{
 
 /// Every tool, and whether it can run commands, reach people, or start work: that is denied over HTTP unless the
 /// configuration allows it by name (S09).
-const TOOLS: [(&str, bool); 9] = [
+const TOOLS: [(&str, bool); 10] = [
     ("exec", true),
     ("node_invoke", true),
     ("node_run", true),
     ("message_send", true),
     ("sessions_send", true),
     ("gateway", true),
+    ("browser", true),
     ("nodes_list", false),
     ("sessions_list", false),
     ("sessions_history", false),
@@ -63,6 +65,8 @@ pub struct Deps {
     pub platform: Platform,
     /// The configuration.
     pub settings: Settings,
+    /// Browsers.
+    pub browser: Arc<openclaw_browser::Control>,
     /// The gate for commands on this machine.
     pub exec_gate: exec_gate::Deps,
     /// What no tool may give.
@@ -136,6 +140,8 @@ impl Toolbox for Offered {
         names
             .filter_map(|name| match name {
                 "exec" => (!forbidden && !homeless).then(exec),
+                // A page that it opens is outside of any sandbox.
+                "browser" if confinement.is_some() || !config.browser.enabled => None,
                 "node_run" if forbidden || confinement.is_some() => None,
                 // A run that is kept in could let itself out.
                 "gateway" if confinement.is_some() || !rights::may(&config, &run.request.by, Effect::Configure) => None,

@@ -6,6 +6,7 @@
 
 mod approvals;
 mod auth;
+mod browser;
 mod channels;
 mod configuration;
 mod delivery;

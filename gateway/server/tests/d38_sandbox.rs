@@ -12,6 +12,7 @@ use std::{
 };
 
 use openclaw_agent::tool::Tool;
+use openclaw_config::Config;
 use openclaw_platform::{
     BoxFuture, Command, Confinement, FileFacts, Output, ProcessError, Processes, WorkspaceAccess, os,
 };
@@ -96,6 +97,7 @@ async fn d38_tools_that_are_left() {
         let has = |name: &str| names.iter().any(|n| n == name);
         assert_eq!((has("exec"), has("node_run")), (exec, node_run), "{mode} {session} {has_sandbox}: {names:?}");
         assert!(has("sessions_list") && has("node_invoke"), "only what runs commands is gone: {names:?}");
+        assert_eq!(has("browser"), node_run, "a page is outside of any sandbox: {names:?}");
     }
 }
 
@@ -139,4 +141,26 @@ async fn d38_an_operator_is_told_what_comes_of_it() {
     let found = told(false, "{ mode: 'non-main' }");
     assert!(found.len() == 1 && !found[0].is_there && found[0].text.contains("exec is not offered"), "{found:?}");
     assert!(found[0].text.ends_with("of other sessions than the main one: no box"), "{found:?}");
+}
+
+/// The agent's browser is the one that operators ask, under the same rules.
+#[tokio::test]
+async fn d3_an_agents_browser_answers_and_opens_nothing_of_this_machine() {
+    let gateway = gateway_on(openclaw_platform::os::without_files(), Config::default());
+    let tools = tools(&gateway, "agent:main:main");
+    let browser = tools.iter().find(|tool| tool.spec().name == "browser").unwrap();
+    let status = browser.call(serde_json::json!({ "action": "status" })).await;
+    assert!(!status.is_error && status.text.contains("\"enabled\":true"), "{}", status.text);
+    for url in ["file:///etc/passwd", "http://127.0.0.1:18789/"] {
+        let opened = browser.call(serde_json::json!({ "action": "open", "url": url })).await;
+        assert!(
+            opened.is_error && (opened.text.contains("can be opened") || opened.text.contains("may not visit")),
+            "{}",
+            opened.text
+        );
+    }
+    let mut off = Config::default();
+    off.browser.enabled = false;
+    let gateway = gateway_on(openclaw_platform::os::without_files(), off);
+    assert!(!self::tools(&gateway, "agent:main:main").iter().any(|tool| tool.spec().name == "browser"));
 }

@@ -17,7 +17,8 @@ use openclaw_server::{gateway::Gateway, hub::Connection};
 use serde_json::json;
 use support::{Device, TOKEN, call, enter, gateway, local};
 
-/// Each line: what it takes, and for what. `node`: the role node, whatever its scopes.
+/// Each line: what it takes, and for what. `node`: the role node, whatever its scopes. The protocol's description has
+/// browser.request with write; a browser is a command here, and write is not admin (D3, D47, S28).
 const METHOD_TABLE: &[(&str, &str)] = &[
     ("node", "node.invoke.result node.event skills.bins"),
     ("operator.approvals", "exec.approval.request exec.approval.resolve exec.approval.list"),
@@ -37,7 +38,7 @@ const METHOD_TABLE: &[(&str, &str)] = &[
     (
         "operator.write",
         "send agent agent.wait wake talk.mode tts.enable tts.disable tts.convert tts.setProvider voicewake.set \
-         node.invoke node.invoke.cancel chat.send chat.abort browser.request delivery.retry",
+         node.invoke node.invoke.cancel chat.send chat.abort delivery.retry",
     ),
     (
         "operator.admin",
@@ -45,7 +46,7 @@ const METHOD_TABLE: &[(&str, &str)] = &[
          cron.update cron.remove cron.run exec.approvals.get exec.approvals.set exec.approvals.node.get \
          exec.approvals.node.set poll sessions.patch sessions.reset sessions.delete sessions.compact sessions.resolve \
          set-heartbeats skills.install skills.update system-event update.run web.login.start web.login.wait \
-         wizard.start wizard.next wizard.cancel wizard.status delivery.drop backup.create",
+         wizard.start wizard.next wizard.cancel wizard.status delivery.drop backup.create browser.request",
     ),
 ];
 

@@ -99,7 +99,7 @@ pub fn droppable(name: &str, payload: &Value) -> bool {
 
 /// Every method, and what it needs (section 9, D47, D48). Written by hand: the names are compared with the protocol's, what
 /// they need is not.
-pub const METHODS: [(&str, Need); 67] = [
+pub const METHODS: [(&str, Need); 68] = [
     ("connect", Need::Admin),
     ("system-event", Need::Admin),
     ("set-heartbeats", Need::Admin),
@@ -112,6 +112,7 @@ pub const METHODS: [(&str, Need); 67] = [
     ("channels.logout", Need::Admin),
     ("delivery.drop", Need::Admin),
     ("backup.create", Need::Admin),
+    ("browser.request", Need::Admin),
     ("config.get", Need::Admin),
     ("config.set", Need::Admin),
     ("config.patch", Need::Admin),

@@ -16,7 +16,7 @@ const MEANINGS: [(&str, &[&str]); 14] = [
     ("group:fs", &[]),
     ("group:memory", &[]),
     ("group:web", &[]),
-    ("group:ui", &[]),
+    ("group:ui", &["browser"]),
     ("group:automation", &["gateway"]),
 ];
 
@@ -199,7 +199,7 @@ mod tests {
         };
         assert_eq!(of("main", true), ["exec", "message_send"]);
         assert_eq!(of("guest", true), ["exec"]);
-        let free = ["exec", "message_send", "sessions_send", "gateway", "sessions_list", "sessions_history"];
+        let free = ["exec", "message_send", "sessions_send", "gateway", "browser", "sessions_list", "sessions_history"];
         assert_eq!((of("main", false), of("guest", false)), (free.to_vec(), free.to_vec()));
     }
 

@@ -142,9 +142,10 @@ const ROWS: [Row; 58] = [
 
 /// Methods that are not drawn, and why.
 #[cfg(test)]
-const LEFT_OUT: [(&str, &str); 9] = [
+const LEFT_OUT: [(&str, &str); 10] = [
     ("connect", "the handshake's own"),
     ("backup.create", "a copy of the whole database each time"),
+    ("browser.request", "there is no browser in the simulation; any_method asks for what there is without one"),
     ("exec.approvals.node.set", "a node of its own answers it in `approvals`"),
     ("node.invoke.result", "nodes answer what they are asked"),
     ("node.event", "nodes only; `hostile_node` draws it"),
