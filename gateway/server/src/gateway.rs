@@ -32,6 +32,7 @@ use crate::{
     idempotency::Idempotency,
     inbound::{
         self,
+        agent_requests::{self, AgentRequests},
         chat::{self, Chat},
         router::{self, Router},
     },
@@ -340,6 +341,16 @@ impl Gateway {
             runs: runs.clone(),
             sessions: sessions.clone(),
         }));
+        let agent_requests = Arc::new(AgentRequests::new(agent_requests::Deps {
+            clock: clock.clone(),
+            tasks: platform.tasks.clone(),
+            settings: settings.clone(),
+            channels: channels.clone(),
+            delivery: delivery.clone(),
+            idempotency: idempotency.clone(),
+            runs: runs.clone(),
+            sessions: sessions.clone(),
+        }));
         let families = Families {
             system: Arc::new(methods::system::Deps {
                 channels: channels.clone(),
@@ -353,15 +364,7 @@ impl Gateway {
                 system_events: system_events.clone(),
             }),
             send: sends,
-            agent: Arc::new(methods::agent::Deps {
-                channels: channels.clone(),
-                delivery: delivery.clone(),
-                idempotency: idempotency.clone(),
-                platform: platform.clone(),
-                runs: runs.clone(),
-                sessions: sessions.clone(),
-                settings: settings.clone(),
-            }),
+            agent: Arc::new(methods::agent::Deps { requests: agent_requests, runs: runs.clone() }),
             agents: Arc::new(methods::agents::Deps { providers: providers.clone(), settings: settings.clone() }),
             chat: Arc::new(methods::chat::Deps {
                 chat,
