@@ -37,6 +37,7 @@ use crate::{
         router::{self, Router},
     },
     lifecycle::Lifecycle,
+    log_tail::LogTail,
     methods::{self, Families},
     nodes::{
         self, Nodes, Pairings,
@@ -409,9 +410,9 @@ impl Gateway {
                 platform: platform.clone(),
                 settings: settings.clone(),
             }),
-            logs: Arc::new(methods::logs::Deps {
-                log_file: options.log_file.clone(),
-                platform: platform.clone(),
+            logs: Arc::new(LogTail {
+                file: options.log_file.clone(),
+                storage: platform.storage.clone(),
                 state_dir: options.state_dir.clone(),
             }),
             config: Arc::new(methods::config::Deps {

@@ -10,7 +10,7 @@ pub mod chat;
 pub mod config;
 pub mod delivery;
 pub mod devices;
-pub mod logs;
+mod logs;
 pub mod node_pairing;
 pub mod nodes;
 mod send;
@@ -26,6 +26,7 @@ use openclaw_protocol::{display, error::ErrorShape, method as m};
 use crate::{
     delivery::sends::Sends,
     dispatch::{self, Registry},
+    log_tail::LogTail,
     sessions::key,
 };
 
@@ -52,7 +53,7 @@ pub struct Families {
     /// device.*.
     pub devices: Arc<devices::Deps>,
     /// logs.tail.
-    pub logs: Arc<logs::Deps>,
+    pub logs: Arc<LogTail>,
     /// config.*.
     pub config: Arc<config::Deps>,
     /// node.*.
