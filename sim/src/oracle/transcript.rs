@@ -64,6 +64,7 @@ pub fn check(conns: &[Conn], facts: &Facts, expect: &Expect, out: &mut Findings)
                 judge.history(at, out);
             }
             What::Received { .. } => judge.history(at, out),
+            What::Begun { key: Some(key), parts, .. } => judge.begun(key, parts),
             What::Stored { key, parts, id, tokens } => {
                 if let Some(key) = key {
                     stored.insert(key, r.i);
@@ -145,6 +146,13 @@ struct Learned {
 }
 
 impl Judge<'_> {
+    /// What an earlier build has left of a session.
+    fn begun(&mut self, key: &str, parts: &[Part]) {
+        let base = from_first_user(parts).to_vec();
+        let lengths = vec![(0, base.len())];
+        self.sessions.insert(key.to_owned(), Session { base, lengths, ..Session::default() });
+    }
+
     /// A request to the model.
     fn request(&mut self, parts: &[Part], step: &str, at: (u64, u64), out: &mut Findings) {
         let Some(key) = self.inputs.session(parts).map(str::to_owned) else {

@@ -1,6 +1,6 @@
 //! Requests for runs, asked of the service by itself: no connection and no wire.
 
-use std::sync::Mutex;
+use std::{sync::Mutex, time::Duration};
 
 use openclaw_platform::{os, sync::LockExt as _};
 use openclaw_protocol::{params::SendPolicy, scope::Scopes};
@@ -72,7 +72,7 @@ fn begins(requested: Requested) -> Box<dyn FnOnce() + Send> {
 }
 
 async fn ended(gateway: &Gateway, run: &str) {
-    let _ = gateway.runs.wait(run, std::time::Duration::from_secs(60)).await;
+    let _ = gateway.runs.wait(run, Duration::from_mins(1)).await;
     gateway.runs.answered().await;
 }
 
@@ -81,7 +81,7 @@ async fn d34_nothing_begins_before_whoever_asked_is_told() {
     let (gateway, requests) = services();
     let caller = Caller::default();
     let begins = begins(caller.asks(&requests, json!({ "sessionKey": "main" })).await.unwrap());
-    tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
     assert!(gateway.runs.live("k").unwrap().started_at().is_none());
     assert_eq!(caller.told(), []);
     begins();
