@@ -92,6 +92,8 @@ fn kind(r: &Record) -> String {
         What::Given { .. } => "model given".into(),
         What::Terms { model, .. } => format!("model terms {model}"),
         What::Stored { .. } => "stored".into(),
+        What::Begun { .. } => "begun".into(),
+        What::Left { .. } => "left".into(),
         What::Archived { .. } => "archived".into(),
         What::Kept { .. } => "kept".into(),
         What::Fetched { from, .. } => format!("fetched from {from}"),

@@ -131,6 +131,23 @@ pub enum What {
         parts: Vec<Part>,
         tokens: ([u64; 3], [u64; 3]),
     },
+    /// What an earlier build has left of a conversation, on whose state the gateway starts (`[gateway] disk`).
+    Begun {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
+        id: String,
+        parts: Vec<Part>,
+    },
+    /// What the disk holds of such a state, before each start of a process and at the end: the database, the copies in `backups/`
+    /// by their names, and the version of the schema to which this build brings it. `waits` are the outbound messages that the
+    /// earlier build has left, by id: chat and text; told once.
+    Left {
+        newest: u32,
+        state: Result<Holding, String>,
+        copies: BTreeMap<String, Result<Holding, String>>,
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        waits: BTreeMap<String, (String, String)>,
+    },
     /// A file of media that lies in the state directory at the end, and the sum of its content ([`fakes::sum`]); `used` when a
     /// message that is still listed has need of it.
     Kept { file: String, sum: String, used: bool },
@@ -152,6 +169,15 @@ pub enum What {
     Gauge { name: String, value: i64 },
     /// Anything worth reading.
     Note { text: String },
+}
+
+/// What a database holds, read without changing it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holding {
+    /// Version of its schema.
+    pub schema: u32,
+    /// By table: each record's key, and the sum of what is in it ([`fakes::sum`]).
+    pub rows: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 impl What {

@@ -52,6 +52,7 @@ mod tests;
 mod tokens;
 mod told;
 mod transcript;
+mod upgrade;
 mod voices;
 
 use std::collections::BTreeMap;
@@ -423,7 +424,7 @@ fn says(plan: &Plan, word: &str) -> bool {
 }
 
 /// Every oracle and what it says.
-pub const ORACLES: [(&str, &str); 70] = [
+pub const ORACLES: [(&str, &str); 71] = [
     ("frames", "received frames have the form of the sheets: no unknown or null member, known error codes"),
     ("challenge", "the first frame is connect.challenge, once, without seq"),
     ("hello", "the response to connect comes before any event and any other response"),
@@ -475,6 +476,10 @@ pub const ORACLES: [(&str, &str); 70] = [
         "what is stored, given to the model and shown of a conversation is what was said in it, each thing once",
     ),
     ("archives", "what goes from a conversation lies in a file or in the database, and what stays is its end"),
+    (
+        "upgrade",
+        "what an earlier build has left is untouched, or is all there in the new form and kept beside it in the old one",
+    ),
     ("restarts", "a restart within a process was asked for, once each, and its session hears of it once"),
     ("reloads", "an edited configuration is in force soon, as a whole, and a broken one is not"),
     ("one_run", "one run at a time in a session, in the order asked for"),
@@ -551,6 +556,7 @@ pub fn judge(history: &[Record], expect: &Expect) -> Vec<Verdict> {
     access::check(&conns, &facts, expect, &mut out);
     transcript::check(&conns, &facts, expect, &mut out);
     archives::check(&conns, &facts, &mut out);
+    upgrade::check(&facts, &mut out);
     restarts::check(&conns, &facts, &mut out);
     reloads::check(&conns, &facts, &mut out);
     envelope::check(&facts, &mut out);

@@ -48,6 +48,9 @@ pub struct Plan {
     pub network: Network,
     /// The gateway's configuration file, whole.
     pub config: String,
+    /// What is on its disk before the first start (`[gateway] disk`); nothing when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<String>,
     /// Clients.
     pub clients: Vec<Client>,
     /// The fake Bot API, if there is one.

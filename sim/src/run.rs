@@ -7,6 +7,7 @@ mod faults;
 mod gateway;
 mod heard;
 mod kept;
+mod left;
 mod live;
 mod log;
 mod peers;

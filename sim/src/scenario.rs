@@ -117,6 +117,10 @@ pub struct GatewaySection {
     #[schemars(with = "std::collections::BTreeMap<String, u64>")]
     #[serde(skip_serializing_if = "serde_json::Map::is_empty")]
     pub limits: serde_json::Map<String, serde_json::Value>,
+    /// The state that an earlier build has left: a directory below `scenarios/`, whose files are on the gateway's disk before its
+    /// first start. Oracle `upgrade` follows what is in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk: Option<String>,
 }
 
 /// `[telegram]`
@@ -270,6 +274,10 @@ impl Scenario {
         crate::plan::config(&scenario, false).map_err(|why| {
             ScenarioError(format!("{name}:{}:1: the gateway's configuration: {why}", at_table("[gateway]", 0)))
         })?;
+        if let Some(disk) = scenario.gateway.disk.as_ref().filter(|disk| !is_below(disk)) {
+            let why = format!("disk: expected a directory below scenarios/, such as \"data/schema-3\", found {disk:?}");
+            return Err(ScenarioError(format!("{name}:{}:1: {why}", at_table("[gateway]", 0))));
+        }
         Ok(scenario)
     }
 
@@ -321,6 +329,12 @@ pub fn schema() -> serde_json::Value {
     schemars::schema_for!(Scenario).to_value()
 }
 
+/// A path of plain names.
+fn is_below(path: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    path.split('/').all(|name| !name.is_empty() && !name.starts_with('.') && name.chars().all(plain))
+}
+
 /// Line and column, from 1, of a byte.
 fn position(text: &str, byte: usize) -> (usize, usize) {
     let before = &text[..byte.min(text.len())];
@@ -358,6 +372,10 @@ mod tests {
         assert!(error(text).starts_with("x.toml:3:7: no oracle \"liveness\"; there are frames,"), "{}", error(text));
         let text = "about = 'x'\n[gateway]\nlimits = { tickIntervalMs = 1 }\n";
         assert!(error(text).starts_with("x.toml:2:1: the gateway's configuration: gateway.limits.tickIntervalMs"));
+        for disk in ["", "../data", "/data", "data//x", "data/.."] {
+            let text = format!("about = 'x'\n[gateway]\ndisk = '{disk}'\n");
+            assert!(error(&text).starts_with("x.toml:2:1: disk: expected a directory below scenarios/"), "{disk}");
+        }
     }
 
     #[test]

@@ -100,6 +100,16 @@ impl SimDisk {
         Self::default()
     }
 
+    /// Puts a file on it that was there before anything happened.
+    pub fn put(&self, name: &str, data: &[u8]) {
+        self.lock().files.insert(name.to_owned(), File::durable(data));
+    }
+
+    /// Takes a file off it that nobody has seen.
+    pub fn take(&self, name: &str) {
+        self.lock().files.remove(name);
+    }
+
     /// For a process that starts. Earlier mounts stay alive until a crash.
     pub fn mount(&self) -> SimStorage {
         SimStorage { disk: self.clone(), life: self.lock().life }

@@ -18,7 +18,7 @@ use std::{
 };
 
 use openclaw_channels::{
-    AccountStatus, Channel, ChannelError, ChannelFactory, Inbound, Making, OpenTo, Target,
+    AccountStatus, Channel, ChannelError, ChannelFactory, Making, OpenTo, Target,
     access::PairingStore,
     table::{self, TABLE},
 };
@@ -34,8 +34,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     options::{ReadSecret, ServerOptions},
-    rights::{self, Principal, Standing},
-    sessions::{self, entry::Route},
+    sessions::entry::Route,
     store::{Store, StoreError},
 };
 
@@ -216,29 +215,6 @@ impl Channels {
     /// The sender approvals of a channel.
     pub fn pairing(&self, channel: &str) -> Option<Arc<PairingStore>> {
         self.made().pairing.get(channel).cloned()
-    }
-
-    /// Who wrote a message that came in: the one place where people of chats become principals. `None` where the chat is bound
-    /// to an agent that is not there.
-    pub fn person(&self, config: &Config, channel: &str, account: &str, message: &Inbound) -> Option<Principal> {
-        let agent = sessions::bound::agent_of(config, channel, account, message)?;
-        let sender = message.sender.id.as_str();
-        let pairing = self.pairing(channel);
-        let is_owner = rights::owner_of(config, channel, account, pairing.as_deref()).is(sender);
-        let (session, is_shared) = sessions::key::of_inbound(config, agent, (channel, account), message, is_owner);
-        let standing = match (is_owner, is_shared) {
-            (true, _) => Standing::Owner,
-            (false, false) => Standing::Alone,
-            (false, true) => Standing::Sharing,
-        };
-        Some(Principal::Person {
-            channel: channel.to_owned(),
-            account: account.to_owned(),
-            id: sender.to_owned(),
-            chat: message.chat.address(),
-            session,
-            standing,
-        })
     }
 
     /// Accounts that can be used: those that a person has to link are linked.

@@ -35,10 +35,12 @@ use crate::{
     idempotency::Idempotency,
     inbound::{
         self,
+        agent_requests::{self, AgentRequests},
         chat::{self, Chat},
         router::{self, Router},
     },
     lifecycle::Lifecycle,
+    log_tail::LogTail,
     methods::{self, Families},
     nodes::{
         self, Nodes, Pairings,
@@ -366,6 +368,16 @@ impl Gateway {
             runs: runs.clone(),
             sessions: sessions.clone(),
         }));
+        let agent_requests = Arc::new(AgentRequests::new(agent_requests::Deps {
+            clock: clock.clone(),
+            tasks: platform.tasks.clone(),
+            settings: settings.clone(),
+            channels: channels.clone(),
+            delivery: delivery.clone(),
+            idempotency: idempotency.clone(),
+            runs: runs.clone(),
+            sessions: sessions.clone(),
+        }));
         let families = Families {
             system: Arc::new(methods::system::Deps {
                 channels: channels.clone(),
@@ -379,15 +391,7 @@ impl Gateway {
                 system_events: system_events.clone(),
             }),
             send: sends,
-            agent: Arc::new(methods::agent::Deps {
-                channels: channels.clone(),
-                delivery: delivery.clone(),
-                idempotency: idempotency.clone(),
-                platform: platform.clone(),
-                runs: runs.clone(),
-                sessions: sessions.clone(),
-                settings: settings.clone(),
-            }),
+            agent: Arc::new(methods::agent::Deps { requests: agent_requests, runs: runs.clone() }),
             agents: Arc::new(methods::agents::Deps { providers: providers.clone(), settings: settings.clone() }),
             chat: Arc::new(methods::chat::Deps {
                 chat,
@@ -433,9 +437,9 @@ impl Gateway {
                 platform: platform.clone(),
                 settings: settings.clone(),
             }),
-            logs: Arc::new(methods::logs::Deps {
-                log_file: options.log_file.clone(),
-                platform: platform.clone(),
+            logs: Arc::new(LogTail {
+                file: options.log_file.clone(),
+                storage: platform.storage.clone(),
                 state_dir: options.state_dir.clone(),
             }),
             config: Arc::new(methods::config::Deps {

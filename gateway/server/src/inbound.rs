@@ -1,9 +1,26 @@
-//! What people write: from the stored message to a command's answer or a run.
+//! What people write.
+//!
+//! A message of a chat goes through these files in this order; each hands one value to the next:
+//!
+//! 1. [`router`]: those of one session one after the other ([`held`]), and all steps in ten lines
+//! 2. [`address`]: for which agent, who wrote it, in which session
+//! 3. [`admit`]: now, later, or not at all
+//! 4. [`commands`]: what is not for the model is answered here, and goes out by [`answer`]
+//! 5. [`describe`]: what a run is asked to do
+//!
+//! and then into the queue of its session ([`crate::runs::Runs::submit`]). What clients say comes in through [`chat`] and
+//! [`agent_requests`].
 
+pub mod address;
+mod admit;
+pub mod agent_requests;
+mod answer;
 pub mod chat;
 pub mod commands;
+mod describe;
+mod held;
 pub mod images;
 mod not_said;
 pub mod router;
 
-pub use not_said::{NotInjected, NotSaid};
+pub use not_said::{NotInjected, NotRequested, NotSaid};

@@ -30,6 +30,7 @@ pub mod inbound;
 pub mod lifecycle;
 pub mod limits;
 mod lingering;
+pub mod log_tail;
 mod methods;
 pub mod nodes;
 pub mod options;

@@ -11,7 +11,7 @@ pub mod chat;
 pub mod config;
 pub mod delivery;
 pub mod devices;
-pub mod logs;
+mod logs;
 pub mod node_pairing;
 pub mod nodes;
 mod send;
@@ -27,6 +27,7 @@ use openclaw_protocol::{display, error::ErrorShape, method as m};
 use crate::{
     delivery::sends::Sends,
     dispatch::{self, Registry},
+    log_tail::LogTail,
     sessions::key,
 };
 
@@ -55,7 +56,7 @@ pub struct Families {
     /// device.*.
     pub devices: Arc<devices::Deps>,
     /// logs.tail.
-    pub logs: Arc<logs::Deps>,
+    pub logs: Arc<LogTail>,
     /// config.*.
     pub config: Arc<config::Deps>,
     /// node.*.

@@ -1,7 +1,6 @@
 //! Sessions: who talks with which agent, with which settings, and the transcript of it.
 
 pub mod archive;
-pub mod bound;
 pub mod entry;
 pub mod find;
 pub mod history;

@@ -93,7 +93,9 @@ async fn f60_the_program_before_can_have_its_database_back() {
     let found = backup::check(&storage, copy, &SCHEMA).unwrap();
     assert_eq!((found.schema, found.records), (3, records));
     storage.write_atomic("gateway.redb.restoring", &storage.read(copy).unwrap()).unwrap();
-    backup::restore(&storage, "gateway.redb.restoring", &SCHEMA).unwrap();
+    let shared: Arc<dyn openclaw_platform::Storage> = Arc::new(storage.clone());
+    backup::restore(&shared, "gateway.redb.restoring", &SCHEMA).unwrap();
+    assert!(storage.read(FILE).unwrap() == storage.read(copy).unwrap(), "byte by byte");
     assert_eq!(inspect::look(Arc::new(storage.clone()), FILE).unwrap().file.schema, 3);
     // And forth: what was kept is still the same, so it is not kept twice.
     drop(open(&storage).unwrap());

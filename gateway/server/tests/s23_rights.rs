@@ -12,6 +12,7 @@ use openclaw_platform::EntropyExt as _;
 use openclaw_protocol::{message::Content, scope::Scopes};
 use openclaw_server::{
     gateway::Gateway,
+    inbound::address,
     rights::{Effect, Principal, Rights, Standing, Where, may},
     runs::{Run, RunRequest, Toolbox as _},
     sessions::entry::{Route, SessionEntry},
@@ -302,7 +303,7 @@ async fn s32_who_shares_the_owners_session() {
         let mut config = config("");
         config.session.dm_scope = dm_scope;
         let gateway = gateway_on(openclaw_platform::os::without_files(), config.clone());
-        match gateway.channels.person(&config, "telegram", "default", &message(sender)) {
+        match address::person(&gateway.channels, &config, "telegram", "default", &message(sender)) {
             Some(Principal::Person { session, standing, .. }) => (session, standing),
             other => panic!("{other:?}"),
         }

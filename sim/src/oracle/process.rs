@@ -6,7 +6,8 @@ use super::{
     Expect,
     facts::{Facts, Fault, Mark, TAIL},
     findings::Findings,
-    telegram,
+    telegram::{self, Call, places},
+    transcript::Answer,
 };
 use crate::history::What;
 
@@ -63,29 +64,68 @@ pub fn check(facts: &Facts, expect: &Expect, out: &mut Findings) {
     }
 }
 
+/// What the model was asked last about a message.
+struct Asked<'a> {
+    at: u64,
+    /// What it was told to answer.
+    step: &'a str,
+}
+
+/// One session's messages of people.
+#[derive(Default)]
+struct Written {
+    /// The last one that was asked about, and its chat.
+    last: Option<(i64, String)>,
+    /// Those that came after it.
+    after: BTreeSet<i64>,
+}
+
 /// Messages of people whose turn had not come at the last stop: those after the last one of their session about which the model
-/// was asked, where that was so late that its run may have been under way.
+/// was asked, where the run of that very message may have been under way: it was asked so late, and its answer was not out long
+/// before the stop.
 fn waiting(facts: &Facts, expect: &Expect) -> i64 {
     let busy_since = facts.finish().saturating_sub(expect.run_deadline_ms * 1000 + STOPS);
-    let mut asked: BTreeMap<i64, u64> = BTreeMap::new();
+    let mut asked: BTreeMap<i64, Asked> = BTreeMap::new();
     for r in facts.history {
-        let What::Model { text, entered, .. } = &r.what else { continue };
+        let What::Model { text, entered, answer: step, .. } = &r.what else { continue };
         let ids = entered.iter().chain([text]).flat_map(|text| telegram::quoted(text));
-        asked.extend(ids.map(|id| (id, r.t_us)));
+        asked.extend(ids.map(|id| (id, Asked { at: r.t_us, step })));
     }
-    // Of each session: how many came after the last that was asked about, and when that was.
-    let mut sessions: BTreeMap<i64, (Option<u64>, BTreeSet<i64>)> = BTreeMap::new();
+    let mut sessions: BTreeMap<String, Written> = BTreeMap::new();
     for r in facts.history {
         let What::Update { update, .. } = &r.what else { continue };
         let (Some(chat), Some(id)) = (update["chat"].as_i64(), update["message_id"].as_i64()) else { continue };
-        let (last, after) = sessions.entry(if expect.shared_chats { 0 } else { chat }).or_default();
-        match asked.get(&id) {
-            Some(at) => (*last, *after) = (Some(*at), BTreeSet::new()),
-            None => drop(after.insert(id)),
+        let place = places::of_update(update);
+        let session = if expect.shared_chats && chat > 0 { "main".to_owned() } else { place.clone() };
+        let written = sessions.entry(session).or_default();
+        if asked.contains_key(&id) {
+            *written = Written { last: Some((id, place)), after: BTreeSet::new() };
+        } else {
+            written.after.insert(id);
         }
     }
-    let busy = sessions.values().filter(|(last, _)| last.is_some_and(|last| last >= busy_since));
-    busy.map(|(_, after)| after.len() as i64).sum()
+    let calls = telegram::calls(facts);
+    let is_busy = |(id, place): &(i64, String)| {
+        let out = |asked: &Asked| calls.iter().any(|call| is_answered(call, *id, place, asked, facts.finish()));
+        asked.get(id).is_some_and(|asked| asked.at >= busy_since && !out(asked))
+    };
+    let busy = sessions.values().filter(|written| written.last.as_ref().is_some_and(is_busy));
+    busy.map(|written| written.after.len() as i64).sum()
+}
+
+/// The answer to this message had arrived so long before `stop` that its run was over, and whatever came behind it had its turn: it
+/// quotes the message, or is what the model was told to say.
+fn is_answered(call: &Call, id: i64, place: &str, asked: &Asked, stop: u64) -> bool {
+    let Some((end, 200)) = call.end else { return false };
+    if !call.is_send() || call.at.t < asked.at || end.t + STOPS > stop || places::of_call(call) != place {
+        return false;
+    }
+    let words = telegram::plain(call.words());
+    let is_said = || match Answer::of(asked.step) {
+        (Answer::Text(text), true) => !words.trim().is_empty() && text.trim_start().starts_with(words.trim()),
+        _ => false,
+    };
+    telegram::quoted(call.words()).any(|quoted| quoted == id) || is_said()
 }
 
 /// An error at a storage operation is on record at the next tick of the world, so many microseconds later at most.

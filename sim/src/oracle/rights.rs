@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{
     Expect,
     conn::{Conn, Event, Turn},
-    facts::{Facts, Fault, Mark},
+    facts::{Facts, Mark},
     findings::Findings,
     sheet::Need,
     telegram,
@@ -418,6 +418,19 @@ fn lasted(start: u64, end: u64, at: u64, facts: &Facts) -> Vec<u64> {
     (0..=by.len()).filter_map(|n| ran(&n)).collect()
 }
 
+/// For how much of this time no disk failed and none was slow, in microseconds.
+fn untroubled(facts: &Facts, from: u64, to: u64) -> u64 {
+    let troubles = facts.faults.iter().filter(|f| matches!(f.kind, "disk" | "disk_slow"));
+    let mut spans: Vec<(u64, u64)> = troubles.map(|f| (f.from.max(from), f.to.min(to))).collect();
+    spans.sort_unstable();
+    let (mut worked, mut since) = (0, from);
+    for (begins, ends) in spans.into_iter().filter(|(begins, ends)| begins < ends) {
+        worked += begins.saturating_sub(since);
+        since = since.max(ends);
+    }
+    worked + to.saturating_sub(since)
+}
+
 /// A run that was ended has somebody who may have done that.
 fn ends(
     c: &Conn,
@@ -453,12 +466,10 @@ fn ends(
         // At its deadline, neither before nor long after; chat says in these words that it was that.
         let deadline = expect.run_deadline_ms * 1000;
         let because = stops.get(e.run).is_none_or(|reason| *reason == "timeout");
-        // What a disk that failed did not store is not told before it does.
-        let is_held = || {
-            let lately = |f: &Fault| f.from <= at && f.to.saturating_add(SHOWS) >= at;
-            facts.faults.iter().any(|f| matches!(f.kind, "disk" | "disk_slow") && lately(f))
-        };
-        let in_time = |ran: &u64| *ran + EARLY >= deadline && (*ran <= deadline + SHOWS || is_held());
+        // What a disk that failed did not store is not told before it does: from the deadline of this run on it has to have failed
+        // all the time but for what it takes to be stored and shown.
+        let worked = |ran: u64| untroubled(facts, at.saturating_sub(ran.saturating_sub(deadline)), at);
+        let in_time = |ran: &u64| *ran + EARLY >= deadline && worked(*ran) <= SHOWS;
         let long = because && ran.iter().any(in_time);
         let stopped = facts.lives[c.life].stop.is_some_and(|stop| stop.t <= e.at.t);
         let mut by = deeds.iter().filter(|d| d.at.i < e.at.i && d.ends(&session));

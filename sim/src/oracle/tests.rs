@@ -41,6 +41,7 @@ mod stream;
 mod told;
 mod transcript;
 mod unasked;
+mod upgrade;
 mod waiting;
 mod world;
 

@@ -12,9 +12,10 @@ mod walk;
 
 use std::collections::BTreeMap;
 
+pub use self::walk::Answer;
 use self::{
     inputs::{Change, Inputs, Said},
-    walk::{Answer, Turn, Used, Walk, Wrong, missing, walk},
+    walk::{Turn, Used, Walk, Wrong, missing, walk},
 };
 use super::{
     Expect,
@@ -64,6 +65,7 @@ pub fn check(conns: &[Conn], facts: &Facts, expect: &Expect, out: &mut Findings)
                 judge.history(at, out);
             }
             What::Received { .. } => judge.history(at, out),
+            What::Begun { key: Some(key), parts, .. } => judge.begun(key, parts),
             What::Stored { key, parts, id, tokens } => {
                 if let Some(key) = key {
                     stored.insert(key, r.i);
@@ -145,6 +147,13 @@ struct Learned {
 }
 
 impl Judge<'_> {
+    /// What an earlier build has left of a session.
+    fn begun(&mut self, key: &str, parts: &[Part]) {
+        let base = from_first_user(parts).to_vec();
+        let lengths = vec![(0, base.len())];
+        self.sessions.insert(key.to_owned(), Session { base, lengths, ..Session::default() });
+    }
+
     /// A request to the model.
     fn request(&mut self, parts: &[Part], step: &str, at: (u64, u64), out: &mut Findings) {
         let Some(key) = self.inputs.session(parts).map(str::to_owned) else {
@@ -542,9 +551,14 @@ impl Judge<'_> {
         let is_said = |p: &Part| matches!(p, Part::User(_) | Part::Image(_));
         let splits = |own: &[Part]| own.len() > 1 && is_said(&own[0]) && is_said(&own[1]);
         while let Some(rest) = turn.as_mut().filter(|t| splits(&t.own) && unused(&read)) {
-            rest.own.remove(0);
+            let before = rest.own.remove(0);
             let again = walk(key, parts, from, Some(rest), &start.free, crashed, &self.inputs);
-            if !unused(&again) {
+            // The same words twice, and one of them stands there without an answer: that of before, while the run goes on.
+            let is_of_before = seen == Seen::History
+                && rest.own.first() == Some(&before)
+                && again.as_ref().is_ok_and(|walk| walk.used == Used::Partly(String::new()))
+                && !self.inputs.ended_between(&rest.inputs, rest.at.1, since);
+            if !unused(&again) && !is_of_before {
                 read = again;
             }
         }

@@ -90,6 +90,7 @@ impl Plan {
             disk_time: scenario.run.disk_time,
             network: scenario.network.clone(),
             config: name_devices_in(config(scenario, seed % RESENDS == RESENDS - 1).map_err(ScenarioError)?, &clients),
+            disk: scenario.gateway.disk.clone(),
             clients,
             telegram: scenario.telegram.as_ref().map(|t| telegram(t, length_ms, &*root)),
             model: scenario.model.as_ref().map(|m| Model { say: m.say.clone(), anthropic: m.anthropic, odd: m.odd }),

@@ -73,7 +73,11 @@ impl Plan {
                 disk_time: self.disk_time,
             },
             network: self.network.clone(),
-            gateway: GatewaySection { config: self.config.clone(), ..GatewaySection::default() },
+            gateway: GatewaySection {
+                config: self.config.clone(),
+                disk: self.disk.clone(),
+                ..GatewaySection::default()
+            },
             clients: clients.collect(),
             telegram,
             model: self.model.as_ref().map(|m| ModelSection { say: m.say.clone(), anthropic: m.anthropic, odd: m.odd }),

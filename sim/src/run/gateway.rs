@@ -8,7 +8,7 @@ use std::{
 };
 
 use openclaw_config::{AuthMode, Config, Secret};
-use openclaw_platform::{Entropy as _, Platform, Probe};
+use openclaw_platform::{Clock as _, Entropy as _, Platform, Probe};
 use openclaw_server::{
     AuthInForce, ConfigSource as _, Control, ReadAuth, ServerOptions, SharedAuth, Watched, schema, sessions::index,
     store,
@@ -45,6 +45,8 @@ pub(super) struct GatewayHost {
     attempt: Arc<Mutex<Option<String>>>,
     /// Somebody edits it, or replaces another file.
     is_edited: bool,
+    /// It starts on what an earlier build has left.
+    is_upgrade: bool,
     /// The configuration names `gateway.reload`: its edits are taken over.
     is_watched: bool,
     /// The configuration as the plan has it.
@@ -70,6 +72,12 @@ impl GatewayHost {
         let tasks = SimSpawner::new(world.panics.clone(), world.watch.clone(), world.order.clone());
         let tasks = Arc::new(tasks.with_disk(disk_time.clone()));
         let disk = SimDisk::new();
+        if let Some(image) = &plan.disk {
+            // A minute later this build is started on it.
+            let now = super::left::put(image, &disk)? + 60_000;
+            world.clock.jump(now as i64 - world.clock.wall() as i64);
+            super::left::begun(&disk)?.into_iter().for_each(|what| recorder.record("gateway", what));
+        }
         let text = Arc::new(Mutex::new(plan.config.clone()));
         let replaced = Replaced::default();
         let platform = Platform {
@@ -101,6 +109,7 @@ impl GatewayHost {
             text,
             attempt: Arc::default(),
             is_edited: plan.faults.iter().any(|f| matches!(f.fault, Fault::ConfigEdit { .. })),
+            is_upgrade: plan.disk.is_some(),
             is_watched: openclaw_config::read_value(&plan.config).is_ok_and(|v| v["gateway"]["reload"].is_object()),
             first: plan.config.clone(),
             good: Mutex::new(plan.config.clone()),
@@ -128,6 +137,7 @@ impl GatewayHost {
         self.process("start");
         self.failed.store(false, Ordering::Relaxed);
         let life = self.starts.fetch_add(1, Ordering::Relaxed);
+        self.look_at_what_is_left();
         // A process that starts anew does not draw the same ids again.
         let platform = Platform {
             entropy: self.entropy.fork(&format!("process {life}")),
@@ -351,8 +361,18 @@ impl GatewayHost {
         Some(kept)
     }
 
+    /// Tells what of an earlier build's state is there, as the next process finds it.
+    fn look_at_what_is_left(&self) {
+        if self.is_upgrade {
+            self.recorder.record("gateway", super::left::left(&self.disk));
+        }
+    }
+
     /// What is left at the end.
     pub fn gauges(&self, net: &SimNet) {
+        if !self.has_something() {
+            self.look_at_what_is_left();
+        }
         for what in self.kept().into_iter().flatten() {
             self.recorder.record("gateway", what);
         }

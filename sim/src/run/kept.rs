@@ -4,42 +4,41 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use openclaw_platform::Storage;
 use openclaw_server::store::{self, Store};
-use redb::ReadableTable as _;
+use redb::{ReadTransaction, ReadableTable as _};
 use serde_json::Value;
 
 use crate::history::{What, parts};
 
 /// Every conversation, in the order of its ids; nothing when it cannot be read.
 pub(super) fn conversations(store: &Store) -> Vec<What> {
-    read(store).unwrap_or_default()
+    store.read(stored).unwrap_or_default()
 }
 
-fn read(store: &Store) -> Result<Vec<What>, store::StoreError> {
-    store.read(|tx| {
-        let mut lines: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-        for row in tx.open_table(store::TRANSCRIPTS)?.iter()? {
-            let (key, value) = row?;
-            let line: Value = store::decode(&store::TRANSCRIPTS, key.value(), value.value())?;
-            let of = lines.entry(key.value().0.to_owned()).or_default();
-            of.extend(line.get("message").cloned());
+/// The conversations of a snapshot.
+pub(super) fn stored(tx: &ReadTransaction) -> Result<Vec<What>, store::StoreError> {
+    let mut lines: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    for row in tx.open_table(store::TRANSCRIPTS)?.iter()? {
+        let (key, value) = row?;
+        let line: Value = store::decode(&store::TRANSCRIPTS, key.value(), value.value())?;
+        let of = lines.entry(key.value().0.to_owned()).or_default();
+        of.extend(line.get("message").cloned());
+    }
+    let sessions: Vec<(String, Value)> = store::all(tx, store::SESSIONS)?;
+    let whose = |id: &str| sessions.iter().find(|(_, entry)| entry["sessionId"] == id);
+    let stored = |(id, messages): (&String, &Vec<Value>)| {
+        let session = whose(id);
+        let count = |of: &Value, names: [&str; 3]| names.map(|name| of[name].as_u64().unwrap_or(0));
+        let counted = session.map_or([0; 3], |(_, e)| count(e, ["inputTokens", "outputTokens", "totalTokens"]));
+        let each = messages.iter().map(|m| count(&m["usage"], ["input", "output", "totalTokens"]));
+        let sum = each.fold([0; 3], |a: [u64; 3], b| [a[0] + b[0], a[1] + b[1], a[2] + b[2]]);
+        What::Stored {
+            key: session.map(|(key, _)| key.clone()),
+            id: id.clone(),
+            parts: parts::of_messages(messages.iter()),
+            tokens: (counted, sum),
         }
-        let sessions: Vec<(String, Value)> = store::all(tx, store::SESSIONS)?;
-        let whose = |id: &str| sessions.iter().find(|(_, entry)| entry["sessionId"] == id);
-        let stored = |(id, messages): (&String, &Vec<Value>)| {
-            let session = whose(id);
-            let count = |of: &Value, names: [&str; 3]| names.map(|name| of[name].as_u64().unwrap_or(0));
-            let counted = session.map_or([0; 3], |(_, e)| count(e, ["inputTokens", "outputTokens", "totalTokens"]));
-            let each = messages.iter().map(|m| count(&m["usage"], ["input", "output", "totalTokens"]));
-            let sum = each.fold([0; 3], |a: [u64; 3], b| [a[0] + b[0], a[1] + b[1], a[2] + b[2]]);
-            What::Stored {
-                key: session.map(|(key, _)| key.clone()),
-                id: id.clone(),
-                parts: parts::of_messages(messages.iter()),
-                tokens: (counted, sum),
-            }
-        };
-        Ok(lines.iter().map(stored).collect())
-    })
+    };
+    Ok(lines.iter().map(stored).collect())
 }
 
 /// Every archived conversation of the first agent.

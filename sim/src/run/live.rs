@@ -41,6 +41,11 @@ const FAKES: Duration = Duration::from_secs(5);
 /// # Errors
 /// When the program cannot be started.
 pub fn live(plan: &Plan, gateway: &Path, home: &Path) -> io::Result<Finished> {
+    if plan.disk.is_some() {
+        return Err(io::Error::other(
+            "[gateway] disk: only a simulated gateway starts on it; tests/tests/upgrade.rs starts the program",
+        ));
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(drive(plan, gateway, home))
 }

@@ -157,7 +157,7 @@ fn restore(session: &Session, file: &Path) -> Result<(), Failure> {
     backup::remove_leftovers(&*platform.storage).map_err(refused(dir))?;
     temporary::sweep(dir);
     copy(file, &dir.join(name), Temporary::replace)?;
-    let old = backup::restore(&*platform.storage, name, &SCHEMA).map_err(|e| {
+    let old = backup::restore(&platform.storage, name, &SCHEMA).map_err(|e| {
         let _ = platform.storage.remove(name);
         failed(session, &e)
     })?;

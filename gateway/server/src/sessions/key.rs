@@ -1,7 +1,6 @@
 //! Names of sessions (agent-chat-channels.md section 6), with a strict grammar (S11).
 
-use openclaw_channels::{ChatKind, Inbound};
-use openclaw_config::{Config, DmScope, SessionScope};
+use openclaw_config::{Config, SessionScope};
 use openclaw_protocol::connect::SessionDefaults;
 
 use crate::limits::SESSION_KEY;
@@ -73,38 +72,6 @@ pub fn agent_of<'a>(config: &'a Config, key: &'a str) -> &'a str {
 /// A node's own session (S24); `None` when its id fits into no key.
 pub fn of_node(config: &Config, node_id: &str) -> Option<String> {
     canonical(config, &format!("agent:{}:node-{node_id}", default_agent(config)))
-}
-
-/// The session of an inbound message of `agent`, and whether others may write in it as well. Without `session.dmScope` the
-/// owner's private chats are the agent's main session, and everybody else has one of his own (D46).
-pub fn of_inbound(
-    config: &Config,
-    agent: &str,
-    (channel, account): (&str, &str),
-    message: &Inbound,
-    is_owner: bool,
-) -> (String, bool) {
-    let chat = message.chat.chat.to_lowercase();
-    match message.kind {
-        ChatKind::Group => {
-            let base = format!("agent:{agent}:{channel}:group:{chat}");
-            (message.chat.thread.map_or(base.clone(), |t| format!("{base}:topic:{t}")), true)
-        }
-        ChatKind::Direct => {
-            let peer = message.sender.id.to_lowercase();
-            let scope = match (config.session.dm_scope, is_owner) {
-                (Some(scope), _) => scope,
-                (None, true) => DmScope::Main,
-                (None, false) => DmScope::PerChannelPeer,
-            };
-            match scope {
-                DmScope::Main => (main_key(config, agent), true),
-                DmScope::PerPeer => (format!("agent:{agent}:dm:{peer}"), false),
-                DmScope::PerChannelPeer => (format!("agent:{agent}:{channel}:dm:{peer}"), false),
-                DmScope::PerAccountChannelPeer => (format!("agent:{agent}:{channel}:{account}:dm:{peer}"), false),
-            }
-        }
-    }
 }
 
 /// `direct`, `group`, `global` or `unknown`.

@@ -1,15 +1,18 @@
-//! The configuration file, and changes of it.
+//! The configuration file, and changes of it; the log file.
 
 use openclaw_config::Problem;
 use openclaw_protocol::{error::ErrorShape, params::ConfigIssue};
 
 use super::{RETRY_MS, fails_with};
-use crate::configuration::{edits::Error, look::Unreadable};
+use crate::{
+    configuration::{edits::Error, look::Unreadable},
+    log_tail::NotShown,
+};
 
 /// More problems than this are not told at once.
 const MOST_ISSUES: usize = 100;
 
-fails_with!(Error, Unreadable);
+fails_with!(Error, NotShown, Unreadable);
 
 impl From<Error> for ErrorShape {
     fn from(error: Error) -> Self {
@@ -32,6 +35,16 @@ impl From<Error> for ErrorShape {
 impl From<Unreadable> for ErrorShape {
     fn from(error: Unreadable) -> Self {
         Self::unavailable("CONFIG_FILE", error.to_string())
+    }
+}
+
+impl From<NotShown> for ErrorShape {
+    fn from(error: NotShown) -> Self {
+        let text = error.to_string();
+        match error {
+            NotShown::Elsewhere => Self::unavailable("LOG_ELSEWHERE", text),
+            NotShown::Unreadable(..) => Self::unavailable("LOG_FILE", text),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use openclaw_protocol::error::ErrorShape;
 use super::fails_with;
 use crate::{
     failure::Failure,
-    inbound::{NotInjected, NotSaid, images::BadImages},
+    inbound::{NotInjected, NotRequested, NotSaid, images::BadImages},
 };
 
 fails_with!(NotInjected);
@@ -41,6 +41,31 @@ impl From<NotSaid> for Failure {
             NotSaid::Empty => ErrorShape::invalid("EMPTY_MESSAGE", text),
             NotSaid::NotAccepted(error) => error.into(),
             NotSaid::Store(error) => error.into(),
+        };
+        shape.into()
+    }
+}
+
+impl From<NotRequested> for Failure {
+    fn from(error: NotRequested) -> Self {
+        let text = error.to_string();
+        let shape: ErrorShape = match error {
+            NotRequested::Refused(error) => error.into(),
+            NotRequested::Key(error) => error.into(),
+            NotRequested::Earlier(error) => return error.into(),
+            NotRequested::Images(error) => error.into(),
+            NotRequested::UnknownChannel(_) => ErrorShape::invalid("UNKNOWN_CHANNEL", text),
+            NotRequested::UnknownAgent(_) => ErrorShape::invalid("UNKNOWN_AGENT", text),
+            NotRequested::BadSessionKey(_) => ErrorShape::invalid("BAD_SESSION_KEY", text),
+            NotRequested::OtherAgent => ErrorShape::invalid("AGENT_MISMATCH", text),
+            NotRequested::NoSession(_) => ErrorShape::invalid("NO_SESSION", text),
+            NotRequested::LabelInUse(_) => ErrorShape::invalid("LABEL_IN_USE", text),
+            NotRequested::Closed(error) => error.into(),
+            NotRequested::Thinking(_) => ErrorShape::invalid("INVALID_THINKING", text),
+            NotRequested::NoRoute => ErrorShape::invalid("NO_ROUTE", text),
+            NotRequested::NoRoom(error) => error.into(),
+            NotRequested::NotAccepted(error) => error.into(),
+            NotRequested::Store(error) => error.into(),
         };
         shape.into()
     }

@@ -8,7 +8,7 @@ use redb::{
     Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, TableDefinition, TableError, TableHandle as _,
 };
 
-use super::{FILE, Schema, Store, StoreError, database, database_that, record, remove, schema};
+use super::{FILE, Schema, Store, StoreError, database, database_that, inspect, record, remove, schema};
 
 /// Where backups are, below the state directory.
 pub const DIRECTORY: &str = "backups";
@@ -131,13 +131,15 @@ pub fn check(storage: &dyn Storage, name: &str, known: &Schema) -> Result<Backup
     }
 }
 
-/// Puts a checked backup in the place of the state database; gives the name under which the old one is kept. Only while no
-/// gateway runs on the state directory.
+/// Puts a backup, once it is read as a whole, in the place of the state database, byte by byte; gives the name under which the old one
+/// is kept. Only while no gateway runs on the state directory.
 ///
 /// # Errors
 /// When the backup is damaged, or a file cannot be written; then the state is as it was.
-pub fn restore(storage: &dyn Storage, name: &str, known: &Schema) -> Result<Option<String>, StoreError> {
-    check(storage, name, known)?;
+pub fn restore(storage: &Arc<dyn Storage>, name: &str, known: &Schema) -> Result<Option<String>, StoreError> {
+    // Opening it for writing would change its first page.
+    inspect::look(storage.clone(), name, known, |_, _| Ok(()))?;
+    let storage = &**storage;
     let io = |e: std::io::Error| StoreError::Open(e.to_string());
     let old = match storage.len(FILE) {
         Err(e) if e.kind() == ErrorKind::NotFound => None,
@@ -246,7 +248,9 @@ mod tests {
         assert_eq!(made.records, check(storage, "backups/a.redb", &SCHEMA).unwrap().records);
         write(&store, 50).await;
         drop(store);
-        assert_eq!(restore(storage, "backups/a.redb", &SCHEMA).unwrap().as_deref(), Some(BEFORE));
+        let bytes = storage.read("backups/a.redb").unwrap();
+        assert_eq!(restore(&platform.storage, "backups/a.redb", &SCHEMA).unwrap().as_deref(), Some(BEFORE));
+        assert!(storage.read(FILE).unwrap() == bytes, "byte by byte");
         let numbers = |store: &Store| store.read(|tx| all::<i64>(tx, NUMBERS)).unwrap().len();
         assert_eq!(numbers(&Store::open(&platform, &SCHEMA).unwrap()), 50);
         assert!(storage.len(BEFORE).unwrap() > 0, "the old state is kept");
@@ -295,8 +299,8 @@ mod tests {
         store.back_up(storage, "backups/a.redb", "t").unwrap();
         drop(store);
         storage.write_atomic("backups/b.redb", b"no database").unwrap();
-        assert!(restore(storage, "backups/b.redb", &SCHEMA).is_err());
-        assert!(restore(storage, "backups/none.redb", &SCHEMA).is_err());
+        assert!(restore(&platform.storage, "backups/b.redb", &SCHEMA).is_err());
+        assert!(restore(&platform.storage, "backups/none.redb", &SCHEMA).is_err());
         let store = Store::open(&platform, &SCHEMA).unwrap();
         assert_eq!(store.read(|tx| all::<i64>(tx, NUMBERS)).unwrap().len(), 1);
     }

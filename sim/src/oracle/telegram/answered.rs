@@ -226,6 +226,7 @@ fn is_sent_by_others(c: &Call, facts: &Facts) -> bool {
         What::Sent { frame, .. } => {
             frame["method"] == "send" && frame["params"]["message"] == plain(c.words()).as_str()
         }
+        What::Left { waits, .. } => waits.values().any(|(_, text)| text == c.words()),
         _ => false,
     })
 }

@@ -99,13 +99,16 @@ fn counted(chat: &Chat, others: &[&Call], facts: &Facts, expect: &Expect, out: &
     }
 }
 
-/// What operators had sent to this chat, one for each key, models by a tool, and the word that who writes here was let in.
+/// What operators had sent to this chat, one for each key, models by a tool, the word that who writes here was let in, and what an
+/// earlier build has left for it.
 fn sent_by_others(chat: &str, facts: &Facts) -> usize {
     let mut keys = BTreeSet::new();
     let mut by_tool = 0;
     let (mut asked, mut let_in) = (BTreeSet::new(), 0);
+    let mut left = 0;
     for r in facts.history {
         match &r.what {
+            What::Left { waits, .. } => left += waits.values().filter(|(to, _)| to == chat).count(),
             What::Sent { conn, frame } => {
                 let params = &frame["params"];
                 let is_send = frame["method"] == "send" || params["deliver"] == true;
@@ -130,7 +133,7 @@ fn sent_by_others(chat: &str, facts: &Facts) -> usize {
             _ => {}
         }
     }
-    keys.len() + by_tool + let_in
+    keys.len() + by_tool + let_in + left
 }
 
 /// Each line that a message may be missing has its cause: a call that was left open, or a process end or a broken link that

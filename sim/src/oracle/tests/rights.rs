@@ -532,21 +532,26 @@ fn s23_only_its_deadline_ends_a_run_without_anybody() {
     ended(true, 15_500, 15_500, Some("timeout")).breaks("rights", words);
     ended(true, 40_000, 40_000, Some("timeout")).breaks("rights", words);
     // A disk that failed kept the end from being stored (swarm seed 23165).
-    let held = |off: u64| {
-        let mut s = ended(true, 26_000, 26_000, Some("timeout"));
+    let failed = |seen: u64, from: u64, to: u64| {
+        let mut s = ended(true, seen, seen, Some("timeout"));
         for (id, on) in [(1, true), (1, false)] {
-            let i = if on { 0 } else { s.records.iter().position(|r| r.t_us >= off * 1000).unwrap_or(s.records.len()) };
+            let at = if on { from } else { to };
+            let i = s.records.iter().position(|r| r.t_us >= at * 1000).unwrap_or(s.records.len());
             let what = What::Fault { id, on, fault: json!({ "kind": "disk", "disk": "eio" }) };
-            let t_us = if on { 0 } else { off * 1000 };
-            s.records.insert(i, crate::history::Record { i: 0, t_us, host: "test".into(), what });
+            s.records.insert(i, crate::history::Record { i: 0, t_us: at * 1000, host: "test".into(), what });
         }
         for (i, r) in (0..).zip(&mut s.records) {
             r.i = i;
         }
         s.verdict("rights")
     };
-    assert_eq!(held(24_000), "");
-    assert!(held(9000).contains(words));
+    assert_eq!(failed(26_000, 0, 24_000), "");
+    assert!(failed(26_000, 0, 9000).contains(words));
+    // It held up this very end: from the deadline on, not just lately.
+    assert_eq!(failed(60_000, 19_000, 58_000), "");
+    assert_eq!(failed(60_000, 23_000, 59_000), "");
+    assert!(failed(60_000, 57_000, 59_000).contains(words), "long after the deadline the disk worked");
+    assert!(failed(60_000, 19_000, 40_000).contains(words), "it worked again for long");
     // What the end says counts only where the start was not seen.
     ended(true, 1000, 20_000, None).breaks("rights", words);
     ended(false, 1000, 20_000, None).holds();

@@ -766,3 +766,45 @@ fn f23_what_is_said_again_after_a_jump_is_under_way() {
     assert_eq!(looks(false), "");
     assert!(looks(true).contains("the last turn (\"two\") is missing"), "{}", looks(true));
 }
+
+/// Words that a stop cut off stand in the transcript already when they are asked once more: a look in between shows those, and the
+/// run goes on (swarm seed 1000878).
+#[test]
+fn what_is_asked_again_after_a_stop_is_under_way_beside_what_was_cut_off() {
+    let shown = |is_over: bool| {
+        let mut s = two_turns();
+        s.at(200).process("stop").closed("ui-1/1", Some(1012), "service stop");
+        s.add(What::Note { text: "1 runs were cut off".into() });
+        s.process("stopped").at(1000).process("start").process("listening").hello("ui-1/2", 2, &["ui-1"]);
+        let call = |s: &mut Story, id: &str, method: &str, params: Value, answer: Value| {
+            s.call("ui-1/2", id, method, params).answer("ui-1/2", id, answer);
+        };
+        let says = |s: &mut Story, id: &str, key: &str, words: &str| {
+            let params = json!({ "sessionKey": "main", "message": words, "idempotencyKey": key });
+            call(s, id, "chat.send", params, json!({ "runId": key, "status": "started" }));
+        };
+        let ends = |s: &mut Story| {
+            s.chat("ui-1/2", (1, 1), "r2", "final", json!({ "message": text("echo: two") }));
+        };
+        says(&mut s, "again", "r2", "two");
+        let twice = [&whole()[..], &[user("two")]].concat();
+        given(&mut s, 2, &twice, say("echo: two"));
+        s.at(2000);
+        if is_over {
+            ends(&mut s);
+            s.at(3000);
+        }
+        let messages: Vec<Value> = whole().iter().map(message).collect();
+        let answer = json!({ "sessionKey": "main", "messages": messages, "thinkingLevel": "off" });
+        call(&mut s, "h", "chat.history", json!({ "sessionKey": "main", "limit": 50 }), answer);
+        if !is_over {
+            ends(&mut s);
+        }
+        s.at(4000);
+        says(&mut s, "next", "r3", "three");
+        given(&mut s, 3, &[&twice[..], &[assistant("echo: two"), user("three")]].concat(), say("x"));
+        s.verdict("transcript")
+    };
+    assert_eq!(shown(false), "");
+    assert!(shown(true).contains("\"\" is kept of the answer \"echo: two\""), "{}", shown(true));
+}

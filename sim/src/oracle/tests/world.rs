@@ -189,6 +189,29 @@ fn f50_what_waits_for_its_turn_at_a_stop_is_left_for_the_next_start() {
     assert!(left(1, &[1, 2, 4], 0).contains("1 rows are left in inbox"), "it was passed over");
     assert!(left(2, &[1, 2], 60_000).contains("2 rows are left in inbox"), "nothing was in its way");
     assert!(left(1, &[], 0).contains("1 rows are left in inbox"));
+    // The run is over whose answer is out, and what is behind it has had its turn; of another answer that says nothing.
+    let answered = |before: u64, chat: &str, words: &str| {
+        let mut s = Story::new();
+        s.expect.run_deadline_ms = 60_000;
+        for id in 1..=2 {
+            let update = json!({ "chat": 1, "text": "hi", "message_id": id });
+            s.at(1000 * id as u64).add(What::Update { update_id: id, update });
+        }
+        let step = json!({ "kind": "say", "text": "the answer" }).to_string();
+        s.add(What::asked(1, "hi\n[message_id: 1]", step)).at(30_000 - before);
+        let params = json!({ "chat_id": chat, "text": words });
+        for status in [None, Some(200)] {
+            s.add(What::Telegram { method: "sendMessage".into(), params: params.clone(), status });
+        }
+        s.at(30_000).process("stop").process("stopped");
+        s.add(What::Gauge { name: "inbox".into(), value: 1 });
+        s.verdict("leaks")
+    };
+    assert!(answered(15_000, "1", "the answer").contains("1 rows are left in inbox"));
+    assert!(answered(15_000, "1", "hi\n[message_id: 1]").contains("1 rows are left in inbox"), "it quotes the message");
+    assert_eq!(answered(5000, "1", "the answer"), "", "the next one need not have begun");
+    assert_eq!(answered(15_000, "2", "the answer"), "", "that is another chat");
+    assert_eq!(answered(15_000, "1", "OpenClaw 1\nModel: x"), "", "a command was answered, the run goes on");
 }
 
 #[test]

@@ -1,9 +1,69 @@
-//! Which agent an inbound message is for (`bindings`). Who may write at all was judged when it was received.
+//! Step 1 of a message: for which agent it is (`bindings`), who wrote it, and in which session that is. Who may write at all was
+//! judged when it was received. Next: [`super::admit`].
+
+use std::sync::Arc;
 
 use openclaw_channels::{ChatKind, Inbound};
-use openclaw_config::{BindingPeer, Config, PeerKind};
+use openclaw_config::{BindingPeer, Config, DmScope, PeerKind};
 
-use super::key::default_agent;
+use crate::{
+    channels::{
+        Channels,
+        inbox::{Record, Taken},
+    },
+    rights::{self, Principal, Standing},
+    sessions::key::{default_agent, main_key},
+};
+
+/// A message, who wrote it, and for which session.
+pub struct Addressed {
+    /// The message.
+    pub taken: Arc<Taken>,
+    /// `None` where the chat is bound to an agent that is not there.
+    pub by: Option<Principal>,
+    /// Where no agent answers, the chat stands for the session.
+    pub session: String,
+}
+
+/// Whose a message is now: the next time it may be another agent's.
+pub fn address(channels: &Channels, config: &Config, taken: &Arc<Taken>) -> Addressed {
+    let Record { channel, account, message } = &taken.record;
+    let by = person(channels, config, channel, account, message);
+    let session = match &by {
+        Some(Principal::Person { session, .. }) => session.clone(),
+        _ => format!("{channel} {account} {}", message.chat.address()),
+    };
+    Addressed { taken: taken.clone(), by, session }
+}
+
+/// Who wrote a message that came in: the one place where people of chats become principals. `None` where the chat is bound
+/// to an agent that is not there.
+pub fn person(
+    channels: &Channels,
+    config: &Config,
+    channel: &str,
+    account: &str,
+    message: &Inbound,
+) -> Option<Principal> {
+    let agent = agent_of(config, channel, account, message)?;
+    let sender = message.sender.id.as_str();
+    let pairing = channels.pairing(channel);
+    let is_owner = rights::owner_of(config, channel, account, pairing.as_deref()).is(sender);
+    let (session, is_shared) = session_of(config, agent, (channel, account), message, is_owner);
+    let standing = match (is_owner, is_shared) {
+        (true, _) => Standing::Owner,
+        (false, false) => Standing::Alone,
+        (false, true) => Standing::Sharing,
+    };
+    Some(Principal::Person {
+        channel: channel.to_owned(),
+        account: account.to_owned(),
+        id: sender.to_owned(),
+        chat: message.chat.address(),
+        session,
+        standing,
+    })
+}
 
 /// How closely a binding names a message; the later is the closer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,7 +80,7 @@ enum Close {
 
 /// The agent of a message: that of the binding that names it most closely (the first of several), else the default agent. `None`
 /// when that binding names an agent that is not there: then nobody is to answer, and no other agent either.
-pub fn agent_of<'c>(config: &'c Config, channel: &str, account: &str, message: &Inbound) -> Option<&'c str> {
+fn agent_of<'c>(config: &'c Config, channel: &str, account: &str, message: &Inbound) -> Option<&'c str> {
     let mut closest: Option<(Close, &str)> = None;
     for binding in config.bindings.iter().filter(|binding| binding.is_of(channel, account)) {
         let of = &binding.of;
@@ -52,6 +112,38 @@ fn closeness(peer: &BindingPeer, message: &Inbound) -> Option<Close> {
         return Some(Close::Chat);
     }
     is(&message.chat.chat).then_some(Close::Group)
+}
+
+/// The session of a message for `agent`, and whether others may write in it as well. Without `session.dmScope` the
+/// owner's private chats are the agent's main session, and everybody else has one of his own (D46).
+fn session_of(
+    config: &Config,
+    agent: &str,
+    (channel, account): (&str, &str),
+    message: &Inbound,
+    is_owner: bool,
+) -> (String, bool) {
+    let chat = message.chat.chat.to_lowercase();
+    match message.kind {
+        ChatKind::Group => {
+            let base = format!("agent:{agent}:{channel}:group:{chat}");
+            (message.chat.thread.map_or(base.clone(), |t| format!("{base}:topic:{t}")), true)
+        }
+        ChatKind::Direct => {
+            let peer = message.sender.id.to_lowercase();
+            let scope = match (config.session.dm_scope, is_owner) {
+                (Some(scope), _) => scope,
+                (None, true) => DmScope::Main,
+                (None, false) => DmScope::PerChannelPeer,
+            };
+            match scope {
+                DmScope::Main => (main_key(config, agent), true),
+                DmScope::PerPeer => (format!("agent:{agent}:dm:{peer}"), false),
+                DmScope::PerChannelPeer => (format!("agent:{agent}:{channel}:dm:{peer}"), false),
+                DmScope::PerAccountChannelPeer => (format!("agent:{agent}:{channel}:{account}:dm:{peer}"), false),
+            }
+        }
+    }
 }
 
 #[cfg(test)]
