@@ -252,7 +252,7 @@ async fn row_187_200_doctor_puts_the_unit_right_and_removes_the_one_of_an_earlie
 
 /// A stop is a success and not a crash; the log names who asked for it; start and restart do what they say.
 #[tokio::test(flavor = "multi_thread")]
-async fn row_021_171_172_173_stop_start_and_restart() {
+async fn row_021_171_172_173_223_stop_start_and_restart() {
     let Some(mut rig) = Rig::installed().await else { return };
     let first = rig.pid();
     rig.manager.sh("\"$OPENCLAW\" gateway restart").ok();
