@@ -11,14 +11,12 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::{Ran, binary};
+use crate::{Ran, binary, left_out};
 
 /// How long one script may take on a busy machine.
 const SCRIPT: Duration = Duration::from_mins(2);
 /// What `tests/user-manager` ends with where it cannot work.
 const MISSING: i32 = 77;
-/// A file in which a skipped test says so, for whoever runs them all: nobody reads what a passed test prints.
-const LEFT_OUT: &str = "OPENCLAW_LEFT_OUT";
 
 /// The manager, and a shell beside it that runs what it is told. Dropping it ends everything that was started there.
 pub struct UserManager {
@@ -135,16 +133,5 @@ impl Drop for UserManager {
         // The shell reads its end, and with it all else goes.
         drop(self.stdin.take());
         let _ = self.child.wait();
-    }
-}
-
-/// Says that something was not tested, where it is seen.
-fn left_out(name: &str, why: &str) {
-    let line = format!("{name}: {why}\n");
-    // Not captured, as printing would be.
-    let _ = std::io::stderr().write_all(format!("SKIPPED {line}").as_bytes());
-    if let Some(file) = std::env::var_os(LEFT_OUT) {
-        let open = File::options().create(true).append(true).open(file);
-        open.and_then(|mut file| file.write_all(line.as_bytes())).expect("the list of what is left out");
     }
 }

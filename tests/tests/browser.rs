@@ -13,7 +13,7 @@ use std::{
 use openclaw_client::{CallError, Client};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use tests::{Gateway, TOKEN, binary, http, os_platform};
+use tests::{Gateway, TOKEN, binary, http, left_out, os_platform};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
@@ -231,7 +231,7 @@ fn chromium(test: &str) -> Option<PathBuf> {
         .map(PathBuf::from)
         .find(|path| path.exists());
     if found.is_none() {
-        println!("SKIPPED {test}: no Chromium on this machine (apt-get install chromium)");
+        left_out(test, "no Chromium on this machine (apt-get install chromium)");
     }
     found
 }

@@ -121,17 +121,15 @@ async fn row_174_a_new_line_appears_within_two_seconds_and_an_interrupt_is_no_fa
     line(&gateway, "info", "test", "the-new-line");
     let begun = Instant::now();
     logs.shows("the-new-line").await;
-    // It takes a fifth of a second where the machine has nothing else to do; a crowded one says nothing about the program.
-    assert!(begun.elapsed() < Duration::from_secs(2) || load() > 1.5, "{:?}", begun.elapsed());
+    let took = begun.elapsed();
+    // How slow this machine is at the moment: a start of the program, a connection and one look.
+    let begun = Instant::now();
+    let look = ["logs", "--limit", "1", "--url", &gateway.url(), "--token", TOKEN];
+    assert!(command(gateway.home.path(), &look).output().unwrap().status.success());
+    let one_look = begun.elapsed();
+    assert!(took < Duration::from_secs(2) + 4 * one_look, "{took:?}, one look takes {one_look:?}");
     logs.signal(Signal::INT);
     assert_eq!(logs.end().await.code(), Some(0), "{}", logs.err());
-}
-
-/// Runnable processes for each core, over the last minute; 0 where the system does not say.
-fn load() -> f64 {
-    let cores = std::thread::available_parallelism().map_or(1.0, |n| n.get() as f64);
-    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    text.split(' ').next().and_then(|load| load.parse::<f64>().ok()).unwrap_or(0.0) / cores
 }
 
 #[tokio::test]

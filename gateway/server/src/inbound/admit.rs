@@ -1,4 +1,4 @@
-//! Step 2 of a message: whether anything takes it. Next: [`super::commands`].
+//! Step 2 of a message: whether anything takes it. Next: `commands.rs`.
 
 use std::sync::Arc;
 
