@@ -43,6 +43,11 @@ struct Machine {
 }
 
 impl Machine {
+    /// `X.Y.Z` of the first line, `openclaw X.Y.Z (COMMIT)`.
+    fn version(&self) -> String {
+        self.run("--version").out.split_whitespace().nth(1).unwrap().to_owned()
+    }
+
     fn new() -> Self {
         Self::with_tools(&["systemctl", "launchctl", "schtasks", "loginctl", "sudo"])
     }
@@ -141,7 +146,7 @@ fn row_065_067_068_069_170_190_194_197_198_an_installation_writes_the_unit_and_s
     assert!(ran.out.contains("openclaw-gateway is installed and started") && ran.out.contains("21400"), "{}", ran.out);
     let unit = machine.unit("openclaw-gateway");
     let lines = lines_of(&unit);
-    let version = machine.run("--version").out.trim().rsplit(' ').next().unwrap().to_owned();
+    let version = machine.version();
     let home = machine.home().display().to_string();
     for line in [
         &format!("Description=OpenClaw Gateway (v{version})"),
@@ -177,7 +182,7 @@ fn row_191_192_193_195_196_199_the_unit_is_the_manuals_and_systemd_has_nothing_t
     machine.run("--profile rescue gateway install --port 21410").ok();
     let unit = machine.unit("openclaw-gateway-rescue");
     let lines = lines_of(&unit);
-    let version = machine.run("--version").out.trim().rsplit(' ').next().unwrap().to_owned();
+    let version = machine.version();
     for line in [
         &format!("Description=OpenClaw Gateway (profile: rescue, v{version})"),
         "After=network-online.target",

@@ -8,6 +8,7 @@ pub mod channels;
 pub mod config;
 pub mod delivery;
 pub mod devices;
+pub mod discover;
 pub mod doctor;
 pub mod fingerprint;
 pub mod gateway_status;

@@ -24,6 +24,7 @@ use openclaw_server::{
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
+    announced,
     args::RunArgs,
     auth_file::AuthFile,
     commands::{self, health::stopwatch},
@@ -129,6 +130,7 @@ async fn serve(
         let platform = Platform { processes: plan.processes.clone(), ..platform.clone() };
         let server = openclaw_server::run_on(platform.clone(), options, &mut orders, ready, &mut listening);
         let announce = async {
+            let mut heard = None;
             if bound.await.is_ok() {
                 let command = session.paths.command();
                 tracing::info!(
@@ -137,8 +139,10 @@ async fn serve(
                 );
                 lock.listens(&sockets::own_listeners(port));
                 supervisor.ready(&format!("version {}, port {port}", env!("CARGO_PKG_VERSION")));
+                heard = announced::begin(session, &plan);
             }
             let mut told = OsClock.trouble();
+            let _until_the_end = heard;
             loop {
                 tokio::time::sleep(lock::WATCH).await;
                 lock.keep();

@@ -191,6 +191,8 @@ pub enum GatewayCommand {
     },
     /// Connect, ask for its status and print how long that took
     Probe(ReadArgs),
+    /// List the gateways that say on the local network that they are there (multicast DNS)
+    Discover(commands::discover::DiscoverArgs),
     /// Print the fingerprint of the certificate that this profile's gateway shows (gateway.tls), for --tls-fingerprint and
     /// gateway.remote.tlsFingerprint elsewhere
     Fingerprint,

@@ -4,6 +4,7 @@
 //! What may never be here: a way to do without the gateway what only the gateway may do.
 //! Start reading at [`grammar`] (the commands), [`gateway_plan`] (a start) and [`client`] (a question).
 
+mod announced;
 mod args;
 mod auth_file;
 mod client;
@@ -25,6 +26,8 @@ mod grammar;
 mod help;
 mod lock;
 mod logging;
+#[cfg(feature = "mdns")]
+mod mdns;
 mod media;
 mod onboard;
 mod output;
@@ -156,6 +159,7 @@ fn gateway(session: &Session, args: GatewayArgs) -> Result<(), Failure> {
             let look = commands::gateway_status::Look { deep, no_probe };
             ask(commands::gateway_status::run(session, look, &which, &read))
         }
+        Some(GatewayCommand::Discover(args)) => commands::discover::run(session, &args),
         Some(GatewayCommand::Probe(read)) => ask(commands::health::probe(session, &read)),
         Some(GatewayCommand::Install(args)) => ask(install::run(session, &args)),
         Some(GatewayCommand::Uninstall(args)) => ask(control(session, Verb::Uninstall, &args)),

@@ -26,6 +26,7 @@ fn features() -> Vec<&'static str> {
         ("landlock", has_sandbox),
         ("seccomp", has_sandbox),
         ("tls-ring", true),
+        ("mdns", cfg!(feature = "mdns")),
         ("debug-assertions", cfg!(debug_assertions)),
     ];
     all.into_iter().filter_map(|(name, is_in)| is_in.then_some(name)).collect()

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    Agents, Binding, Browser, CanvasHost, Channels, Commands, Gateway, Logging, Messages, Models, Session, Tools,
+    Agents, Binding, Browser, CanvasHost, Channels, Commands, Discovery, Gateway, Logging, Messages, Models, Session,
+    Tools,
 };
 
 /// The whole file. Unknown keys are problems; sections typed as [`Value`] are kept, but not used yet
@@ -69,8 +70,7 @@ pub struct Config {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub update: Option<Value>,
     /// Announcing the gateway on the local network.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub discovery: Option<Value>,
+    pub discovery: Discovery,
     /// Speech.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub talk: Option<Value>,
@@ -112,7 +112,6 @@ pub fn unused_sections(config: &Config) -> Vec<&'static str> {
         ("skills", &config.skills),
         ("plugins", &config.plugins),
         ("update", &config.update),
-        ("discovery", &config.discovery),
         ("talk", &config.talk),
         ("web", &config.web),
         ("auth", &config.auth),

@@ -142,6 +142,8 @@ const TABLE: &[Row] = {
         row("canvasHost", Nothing, UNUSED),
         row("browser", Live, "asked for at each request; a browser that runs keeps what it was started with"),
         row("browser.enabled", Restart, "the control service begins with the process"),
+        row("discovery", Nothing, UNUSED),
+        row("discovery.mdns", Restart, "announced at the start, by a program that was built with it"),
         // Sections that wait for their issue.
         row("cron", Nothing, UNUSED),
         row("hooks", Nothing, UNUSED),
@@ -149,7 +151,6 @@ const TABLE: &[Row] = {
         row("skills", Nothing, UNUSED),
         row("plugins", Nothing, UNUSED),
         row("update", Nothing, UNUSED),
-        row("discovery", Nothing, UNUSED),
         row("talk", Nothing, UNUSED),
         row("web", Nothing, UNUSED),
         row("auth", Nothing, UNUSED),

@@ -304,6 +304,38 @@ pub struct CanvasHost {
     pub live_reload: bool,
 }
 
+/// `discovery`: how clients find the gateway.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct Discovery {
+    /// On the local network.
+    pub mdns: Mdns,
+    /// By a zone of DNS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wide_area: Option<Value>,
+}
+
+/// `discovery.mdns`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct Mdns {
+    /// How much is announced.
+    pub mode: MdnsMode,
+}
+
+/// How much is announced on the local network.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum MdnsMode {
+    /// Nothing.
+    Off,
+    /// Name, port and certificate.
+    #[default]
+    Minimal,
+    /// And where the program lies, for clients that come by SSH.
+    Full,
+}
+
 /// `commands`: commands in chats and signals to the process.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]

@@ -112,7 +112,7 @@ const PROTECTING: [&str; 35] = [
 ];
 
 /// Sections that nothing here reads, so that a secret that is missing in them is missed by nobody.
-const UNSERVED: [&str; 20] = [
+const UNSERVED: [&str; 19] = [
     "acp",
     "approvals",
     "audio",
@@ -120,7 +120,6 @@ const UNSERVED: [&str; 20] = [
     "broadcast",
     "cron",
     "diagnostics",
-    "discovery",
     "hooks",
     "mcp",
     "media",

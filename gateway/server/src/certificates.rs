@@ -45,7 +45,6 @@ pub async fn watch(deps: Deps, mut tls: PortTls, stop: CancellationToken) {
             Some(Ok(identity)) => {
                 tracing::info!("new connections get the certificate {}", identity.fingerprint());
                 tls.server.replace(identity);
-                deps.platform.probe.sometimes("tls.certificate_replaced");
                 deps.reach.works(Way::Tls);
             }
             Some(Err(why)) => {

@@ -55,7 +55,6 @@ impl Publication {
             };
             let Err(why) = published else {
                 tracing::info!("published with `tailscale {word}`: `tailscale {word} status` shows the address");
-                self.platform.probe.sometimes("tailscale.published");
                 self.reach.works(Way::Tailscale);
                 self.health.refresh();
                 return;
