@@ -2,9 +2,9 @@
 //! `discovery.mdns.mode` is off, and only where others can reach it.
 
 #[cfg(feature = "mdns")]
-pub use with::begin;
+pub use with::during;
 #[cfg(not(feature = "mdns"))]
-pub use without::begin;
+pub use without::during;
 
 #[cfg(feature = "mdns")]
 mod with {
@@ -19,13 +19,17 @@ mod with {
     /// Anything here keeps a gateway silent, as with the reference.
     const DISABLED: &str = "OPENCLAW_DISABLE_BONJOUR";
 
-    /// Begins; none where nothing is to be said, or cannot be.
-    pub fn begin(session: &Session, plan: &Plan) -> Option<Announcement> {
-        let about = about(session, plan)?;
-        Announcement::begin(&about)
-            .inspect(|_| tracing::info!("announced on the local network (discovery.mdns)"))
-            .inspect_err(|error| tracing::warn!("not announced on the local network: {error}"))
-            .ok()
+    /// Says it as long as `rest` runs, where there is something to say.
+    pub async fn during<T>(session: &Session, plan: &Plan, rest: impl Future<Output = T>) -> T {
+        let announcement = about(session, plan).map(|about| Announcement::begin(&about));
+        match &announcement {
+            Some(Ok(_)) => tracing::info!("announced on the local network (discovery.mdns)"),
+            Some(Err(error)) => tracing::warn!("not announced on the local network: {error}"),
+            None => {}
+        }
+        let over = rest.await;
+        drop(announcement);
+        over
     }
 
     fn about(session: &Session, plan: &Plan) -> Option<About> {
@@ -72,8 +76,8 @@ mod with {
 mod without {
     use crate::{gateway_plan::Plan, session::Session};
 
-    /// Nothing, in this program.
-    pub fn begin(_: &Session, _: &Plan) -> Option<()> {
-        None
+    /// This program says nothing.
+    pub async fn during<T>(_: &Session, _: &Plan, rest: impl Future<Output = T>) -> T {
+        rest.await
     }
 }

@@ -130,7 +130,6 @@ async fn serve(
         let platform = Platform { processes: plan.processes.clone(), ..platform.clone() };
         let server = openclaw_server::run_on(platform.clone(), options, &mut orders, ready, &mut listening);
         let announce = async {
-            let mut heard = None;
             if bound.await.is_ok() {
                 let command = session.paths.command();
                 tracing::info!(
@@ -139,19 +138,23 @@ async fn serve(
                 );
                 lock.listens(&sockets::own_listeners(port));
                 supervisor.ready(&format!("version {}, port {port}", env!("CARGO_PKG_VERSION")));
-                heard = announced::begin(session, &plan);
             }
             let mut told = OsClock.trouble();
-            let _until_the_end = heard;
-            loop {
-                tokio::time::sleep(lock::WATCH).await;
-                lock.keep();
-                let trouble = OsClock.trouble();
-                if trouble != told {
-                    tracing::warn!("{}", trouble.as_deref().unwrap_or("the system's clock shows a usable time again"));
-                    told = trouble;
+            let keep_house = async {
+                loop {
+                    tokio::time::sleep(lock::WATCH).await;
+                    lock.keep();
+                    let trouble = OsClock.trouble();
+                    if trouble != told {
+                        tracing::warn!(
+                            "{}",
+                            trouble.as_deref().unwrap_or("the system's clock shows a usable time again")
+                        );
+                        told = trouble;
+                    }
                 }
-            }
+            };
+            announced::during(session, &plan, keep_house).await
         };
         let ended = select! {
             ended = server => ended,
