@@ -1,12 +1,12 @@
 //! What people write.
 //!
-//! A message of a chat goes through these files in this order; each hands one value to the next:
+//! A message of a chat goes through these files in this order (docs/architecture.md, step 3); each hands one value to the next:
 //!
-//! 1. `router.rs`: those of one session one after the other (`held.rs`), and all steps in ten lines
-//! 2. `address.rs`: for which agent, who wrote it, in which session
-//! 3. `admit.rs`: now, later, or not at all
-//! 4. `commands.rs`: what is not for the model is answered here, and goes out by `answer.rs`
-//! 5. `describe.rs`: what a run is asked to do
+//! - 3: `router.rs`: those of one session one after the other (`held.rs`), and all steps in ten lines
+//! - 3a: `address.rs`: for which agent, who wrote it, in which session
+//! - 3b: `admit.rs`: now, later, or not at all
+//! - 3c: `commands.rs`: what is not for the model is answered here, and goes out by `answer.rs`
+//! - 3d: `describe.rs`: what a run is asked to do
 //!
 //! and then into the queue of its session ([`crate::runs::Runs::submit`]). What clients say comes in through `chat.rs` and
 //! [`agent_requests`].

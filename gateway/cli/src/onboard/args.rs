@@ -9,7 +9,7 @@ use crate::args::{Auth, BindMode};
 /// `onboard`, and `setup --wizard`
 #[derive(Debug, Clone, Default, PartialEq, Args)]
 pub struct OnboardArgs {
-    /// Ask nothing: what no flag says gets its default (needs --accept-risk)
+    /// Ask nothing: what no flag says gets its default, and no service is installed unless --install-daemon says so (needs --accept-risk)
     #[arg(long)]
     pub non_interactive: bool,
     /// You know that an agent with tools acts on this machine with your rights

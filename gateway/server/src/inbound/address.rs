@@ -1,4 +1,4 @@
-//! Step 1 of a message: for which agent it is (`bindings`), who wrote it, and in which session that is. Who may write at all was
+//! Step 3a of a message: for which agent it is (`bindings`), who wrote it, and in which session that is. Who may write at all was
 //! judged when it was received. Next: `admit.rs`.
 
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Step 2 of a message: whether anything takes it. Next: `commands.rs`.
+//! Step 3b of a message: whether anything takes it. Next: `commands.rs`.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Step 4 of a message: what a run is asked to do for it. Next: [`crate::runs::Runs::submit`].
+//! Step 3d of a message: what a run is asked to do for it, which is handed on to [`Runs::submit`].
 
 use std::sync::Arc;
 
@@ -6,20 +6,29 @@ use openclaw_channels::ChatKind;
 use openclaw_config::Config;
 use openclaw_protocol::message::Content;
 
-use super::admit::Admitted;
+use super::{admit::Admitted, answer::Exit};
 use crate::{
     channels::{Pending, envelope::envelope, inbox::Record},
     rights::{self, Effect, Where},
     runs::{
-        ReplyTo, RunRequest, default_timeout,
+        ReplyTo, RunRequest, Runs, default_timeout,
         request::{Queueing, Touch},
     },
     sessions::entry::SessionEntry,
 };
 
+/// Queues the run that answers a message.
+///
+/// # Errors
+/// [`Exit::Waits`] where its session is full. Rights refuse nobody here, or the message would hold the session for ever: whoever writes
+/// may have runs in the session that `address` gave him.
+pub fn submit(runs: &Arc<Runs>, config: &Config, run_id: String, admitted: Admitted) -> Result<(), Exit> {
+    runs.submit(describe(config, run_id, admitted)).map(drop).map_err(|_| Exit::Waits)
+}
+
 /// The request of a run that answers a message, under the id `run_id`. What the inbox gave with the message removes it in the
 /// transaction that stores the end of that run.
-pub fn describe(config: &Config, run_id: String, admitted: Admitted) -> RunRequest {
+fn describe(config: &Config, run_id: String, admitted: Admitted) -> RunRequest {
     let touch = touch(config, &admitted);
     let Admitted { taken, by, session, entry, channel, route } = admitted;
     let Record { channel: id, message, .. } = &taken.record;

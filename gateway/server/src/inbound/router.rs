@@ -10,7 +10,7 @@ use super::{
     admit::Admission,
     answer::{Exit, answer},
     commands::{Commands, is_stop},
-    describe::describe,
+    describe,
     held::Held,
 };
 use crate::{
@@ -106,10 +106,6 @@ impl Router {
         if let Some(text) = commands.answer(&admitted.by, &admitted.session, text).await {
             return Err(answer(delivery, channels, admitted.recipient(), text).await);
         }
-        let request = describe(&settings.get(), entropy.uuid(), admitted);
-        // Refused is what finds its session full. Rights refuse nobody here, or the message would hold the session for ever: whoever
-        // writes may have runs in the session that `address` gave him.
-        runs.submit(request).map_err(|_| Exit::Waits)?;
-        Ok(())
+        describe::submit(runs, &settings.get(), entropy.uuid(), admitted)
     }
 }

@@ -17,7 +17,7 @@ use crate::{config_file, failure::Failure, lock, output, session::Session};
 /// `gateway install`
 #[derive(Debug, Clone, Default, Args)]
 pub struct InstallArgs {
-    /// Write it anew although it is there (another profile, port, token, path or version)
+    /// Write it anew although it is there (another port, token, path or version)
     #[arg(long)]
     pub force: bool,
     /// The gateway's port (else OPENCLAW_GATEWAY_PORT, gateway.port, 18789)
