@@ -50,6 +50,7 @@ mod workspaces;
 use std::{future::Future, process::ExitCode};
 
 use clap::FromArgMatches as _;
+use serde_json::json;
 
 use crate::{
     args::MessageCommand,
@@ -99,6 +100,11 @@ fn main() -> ExitCode {
         Err(Failure::Quiet(code)) => code.into(),
         Err(failure) => {
             output::note(format!("error: {failure}"));
+            if out.json {
+                let _ = output::json_line(
+                    &json!({ "ok": false, "exitCode": failure.code(), "error": failure.to_string() }),
+                );
+            }
             failure.into()
         }
     }

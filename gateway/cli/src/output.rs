@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 use openclaw_config::Masker;
 use openclaw_protocol::display;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
 
 use crate::{args::Global, env::Env, failure::Failure};
@@ -59,6 +60,15 @@ pub fn raw(text: &str) -> Result<(), Failure> {
         Err(e) => Err(Failure::Runtime(format!("cannot write to stdout: {e}"))),
         Ok(()) => Ok(()),
     }
+}
+
+/// True when nobody can read stdout any more: the reader of its pipe has ended, or the terminal is gone. A write would say so, too, but
+/// who follows something quiet writes nothing.
+pub fn is_gone() -> bool {
+    let out = io::stdout();
+    let mut watched = [PollFd::new(&out, PollFlags::empty())];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut watched, Some(&now)).is_ok() && watched[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
 }
 
 /// A remark for the person that is no part of the result: stderr. Addresses in it lose their passwords (S34).

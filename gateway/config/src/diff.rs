@@ -142,8 +142,8 @@ const TABLE: &[Row] = {
         row("canvasHost", Nothing, UNUSED),
         row("browser", Live, "asked for at each request; a browser that runs keeps what it was started with"),
         row("browser.enabled", Restart, "the control service begins with the process"),
-        row("discovery", Nothing, UNUSED),
-        row("discovery.mdns", Restart, "announced at the start, by a program that was built with it"),
+        row("discovery", Restart, "announced at the start, by a program that was built with it"),
+        row("discovery.wideArea", Nothing, UNUSED),
         // Sections that wait for their issue.
         row("cron", Nothing, UNUSED),
         row("hooks", Nothing, UNUSED),

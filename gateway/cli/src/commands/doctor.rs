@@ -13,6 +13,7 @@ mod exec;
 mod files;
 mod gateway;
 mod people;
+mod port;
 mod problems;
 mod sandbox;
 mod service;
@@ -107,6 +108,11 @@ async fn look(session: &Session, args: &DoctorArgs) -> Vec<Check> {
     let lock = if there { Some(StateLock::take(dir, 0)) } else { None };
     let is_running = matches!(lock, Some(Err(Failure::Temporary(_))));
     checks.extend(config::checks(session, is_running, args.fix));
+    if config::is_client(session) {
+        // The gateway is elsewhere: of this machine's own nothing is needed.
+        checks.extend(gateway::checks(session, None, &args.read, &checks).await);
+        return checks;
+    }
     checks.extend(moved);
     checks.extend(token);
     checks.extend(directories::checks(session, is_running, args.fix));
@@ -129,6 +135,7 @@ async fn look(session: &Session, args: &DoctorArgs) -> Vec<Check> {
                 Check::fixed("state.lock", text)
             }));
             checks.extend(database::checks(session));
+            checks.extend(port::checks(session).await);
         }
         Some(Err(Failure::Temporary(_))) => {
             let holder = lock::holder(dir);

@@ -5,8 +5,8 @@
 
 pub mod installed;
 mod last_error;
-mod port;
-mod report;
+pub mod port;
+pub mod report;
 mod service;
 mod text;
 

@@ -63,6 +63,9 @@ async fn follow(session: &Session, args: &LogsArgs) -> Result<(), Failure> {
             }
         }
         sleep(Duration::from_millis(args.interval)).await;
+        if output::is_gone() {
+            return Ok(());
+        }
     }
 }
 
@@ -73,6 +76,9 @@ async fn again(session: &Session, args: &LogsArgs) -> Result<Connection, Failure
     let timeout = Duration::from_millis(args.read.timeout);
     loop {
         sleep(AGAIN).await;
+        if output::is_gone() {
+            return Err(Failure::Quiet(0));
+        }
         // Where it is, and its credential, may have changed.
         let Ok(target) = Target::resolve(session, &args.read.connection) else { continue };
         match target.try_connect(timeout).await {

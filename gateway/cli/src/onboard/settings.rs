@@ -59,7 +59,7 @@ pub fn applied(text: Option<&str>, settings: &[Setting]) -> Result<(String, Writ
         match path.get(&stored) {
             Some(there) if there == value => continue,
             // The built-in model stands where no other was given yet.
-            Some(Value::String(model)) if model == ECHO_MODEL => {}
+            Some(there) if is_built_in(there) => {}
             Some(there) if !there.is_null() => {
                 written.kept.push(path.to_string());
                 continue;
@@ -76,6 +76,11 @@ pub fn applied(text: Option<&str>, settings: &[Setting]) -> Result<(String, Writ
         new = format!("{value:#}\n");
     }
     Ok((new, written))
+}
+
+/// True for the built-in model alone, in either of its spellings.
+fn is_built_in(model: &Value) -> bool {
+    *model == json!(ECHO_MODEL) || *model == json!({ "primary": ECHO_MODEL })
 }
 
 /// Writes them, unless there is nothing to write.

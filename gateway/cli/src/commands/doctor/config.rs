@@ -1,6 +1,6 @@
 //! The configuration file: there, private, readable, and enough for a start.
 
-use openclaw_config::Migration;
+use openclaw_config::{GatewayMode, Migration};
 
 use super::{ask::Asking, check::Check, files};
 use crate::{
@@ -26,7 +26,15 @@ pub fn checks(session: &Session, is_running: bool, fix: bool) -> Vec<Check> {
     }
     let mut checks = match config_file::load(session) {
         Ok(State::Valid(loaded)) => {
-            let own = start(session, is_running, &loaded.warnings);
+            let own = match loaded.config.gateway.mode {
+                Some(GatewayMode::Remote) => {
+                    vec![Check::ok(
+                        "config",
+                        format!("{shown} is valid; it says that the gateway is on another machine"),
+                    )]
+                }
+                _ => start(session, is_running, &loaded.warnings),
+            };
             let told = loaded.warnings.into_iter().map(|text| Check::warn("config", text, correct.clone()));
             own.into_iter().chain(told).collect()
         }
@@ -39,6 +47,11 @@ pub fn checks(session: &Session, is_running: bool, fix: bool) -> Vec<Check> {
     };
     checks.extend(files::private("config.permissions", std::slice::from_ref(path), fix));
     checks
+}
+
+/// True where the file says that the gateway is on another machine.
+pub fn is_client(session: &Session) -> bool {
+    matches!(config_file::load(session), Ok(State::Valid(loaded)) if loaded.config.gateway.mode == Some(GatewayMode::Remote))
 }
 
 /// `config.moved`: moves keys of earlier versions to their new places; the file as it was stays beside it.

@@ -29,8 +29,14 @@ pub async fn checks(session: &Session, holder: Option<&Holder>, read: &ReadArgs,
     let args = ConnectionArgs { url: read.connection.url.clone().or(local), ..read.connection.clone() };
     match ask(session, &args, timeout).await {
         Err(failure) => {
-            let text = format!("it runs, but does not answer: {failure}");
-            let fix = format!("`{} logs` and the log file say more; a restart may help", session.paths.command());
+            let command = session.paths.command();
+            let (text, fix) = if holder.is_some() {
+                let fix = format!("`{command} logs` and the log file say more; a restart may help");
+                (format!("it runs, but does not answer: {failure}"), fix)
+            } else {
+                let fix = "see that it runs there, and gateway.remote in the configuration here".to_owned();
+                (format!("the gateway elsewhere does not answer: {failure}"), fix)
+            };
             vec![Check::error("gateway", text, fix)]
         }
         Ok((url, pin, status)) => {

@@ -1,8 +1,10 @@
 //! `gateway start`, `stop`, `restart`, `uninstall`.
 
 use clap::Args;
+use openclaw_service::{Kind, Service};
 
 use super::{
+    as_installed::wanted_as_installed,
     machine::{self, Which},
     report::{self, Report},
 };
@@ -41,15 +43,32 @@ impl Verb {
     }
 }
 
+/// What cannot start is not started, and what runs is not ended for it.
+///
+/// # Errors
+/// Config: why it could not start.
+fn usable(session: &Session, kind: Kind, service: &Service<'_>) -> Result<(), Failure> {
+    let Ok(Some(there)) = service.installation() else { return Ok(()) };
+    match wanted_as_installed(session, kind, &there.parsed) {
+        Err(Failure::Config(why)) => {
+            Err(Failure::Config(format!("nothing was done, since the service could not start: {why}")))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Does it and says so.
 ///
 /// # Errors
-/// Runtime: there is no such service (D4), no supervisor, or the supervisor says no.
+/// Config: it could not start. Runtime: there is no such service (D4), no supervisor, or the supervisor says no.
 pub async fn control(session: &Session, verb: Verb, args: &ControlArgs) -> Result<(), Failure> {
     let kind = args.which.kind(session)?;
     let host = machine::host(session);
     let service = machine::service(session, &host, kind)?;
     let (action, result) = verb.words();
+    if matches!(verb, Verb::Start | Verb::Restart) {
+        usable(session, kind, &service)?;
+    }
     let done = match verb {
         Verb::Start => service.start().await,
         Verb::Stop => service.stop().await,
