@@ -2,11 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::disallowed_types)] // outside of the gateway
 
-use std::{fs, path::PathBuf, process::Command, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, process::Command, time::Duration};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use tests::{Fake, Gateway, RawClient, TOKEN, binary};
+use tests::{Fake, Gateway, Home, RawClient, TOKEN, binary, free_port_block};
 
 /// Runs the program on the gateway's home: exit code, stdout, stderr.
 fn openclaw(gateway: &Gateway, args: &[&str]) -> (Option<i32>, String, String) {
@@ -145,4 +145,36 @@ async fn f19_a_broken_configuration_is_one_of_the_findings() {
     }
     assert!(!out.contains("hunter2"), "{out}");
     assert_eq!(openclaw(&gateway, &["doctor", "--deep"]).0, Some(2));
+}
+
+/// On a machine that is a client nothing of a gateway is missing, and the one elsewhere is asked.
+#[tokio::test]
+async fn a_clients_machine_is_judged_as_one() {
+    let gateway = Gateway::start(json!({}), &[]).await;
+    let client = Home::new();
+    let remote = json!({ "gateway": { "mode": "remote", "remote": { "url": gateway.url(), "token": TOKEN } } });
+    client.write(".openclaw/openclaw.json", &remote.to_string());
+    fs::set_permissions(client.path(".openclaw/openclaw.json"), fs::Permissions::from_mode(0o600)).unwrap();
+    let report = client.run(&["doctor", "--json"], &[]).json();
+    assert_eq!(check(&report, "config")["verdict"], "ok", "{report:#}");
+    assert!(check(&report, "gateway")["text"].to_string().contains(&gateway.url()), "{report:#}");
+    assert!(report["checks"].as_array().unwrap().iter().all(|c| c["id"] != "workspaces"), "{report:#}");
+    drop(gateway);
+    let down = client.run(&["doctor", "--json"], &[]);
+    assert_eq!((down.code, &check(&down.json(), "gateway")["verdict"]), (1, &json!("error")));
+}
+
+/// Somebody else on the port is found before a start fails on it.
+#[test]
+fn a_stranger_on_the_port_is_named() {
+    let (home, port) = (Home::new(), free_port_block());
+    let config = json!({ "gateway": { "mode": "local", "port": port, "auth": { "token": TOKEN } } });
+    home.write(".openclaw/openclaw.json", &config.to_string());
+    let quiet = home.run(&["doctor", "--json"], &[]).json();
+    assert!(quiet["checks"].as_array().unwrap().iter().all(|c| c["id"] != "port"), "{quiet:#}");
+    let _stranger = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let told = home.run(&["doctor", "--json"], &[]);
+    let report = told.json();
+    assert_eq!((told.code, &check(&report, "port")["verdict"]), (1, &json!("warn")), "{report:#}");
+    assert!(check(&report, "port")["text"].to_string().contains(&port.to_string()), "{report:#}");
 }

@@ -228,6 +228,19 @@ async fn a_pipe_that_is_closed_is_no_failure() {
     assert_eq!(ended(&mut child).await.code(), Some(0));
 }
 
+/// Who follows a log in which nothing happens ends as well.
+#[tokio::test]
+async fn a_pipe_that_is_closed_ends_a_quiet_look() {
+    let gateway = Gateway::start(json!({}), &[]).await;
+    let mut command = command(gateway.home.path(), &["logs", "--follow", "--interval", "100"]);
+    let mut child =
+        command.env("OPENCLAW_GATEWAY_PORT", gateway.port.to_string()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut out = child.stdout.take().unwrap();
+    out.read_exact(&mut [0; 1]).unwrap();
+    drop(out);
+    assert_eq!(ended(&mut child).await.code(), Some(0));
+}
+
 /// A gateway with flags of its own, and all that it writes to stdout.
 struct Flagged {
     home: tempfile::TempDir,

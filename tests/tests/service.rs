@@ -311,6 +311,23 @@ fn row_160_what_could_never_start_is_not_installed_and_says_so_at_every_start() 
     }
 }
 
+/// A gateway that runs is not ended for a file that it could not start with.
+#[test]
+fn a_restart_into_a_broken_file_is_refused() {
+    let machine = Machine::new();
+    machine.run("gateway install").ok();
+    machine.configure("", &json!({ "gateway": { "mode": "local", "bind": "mars", "auth": { "token": TOKEN } } }));
+    machine.calls();
+    for verb in ["restart", "start"] {
+        let ran = machine.run(&format!("gateway {verb} --json"));
+        assert_eq!((ran.code, &ran.json()["ok"], &ran.json()["exitCode"]), (78, &json!(false), &json!(78)));
+        assert!(ran.err.contains("nothing was done") && ran.err.contains("gateway.bind"), "{}", ran.err);
+        let asked = machine.calls();
+        assert!(asked.iter().all(|call| !call.contains(verb)), "{asked:?}");
+    }
+    machine.run("gateway stop").ok();
+}
+
 #[test]
 fn row_171_172_173_186_the_service_is_stopped_started_and_removed() {
     let machine = Machine::new();

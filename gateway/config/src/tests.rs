@@ -460,3 +460,20 @@ fn d38_commands_are_taken_from_those_who_are_named() {
     assert!(!of("{commands:{allowFrom:{}}}").allows("telegram", "42"));
     assert!(of("{commands:{allowFrom:{telegram:['*']}}}").allows("telegram", "42"));
 }
+
+#[test]
+fn a_fingerprint_that_means_nothing_is_refused_where_it_is_written() {
+    let of = |text: &str| {
+        let file = json!({ "gateway": { "remote": { "tlsFingerprint": text } } }).to_string();
+        parse(&file, &|_| None).map(drop).map_err(|problems| problems[0].path.clone())
+    };
+    let hex = "0123456789abcdef".repeat(4);
+    let colons =
+        hex.as_bytes().chunks(2).map(|two| String::from_utf8_lossy(two).into_owned()).collect::<Vec<_>>().join(":");
+    for good in [hex.clone(), format!("sha256:{hex}"), format!("sha256:{colons}"), colons] {
+        assert!(of(&good).is_ok(), "{good}");
+    }
+    for bad in ["abc", "", &hex[1..], &format!("md5:{hex}"), &format!("{}g", &hex[1..])] {
+        assert_eq!(of(bad), Err("gateway.remote.tlsFingerprint".to_owned()), "{bad}");
+    }
+}

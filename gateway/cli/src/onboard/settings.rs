@@ -127,6 +127,20 @@ mod tests {
     }
 
     #[test]
+    fn d35_the_built_in_model_gives_way_however_it_is_written() {
+        let put = |model: &str| {
+            let text = format!("{{ agents: {{ defaults: {{ model: {model} }} }} }}");
+            applied(Some(&text), &[setting("agents.defaults.model", "openai/m")]).unwrap().1
+        };
+        for built_in in ["'builtin/echo'", "{ primary: 'builtin/echo' }"] {
+            assert_eq!(put(built_in).set, ["agents.defaults.model"], "{built_in}");
+        }
+        for kept in ["{ primary: 'openai/o' }", "{ primary: 'builtin/echo', fallbacks: ['openai/o'] }"] {
+            assert_eq!(put(kept).kept, ["agents.defaults.model"], "{kept}");
+        }
+    }
+
+    #[test]
     fn a_setting_that_would_make_the_file_wrong_writes_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let session = session(dir.path(), false);
