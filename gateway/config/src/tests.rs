@@ -477,3 +477,14 @@ fn a_fingerprint_that_means_nothing_is_refused_where_it_is_written() {
         assert_eq!(of(bad), Err("gateway.remote.tlsFingerprint".to_owned()), "{bad}");
     }
 }
+
+/// A pin that was misread is never left out: the client that needs it refuses it, and a gateway starts all the same (D36, D38).
+#[test]
+fn d38_a_pin_that_means_nothing_stays_in_the_way() {
+    for (written, kept) in [(json!("abc"), "abc"), (json!(5), "none"), (json!([]), "none")] {
+        let file = json!({ "gateway": { "mode": "local", "remote": { "tlsFingerprint": written } } }).to_string();
+        let loaded = read(&file, &|_: &str| None).unwrap();
+        assert_eq!(loaded.config.gateway.remote.tls_fingerprint.as_deref(), Some(kept), "{file}");
+        assert!(loaded.warnings.iter().any(|told| told.contains("tlsFingerprint")), "{:?}", loaded.warnings);
+    }
+}
