@@ -91,7 +91,15 @@ async fn f14_a_run_that_a_crash_ended_is_begun_anew_when_configured() {
     let (mut client, _) = RawClient::hello(gateway.port, TOKEN, &[]).await;
     let waited = call(&mut client, "w", "agent.wait", json!({ "runId": "k", "timeoutMs": 30_000 })).await;
     assert_eq!(waited["payload"]["status"], "ok", "{waited}");
-    let again = call(&mut client, "b", "agent", params).await;
+    // The run has ended; its key says so a moment later.
+    let mut again = Value::Null;
+    for n in 0..200 {
+        again = call(&mut client, &format!("b{n}"), "agent", params.clone()).await;
+        if again["payload"]["status"] == "ok" {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     assert_eq!(again["payload"]["status"], "ok", "{again}");
     let history = call(&mut client, "h", "chat.history", json!({ "sessionKey": "s" })).await;
     assert_eq!(history["payload"]["messages"].as_array().unwrap().len(), 2, "{history}");

@@ -26,9 +26,11 @@ async fn cli(home: &Path, gateway: &Gateway, args: &[&str]) -> (bool, Value) {
         .kill_on_drop(true)
         .output();
     let out = tokio::time::timeout(SECONDS, run).await.expect("it ends in time").unwrap();
-    let text = String::from_utf8_lossy(&out.stdout);
-    let value =
-        serde_json::from_str(&text).unwrap_or_else(|_| String::from_utf8_lossy(&out.stderr).into_owned().into());
+    let value = if out.status.success() {
+        serde_json::from_slice(&out.stdout).unwrap()
+    } else {
+        String::from_utf8_lossy(&out.stderr).into_owned().into()
+    };
     (out.status.success(), value)
 }
 
