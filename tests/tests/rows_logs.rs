@@ -137,8 +137,13 @@ async fn row_183_it_works_with_a_gateway_somewhere_else() {
     let gateway = Gateway::start(json!({}), &[]).await;
     line(&gateway, "info", "test", "seen-from-afar");
     let elsewhere = tempfile::tempdir().unwrap();
-    let args = ["logs", "--limit", "200", "--url", &gateway.url(), "--token", TOKEN];
-    let run = command(elsewhere.path(), &args).output().unwrap();
+    let url = gateway.url();
+    let look = |limit| {
+        let args = ["logs", "--limit", limit, "--url", &url, "--token", TOKEN];
+        command(elsewhere.path(), &args).output().unwrap()
+    };
+    assert_eq!(String::from_utf8_lossy(&look("3").stdout).lines().count(), 3);
+    let run = look("200");
     let (out, err) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
     assert!(run.status.success() && out.contains("seen-from-afar"), "{out}{err}");
     assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0, "nothing of it is kept here");

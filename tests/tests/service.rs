@@ -320,8 +320,10 @@ fn a_restart_into_a_broken_file_is_refused() {
     machine.calls();
     for verb in ["restart", "start"] {
         let ran = machine.run(&format!("gateway {verb} --json"));
-        assert_eq!((ran.code, &ran.json()["ok"], &ran.json()["exitCode"]), (78, &json!(false), &json!(78)));
-        assert!(ran.err.contains("nothing was done") && ran.err.contains("gateway.bind"), "{}", ran.err);
+        let report = ran.json();
+        assert_eq!((ran.code, &report["action"], &report["ok"]), (78, &json!(verb), &json!(false)));
+        let why = report["error"].as_str().unwrap();
+        assert!(why.contains("nothing was done") && why.contains("gateway.bind"), "{why}");
         let asked = machine.calls();
         assert!(asked.iter().all(|call| !call.contains(verb)), "{asked:?}");
     }

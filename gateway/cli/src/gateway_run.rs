@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    convert::Infallible,
     net::SocketAddr,
     path::PathBuf,
     sync::{Arc, Mutex},
@@ -138,27 +139,13 @@ async fn serve(
                 );
                 lock.listens(&sockets::own_listeners(port));
                 supervisor.ready(&format!("version {}, port {port}", env!("CARGO_PKG_VERSION")));
+                return announced::during(session, &plan, keep_house(&mut lock)).await;
             }
-            let mut told = OsClock.trouble();
-            let keep_house = async {
-                loop {
-                    tokio::time::sleep(lock::WATCH).await;
-                    lock.keep();
-                    let trouble = OsClock.trouble();
-                    if trouble != told {
-                        tracing::warn!(
-                            "{}",
-                            trouble.as_deref().unwrap_or("the system's clock shows a usable time again")
-                        );
-                        told = trouble;
-                    }
-                }
-            };
-            announced::during(session, &plan, keep_house).await
+            keep_house(&mut lock).await
         };
         let ended = select! {
             ended = server => ended,
-            never = announce => never,
+            never = announce => match never {},
         };
         let who = match ended {
             Ok(Stopped { restart: Some(who), .. }) => who,
@@ -181,6 +168,20 @@ async fn serve(
                 listening =
                     Listening::on(&platform, &plan.listen).await.map_err(|error| told(session, plan.port, error))?;
             }
+        }
+    }
+}
+
+/// Looks after the lock and the clock as long as the gateway serves.
+async fn keep_house(lock: &mut StateLock) -> Infallible {
+    let mut told = OsClock.trouble();
+    loop {
+        tokio::time::sleep(lock::WATCH).await;
+        lock.keep();
+        let trouble = OsClock.trouble();
+        if trouble != told {
+            tracing::warn!("{}", trouble.as_deref().unwrap_or("the system's clock shows a usable time again"));
+            told = trouble;
         }
     }
 }

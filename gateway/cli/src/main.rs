@@ -50,6 +50,7 @@ mod workspaces;
 use std::{future::Future, process::ExitCode};
 
 use clap::FromArgMatches as _;
+use openclaw_config::Masker;
 use serde_json::json;
 
 use crate::{
@@ -101,9 +102,9 @@ fn main() -> ExitCode {
         Err(failure) => {
             output::note(format!("error: {failure}"));
             if out.json {
-                let _ = output::json_line(
-                    &json!({ "ok": false, "exitCode": failure.code(), "error": failure.to_string() }),
-                );
+                let told = json!({ "ok": false, "exitCode": failure.code(), "error": failure.to_string() });
+                // Addresses in it lose their passwords here as well (S34).
+                let _ = output::json_line(&Masker::default().mask_value(&told));
             }
             failure.into()
         }

@@ -461,30 +461,13 @@ fn d38_commands_are_taken_from_those_who_are_named() {
     assert!(of("{commands:{allowFrom:{telegram:['*']}}}").allows("telegram", "42"));
 }
 
-#[test]
-fn a_fingerprint_that_means_nothing_is_refused_where_it_is_written() {
-    let of = |text: &str| {
-        let file = json!({ "gateway": { "remote": { "tlsFingerprint": text } } }).to_string();
-        parse(&file, &|_| None).map(drop).map_err(|problems| problems[0].path.clone())
-    };
-    let hex = "0123456789abcdef".repeat(4);
-    let colons =
-        hex.as_bytes().chunks(2).map(|two| String::from_utf8_lossy(two).into_owned()).collect::<Vec<_>>().join(":");
-    for good in [hex.clone(), format!("sha256:{hex}"), format!("sha256:{colons}"), colons] {
-        assert!(of(&good).is_ok(), "{good}");
-    }
-    for bad in ["abc", "", &hex[1..], &format!("md5:{hex}"), &format!("{}g", &hex[1..])] {
-        assert_eq!(of(bad), Err("gateway.remote.tlsFingerprint".to_owned()), "{bad}");
-    }
-}
-
 /// A pin that was misread is never left out: the client that needs it refuses it, and a gateway starts all the same (D36, D38).
 #[test]
 fn d38_a_pin_that_means_nothing_stays_in_the_way() {
-    for (written, kept) in [(json!("abc"), "abc"), (json!(5), "none"), (json!([]), "none")] {
+    for written in [json!(5), json!([]), json!({})] {
         let file = json!({ "gateway": { "mode": "local", "remote": { "tlsFingerprint": written } } }).to_string();
         let loaded = read(&file, &|_: &str| None).unwrap();
-        assert_eq!(loaded.config.gateway.remote.tls_fingerprint.as_deref(), Some(kept), "{file}");
+        assert_eq!(loaded.config.gateway.remote.tls_fingerprint.as_deref(), Some("none"), "{file}");
         assert!(loaded.warnings.iter().any(|told| told.contains("tlsFingerprint")), "{:?}", loaded.warnings);
     }
 }

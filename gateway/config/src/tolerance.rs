@@ -147,10 +147,6 @@ fn missing(path: &Path) -> Verdict {
 }
 
 fn misread(path: &Path, found: Option<&Value>) -> Verdict {
-    // Without it any certificate would do: the client that needs it refuses what means nothing (D38), a gateway needs none.
-    if path.starts_with(&["gateway", "remote", "tlsFingerprint"]) {
-        return if found.is_some_and(Value::is_string) { Verdict::Keep } else { Verdict::Read("none".into()) };
-    }
     let last = path.segments().last();
     let in_list = matches!(last, Some(Segment::Index(_)));
     if is_the_door(path)
@@ -190,6 +186,8 @@ fn misread(path: &Path, found: Option<&Value>) -> Verdict {
         "enabled" | "evaluateEnabled" if path.starts_with(&["browser"]) => json!(false),
         "hostnameAllowlist" => json!([]),
         "mode" if key_of(&path.parent()) == "sandbox" => json!("all"),
+        // Without it any certificate would do; the client that needs it refuses this one (D38).
+        "tlsFingerprint" => json!("none"),
         "profile" => json!("minimal"),
         "visibility" => json!("self"),
         "agentToAgent" if path.starts_with(&["tools"]) => json!({"enabled": false}),

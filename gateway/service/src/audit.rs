@@ -1,10 +1,7 @@
-use serde::Serialize;
-
 use crate::{Definition, Kind, Parsed, systemd};
 
 /// How much a finding matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
     /// It works, the current default is better.
     Recommended,
@@ -13,7 +10,7 @@ pub enum Level {
 }
 
 /// Something in the file of a service that is not as an installation of today would write it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// Which rule: stable, for scripts.
     pub code: &'static str,

@@ -2,15 +2,13 @@
 
 use std::path::PathBuf;
 
-use serde::Serialize;
-
 use crate::{Kind, Parsed, Service, names};
 
 /// What gateways of this family have been called.
 const HOUSES: [&str; 4] = ["openclaw", "clawdbot", "moltbot", "moldbot"];
 
 /// Another service that seems to run a gateway.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Other {
     /// `systemd`, `launchd`, `windows`.
     pub platform: &'static str,

@@ -1,10 +1,7 @@
 //! What supervisors tell of a service, in one shape.
 
-use serde::Serialize;
-
 /// What a service does now.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Status {
     /// Its process is there and ready.
     Running,
@@ -24,31 +21,23 @@ pub enum Status {
 }
 
 /// A service as its supervisor sees it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Runtime {
     /// In one word.
     pub status: Status,
     /// The supervisor's own word.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
     /// The supervisor's second word.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub sub_state: Option<String>,
     /// Its process.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
     /// The exit code of its last process, or the signal that ended it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub last_exit_status: Option<i32>,
     /// How its last process ended: `exited`, `killed`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub last_exit_reason: Option<String>,
     /// How often the supervisor has started it again.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub restarts: Option<u32>,
     /// Why nothing is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
 

@@ -67,7 +67,8 @@ pub async fn control(session: &Session, verb: Verb, args: &ControlArgs) -> Resul
     let service = machine::service(session, &host, kind)?;
     let (action, result) = verb.words();
     if matches!(verb, Verb::Start | Verb::Restart) {
-        usable(session, kind, &service)?;
+        usable(session, kind, &service)
+            .map_err(|failure| report::refused(session, &service, action, "failed", failure, vec![]))?;
     }
     let done = match verb {
         Verb::Start => service.start().await,
