@@ -242,8 +242,13 @@ async fn a_pipe_that_is_closed_ends_a_quiet_look() {
         command.env("OPENCLAW_GATEWAY_PORT", gateway.port.to_string()).stdout(Stdio::piped()).spawn().unwrap();
     let mut out = child.stdout.take().unwrap();
     out.read_exact(&mut [0; 1]).unwrap();
+    let size = || fs::metadata(gateway.state().join("logs/gateway.log")).unwrap().len();
+    // What the start says, and what the first look prints, is over.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let before = size();
     drop(out);
     assert_eq!(ended(&mut child).await.code(), Some(0));
+    assert_eq!(size(), before, "it ended without a line that it would have had to write");
 }
 
 /// A gateway with flags of its own, and all that it writes to stdout.

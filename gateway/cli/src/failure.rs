@@ -1,6 +1,7 @@
 use std::process::ExitCode;
 
-use openclaw_config::Problem;
+use openclaw_config::{Masker, Problem};
+use serde_json::{Value, json};
 
 /// Why the program ends without success; each kind has its exit code (D31).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -32,6 +33,11 @@ impl Failure {
             Self::Config(_) => 78,
             Self::Quiet(code) => *code,
         }
+    }
+
+    /// For scripts: `{ok: false, exitCode, error}`. Addresses in it lose their passwords (S34).
+    pub fn to_json(&self) -> Value {
+        Masker::default().mask_value(&json!({ "ok": false, "exitCode": self.code(), "error": self.to_string() }))
     }
 
     /// The same, with what else was told of the configuration, one a line.
@@ -66,6 +72,14 @@ impl From<Failure> for ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn s34_scripts_are_told_no_password_of_an_address() {
+        let told = Failure::Config("nothing answers at ws://me:hunter2@box:5".to_owned()).to_json();
+        assert_eq!((&told["ok"], &told["exitCode"]), (&json!(false), &json!(78)));
+        let error = told["error"].as_str().unwrap();
+        assert!(error.contains("@box:5") && !error.contains("hunter2"), "{error}");
+    }
 
     #[test]
     fn d31_codes() {

@@ -50,8 +50,6 @@ mod workspaces;
 use std::{future::Future, process::ExitCode};
 
 use clap::FromArgMatches as _;
-use openclaw_config::Masker;
-use serde_json::json;
 
 use crate::{
     args::MessageCommand,
@@ -102,9 +100,7 @@ fn main() -> ExitCode {
         Err(failure) => {
             output::note(format!("error: {failure}"));
             if out.json {
-                let told = json!({ "ok": false, "exitCode": failure.code(), "error": failure.to_string() });
-                // Addresses in it lose their passwords here as well (S34).
-                let _ = output::json_line(&Masker::default().mask_value(&told));
+                let _ = output::json_line(&failure.to_json());
             }
             failure.into()
         }
